@@ -1,0 +1,84 @@
+//! SHA-256 digests as lower-case hexadecimal text.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use sha2::Digest as _;
+
+use crate::files::FileError;
+
+/// A digest in the making: feed it with [`update`](Self::update), take it with [`finish`](Self::finish).
+#[derive(Clone, Default)]
+pub struct Hasher(sha2::Sha256);
+
+impl Hasher {
+    /// A digest of nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds `bytes`.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest: 64 hexadecimal digits.
+    pub fn finish(self) -> String {
+        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl io::Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The digest of `bytes`.
+pub fn of_bytes(bytes: &[u8]) -> String {
+    let mut hasher = Hasher::new();
+    hasher.update(bytes);
+    hasher.finish()
+}
+
+/// The digest of what the file at `path` holds.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn of_file(path: &Path) -> Result<String, FileError> {
+    let mut file = std::fs::File::open(path).map_err(FileError::reading(path))?;
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).map_err(FileError::reading(path))? {
+            0 => return Ok(hasher.finish()),
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_standard_vectors() {
+        assert_eq!(of_bytes(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(of_bytes(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn a_file_in_pieces_is_the_same_as_its_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let bytes = vec![7u8; (1 << 20) + 13];
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(of_file(&path).unwrap(), of_bytes(&bytes));
+        assert!(of_file(&folder.path().join("absent")).unwrap_err().to_string().contains("absent"));
+    }
+}

@@ -1,0 +1,28 @@
+//! What every crate of Tallow shares, and nothing that only one of them needs.
+//!
+//! * [`rng`]: random streams that are a function of (seed, purpose, epoch, index), never shared state;
+//! * [`files`]: files that are either whole or not there, also after a power cut;
+//! * [`digest`]: SHA-256 as hexadecimal text;
+//! * [`stop`]: a flag that Ctrl-C and SIGTERM raise and long work looks at;
+//! * [`progress`]: what libraries report to while they work; a binary decides how it is drawn.
+//!
+//! ```
+//! use tallow_core::{Purpose, Stream};
+//! let mut a = Stream::new(7, Purpose::Augment, 3, 12_345);
+//! let mut b = Stream::new(7, Purpose::Augment, 3, 12_345);
+//! assert_eq!(a.below(32), b.below(32)); // the same key gives the same numbers, whoever asks, whenever
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod digest;
+pub mod files;
+pub mod progress;
+pub mod rng;
+pub mod stop;
+#[cfg(feature = "terminal")]
+pub mod terminal;
+
+pub use files::FileError;
+pub use progress::{Progress, Silent, Unit};
+pub use rng::{Purpose, Stream};
+pub use stop::{StopFlag, StopSignal};

@@ -1,0 +1,37 @@
+//! What libraries report to while they work. They know nothing of terminals: a binary hands in something that draws
+//! (see `terminal`, behind a feature), a test hands in [`Silent`].
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Bytes, shown as KiB, MiB, …
+    Bytes,
+    /// Things, with their name in the plural: `"images"`, `"steps"`.
+    Items(&'static str),
+}
+
+/// One piece of long work at a time: `begin`, then `advance` and `note` as often as liked, then `end`.
+pub trait Progress: Send + Sync {
+    /// Work called `label` begins; `total` is how much there is, where that is known.
+    fn begin(&self, label: &str, total: Option<u64>, unit: Unit);
+    /// `done` of the total is done (not: more than before).
+    fn advance(&self, done: u64);
+    /// A short text beside the bar, such as the current loss; replaces the one before.
+    fn note(&self, text: &str);
+    /// The work is over, well or not.
+    fn end(&self);
+    /// A line that stays, above whatever bar is drawn.
+    fn say(&self, line: &str);
+}
+
+/// Progress that nobody sees.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn begin(&self, _label: &str, _total: Option<u64>, _unit: Unit) {}
+    fn advance(&self, _done: u64) {}
+    fn note(&self, _text: &str) {}
+    fn end(&self) {}
+    fn say(&self, _line: &str) {}
+}
