@@ -1,0 +1,136 @@
+//! What can go wrong with data, said to the person who has to put it right.
+
+use std::path::PathBuf;
+
+use tallow_core::FileError;
+
+/// Why data could not be had or used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The data set is not in the data folder.
+    #[error("{dataset} is not in {}: get it with `{remedy}`", folder.display())]
+    Absent {
+        /// "CIFAR-10", …
+        dataset: &'static str,
+        /// Where it was looked for.
+        folder: PathBuf,
+        /// The command that gets it.
+        remedy: &'static str,
+    },
+    /// A file of a data set is too short or too long.
+    #[error(
+        "{} has {found} bytes, {expected} are expected: {} (see `trainer data verify`; get it again with `{remedy}`)",
+        path.display(),
+        length_trouble(*found, *expected)
+    )]
+    FileLength {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        found: u64,
+        /// The length that it should have.
+        expected: u64,
+        /// The command that gets it anew.
+        remedy: &'static str,
+    },
+    /// A record's label is no class.
+    #[error(
+        "{}, record {record}: label {label}, 0 to {} are expected: the file is damaged \
+         (see `trainer data verify`; get it again with `{remedy}`)",
+        path.display(),
+        n_classes - 1
+    )]
+    RecordLabel {
+        /// The file.
+        path: PathBuf,
+        /// The record, counted from 0.
+        record: usize,
+        /// What stands there.
+        label: u32,
+        /// How many classes there are.
+        n_classes: usize,
+        /// The command that gets it anew.
+        remedy: &'static str,
+    },
+    /// A class has more or fewer images than the data set is known to have.
+    #[error(
+        "{}: {found} {part} images of class {class:?}, {expected} are expected: a file is damaged or there twice \
+         (see `trainer data verify`; get it again with `{remedy}`)",
+        folder.display()
+    )]
+    ClassCount {
+        /// The data set's folder.
+        folder: PathBuf,
+        /// "training" or "test".
+        part: &'static str,
+        /// The class.
+        class: String,
+        /// How many images it has.
+        found: usize,
+        /// How many it should have.
+        expected: usize,
+        /// The command that gets it anew.
+        remedy: &'static str,
+    },
+    /// The embedded sample cannot be decoded: the program itself is damaged, or was built from a damaged copy.
+    #[error("the embedded sample ({part}) is damaged: {reason}; build again from a clean copy")]
+    Sample {
+        /// "train.png" or "test.png".
+        part: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Images, labels and class names that do not fit together.
+    #[error("images do not fit together: {0}")]
+    Images(String),
+    /// A fraction for validation that cannot be used.
+    #[error("validation fraction {fraction}: {reason}")]
+    ValFraction {
+        /// The fraction that was asked for.
+        fraction: f64,
+        /// Why it cannot be used.
+        reason: String,
+    },
+    /// A subset that cannot be made.
+    #[error("a training subset of {n} images: {reason}")]
+    Subset {
+        /// How many were asked for.
+        n: usize,
+        /// Why they cannot be had.
+        reason: String,
+    },
+    /// A setting of the augmentation that does not fit the images.
+    #[error("augment.{field} = {value}: {reason}")]
+    Augment {
+        /// The recipe's key.
+        field: &'static str,
+        /// What it holds.
+        value: usize,
+        /// Why it cannot be.
+        reason: String,
+    },
+    /// Batches that cannot be made.
+    #[error("batches of {batch_size} from {n_images} images: {reason}")]
+    Batches {
+        /// The size that was asked for.
+        batch_size: usize,
+        /// How many images there are.
+        n_images: usize,
+        /// Why they cannot be made.
+        reason: String,
+    },
+    /// The thread that prepares batches could not be started.
+    #[error("cannot start a thread to prepare batches: {0}")]
+    Thread(#[source] std::io::Error),
+    /// A name that is no data set's.
+    #[error("unknown data set {0:?}: cifar10 and cifar100 are known")]
+    UnknownDataset(String),
+}
+
+fn length_trouble(found: u64, expected: u64) -> &'static str {
+    if found < expected { "it is cut short" } else { "it is not the official file" }
+}

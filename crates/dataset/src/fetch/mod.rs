@@ -1,0 +1,281 @@
+//! Getting a data set from its official address, or from an archive that is there already (feature `fetch`).
+//!
+//! ```text
+//! is it there, whole? -> done
+//! download to FOLDER.part (see `download`)         or take the local archive
+//! digest, where it is the official packing
+//! unpack into a fresh folder beside (see `unpack`); sizes, digests, labels
+//! rename into place, sync
+//! ```
+//!
+//! So the data folder gets either the whole data set or nothing. What was downloaded is kept if something else than
+//! the archive is to blame, and the next call goes on from there. One fetch at a time writes to a data folder.
+
+mod download;
+mod error;
+mod part;
+mod spec;
+mod unpack;
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tallow_core::{FileError, Progress, StopFlag, Unit, digest, files};
+
+pub use error::FetchError;
+use part::Part;
+pub use spec::{Check, FileSpec, Packing, Spec, Which};
+use unpack::Packed;
+
+/// Fresh folders for unpacking begin with this; one that is found is left from a call that was killed.
+const STAGING_PREFIX: &str = ".unpacking-";
+/// Held while a call writes.
+const LOCK_FILE: &str = ".fetch.lock";
+
+/// What to fetch, from where, to where.
+#[derive(Clone, Debug)]
+pub struct FetchRequest {
+    /// The data set.
+    pub spec: Spec,
+    /// The folder that gets the data set's folder; created if need be.
+    pub data_dir: PathBuf,
+    /// An address (http, https) or an archive on this machine; `None`: the official address.
+    pub from: Option<String>,
+    /// The longest wait for a name and for a connection.
+    pub connect_timeout: Duration,
+    /// The longest silence of a server that has been reached.
+    pub stall_timeout: Duration,
+    /// The wait before a download that broke off goes on; doubled after each attempt that brought nothing.
+    pub retry_delay: Duration,
+}
+
+impl FetchRequest {
+    /// `dataset` from its official address, with time-outs of 5 s and 30 s.
+    pub fn new(dataset: Which, data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            spec: Spec::of(dataset),
+            data_dir: data_dir.into(),
+            from: None,
+            connect_timeout: Duration::from_secs(5),
+            stall_timeout: Duration::from_secs(30),
+            retry_delay: Duration::from_secs(1),
+        }
+    }
+}
+
+/// What a fetch came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// The whole data set was there; nothing was done.
+    AlreadyThere {
+        /// The data set's folder.
+        path: PathBuf,
+    },
+    /// It is there now.
+    Fetched {
+        /// The data set's folder.
+        path: PathBuf,
+        /// Bytes of its files.
+        n_bytes: u64,
+    },
+}
+
+/// Makes sure that the data set is in the data folder, whole and good.
+///
+/// A folder of its name that is not whole and good is kept under another name.
+///
+/// # Errors
+/// Says what went wrong and what to do; the data set's folder is then as it was.
+pub fn fetch(
+    request: &FetchRequest,
+    progress: &dyn Progress,
+    stop: &StopFlag,
+) -> Result<Fetched, FetchError> {
+    let FetchRequest { spec, data_dir, .. } = request;
+    let path = data_dir.join(&spec.folder);
+    if let Found::Whole = look(request, &path, progress)? {
+        return Ok(Fetched::AlreadyThere { path });
+    }
+    files::create_folder(data_dir)?;
+    let _lock = lock(data_dir)?;
+    remove_leftovers(data_dir)?;
+    let found = look(request, &path, progress)?; // again: another call may have been quicker
+    match &found {
+        Found::Whole => return Ok(Fetched::AlreadyThere { path }),
+        Found::Absent => {}
+        Found::Damaged(why) => progress.say(&format!("{} is not whole: {why}", path.display())),
+    }
+    match Source::of(request)? {
+        Source::File(archive) => {
+            let from = archive.display().to_string();
+            let packed = Packed { path: &archive, from: &from, remedy: "take another archive" };
+            install(request, &packed, false, progress, stop)?;
+        }
+        Source::Url(url) => {
+            let mut part = Part::open(data_dir, &spec.folder, &url)?;
+            download::download(request, &mut part, progress, stop)?;
+            let remedy = "the download was deleted: try again, or take another address with `--from`";
+            let packed = Packed { path: part.path(), from: &url, remedy };
+            let installed = install(request, &packed, url == spec.url, progress, stop);
+            if installed.as_ref().err().is_none_or(FetchError::blames_archive) {
+                part.remove()?;
+            }
+            installed?;
+        }
+    }
+    Ok(Fetched::Fetched { path, n_bytes: spec.files.iter().map(|file| file.n_bytes).sum() })
+}
+
+enum Source {
+    Url(String),
+    File(PathBuf),
+}
+
+impl Source {
+    fn of(request: &FetchRequest) -> Result<Self, FetchError> {
+        let from = request.from.as_ref().unwrap_or(&request.spec.url);
+        if from.starts_with("http://") || from.starts_with("https://") {
+            return Ok(Self::Url(from.clone()));
+        }
+        match Path::new(from) {
+            path if path.is_file() => Ok(Self::File(path.to_owned())),
+            _ => Err(FetchError::Address(from.clone())),
+        }
+    }
+}
+
+/// What the data folder has of the data set.
+enum Found {
+    Whole,
+    Absent,
+    /// And what is wrong with it.
+    Damaged(String),
+}
+
+fn look(request: &FetchRequest, path: &Path, progress: &dyn Progress) -> Result<Found, FetchError> {
+    let spec = &request.spec;
+    if fs::symlink_metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+        return Ok(Found::Absent);
+    }
+    for file in &spec.files {
+        let n_bytes = fs::metadata(path.join(&file.name)).ok().filter(fs::Metadata::is_file).map(|m| m.len());
+        if n_bytes != Some(file.n_bytes) {
+            let found = n_bytes.map_or("is missing".to_owned(), |n_bytes| format!("has {n_bytes} bytes"));
+            return Ok(Found::Damaged(format!("{} {found}, {} bytes are expected", file.name, file.n_bytes)));
+        }
+    }
+    let n_files = Some(spec.files.len() as u64);
+    let bar = Bar::begin(progress, &format!("checking {}", spec.title), n_files, Unit::Items("files"));
+    for (done, file) in spec.files.iter().enumerate() {
+        if let Some(expected) = &file.sha256 {
+            let actual = digest::of_file(&path.join(&file.name))?;
+            if actual != *expected {
+                return Ok(Found::Damaged(format!(
+                    "{} has SHA-256 {actual}, expected {expected}",
+                    file.name
+                )));
+            }
+        }
+        bar.advance(done as u64 + 1);
+    }
+    Ok(match spec.check.map(|check| check(&request.data_dir)) {
+        Some(Err(error)) => Found::Damaged(error.to_string()),
+        _ => Found::Whole,
+    })
+}
+
+/// Keeps other calls from writing to `data_dir` until the file is dropped. The lock file itself stays: removing it
+/// would let two others lock two files of the same name.
+fn lock(data_dir: &Path) -> Result<File, FetchError> {
+    let path = data_dir.join(LOCK_FILE);
+    let opened = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = opened.map_err(FileError::writing(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(FetchError::Busy { lock: path }),
+        // some network file systems cannot lock; then it is the user who sees to it
+        Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => Ok(file),
+        Err(TryLockError::Error(e)) => Err(FileError::new("lock", &path)(e).into()),
+    }
+}
+
+/// Removes what a call that was killed while unpacking left. We hold the lock: nobody uses it.
+fn remove_leftovers(data_dir: &Path) -> Result<(), FileError> {
+    for entry in fs::read_dir(data_dir).map_err(FileError::reading(data_dir))? {
+        let entry = entry.map_err(FileError::reading(data_dir))?;
+        if entry.file_name().to_string_lossy().starts_with(STAGING_PREFIX) {
+            fs::remove_dir_all(entry.path()).map_err(FileError::new("remove", &entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+/// From an archive to the data set's folder in its place.
+fn install(
+    request: &FetchRequest,
+    packed: &Packed<'_>,
+    is_official: bool,
+    progress: &dyn Progress,
+    stop: &StopFlag,
+) -> Result<(), FetchError> {
+    let FetchRequest { spec, data_dir, .. } = request;
+    check_packing(spec, packed, is_official)?;
+    let staging = tempfile::Builder::new().prefix(STAGING_PREFIX).tempdir_in(data_dir);
+    let staging = staging.map_err(FileError::new("create a folder in", data_dir))?;
+    unpack::unpack(packed, spec, staging.path(), progress, stop)?;
+    if let Some(check) = spec.check {
+        check(staging.path()).map_err(FetchError::Data)?;
+    }
+    move_into_place(&staging.path().join(&spec.folder), &data_dir.join(&spec.folder), progress)?;
+    Ok(())
+}
+
+/// Compares the archive with the official packing, if it should be that one: by its address, or by its length.
+fn check_packing(spec: &Spec, packed: &Packed<'_>, is_official: bool) -> Result<(), FetchError> {
+    let Some(packing) = &spec.archive else { return Ok(()) };
+    let n_bytes = fs::metadata(packed.path).map_err(FileError::reading(packed.path))?.len();
+    if !is_official && n_bytes != packing.n_bytes {
+        return Ok(());
+    }
+    let actual = digest::of_file(packed.path)?;
+    if actual == packing.sha256 {
+        return Ok(());
+    }
+    let (what, expected) = (format!("the archive {}", packed.from), packing.sha256.clone());
+    Err(FetchError::Digest { what, expected, actual, remedy: packed.remedy })
+}
+
+/// Renames `new` to `path`; what was there gets another name.
+fn move_into_place(new: &Path, path: &Path, progress: &dyn Progress) -> Result<(), FileError> {
+    let folder = files::folder_of(path);
+    let aside =
+        (1..).map(|i| path.with_added_extension(format!("damaged-{i}"))).find(|aside| !aside.exists());
+    if let Some(aside) = aside.filter(|_| path.symlink_metadata().is_ok()) {
+        fs::rename(path, &aside).map_err(FileError::new("rename", path))?;
+        progress.say(&format!("what was in {} is now in {}", path.display(), aside.display()));
+    }
+    fs::rename(new, path).map_err(FileError::new("create", path))?;
+    files::sync_folder(folder)
+}
+
+/// A bar that ends with its scope.
+struct Bar<'a>(&'a dyn Progress);
+
+impl<'a> Bar<'a> {
+    fn begin(progress: &'a dyn Progress, label: &str, total: Option<u64>, unit: Unit) -> Self {
+        progress.begin(label, total, unit);
+        Self(progress)
+    }
+
+    fn advance(&self, done: u64) {
+        self.0.advance(done);
+    }
+}
+
+impl Drop for Bar<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}

@@ -1,0 +1,123 @@
+//! What a data set's archive holds and what it should be.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use crate::Error;
+use crate::cifar::{CIFAR10_FILES, load_cifar100};
+
+/// Which data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// CIFAR-10, binary version.
+    Cifar10,
+    /// CIFAR-100, binary version.
+    Cifar100,
+}
+
+impl FromStr for Which {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        match name {
+            "cifar10" => Ok(Self::Cifar10),
+            "cifar100" => Ok(Self::Cifar100),
+            _ => Err(Error::UnknownDataset(name.to_owned())),
+        }
+    }
+}
+
+/// An archive (tar, gzip) that holds one folder of files, and how to know that they are the right ones.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// The name that people are told: "CIFAR-10".
+    pub title: String,
+    /// The official address.
+    pub url: String,
+    /// The archive as its authors packed it.
+    pub archive: Option<Packing>,
+    /// The folder in the archive, and in the data folder.
+    pub folder: String,
+    /// What is taken from it; everything else in it is passed over.
+    pub files: Vec<FileSpec>,
+    /// Neither the archive nor all that it unpacks to may be larger.
+    pub max_bytes: u64,
+    /// What is looked at beyond sizes and digests.
+    pub check: Option<Check>,
+}
+
+/// Says whether a data folder's files of a data set are good.
+pub type Check = fn(&Path) -> Result<(), Error>;
+
+/// Length and digest of an archive.
+#[derive(Clone, Debug)]
+pub struct Packing {
+    /// Its length.
+    pub n_bytes: u64,
+    /// Its SHA-256.
+    pub sha256: String,
+}
+
+/// A file that an archive must hold.
+#[derive(Clone, Debug)]
+pub struct FileSpec {
+    /// Its name in the folder.
+    pub name: String,
+    /// Its length.
+    pub n_bytes: u64,
+    /// Its SHA-256, where it is known.
+    pub sha256: Option<String>,
+}
+
+impl Spec {
+    /// What is known of `dataset`.
+    ///
+    /// For CIFAR-10 the digest of every file is known. For CIFAR-100 that of the archive is; archives packed by
+    /// others are held to sizes, label ranges and class counts.
+    pub fn of(dataset: Which) -> Self {
+        match dataset {
+            Which::Cifar10 => cifar10(),
+            Which::Cifar100 => cifar100(),
+        }
+    }
+}
+
+fn cifar10() -> Spec {
+    let file = |(name, sha256): (&str, &str)| FileSpec {
+        name: name.to_owned(),
+        n_bytes: 10_000 * 3_073,
+        sha256: Some(sha256.to_owned()),
+    };
+    Spec {
+        title: "CIFAR-10".to_owned(),
+        url: "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz".to_owned(),
+        archive: Some(Packing {
+            n_bytes: 170_052_171,
+            sha256: "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd".to_owned(),
+        }),
+        folder: "cifar-10-batches-bin".to_owned(),
+        files: CIFAR10_FILES.into_iter().map(file).collect(),
+        max_bytes: 256 << 20,
+        check: None, // the digests leave nothing to look at
+    }
+}
+
+fn cifar100() -> Spec {
+    let file = |(name, n_records): (&str, u64)| FileSpec {
+        name: name.to_owned(),
+        n_bytes: n_records * 3_074,
+        sha256: None,
+    };
+    Spec {
+        title: "CIFAR-100".to_owned(),
+        url: "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz".to_owned(),
+        archive: Some(Packing {
+            n_bytes: 168_513_733,
+            sha256: "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec".to_owned(),
+        }),
+        folder: "cifar-100-binary".to_owned(),
+        files: [("train.bin", 50_000), ("test.bin", 10_000)].into_iter().map(file).collect(),
+        max_bytes: 256 << 20,
+        check: Some(|data_dir| load_cifar100(data_dir).map(drop)),
+    }
+}

@@ -1,0 +1,187 @@
+//! Taking the expected files, and nothing else, out of an archive that nobody vouches for.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Component, Path, PathBuf};
+
+use flate2::bufread::MultiGzDecoder;
+use tallow_core::digest::Hasher;
+use tallow_core::{FileError, Progress, StopFlag, Unit, files};
+use tar::{Archive, Entry, EntryType};
+
+use super::spec::{FileSpec, Spec};
+use super::{Bar, FetchError};
+
+/// How much of a file tells what it is.
+pub(super) const HEAD_BYTES: u64 = 512;
+
+/// Refuses what begins with `head` if it is no gzip file; pages of a server or a captive network are named.
+pub(super) fn require_gzip(head: &[u8], says_html: bool, from: &str) -> Result<(), FetchError> {
+    if head.starts_with(&[0x1f, 0x8b]) {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&head[..head.len().min(HEAD_BYTES as usize)])
+        .trim_start()
+        .to_ascii_lowercase();
+    let what = match head {
+        [] => "empty",
+        _ if says_html || text.starts_with("<!doctype html") || text.starts_with("<html") => "an HTML page",
+        _ => "something else",
+    };
+    Err(FetchError::NotAnArchive { from: from.to_owned(), what })
+}
+
+/// An archive that is unpacked: where it is, what it is called in messages, and what a bad one calls for.
+pub(super) struct Packed<'a> {
+    pub(super) path: &'a Path,
+    pub(super) from: &'a str,
+    pub(super) remedy: &'static str,
+}
+
+/// Unpacks the files of `spec` into `staging/<folder>`, where `staging` is a fresh folder, and syncs them.
+pub(super) fn unpack(
+    packed: &Packed<'_>,
+    spec: &Spec,
+    staging: &Path,
+    progress: &dyn Progress,
+    stop: &StopFlag,
+) -> Result<(), FetchError> {
+    let file = File::open(packed.path).map_err(FileError::reading(packed.path))?;
+    let mut file = BufReader::with_capacity(1 << 16, file);
+    require_gzip(file.fill_buf().map_err(FileError::reading(packed.path))?, false, packed.from)?;
+    let swelled = Cell::new(false);
+    let unzipped = Capped { inner: MultiGzDecoder::new(file), left: spec.max_bytes, exceeded: &swelled };
+    let folder = staging.join(&spec.folder);
+    files::create_folder(&folder)?;
+    let total = spec.files.iter().map(|file| file.n_bytes).sum();
+    let bar = Bar::begin(progress, &format!("unpacking {}", spec.title), Some(total), Unit::Bytes);
+    let mut unpacking =
+        Unpacking { packed, spec, folder, bar, stop, n_bytes: 0, taken: vec![false; spec.files.len()] };
+    let result = unpacking.run(unzipped);
+    match result {
+        Err(FetchError::Archive { .. }) if swelled.get() => {
+            Err(unpacking.refuse(format!("it unpacks to more than {} bytes", spec.max_bytes)))
+        }
+        other => other,
+    }
+}
+
+struct Unpacking<'a> {
+    packed: &'a Packed<'a>,
+    spec: &'a Spec,
+    folder: PathBuf,
+    bar: Bar<'a>,
+    stop: &'a StopFlag,
+    n_bytes: u64,
+    /// Which of the expected files have come.
+    taken: Vec<bool>,
+}
+
+impl Unpacking<'_> {
+    fn run(&mut self, unzipped: impl Read) -> Result<(), FetchError> {
+        let mut archive = Archive::new(unzipped);
+        for entry in archive.entries().map_err(|e| self.damaged(&e))? {
+            let entry = entry.map_err(|e| self.damaged(&e))?;
+            self.take(entry)?;
+        }
+        // to the very end: only there stands the checksum of the whole
+        io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(|e| self.damaged(&e))?;
+        if let Some(missing) = self.taken.iter().position(|&taken| !taken) {
+            return Err(
+                self.refuse(format!("{}/{} is not in it", self.spec.folder, self.spec.files[missing].name))
+            );
+        }
+        files::sync_folder(&self.folder)?;
+        Ok(())
+    }
+
+    fn take(&mut self, entry: Entry<'_, impl Read>) -> Result<(), FetchError> {
+        if let Some(signal) = self.stop.raised() {
+            return Err(FetchError::Stopped(signal));
+        }
+        let path = entry.path().map_err(|e| self.damaged(&e))?.into_owned();
+        let name = path.display();
+        if path.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
+            return Err(self.refuse(format!("{name:?} leads out of the folder")));
+        }
+        match entry.header().entry_type() {
+            EntryType::Regular => {}
+            EntryType::Directory => return Ok(()),
+            kind => return Err(self.refuse(format!("{name:?} is neither a file nor a folder, but {kind:?}"))),
+        }
+        let path: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
+        let is_expected = |file: &FileSpec| path == Path::new(&self.spec.folder).join(&file.name);
+        let Some(i) = self.spec.files.iter().position(is_expected) else { return Ok(()) };
+        let expected = &self.spec.files[i];
+        if std::mem::replace(&mut self.taken[i], true) {
+            return Err(self.refuse(format!("{name:?} is in it twice")));
+        }
+        if entry.size() != expected.n_bytes {
+            let (found, expected) = (entry.size(), expected.n_bytes);
+            return Err(self.refuse(format!("{name:?} has {found} bytes, {expected} are expected")));
+        }
+        self.write(expected, entry)
+    }
+
+    /// Writes the bytes of one expected file, and checks their digest.
+    fn write(&mut self, expected: &FileSpec, mut content: impl Read) -> Result<(), FetchError> {
+        let path = self.folder.join(&expected.name);
+        let mut file = File::create_new(&path).map_err(FileError::writing(&path))?;
+        let mut hasher = Hasher::new();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            if let Some(signal) = self.stop.raised() {
+                return Err(FetchError::Stopped(signal));
+            }
+            let n = content.read(&mut buffer).map_err(|e| self.damaged(&e))?;
+            if n == 0 {
+                break;
+            }
+            file.write_all(&buffer[..n]).map_err(FileError::writing(&path))?;
+            hasher.update(&buffer[..n]);
+            self.n_bytes += n as u64;
+            self.bar.advance(self.n_bytes);
+        }
+        file.sync_all().map_err(FileError::writing(&path))?;
+        let actual = hasher.finish();
+        match &expected.sha256 {
+            Some(digest) if *digest != actual => Err(FetchError::Digest {
+                what: format!("{} in {}", expected.name, self.packed.from),
+                expected: digest.clone(),
+                actual,
+                remedy: self.packed.remedy,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn damaged(&self, error: &io::Error) -> FetchError {
+        self.refuse(format!("it cannot be unpacked ({error})"))
+    }
+
+    fn refuse(&self, reason: String) -> FetchError {
+        FetchError::Archive { from: self.packed.from.to_owned(), reason, remedy: self.packed.remedy }
+    }
+}
+
+/// A reader that fails, and says so in `exceeded`, where `inner` has more than `left` bytes.
+struct Capped<'a, R> {
+    inner: R,
+    left: u64,
+    exceeded: &'a Cell<bool>,
+}
+
+impl<R: Read> Read for Capped<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        match self.left.checked_sub(n as u64) {
+            Some(left) => self.left = left,
+            None => {
+                self.exceeded.set(true);
+                return Err(io::Error::new(io::ErrorKind::FileTooLarge, "too many bytes"));
+            }
+        }
+        Ok(n)
+    }
+}

@@ -1,0 +1,48 @@
+//! Where images come from, and how they become batches.
+//!
+//! Sources are CIFAR-10 and CIFAR-100 in the binary version ([`cifar`]), and a small sample of CIFAR-10 that is part
+//! of the program (`load_sample`, feature `sample`, on by default); `fetch` (a feature) downloads the official
+//! archives. From there the way is always the same: an [`ImageSet`] is split ([`stratified_split`]), put into an
+//! order, changed ([`Augment`]), normalised, and handed out as [`Batch`]es ([`train_batches`], [`eval_batches`]).
+//!
+//! What is random is a function of (seed, epoch, image): nothing depends on threads or on where an epoch was resumed.
+//!
+//! ```
+//! # #[cfg(feature = "sample")] {
+//! use tallow_dataset::{Augment, Flip, TrainLoader, load_sample, stratified_split, train_batches};
+//! let data = load_sample()?;
+//! let split = stratified_split(data.train.labels(), data.train.class_names().len(), 0.1, 42)?;
+//! let loader = TrainLoader {
+//!     batch_size: 64,
+//!     drop_last: false,
+//!     augment: Augment { flip: Flip::Random, crop_padding_px: 4, ..Augment::default() },
+//!     normalization: data.normalization,
+//!     seed: 42,
+//! };
+//! let batches = train_batches(data.train.clone(), split.train.into(), &loader, 0, 0)?;
+//! assert_eq!(batches.map(|batch| batch.n).sum::<usize>(), 1_800);
+//! # }
+//! # Ok::<(), tallow_dataset::Error>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod augment;
+pub mod cifar;
+mod error;
+#[cfg(feature = "fetch")]
+pub mod fetch;
+mod image_set;
+mod loader;
+mod normalization;
+#[cfg(feature = "sample")]
+mod sample;
+mod split;
+
+pub use augment::{Augment, CropFill, Flip, Transform};
+pub use error::Error;
+pub use image_set::{Dataset, ImageSet};
+pub use loader::{Batch, BatchIter, TrainLoader, eval_batches, n_batches, train_batches};
+pub use normalization::Normalization;
+#[cfg(feature = "sample")]
+pub use sample::load_sample;
+pub use split::{Split, stratified_split, stratified_subset};

@@ -1,0 +1,106 @@
+//! Mean and deviation of the pixels of each channel, and what they turn a byte into.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, ImageSet};
+
+/// Mean and standard deviation (of the whole population) per channel, of pixels in 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Normalization {
+    /// Mean of red, green, blue.
+    pub mean: [f32; 3],
+    /// Standard deviation of red, green, blue; above 0.
+    pub std: [f32; 3],
+}
+
+impl Normalization {
+    /// Of the 50,000 training images of CIFAR-10.
+    pub const CIFAR10: Self = Self {
+        mean: [0.491_399_68, 0.482_158_41, 0.446_530_9],
+        std: [0.247_032_23, 0.243_485_13, 0.261_587_84],
+    };
+
+    /// Of the 50,000 training images of CIFAR-100.
+    pub const CIFAR100: Self = Self {
+        mean: [0.507_075_16, 0.486_548_87, 0.440_917_84],
+        std: [0.267_334_28, 0.256_438_46, 0.276_150_47],
+    };
+
+    /// Of the images `indices` of `set`, exactly: sums are of integers, rounded once at the end.
+    ///
+    /// A channel that never varies gets deviation 1, so that it normalises to 0. Channels that `set` does not have
+    /// get mean 0 and deviation 1.
+    ///
+    /// # Errors
+    /// If `indices` is empty or names an image that is not there.
+    pub fn of(set: &ImageSet, indices: &[u32]) -> Result<Self, Error> {
+        if let Some(i) = indices.iter().find(|&&i| i as usize >= set.len()) {
+            return Err(Error::Images(format!("image {i} of {} is asked for", set.len())));
+        }
+        if indices.is_empty() {
+            return Err(Error::Images("no images to take the mean of".into()));
+        }
+        let (mut sums, mut squares) = ([0u64; 3], [0u64; 3]);
+        for &i in indices {
+            for pixel in set.image(i as usize).chunks_exact(set.channels()) {
+                for (channel, &value) in pixel.iter().enumerate() {
+                    sums[channel] += u64::from(value);
+                    squares[channel] += u64::from(value) * u64::from(value);
+                }
+            }
+        }
+        let n = (indices.len() * set.height() * set.width()) as u128;
+        let mut result = Self { mean: [0.0; 3], std: [1.0; 3] };
+        for channel in 0..set.channels() {
+            let (sum, square) = (u128::from(sums[channel]), u128::from(squares[channel]));
+            let n_n_variance = n * square - sum * sum; // never negative (Cauchy and Schwarz)
+            result.mean[channel] = (sum as f64 / n as f64 / 255.0) as f32;
+            if n_n_variance > 0 {
+                result.std[channel] = ((n_n_variance as f64).sqrt() / n as f64 / 255.0) as f32;
+            }
+        }
+        Ok(result)
+    }
+
+    /// What each byte becomes: `table[channel][byte] = (byte / 255 - mean) / std`, each operation in f32, as
+    /// torchvision's `ToTensor` and `Normalize` do.
+    pub fn table(&self) -> [[f32; 256]; 3] {
+        let mut table = [[0.0; 256]; 3];
+        for (channel, row) in table.iter_mut().enumerate() {
+            for (byte, value) in row.iter_mut().enumerate() {
+                *value = (byte as f32 / 255.0 - self.mean[channel]) / self.std[channel];
+            }
+        }
+        table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(pixels: Vec<u8>, channels: usize) -> ImageSet {
+        let n = pixels.len() / (2 * channels);
+        ImageSet::new(1, 2, channels, pixels, vec![0; n], ["x".to_owned()].into()).unwrap()
+    }
+
+    #[test]
+    fn mean_and_deviation_are_those_of_each_channel() {
+        let set = set(vec![0, 51, 7, 255, 153, 7, 9, 9, 9, 9, 9, 9], 3);
+        let found = Normalization::of(&set, &[0]).unwrap();
+        assert_eq!(found.mean, [0.5, 0.4, 7.0 / 255.0]);
+        assert_eq!(found.std, [0.5, 0.2, 1.0]);
+        let message = Normalization::of(&set, &[2]).unwrap_err().to_string();
+        assert!(message.contains("image 2 of 2"), "{message}");
+        assert!(Normalization::of(&set, &[]).is_err());
+    }
+
+    #[test]
+    fn the_table_is_what_the_formula_says() {
+        let table = Normalization { mean: [0.5, 0.0, 0.2], std: [0.25, 1.0, 0.1] }.table();
+        assert_eq!((table[0][0], table[0][255]), (-2.0, 2.0));
+        assert_eq!((table[1][51], table[1][255]), (0.2, 1.0));
+        assert_eq!(table[2][51], 0.0);
+    }
+}

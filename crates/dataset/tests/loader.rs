@@ -1,0 +1,139 @@
+//! Batches: complete, in a seeded order, the same when an epoch is resumed, and without a thread left behind.
+
+use std::sync::Arc;
+
+use tallow_dataset::{
+    Augment, Batch, CropFill, Error, Flip, ImageSet, Normalization, TrainLoader, eval_batches, n_batches,
+    train_batches,
+};
+
+/// 23 images of 4 rows and 5 columns, whose bytes differ from image to image.
+fn set() -> Arc<ImageSet> {
+    let pixels = (0..23u32 * 60).map(|i| (i * 7 % 251) as u8).collect();
+    let labels = (0..23).map(|i| i % 3).collect();
+    let names = ["a", "b", "c"].map(str::to_owned);
+    Arc::new(ImageSet::new(4, 5, 3, pixels, labels, names.into()).unwrap())
+}
+
+/// All images but the first three.
+fn indices() -> Arc<[u32]> {
+    (3..23).collect()
+}
+
+fn loader(batch_size: usize, drop_last: bool) -> TrainLoader {
+    let augment = Augment { flip: Flip::Random, crop_padding_px: 2, crop_fill: CropFill::Zero, cutout_px: 2 };
+    TrainLoader { batch_size, drop_last, augment, normalization: Normalization::CIFAR10, seed: 9 }
+}
+
+fn epoch(cfg: &TrainLoader, epoch: u64, first_batch: usize) -> Vec<Batch> {
+    train_batches(set(), indices(), cfg, epoch, first_batch).unwrap().collect()
+}
+
+fn order(batches: &[Batch]) -> Vec<u32> {
+    batches.iter().flat_map(|batch| batch.indices.clone()).collect()
+}
+
+#[test]
+fn an_epoch_has_every_image_once_in_an_order_of_its_own() {
+    let batches = epoch(&loader(6, false), 0, 0);
+    assert_eq!(batches.iter().map(|batch| batch.n).collect::<Vec<_>>(), [6, 6, 6, 2]);
+    assert_eq!(batches.iter().map(|batch| batch.first_position).collect::<Vec<_>>(), [0, 6, 12, 18]);
+    let mut sorted = order(&batches);
+    sorted.sort_unstable();
+    assert_eq!(sorted, (3..23).collect::<Vec<u32>>());
+    assert_ne!(sorted, order(&batches));
+    assert_ne!(order(&batches), order(&epoch(&loader(6, false), 1, 0)));
+    assert_ne!(order(&batches), order(&epoch(&TrainLoader { seed: 10, ..loader(6, false) }, 0, 0)));
+    assert_eq!(order(&batches)[..5], PINNED_ORDER);
+}
+/// What a seed means stays the same from one version to the next.
+const PINNED_ORDER: [u32; 5] = [15, 8, 12, 11, 19];
+
+#[test]
+fn a_batch_holds_the_images_that_it_names() {
+    let (set, cfg) = (set(), loader(6, false));
+    for batch in epoch(&cfg, 4, 0) {
+        assert_eq!((batch.height, batch.width, batch.channels), (4, 5, 3));
+        assert_eq!(batch.images.len(), batch.n * 60);
+        assert_eq!(batch.indices.len(), batch.n);
+        for (place, &index) in batch.indices.iter().enumerate() {
+            assert_eq!(batch.targets[place], set.label(index as usize));
+            let mut expected = vec![0.0; 60];
+            let transform = cfg.augment.draw(cfg.seed, 4, index, 4, 5);
+            transform.apply(set.image(index as usize), [4, 5, 3], &cfg.normalization.table(), &mut expected);
+            assert_eq!(batch.images[place * 60..][..60], expected);
+        }
+    }
+}
+
+#[test]
+fn a_resumed_epoch_gives_exactly_the_rest() {
+    for cfg in [loader(6, false), loader(6, true), loader(5, true)] {
+        let whole = epoch(&cfg, 2, 0);
+        for first in 0..=whole.len() {
+            assert_eq!(epoch(&cfg, 2, first), whole[first..]);
+        }
+    }
+}
+
+#[test]
+fn augmentation_does_not_depend_on_the_batches() {
+    let image_of_7 = |batch_size| {
+        let batches = epoch(&loader(batch_size, false), 3, 0);
+        let batch = batches.iter().find(|batch| batch.indices.contains(&7)).unwrap();
+        let place = batch.indices.iter().position(|&i| i == 7).unwrap();
+        batch.images[place * 60..][..60].to_vec()
+    };
+    assert_eq!(image_of_7(20), image_of_7(3));
+}
+
+#[test]
+fn a_last_batch_that_is_not_full_can_be_left_out() {
+    assert_eq!(epoch(&loader(6, true), 0, 0).len(), 3);
+    assert_eq!(order(&epoch(&loader(6, true), 0, 0)), order(&epoch(&loader(6, false), 0, 0))[..18]);
+    assert_eq!([n_batches(20, 6, false), n_batches(20, 6, true), n_batches(20, 5, true)], [4, 3, 4]);
+    assert_eq!([n_batches(0, 6, false), n_batches(5, 6, true), n_batches(5, 0, false)], [0, 0, 0]);
+}
+
+#[test]
+fn evaluation_keeps_the_order_and_changes_nothing() {
+    let set = set();
+    let normalization = Normalization { mean: [0.0; 3], std: [1.0 / 255.0; 3] };
+    let chosen: Arc<[u32]> = [20, 4, 4, 9].into();
+    let batches: Vec<Batch> = eval_batches(set.clone(), chosen, 3, &normalization).unwrap().collect();
+    assert_eq!(order(&batches), [20, 4, 4, 9]);
+    assert_eq!(batches[0].targets, [2, 1, 1]);
+    assert_eq!((batches[1].n, batches[1].first_position), (1, 3));
+    for (value, &byte) in batches[1].images.iter().zip(set.image(9)) {
+        assert!((value - f32::from(byte)).abs() < 1e-4);
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let said =
+        |result: Result<_, Error>| result.map(|_: tallow_dataset::BatchIter| ()).unwrap_err().to_string();
+    let train = |indices: Arc<[u32]>, cfg: TrainLoader, first| train_batches(set(), indices, &cfg, 0, first);
+    assert!(said(train(indices(), loader(0, false), 0)).contains("at least 1"));
+    assert!(said(train(indices(), loader(21, true), 0)).contains("drop_last"));
+    assert!(said(train([].into(), loader(2, false), 0)).contains("there is no image"));
+    assert!(said(train([23].into(), loader(1, false), 0)).contains("image 23 of 23"));
+    assert!(said(train(indices(), loader(6, false), 5)).contains("4 batches, and number 5"));
+    let mut too_wide = loader(6, false);
+    too_wide.augment.crop_padding_px = 4;
+    assert!(said(train(indices(), too_wide, 0)).contains("crop_padding_px = 4"));
+    assert!(said(eval_batches(set(), indices(), 0, &Normalization::CIFAR10)).contains("at least 1"));
+}
+
+#[test]
+fn a_dropped_iterator_leaves_no_thread_behind() {
+    let set = set();
+    for n_taken in [0, 1, 20] {
+        let mut batches = train_batches(set.clone(), indices(), &loader(1, false), 0, 0).unwrap();
+        assert_eq!(batches.len(), 20);
+        assert_eq!(batches.by_ref().take(n_taken).count(), n_taken);
+        assert_eq!(batches.len(), 20 - n_taken);
+        drop(batches);
+        assert_eq!(Arc::strong_count(&set), 1); // the thread had another one
+    }
+}

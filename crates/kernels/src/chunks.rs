@@ -1,0 +1,74 @@
+//! How work is cut: by its size, never by the number of threads, so that the bits of a result do not depend on who
+//! computed which part. And the checks of lengths that every kernel starts with.
+
+use rayon::prelude::*;
+
+/// Elements in one piece of elementwise work: 64 KiB of f32, which take long against handing them to a thread.
+pub(crate) const CHUNK: usize = 1 << 14;
+
+/// Rows of `c` elements in one piece of work over a (rows, c) matrix.
+pub(crate) fn rows_per_chunk(c: usize) -> usize {
+    (CHUNK / c).max(1)
+}
+
+/// Calls `work(start, piece)` for each piece of `chunk` elements of `out`, in parallel. A single piece is worked on
+/// by the caller itself.
+pub(crate) fn for_each_chunk(out: &mut [f32], chunk: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+    if out.len() <= chunk {
+        if !out.is_empty() {
+            work(0, out);
+        }
+    } else {
+        out.par_chunks_mut(chunk).enumerate().for_each(|(i, piece)| work(i * chunk, piece));
+    }
+}
+
+/// `work(0)`, …, `work(n - 1)`, in this order, computed in parallel. A single one is computed by the caller itself.
+pub(crate) fn map_in_order<T: Send>(n: usize, work: impl Fn(usize) -> T + Send + Sync) -> Vec<T> {
+    match n {
+        0 | 1 => (0..n).map(work).collect(),
+        _ => (0..n).into_par_iter().map(work).collect(),
+    }
+}
+
+/// Panics unless a slice has the length that the shapes demand.
+#[track_caller]
+pub(crate) fn check_len(function: &str, what: &str, actual: usize, expected: usize) {
+    assert!(actual == expected, "{function}: {what} has {actual} elements, expected {expected}");
+}
+
+/// Panics unless `x` consists of whole rows of `c` channels.
+#[track_caller]
+pub(crate) fn check_rows(function: &str, x: &[f32], c: usize) {
+    assert!(c > 0, "{function}: 0 channels, expected at least 1");
+    let len = x.len();
+    assert!(
+        len.is_multiple_of(c),
+        "{function}: x has {len} elements, expected a multiple of the {c} channels"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_cover_everything_once() {
+        for len in [0, 1, 9, 10, 11, 35] {
+            let mut out = vec![0.0; len];
+            for_each_chunk(&mut out, 10, |start, piece| {
+                for (i, x) in piece.iter_mut().enumerate() {
+                    *x += (start + i) as f32;
+                }
+            });
+            assert_eq!(out, (0..len).map(|i| i as f32).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn results_come_in_order() {
+        for n in [0, 1, 2, 100] {
+            assert_eq!(map_in_order(n, |i| i * i), (0..n).map(|i| i * i).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Two-dimensional convolution: the matrix of patches (see `im2col`) times the weights, in tiles of rows.
+//!
+//! ```text
+//! forward          y  = patches(x) * W        W repacked to (k_h * k_w * c_in, c_out)
+//! input gradient   dx = patches(dy) * W'      stride 1: W' has its taps reversed, c_in and c_out swapped
+//!                  dx = scatter(dy * W)       other strides
+//! weight gradient  dW = sum over tiles of patches(x)^T * dy
+//! ```
+
+mod input_grad;
+mod weight_grad;
+
+pub use input_grad::conv2d_input_grad;
+pub use weight_grad::conv2d_weight_grad;
+
+use crate::chunks::{check_len, for_each_chunk};
+use crate::gemm::{Into, Matrix, fill_rows, multiply};
+use crate::im2col::Patches;
+use crate::layout::{taps_outermost, transposed};
+
+/// The shape of a convolution: (n, h, w, c_in) maps, (c_out, c_in, k_h, k_w) weights, (n, h_out, w_out, c_out) maps
+/// out of it. Everything but `n`, `h`, `w` and `padding` must be at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConvShape {
+    /// Images.
+    pub n: usize,
+    /// Height of the input.
+    pub h: usize,
+    /// Width of the input.
+    pub w: usize,
+    /// Channels of the input.
+    pub c_in: usize,
+    /// Channels of the output.
+    pub c_out: usize,
+    /// Height of the kernel.
+    pub k_h: usize,
+    /// Width of the kernel.
+    pub k_w: usize,
+    /// Pixels from one window to the next, in both directions.
+    pub stride: usize,
+    /// Lines and columns of zeros added on each of the four sides.
+    pub padding: usize,
+}
+
+impl ConvShape {
+    /// Height of the output: `(h + 2 padding - k_h) / stride + 1`, rounded down; 0 where the kernel does not fit.
+    pub fn h_out(&self) -> usize {
+        n_windows(self.h, self.k_h, self.stride, self.padding)
+    }
+
+    /// Width of the output: `(w + 2 padding - k_w) / stride + 1`, rounded down; 0 where the kernel does not fit.
+    pub fn w_out(&self) -> usize {
+        n_windows(self.w, self.k_w, self.stride, self.padding)
+    }
+
+    /// Elements of the input.
+    pub fn x_len(&self) -> usize {
+        self.n * self.h * self.w * self.c_in
+    }
+
+    /// Elements of the output.
+    pub fn y_len(&self) -> usize {
+        self.n * self.h_out() * self.w_out() * self.c_out
+    }
+
+    /// Elements of the weight.
+    pub fn weight_len(&self) -> usize {
+        self.c_out * self.c_in * self.k_h * self.k_w
+    }
+
+    /// The patches of the input that the output's pixels see.
+    fn patches(&self) -> Patches {
+        Patches {
+            n: self.n,
+            h: self.h,
+            w: self.w,
+            c: self.c_in,
+            k_h: self.k_h,
+            k_w: self.k_w,
+            stride: self.stride,
+            top: self.padding as isize,
+            left: self.padding as isize,
+            h_out: self.h_out(),
+            w_out: self.w_out(),
+        }
+    }
+
+    #[track_caller]
+    fn check(&self, function: &str, x: (&str, usize), weight: (&str, usize), y: (&str, usize)) {
+        let least = [self.c_in, self.c_out, self.k_h, self.k_w, self.stride].into_iter().min();
+        assert!(least > Some(0), "{function}: channels, kernel and stride must be at least 1: {self:?}");
+        check_len(function, x.0, x.1, self.x_len());
+        check_len(function, weight.0, weight.1, self.weight_len());
+        check_len(function, y.0, y.1, self.y_len());
+    }
+}
+
+/// Windows of `k` that fit into `len` with `padding` on both sides.
+pub(crate) fn n_windows(len: usize, k: usize, stride: usize, padding: usize) -> usize {
+    (len + 2 * padding).checked_sub(k).map_or(0, |room| room / stride + 1)
+}
+
+/// `y = conv2d(x, weight) + bias`, a cross-correlation as in `torch.nn.functional.conv2d`.
+///
+/// # Shapes
+/// `x` (n, h, w, c_in), `weight` (c_out, c_in, k_h, k_w), `bias` (c_out), `y` (n, h_out, w_out, c_out).
+///
+/// # Panics
+/// If a length does not fit the shape.
+pub fn conv2d_forward(s: &ConvShape, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+    s.check("conv2d_forward", ("x", x.len()), ("weight", weight.len()), ("y", y.len()));
+    if let Some(bias) = bias {
+        check_len("conv2d_forward", "bias", bias.len(), s.c_out);
+    }
+    let patches = s.patches();
+    let filters = taps_outermost(weight, s.c_in, s.k_h * s.k_w);
+    let packed = transposed(&filters, s.c_out, patches.patch_len());
+    multiply_patches(&patches, x, &packed, bias, y);
+}
+
+/// `y = patches(x) * packed + bias`, tile by tile; `packed` is (patch, c_out).
+fn multiply_patches(patches: &Patches, x: &[f32], packed: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+    let patch_len = patches.patch_len();
+    let c_out = packed.len() / patch_len;
+    let packed = Matrix::row_major(packed, patch_len, c_out);
+    for_each_chunk(y, patches.rows_per_tile(64) * c_out, |start, y| {
+        let rows = start / c_out..(start + y.len()) / c_out;
+        let into = bias.map_or(Into::Overwrite, |bias| fill_rows(y, bias));
+        patches.with_rows(x, rows.clone(), |tile| {
+            multiply(y, into, Matrix::row_major(tile, rows.len(), patch_len), packed);
+        });
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: ConvShape =
+        ConvShape { n: 2, h: 7, w: 9, c_in: 3, c_out: 5, k_h: 3, k_w: 4, stride: 2, padding: 1 };
+
+    #[test]
+    fn sizes() {
+        assert_eq!((SHAPE.h_out(), SHAPE.w_out()), (4, 4));
+        assert_eq!((SHAPE.x_len(), SHAPE.y_len(), SHAPE.weight_len()), (378, 160, 180));
+        let too_large = ConvShape { k_h: 10, ..SHAPE };
+        assert_eq!((too_large.h_out(), too_large.y_len()), (0, 0));
+        let just_fits = ConvShape { k_h: 9, ..SHAPE };
+        assert_eq!(just_fits.h_out(), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "conv2d_forward: weight has 3 elements, expected 180")]
+    fn a_wrong_length_is_named() {
+        conv2d_forward(&SHAPE, &[0.0; 378], &[0.0; 3], None, &mut [0.0; 160]);
+    }
+
+    #[test]
+    #[should_panic(expected = "conv2d_forward: bias has 4 elements, expected 5")]
+    fn a_wrong_bias_is_named() {
+        conv2d_forward(&SHAPE, &[0.0; 378], &[0.0; 180], Some(&[0.0; 4]), &mut [0.0; 160]);
+    }
+
+    #[test]
+    #[should_panic(expected = "stride must be at least 1")]
+    fn stride_0_is_refused() {
+        let shape = ConvShape { stride: 0, k_h: 20, k_w: 20, ..SHAPE };
+        conv2d_forward(&shape, &[0.0; 378], &[0.0; 6000], None, &mut []);
+    }
+}

@@ -1,0 +1,209 @@
+//! Matrix products of slices: the one place that calls the `gemm` crate, and the only unsafe code.
+//!
+//! A product runs on the calling thread: callers cut the work into tasks of a size that does not depend on the
+//! number of threads.
+
+use std::ops::Range;
+
+/// A matrix that reads from a slice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Matrix<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// The matrix whose rows lie one after the other in `data`.
+    #[track_caller]
+    pub(crate) fn row_major(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        assert!(data.len() == rows * cols, "matrix: {} elements for {rows} x {cols}", data.len());
+        Self { data, rows, cols, row_stride: cols, col_stride: 1 }
+    }
+
+    /// Rows as columns.
+    pub(crate) fn transposed(self) -> Self {
+        Self {
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    /// Only these columns.
+    #[track_caller]
+    pub(crate) fn columns(self, range: Range<usize>) -> Self {
+        assert!(
+            range.start <= range.end && range.end <= self.cols,
+            "matrix: columns {range:?} of {}",
+            self.cols
+        );
+        let first = (range.start * self.col_stride).min(self.data.len());
+        Self { data: &self.data[first..], cols: range.len(), ..self }
+    }
+
+    /// Whether every element lies within the slice.
+    fn is_in_bounds(&self) -> bool {
+        self.rows == 0
+            || self.cols == 0
+            || (self.rows - 1) * self.row_stride + (self.cols - 1) * self.col_stride < self.data.len()
+    }
+}
+
+/// What a product does with what the destination holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Into {
+    /// It is replaced.
+    Overwrite,
+    /// The product is added to it.
+    Add,
+}
+
+/// Sets each row of `dst` to `row`, for a product to be added to.
+pub(crate) fn fill_rows(dst: &mut [f32], row: &[f32]) -> Into {
+    dst.chunks_exact_mut(row.len()).for_each(|dst| dst.copy_from_slice(row));
+    Into::Add
+}
+
+/// `dst = lhs * rhs` or `dst += lhs * rhs`, with `dst` row-major.
+///
+/// # Panics
+/// If the shapes do not fit.
+#[expect(unsafe_code, reason = "the gemm crate takes pointers")]
+#[track_caller]
+pub(crate) fn multiply(dst: &mut [f32], into: Into, lhs: Matrix, rhs: Matrix) {
+    let (m, k, n) = (lhs.rows, lhs.cols, rhs.cols);
+    assert!(rhs.rows == k, "multiply: {m} x {k} by {} x {n}", rhs.rows);
+    assert!(dst.len() == m * n, "multiply: destination has {} elements, expected {m} x {n}", dst.len());
+    assert!(lhs.is_in_bounds() && rhs.is_in_bounds(), "multiply: an operand reaches beyond its slice");
+    if k == 0 && into == Into::Overwrite {
+        dst.fill(0.0);
+    }
+    if m == 0 || n == 0 || k == 0 {
+        return;
+    }
+    // SAFETY: `gemm` reads m x k elements of `lhs` and k x n of `rhs` and writes m x n of `dst` (reads them too where
+    // `read_dst`) at the strides it is given. All lie within their slices: `dst` is dense and m * n long, the others
+    // were checked above; a slice spans less than isize::MAX bytes, so the strides fit. f32 has no padding or invalid
+    // bits. `dst` is borrowed mutably, hence overlaps neither operand, and its elements are distinct.
+    // Instruction sets: the crate detects at run time what it uses.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            dst.as_mut_ptr(),
+            1,
+            n as isize,
+            into == Into::Add,
+            lhs.data.as_ptr(),
+            lhs.col_stride as isize,
+            lhs.row_stride as isize,
+            rhs.data.as_ptr(),
+            rhs.col_stride as isize,
+            rhs.row_stride as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbered(len: usize) -> Vec<f32> {
+        (0..len).map(|i| (i % 7) as f32 - 3.0).collect()
+    }
+
+    fn at(m: &Matrix, row: usize, col: usize) -> f32 {
+        m.data[row * m.row_stride + col * m.col_stride]
+    }
+
+    /// Small whole numbers: products are exact, whatever the order of the sums.
+    fn check(lhs: Matrix, rhs: Matrix) {
+        for into in [Into::Overwrite, Into::Add] {
+            let before = numbered(lhs.rows * rhs.cols);
+            let mut dst = before.clone();
+            multiply(&mut dst, into, lhs, rhs);
+            for row in 0..lhs.rows {
+                for col in 0..rhs.cols {
+                    let product: f32 = (0..lhs.cols).map(|i| at(&lhs, row, i) * at(&rhs, i, col)).sum();
+                    let start = if into == Into::Add { before[row * rhs.cols + col] } else { 0.0 };
+                    assert_eq!(dst[row * rhs.cols + col], start + product, "({row}, {col}) {into:?} {lhs:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_of_every_layout_and_of_awkward_sizes() {
+        let sizes = [1, 2, 3, 5, 16, 17, 33, 70];
+        for m in sizes {
+            for n in sizes {
+                for k in [0, 1, 2, 3, 8, 31] {
+                    let (a, b) = (numbered(m * k), numbered(k * n));
+                    let (lhs, lhs_t) =
+                        (Matrix::row_major(&a, m, k), Matrix::row_major(&a, k, m).transposed());
+                    let (rhs, rhs_t) =
+                        (Matrix::row_major(&b, k, n), Matrix::row_major(&b, n, k).transposed());
+                    for (lhs, rhs) in [(lhs, rhs), (lhs_t, rhs), (lhs, rhs_t), (lhs_t, rhs_t)] {
+                        check(lhs, rhs);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_with_some_columns() {
+        let (a, b) = (numbered(6 * 10), numbered(6 * 9));
+        let rhs = Matrix::row_major(&b, 6, 9);
+        check(Matrix::row_major(&a, 6, 10).columns(3..8).transposed(), rhs);
+        check(Matrix::row_major(&a, 6, 10).columns(9..10).transposed(), rhs.columns(8..9));
+        check(Matrix::row_major(&a, 6, 10).columns(10..10).transposed(), rhs);
+    }
+
+    #[test]
+    fn what_is_overwritten_is_not_read() {
+        let mut dst = [f32::NAN; 4];
+        multiply(
+            &mut dst,
+            Into::Overwrite,
+            Matrix::row_major(&[1.0; 6], 2, 3),
+            Matrix::row_major(&[1.0; 6], 3, 2),
+        );
+        assert_eq!(dst, [3.0; 4]);
+        multiply(&mut dst, Into::Overwrite, Matrix::row_major(&[], 2, 0), Matrix::row_major(&[], 0, 2));
+        assert_eq!(dst, [0.0; 4]);
+    }
+
+    #[test]
+    #[should_panic(expected = "multiply: 2 x 3 by 2 x 3")]
+    fn inner_sizes_must_agree() {
+        let a = Matrix { data: &[1.0; 6], rows: 2, cols: 3, row_stride: 3, col_stride: 1 };
+        multiply(&mut [0.0; 6], Into::Overwrite, a, a);
+    }
+
+    #[test]
+    #[should_panic(expected = "destination has 5 elements, expected 2 x 3")]
+    fn the_destination_must_fit() {
+        let a = Matrix::row_major(&[1.0; 4], 2, 2);
+        multiply(&mut [0.0; 5], Into::Overwrite, a, Matrix::row_major(&[1.0; 6], 2, 3));
+    }
+
+    #[test]
+    #[should_panic(expected = "an operand reaches beyond its slice")]
+    fn operands_must_lie_within_their_slices() {
+        let short = Matrix { data: &[1.0; 5], rows: 2, cols: 3, row_stride: 3, col_stride: 1 };
+        multiply(&mut [0.0; 4], Into::Overwrite, short, Matrix::row_major(&[1.0; 6], 3, 2));
+    }
+}

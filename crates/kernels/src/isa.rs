@@ -1,0 +1,139 @@
+//! The one place where an instruction set is chosen: detected at run time, once, and lowered by `TALLOW_ISA` for
+//! tests and comparisons.
+//!
+//! The `gemm` crate detects for itself; `TALLOW_ISA` does not reach it.
+
+use std::sync::OnceLock;
+
+use crate::error::IsaError;
+
+/// The environment variable that lowers the instruction set.
+pub const ISA_VARIABLE: &str = "TALLOW_ISA";
+
+/// An instruction set that kernels are written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Isa {
+    /// What the compiler makes of plain Rust for the baseline of the target.
+    Portable,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// x86-64 with AVX-512 F, BW, DQ and VL.
+    Avx512,
+    /// [`Isa::Avx512`] and the bf16 dot products.
+    Avx512Bf16,
+    /// AArch64 with NEON.
+    Neon,
+}
+
+impl Isa {
+    /// All of them, the lower ones of an architecture first.
+    const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Neon];
+
+    /// The name that `TALLOW_ISA` and summaries use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512bf16",
+            Self::Neon => "neon",
+        }
+    }
+
+    /// Whether this processor has it.
+    #[cfg(target_arch = "x86_64")]
+    fn is_available(self) -> bool {
+        match self {
+            Self::Portable => true,
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Avx512 => {
+                Self::Avx2.is_available()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+            }
+            Self::Avx512Bf16 => Self::Avx512.is_available() && is_x86_feature_detected!("avx512bf16"),
+            Self::Neon => false,
+        }
+    }
+
+    /// Whether this processor has it.
+    #[cfg(not(target_arch = "x86_64"))]
+    fn is_available(self) -> bool {
+        match self {
+            Self::Portable => true,
+            Self::Neon => cfg!(target_arch = "aarch64"), // part of the architecture's baseline
+            Self::Avx2 | Self::Avx512 | Self::Avx512Bf16 => false,
+        }
+    }
+}
+
+/// The instruction set in use: the best that the processor has, or the one that `TALLOW_ISA` names.
+///
+/// Decided at the first call. It cannot fail: a value of `TALLOW_ISA` that cannot be met counts as none. A binary
+/// asks [`detect_isa`] first and reports the mistake.
+pub fn isa() -> Isa {
+    static CHOSEN: OnceLock<Isa> = OnceLock::new();
+    *CHOSEN.get_or_init(|| {
+        let request = std::env::var_os(ISA_VARIABLE);
+        detect_isa(request.as_ref().map(|name| name.to_string_lossy()).as_deref()).unwrap_or_else(|_| best())
+    })
+}
+
+/// The instruction set that `request`, the value of `TALLOW_ISA`, leads to; without one, the best that the processor
+/// has.
+///
+/// # Errors
+/// If there is none of that name, or the processor lacks it.
+pub fn detect_isa(request: Option<&str>) -> Result<Isa, IsaError> {
+    let Some(name) = request else { return Ok(best()) };
+    let Some(isa) = Isa::ALL.into_iter().find(|isa| isa.as_str() == name) else {
+        return Err(IsaError::Unknown { name: name.to_owned(), expected: names(Isa::ALL) });
+    };
+    match isa.is_available() {
+        true => Ok(isa),
+        false => Err(IsaError::Unavailable { requested: isa.as_str(), available: names(available()) }),
+    }
+}
+
+fn available() -> impl DoubleEndedIterator<Item = Isa> {
+    Isa::ALL.into_iter().filter(|isa| isa.is_available())
+}
+
+fn best() -> Isa {
+    available().next_back().unwrap_or(Isa::Portable)
+}
+
+fn names(isas: impl IntoIterator<Item = Isa>) -> String {
+    isas.into_iter().map(Isa::as_str).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_available_one_can_be_asked_for_by_name() {
+        for isa in available() {
+            assert_eq!(detect_isa(Some(isa.as_str())), Ok(isa));
+        }
+        assert_eq!(detect_isa(Some("portable")), Ok(Isa::Portable));
+        assert!(detect_isa(None).unwrap().is_available());
+    }
+
+    #[test]
+    fn an_unknown_name_is_refused_with_the_known_ones() {
+        for name in ["sse9", "AVX2", ""] {
+            let message = detect_isa(Some(name)).unwrap_err().to_string();
+            assert!(message.contains(&format!("{name:?}")) && message.contains("avx512bf16"), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_the_processor_lacks_is_refused() {
+        let lacking = Isa::ALL.into_iter().find(|isa| !isa.is_available()).unwrap(); // no processor has them all
+        let message = detect_isa(Some(lacking.as_str())).unwrap_err().to_string();
+        assert!(message.contains(lacking.as_str()) && message.contains("portable"), "{message}");
+    }
+}

@@ -1,0 +1,64 @@
+//! CPU kernels on slices: what a convolutional network computes, forward and backward.
+//!
+//! Slices in, slices out, with a shape beside them; no tensor type, no network, no state. Feature maps are f32 and
+//! contiguous in (n, h, w, c) order, so that the channels of a pixel lie side by side: whatever acts on channels is a
+//! loop over them, and a convolution is a matrix product with rows of pixels. Weights are in PyTorch's order:
+//! (c_out, c_in, k_h, k_w) and (f_out, f_in).
+//!
+//! * convolution: [`conv2d_forward`], [`conv2d_input_grad`], [`conv2d_weight_grad`]; [`linear_forward`] and its two;
+//!   the gradient of a bias is [`channel_sums`];
+//! * normalisation: [`batch_norm_stats`], [`scale_shift`], [`batch_norm_backward`], [`batch_norm_backward_frozen`];
+//! * activations: [`relu`], [`gelu`] and their gradients;
+//! * pooling: [`max_pool2d`], [`avg_pool2d`] and their gradients;
+//! * loss: [`softmax_cross_entropy`], [`log_softmax`];
+//! * [`optim`]: steps of SGD, Adam and AdamW in place; [`math`]: functions whose bits are the same everywhere;
+//! * [`isa()`]: which instruction set is in use.
+//!
+//! **Results do not depend on the number of threads.** Work runs on rayon's current pool, cut by the shape alone, and
+//! partial sums are added in a fixed order: the same slices give the same bits on 1 thread and on 16.
+//!
+//! **A wrong length is a programming error** and panics with the name of the function, of the slice and of both
+//! lengths. Whoever takes shapes from a user or a file checks them before.
+//!
+//! ```
+//! use tallow_kernels::{ConvShape, conv2d_forward, relu};
+//! // the mean of each pixel and its four neighbours, of one 4 x 5 image with one channel
+//! let s = ConvShape { n: 1, h: 4, w: 5, c_in: 1, c_out: 1, k_h: 3, k_w: 3, stride: 1, padding: 1 };
+//! let image: Vec<f32> = (0..20).map(|i| i as f32).collect();
+//! let weight = [0.0, 0.2, 0.0, 0.2, 0.2, 0.2, 0.0, 0.2, 0.0];
+//! let mut blurred = vec![0.0; s.y_len()];
+//! conv2d_forward(&s, &image, &weight, Some(&[-6.0]), &mut blurred);
+//! let mut y = vec![0.0; blurred.len()];
+//! relu(&blurred, &mut y);
+//! assert_eq!((y[0], y[6], y[12]), (0.0, 0.0, 6.0)); // corner, and the two pixels with row 1, 2 and column 1, 2
+//! ```
+#![deny(unsafe_code)] // but for one call in `gemm.rs`
+
+mod conv;
+mod linear;
+
+mod batch_norm;
+mod reduce;
+
+mod activation;
+mod loss;
+pub mod math;
+pub mod optim;
+mod pool;
+
+mod chunks;
+mod error;
+mod gemm;
+mod im2col;
+mod isa;
+mod layout;
+
+pub use activation::{gelu, gelu_backward, relu, relu_backward};
+pub use batch_norm::{batch_norm_backward, batch_norm_backward_frozen, batch_norm_stats, scale_shift};
+pub use conv::{ConvShape, conv2d_forward, conv2d_input_grad, conv2d_weight_grad};
+pub use error::IsaError;
+pub use isa::{ISA_VARIABLE, Isa, detect_isa, isa};
+pub use linear::{linear_forward, linear_input_grad, linear_weight_grad};
+pub use loss::{log_softmax, softmax_cross_entropy};
+pub use pool::{PoolShape, avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward};
+pub use reduce::channel_sums;

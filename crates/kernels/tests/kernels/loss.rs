@@ -1,0 +1,94 @@
+//! Cross-entropy and log softmax.
+
+use proptest::prelude::*;
+use tallow_core::{Purpose, Stream};
+use tallow_kernels::*;
+
+use crate::{assert_close, cases, finite_differences, naive, random, to_f64};
+
+/// Logits from -6 to 6, targets, and weights from 0.5 to 1.5 or none.
+fn inputs(n: usize, c: usize, weighted: bool, seed: u64) -> (Vec<f32>, Vec<u32>, Option<Vec<f32>>) {
+    let logits = random(seed, n * c).into_iter().map(|x| 6.0 * x).collect();
+    let mut stream = Stream::new(seed, Purpose::Test, 1, 0);
+    let targets = (0..n).map(|_| stream.below(c as u32)).collect();
+    let weights = weighted.then(|| random(seed + 1, c).into_iter().map(|x| 1.0 + x / 2.0).collect());
+    (logits, targets, weights)
+}
+
+proptest! {
+    #![proptest_config(cases(150))]
+
+    #[test]
+    fn cross_entropy_is_its_definition(
+        n in 1usize..=20, c in 1usize..=30, weighted: bool, smoothing in 0u8..=10, seed in any::<u32>(),
+    ) {
+        let (logits, targets, weights) = inputs(n, c, weighted, u64::from(seed));
+        let smoothing = f32::from(smoothing) / 10.0;
+        let weights64 = weights.as_deref().map_or(vec![1.0; c], to_f64);
+        let (losses64, mean64) = naive::cross_entropy(&to_f64(&logits), &targets, &weights64, f64::from(smoothing));
+
+        let (mut losses, mut alone) = (vec![f32::NAN; n], vec![f32::NAN; n]);
+        let mut dlogits = vec![f32::NAN; n * c];
+        let run = |losses: &mut [f32], dlogits| {
+            softmax_cross_entropy(n, c, &logits, &targets, weights.as_deref(), smoothing, losses, dlogits)
+        };
+        let mean = run(&mut losses, Some(&mut dlogits));
+        // of one class the loss is 0, and so is the scale that errors are measured by
+        if c > 1 {
+            assert_close("losses", &losses, &losses64, 1e-6);
+            assert_close("mean", &[mean], &[mean64], 1e-6);
+        }
+        assert_eq!((run(&mut alone, None), &alone), (mean, &losses), "with gradient and without");
+
+        let by_logits = |logits: &[f64]| {
+            naive::cross_entropy(logits, &targets, &weights64, f64::from(smoothing)).1
+        };
+        let expected = finite_differences(&logits, 1e-4, by_logits);
+        let worst = dlogits.iter().zip(&expected).map(|(&a, &e)| (f64::from(a) - e).abs()).fold(0.0, f64::max);
+        prop_assert!(worst < 1e-6, "gradient off by {worst:e}");
+    }
+
+    #[test]
+    fn log_softmax_is_its_definition(n in 1usize..=20, c in 2usize..=30, seed in any::<u32>()) {
+        let logits = inputs(n, c, false, u64::from(seed)).0;
+        let mut out = vec![f32::NAN; n * c];
+        log_softmax(n, c, &logits, &mut out);
+        let expected: Vec<f64> = to_f64(&logits).chunks(c).flat_map(naive::log_softmax).collect();
+        assert_close("log softmax", &out, &expected, 1e-6);
+    }
+}
+
+#[test]
+fn large_logits_neither_overflow_nor_vanish() {
+    let logits = [1000.0, 0.0, -1000.0, f32::MAX, f32::MAX, 0.0];
+    let (mut losses, mut dlogits) = ([f32::NAN; 2], [f32::NAN; 6]);
+    let mean = softmax_cross_entropy(2, 3, &logits, &[1, 0], None, 0.0, &mut losses, Some(&mut dlogits));
+    let ln_2 = std::f32::consts::LN_2;
+    assert_eq!(losses, [1000.0, ln_2]);
+    assert_eq!(mean, (1000.0 + ln_2) / 2.0);
+    assert_eq!(dlogits, [0.5, -0.5, 0.0, -0.25, 0.25, 0.0]);
+}
+
+/// A sure and right prediction keeps a small loss instead of rounding to 0.
+#[test]
+fn small_losses_keep_their_digits() {
+    let mut losses = [f32::NAN];
+    softmax_cross_entropy(1, 2, &[20.0, 0.0], &[0], None, 0.0, &mut losses, None);
+    assert_close("loss", &losses, &[(-20f64).exp().ln_1p()], 1e-6);
+}
+
+#[test]
+fn a_nan_is_passed_on_and_no_samples_have_no_mean() {
+    let (mut losses, mut dlogits) = ([0.0; 2], [0.0; 4]);
+    let logits = [f32::NAN, 0.0, 1.0, 2.0];
+    let mean = softmax_cross_entropy(2, 2, &logits, &[1, 1], None, 0.1, &mut losses, Some(&mut dlogits));
+    assert!(mean.is_nan() && losses[0].is_nan() && dlogits[..2].iter().all(|d| d.is_nan()));
+    assert!(losses[1].is_finite() && dlogits[2..].iter().all(|d| d.is_finite()));
+    assert!(softmax_cross_entropy(0, 2, &[], &[], None, 0.0, &mut [], None).is_nan());
+}
+
+#[test]
+#[should_panic(expected = "the target of sample 1 is 3, expected less than 3")]
+fn a_target_that_is_no_class_is_named() {
+    softmax_cross_entropy(2, 3, &[0.0; 6], &[2, 3], None, 0.0, &mut [0.0; 2], None);
+}

@@ -1,0 +1,109 @@
+//! What can be wrong with what this crate is given.
+
+/// An input that does not fit, with the place and what was expected.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetricsError {
+    /// A table of results without a class.
+    #[error("n_classes is 0: there must be at least one class")]
+    NoClasses,
+    /// Two lists that belong together differ in length.
+    #[error("{what} has {found} entries, expected {expected}")]
+    Length {
+        /// The list that does not fit.
+        what: &'static str,
+        /// Its length.
+        found: usize,
+        /// The length that fits.
+        expected: usize,
+    },
+    /// A label that names no class.
+    #[error("{what}[{position}] is {class}: expected a class below n_classes = {n_classes}")]
+    ClassOutOfRange {
+        /// The list that holds it.
+        what: &'static str,
+        /// Where, counted from 0.
+        position: usize,
+        /// The label.
+        class: u32,
+        /// How many classes there are.
+        n_classes: usize,
+    },
+    /// A value that cannot be the logarithm of a probability.
+    #[error(
+        "the log-probability of class {class} for prediction {position} is {value}: \
+         expected at most 0 and a number (log_softmax of finite logits)"
+    )]
+    NotALogProbability {
+        /// The row, counted from 0.
+        position: usize,
+        /// The column, counted from 0.
+        class: usize,
+        /// The value.
+        value: f32,
+    },
+    /// Counts that add up to more than 2^64 - 1.
+    #[error("the counts of the confusion matrix add up to more than {}", u64::MAX)]
+    CountOverflow,
+    /// More successes than trials.
+    #[error("{successes} successes of {n} trials: expected at most {n}")]
+    MoreSuccessesThanTrials {
+        /// Successes.
+        successes: u64,
+        /// Trials.
+        n: u64,
+    },
+    /// A confidence that is no probability strictly between 0 and 1.
+    #[error("confidence is {0}: expected a number above 0 and below 1, such as 0.95")]
+    Confidence(f64),
+    /// Thresholds of bands that are not in order.
+    #[error(
+        "bands: acceptable_up_to is {acceptable_up_to} and improvable_up_to is {improvable_up_to}: \
+         expected 0 <= acceptable_up_to <= improvable_up_to, in errors per 1,000 images"
+    )]
+    BandOrder {
+        /// The first threshold.
+        acceptable_up_to: f64,
+        /// The second threshold.
+        improvable_up_to: f64,
+    },
+    /// Two classes of one name where names have to tell classes apart.
+    #[error("the class name {name:?} is used twice: classes {first} and {second}; rename one of them")]
+    DuplicateClassName {
+        /// The name.
+        name: String,
+        /// The first class that has it.
+        first: usize,
+        /// The second.
+        second: usize,
+    },
+    /// A text that is not the table it should be.
+    #[error("line {line}, column {column}: {problem}")]
+    Csv {
+        /// Counted from 1, the header included; of a row that spans lines, the first.
+        line: u64,
+        /// The column's name, or its number counted from 1 where it has none.
+        column: String,
+        /// What was found and what was expected.
+        problem: String,
+    },
+}
+
+/// Checks that a list has the length that its partner asks for.
+pub(crate) fn check_length(what: &'static str, found: usize, expected: usize) -> Result<(), MetricsError> {
+    if found == expected { Ok(()) } else { Err(MetricsError::Length { what, found, expected }) }
+}
+
+/// Checks that every label names a class.
+pub(crate) fn check_classes(
+    what: &'static str,
+    labels: &[u32],
+    n_classes: usize,
+) -> Result<(), MetricsError> {
+    match labels.iter().position(|&class| class as usize >= n_classes) {
+        None => Ok(()),
+        Some(position) => {
+            Err(MetricsError::ClassOutOfRange { what, position, class: labels[position], n_classes })
+        }
+    }
+}

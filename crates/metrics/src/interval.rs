@@ -1,0 +1,98 @@
+//! How far a share that was counted can be trusted: the Wilson score interval.
+
+use crate::MetricsError;
+use crate::normal::normal_quantile;
+
+/// The Wilson score interval `[low, high]` for `successes` of `n` trials, two-sided, at `confidence` (0.95 is usual).
+///
+/// With p = successes / n and z the quantile of the normal distribution at (1 + confidence) / 2:
+///
+/// ```text
+/// (p + z^2 / 2n  -+  z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
+/// ```
+///
+/// Exactly 0 below no successes, exactly 1 above nothing but successes; `[0, 1]` of no trials: nothing is known.
+///
+/// # Errors
+/// If there are more successes than trials, or `confidence` is not above 0 and below 1.
+///
+/// # Source
+/// E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22 (1927), 209-212; in
+/// the form of R. G. Newcombe, Statistics in Medicine 17 (1998), 857-872, method 3, as SciPy's
+/// `binomtest(k, n).proportion_ci(confidence, method='wilson')` has it.
+///
+/// ```
+/// let [low, high] = tallow_metrics::wilson_interval(7_311, 10_000, 0.95)?;
+/// assert!(0.7223 < low && low < 0.7224 && 0.7396 < high && high < 0.7398);
+/// # Ok::<(), tallow_metrics::MetricsError>(())
+/// ```
+pub fn wilson_interval(successes: u64, n: u64, confidence: f64) -> Result<[f64; 2], MetricsError> {
+    if successes > n {
+        return Err(MetricsError::MoreSuccessesThanTrials { successes, n });
+    }
+    if !(confidence > 0.0 && confidence < 1.0) {
+        return Err(MetricsError::Confidence(confidence));
+    }
+    if n == 0 {
+        return Ok([0.0, 1.0]);
+    }
+    let z = -normal_quantile((1.0 - confidence) / 2.0); // the lower tail: finite however near 1 the confidence
+    let (trials, p) = (n as f64, successes as f64 / n as f64);
+    let denominator = 2.0 * (trials + z * z);
+    let center = (2.0 * trials * p + z * z) / denominator;
+    let half_width = z / denominator * (4.0 * trials * p * (1.0 - p) + z * z).sqrt();
+    let low = if successes == 0 { 0.0 } else { center - half_width };
+    let high = if successes == n { 1.0 } else { center + half_width };
+    Ok([low, high])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_ends_are_exact() {
+        let at = |k, n| wilson_interval(k, n, 0.95).unwrap();
+        assert_eq!(at(0, 0), [0.0, 1.0]);
+        for n in 1..200 {
+            assert_eq!((at(0, n)[0], at(n, n)[1]), (0.0, 1.0), "{n}");
+        }
+        assert!(at(0, 9)[1] > 0.2 && at(9, 9)[0] < 0.8);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        assert_eq!(
+            wilson_interval(3, 2, 0.95).unwrap_err().to_string(),
+            "3 successes of 2 trials: expected at most 2"
+        );
+        for confidence in [0.0, 1.0, -0.5, 95.0, f64::NAN] {
+            assert!(matches!(wilson_interval(1, 2, confidence), Err(MetricsError::Confidence(_))));
+        }
+    }
+
+    #[test]
+    fn the_nearest_to_certainty_is_still_an_interval() {
+        let [low, high] = wilson_interval(500, 1000, 1.0 - f64::EPSILON / 2.0).unwrap();
+        assert!(0.3 < low && low < 0.4 && 0.6 < high && high < 0.7, "{low} {high}");
+    }
+
+    proptest! {
+        #[test]
+        fn holds_the_share_and_stays_in_bounds(
+            (n, k) in (1u64..1 << 40).prop_flat_map(|n| (Just(n), 0..=n)), confidence in 1e-6f64..0.999_999_9,
+        ) {
+            let [low, high] = wilson_interval(k, n, confidence).unwrap();
+            let p = k as f64 / n as f64;
+            prop_assert!(0.0 <= low && low <= p && p <= high && high <= 1.0, "{low} {p} {high}");
+        }
+
+        #[test]
+        fn swapping_successes_and_failures_mirrors_it((n, k) in (1u64..100_000).prop_flat_map(|n| (Just(n), 0..=n))) {
+            let [low, high] = wilson_interval(k, n, 0.95).unwrap();
+            let [mirrored_high, mirrored_low] = wilson_interval(n - k, n, 0.95).unwrap().map(|x| 1.0 - x);
+            prop_assert!((low - mirrored_low).abs() < 1e-12 && (high - mirrored_high).abs() < 1e-12);
+        }
+    }
+}

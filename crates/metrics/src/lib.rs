@@ -1,0 +1,79 @@
+//! Plain numbers from predictions, and the records that a run leaves.
+//!
+//! Everything here is a function of counts, labels and log-probabilities: no tensors, no files, no clock. Texts go
+//! in and come out as strings; whoever calls decides where they are kept.
+//!
+//! What a model said:
+//! * [`Predictions`]: log-probabilities beside the true classes; accuracy, mean negative log-likelihood;
+//!   [`argmax`], [`in_top_k`], [`top_k_accuracy`];
+//! * [`WeightedMean`]: the mean of an epoch from the means of its batches.
+//!
+//! What that is worth:
+//! * [`ConfusionMatrix`]: who was taken for whom;
+//! * [`ClassificationReport`]: precision, recall, F1 and support, printed as scikit-learn prints them;
+//! * [`wilson_interval`]: how far an accuracy can be trusted;
+//! * [`Bands`]: which classes are acceptable, which can be improved, which do not work.
+//!
+//! What a run writes down: [`EpochRecord`], [`Summary`], [`predictions_to_csv`], each with its exact text form.
+//!
+//! ```
+//! use tallow_metrics::{Band, Bands, ClassificationReport, ConfusionMatrix, wilson_interval};
+//!
+//! let names = ["cat", "dog"];
+//! let (targets, predicted) = ([0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 1, 1]);
+//! let matrix = ConfusionMatrix::from_pairs(names.len(), &targets, &predicted)?;
+//!
+//! let report = ClassificationReport::new(&matrix);
+//! assert_eq!(report.accuracy, 5.0 / 6.0);
+//! assert_eq!(
+//!     report.to_text(&names)?,
+//!     "              precision    recall  f1-score   support
+//!
+//!          cat       1.00      0.67      0.80         3
+//!          dog       0.75      1.00      0.86         3
+//!
+//!     accuracy                           0.83         6
+//!    macro avg       0.88      0.83      0.83         6
+//! weighted avg       0.88      0.83      0.83         6
+//! "
+//! );
+//!
+//! let [low, high] = wilson_interval(matrix.n_correct(), matrix.n(), 0.95)?;
+//! assert!(low < 0.44 && high > 0.96); // six images say little
+//!
+//! let bands = Bands::default();
+//! let cats = bands.of_class(&matrix, 0).expect("there are cats");
+//! assert_eq!((cats.band, cats.confused_with), (Band::Failing, Some(1))); // one of three is taken for a dog
+//! assert!(bands.sentence(cats.band).starts_with("does not work as it should: more than 50 of 1,000 images"));
+//! # Ok::<(), tallow_metrics::MetricsError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod bands;
+mod confusion;
+mod csv_text;
+mod error;
+mod history;
+mod interval;
+mod mean;
+mod normal;
+mod numpy_sum;
+mod predictions;
+mod predictions_csv;
+mod report;
+mod report_text;
+mod summary;
+mod topk;
+
+pub use bands::{Band, Bands, ClassBand};
+pub use confusion::ConfusionMatrix;
+pub use error::MetricsError;
+pub use history::{EpochRecord, parse_history};
+pub use interval::wilson_interval;
+pub use mean::WeightedMean;
+pub use predictions::Predictions;
+pub use predictions_csv::{PredictionsTable, parse_predictions_csv, predictions_to_csv};
+pub use report::{Averages, ClassScores, ClassificationReport};
+pub use report_text::NamedReport;
+pub use summary::{SplitScore, Summary, TestScore};
+pub use topk::{argmax, in_top_k, top_k_accuracy};

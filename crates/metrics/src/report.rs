@@ -1,0 +1,112 @@
+//! Precision, recall, F1 and support per class, and their averages.
+
+use crate::numpy_sum::numpy_sum;
+use crate::{ConfusionMatrix, MetricsError, NamedReport};
+
+/// The scores of one class. TP, FP, FN, TN count the images for which the class is: rightly predicted, wrongly
+/// predicted, missed, rightly not predicted. A quotient with denominator 0 is 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClassScores {
+    /// TP / (TP + FP): how many of the images taken for this class are of it.
+    pub precision: f64,
+    /// TP / (TP + FN): how many of the images of this class are found.
+    pub recall: f64,
+    /// 2 TP / (2 TP + FP + FN): the harmonic mean of precision and recall.
+    pub f1_score: f64,
+    /// TP + FN: how many images are of this class.
+    pub support: u64,
+    /// (TP + TN) / N: the accuracy of the question "is it this class or not?" over all N images. With many classes it
+    /// is high for every class, because most images are rightly said to be something else; recall is what the
+    /// diagonal of the confusion matrix shows.
+    pub accuracy: f64,
+}
+
+/// An average of the classes' scores.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Averages {
+    /// Of the precisions.
+    pub precision: f64,
+    /// Of the recalls.
+    pub recall: f64,
+    /// Of the F1 scores (not the F1 of the averages).
+    pub f1_score: f64,
+}
+
+/// What scikit-learn's `classification_report(y_true, y_pred, labels=range(c), zero_division=0)` computes.
+///
+/// Every number is equal to scikit-learn's to the last bit. A matrix without images, which scikit-learn refuses, gives
+/// zeros. [`Display`](std::fmt::Display) prints it with the classes' numbers for names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassificationReport {
+    /// The scores of each class, (c).
+    pub classes: Vec<ClassScores>,
+    /// The share of images taken for what they are.
+    pub accuracy: f64,
+    /// The mean over all classes, those without support included.
+    pub macro_avg: Averages,
+    /// The mean over the classes weighted by their support.
+    pub weighted_avg: Averages,
+}
+
+impl ClassificationReport {
+    /// The report of `matrix`.
+    pub fn new(matrix: &ConfusionMatrix) -> Self {
+        let n = matrix.n();
+        let classes: Vec<ClassScores> =
+            (0..matrix.n_classes()).map(|class| scores(matrix, class, n)).collect();
+        Self {
+            accuracy: matrix.accuracy().unwrap_or(0.0),
+            macro_avg: average(&classes, |_| 1.0),
+            weighted_avg: average(&classes, |class| class.support as f64),
+            classes,
+        }
+    }
+
+    /// How many images the report is about.
+    pub fn n(&self) -> u64 {
+        self.classes.iter().map(|class| class.support).sum()
+    }
+
+    /// The report with names for its classes, to be printed or serialised.
+    ///
+    /// # Errors
+    /// If there is not one name per class.
+    pub fn named<'a>(&'a self, class_names: &'a [impl AsRef<str>]) -> Result<NamedReport<'a>, MetricsError> {
+        NamedReport::new(self, class_names)
+    }
+
+    /// The report as text; short for `named(class_names)?.to_string()`.
+    ///
+    /// # Errors
+    /// If there is not one name per class.
+    pub fn to_text(&self, class_names: &[impl AsRef<str>]) -> Result<String, MetricsError> {
+        Ok(self.named(class_names)?.to_string())
+    }
+}
+
+fn scores(matrix: &ConfusionMatrix, class: usize, n: u64) -> ClassScores {
+    let true_positives = matrix.count(class, class);
+    let (support, n_predicted) = (matrix.support(class), matrix.n_predicted(class));
+    let wrong = (support - true_positives) + (n_predicted - true_positives);
+    ClassScores {
+        precision: quotient(true_positives as f64, n_predicted as f64),
+        recall: quotient(true_positives as f64, support as f64),
+        f1_score: quotient(2.0 * true_positives as f64, support as f64 + n_predicted as f64),
+        support,
+        accuracy: quotient((n - wrong) as f64, n as f64),
+    }
+}
+
+/// `zero_division=0`.
+fn quotient(numerator: f64, denominator: f64) -> f64 {
+    if denominator == 0.0 { 0.0 } else { numerator / denominator }
+}
+
+fn average(classes: &[ClassScores], weight: impl Fn(&ClassScores) -> f64) -> Averages {
+    let total = numpy_sum(&classes.iter().map(&weight).collect::<Vec<_>>());
+    let mean = |score: fn(&ClassScores) -> f64| {
+        let weighted: Vec<f64> = classes.iter().map(|class| score(class) * weight(class)).collect();
+        quotient(numpy_sum(&weighted), total)
+    };
+    Averages { precision: mean(|c| c.precision), recall: mean(|c| c.recall), f1_score: mean(|c| c.f1_score) }
+}

@@ -1,0 +1,113 @@
+//! `summary.json`: the last word of a run.
+
+use serde::{Deserialize, Serialize};
+
+/// What a run was and what it came to. Written once, at its end; the order of the fields is the order in the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The run folder.
+    pub run_dir: String,
+    /// Which data were used, by name.
+    pub dataset: String,
+    /// SHA-256 of the data.
+    pub data_digest: String,
+    /// How many images it was trained on.
+    pub n_train: u64,
+    /// How many images it was validated on.
+    pub n_val: u64,
+    /// How many images it was tested on.
+    pub n_test: u64,
+    /// The architecture, by name.
+    pub model: String,
+    /// How many trainable numbers the model has.
+    pub n_parameters: u64,
+    /// The recipe, by name.
+    pub recipe: String,
+    /// The seed of every random stream.
+    pub seed: u64,
+    /// Where it was computed: "cpu", "cuda:0", "metal".
+    pub device: String,
+    /// The instruction set in use: "portable", "avx2", "avx512", "avx512bf16", "neon".
+    pub isa: String,
+    /// "f32" or "bf16".
+    pub precision: String,
+    /// How many threads computed.
+    pub threads: u64,
+    /// How many epochs were run, those before a resume included.
+    pub epochs_run: u64,
+    /// The epoch (from 1) with the best monitored value; none if nothing was monitored.
+    pub best_epoch: Option<u64>,
+    /// Seconds spent training, by the clock.
+    pub train_seconds: f64,
+    /// Training images per second, validation not counted.
+    pub images_per_second: f64,
+    /// The most memory the process held at once; none where the system does not say.
+    pub peak_rss_bytes: Option<u64>,
+    /// The score on the validation data; none for a run without validation.
+    pub val: Option<SplitScore>,
+    /// The score on the test data; none if there are no test data.
+    pub test: Option<TestScore>,
+}
+
+/// A score on the validation data.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SplitScore {
+    /// Share of images classified rightly.
+    pub accuracy: f64,
+    /// Mean cross-entropy.
+    pub loss: f64,
+}
+
+/// A score on the test data.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestScore {
+    /// Share of images classified rightly.
+    pub accuracy: f64,
+    /// Mean cross-entropy.
+    pub loss: f64,
+    /// [`wilson_interval`](crate::wilson_interval) of the accuracy: low, high.
+    pub accuracy_interval: [f64; 2],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"{
+  "run_dir": "runs/cnn-5-1",
+  "dataset": "cifar10",
+  "data_digest": "c1d0…",
+  "n_train": 45000,
+  "n_val": 5000,
+  "n_test": 10000,
+  "model": "cnn",
+  "n_parameters": 550570,
+  "recipe": "cnn-5",
+  "seed": 18446744073709551615,
+  "device": "cpu",
+  "isa": "avx2",
+  "precision": "f32",
+  "threads": 2,
+  "epochs_run": 5,
+  "best_epoch": null,
+  "train_seconds": 0.1,
+  "images_per_second": 0.30000000000000004,
+  "peak_rss_bytes": 734003200,
+  "val": null,
+  "test": {
+    "accuracy": 0.7311,
+    "loss": 0.7923,
+    "accuracy_interval": [
+      0.7222,
+      0.7396
+    ]
+  }
+}"#;
+
+    #[test]
+    fn the_text_is_this() {
+        let summary: Summary = serde_json::from_str(TEXT).unwrap();
+        assert_eq!(serde_json::to_string_pretty(&summary).unwrap(), TEXT);
+        assert_eq!((summary.seed, summary.images_per_second), (u64::MAX, 0.1 + 0.2));
+    }
+}

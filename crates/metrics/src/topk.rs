@@ -1,0 +1,93 @@
+//! Which class a row of scores chooses, and whether the true one is among the k best.
+//!
+//! One order serves both: higher scores first; of equal scores the lower class first; NaN after every number, so that
+//! a model that broke down is never rewarded for it. (PyTorch leaves the order of ties open and puts NaN first;
+//! scikit-learn's `top_k_accuracy_score` puts the higher class first and refuses NaN.)
+
+use crate::Predictions;
+
+/// The class with the highest score, the first of equals; none if there is no score that is a number.
+///
+/// ```
+/// use tallow_metrics::argmax;
+/// assert_eq!(argmax(&[0.1, 0.7, 0.7]), Some(1));
+/// assert_eq!(argmax(&[f32::NAN, -1.0]), Some(1));
+/// assert_eq!(argmax(&[]), None);
+/// ```
+pub fn argmax(scores: &[f32]) -> Option<usize> {
+    let mut best: Option<usize> = None;
+    for (class, &score) in scores.iter().enumerate() {
+        if !score.is_nan() && best.is_none_or(|b| score > scores[b]) {
+            best = Some(class);
+        }
+    }
+    best
+}
+
+/// Whether `target` is among the `k` classes with the highest scores.
+///
+/// Never for `k = 0`, for a target whose score is NaN, or for one that is no class; always for a target that is left
+/// and `k >= scores.len()`.
+pub fn in_top_k(scores: &[f32], target: usize, k: usize) -> bool {
+    let Some(&own) = scores.get(target) else { return false };
+    if own.is_nan() {
+        return false;
+    }
+    let ahead = scores.iter().enumerate().filter(|&(class, &s)| s > own || (s == own && class < target));
+    ahead.count() < k
+}
+
+/// The share of predictions whose true class is among the `k` most probable; none if there are no predictions.
+pub fn top_k_accuracy(predictions: &Predictions, k: usize) -> Option<f64> {
+    let targets = predictions.targets();
+    let hits = (0..targets.len()).filter(|&i| in_top_k(predictions.row(i), targets[i] as usize, k)).count();
+    (!targets.is_empty()).then(|| hits as f64 / targets.len() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ties_go_to_the_lower_class() {
+        let scores = [0.0, 2.0, 2.0, 2.0, -1.0];
+        assert_eq!(argmax(&scores), Some(1));
+        let in_top_2: Vec<bool> = (0..5).map(|t| in_top_k(&scores, t, 2)).collect();
+        assert_eq!(in_top_2, [false, true, true, false, false]);
+    }
+
+    #[test]
+    fn nan_comes_last_even_after_minus_infinity() {
+        let scores = [f32::NAN, f32::NEG_INFINITY, f32::NAN];
+        assert_eq!(argmax(&scores), Some(1));
+        assert!(in_top_k(&scores, 1, 1));
+        assert!(!in_top_k(&scores, 0, 3) && !in_top_k(&scores, 2, 3));
+        assert_eq!(argmax(&[f32::NAN; 3]), None);
+    }
+
+    #[test]
+    fn edges_of_k_and_target() {
+        let scores = [0.3, 0.2];
+        assert!(!in_top_k(&scores, 0, 0));
+        assert!(in_top_k(&scores, 1, 2) && in_top_k(&scores, 1, usize::MAX));
+        assert!(!in_top_k(&scores, 2, 5));
+    }
+
+    proptest! {
+        /// Exactly min(k, c) classes are among the k best, and argmax is the one of the first.
+        #[test]
+        fn exactly_k_classes_are_in_the_top_k(
+            scores in prop::collection::vec((-3i8..3).prop_map(f32::from), 1..12), k in 0usize..14,
+        ) {
+            let members: Vec<usize> = (0..scores.len()).filter(|&t| in_top_k(&scores, t, k)).collect();
+            prop_assert_eq!(members.len(), k.min(scores.len()));
+            let mut order: Vec<usize> = (0..scores.len()).collect();
+            order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a])); // stable: lower class first
+            let mut expected = order[..k.min(scores.len())].to_vec();
+            expected.sort_unstable();
+            prop_assert_eq!(members, expected);
+            prop_assert_eq!(argmax(&scores), Some(order[0]));
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! `cnn`, the reference network: pairs of 3x3 convolutions, each pair followed by pooling and dropout, then two dense
+//! layers. With widths 32 32 64 64 128 128 and 128 dense units it is the network that the Keras baseline's
+//! figures are compared with.
+
+use serde::{Deserialize, Serialize};
+use tallow_nn::{
+    BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, Dropout, Flatten, Linear, MaxPool2d, ParamStore,
+    Relu, Scope, Sequential,
+};
+
+use crate::error::ModelError;
+
+/// The `[model]` table of a `cnn`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CnnConfig {
+    /// Rows and columns of the images.
+    pub input_px: [usize; 2],
+    /// Channels of each convolution; two make a stage, which halves rows and columns.
+    pub widths: Vec<usize>,
+    /// The dropout rate after each stage.
+    pub dropout: Vec<f32>,
+    /// Units of the hidden dense layer.
+    pub dense: usize,
+}
+
+impl CnnConfig {
+    fn validate(&self) -> Result<(), ModelError> {
+        let refuse = |key, problem: String| Err(ModelError::Value { key, problem });
+        let n_stages = self.widths.len() / 2;
+        let [h, w] = self.input_px;
+        if self.widths.is_empty() || self.widths.len() % 2 == 1 || self.widths.contains(&0) {
+            return refuse(
+                "widths",
+                format!("expected an even number of widths above 0, found {:?}", self.widths),
+            );
+        }
+        if self.dropout.len() != n_stages || self.dropout.iter().any(|p| !(0.0..1.0).contains(p)) {
+            let problem =
+                format!("expected {n_stages} rates in [0, 1), one per stage, found {:?}", self.dropout);
+            return refuse("dropout", problem);
+        }
+        if self.dense == 0 {
+            return refuse("dense", "expected at least 1 unit".into());
+        }
+        if n_stages >= 32 || h.min(w) >> n_stages == 0 {
+            return refuse("input_px", format!("{h} x {w} cannot be halved {n_stages} times"));
+        }
+        Ok(())
+    }
+}
+
+/// The network. Parameters are named as in the torchvision-like
+/// `Sequential(features = Sequential(conv, bn, relu, conv, bn, relu, pool, dropout, …), Flatten, classifier =
+/// Sequential(linear, relu, linear))`.
+pub(crate) fn build(
+    config: &CnnConfig,
+    n_classes: usize,
+    params: &mut ParamStore,
+) -> Result<Sequential, ModelError> {
+    config.validate()?;
+    let mut network = Sequential::new();
+    network.push(features(config, &mut params.root().sub("features"))?);
+    network.push(Flatten);
+    let [h, w] = config.input_px.map(|size| size >> (config.widths.len() / 2));
+    let f_in = h * w * config.widths[config.widths.len() - 1];
+    network.push(classifier(f_in, config.dense, n_classes, &mut params.root().sub("classifier"))?);
+    Ok(network)
+}
+
+fn features(config: &CnnConfig, scope: &mut Scope<'_>) -> Result<Sequential, ModelError> {
+    let mut features = Sequential::new();
+    let mut c_in = 3;
+    for (pair, &p) in config.widths.chunks_exact(2).zip(&config.dropout) {
+        for &c_out in pair {
+            features.push(Conv2d::new(&mut scope.sub(features.len()), c_in, c_out, Conv2dConfig::same(3))?);
+            features.push(BatchNorm2d::new(
+                &mut scope.sub(features.len()),
+                c_out,
+                BatchNormConfig::default(),
+            )?);
+            features.push(Relu);
+            c_in = c_out;
+        }
+        features.push(MaxPool2d { k: 2, stride: 2, padding: 0 });
+        features.push(Dropout::new(scope.sub(features.len()).name(), p)?);
+    }
+    Ok(features)
+}
+
+fn classifier(
+    f_in: usize,
+    dense: usize,
+    n_classes: usize,
+    scope: &mut Scope<'_>,
+) -> Result<Sequential, ModelError> {
+    let mut classifier = Sequential::new();
+    classifier.push(Linear::new(&mut scope.sub(classifier.len()), f_in, dense, true)?);
+    classifier.push(Relu);
+    classifier.push(Linear::new(&mut scope.sub(classifier.len()), dense, n_classes, true)?);
+    Ok(classifier)
+}
+
+#[cfg(test)]
+mod tests {
+    use tallow_nn::{Ctx, Device, Dims, Layer, Path};
+
+    use super::*;
+
+    fn reference() -> CnnConfig {
+        CnnConfig {
+            input_px: [32, 32],
+            widths: vec![32, 32, 64, 64, 128, 128],
+            dropout: vec![0.0; 3],
+            dense: 128,
+        }
+    }
+
+    /// The figures of the same network in PyTorch: parameters (without buffers) and names.
+    #[test]
+    fn the_reference_network_has_its_parameters() {
+        let mut params = ParamStore::new(0, &Device::Cpu);
+        build(&reference(), 10, &mut params).unwrap();
+        assert_eq!(params.n_parameters(), 551_466);
+        let shape = |name: &str| params.get(name).map(|p| p.shape().to_vec());
+        assert_eq!(shape("features.0.weight"), Some(vec![32, 3, 3, 3]));
+        assert_eq!(shape("features.4.running_var"), Some(vec![32]));
+        assert_eq!(shape("features.19.bias"), Some(vec![128]));
+        assert_eq!(shape("classifier.0.weight"), Some(vec![128, 2048]));
+        assert_eq!(shape("classifier.2.bias"), Some(vec![10]));
+    }
+
+    #[test]
+    fn images_that_are_not_square_go_through() {
+        let config =
+            CnnConfig { input_px: [9, 14], widths: vec![2, 3, 4, 5], dropout: vec![0.1; 2], dense: 6 };
+        let mut params = ParamStore::new(0, &Device::Cpu);
+        let network = build(&config, 7, &mut params).unwrap();
+        let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu);
+        let x = ctx.input(vec![0.5; 2 * 9 * 14 * 3], Dims { n: 2, c: 3, h: 9, w: 14 }).unwrap();
+        assert_eq!(network.forward(x, &mut ctx).unwrap().dims(), Dims { n: 2, c: 7, h: 1, w: 1 });
+    }
+
+    #[test]
+    fn values_out_of_range_are_named() {
+        let error = |config: CnnConfig| {
+            build(&config, 10, &mut ParamStore::new(0, &Device::Cpu)).err().unwrap().to_string()
+        };
+        assert!(error(CnnConfig { widths: vec![8], ..reference() }).contains("model.widths"));
+        assert!(error(CnnConfig { dropout: vec![0.1, 1.0, 0.1], ..reference() }).contains("model.dropout"));
+        assert!(error(CnnConfig { dense: 0, ..reference() }).contains("model.dense"));
+        assert!(error(CnnConfig { input_px: [7, 32], ..reference() }).contains("model.input_px"));
+    }
+}

@@ -1,0 +1,40 @@
+//! What can be wrong with a recipe's `[model]` table.
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// The table has no `name`.
+    #[error("model.name is missing: expected one of {known}")]
+    NoName {
+        /// The names there are.
+        known: String,
+    },
+    /// No architecture has this name.
+    #[error("model.name: there is no model \"{name}\": expected one of {known}")]
+    UnknownName {
+        /// What was asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A key of the table is missing, unknown or of the wrong type.
+    #[error("[model] {name}: {problem}")]
+    Table {
+        /// The architecture.
+        name: String,
+        /// What is wrong, with the key.
+        problem: String,
+    },
+    /// A value of the table is out of range.
+    #[error("model.{key}: {problem}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What was expected and what is there.
+        problem: String,
+    },
+    /// The network could not be put together.
+    #[error(transparent)]
+    Nn(#[from] tallow_nn::NnError),
+}

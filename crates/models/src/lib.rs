@@ -1,0 +1,26 @@
+//! Architectures by name. A recipe's `[model]` table comes in, a network with its parameters comes out.
+//!
+//! What a model computes with, and on which device, is `tallow-nn`'s business; how it is trained is
+//! `tallow-training`'s.
+//!
+//! ```
+//! let table = toml::from_str(
+//!     r#"name = "cnn"
+//!        input_px = [32, 32]
+//!        widths = [8, 8, 16, 16]
+//!        dropout = [0.0, 0.1]
+//!        dense = 32"#,
+//! )?;
+//! let model = tallow_models::build(&table, 10, 0, &tallow_nn::device("cpu")?)?;
+//! assert!(model.params.get("features.0.weight").is_some());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod cnn;
+mod error;
+mod registry;
+
+pub use cnn::CnnConfig;
+pub use error::ModelError;
+pub use registry::{build, input_px, names};

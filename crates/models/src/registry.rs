@@ -1,0 +1,84 @@
+//! The registry: which architectures there are, and how a `[model]` table becomes one.
+
+use serde::de::DeserializeOwned;
+use tallow_nn::{Device, Model, ParamStore};
+
+use crate::cnn::{self, CnnConfig};
+use crate::error::ModelError;
+
+/// The names that a `[model]` table may have, in alphabetical order.
+pub fn names() -> &'static [&'static str] {
+    &["cnn"]
+}
+
+/// The network that `table` describes, for `n_classes` classes, with the initial weights of `seed`, on `device`.
+///
+/// # Errors
+/// If there is no such model, or a key is missing, unknown or out of range.
+pub fn build(table: &toml::Table, n_classes: usize, seed: u64, device: &Device) -> Result<Model, ModelError> {
+    let mut params = ParamStore::new(seed, device);
+    let network = match name(table)? {
+        "cnn" => cnn::build(&parse(table)?, n_classes, &mut params)?,
+        other => return Err(unknown(other)),
+    };
+    Ok(Model { network: Box::new(network), params })
+}
+
+/// The rows and columns of the images that the model takes.
+///
+/// # Errors
+/// As [`build`].
+pub fn input_px(table: &toml::Table) -> Result<[usize; 2], ModelError> {
+    match name(table)? {
+        "cnn" => Ok(parse::<CnnConfig>(table)?.input_px),
+        other => Err(unknown(other)),
+    }
+}
+
+fn name(table: &toml::Table) -> Result<&str, ModelError> {
+    match table.get("name").and_then(toml::Value::as_str) {
+        Some(name) => Ok(name),
+        None => Err(ModelError::NoName { known: names().join(", ") }),
+    }
+}
+
+fn unknown(name: &str) -> ModelError {
+    ModelError::UnknownName { name: name.to_owned(), known: names().join(", ") }
+}
+
+/// The table without its name, as the architecture's own configuration.
+fn parse<T: DeserializeOwned>(table: &toml::Table) -> Result<T, ModelError> {
+    let rest: toml::Table =
+        table.iter().filter(|(k, _)| *k != "name").map(|(k, v)| (k.clone(), v.clone())).collect();
+    rest.try_into().map_err(|e: toml::de::Error| ModelError::Table {
+        name: table.get("name").and_then(toml::Value::as_str).unwrap_or_default().to_owned(),
+        problem: e.message().to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        let table = toml::from_str(text).unwrap();
+        build(&table, 10, 0, &Device::Cpu).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert!(error("").contains("model.name is missing"));
+        assert!(error("name = \"vgg\"").contains("\"vgg\"") && error("name = \"vgg\"").contains("cnn"));
+        assert!(error("name = \"cnn\"\nwidht = 3").contains("widht"));
+        assert!(
+            error("name = \"cnn\"\ninput_px = [32, 32]\nwidths = [8, 8]\ndropout = [0.1]").contains("dense")
+        );
+    }
+
+    #[test]
+    fn the_input_size_is_known_without_building() {
+        let table =
+            toml::from_str("name = \"cnn\"\ninput_px = [24, 40]\nwidths = [8, 8]\ndropout = [0]\ndense = 8");
+        assert_eq!(input_px(&table.unwrap()).unwrap(), [24, 40]);
+    }
+}

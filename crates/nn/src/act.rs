@@ -1,0 +1,110 @@
+//! What flows between layers: a batch of feature maps, or of feature vectors.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+
+use crate::error::{NnError, Result};
+use crate::host;
+
+/// The logical size of an [`Act`]: `n` images of `c` channels, `h` rows and `w` columns. A batch of feature vectors
+/// has `h = w = 1`. It says nothing of the order in memory: that is the path's business.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dims {
+    /// Images.
+    pub n: usize,
+    /// Channels, or features.
+    pub c: usize,
+    /// Rows.
+    pub h: usize,
+    /// Columns.
+    pub w: usize,
+}
+
+impl Dims {
+    /// How many numbers there are.
+    pub fn len(&self) -> usize {
+        self.n * self.c * self.h * self.w
+    }
+
+    /// True where there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl std::fmt::Display for Dims {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} x {} channels x {} rows x {} columns", self.n, self.c, self.h, self.w)
+    }
+}
+
+/// A batch of activations. Cloning it shares the numbers.
+#[derive(Clone, Debug)]
+pub struct Act {
+    dims: Dims,
+    data: Data,
+    needs_grad: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Data {
+    /// (N, H, W, C) in main memory.
+    Host(Arc<Vec<f32>>),
+    /// (N, C, H, W), or (N, C) where it is a batch of feature vectors.
+    Candle(Tensor),
+}
+
+impl Act {
+    pub(crate) fn host(dims: Dims, data: Arc<Vec<f32>>, needs_grad: bool) -> Self {
+        debug_assert_eq!(dims.len(), data.len());
+        Self { dims, data: Data::Host(data), needs_grad }
+    }
+
+    /// `needs_grad` is Candle's own business on this path.
+    pub(crate) fn candle(dims: Dims, tensor: Tensor) -> Self {
+        debug_assert_eq!(dims.len(), tensor.elem_count());
+        Self { dims, data: Data::Candle(tensor), needs_grad: false }
+    }
+
+    /// The logical size.
+    pub fn dims(&self) -> Dims {
+        self.dims
+    }
+
+    /// Whether anything below wants a gradient, so that a layer need not make one for nobody.
+    pub(crate) fn needs_grad(&self) -> bool {
+        self.needs_grad
+    }
+
+    pub(crate) fn as_host(&self, layer: &str) -> Result<&Arc<Vec<f32>>> {
+        match &self.data {
+            Data::Host(data) => Ok(data),
+            Data::Candle(_) => {
+                Err(NnError::shape(layer, "an activation of the Candle path came to the kernel path"))
+            }
+        }
+    }
+
+    pub(crate) fn as_candle(&self, layer: &str) -> Result<&Tensor> {
+        match &self.data {
+            Data::Candle(tensor) => Ok(tensor),
+            Data::Host(_) => {
+                Err(NnError::shape(layer, "an activation of the kernel path came to the Candle path"))
+            }
+        }
+    }
+
+    /// The numbers in (N, H, W, C) order, f32, on whatever device they are: for a batch of feature vectors, such as
+    /// logits, that is row by row.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn to_vec(&self) -> Result<Vec<f32>> {
+        match &self.data {
+            Data::Host(data) => Ok(data.to_vec()),
+            Data::Candle(tensor) if tensor.rank() == 4 => Ok(host::to_vec(&tensor.permute((0, 2, 3, 1))?)?),
+            Data::Candle(tensor) => Ok(host::to_vec(tensor)?),
+        }
+    }
+}

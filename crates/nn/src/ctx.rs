@@ -1,0 +1,218 @@
+//! The context of one pass through a network: which path it takes, whether it trains, and what undoes it.
+//!
+//! On the kernel path each layer pushes one closure that turns the gradient of its output into the gradient of its
+//! input and hands its parameters' gradients over by name; [`Ctx::backward`] walks them in reverse. On the Candle
+//! path the layers note which parameters they used, and `backward` calls Candle's autograd.
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor, Var};
+
+use crate::act::{Act, Dims};
+use crate::device::Path;
+use crate::error::{NnError, Result};
+use crate::gradients::Gradients;
+use crate::host;
+use crate::params::Param;
+
+/// The gradient of a feature map on the kernel path: (N, H, W, C).
+pub(crate) type Grad = Arc<Vec<f32>>;
+
+/// What undoes one layer: gradient of its output in, gradient of its input out (`None` where nobody wants it).
+pub(crate) type Undo = Box<dyn FnOnce(Grad, &mut Gradients) -> Result<Option<Grad>> + Send>;
+
+/// What the layers of a (part of a) network pushed, first layer first.
+#[derive(Default)]
+pub(crate) struct Tape(Vec<Undo>);
+
+impl Tape {
+    /// Walks back to the input, or to the layer below which nobody wants a gradient.
+    pub(crate) fn backward(self, grad: Grad, grads: &mut Gradients) -> Result<Option<Grad>> {
+        let mut grad = grad;
+        for undo in self.0.into_iter().rev() {
+            match undo(grad, grads)? {
+                Some(below) => grad = below,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(grad))
+    }
+}
+
+/// What a training pass draws its random numbers from: dropout masks are a function of this, of the layer's name and
+/// of the image's place in the epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrainKey {
+    /// The run's seed.
+    pub seed: u64,
+    /// The epoch, from 0.
+    pub epoch: u64,
+    /// The place of the batch's first image in the epoch's order.
+    pub first_position: u64,
+}
+
+/// The context of one forward pass and, when training, the backward pass that belongs to it.
+pub struct Ctx {
+    path: Path,
+    device: Device,
+    train: Option<TrainKey>,
+    tape: Tape,
+    used: Vec<Param>,
+    input: Option<Var>,
+}
+
+impl Ctx {
+    /// A context for training: batch statistics, dropout, and a backward pass.
+    pub fn train(path: Path, device: &Device, key: TrainKey) -> Self {
+        Self::new(path, device, Some(key))
+    }
+
+    /// A context for inference: running statistics, no dropout, nothing is kept for a backward pass.
+    pub fn eval(path: Path, device: &Device) -> Self {
+        Self::new(path, device, None)
+    }
+
+    fn new(path: Path, device: &Device, train: Option<TrainKey>) -> Self {
+        Self { path, device: device.clone(), train, tape: Tape::default(), used: Vec::new(), input: None }
+    }
+
+    /// The path that layers take.
+    pub fn path(&self) -> Path {
+        self.path
+    }
+
+    /// The device that the pass runs on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The key of a training pass; `None` in inference.
+    pub fn train_key(&self) -> Option<TrainKey> {
+        self.train
+    }
+
+    /// Whether this is a training pass.
+    pub fn is_training(&self) -> bool {
+        self.train.is_some()
+    }
+
+    /// Brings a batch in: `pixels` in (N, H, W, C) order.
+    ///
+    /// # Errors
+    /// If there are not as many numbers as `dims` says, or the device fails.
+    pub fn input(&mut self, pixels: Vec<f32>, dims: Dims) -> Result<Act> {
+        if pixels.len() != dims.len() {
+            return Err(NnError::shape("input", format!("{} numbers given for {dims}", pixels.len())));
+        }
+        match self.path {
+            Path::Kernels => Ok(Act::host(dims, Arc::new(pixels), false)),
+            Path::Candle => Ok(Act::candle(dims, to_candle(&pixels, dims, &self.device)?)),
+        }
+    }
+
+    /// Like [`input`](Self::input), and [`backward`](Self::backward) gives the gradient of the input too.
+    ///
+    /// # Errors
+    /// As [`input`](Self::input).
+    pub fn input_with_grad(&mut self, pixels: Vec<f32>, dims: Dims) -> Result<Act> {
+        let act = self.input(pixels, dims)?;
+        match self.path {
+            Path::Kernels => Ok(Act::host(dims, Arc::clone(act.as_host("input")?), true)),
+            Path::Candle => {
+                let var = Var::from_tensor(act.as_candle("input")?)?;
+                let tensor = var.as_tensor().clone();
+                self.input = Some(var);
+                Ok(Act::candle(dims, tensor))
+            }
+        }
+    }
+
+    /// Keeps what undoes a layer of the kernel path; only in training.
+    pub(crate) fn push(
+        &mut self,
+        undo: impl FnOnce(Grad, &mut Gradients) -> Result<Option<Grad>> + Send + 'static,
+    ) {
+        if self.is_training() {
+            self.tape.0.push(Box::new(undo));
+        }
+    }
+
+    /// Runs `forward` with a tape of its own and returns that tape: the branch of a residual block.
+    pub(crate) fn branch(&mut self, forward: impl FnOnce(&mut Self) -> Result<Act>) -> Result<(Act, Tape)> {
+        let outer = std::mem::take(&mut self.tape);
+        let result = forward(self);
+        let inner = std::mem::replace(&mut self.tape, outer);
+        Ok((result?, inner))
+    }
+
+    /// A parameter as a tensor of the Candle path: tracked in training, detached in inference.
+    pub(crate) fn weight(&mut self, param: &Param) -> Tensor {
+        if self.is_training() {
+            self.used.push(param.clone());
+            param.var().as_tensor().clone()
+        } else {
+            param.var().as_detached_tensor()
+        }
+    }
+
+    /// The gradients of `sum(logits * grad_logits)`, which is what a loss with the gradient `grad_logits` asks for:
+    /// (N, C) row by row. Uses up what the forward pass kept.
+    ///
+    /// # Errors
+    /// If this is no training pass, `grad_logits` has another size than `logits`, or the device fails.
+    pub fn backward(&mut self, logits: &Act, grad_logits: Vec<f32>) -> Result<Gradients> {
+        if !self.is_training() {
+            return Err(NnError::shape("backward", "this pass was run for inference and kept nothing"));
+        }
+        if grad_logits.len() != logits.dims().len() {
+            let problem = format!("{} gradients given for logits of {}", grad_logits.len(), logits.dims());
+            return Err(NnError::shape("backward", problem));
+        }
+        match self.path {
+            Path::Kernels => {
+                let mut grads = Gradients::default();
+                let tape = std::mem::take(&mut self.tape);
+                let input = tape.backward(Arc::new(grad_logits), &mut grads)?;
+                grads.input = input.map(Arc::unwrap_or_clone);
+                Ok(grads)
+            }
+            Path::Candle => self.backward_candle(logits, &grad_logits),
+        }
+    }
+
+    fn backward_candle(&mut self, logits: &Act, grad_logits: &[f32]) -> Result<Gradients> {
+        let tensor = logits.as_candle("backward")?.to_dtype(candle_core::DType::F32)?;
+        let grad = to_candle(grad_logits, logits.dims(), &self.device)?.reshape(tensor.shape())?;
+        let store = (tensor * grad)?.sum_all()?.backward()?;
+        let mut grads = Gradients::default();
+        let mut used = std::mem::take(&mut self.used);
+        used.sort_by(|a, b| a.name().cmp(b.name()));
+        used.dedup_by(|a, b| a.name() == b.name());
+        for param in used {
+            if let Some(grad) = store.get(param.var()) {
+                grads.insert(param.name(), grad.detach().contiguous()?);
+            }
+        }
+        if let Some(grad) = self.input.take().as_ref().and_then(|input| store.get(input)) {
+            grads.input = Some(Act::candle(act_dims(grad)?, grad.detach()).to_vec()?);
+        }
+        Ok(grads)
+    }
+}
+
+/// (N, H, W, C) numbers as a tensor of the Candle path.
+pub(crate) fn to_candle(values: &[f32], dims: Dims, device: &Device) -> Result<Tensor> {
+    let Dims { n, c, h, w } = dims;
+    let tensor = Tensor::from_slice(values, (n, h, w, c), device)?;
+    Ok(match h * w {
+        1 => tensor.reshape((n, c))?,
+        _ => tensor.permute((0, 3, 1, 2))?.contiguous()?,
+    })
+}
+
+fn act_dims(tensor: &Tensor) -> Result<Dims> {
+    Ok(match tensor.dims() {
+        &[n, c, h, w] => Dims { n, c, h, w },
+        other => Dims { n: other[0], c: host::to_vec(tensor)?.len() / other[0].max(1), h: 1, w: 1 },
+    })
+}

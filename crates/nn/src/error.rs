@@ -1,0 +1,48 @@
+//! What can go wrong in a network: shapes that do not fit, weights that do not match, a device that is not there.
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NnError {
+    /// A layer was given something that it cannot take.
+    #[error("layer {layer}: {problem}")]
+    Shape {
+        /// The layer's name, or its kind where it has none.
+        layer: String,
+        /// What it expected and what it got.
+        problem: String,
+    },
+    /// Weights from a file do not fit the network.
+    #[error("the weights do not fit this network: {}", .problems.join("; "))]
+    Weights {
+        /// One entry per tensor that is missing, extra or of another shape.
+        problems: Vec<String>,
+    },
+    /// Bytes that should be a safetensors file are not.
+    #[error("not a readable safetensors file: {0}")]
+    Format(String),
+    /// A parameter or buffer was declared twice under one name.
+    #[error("the parameter {0} is declared twice")]
+    Duplicate(String),
+    /// A device that this binary or machine does not have.
+    #[error("{0}")]
+    Device(String),
+    /// The loss function was given something that it cannot take.
+    #[error("cross-entropy: {0}")]
+    Loss(String),
+    /// An optimiser setting or state that cannot be used.
+    #[error("optimizer: {0}")]
+    Optimizer(String),
+    /// Candle failed.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}
+
+/// A result of this crate.
+pub type Result<T> = std::result::Result<T, NnError>;
+
+impl NnError {
+    pub(crate) fn shape(layer: &str, problem: impl Into<String>) -> Self {
+        Self::Shape { layer: layer.to_owned(), problem: problem.into() }
+    }
+}

@@ -1,0 +1,99 @@
+//! The gradients of one step, by parameter name.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+
+use crate::error::Result;
+use crate::host;
+
+/// Gradients by parameter name, each of its parameter's shape, f32, on its parameter's device. Walked in name order.
+#[derive(Debug, Default)]
+pub struct Gradients {
+    by_name: BTreeMap<String, Tensor>,
+    pub(crate) input: Option<Vec<f32>>,
+}
+
+impl Gradients {
+    /// The gradient of the parameter called `name`, if it took part.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.by_name.get(name)
+    }
+
+    /// All of them, in name order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.by_name.iter().map(|(name, grad)| (name.as_str(), grad))
+    }
+
+    /// The gradient of the input in (N, H, W, C) order, where [`crate::Ctx::input_with_grad`] asked for it.
+    pub fn input(&self) -> Option<&[f32]> {
+        self.input.as_deref()
+    }
+
+    pub(crate) fn insert(&mut self, name: &str, grad: Tensor) {
+        self.by_name.insert(name.to_owned(), grad);
+    }
+
+    /// Adds to the gradient of a parameter in main memory; a parameter may be used more than once.
+    pub(crate) fn add(&mut self, name: &str, shape: &[usize], grad: Vec<f32>) -> Result<()> {
+        match self.by_name.get(name) {
+            Some(sum) => {
+                host::update(sum, |sum| sum.iter_mut().zip(&grad).for_each(|(sum, g)| *sum += g))?;
+            }
+            None => self.insert(name, Tensor::from_vec(grad, shape, &Device::Cpu)?),
+        }
+        Ok(())
+    }
+
+    /// The 2-norm of all gradients together, summed in f64 in name order.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn global_norm(&self) -> Result<f64> {
+        let mut sum = 0.0;
+        for grad in self.by_name.values() {
+            sum += host::to_vec(grad)?.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
+        }
+        Ok(sum.sqrt())
+    }
+
+    /// Scales all gradients so that their [global norm](Self::global_norm) is at most `max_norm`; returns the norm
+    /// that they had. The factor is `min(1, max_norm / (norm + 1e-6))`, as `torch.nn.utils.clip_grad_norm_` has it.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn clip_global_norm(&mut self, max_norm: f64) -> Result<f64> {
+        let norm = self.global_norm()?;
+        let factor = max_norm / (norm + 1e-6);
+        if factor < 1.0 {
+            for grad in self.by_name.values_mut() {
+                *grad = grad.affine(factor, 0.0)?;
+            }
+        }
+        Ok(norm)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clipping_scales_to_the_norm_and_leaves_small_gradients_alone() {
+        let mut grads = Gradients::default();
+        grads.add("a", &[1], vec![3.0]).unwrap();
+        grads.add("b", &[1], vec![4.0]).unwrap();
+        assert_eq!(grads.clip_global_norm(10.0).unwrap(), 5.0);
+        assert_eq!(host::to_vec(grads.get("a").unwrap()).unwrap(), [3.0]);
+        assert_eq!(grads.clip_global_norm(1.0).unwrap(), 5.0);
+        assert!((host::to_vec(grads.get("b").unwrap()).unwrap()[0] - 0.8).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_parameter_used_twice_gets_the_sum() {
+        let mut grads = Gradients::default();
+        grads.add("a", &[2], vec![1.0, 2.0]).unwrap();
+        grads.add("a", &[2], vec![10.0, 20.0]).unwrap();
+        assert_eq!(host::to_vec(grads.get("a").unwrap()).unwrap(), [11.0, 22.0]);
+    }
+}

@@ -1,0 +1,138 @@
+//! Two-dimensional convolution.
+
+use std::sync::Arc;
+
+use tallow_kernels as kernels;
+use tallow_kernels::ConvShape;
+
+use super::Layer;
+use crate::act::{Act, Dims};
+use crate::candle_ops;
+use crate::ctx::Ctx;
+use crate::device::Path;
+use crate::error::{NnError, Result};
+use crate::init::Init;
+use crate::params::{Param, Scope};
+
+/// What a [`Conv2d`] is besides its channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv2dConfig {
+    /// Rows of the kernel.
+    pub k_h: usize,
+    /// Columns of the kernel.
+    pub k_w: usize,
+    /// Step of the kernel in both directions.
+    pub stride: usize,
+    /// Zeros around the map, on each side.
+    pub padding: usize,
+    /// Whether a bias is added.
+    pub bias: bool,
+}
+
+impl Conv2dConfig {
+    /// A square kernel of `k` pixels, stride 1, padded so that an odd kernel keeps the map's size, with bias.
+    pub fn same(k: usize) -> Self {
+        Self { k_h: k, k_w: k, stride: 1, padding: k / 2, bias: true }
+    }
+}
+
+/// Convolution: `y[n, o, i, j] = bias[o] + sum over c, p, q of x[n, c, i*stride + p - padding, …] * weight[o, c, p, q]`.
+///
+/// # Parameters
+/// `weight` (c_out, c_in, k_h, k_w) and `bias` (c_out), f32, initialised as PyTorch does.
+///
+/// # Source
+/// <https://pytorch.org/docs/stable/generated/torch.nn.Conv2d.html>
+pub struct Conv2d {
+    config: Conv2dConfig,
+    weight: Param,
+    bias: Option<Param>,
+}
+
+impl Conv2d {
+    /// Declares a convolution in `scope`.
+    ///
+    /// # Errors
+    /// If the stride or a size is 0, or the name is taken.
+    pub fn new(scope: &mut Scope<'_>, c_in: usize, c_out: usize, config: Conv2dConfig) -> Result<Self> {
+        let Conv2dConfig { k_h, k_w, stride, .. } = config;
+        if [c_in, c_out, k_h, k_w, stride].contains(&0) {
+            return Err(NnError::shape(
+                scope.name(),
+                format!("a size of 0: {c_in} to {c_out} channels, {config:?}"),
+            ));
+        }
+        let init = Init::torch_default(c_in * k_h * k_w);
+        let weight = scope.param("weight", &[c_out, c_in, k_h, k_w], init)?;
+        let bias = if config.bias { Some(scope.param("bias", &[c_out], init)?) } else { None };
+        Ok(Self { config, weight, bias })
+    }
+
+    fn shape(&self, x: Dims) -> Result<ConvShape> {
+        let Conv2dConfig { k_h, k_w, stride, padding, .. } = self.config;
+        let (c_out, c_in) = (self.weight.shape()[0], self.weight.shape()[1]);
+        if x.c != c_in {
+            return Err(NnError::shape(self.weight.name(), format!("expected {c_in} channels, got {x}")));
+        }
+        let shape = ConvShape { n: x.n, h: x.h, w: x.w, c_in, c_out, k_h, k_w, stride, padding };
+        if shape.h_out() * shape.w_out() == 0 {
+            return Err(NnError::shape(
+                self.weight.name(),
+                format!("a {k_h} x {k_w} kernel does not fit into {x}"),
+            ));
+        }
+        Ok(shape)
+    }
+
+    fn forward_kernels(&self, x: &Act, shape: ConvShape, dims: Dims, ctx: &mut Ctx) -> Result<Act> {
+        let x_needs_grad = x.needs_grad();
+        let x = Arc::clone(x.as_host(self.weight.name())?);
+        let mut y = vec![0.0; shape.y_len()];
+        let mut run = |bias: Option<&[f32]>| {
+            self.weight.read(|weight| kernels::conv2d_forward(&shape, &x, weight, bias, &mut y))
+        };
+        match &self.bias {
+            Some(bias) => bias.read(|b| run(Some(b)))??,
+            None => run(None)?,
+        }
+        let (weight, bias) = (self.weight.clone(), self.bias.clone());
+        ctx.push(move |dy, grads| {
+            let mut dweight = vec![0.0; shape.weight_len()];
+            kernels::conv2d_weight_grad(&shape, &x, &dy, &mut dweight);
+            grads.add(weight.name(), weight.shape(), dweight)?;
+            if let Some(bias) = &bias {
+                let mut dbias = vec![0.0; shape.c_out];
+                kernels::channel_sums(&dy, shape.c_out, &mut dbias);
+                grads.add(bias.name(), bias.shape(), dbias)?;
+            }
+            if !x_needs_grad {
+                return Ok(None);
+            }
+            let mut dx = vec![0.0; shape.x_len()];
+            weight.read(|weight| kernels::conv2d_input_grad(&shape, &dy, weight, &mut dx))?;
+            Ok(Some(Arc::new(dx)))
+        });
+        Ok(Act::host(dims, Arc::new(y), true))
+    }
+
+    fn forward_candle(&self, x: &Act, shape: ConvShape, dims: Dims, ctx: &mut Ctx) -> Result<Act> {
+        let weight = ctx.weight(&self.weight);
+        let mut y = candle_ops::conv2d(x.as_candle(self.weight.name())?, &weight, &shape)?;
+        if let Some(bias) = &self.bias {
+            let bias = ctx.weight(bias).to_dtype(y.dtype())?.reshape((1, shape.c_out, 1, 1))?;
+            y = y.broadcast_add(&bias)?;
+        }
+        Ok(Act::candle(dims, y))
+    }
+}
+
+impl Layer for Conv2d {
+    fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+        let shape = self.shape(x.dims())?;
+        let dims = Dims { n: shape.n, c: shape.c_out, h: shape.h_out(), w: shape.w_out() };
+        match ctx.path() {
+            Path::Kernels => self.forward_kernels(&x, shape, dims, ctx),
+            Path::Candle => self.forward_candle(&x, shape, dims, ctx),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The dense layer.
+
+use std::sync::Arc;
+
+use candle_nn::Module as _;
+use tallow_kernels as kernels;
+
+use super::Layer;
+use crate::act::{Act, Dims};
+use crate::ctx::Ctx;
+use crate::device::Path;
+use crate::error::{NnError, Result};
+use crate::init::Init;
+use crate::params::{Param, Scope};
+
+/// A dense layer: `y = x * weight^T + bias`.
+///
+/// # Shapes
+/// (n, f_in) to (n, f_out).
+///
+/// # Parameters
+/// `weight` (f_out, f_in) and `bias` (f_out), f32, initialised as PyTorch does.
+pub struct Linear {
+    weight: Param,
+    bias: Option<Param>,
+}
+
+impl Linear {
+    /// Declares a dense layer in `scope`.
+    ///
+    /// # Errors
+    /// If a size is 0, or the name is taken.
+    pub fn new(scope: &mut Scope<'_>, f_in: usize, f_out: usize, bias: bool) -> Result<Self> {
+        if f_in * f_out == 0 {
+            return Err(NnError::shape(scope.name(), format!("a size of 0: {f_in} to {f_out} features")));
+        }
+        let init = Init::torch_default(f_in);
+        let weight = scope.param("weight", &[f_out, f_in], init)?;
+        let bias = if bias { Some(scope.param("bias", &[f_out], init)?) } else { None };
+        Ok(Self { weight, bias })
+    }
+
+    fn forward_kernels(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
+        let (n, f_in, f_out, x_needs_grad) = (x.dims().n, x.dims().c, self.weight.shape()[0], x.needs_grad());
+        let x = Arc::clone(x.as_host(self.weight.name())?);
+        let mut y = vec![0.0; n * f_out];
+        let mut run = |bias: Option<&[f32]>| {
+            self.weight.read(|weight| kernels::linear_forward(n, f_in, f_out, &x, weight, bias, &mut y))
+        };
+        match &self.bias {
+            Some(bias) => bias.read(|b| run(Some(b)))??,
+            None => run(None)?,
+        }
+        let (weight, bias) = (self.weight.clone(), self.bias.clone());
+        ctx.push(move |dy, grads| {
+            let mut dweight = vec![0.0; f_in * f_out];
+            kernels::linear_weight_grad(n, f_in, f_out, &x, &dy, &mut dweight);
+            grads.add(weight.name(), weight.shape(), dweight)?;
+            if let Some(bias) = &bias {
+                let mut dbias = vec![0.0; f_out];
+                kernels::channel_sums(&dy, f_out, &mut dbias);
+                grads.add(bias.name(), bias.shape(), dbias)?;
+            }
+            if !x_needs_grad {
+                return Ok(None);
+            }
+            let mut dx = vec![0.0; n * f_in];
+            weight.read(|weight| kernels::linear_input_grad(n, f_in, f_out, &dy, weight, &mut dx))?;
+            Ok(Some(Arc::new(dx)))
+        });
+        Ok(Act::host(Dims { n, c: f_out, h: 1, w: 1 }, Arc::new(y), true))
+    }
+
+    fn forward_candle(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
+        let dims = Dims { n: x.dims().n, c: self.weight.shape()[0], h: 1, w: 1 };
+        let x = x.as_candle(self.weight.name())?;
+        let weight = ctx.weight(&self.weight).to_dtype(x.dtype())?;
+        let bias = self.bias.as_ref().map(|bias| ctx.weight(bias).to_dtype(x.dtype())).transpose()?;
+        Ok(Act::candle(dims, candle_nn::Linear::new(weight, bias).forward(x)?))
+    }
+}
+
+impl Layer for Linear {
+    fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+        let (dims, f_in) = (x.dims(), self.weight.shape()[1]);
+        if dims.c != f_in || dims.h * dims.w != 1 {
+            return Err(NnError::shape(self.weight.name(), format!("expected {f_in} features, got {dims}")));
+        }
+        match ctx.path() {
+            Path::Kernels => self.forward_kernels(&x, ctx),
+            Path::Candle => self.forward_candle(&x, ctx),
+        }
+    }
+}

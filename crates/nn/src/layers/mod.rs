@@ -1,0 +1,64 @@
+//! Layers: one file each. A layer is `forward(x, ctx)`: in training it leaves with `ctx` what its backward pass needs.
+
+mod activation;
+mod batch_norm;
+mod conv;
+mod dropout;
+mod flatten;
+mod linear;
+mod pool;
+mod residual;
+
+pub use activation::{Gelu, Relu};
+pub use batch_norm::{BatchNorm2d, BatchNormConfig};
+pub use conv::{Conv2d, Conv2dConfig};
+pub use dropout::Dropout;
+pub use flatten::Flatten;
+pub use linear::Linear;
+pub use pool::{AvgPool2d, GlobalAvgPool, MaxPool2d};
+pub use residual::Residual;
+
+use crate::act::Act;
+use crate::ctx::Ctx;
+use crate::error::Result;
+
+/// Anything that turns activations into activations: a layer, a block, a whole network.
+pub trait Layer: Send + Sync {
+    /// Applies the layer to `x`. In training, `ctx` is left with what undoes it.
+    ///
+    /// # Errors
+    /// If `x` does not have the size that the layer takes, or the device fails.
+    fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act>;
+}
+
+/// Layers one after another.
+#[derive(Default)]
+pub struct Sequential(Vec<Box<dyn Layer>>);
+
+impl Sequential {
+    /// No layer yet: the identity.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends `layer`.
+    pub fn push(&mut self, layer: impl Layer + 'static) {
+        self.0.push(Box::new(layer));
+    }
+
+    /// How many layers there are; the next one's name in torchvision's manner.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True where there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Layer for Sequential {
+    fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+        self.0.iter().try_fold(x, |x, layer| layer.forward(x, ctx))
+    }
+}

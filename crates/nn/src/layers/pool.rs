@@ -1,0 +1,116 @@
+//! Pooling: the largest or the mean value of each window.
+
+use std::sync::Arc;
+
+use tallow_kernels as kernels;
+use tallow_kernels::PoolShape;
+
+use super::Layer;
+use crate::act::{Act, Dims};
+use crate::candle_ops;
+use crate::ctx::Ctx;
+use crate::device::Path;
+use crate::error::{NnError, Result};
+
+/// The largest value of each `k` x `k` window; a tie goes to the first in reading order. What lies outside the map
+/// counts as minus infinity. Windows that do not fit are left out, as in `torch.nn.MaxPool2d`.
+#[derive(Clone, Copy, Debug)]
+pub struct MaxPool2d {
+    /// Rows and columns of the window.
+    pub k: usize,
+    /// Step of the window.
+    pub stride: usize,
+    /// Pixels added on each side; at most `k / 2`.
+    pub padding: usize,
+}
+
+/// The mean of each `k` x `k` window, without padding, as `torch.nn.AvgPool2d(k, stride)`.
+#[derive(Clone, Copy, Debug)]
+pub struct AvgPool2d {
+    /// Rows and columns of the window.
+    pub k: usize,
+    /// Step of the window.
+    pub stride: usize,
+}
+
+/// The mean of each whole map: from (n, c, h, w) to (n, c) features, as `AdaptiveAvgPool2d(1)` and `flatten(1)`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GlobalAvgPool;
+
+fn pool_shape(
+    layer: &str,
+    x: Dims,
+    k: (usize, usize),
+    stride: usize,
+    padding: usize,
+) -> Result<(PoolShape, Dims)> {
+    let (k_h, k_w) = k;
+    if k_h * k_w * stride == 0 || 2 * padding > k_h.min(k_w) {
+        let problem = format!(
+            "window {k_h} x {k_w}, stride {stride}, padding {padding}: sizes must be above 0, padding at most half a window"
+        );
+        return Err(NnError::shape(layer, problem));
+    }
+    let shape = PoolShape { n: x.n, h: x.h, w: x.w, c: x.c, k_h, k_w, stride, padding };
+    let dims = Dims { n: x.n, c: x.c, h: shape.h_out(), w: shape.w_out() };
+    if dims.h * dims.w == 0 {
+        return Err(NnError::shape(layer, format!("a {k_h} x {k_w} window does not fit into {x}")));
+    }
+    Ok((shape, dims))
+}
+
+impl Layer for MaxPool2d {
+    fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+        let (shape, dims) = pool_shape("max_pool2d", x.dims(), (self.k, self.k), self.stride, self.padding)?;
+        if ctx.path() == Path::Candle {
+            return Ok(Act::candle(dims, candle_ops::max_pool2d(x.as_candle("max_pool2d")?, &shape)?));
+        }
+        let needs_grad = x.needs_grad();
+        let (mut y, mut argmax) = (vec![0.0; shape.y_len()], vec![0; shape.y_len()]);
+        kernels::max_pool2d(&shape, x.as_host("max_pool2d")?, &mut y, &mut argmax);
+        ctx.push(move |dy, _| {
+            Ok(needs_grad.then(|| {
+                let mut dx = vec![0.0; shape.x_len()];
+                kernels::max_pool2d_backward(&shape, &dy, &argmax, &mut dx);
+                Arc::new(dx)
+            }))
+        });
+        Ok(Act::host(dims, Arc::new(y), needs_grad))
+    }
+}
+
+impl Layer for AvgPool2d {
+    fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+        let (shape, dims) = pool_shape("avg_pool2d", x.dims(), (self.k, self.k), self.stride, 0)?;
+        if ctx.path() == Path::Candle {
+            return Ok(Act::candle(dims, candle_ops::avg_pool2d(x.as_candle("avg_pool2d")?, &shape)?));
+        }
+        avg_pool_kernels(&x, shape, dims, ctx)
+    }
+}
+
+impl Layer for GlobalAvgPool {
+    fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+        let Dims { n, c, h, w } = x.dims();
+        let (shape, dims) = pool_shape("global_avg_pool", x.dims(), (h, w), 1, 0)?;
+        if ctx.path() == Path::Candle {
+            let x = x.as_candle("global_avg_pool")?.reshape((n, c, h * w))?;
+            return Ok(Act::candle(dims, x.mean(2)?));
+        }
+        avg_pool_kernels(&x, shape, dims, ctx)
+    }
+}
+
+fn avg_pool_kernels(x: &Act, shape: PoolShape, dims: Dims, ctx: &mut Ctx) -> Result<Act> {
+    let needs_grad = x.needs_grad();
+    let mut y = vec![0.0; shape.y_len()];
+    kernels::avg_pool2d(&shape, x.as_host("avg_pool2d")?, &mut y);
+    ctx.push(move |dy, _| {
+        Ok(needs_grad.then(|| {
+            let mut dx = vec![0.0; shape.x_len()];
+            kernels::avg_pool2d_backward(&shape, &dy, &mut dx);
+            Arc::new(dx)
+        }))
+    });
+    Ok(Act::host(dims, Arc::new(y), needs_grad))
+}

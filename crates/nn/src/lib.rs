@@ -1,0 +1,62 @@
+//! Layers, losses, optimisers and parameters on Candle tensors: what networks are made of.
+//!
+//! A layer is `forward(x, ctx)`. The context says whether the pass trains and which of two paths it takes: on the
+//! CPU `tallow-kernels` with a tape of our own, on CUDA and Metal Candle's operators and autograd ([`Path`]). A model
+//! never asks: layouts, devices and gradients are this crate's business.
+//!
+//! ```
+//! use tallow_nn::{CrossEntropy, Ctx, Dims, Layer, Linear, Optimizer, OptimizerConfig, ParamStore, Path, TrainKey};
+//!
+//! let device = tallow_nn::device("cpu")?;
+//! let mut store = ParamStore::new(0, &device);
+//! let layer = Linear::new(&mut store.root().sub("fc"), 2, 3, true)?;
+//! let config = OptimizerConfig::Sgd { lr: 0.5, momentum: 0.9, nesterov: true, weight_decay: 0.0 };
+//! let mut optimizer = Optimizer::new(&config, &[], &store)?;
+//!
+//! let mut losses = Vec::new();
+//! for step in 0..20 {
+//!     let mut ctx = Ctx::train(Path::of(&device), &device, TrainKey { seed: 0, epoch: 0, first_position: step });
+//!     let x = ctx.input(vec![1.0, 0.0, 0.0, 1.0], Dims { n: 2, c: 2, h: 1, w: 1 })?;
+//!     let logits = layer.forward(x, &mut ctx)?;
+//!     let loss = CrossEntropy::default().forward(&logits, &[0, 2])?;
+//!     let grads = ctx.backward(&logits, loss.grad_logits)?;
+//!     optimizer.step(&store, &grads, config.lr())?;
+//!     losses.push(loss.mean);
+//! }
+//! assert!(losses[19] < 0.1 * losses[0]);
+//! # Ok::<(), tallow_nn::NnError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod act;
+mod candle_ops;
+mod ctx;
+mod device;
+mod error;
+mod gradients;
+mod host;
+mod init;
+mod layers;
+mod loss;
+mod model;
+mod optim;
+mod params;
+mod weights;
+
+pub use act::{Act, Dims};
+pub use candle_core::Device;
+pub use ctx::{Ctx, TrainKey};
+pub use device::{Path, device, device_name};
+pub use error::{NnError, Result};
+pub use gradients::Gradients;
+pub use init::Init;
+pub use layers::{
+    AvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, Dropout, Flatten, Gelu, GlobalAvgPool,
+    Layer, Linear, MaxPool2d, Relu, Residual, Sequential,
+};
+pub use loss::{CrossEntropy, Loss, log_softmax};
+pub use model::Model;
+pub use optim::{Optimizer, OptimizerConfig, ParamGroup};
+pub use params::{Param, ParamStore, Scope};
+pub use tallow_kernels::{Isa, IsaError, detect_isa, isa};
+pub use weights::{HostTensor, Tensors, decode, encode};

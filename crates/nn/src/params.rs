@@ -1,0 +1,191 @@
+//! The parameters and buffers of a network: ordered by name, named as torchvision names them.
+//!
+//! A parameter is what an optimiser changes; a buffer (a running mean) belongs to the network's state and is saved
+//! with it, but has no gradient. Both are Candle variables in f32 on the network's device, whatever precision the
+//! layers compute in. Layers hold clones, which share the numbers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use candle_core::{Device, Var};
+
+use crate::error::{NnError, Result};
+use crate::host;
+use crate::init::Init;
+use crate::weights::{HostTensor, Tensors};
+
+/// One named variable of a network. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Param {
+    name: Arc<str>,
+    var: Var,
+}
+
+impl Param {
+    /// The full name, such as `layer1.0.conv1.weight`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The variable.
+    pub fn var(&self) -> &Var {
+        &self.var
+    }
+
+    /// The sizes of its dimensions.
+    pub fn shape(&self) -> &[usize] {
+        self.var.dims()
+    }
+
+    /// The numbers of a parameter in main memory, without a copy.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&[f32]) -> T) -> Result<T> {
+        Ok(host::read(&self.var, read)?)
+    }
+
+    /// Changes the numbers of a parameter in main memory in place.
+    pub(crate) fn update(&self, update: impl FnMut(&mut [f32])) -> Result<()> {
+        Ok(host::update(&self.var, update)?)
+    }
+}
+
+/// All parameters and buffers of one network.
+#[derive(Debug)]
+pub struct ParamStore {
+    device: Device,
+    seed: u64,
+    params: BTreeMap<String, Param>,
+    buffers: BTreeMap<String, Param>,
+}
+
+impl ParamStore {
+    /// An empty store; what is declared in it starts as `seed` and its name decide, and lives on `device`.
+    pub fn new(seed: u64, device: &Device) -> Self {
+        Self { device: device.clone(), seed, params: BTreeMap::new(), buffers: BTreeMap::new() }
+    }
+
+    /// Where names start: `store.root().sub("layer1").sub("0")` declares `layer1.0.…`.
+    pub fn root(&mut self) -> Scope<'_> {
+        Scope { store: self, prefix: String::new() }
+    }
+
+    /// The device that everything lives on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The parameters in name order.
+    pub fn params(&self) -> impl Iterator<Item = &Param> {
+        self.params.values()
+    }
+
+    /// The parameter or buffer called `name`.
+    pub fn get(&self, name: &str) -> Option<&Param> {
+        self.params.get(name).or_else(|| self.buffers.get(name))
+    }
+
+    /// How many numbers an optimiser could change.
+    pub fn n_parameters(&self) -> usize {
+        self.params.values().map(|p| p.var.elem_count()).sum()
+    }
+
+    /// A copy of all parameters and buffers.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn to_tensors(&self) -> Result<Tensors> {
+        let all = self.params.iter().chain(&self.buffers);
+        all.map(|(name, p)| {
+            Ok((name.clone(), HostTensor { shape: p.shape().to_vec(), data: host::to_vec(&p.var)? }))
+        })
+        .collect()
+    }
+
+    /// Overwrites all parameters and buffers: nothing is changed unless everything fits.
+    ///
+    /// # Errors
+    /// [`NnError::Weights`] with every tensor that is missing, extra or of another shape.
+    pub fn load_tensors(&self, tensors: &Tensors) -> Result<()> {
+        let problems = self.mismatches(tensors);
+        if !problems.is_empty() {
+            return Err(NnError::Weights { problems });
+        }
+        for (name, param) in self.params.iter().chain(&self.buffers) {
+            host::overwrite(&param.var, &tensors[name].data)?;
+        }
+        Ok(())
+    }
+
+    fn mismatches(&self, tensors: &Tensors) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (name, param) in self.params.iter().chain(&self.buffers) {
+            match tensors.get(name) {
+                None => problems.push(format!("{name} is missing")),
+                Some(t) if t.shape != param.shape() => {
+                    problems.push(format!(
+                        "{name} has the shape {:?}, expected {:?}",
+                        t.shape,
+                        param.shape()
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        problems.extend(
+            tensors.keys().filter(|name| self.get(name).is_none()).map(|n| format!("{n} is not part of it")),
+        );
+        problems
+    }
+
+    fn declare(&mut self, name: String, shape: &[usize], init: Init, buffer: bool) -> Result<Param> {
+        if self.get(&name).is_some() {
+            return Err(NnError::Duplicate(name));
+        }
+        let values = init.values(shape.iter().product(), self.seed, &name);
+        let param = Param { name: name.as_str().into(), var: Var::from_vec(values, shape, &self.device)? };
+        let map = if buffer { &mut self.buffers } else { &mut self.params };
+        map.insert(name, param.clone());
+        Ok(param)
+    }
+}
+
+/// A place in the tree of names, where layers declare what they own.
+pub struct Scope<'a> {
+    store: &'a mut ParamStore,
+    prefix: String,
+}
+
+impl Scope<'_> {
+    /// The place `name` below this one.
+    pub fn sub(&mut self, name: impl std::fmt::Display) -> Scope<'_> {
+        let prefix = self.full(&name.to_string());
+        Scope { store: self.store, prefix }
+    }
+
+    /// This place's full name.
+    pub fn name(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Declares a parameter.
+    ///
+    /// # Errors
+    /// If the name is taken, or the device fails.
+    pub fn param(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Param> {
+        self.store.declare(self.full(name), shape, init, false)
+    }
+
+    /// Declares a buffer that starts with `value`.
+    ///
+    /// # Errors
+    /// If the name is taken, or the device fails.
+    pub fn buffer(&mut self, name: &str, shape: &[usize], value: f32) -> Result<Param> {
+        self.store.declare(self.full(name), shape, Init::Constant(value), true)
+    }
+
+    fn full(&self, name: &str) -> String {
+        match self.prefix.as_str() {
+            "" => name.to_owned(),
+            prefix => format!("{prefix}.{name}"),
+        }
+    }
+}

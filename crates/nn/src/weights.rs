@@ -1,0 +1,93 @@
+//! Tensors in main memory, and safetensors files of them.
+//!
+//! A file carries one metadata key, `tallow`, with whatever text its writer wants to keep (one JSON document): more
+//! keys would be written in random order, and files of the same content would differ.
+
+use std::collections::{BTreeMap, HashMap};
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use crate::error::{NnError, Result};
+
+/// The metadata key.
+const METADATA_KEY: &str = "tallow";
+
+/// A tensor in main memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostTensor {
+    /// The sizes of its dimensions.
+    pub shape: Vec<usize>,
+    /// Its elements, the last dimension running fastest.
+    pub data: Vec<f32>,
+}
+
+/// Tensors by name.
+pub type Tensors = BTreeMap<String, HostTensor>;
+
+/// The bytes of a safetensors file (f32) with `tensors` and, under one metadata key, `metadata`.
+///
+/// # Errors
+/// If a shape and its data do not agree.
+pub fn encode(tensors: &Tensors, metadata: &str) -> Result<Vec<u8>> {
+    let bytes: Vec<(&String, &[usize], Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, t)| (name, t.shape.as_slice(), t.data.iter().flat_map(|v| v.to_le_bytes()).collect()))
+        .collect();
+    let views = bytes
+        .iter()
+        .map(|(name, shape, data)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.to_vec(), data)?)))
+        .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
+        .map_err(|e| NnError::Format(e.to_string()))?;
+    let metadata = HashMap::from([(METADATA_KEY.to_owned(), metadata.to_owned())]);
+    safetensors::serialize(views, Some(metadata)).map_err(|e| NnError::Format(e.to_string()))
+}
+
+/// The tensors of a safetensors file of f32, and the text under the metadata key if there is one.
+///
+/// # Errors
+/// If the bytes are no such file, or hold another type.
+pub fn decode(bytes: &[u8]) -> Result<(Tensors, Option<String>)> {
+    let format = |e: safetensors::SafeTensorError| NnError::Format(e.to_string());
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
+    let text = header.metadata().as_ref().and_then(|map| map.get(METADATA_KEY).cloned());
+    let file = SafeTensors::deserialize(bytes).map_err(format)?;
+    let tensors = file.iter().map(|(name, view)| Ok((name.to_owned(), to_host(name, &view)?)));
+    Ok((tensors.collect::<Result<_>>()?, text))
+}
+
+fn to_host(name: &str, view: &TensorView<'_>) -> Result<HostTensor> {
+    if view.dtype() != Dtype::F32 {
+        return Err(NnError::Format(format!("tensor {name} has the type {:?}, expected F32", view.dtype())));
+    }
+    let data = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    Ok(HostTensor { shape: view.shape().to_vec(), data })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Tensors {
+        let tensor =
+            |shape: &[usize], data: &[f32]| HostTensor { shape: shape.to_vec(), data: data.to_vec() };
+        Tensors::from([
+            ("b".to_owned(), tensor(&[2, 1], &[1.0, f32::MIN_POSITIVE])),
+            ("a".to_owned(), tensor(&[], &[-0.0])),
+        ])
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_bytes_repeat() {
+        let bytes = encode(&sample(), "{\"epoch\":3}").unwrap();
+        assert_eq!(decode(&bytes).unwrap(), (sample(), Some("{\"epoch\":3}".to_owned())));
+        assert_eq!(bytes, encode(&sample(), "{\"epoch\":3}").unwrap());
+    }
+
+    #[test]
+    fn damaged_bytes_are_refused() {
+        let bytes = encode(&sample(), "").unwrap();
+        assert!(decode(&bytes[..bytes.len() - 1]).is_err());
+        assert!(decode(b"").is_err());
+        assert!(decode(b"<html></html>").is_err());
+    }
+}

@@ -1,0 +1,75 @@
+//! Every layer's gradients, on both paths, against central differences of its own forward pass.
+//!
+//! The objective is `sum(r * layer(x))` for a fixed random `r`, summed in f64. Single numbers of a f32 forward pass
+//! are good to about 1e-7 of their size, so with a step of 1e-2 a difference is good to about 1e-5, and worse where
+//! large terms cancel in it; the truncation (of batch norm and GELU: all else is linear between kinks) is of the
+//! order of step^2 / 6 = 2e-5. Inputs lie 0.025 apart and 0.0125 from 0: no step reaches a kink of ReLU or max
+//! pooling.
+
+mod common;
+
+use common::{Net, cases, output_weights, relative_error};
+use tallow_nn::Path;
+
+const STEP: f32 = 1e-2;
+const TOLERANCE: f64 = 5e-4;
+
+/// `sum(r * layer(x))` of a training pass.
+fn objective(net: &Net, path: Path, x: &[f32]) -> f64 {
+    let pass = net.train(path, x, false);
+    let weights = output_weights(pass.dims);
+    pass.y.iter().zip(weights).map(|(&y, r)| f64::from(y) * f64::from(r)).sum()
+}
+
+/// The derivative of `f` at each of `values`.
+fn differences(values: &[f32], mut f: impl FnMut(&[f32]) -> f64) -> Vec<f32> {
+    let mut moved = values.to_vec();
+    let mut gradient = Vec::with_capacity(values.len());
+    for i in 0..values.len() {
+        let (above, below) = (values[i] + STEP, values[i] - STEP);
+        moved[i] = above;
+        let f_above = f(&moved);
+        moved[i] = below;
+        let f_below = f(&moved);
+        moved[i] = values[i];
+        gradient.push(((f_above - f_below) / f64::from(above - below)) as f32);
+    }
+    gradient
+}
+
+fn check(what: &str, gradient: &[f32], differences: &[f32]) {
+    assert!(differences.iter().any(|&d| d != 0.0), "{what}: nothing to compare with");
+    let error = relative_error(gradient, differences);
+    assert!(error <= TOLERANCE, "{what}: relative error {error:.1e}");
+}
+
+fn check_net(net: &Net, path: Path) {
+    let x = net.input();
+    let tensors = net.store.to_tensors().unwrap();
+    let pass = net.train(path, &x, true);
+    let expected = differences(&x, |x| objective(net, path, x));
+    check(&format!("{}, {path:?}, input", net.name), &pass.input_grad.unwrap(), &expected);
+
+    let names: Vec<String> = net.store.params().map(|p| p.name().to_owned()).collect();
+    assert_eq!(pass.grads.keys().cloned().collect::<Vec<_>>(), names, "{}, {path:?}", net.name);
+    for name in names {
+        let expected = differences(&tensors[&name].data, |values| {
+            let mut moved = tensors.clone();
+            moved.get_mut(&name).unwrap().data = values.to_vec();
+            net.store.load_tensors(&moved).unwrap();
+            objective(net, path, &x)
+        });
+        net.store.load_tensors(&tensors).unwrap();
+        check(&format!("{}, {path:?}, {name}", net.name), &pass.grads[&name], &expected);
+    }
+}
+
+#[test]
+fn kernel_path() {
+    cases().iter().for_each(|case| check_net(&Net::new(case), Path::Kernels));
+}
+
+#[test]
+fn candle_path() {
+    cases().iter().for_each(|case| check_net(&Net::new(case), Path::Candle));
+}

@@ -1,0 +1,257 @@
+//! What can be typed. Plain structs: nothing here touches a file or decides anything.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Train image classifiers and look at what they learnt.
+#[derive(Debug, Parser)]
+#[command(name = "trainer", version, max_term_width = 110, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+const EXAMPLES: &str = "\
+Without a command, trainer trains: `trainer` alone runs the recipe cnn on CIFAR-10, or on the embedded sample of it
+where CIFAR-10 cannot be had.
+
+Examples:
+  trainer                                            train the reference network
+  trainer --recipe cnn-5 --seed 1                    another recipe, another seed
+  trainer --resume runs/cnn-1                        go on with an interrupted run
+  trainer eval runs/cnn-1                            test a trained model again
+  trainer recipes cnn > my.toml                      start a recipe of your own
+  trainer data info                                  what the data are";
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Print one JSON document on standard output, and nothing else there
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say more on standard error; twice for everything (RUST_LOG decides where it is set)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Say only errors on standard error
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a model, test it, and leave everything in a run folder (the default command)
+    Train(Box<TrainArgs>),
+    /// Look at a trained model's answers on a data set
+    Eval(EvalArgs),
+    /// List the built-in recipes, or print one
+    Recipes(RecipesArgs),
+    /// Look at data sets
+    Data {
+        #[command(subcommand)]
+        command: DataCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// What a data set holds: shapes, classes, counts, mean and deviation
+    Info(DataArgs),
+    /// Whether a data set's files are whole and the official ones
+    Verify(DataArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = TRAIN_EXAMPLES)]
+pub(crate) struct TrainArgs {
+    /// A built-in recipe, or a file ending in .toml
+    #[arg(long, default_value = "cnn", conflicts_with = "resume")]
+    pub(crate) recipe: String,
+    /// Set any other value of the recipe, such as optimizer.weight_decay=0.01; may be given more than once
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+
+    /// auto, cifar10, cifar100 or sample; auto is CIFAR-10, fetched if need be, else the embedded sample
+    #[arg(long, help_heading = "Data", value_name = "NAME")]
+    pub(crate) dataset: Option<String>,
+    /// Where data sets lie [default: data]
+    #[arg(long, help_heading = "Data", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Never use the network
+    #[arg(long, help_heading = "Data")]
+    pub(crate) offline: bool,
+    /// The share of the training images that validation takes; 0 for none
+    #[arg(long, help_heading = "Data", value_name = "F", conflicts_with = "validate_on")]
+    pub(crate) val_fraction: Option<f64>,
+    /// Validate on the test images, as the Keras baseline does; the test score is then not honest
+    #[arg(long, help_heading = "Data", value_name = "SPLIT")]
+    pub(crate) validate_on: Option<ValidateOn>,
+    /// Train on N images only, as equal over the classes as can be
+    #[arg(long, help_heading = "Data", value_name = "N")]
+    pub(crate) train_subset: Option<usize>,
+
+    /// Passes over the training data
+    #[arg(long, help_heading = "Training", value_name = "N")]
+    pub(crate) epochs: Option<u64>,
+    /// Images per step
+    #[arg(long, help_heading = "Training", value_name = "N")]
+    pub(crate) batch_size: Option<usize>,
+    /// The learning rate at its highest
+    #[arg(long, help_heading = "Training", value_name = "X")]
+    pub(crate) lr: Option<f64>,
+    /// The seed of every random choice: the same seed gives the same bits
+    #[arg(long, help_heading = "Training", value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Start from the weights of another run, or of a model file
+    #[arg(long, help_heading = "Training", value_name = "RUN|FILE", conflicts_with = "resume")]
+    pub(crate) init_from: Option<PathBuf>,
+
+    /// auto, cpu, cuda, cuda:N or metal
+    #[arg(long, help_heading = "Machine", value_name = "DEVICE")]
+    pub(crate) device: Option<String>,
+    /// What activations are kept and multiplied in
+    #[arg(long, help_heading = "Machine")]
+    pub(crate) precision: Option<Precision>,
+    /// Threads that compute; results do not depend on it [default: all cores]
+    #[arg(long, help_heading = "Machine", value_name = "N")]
+    pub(crate) threads: Option<usize>,
+
+    /// The run folder, which must not exist yet [default: runs/<recipe>-<n>]
+    #[arg(long, help_heading = "Run folder", value_name = "DIR", conflicts_with = "resume")]
+    pub(crate) run_dir: Option<PathBuf>,
+    /// Go on with a run where it was interrupted, or extend it with a larger --epochs
+    #[arg(long, help_heading = "Run folder", value_name = "RUN")]
+    pub(crate) resume: Option<PathBuf>,
+}
+
+const TRAIN_EXAMPLES: &str = "\
+Examples:
+  trainer train --recipe cnn-5
+  trainer train --dataset sample --epochs 2 --set augment.cutout_px=8
+  trainer train --recipe keras --init-from runs/keras-5-1 --validate-on test
+  trainer train --resume runs/cnn-1 --epochs 30";
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ValidateOn {
+    Test,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Precision {
+    Auto,
+    F32,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trainer eval runs/cnn-1
+  trainer eval runs/cnn-1 --split val
+  trainer eval model.safetensors --dataset cifar10 --json")]
+pub(crate) struct EvalArgs {
+    /// A run folder, or a model file
+    #[arg(value_name = "RUN|MODEL")]
+    pub(crate) model: PathBuf,
+    /// Another data set than the model's own: cifar10, cifar100 or sample
+    #[arg(long, value_name = "NAME")]
+    pub(crate) dataset: Option<String>,
+    /// Where data sets lie
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub(crate) data_dir: PathBuf,
+    /// Which part of it
+    #[arg(long, default_value = "test")]
+    pub(crate) split: SplitName,
+    /// auto, cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub(crate) device: String,
+    /// Threads that compute [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SplitName {
+    Test,
+    Val,
+    Train,
+}
+
+impl SplitName {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Test => "test",
+            Self::Val => "val",
+            Self::Train => "train",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipesArgs {
+    /// Print this recipe's text
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DataArgs {
+    /// auto, cifar10, cifar100 or sample; auto is CIFAR-10 if it is there, else the embedded sample
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub(crate) dataset: String,
+    /// Where data sets lie
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub(crate) data_dir: PathBuf,
+}
+
+/// The arguments with `train` put in where no command is named.
+pub(crate) fn with_default_command(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    let is_global = |arg: &OsString| {
+        let arg = arg.to_string_lossy();
+        ["--json", "--verbose", "--quiet", "-q"].contains(&arg.as_ref())
+            || arg.strip_prefix('-').is_some_and(is_v)
+    };
+    let at = 1 + args.iter().skip(1).take_while(|arg| is_global(arg)).count();
+    let is_command = args.get(at).is_some_and(|arg| {
+        let arg = arg.to_string_lossy();
+        !arg.starts_with('-') || ["-h", "--help", "-V", "--version"].contains(&arg.as_ref())
+    });
+    if !is_command {
+        args.insert(at.min(args.len()), "train".into());
+    }
+    args
+}
+
+/// `v`, `vv`, …
+fn is_v(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b == b'v')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_means_train() {
+        let with = |text: &str| {
+            let args = with_default_command(text.split(' ').map(OsString::from));
+            args.join(" ".as_ref()).into_string().unwrap()
+        };
+        assert_eq!(with("trainer"), "trainer train");
+        assert_eq!(with("trainer --recipe eval"), "trainer train --recipe eval");
+        assert_eq!(with("trainer --json -vv --epochs 1"), "trainer --json -vv train --epochs 1");
+        for unchanged in
+            ["trainer eval x", "trainer --json eval x", "trainer --help", "trainer -V", "trainer train"]
+        {
+            assert_eq!(with(unchanged), unchanged);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! `trainer eval`: a trained model's answers on a data set.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::Serialize;
+use tallow_core::Progress as _;
+use tallow_dataset::{Dataset, stratified_split};
+use tallow_metrics::{ClassificationReport, ConfusionMatrix, Predictions, wilson_interval};
+use tallow_nn::{Model, device};
+use tallow_training::{CONFIDENCE, ModelInfo, Part, ValidateOn, evaluate, read_model};
+
+use crate::App;
+use crate::args::{EvalArgs, SplitName};
+use crate::{output, source, train};
+
+#[derive(Serialize)]
+struct Score<'a> {
+    model: String,
+    dataset: &'a str,
+    split: &'static str,
+    n: usize,
+    accuracy: f64,
+    accuracy_interval: [f64; 2],
+    loss: f64,
+    report: serde_json::Value,
+}
+
+pub(crate) fn run(args: &EvalArgs, app: &App) -> Result<ExitCode> {
+    train::set_threads(args.threads)?;
+    let (info, tensors) = read_model(&args.model)?;
+    let dataset = source::load_local(args.dataset.as_deref().unwrap_or(&info.dataset), &args.data_dir)?;
+    let device = device(&args.device)?;
+    let model = tallow_models::build(&info.model, info.class_names.len(), 0, &device)
+        .with_context(|| format!("{}: its architecture cannot be built", args.model.display()))?;
+    model.params.load_tensors(&tensors).with_context(|| args.model.display().to_string())?;
+    check_images(&info, &dataset)?;
+    let part = part(args, &info, &dataset)?;
+    let Some(predictions) = look(&model, &part, &info, args, app)? else {
+        let status = app.stop.raised().map_or(1, tallow_core::StopSignal::exit_status);
+        return Ok(ExitCode::from(status));
+    };
+    report(&predictions, &info, &dataset, args, app)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn look(
+    model: &Model,
+    part: &Part,
+    info: &ModelInfo,
+    args: &EvalArgs,
+    app: &App,
+) -> Result<Option<Predictions>> {
+    let label = args.split.as_str();
+    Ok(evaluate(model, part, &info.normalization(), label, &app.progress, &app.stop)?)
+}
+
+/// Classes are matched by name: the data set must have the model's, in whatever order.
+fn check_images(info: &ModelInfo, dataset: &Dataset) -> Result<()> {
+    let names = dataset.test.class_names();
+    ensure!(
+        info.class_names[..] == names[..],
+        "the model knows the classes {}, the data set {} has {}: choose another --dataset",
+        info.class_names.join(", "),
+        dataset.name,
+        names.join(", ")
+    );
+    let found = [dataset.test.height(), dataset.test.width()];
+    let expected = tallow_models::input_px(&info.model)?;
+    ensure!(
+        expected == found,
+        "the model takes images of {expected:?} pixels, those of {} have {found:?}",
+        dataset.name
+    );
+    Ok(())
+}
+
+/// The images to look at. The parts that a run made of the training images can only be had of the same data.
+fn part(args: &EvalArgs, info: &ModelInfo, dataset: &Dataset) -> Result<Part> {
+    if args.split == SplitName::Test {
+        return Ok(Part::whole(&dataset.test));
+    }
+    let split = args.split.as_str();
+    ensure!(
+        dataset.digest == info.data_digest,
+        "--split {split}: the model was trained on other data than {} (digest {}, expected {}): which of its images \
+         were for validation cannot be told",
+        dataset.name,
+        dataset.digest,
+        info.data_digest
+    );
+    if info.validate_on == ValidateOn::Test {
+        if args.split == SplitName::Val {
+            return Ok(Part::whole(&dataset.test));
+        }
+        return Ok(Part::whole(&dataset.train));
+    }
+    let set = &dataset.train;
+    let parts = stratified_split(set.labels(), set.class_names().len(), info.val_fraction, info.split_seed)?;
+    let indices = if args.split == SplitName::Val { parts.val } else { parts.train };
+    if indices.is_empty() {
+        bail!("--split val: the model was trained without validation images");
+    }
+    Ok(Part { set: set.clone(), indices: indices.into() })
+}
+
+fn report(
+    predictions: &Predictions,
+    info: &ModelInfo,
+    dataset: &Dataset,
+    args: &EvalArgs,
+    app: &App,
+) -> Result<()> {
+    let report = ClassificationReport::new(&ConfusionMatrix::from_predictions(predictions));
+    let interval = wilson_interval(predictions.n_correct(), predictions.len() as u64, CONFIDENCE)?;
+    let score = Score {
+        model: args.model.display().to_string(),
+        dataset: &dataset.name,
+        split: args.split.as_str(),
+        n: predictions.len(),
+        accuracy: predictions.accuracy().unwrap_or_default(),
+        accuracy_interval: interval,
+        loss: predictions.mean_nll().unwrap_or_default(),
+        report: serde_json::to_value(report.named(&info.class_names)?)?,
+    };
+    if app.global.json {
+        return output::json(&score);
+    }
+    output::line(&report.to_text(&info.class_names)?)?;
+    let [low, high] = interval.map(|share| 100.0 * share);
+    output::line(&format!(
+        "{} accuracy {:.2} % (95 % interval {low:.2} to {high:.2}), loss {:.4}, on {} images of {}",
+        match args.split {
+            SplitName::Test => "Test",
+            SplitName::Val => "Validation",
+            SplitName::Train => "Training",
+        },
+        100.0 * score.accuracy,
+        score.loss,
+        score.n,
+        dataset.name
+    ))?;
+    if info.validate_on == ValidateOn::Test && args.split != SplitName::Train {
+        app.progress.say("Note: the model was validated on the test images; its accuracy on them is not an honest estimate");
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! The binary: arguments in, calls, exit status out.
+//!
+//! Results go to standard output, everything else to standard error. Exit statuses: 0 well, 1 an error that a message
+//! explains, 2 arguments that cannot be understood, 130 and 143 stopped by Ctrl-C or SIGTERM.
+#![forbid(unsafe_code)]
+
+mod args;
+mod data;
+mod eval;
+mod output;
+mod recipes;
+mod source;
+mod train;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Parser as _;
+use tallow_core::StopFlag;
+use tallow_core::terminal::Terminal;
+
+use args::{Cli, Command, DataCommand, Global};
+
+/// What every command works with.
+struct App {
+    global: Global,
+    progress: Terminal,
+    stop: StopFlag,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse_from(args::with_default_command(std::env::args_os()));
+    init_tracing(&cli.global);
+    match run(cli) {
+        Ok(status) => status,
+        Err(error) => {
+            output::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let request = std::env::var("TALLOW_ISA").ok();
+    let isa = tallow_nn::detect_isa(request.as_deref()).context("TALLOW_ISA")?;
+    tracing::debug!(isa = isa.as_str(), "instruction set");
+    let stop = StopFlag::on_signals().context("cannot catch Ctrl-C")?;
+    let app = App { progress: Terminal::new(cli.global.quiet), global: cli.global, stop };
+    match cli.command {
+        Command::Train(args) => train::run(&args, &app),
+        Command::Eval(args) => eval::run(&args, &app),
+        Command::Recipes(args) => recipes::run(&args, &app),
+        Command::Data { command: DataCommand::Info(args) } => data::info(&args, &app),
+        Command::Data { command: DataCommand::Verify(args) } => data::verify(&args, &app),
+    }
+}
+
+/// Diagnostics on standard error: warnings, more with `-v`, or as `RUST_LOG` says.
+fn init_tracing(global: &Global) {
+    let level = match global.verbose {
+        0 => "warn",
+        1 => "warn,trainer=debug,tallow_training=debug,tallow_dataset=debug",
+        _ => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}

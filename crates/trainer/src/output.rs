@@ -1,0 +1,38 @@
+//! What is printed: results on standard output, errors on standard error. A closed pipe is no error.
+#![expect(clippy::print_stderr, reason = "the binary prints its errors")]
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+use serde::Serialize;
+
+/// Prints `text` and the end of a line on standard output.
+pub(crate) fn line(text: &str) -> Result<()> {
+    ignore_closed_pipe(writeln!(io::stdout().lock(), "{text}"))
+}
+
+/// Prints `value` as the one JSON document.
+pub(crate) fn json(value: &impl Serialize) -> Result<()> {
+    line(&serde_json::to_string_pretty(value)?)
+}
+
+fn ignore_closed_pipe(result: io::Result<()>) -> Result<()> {
+    match result {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Prints an error with its causes; a cause that a message above already told is left out.
+pub(crate) fn error(error: &anyhow::Error) {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&cause);
+        }
+    }
+    eprintln!("error: {text}");
+}

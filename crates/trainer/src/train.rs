@@ -1,0 +1,233 @@
+//! `trainer train`: flags and a recipe become a run.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tallow_core::Progress as _;
+use tallow_dataset::Dataset;
+use tallow_metrics::Summary;
+use tallow_nn::{Device, device, device_name};
+use tallow_training::{
+    Event, Outcome, Override, Precision, Recipe, RunFolder, RunPlace, Session, TrainData, ValidateOn, Watch,
+    load_recipe,
+};
+
+use crate::App;
+use crate::args::{self, TrainArgs};
+use crate::output;
+use crate::source::{self, Loaded};
+
+/// Where run folders go.
+const RUNS: &str = "runs";
+
+pub(crate) fn run(args: &TrainArgs, app: &App) -> Result<ExitCode> {
+    set_threads(args.threads)?;
+    let recipe = recipe(args)?;
+    let device = device(&recipe.device)?;
+    let dataset = match source::load(&recipe.data.dataset, &recipe.data.data_dir, args.offline, app)? {
+        Loaded::Dataset(dataset) => *dataset,
+        Loaded::Stopped(signal) => return Ok(ExitCode::from(signal.exit_status())),
+    };
+    let recipe = resolve(recipe, &dataset, &device);
+    let mut session = session(args, recipe, dataset, &device)?;
+    let run_dir = session.run_dir().to_owned();
+    app.progress.say(&format!("Run folder {}", run_dir.display()));
+    let outcome = session.run(&mut Watch {
+        on_event: &mut |event| tell(event, app),
+        progress: &app.progress,
+        stop: &app.stop,
+    })?;
+    match outcome {
+        Outcome::Finished(summary) => {
+            conclude(&summary, &run_dir, app)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Outcome::Interrupted(signal) => {
+            app.progress.say(&format!("Stopped. To go on: trainer train --resume {}", run_dir.display()));
+            Ok(ExitCode::from(signal.exit_status()))
+        }
+    }
+}
+
+/// Gives every computation `n` threads.
+pub(crate) fn set_threads(n: Option<usize>) -> Result<()> {
+    ensure!(n != Some(0), "--threads must be at least 1");
+    let builder = rayon::ThreadPoolBuilder::new().num_threads(n.unwrap_or(0));
+    builder.build_global().context("cannot start the threads")
+}
+
+/// The recipe, or that of the run to resume, with what the flags say.
+fn recipe(args: &TrainArgs) -> Result<Recipe> {
+    let mut overrides = Vec::new();
+    let mut set = |key: &str, value: Option<toml::Value>| {
+        overrides.extend(value.map(|value| Override::new(key, value)));
+    };
+    let path = |path: &Path| toml::Value::from(path.to_string_lossy().into_owned());
+    let integer = |key: &str, n: Option<u64>| -> Result<Option<toml::Value>> {
+        n.map(|n| i64::try_from(n).map(Into::into).with_context(|| format!("--{key} {n} is too large")))
+            .transpose()
+    };
+    set("data.dataset", args.dataset.clone().map(Into::into));
+    set("data.data_dir", args.data_dir.as_deref().map(path));
+    set("data.val_fraction", args.val_fraction.map(Into::into));
+    set("data.validate_on", args.validate_on.map(|args::ValidateOn::Test| "test".into()));
+    set("data.train_subset", integer("train-subset", args.train_subset.map(|n| n as u64))?);
+    set("epochs", integer("epochs", args.epochs)?);
+    set("batch_size", integer("batch-size", args.batch_size.map(|n| n as u64))?);
+    set("optimizer.lr", args.lr.map(Into::into));
+    set("seed", integer("seed", args.seed)?);
+    set("init_from", args.init_from.as_deref().map(path));
+    set("device", args.device.clone().map(Into::into));
+    let precision = |p| match p {
+        args::Precision::Auto => "auto".into(),
+        args::Precision::F32 => "f32".into(),
+    };
+    set("precision", args.precision.map(precision));
+    for text in &args.set {
+        overrides.push(Override::parse(text)?);
+    }
+    match &args.resume {
+        Some(run) => {
+            RunFolder::recipe_of(run)?; // says what is wrong with the folder, where it is no run folder
+            Ok(load_recipe(&run.join("recipe.toml").to_string_lossy(), &overrides)?)
+        }
+        None => Ok(load_recipe(&args.recipe, &overrides)?),
+    }
+}
+
+/// The recipe with everything that was left open written down.
+fn resolve(mut recipe: Recipe, dataset: &Dataset, device: &Device) -> Recipe {
+    recipe.data.dataset.clone_from(&dataset.name);
+    recipe.device = device_name(device);
+    recipe.precision = match recipe.precision {
+        Precision::Auto | Precision::F32 => Precision::F32,
+    };
+    recipe
+}
+
+fn session(args: &TrainArgs, recipe: Recipe, dataset: Dataset, device: &Device) -> Result<Session> {
+    let found = [dataset.train.height(), dataset.train.width()];
+    let expected = tallow_models::input_px(&recipe.model)?;
+    if expected != found {
+        bail!(
+            "recipe: model.input_px is {expected:?}, but the images of {} have {found:?} pixels: \
+             --set model.input_px={found:?}",
+            dataset.name
+        );
+    }
+    let n_classes = dataset.train.class_names().len();
+    let model = tallow_models::build(&recipe.model, n_classes, recipe.seed, device)?;
+    let data = TrainData::new(dataset, &recipe)?;
+    match (&args.resume, &args.run_dir) {
+        (Some(run), _) => Ok(Session::resume(recipe, model, data, run)?),
+        (None, Some(path)) => Ok(Session::start(recipe, model, data, &RunPlace::At(path.clone()))?),
+        (None, None) => Ok(Session::start(recipe, model, data, &RunPlace::Under(RUNS.into()))?),
+    }
+}
+
+/// Tells the user what happened.
+fn tell(event: &Event, app: &App) {
+    let text = match event {
+        Event::Started { n_train, n_val, n_test, n_parameters, epoch, batch } => {
+            let from = match (epoch, batch) {
+                (1, 0) => String::new(),
+                (epoch, 0) => format!("; going on with epoch {epoch}"),
+                (epoch, batch) => format!("; going on with epoch {epoch} after {batch} steps"),
+            };
+            format!(
+                "{n_parameters} parameters; {n_train} images to train on, {n_val} to validate, {n_test} to test{from}"
+            )
+        }
+        Event::Estimate { epoch_secs, left_secs, peak_rss_bytes } => {
+            let memory =
+                peak_rss_bytes.map_or(String::new(), |b| format!(", {} MB of memory", b / 1_000_000));
+            format!("About {} per epoch, {} in all{memory}", duration(*epoch_secs), duration(*left_secs))
+        }
+        Event::Epoch { record, n_epochs, n_steps, secs, step_ms } => {
+            let val = match (record.val_accuracy, record.val_loss) {
+                (Some(accuracy), Some(loss)) => format!("  val_accuracy {accuracy:.4}  val_loss {loss:.4}"),
+                _ => String::new(),
+            };
+            format!(
+                "Epoch {}/{n_epochs}  {n_steps} steps  {}  {step_ms:.0}ms/step  accuracy {:.4}  loss {:.4}{val}  learning_rate {:.4e}",
+                record.epoch,
+                duration(*secs),
+                record.accuracy,
+                record.loss,
+                record.learning_rate
+            )
+        }
+        Event::RateLowered { epoch, from, to } => {
+            format!("Epoch {epoch}: learning rate lowered from {from:e} to {to:e}")
+        }
+        Event::StoppedEarly { epoch } => format!("Epoch {epoch}: no more improvement, stopping early"),
+        Event::BestRestored { epoch } => format!("Weights of the best epoch, {epoch}, restored"),
+        Event::Notice { text } => format!("Note: {text}"),
+        _ => return,
+    };
+    app.progress.say(&text);
+}
+
+/// The last word: test accuracy with its interval, the report, the run folder.
+fn conclude(summary: &Summary, run_dir: &Path, app: &App) -> Result<()> {
+    if app.global.json {
+        return output::json(summary);
+    }
+    let report = run_dir.join("evaluation/report.txt");
+    let report =
+        std::fs::read_to_string(&report).with_context(|| format!("cannot read {}", report.display()))?;
+    output::line(&format!("\n{report}"))?;
+    if let Some(test) = &summary.test {
+        let [low, high] = test.accuracy_interval.map(|share| 100.0 * share);
+        output::line(&format!(
+            "Test accuracy {:.2} % (95 % interval {low:.2} to {high:.2}), loss {:.4}, on {} images of {}",
+            100.0 * test.accuracy,
+            test.loss,
+            summary.n_test,
+            summary.dataset
+        ))?;
+    }
+    if is_validated_on_test(run_dir)? {
+        output::line("Validation looked at the test images: this test accuracy is not an honest estimate")?;
+    }
+    output::line(&format!(
+        "{} epochs in {}, {:.0} images/s with {} threads ({}, {}, {})",
+        summary.epochs_run,
+        duration(summary.train_seconds),
+        summary.images_per_second,
+        summary.threads,
+        summary.device,
+        summary.isa,
+        summary.precision
+    ))?;
+    output::line(&format!("Run folder {}", run_dir.display()))
+}
+
+fn is_validated_on_test(run_dir: &Path) -> Result<bool> {
+    Ok(RunFolder::recipe_of(run_dir)?.data.validate_on == ValidateOn::Test)
+}
+
+/// A time as people say it: `8.3s`, `12m 05s`, `3h 20m`.
+fn duration(secs: f64) -> String {
+    let whole = secs.round() as u64;
+    match whole {
+        _ if secs < 9.95 => format!("{secs:.1}s"),
+        0..60 => format!("{whole}s"),
+        60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
+        _ => format!("{}h {:02}m", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_well() {
+        let cases = [(0.04, "0.0s"), (9.94, "9.9s"), (9.96, "10s"), (61.0, "1m 01s"), (3720.0, "1h 02m")];
+        for (secs, text) in cases {
+            assert_eq!(duration(secs), text);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Checkpoints: weights, optimiser state and [`State`] in one safetensors file that carries a digest of all of it.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use tallow_core::digest::Hasher;
+use tallow_core::{FileError, files};
+use tallow_nn::{HostTensor, Tensors, decode, encode};
+
+use crate::error::{Result, TrainingError};
+use crate::state::{STATE_VERSION, State};
+
+/// Longer files are not read.
+pub(crate) const MAX_FILE_BYTES: u64 = 16 << 30;
+
+const MODEL: &str = "model.";
+const OPTIMIZER: &str = "optimizer.";
+
+/// What a checkpoint file holds.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Checkpoint {
+    pub(crate) state: State,
+    pub(crate) model: Tensors,
+    pub(crate) optimizer: Tensors,
+}
+
+/// The metadata of the file. The state is kept as text, so that the digest is one of bytes.
+#[derive(Serialize, Deserialize)]
+struct Envelope {
+    digest: String,
+    state: String,
+}
+
+impl Checkpoint {
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
+        let prefixed = |prefix: &'static str, tensors: &Tensors| {
+            tensors.iter().map(|(name, t)| (format!("{prefix}{name}"), t.clone())).collect::<Vec<_>>()
+        };
+        let mut tensors: Tensors = prefixed(MODEL, &self.model).into_iter().collect();
+        tensors.extend(prefixed(OPTIMIZER, &self.optimizer));
+        let state = self.state.to_json()?;
+        let envelope = Envelope { digest: digest(&state, &tensors), state };
+        let metadata = serde_json::to_string(&envelope).map_err(encoding)?;
+        Ok(encode(&tensors, &metadata)?)
+    }
+
+    /// Reads a checkpoint and checks its digest.
+    ///
+    /// # Errors
+    /// If the file is missing, or not whole.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let damaged = |problem: String| TrainingError::Damaged { path: path.to_owned(), problem };
+        let bytes = files::read_at_most(path, MAX_FILE_BYTES)?;
+        let (mut tensors, metadata) = decode(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let envelope: Envelope = metadata
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .ok_or_else(|| damaged("it is not a checkpoint".into()))?;
+        if digest(&envelope.state, &tensors) != envelope.digest {
+            return Err(damaged("its content does not have the digest that was written with it".into()));
+        }
+        let state: State = serde_json::from_str(&envelope.state)
+            .map_err(|e| damaged(format!("written by another version of the program ({e})")))?;
+        if state.version != STATE_VERSION {
+            return Err(damaged(format!("it has version {}, expected {STATE_VERSION}", state.version)));
+        }
+        let (mut model, mut optimizer) = (Tensors::new(), Tensors::new());
+        while let Some((name, tensor)) = tensors.pop_first() {
+            match (name.strip_prefix(MODEL), name.strip_prefix(OPTIMIZER)) {
+                (Some(name), _) => model.insert(name.to_owned(), tensor),
+                (_, Some(name)) => optimizer.insert(name.to_owned(), tensor),
+                _ => None,
+            };
+        }
+        Ok(Self { state, model, optimizer })
+    }
+}
+
+/// The digest of a state's text and of tensors: names, shapes and the bits of every number.
+fn digest(state: &str, tensors: &Tensors) -> String {
+    let mut hasher = Hasher::new();
+    hasher.update(state.as_bytes());
+    for (name, HostTensor { shape, data }) in tensors {
+        hasher.update(format!("\n{name} {shape:?}\n").as_bytes());
+        let mut bytes = Vec::with_capacity(4 * data.len());
+        bytes.extend(data.iter().flat_map(|v| v.to_le_bytes()));
+        hasher.update(&bytes);
+    }
+    hasher.finish()
+}
+
+/// JSON that cannot be written; it would be a defect of this program, and is reported like a failed write.
+pub(crate) fn encoding(error: serde_json::Error) -> FileError {
+    FileError::writing(Path::new("JSON"))(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe_source::load_recipe;
+
+    fn sample() -> Checkpoint {
+        let tensor = |v: f32| HostTensor { shape: vec![2], data: vec![v, -v] };
+        let mut state = State::new(&load_recipe("keras", &[]).unwrap(), "d1");
+        state.loss.add(0.1 + 0.2, 3);
+        state.train_secs = 1.0 / 3.0;
+        Checkpoint {
+            state,
+            model: Tensors::from([("a.weight".into(), tensor(0.1))]),
+            optimizer: Tensors::from([("a.weight.exp_avg".into(), tensor(f32::MIN_POSITIVE))]),
+        }
+    }
+
+    #[test]
+    fn survives_its_file_bit_for_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last");
+        files::write(&path, &sample().to_bytes().unwrap()).unwrap();
+        assert_eq!(Checkpoint::read(&path).unwrap(), sample());
+    }
+
+    /// Whichever byte is hit, damage is noticed: the file is cut at, or changed in, one place after another.
+    #[test]
+    fn damage_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last");
+        let whole = sample().to_bytes().unwrap();
+        for at in (0..whole.len()).step_by(7) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x10;
+            std::fs::write(&path, &bytes).unwrap();
+            if let Ok(read) = Checkpoint::read(&path) {
+                assert_eq!(read, sample(), "byte {at}"); // such as white space in the header
+            }
+            std::fs::write(&path, &whole[..at]).unwrap();
+            assert!(Checkpoint::read(&path).is_err(), "cut at {at}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What a run trains, validates and tests on: a data set, split as the recipe says.
+
+use std::sync::Arc;
+
+use tallow_dataset::{Dataset, ImageSet, stratified_split, stratified_subset};
+
+use crate::error::{Result, TrainingError};
+use crate::recipe::{Recipe, ValidateOn};
+
+/// Some images of a set, by index.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The set.
+    pub set: Arc<ImageSet>,
+    /// Which of its images.
+    pub indices: Arc<[u32]>,
+}
+
+impl Part {
+    /// All images of `set`.
+    pub fn whole(set: &Arc<ImageSet>) -> Self {
+        Self { set: Arc::clone(set), indices: (0..set.len() as u32).collect() }
+    }
+
+    /// How many images there are.
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// True where there is none.
+    pub fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+}
+
+/// A data set and its parts.
+#[derive(Clone, Debug)]
+pub struct TrainData {
+    /// The data set that the parts come from.
+    pub dataset: Dataset,
+    /// What is trained on.
+    pub train: Part,
+    /// What each epoch is validated on, if there is validation.
+    pub val: Option<Part>,
+    /// What is looked at once, after training.
+    pub test: Part,
+}
+
+impl TrainData {
+    /// Splits `dataset` as `recipe` says: a function of the recipe's seed, fraction and subset alone.
+    ///
+    /// # Errors
+    /// If the fraction or the subset cannot be had, or the augmentation does not fit the images.
+    pub fn new(dataset: Dataset, recipe: &Recipe) -> Result<Self> {
+        let set = &dataset.train;
+        recipe.augment.validate(set.height(), set.width())?;
+        check_class_weights(recipe, set)?;
+        let on_test = recipe.data.validate_on == ValidateOn::Test;
+        let fraction = if on_test { 0.0 } else { recipe.data.val_fraction };
+        let split = stratified_split(set.labels(), set.class_names().len(), fraction, recipe.seed)?;
+        let train = match recipe.data.train_subset {
+            Some(n) => stratified_subset(set.labels(), &split.train, n, recipe.seed)?,
+            None => split.train,
+        };
+        let test = Part::whole(&dataset.test);
+        let part = |indices: Vec<u32>| Part { set: Arc::clone(set), indices: indices.into() };
+        let val = match on_test {
+            true => Some(test.clone()),
+            false => (!split.val.is_empty()).then(|| part(split.val)),
+        };
+        Ok(Self { train: part(train), val, test, dataset })
+    }
+}
+
+fn check_class_weights(recipe: &Recipe, set: &ImageSet) -> Result<()> {
+    let n_classes = set.class_names().len();
+    match &recipe.loss.class_weights {
+        Some(weights) if weights.len() != n_classes => {
+            let problem =
+                format!("has {} entries, expected one for each of {n_classes} classes", weights.len());
+            Err(TrainingError::Value { key: "loss.class_weights", problem })
+        }
+        _ => Ok(()),
+    }
+}

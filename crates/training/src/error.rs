@@ -1,0 +1,114 @@
+//! What can go wrong with a recipe, a run folder, or a run, said to the person who has to put it right.
+
+use std::path::PathBuf;
+
+use tallow_core::FileError;
+use tallow_metrics::MetricsError;
+use tallow_nn::NnError;
+
+use crate::schedule::InvalidSetting;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainingError {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Data that cannot be used.
+    #[error(transparent)]
+    Data(#[from] tallow_dataset::Error),
+    /// A network that cannot be built or fed.
+    #[error(transparent)]
+    Nn(#[from] NnError),
+    /// Figures that cannot be computed.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// A setting of the schedule or of a callback.
+    #[error("recipe: {0}")]
+    Setting(#[from] InvalidSetting),
+    /// No recipe has this name.
+    #[error("there is no recipe \"{name}\": expected one of {known}, or a file ending in .toml")]
+    UnknownRecipe {
+        /// What was asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A recipe that cannot be read.
+    #[error("recipe {origin}: {problem}")]
+    Recipe {
+        /// The recipe's name or file.
+        origin: String,
+        /// What is wrong, with the key.
+        problem: String,
+    },
+    /// A value of a recipe that is out of range.
+    #[error("recipe: {key} {problem}")]
+    Value {
+        /// The key, such as `data.val_fraction`.
+        key: &'static str,
+        /// What was expected and what is there.
+        problem: String,
+    },
+    /// A folder that is no run folder.
+    #[error("{} is not a run folder: {problem}", path.display())]
+    NotARun {
+        /// The folder.
+        path: PathBuf,
+        /// What is missing.
+        problem: String,
+    },
+    /// A run folder that is there already.
+    #[error("{} exists already: choose another --run-dir, or go on with it: --resume {}", .0.display(), .0.display())]
+    RunExists(PathBuf),
+    /// Another process works on the run folder.
+    #[error("{} is in use by another process: wait for it or stop it", .0.display())]
+    RunInUse(PathBuf),
+    /// A checkpoint or model file that cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what can be done.
+        problem: String,
+    },
+    /// A setting that may not change when a run goes on.
+    #[error(
+        "--resume: {key} is {now} now, the run was started with {then}; only --epochs may change (and be larger)"
+    )]
+    Changed {
+        /// The key.
+        key: String,
+        /// The run's value.
+        then: String,
+        /// The value that was asked for.
+        now: String,
+    },
+    /// The data are not those that the run was started with.
+    #[error("the data have changed since the run was started: digest {now}, expected {then}")]
+    OtherData {
+        /// The run's digest.
+        then: String,
+        /// The digest now.
+        now: String,
+    },
+    /// The loss is no number any more.
+    #[error(
+        "the loss became {loss} in epoch {epoch}, step {step}, at learning rate {lr}: try a lower learning rate \
+         (--lr), a warm-up (schedule.warmup_epochs) or max_grad_norm; the last good checkpoint is kept"
+    )]
+    NonFinite {
+        /// The loss.
+        loss: f32,
+        /// The epoch, from 1.
+        epoch: u64,
+        /// The step in the epoch, from 1.
+        step: usize,
+        /// The learning rate of the step.
+        lr: f64,
+    },
+}
+
+/// A result of this crate.
+pub type Result<T> = std::result::Result<T, TrainingError>;

@@ -1,0 +1,45 @@
+//! Evaluation: one path for validation, the test, and every later look at a model.
+
+use tallow_core::{Progress, StopFlag, Unit};
+use tallow_dataset::{Normalization, eval_batches};
+use tallow_metrics::Predictions;
+use tallow_nn::{Ctx, Dims, Model, Path, log_softmax};
+
+use crate::data::Part;
+use crate::error::Result;
+
+/// Images per forward pass; results do not depend on it.
+const BATCH_SIZE: usize = 256;
+
+/// What `model` says about every image of `part`, in its order; `None` if `stop` was raised on the way.
+///
+/// # Errors
+/// If images and model do not fit, or the model's answers are no numbers.
+pub fn evaluate(
+    model: &Model,
+    part: &Part,
+    normalization: &Normalization,
+    label: &str,
+    progress: &dyn Progress,
+    stop: &StopFlag,
+) -> Result<Option<Predictions>> {
+    let n_classes = part.set.class_names().len();
+    let (mut targets, mut log_probs) = (Vec::new(), Vec::new());
+    progress.begin(label, Some(part.len() as u64), Unit::Items("images"));
+    for batch in eval_batches(part.set.clone(), part.indices.clone(), BATCH_SIZE, normalization)? {
+        if stop.raised().is_some() {
+            progress.end();
+            return Ok(None);
+        }
+        let device = model.params.device();
+        let mut ctx = Ctx::eval(Path::of(device), device);
+        let x =
+            ctx.input(batch.images, Dims { n: batch.n, c: batch.channels, h: batch.height, w: batch.width })?;
+        let logits = model.network.forward(x, &mut ctx)?.to_vec()?;
+        log_probs.extend(log_softmax(&logits, n_classes));
+        targets.extend(batch.targets);
+        progress.advance(targets.len() as u64);
+    }
+    progress.end();
+    Ok(Some(Predictions::new(n_classes, targets, log_probs, part.indices.to_vec())?))
+}

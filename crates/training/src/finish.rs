@@ -1,0 +1,108 @@
+//! The end of a run: the weights to keep, one look at the test set, and everything written down.
+
+use tallow_core::StopSignal;
+use tallow_metrics::{
+    ClassificationReport, ConfusionMatrix, Predictions, SplitScore, Summary, TestScore, predictions_to_csv,
+    wilson_interval,
+};
+use tallow_nn::{device_name, isa};
+
+use crate::checkpoint::encoding;
+use crate::error::Result;
+use crate::evaluate::evaluate;
+use crate::event::Event;
+use crate::memory::peak_rss_bytes;
+use crate::model_file::{ModelInfo, Provenance, model_bytes};
+use crate::session::{Outcome, Session, Watch};
+
+/// The confidence of the intervals that are told.
+pub const CONFIDENCE: f64 = 0.95;
+
+impl Session {
+    /// Keeps the weights, evaluates them, and writes `model.safetensors`, `evaluation/` and `summary.json`.
+    pub(crate) fn finish(&mut self, watch: &mut Watch<'_>) -> Result<Outcome> {
+        let epoch = self.restore_best(watch)?;
+        let info = ModelInfo::new(&self.recipe, &Provenance { dataset: &self.data.dataset, epoch });
+        self.run.write("model.safetensors", &model_bytes(&info, &self.model.params.to_tensors()?)?)?;
+
+        let normalization = self.data.dataset.normalization;
+        let look = |part, label| {
+            evaluate(&self.model, part, &normalization, label, watch.progress, watch.stop)
+                .map(|seen| seen.ok_or_else(|| watch.stop.raised().unwrap_or(StopSignal::Interrupt)))
+        };
+        let val = match self.data.val.as_ref().map(|part| look(part, "validation")).transpose()?.transpose() {
+            Ok(val) => val,
+            Err(signal) => return Ok(Outcome::Interrupted(signal)),
+        };
+        let test = match look(&self.data.test, "test")? {
+            Ok(test) => test,
+            Err(signal) => return Ok(Outcome::Interrupted(signal)),
+        };
+        self.write_evaluation(val.as_ref(), &test)?;
+        let summary = self.summary(val.as_ref(), &test)?;
+        let json = serde_json::to_string_pretty(&summary).map_err(encoding)?;
+        self.run.write("summary.json", format!("{json}\n").as_bytes())?;
+        Ok(Outcome::Finished(Box::new(summary)))
+    }
+
+    /// Puts the best epoch's weights back where the recipe says so; returns the epoch of the weights.
+    fn restore_best(&mut self, watch: &mut Watch<'_>) -> Result<u64> {
+        let Some((weights, best)) = self.best.take().zip(self.state.best) else {
+            return Ok(self.state.epoch);
+        };
+        self.model.params.load_tensors(&weights)?;
+        self.emit(watch, Event::BestRestored { epoch: best.epoch })?;
+        Ok(best.epoch)
+    }
+
+    fn write_evaluation(&self, val: Option<&Predictions>, test: &Predictions) -> Result<()> {
+        let names = self.data.dataset.train.class_names();
+        if let Some(val) = val {
+            self.run
+                .write("evaluation/predictions_val.csv", predictions_to_csv(val, names, None)?.as_bytes())?;
+        }
+        self.run
+            .write("evaluation/predictions_test.csv", predictions_to_csv(test, names, None)?.as_bytes())?;
+        let matrix = ConfusionMatrix::from_predictions(test);
+        self.run.write("evaluation/confusion_matrix.csv", matrix.to_csv(names)?.as_bytes())?;
+        let report = ClassificationReport::new(&matrix);
+        self.run.write("evaluation/report.txt", report.to_text(names)?.as_bytes())?;
+        let json = serde_json::to_string_pretty(&report.named(names)?).map_err(encoding)?;
+        self.run.write("evaluation/report.json", format!("{json}\n").as_bytes())
+    }
+
+    fn summary(&self, val: Option<&Predictions>, test: &Predictions) -> Result<Summary> {
+        let (recipe, state, data) = (&self.recipe, &self.state, &self.data);
+        let model_name = recipe.model.get("name").and_then(toml::Value::as_str).unwrap_or_default();
+        Ok(Summary {
+            run_dir: self.run.path().display().to_string(),
+            dataset: data.dataset.name.clone(),
+            data_digest: data.dataset.digest.clone(),
+            n_train: data.train.len() as u64,
+            n_val: val.map_or(0, Predictions::len) as u64,
+            n_test: test.len() as u64,
+            model: model_name.to_owned(),
+            n_parameters: self.model.params.n_parameters() as u64,
+            recipe: recipe.name.clone(),
+            seed: recipe.seed,
+            device: device_name(self.model.params.device()),
+            isa: isa().as_str().to_owned(),
+            precision: recipe.precision.as_str().to_owned(),
+            threads: rayon::current_num_threads() as u64,
+            epochs_run: state.epoch,
+            best_epoch: state.best.map(|best| best.epoch),
+            train_seconds: state.train_secs,
+            images_per_second: state.n_images as f64 / state.step_secs.max(f64::MIN_POSITIVE),
+            peak_rss_bytes: peak_rss_bytes(),
+            val: val.map(|val| SplitScore {
+                accuracy: val.accuracy().unwrap_or_default(),
+                loss: val.mean_nll().unwrap_or_default(),
+            }),
+            test: Some(TestScore {
+                accuracy: test.accuracy().unwrap_or_default(),
+                loss: test.mean_nll().unwrap_or_default(),
+                accuracy_interval: wilson_interval(test.n_correct(), test.len() as u64, CONFIDENCE)?,
+            }),
+        })
+    }
+}

@@ -1,0 +1,70 @@
+//! Training: a recipe, a model and data come in; a run folder with a trained, evaluated model comes out.
+//!
+//! * [`Recipe`] and [`load_recipe`]: everything that decides a run;
+//! * [`TrainData`]: the data set, split as the recipe says;
+//! * [`Session`]: the run itself; it starts, or resumes bit for bit where its last checkpoint left it;
+//! * [`evaluate`] and [`read_model`]: a look at what was trained.
+//!
+//! The crate names no architecture: whoever calls brings a [`tallow_nn::Model`], for example from `tallow-models`.
+//! It prints nothing: what happens is told as [`Event`]s.
+//!
+//! ```
+//! use tallow_core::{Silent, StopFlag};
+//! use tallow_dataset::load_sample;
+//! use tallow_nn::{Flatten, Linear, Model, ParamStore, Sequential};
+//! use tallow_training::{Outcome, Override, RunPlace, Session, TrainData, Watch, load_recipe};
+//!
+//! let recipe = load_recipe("cnn", &[Override::new("epochs", 1), Override::new("optimizer.lr", 1e-3)])?;
+//! let mut params = ParamStore::new(recipe.seed, &tallow_nn::device("cpu")?);
+//! let mut network = Sequential::new();
+//! network.push(Flatten);
+//! network.push(Linear::new(&mut params.root().sub("fc"), 32 * 32 * 3, 10, true)?);
+//!
+//! let data = TrainData::new(load_sample()?, &recipe)?;
+//! let runs = tempfile::tempdir()?;
+//! let place = RunPlace::Under(runs.path().to_owned());
+//! let mut session = Session::start(recipe, Model { network: Box::new(network), params }, data, &place)?;
+//! let outcome = session.run(&mut Watch {
+//!     on_event: &mut |_| {},
+//!     progress: &Silent,
+//!     stop: &StopFlag::default(),
+//! })?;
+//! let Outcome::Finished(summary) = outcome else { panic!("nobody asked to stop") };
+//! assert!(summary.test.unwrap().accuracy > 0.2); // ten classes: chance is 0.1
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod callbacks;
+mod checkpoint;
+mod data;
+mod error;
+mod evaluate;
+mod event;
+mod finish;
+mod fit;
+mod memory;
+mod model_file;
+mod recipe;
+mod recipe_source;
+mod run_folder;
+mod schedule;
+mod session;
+mod state;
+
+pub use callbacks::{
+    EarlyStopping, EarlyStoppingState, EarlyStoppingVerdict, Monitor, ReduceLrOnPlateau,
+    ReduceLrOnPlateauState,
+};
+pub use data::{Part, TrainData};
+pub use error::{Result, TrainingError};
+pub use evaluate::evaluate;
+pub use event::Event;
+pub use finish::CONFIDENCE;
+pub use memory::peak_rss_bytes;
+pub use model_file::{ModelInfo, read_model};
+pub use recipe::{Callbacks, DataConfig, LossConfig, Precision, Recipe, ValidateOn};
+pub use recipe_source::{Override, load_recipe, recipe_names, recipe_text};
+pub use run_folder::{RunFolder, RunPlace};
+pub use schedule::{InvalidSetting, Schedule};
+pub use session::{Outcome, Session, Watch};

@@ -1,0 +1,125 @@
+//! `model.safetensors`: weights and, under one metadata key, all that is needed to use them.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tallow_core::files;
+use tallow_dataset::Normalization;
+use tallow_nn::{Tensors, decode, encode};
+
+use crate::checkpoint::{MAX_FILE_BYTES, encoding};
+use crate::error::{Result, TrainingError};
+use crate::recipe::ValidateOn;
+
+/// The version of [`ModelInfo`].
+const VERSION: u32 = 1;
+
+/// What a model file says of its weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelInfo {
+    version: u32,
+    /// The architecture: the recipe's `[model]` table.
+    pub model: toml::Table,
+    /// The classes, in the order of the logits.
+    pub class_names: Vec<String>,
+    /// The mean of the training pixels, per channel, in 0..1.
+    pub mean: [f32; 3],
+    /// The deviation of the training pixels, per channel.
+    pub std: [f32; 3],
+    /// The data set that it was trained on.
+    pub dataset: String,
+    /// The digest of that data set.
+    pub data_digest: String,
+    /// The seed that the validation images were split off with.
+    pub split_seed: u64,
+    /// The share of the training images that was split off.
+    pub val_fraction: f64,
+    /// What validation looked at.
+    pub validate_on: ValidateOn,
+    /// How many images it was trained on, where not on all.
+    pub train_subset: Option<usize>,
+    /// The recipe's name.
+    pub recipe: String,
+    /// The epoch that the weights are from.
+    pub epoch: u64,
+}
+
+/// What [`ModelInfo`] takes from a run besides its recipe.
+pub(crate) struct Provenance<'a> {
+    pub(crate) dataset: &'a tallow_dataset::Dataset,
+    pub(crate) epoch: u64,
+}
+
+impl ModelInfo {
+    pub(crate) fn new(recipe: &crate::recipe::Recipe, from: &Provenance<'_>) -> Self {
+        Self {
+            version: VERSION,
+            model: recipe.model.clone(),
+            class_names: from.dataset.train.class_names().to_vec(),
+            mean: from.dataset.normalization.mean,
+            std: from.dataset.normalization.std,
+            dataset: from.dataset.name.clone(),
+            data_digest: from.dataset.digest.clone(),
+            split_seed: recipe.seed,
+            val_fraction: recipe.data.val_fraction,
+            validate_on: recipe.data.validate_on,
+            train_subset: recipe.data.train_subset,
+            recipe: recipe.name.clone(),
+            epoch: from.epoch,
+        }
+    }
+
+    /// How pixels are normalised.
+    pub fn normalization(&self) -> Normalization {
+        Normalization { mean: self.mean, std: self.std }
+    }
+}
+
+/// The bytes of a model file.
+pub(crate) fn model_bytes(info: &ModelInfo, tensors: &Tensors) -> Result<Vec<u8>> {
+    let metadata = serde_json::to_string(info).map_err(encoding)?;
+    Ok(encode(tensors, &metadata)?)
+}
+
+/// Reads the model of a run folder, or a model file.
+///
+/// # Errors
+/// If there is none, it is damaged, or it is no file of this program's.
+pub fn read_model(path: &Path) -> Result<(ModelInfo, Tensors)> {
+    let path = model_path(path)?;
+    let damaged = |problem: String| TrainingError::Damaged { path: path.clone(), problem };
+    let bytes = files::read_at_most(&path, MAX_FILE_BYTES)?;
+    let (tensors, metadata) = decode(&bytes).map_err(|e| damaged(e.to_string()))?;
+    let Some(metadata) = metadata else {
+        return Err(damaged(
+            "it holds weights, but does not say of which model: it was not written by this program".into(),
+        ));
+    };
+    let info: ModelInfo = serde_json::from_str(&metadata).map_err(|e| {
+        damaged(format!("its description cannot be read ({e}): it may be of another version"))
+    })?;
+    if info.version != VERSION {
+        return Err(damaged(format!("its description has version {}, expected {VERSION}", info.version)));
+    }
+    if info.class_names.is_empty() {
+        return Err(damaged("its description names no class".into()));
+    }
+    Ok((info, tensors))
+}
+
+/// The model file that `path`, a run folder or a model file, means.
+fn model_path(path: &Path) -> Result<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let file = path.join("model.safetensors");
+    if file.is_file() {
+        return Ok(file);
+    }
+    let problem = match path.join("checkpoints").is_dir() {
+        true => format!("it has no model.safetensors yet: finish the run with --resume {}", path.display()),
+        false => "it has no model.safetensors".to_owned(),
+    };
+    Err(TrainingError::NotARun { path: path.to_owned(), problem })
+}

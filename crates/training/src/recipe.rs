@@ -1,0 +1,226 @@
+//! The recipe: everything that decides a run, in one TOML document. No number that belongs here stands in code.
+//!
+//! Where recipes come from (built in, files, overrides) is `recipe_source`'s business.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use tallow_dataset::Augment;
+use tallow_nn::{OptimizerConfig, ParamGroup};
+
+use crate::callbacks::{EarlyStopping, ReduceLrOnPlateau};
+use crate::error::{Result, TrainingError};
+use crate::schedule::Schedule;
+
+/// A whole run. Keys that are not named here are refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// The recipe's name; run folders are called after it.
+    pub name: String,
+    /// Passes over the training data.
+    pub epochs: u64,
+    /// Images per step.
+    pub batch_size: usize,
+    /// The seed of every random stream.
+    #[serde(default)]
+    pub seed: u64,
+    /// `auto`, `cpu`, `cuda`, `cuda:N` or `metal`.
+    #[serde(default = "auto")]
+    pub device: String,
+    /// What activations are kept and multiplied in.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Gradients are scaled down to this global norm where theirs is larger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_grad_norm: Option<f64>,
+    /// The run folder or model file whose weights the run starts from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_from: Option<PathBuf>,
+    /// Which images.
+    #[serde(default)]
+    pub data: DataConfig,
+    /// What is done to training images.
+    #[serde(default)]
+    pub augment: Augment,
+    /// The architecture, for `tallow-models`; nothing here reads it.
+    pub model: toml::Table,
+    /// The loss.
+    #[serde(default)]
+    pub loss: LossConfig,
+    /// The optimiser.
+    pub optimizer: OptimizerConfig,
+    /// Learning rates and decays of their own for some parameters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub param_groups: Vec<ParamGroup>,
+    /// The learning rate over the run.
+    pub schedule: Schedule,
+    /// What happens between epochs.
+    #[serde(default)]
+    pub callbacks: Callbacks,
+}
+
+fn auto() -> String {
+    "auto".to_owned()
+}
+
+/// What activations are kept and multiplied in; accumulation, master weights, statistics and loss are always f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// The best that the device computes natively.
+    #[default]
+    Auto,
+    /// 32-bit floating point.
+    F32,
+}
+
+impl Precision {
+    /// The name as recipes have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+        }
+    }
+}
+
+/// The `[data]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataConfig {
+    /// `auto`, `cifar10`, `cifar100` or `sample`.
+    pub dataset: String,
+    /// Where data sets lie.
+    pub data_dir: PathBuf,
+    /// The share of the training images that is kept for validation; 0 for none.
+    pub val_fraction: f64,
+    /// What validation looks at.
+    pub validate_on: ValidateOn,
+    /// Train on this many images only, as equal over the classes as can be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train_subset: Option<usize>,
+    /// Leave out a last batch that is not full.
+    pub drop_last: bool,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            dataset: auto(),
+            data_dir: PathBuf::from("data"),
+            val_fraction: 0.1,
+            validate_on: ValidateOn::Split,
+            train_subset: None,
+            drop_last: false,
+        }
+    }
+}
+
+/// What validation looks at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ValidateOn {
+    /// A part split from the training images.
+    #[default]
+    Split,
+    /// The test images, as the Keras baseline does: decisions are then taken on them, and the test score is not honest.
+    Test,
+}
+
+/// The `[loss]` table: softmax cross-entropy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LossConfig {
+    /// The share of each target that is spread over all classes, in [0, 1).
+    pub label_smoothing: f64,
+    /// A weight per class, in the order of the classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_weights: Option<Vec<f64>>,
+}
+
+/// The `[callbacks]` table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Callbacks {
+    /// Ends the run when it no longer improves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub early_stopping: Option<EarlyStopping>,
+    /// Lowers the learning rate when the run no longer improves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reduce_lr_on_plateau: Option<ReduceLrOnPlateau>,
+}
+
+impl Recipe {
+    /// Checks every value that can be checked without data.
+    ///
+    /// # Errors
+    /// With the key, what was expected and what is there.
+    pub fn validate(&self) -> Result<()> {
+        let value = |key, problem: String| Err(TrainingError::Value { key, problem });
+        if self.epochs == 0 {
+            return value("epochs", "must be at least 1, it is 0".into());
+        }
+        if self.batch_size == 0 {
+            return value("batch_size", "must be at least 1, it is 0".into());
+        }
+        if self.name.is_empty() || self.name.contains(['/', '\\', '\0']) || self.name.starts_with('.') {
+            return value("name", format!("must be fit for a folder's name, it is {:?}", self.name));
+        }
+        if let Some(norm) = self.max_grad_norm.filter(|n| !(*n > 0.0 && n.is_finite())) {
+            return value("max_grad_norm", format!("must be above 0, it is {norm}"));
+        }
+        let smoothing = self.loss.label_smoothing;
+        if !(0.0..1.0).contains(&smoothing) {
+            return value("loss.label_smoothing", format!("must lie in [0, 1), it is {smoothing}"));
+        }
+        if let Some(w) = self.loss.class_weights.iter().flatten().find(|w| !(**w >= 0.0 && w.is_finite())) {
+            return value("loss.class_weights", format!("must be 0 or more, one is {w}"));
+        }
+        self.optimizer.validate()?;
+        self.schedule.validate()?;
+        self.validate_callbacks()
+    }
+
+    fn validate_callbacks(&self) -> Result<()> {
+        let Callbacks { early_stopping, reduce_lr_on_plateau } = &self.callbacks;
+        let mut monitors = Vec::new();
+        if let Some(callback) = early_stopping {
+            callback.validate()?;
+            monitors.push(("callbacks.early_stopping.monitor", callback.monitor));
+        }
+        if let Some(callback) = reduce_lr_on_plateau {
+            callback.validate()?;
+            monitors.push(("callbacks.reduce_lr_on_plateau.monitor", callback.monitor));
+            if !self.schedule.is_constant() {
+                let problem =
+                    "needs schedule.kind = \"constant\" without warm-up: both would set the learning rate";
+                return Err(TrainingError::Value {
+                    key: "callbacks.reduce_lr_on_plateau",
+                    problem: problem.into(),
+                });
+            }
+        }
+        match monitors.into_iter().find(|(_, monitor)| monitor.needs_validation() && !self.has_validation()) {
+            Some((key, monitor)) => {
+                let problem = format!("is {monitor}, but there is no validation: data.val_fraction is 0");
+                Err(TrainingError::Value { key, problem })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether an epoch ends with validation.
+    pub fn has_validation(&self) -> bool {
+        self.data.validate_on == ValidateOn::Test || self.data.val_fraction != 0.0
+    }
+
+    /// The recipe as a TOML document that can be read back.
+    ///
+    /// # Errors
+    /// Where a value cannot be written as TOML: a seed above 2^63 - 1.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self)
+            .map_err(|e| TrainingError::Recipe { origin: self.name.clone(), problem: e.to_string() })
+    }
+}

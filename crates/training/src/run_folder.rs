@@ -1,0 +1,263 @@
+//! The run folder: where everything that a run leaves lies, and how it stays whole.
+//!
+//! A folder appears under its name only when it has a recipe and a first checkpoint, so that whatever instant a run
+//! is killed at, what is there can be resumed. `last` becomes `previous` before a new `last` is moved in.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use tallow_core::{FileError, files};
+use tallow_metrics::EpochRecord;
+
+use crate::checkpoint::{Checkpoint, encoding};
+use crate::error::{Result, TrainingError};
+use crate::event::Event;
+use crate::recipe::Recipe;
+use crate::recipe_source::load_recipe;
+
+/// The version of the lines of `events.jsonl`.
+const EVENTS_VERSION: u32 = 1;
+
+/// Where a new run folder goes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RunPlace {
+    /// Exactly here.
+    At(PathBuf),
+    /// `<name>-<n>` in this folder, with the first `n` that is free.
+    Under(PathBuf),
+}
+
+/// A run folder that this process works on; nobody else does as long as it exists.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    /// Open for appending, and locked.
+    events: File,
+}
+
+/// A line of `events.jsonl`.
+#[derive(Serialize)]
+struct EventLine<'a> {
+    version: u32,
+    /// Seconds since 1970-01-01 UTC.
+    time_unix_secs: f64,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+impl RunFolder {
+    /// Creates a folder with `recipe` and a first checkpoint, whole or not at all.
+    pub(crate) fn create(place: &RunPlace, recipe: &Recipe, first: &Checkpoint) -> Result<Self> {
+        let parent = match place {
+            RunPlace::At(path) if fs::symlink_metadata(path).is_ok() => {
+                return Err(TrainingError::RunExists(path.clone()));
+            }
+            RunPlace::At(path) => files::folder_of(path),
+            RunPlace::Under(parent) => parent,
+        };
+        files::create_folder(parent)?;
+        let staging = tempfile::Builder::new().prefix(".new-run-").tempdir_in(parent);
+        let staging = staging.map_err(FileError::new("create a folder in", parent))?;
+        files::create_folder(&staging.path().join("checkpoints"))?;
+        files::write(&staging.path().join("recipe.toml"), recipe.to_toml()?.as_bytes())?;
+        files::write(&staging.path().join("checkpoints/last"), &first.to_bytes()?)?;
+        files::write(&staging.path().join("events.jsonl"), b"")?;
+        let path = move_in(staging.path(), place, &recipe.name)?;
+        let _ = staging.keep(); // it has moved away
+        make_ordinary(&path)?;
+        files::sync_folder(parent)?;
+        Self::open(&path)
+    }
+
+    /// Opens a folder to go on with it.
+    ///
+    /// # Errors
+    /// If it is no run folder, or another process works on it.
+    pub fn open(path: &Path) -> Result<Self> {
+        for (part, is_there) in
+            [("recipe.toml", Path::is_file as fn(&Path) -> bool), ("checkpoints", Path::is_dir)]
+        {
+            if !is_there(&path.join(part)) {
+                return Err(TrainingError::NotARun {
+                    path: path.to_owned(),
+                    problem: format!("it has no {part}"),
+                });
+            }
+        }
+        let log = path.join("events.jsonl");
+        let events =
+            OpenOptions::new().create(true).append(true).open(&log).map_err(FileError::writing(&log))?;
+        match events.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), events }),
+            Err(fs::TryLockError::WouldBlock) => Err(TrainingError::RunInUse(path.to_owned())),
+            Err(fs::TryLockError::Error(e)) => Err(FileError::new("lock", &log)(e).into()),
+        }
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The recipe that a run was started with.
+    ///
+    /// # Errors
+    /// If the folder has none, or it cannot be read.
+    pub fn recipe_of(path: &Path) -> Result<Recipe> {
+        let recipe = path.join("recipe.toml");
+        if !recipe.is_file() {
+            return Err(TrainingError::NotARun {
+                path: path.to_owned(),
+                problem: "it has no recipe.toml".into(),
+            });
+        }
+        load_recipe(&recipe.to_string_lossy(), &[])
+    }
+
+    pub(crate) fn write_recipe(&self, recipe: &Recipe) -> Result<()> {
+        Ok(files::write(&self.path.join("recipe.toml"), recipe.to_toml()?.as_bytes())?)
+    }
+
+    fn checkpoint(&self, name: &str) -> PathBuf {
+        self.path.join("checkpoints").join(name)
+    }
+
+    /// Makes `checkpoint` the last one, and the last one the previous.
+    pub(crate) fn write_last(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let (last, previous, new) =
+            (self.checkpoint("last"), self.checkpoint("previous"), self.checkpoint("new"));
+        files::write(&new, &checkpoint.to_bytes()?)?;
+        if last.exists() {
+            fs::rename(&last, &previous).map_err(FileError::new("rename", &last))?;
+        }
+        fs::rename(&new, &last).map_err(FileError::new("rename", &new))?;
+        Ok(files::sync_folder(files::folder_of(&last))?)
+    }
+
+    /// The last checkpoint, or the previous one where the last is damaged or missing; then also what was wrong.
+    pub(crate) fn read_last(&self) -> Result<(Checkpoint, Option<String>)> {
+        let last_error = match Checkpoint::read(&self.checkpoint("last")) {
+            Ok(checkpoint) => return Ok((checkpoint, None)),
+            Err(e) => e,
+        };
+        match Checkpoint::read(&self.checkpoint("previous")) {
+            Ok(checkpoint) => {
+                let notice = format!("{last_error}; going on from {}", self.checkpoint("previous").display());
+                Ok((checkpoint, Some(notice)))
+            }
+            Err(previous) => Err(TrainingError::Damaged {
+                path: self.path.clone(),
+                problem: format!("no checkpoint can be read ({last_error}; {previous}): start the run anew"),
+            }),
+        }
+    }
+
+    pub(crate) fn write_best(&self, checkpoint: &Checkpoint) -> Result<()> {
+        Ok(files::write(&self.checkpoint("best"), &checkpoint.to_bytes()?)?)
+    }
+
+    pub(crate) fn read_best(&self) -> Result<Checkpoint> {
+        Checkpoint::read(&self.checkpoint("best"))
+    }
+
+    /// Writes the whole of `history.csv`: the header and what is over so far.
+    pub(crate) fn write_history(&self, history: &[EpochRecord], with_val: bool) -> Result<()> {
+        let mut text = format!("{}\n", EpochRecord::csv_header(with_val));
+        for record in history {
+            text.push_str(&record.to_csv_row());
+            text.push('\n');
+        }
+        Ok(files::write(&self.path.join("history.csv"), text.as_bytes())?)
+    }
+
+    /// Appends one row to `history.csv`.
+    pub(crate) fn append_history(&self, record: &EpochRecord) -> Result<()> {
+        let path = self.path.join("history.csv");
+        let append = |path: &Path| -> io::Result<()> {
+            let mut file = OpenOptions::new().append(true).open(path)?;
+            file.write_all(format!("{}\n", record.to_csv_row()).as_bytes())?;
+            file.sync_data()
+        };
+        Ok(append(&path).map_err(FileError::writing(&path))?)
+    }
+
+    /// Appends one line to `events.jsonl`.
+    pub(crate) fn append_event(&mut self, event: &Event) -> Result<()> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let line = EventLine { version: EVENTS_VERSION, time_unix_secs: now.as_secs_f64(), event };
+        let mut line = serde_json::to_string(&line).map_err(encoding)?;
+        line.push('\n');
+        let written = self.events.write_all(line.as_bytes()).and_then(|()| self.events.sync_data());
+        Ok(written.map_err(FileError::writing(&self.path.join("events.jsonl")))?)
+    }
+
+    /// The length of `events.jsonl`.
+    pub(crate) fn events_bytes(&self) -> u64 {
+        self.events.metadata().map_or(0, |m| m.len())
+    }
+
+    /// Cuts `events.jsonl` back to where it was when a checkpoint was written.
+    pub(crate) fn cut_events(&self, bytes: u64) -> Result<()> {
+        if self.events_bytes() > bytes {
+            self.events.set_len(bytes).map_err(FileError::writing(&self.path.join("events.jsonl")))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a file of the folder, durably, with the folders above it.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.path.join(name);
+        files::create_folder(files::folder_of(&path))?;
+        Ok(files::write(&path, bytes)?)
+    }
+
+    /// Removes a file of the folder, if it is there.
+    pub(crate) fn remove(&self, name: &str) -> Result<()> {
+        let path = self.path.join(name);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(FileError::new("remove", &path)(e).into()),
+            _ => Ok(files::sync_folder(files::folder_of(&path))?),
+        }
+    }
+}
+
+/// Renames the finished folder to its place: fails if that is taken, and tries the next number where it may.
+fn move_in(staging: &Path, place: &RunPlace, name: &str) -> Result<PathBuf> {
+    match place {
+        RunPlace::At(path) => match fs::rename(staging, path) {
+            Ok(()) => Ok(path.clone()),
+            Err(_) if path.exists() => Err(TrainingError::RunExists(path.clone())),
+            Err(e) => Err(FileError::new("create the folder", path)(e).into()),
+        },
+        RunPlace::Under(parent) => {
+            let mut n = 1;
+            loop {
+                let path = parent.join(format!("{name}-{n}"));
+                if fs::symlink_metadata(&path).is_err() {
+                    match fs::rename(staging, &path) {
+                        Ok(()) => return Ok(path),
+                        Err(_) if path.exists() => {} // somebody was quicker
+                        Err(e) => return Err(FileError::new("create the folder", &path)(e).into()),
+                    }
+                }
+                n += 1;
+            }
+        }
+    }
+}
+
+/// Temporary folders are made for their owner alone; a run folder is as readable as any new folder.
+#[cfg(unix)]
+fn make_ordinary(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let permissions = fs::Permissions::from_mode(0o755);
+    Ok(fs::set_permissions(path, permissions).map_err(FileError::new("set the permissions of", path))?)
+}
+
+#[cfg(not(unix))]
+fn make_ordinary(_path: &Path) -> Result<()> {
+    Ok(())
+}

@@ -1,0 +1,281 @@
+//! A session: one run at work, from a first or a last checkpoint.
+
+use std::path::Path;
+use std::time::Instant;
+
+use tallow_core::{Progress, StopFlag, StopSignal};
+use tallow_dataset::{TrainLoader, n_batches};
+use tallow_metrics::Summary;
+use tallow_nn::{CrossEntropy, Model, Optimizer, Tensors};
+use toml::{Table, Value};
+
+use crate::checkpoint::Checkpoint;
+use crate::data::TrainData;
+use crate::error::{Result, TrainingError};
+use crate::event::Event;
+use crate::model_file::read_model;
+use crate::recipe::Recipe;
+use crate::run_folder::{RunFolder, RunPlace};
+use crate::state::State;
+
+/// Keys that may differ when a run goes on: where the data lie is no part of the result.
+const MAY_CHANGE: [&str; 2] = ["epochs", "data.data_dir"];
+
+/// Who watches a run, and who may stop it.
+pub struct Watch<'a> {
+    /// Told of everything that happens.
+    pub on_event: &'a mut dyn FnMut(&Event),
+    /// Shows long work.
+    pub progress: &'a dyn Progress,
+    /// Asks to stop after the current step.
+    pub stop: &'a StopFlag,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It is over: trained, evaluated, written down.
+    Finished(Box<Summary>),
+    /// It was asked to stop; it can be resumed from where it is.
+    Interrupted(StopSignal),
+}
+
+/// One run at work.
+pub struct Session {
+    pub(crate) recipe: Recipe,
+    pub(crate) model: Model,
+    pub(crate) data: TrainData,
+    pub(crate) criterion: CrossEntropy,
+    pub(crate) loader: TrainLoader,
+    pub(crate) optimizer: Optimizer,
+    pub(crate) state: State,
+    pub(crate) run: RunFolder,
+    /// The best epoch's weights, where they are to be restored.
+    pub(crate) best: Option<Tensors>,
+    /// What the user should know before training begins.
+    pub(crate) notices: Vec<String>,
+    /// Since when time is not yet counted in the state.
+    pub(crate) clock: Instant,
+    pub(crate) last_saved: Instant,
+}
+
+impl Session {
+    /// Starts a run: takes the weights that `recipe.init_from` names, if it names any, and creates the run folder.
+    ///
+    /// # Errors
+    /// If the recipe does not fit the model or the data, or the run folder cannot be created.
+    pub fn start(recipe: Recipe, model: Model, data: TrainData, place: &RunPlace) -> Result<Self> {
+        recipe.validate()?;
+        if let Some(path) = &recipe.init_from {
+            let (_, tensors) = read_model(path)?;
+            model
+                .params
+                .load_tensors(&tensors)
+                .map_err(|e| TrainingError::Damaged { path: path.clone(), problem: e.to_string() })?;
+        }
+        let recipe = Recipe { schedule: recipe.schedule.clone().resolve(recipe.epochs), ..recipe };
+        recipe.schedule.validate()?;
+        let state = State::new(&recipe, &data.dataset.digest);
+        let optimizer = Optimizer::new(&recipe.optimizer, &recipe.param_groups, &model.params)?;
+        let checkpoint = Checkpoint {
+            state: state.clone(),
+            model: model.params.to_tensors()?,
+            optimizer: optimizer.state(&model.params)?,
+        };
+        let loader = loader(&recipe, &data);
+        // the loader checks what only it knows, before anything is written
+        drop(tallow_dataset::train_batches(
+            data.train.set.clone(),
+            data.train.indices.clone(),
+            &loader,
+            0,
+            0,
+        )?);
+        let run = RunFolder::create(place, &recipe, &checkpoint)?;
+        run.write_history(&[], recipe.has_validation())?;
+        Ok(Self::new(recipe, model, data, optimizer, state, run))
+    }
+
+    /// Takes up the run in the folder `path` where its last checkpoint left it. `recipe` is the run's own, but for
+    /// more epochs or another data folder.
+    ///
+    /// # Errors
+    /// If it is no run folder, another setting or the data have changed, or no checkpoint can be read.
+    pub fn resume(recipe: Recipe, model: Model, data: TrainData, path: &Path) -> Result<Self> {
+        let then = RunFolder::recipe_of(path)?;
+        check_unchanged(&then, &recipe)?;
+        // the horizon is the one that the run was started with
+        let recipe = Recipe { schedule: then.schedule.clone(), ..recipe };
+        let run = RunFolder::open(path)?;
+        let (checkpoint, notice) = run.read_last()?;
+        let state = checkpoint.state;
+        if state.data_digest != data.dataset.digest {
+            return Err(TrainingError::OtherData { then: state.data_digest, now: data.dataset.digest });
+        }
+        model.params.load_tensors(&checkpoint.model)?;
+        let mut optimizer = Optimizer::new(&recipe.optimizer, &recipe.param_groups, &model.params)?;
+        let steps_per_epoch = n_batches(data.train.len(), recipe.batch_size, recipe.data.drop_last);
+        optimizer.load_state(&model.params, state.n_steps(steps_per_epoch), &checkpoint.optimizer)?;
+        run.cut_events(state.events_bytes)?;
+        run.write_history(&state.history, recipe.has_validation())?;
+        let mut session = Self::new(recipe, model, data, optimizer, state, run);
+        session.notices.extend(notice);
+        session.best = session.read_best()?;
+        session.extend(&then)?;
+        Ok(session)
+    }
+
+    fn new(
+        recipe: Recipe,
+        model: Model,
+        data: TrainData,
+        optimizer: Optimizer,
+        state: State,
+        run: RunFolder,
+    ) -> Self {
+        let criterion = CrossEntropy {
+            label_smoothing: recipe.loss.label_smoothing as f32,
+            class_weights: recipe.loss.class_weights.as_ref().map(|w| w.iter().map(|&w| w as f32).collect()),
+        };
+        let loader = loader(&recipe, &data);
+        let (clock, last_saved) = (Instant::now(), Instant::now());
+        Self {
+            recipe,
+            model,
+            data,
+            criterion,
+            loader,
+            optimizer,
+            state,
+            run,
+            best: None,
+            notices: Vec::new(),
+            clock,
+            last_saved,
+        }
+    }
+
+    /// Where the run folder lies.
+    pub fn run_dir(&self) -> &Path {
+        self.run.path()
+    }
+
+    /// The network that is trained.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Trains what is left, evaluates, and writes everything down; or stops on request with a checkpoint.
+    ///
+    /// # Errors
+    /// If the loss is no number any more, or a file cannot be written.
+    pub fn run(&mut self, watch: &mut Watch<'_>) -> Result<Outcome> {
+        if let Some(signal) = self.fit(watch)? {
+            return Ok(Outcome::Interrupted(signal));
+        }
+        self.finish(watch)
+    }
+
+    /// Whether the run ends with its best epoch's weights.
+    pub(crate) fn restores_best(&self) -> bool {
+        self.recipe.callbacks.early_stopping.as_ref().is_some_and(|callback| callback.restore_best_weights)
+    }
+
+    /// The best epoch's weights, where the run has one and wants it back. The file may be of a later epoch than the
+    /// state: then that epoch was over when the run was killed, and will be run, and written, again.
+    fn read_best(&self) -> Result<Option<Tensors>> {
+        let Some(best) = self.state.best.filter(|_| self.restores_best()) else { return Ok(None) };
+        let checkpoint = self.run.read_best()?;
+        match checkpoint.state.best.filter(|b| b.epoch >= best.epoch) {
+            Some(_) => Ok(Some(checkpoint.model)),
+            None => Err(TrainingError::Damaged {
+                path: self.run.path().join("checkpoints/best"),
+                problem: format!("it is not of epoch {}: start the run anew", best.epoch),
+            }),
+        }
+    }
+
+    /// Where more epochs are asked for than the run was started with: says so, and takes back that it is over.
+    fn extend(&mut self, then: &Recipe) -> Result<()> {
+        if self.recipe.epochs <= then.epochs {
+            return Ok(());
+        }
+        self.state.stopped_early = false;
+        self.run.write_recipe(&self.recipe)?;
+        self.run.remove("summary.json")?;
+        let mut notice = format!("extended from {} to {} epochs", then.epochs, self.recipe.epochs);
+        if self.recipe.schedule.has_horizon() {
+            notice += "; the schedule keeps its horizon, and its last learning rate holds from there on";
+        }
+        self.notices.push(notice);
+        Ok(())
+    }
+}
+
+fn loader(recipe: &Recipe, data: &TrainData) -> TrainLoader {
+    TrainLoader {
+        batch_size: recipe.batch_size,
+        drop_last: recipe.data.drop_last,
+        augment: recipe.augment.clone(),
+        normalization: data.dataset.normalization,
+        seed: recipe.seed,
+    }
+}
+
+/// Refuses whatever is not the same in both recipes and may not change; also fewer epochs.
+fn check_unchanged(then: &Recipe, now: &Recipe) -> Result<()> {
+    let resolved = Recipe { schedule: now.schedule.clone().resolve(then.epochs), ..now.clone() };
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    flatten("", &Value::Table(table(then)?), &mut a);
+    flatten("", &Value::Table(table(&resolved)?), &mut b);
+    let show = |side: &[(String, String)], key: &str| {
+        side.iter().find(|(k, _)| k == key).map_or("not set".to_owned(), |(_, v)| v.clone())
+    };
+    for (key, _) in a.iter().chain(&b) {
+        let (old, new) = (show(&a, key), show(&b, key));
+        let fewer_epochs = key == "epochs" && now.epochs < then.epochs;
+        if old != new && (fewer_epochs || !MAY_CHANGE.contains(&key.as_str())) {
+            return Err(TrainingError::Changed { key: key.clone(), then: old, now: new });
+        }
+    }
+    Ok(())
+}
+
+fn table(recipe: &Recipe) -> Result<Table> {
+    Table::try_from(recipe)
+        .map_err(|e| TrainingError::Recipe { origin: recipe.name.clone(), problem: e.to_string() })
+}
+
+fn flatten(prefix: &str, value: &Value, out: &mut Vec<(String, String)>) {
+    match value {
+        Value::Table(table) => {
+            for (key, value) in table {
+                let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                flatten(&name, value, out);
+            }
+        }
+        other => out.push((prefix.to_owned(), other.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe_source::{Override, load_recipe};
+
+    #[test]
+    fn only_more_epochs_may_change() {
+        let then = load_recipe("cnn", &[]).unwrap();
+        let then = Recipe { schedule: then.schedule.clone().resolve(then.epochs), ..then };
+        let check = |text: &str| {
+            check_unchanged(&then, &load_recipe("cnn", &[Override::parse(text).unwrap()]).unwrap())
+        };
+        check("epochs=21").unwrap();
+        check("data.data_dir=elsewhere").unwrap();
+        let error = |text: &str| check(text).unwrap_err().to_string();
+        assert!(error("epochs=19").contains("epochs is 19"), "{}", error("epochs=19"));
+        assert!(error("seed=1").contains("seed is 1 now"), "{}", error("seed=1"));
+        assert!(error("optimizer.lr=0.5").contains("optimizer.lr"));
+        assert!(error("max_grad_norm=1.0").contains("not set"));
+    }
+}

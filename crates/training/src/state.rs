@@ -1,0 +1,98 @@
+//! Where a run is: everything beside weights and optimiser state that it needs to go on bit for bit.
+
+use serde::{Deserialize, Serialize};
+use tallow_metrics::{EpochRecord, WeightedMean};
+
+use crate::callbacks::{EarlyStoppingState, ReduceLrOnPlateauState};
+use crate::error::Result;
+use crate::recipe::Recipe;
+
+/// The version of what a checkpoint holds.
+pub(crate) const STATE_VERSION: u32 = 1;
+
+/// The state of a run between two steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct State {
+    /// [`STATE_VERSION`] of the program that wrote it.
+    pub(crate) version: u32,
+    /// The digest of the data that the run trains on.
+    pub data_digest: String,
+    /// Epochs that are over.
+    pub epoch: u64,
+    /// Batches of the current epoch that were trained on.
+    pub batch: usize,
+    /// The mean loss of the current epoch so far.
+    pub(crate) loss: WeightedMean,
+    /// Right answers in the current epoch so far.
+    pub(crate) n_correct: u64,
+    /// The base rate; callbacks lower it.
+    pub(crate) base_lr: f64,
+    /// The rate of the last step.
+    pub(crate) last_lr: f64,
+    pub(crate) early_stopping: EarlyStoppingState,
+    pub(crate) reduce_lr_on_plateau: ReduceLrOnPlateauState,
+    /// The best epoch so far and its monitored value.
+    pub best: Option<Best>,
+    /// Whether early stopping ended the run.
+    pub stopped_early: bool,
+    /// One record per epoch that is over.
+    pub history: Vec<EpochRecord>,
+    /// How long the run has trained and validated, by the clock.
+    pub(crate) train_secs: f64,
+    /// How long of that its steps took.
+    pub(crate) step_secs: f64,
+    /// Images that those steps took.
+    pub(crate) n_images: u64,
+    /// The length of `events.jsonl` when this was written.
+    pub(crate) events_bytes: u64,
+}
+
+/// The best epoch so far.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Best {
+    /// From 1.
+    pub epoch: u64,
+    /// What was monitored.
+    pub value: f64,
+}
+
+impl State {
+    /// The state before the first step.
+    pub(crate) fn new(recipe: &Recipe, data_digest: &str) -> Self {
+        Self {
+            version: STATE_VERSION,
+            data_digest: data_digest.to_owned(),
+            epoch: 0,
+            batch: 0,
+            loss: WeightedMean::default(),
+            n_correct: 0,
+            base_lr: recipe.optimizer.lr(),
+            last_lr: 0.0,
+            early_stopping: EarlyStoppingState::default(),
+            reduce_lr_on_plateau: ReduceLrOnPlateauState::default(),
+            best: None,
+            stopped_early: false,
+            history: Vec::new(),
+            train_secs: 0.0,
+            step_secs: 0.0,
+            n_images: 0,
+            events_bytes: 0,
+        }
+    }
+
+    /// Whether there is nothing left to train.
+    pub(crate) fn is_trained(&self, recipe: &Recipe) -> bool {
+        self.stopped_early || self.epoch >= recipe.epochs
+    }
+
+    /// Steps taken so far, where an epoch has `steps_per_epoch`.
+    pub(crate) fn n_steps(&self, steps_per_epoch: usize) -> u64 {
+        self.epoch * steps_per_epoch as u64 + self.batch as u64
+    }
+
+    pub(crate) fn to_json(&self) -> Result<String> {
+        Ok(serde_json::to_string(self).map_err(crate::checkpoint::encoding)?)
+    }
+}

@@ -1,0 +1,80 @@
+//! `cargo xtask check`: everything that must hold before a change is done, cheapest first. It runs the commands that a
+//! person would type, in the open, and stops at the first that fails.
+#![expect(clippy::print_stderr, reason = "says which step runs and how long it took")]
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+
+/// A command as it is typed, split at its blanks, and the flags for rustdoc that it wants in the environment.
+struct Step {
+    command: &'static str,
+    rustdoc_flags: Option<&'static str>,
+}
+
+const fn step(command: &'static str) -> Step {
+    Step { command, rustdoc_flags: None }
+}
+
+/// `--all-features` is only for the packages without Candle: `cuda` and `metal` do not build everywhere.
+const STEPS: [Step; 6] = [
+    step("cargo fmt --all --check"),
+    step("cargo xtask tidy"),
+    step("cargo clippy --workspace --all-targets -- -D warnings"),
+    step("cargo clippy -p tallow-core -p tallow-dataset --all-features --all-targets -- -D warnings"),
+    step("cargo test --workspace"),
+    Step { command: "cargo doc --workspace --no-deps", rustdoc_flags: Some("-D warnings") },
+];
+
+/// Runs every step.
+///
+/// # Errors
+/// If one fails: the message is the command to repeat.
+pub fn run() -> anyhow::Result<()> {
+    let start = Instant::now();
+    for (i, step) in STEPS.iter().enumerate() {
+        eprintln!("[{}/{}] {}", i + 1, STEPS.len(), step.as_typed());
+        let step_start = Instant::now();
+        step.run()?;
+        eprintln!("[{}/{}] {:.1} s", i + 1, STEPS.len(), step_start.elapsed().as_secs_f64());
+    }
+    eprintln!("all {} steps passed in {:.1} s", STEPS.len(), start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+impl Step {
+    fn as_typed(&self) -> String {
+        match self.rustdoc_flags {
+            Some(flags) => format!("RUSTDOCFLAGS='{flags}' {}", self.command),
+            None => self.command.to_owned(),
+        }
+    }
+
+    fn run(&self) -> anyhow::Result<()> {
+        let mut words = self.command.split_whitespace();
+        let mut command = Command::new(words.next().context("a step without a command")?);
+        command.args(words).current_dir(crate::root()).stdin(Stdio::null());
+        if let Some(flags) = self.rustdoc_flags {
+            command.env("RUSTDOCFLAGS", flags);
+        }
+        let status = command.status().with_context(|| format!("cannot run {}", self.as_typed()))?;
+        if !status.success() {
+            bail!("a step failed ({status}); to repeat it alone: {}", self.as_typed());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_failing_step_is_an_error_that_names_its_command() {
+        assert!(step("true").run().is_ok());
+        let error = step("false").run().unwrap_err().to_string();
+        assert!(error.ends_with("to repeat it alone: false"), "{error}");
+    }
+}

@@ -1,0 +1,46 @@
+//! Chores of this repository: `cargo xtask <command>`. This file only dispatches; each command has a file.
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod fetch_data;
+pub mod make_sample;
+pub mod tidy;
+
+use std::path::Path;
+
+use clap::{Parser, Subcommand};
+
+/// Chores of this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Format, tidy, clippy, tests and docs, cheapest first: what continuous integration runs
+    Check,
+    /// Check what the compiler does not: layers, unsafe code, file headers and sizes, paths named in documents
+    Tidy,
+    /// Get CIFAR-10 or CIFAR-100 into the data folder
+    FetchData(fetch_data::Args),
+    /// Make the embedded sample from the whole of CIFAR-10
+    MakeSample(make_sample::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Check => check::run(),
+        Command::Tidy => tidy::run(),
+        Command::FetchData(args) => fetch_data::run(args),
+        Command::MakeSample(args) => make_sample::run(args),
+    }
+}
+
+/// The root of the repository.
+fn root() -> &'static Path {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask)
+}
