@@ -173,11 +173,7 @@ fn main() {
     println!(
         "\na step on {BATCH} images: {:.1} ms, {images_per_sec:.0} images/s on {} threads, {}",
         bench.total_secs * 1e3,
-        rayon_threads(),
+        rayon::current_num_threads(),
         isa().as_str()
     );
-}
-
-fn rayon_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, Into::into)
 }

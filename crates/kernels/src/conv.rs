@@ -1,4 +1,8 @@
-//! Two-dimensional convolution: the matrix of patches (see `im2col`) times the weights, in tiles of rows.
+//! Two-dimensional convolution: the direct loop (see `direct`) where the instruction set has one, else the matrix of
+//! patches (see `im2col`) times the weights, in tiles of rows. In bf16 without a direct loop everything goes through
+//! f32: right, and slow.
+//!
+//! By patches:
 //!
 //! ```text
 //! forward          y  = patches(x) * W        W repacked to (k_h * k_w * c_in, c_out)
@@ -14,9 +18,12 @@ pub use input_grad::conv2d_input_grad;
 pub use weight_grad::conv2d_weight_grad;
 
 use crate::chunks::{check_len, for_each_chunk};
-use crate::gemm::{Into, Matrix, fill_rows, multiply};
+use crate::direct::{self, Element, Kernels, Moments};
+use crate::gemm::{Matrix, begin_with, multiply};
 use crate::im2col::Patches;
+use crate::isa::isa;
 use crate::layout::{taps_outermost, transposed};
+use crate::reduce::row_sums;
 
 /// The shape of a convolution: (n, h, w, c_in) maps, (c_out, c_in, k_h, k_w) weights, (n, h_out, w_out, c_out) maps
 /// out of it. Everything but `n`, `h`, `w` and `padding` must be at least 1.
@@ -102,16 +109,68 @@ pub(crate) fn n_windows(len: usize, k: usize, stride: usize, padding: usize) -> 
 
 /// `y = conv2d(x, weight) + bias`, a cross-correlation as in `torch.nn.functional.conv2d`.
 ///
+/// Products of `E`, sums in f32, rounded once to `E`.
+///
 /// # Shapes
 /// `x` (n, h, w, c_in), `weight` (c_out, c_in, k_h, k_w), `bias` (c_out), `y` (n, h_out, w_out, c_out).
 ///
 /// # Panics
 /// If a length does not fit the shape.
-pub fn conv2d_forward(s: &ConvShape, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-    s.check("conv2d_forward", ("x", x.len()), ("weight", weight.len()), ("y", y.len()));
-    if let Some(bias) = bias {
-        check_len("conv2d_forward", "bias", bias.len(), s.c_out);
+pub fn conv2d_forward<E: Element>(s: &ConvShape, x: &[E], weight: &[f32], bias: Option<&[f32]>, y: &mut [E]) {
+    check_forward("conv2d_forward", s, x, weight, bias, y);
+    match Kernels::of(isa()) {
+        Some(kernels) if s.y_len() > 0 => {
+            direct::forward(&kernels, s, x, weight, bias, y, false);
+        }
+        _ => E::edit_as_f32(y, |y| forward_by_patches(s, &E::as_f32(x), &rounded::<E>(weight), bias, y)),
     }
+}
+
+/// Like [`conv2d_forward`], and returns the moments of each channel of `y`, which batch norm's statistics follow from.
+///
+/// They are taken on the way, before `y` is rounded to `E`: sums over some images in f32, over those in f64.
+///
+/// # Panics
+/// If a length does not fit the shape.
+pub fn conv2d_forward_with_moments<E: Element>(
+    s: &ConvShape,
+    x: &[E],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    y: &mut [E],
+) -> Moments {
+    check_forward("conv2d_forward_with_moments", s, x, weight, bias, y);
+    let count = s.n * s.h_out() * s.w_out();
+    let direct = Kernels::of(isa()).filter(|_| count > 0);
+    if let Some(moments) = direct.and_then(|kernels| direct::forward(&kernels, s, x, weight, bias, y, true)) {
+        return moments;
+    }
+    conv2d_forward(s, x, weight, bias, y);
+    let y = E::as_f32(y);
+    let mut sums = row_sums(count, s.c_out, 2 * s.c_out, |row, block| {
+        let (sums, squares) = block.split_at_mut(s.c_out);
+        for ((sum, square), &y) in sums.iter_mut().zip(squares).zip(&y[row * s.c_out..]) {
+            *sum += y;
+            *square += y * y;
+        }
+    });
+    let squares = sums.split_off(s.c_out);
+    Moments { count, sums, squares }
+}
+
+/// The weights as the products see them.
+fn rounded<E: Element>(weight: &[f32]) -> Vec<f32> {
+    weight.iter().map(|&w| E::from_f32(w).to_f32()).collect()
+}
+
+fn check_forward<E>(function: &str, s: &ConvShape, x: &[E], weight: &[f32], bias: Option<&[f32]>, y: &[E]) {
+    s.check(function, ("x", x.len()), ("weight", weight.len()), ("y", y.len()));
+    if let Some(bias) = bias {
+        check_len(function, "bias", bias.len(), s.c_out);
+    }
+}
+
+fn forward_by_patches(s: &ConvShape, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
     let patches = s.patches();
     let filters = taps_outermost(weight, s.c_in, s.k_h * s.k_w);
     let packed = transposed(&filters, s.c_out, patches.patch_len());
@@ -125,9 +184,9 @@ fn multiply_patches(patches: &Patches, x: &[f32], packed: &[f32], bias: Option<&
     let packed = Matrix::row_major(packed, patch_len, c_out);
     for_each_chunk(y, patches.rows_per_tile(64) * c_out, |start, y| {
         let rows = start / c_out..(start + y.len()) / c_out;
-        let into = bias.map_or(Into::Overwrite, |bias| fill_rows(y, bias));
+        let store = begin_with(bias, y);
         patches.with_rows(x, rows.clone(), |tile| {
-            multiply(y, into, Matrix::row_major(tile, rows.len(), patch_len), packed);
+            multiply(y, store, Matrix::row_major(tile, rows.len(), patch_len), packed);
         });
     });
 }
@@ -152,19 +211,19 @@ mod tests {
     #[test]
     #[should_panic(expected = "conv2d_forward: weight has 3 elements, expected 180")]
     fn a_wrong_length_is_named() {
-        conv2d_forward(&SHAPE, &[0.0; 378], &[0.0; 3], None, &mut [0.0; 160]);
+        conv2d_forward(&SHAPE, &[0f32; 378], &[0.0; 3], None, &mut [0.0; 160]);
     }
 
     #[test]
     #[should_panic(expected = "conv2d_forward: bias has 4 elements, expected 5")]
     fn a_wrong_bias_is_named() {
-        conv2d_forward(&SHAPE, &[0.0; 378], &[0.0; 180], Some(&[0.0; 4]), &mut [0.0; 160]);
+        conv2d_forward(&SHAPE, &[0f32; 378], &[0.0; 180], Some(&[0.0; 4]), &mut [0.0; 160]);
     }
 
     #[test]
     #[should_panic(expected = "stride must be at least 1")]
     fn stride_0_is_refused() {
         let shape = ConvShape { stride: 0, k_h: 20, k_w: 20, ..SHAPE };
-        conv2d_forward(&shape, &[0.0; 378], &[0.0; 6000], None, &mut []);
+        conv2d_forward(&shape, &[0f32; 378], &[0.0; 6000], None, &mut []);
     }
 }

@@ -1,4 +1,4 @@
-//! Matrix products of slices: the one place that calls the `gemm` crate, and the only unsafe code.
+//! Matrix products of slices: the one place that calls the `gemm` crate.
 //!
 //! A product runs on the calling thread: callers cut the work into tasks of a size that does not depend on the
 //! number of threads.
@@ -19,7 +19,8 @@ impl<'a> Matrix<'a> {
     /// The matrix whose rows lie one after the other in `data`.
     #[track_caller]
     pub(crate) fn row_major(data: &'a [f32], rows: usize, cols: usize) -> Self {
-        assert!(data.len() == rows * cols, "matrix: {} elements for {rows} x {cols}", data.len());
+        let len = data.len();
+        assert!(rows.checked_mul(cols) == Some(len), "matrix: {len} elements for {rows} x {cols}");
         Self { data, rows, cols, row_stride: cols, col_stride: 1 }
     }
 
@@ -48,25 +49,29 @@ impl<'a> Matrix<'a> {
 
     /// Whether every element lies within the slice.
     fn is_in_bounds(&self) -> bool {
-        self.rows == 0
-            || self.cols == 0
-            || (self.rows - 1) * self.row_stride + (self.cols - 1) * self.col_stride < self.data.len()
+        let (Some(last_row), Some(last_col)) = (self.rows.checked_sub(1), self.cols.checked_sub(1)) else {
+            return true; // there are none
+        };
+        let last = (last_row.checked_mul(self.row_stride))
+            .and_then(|row| last_col.checked_mul(self.col_stride).and_then(|col| row.checked_add(col)));
+        last.is_some_and(|last| last < self.data.len())
     }
 }
 
 /// What a product does with what the destination holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Into {
+pub(crate) enum Store {
     /// It is replaced.
     Overwrite,
     /// The product is added to it.
     Add,
 }
 
-/// Sets each row of `dst` to `row`, for a product to be added to.
-pub(crate) fn fill_rows(dst: &mut [f32], row: &[f32]) -> Into {
-    dst.chunks_exact_mut(row.len()).for_each(|dst| dst.copy_from_slice(row));
-    Into::Add
+/// Sets each row of `dst` to the bias, if there is one, and says how a product then goes there.
+pub(crate) fn begin_with(bias: Option<&[f32]>, dst: &mut [f32]) -> Store {
+    let Some(bias) = bias else { return Store::Overwrite };
+    dst.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
+    Store::Add
 }
 
 /// `dst = lhs * rhs` or `dst += lhs * rhs`, with `dst` row-major.
@@ -75,12 +80,13 @@ pub(crate) fn fill_rows(dst: &mut [f32], row: &[f32]) -> Into {
 /// If the shapes do not fit.
 #[expect(unsafe_code, reason = "the gemm crate takes pointers")]
 #[track_caller]
-pub(crate) fn multiply(dst: &mut [f32], into: Into, lhs: Matrix, rhs: Matrix) {
+pub(crate) fn multiply(dst: &mut [f32], store: Store, lhs: Matrix, rhs: Matrix) {
     let (m, k, n) = (lhs.rows, lhs.cols, rhs.cols);
     assert!(rhs.rows == k, "multiply: {m} x {k} by {} x {n}", rhs.rows);
-    assert!(dst.len() == m * n, "multiply: destination has {} elements, expected {m} x {n}", dst.len());
+    let len = dst.len();
+    assert!(m.checked_mul(n) == Some(len), "multiply: destination has {len} elements, expected {m} x {n}");
     assert!(lhs.is_in_bounds() && rhs.is_in_bounds(), "multiply: an operand reaches beyond its slice");
-    if k == 0 && into == Into::Overwrite {
+    if k == 0 && store == Store::Overwrite {
         dst.fill(0.0);
     }
     if m == 0 || n == 0 || k == 0 {
@@ -99,7 +105,7 @@ pub(crate) fn multiply(dst: &mut [f32], into: Into, lhs: Matrix, rhs: Matrix) {
             dst.as_mut_ptr(),
             1,
             n as isize,
-            into == Into::Add,
+            store == Store::Add,
             lhs.data.as_ptr(),
             lhs.col_stride as isize,
             lhs.row_stride as isize,
@@ -130,15 +136,19 @@ mod tests {
 
     /// Small whole numbers: products are exact, whatever the order of the sums.
     fn check(lhs: Matrix, rhs: Matrix) {
-        for into in [Into::Overwrite, Into::Add] {
+        for store in [Store::Overwrite, Store::Add] {
             let before = numbered(lhs.rows * rhs.cols);
             let mut dst = before.clone();
-            multiply(&mut dst, into, lhs, rhs);
+            multiply(&mut dst, store, lhs, rhs);
             for row in 0..lhs.rows {
                 for col in 0..rhs.cols {
                     let product: f32 = (0..lhs.cols).map(|i| at(&lhs, row, i) * at(&rhs, i, col)).sum();
-                    let start = if into == Into::Add { before[row * rhs.cols + col] } else { 0.0 };
-                    assert_eq!(dst[row * rhs.cols + col], start + product, "({row}, {col}) {into:?} {lhs:?}");
+                    let start = if store == Store::Add { before[row * rhs.cols + col] } else { 0.0 };
+                    assert_eq!(
+                        dst[row * rhs.cols + col],
+                        start + product,
+                        "({row}, {col}) {store:?} {lhs:?}"
+                    );
                 }
             }
         }
@@ -177,12 +187,12 @@ mod tests {
         let mut dst = [f32::NAN; 4];
         multiply(
             &mut dst,
-            Into::Overwrite,
+            Store::Overwrite,
             Matrix::row_major(&[1.0; 6], 2, 3),
             Matrix::row_major(&[1.0; 6], 3, 2),
         );
         assert_eq!(dst, [3.0; 4]);
-        multiply(&mut dst, Into::Overwrite, Matrix::row_major(&[], 2, 0), Matrix::row_major(&[], 0, 2));
+        multiply(&mut dst, Store::Overwrite, Matrix::row_major(&[], 2, 0), Matrix::row_major(&[], 0, 2));
         assert_eq!(dst, [0.0; 4]);
     }
 
@@ -190,20 +200,35 @@ mod tests {
     #[should_panic(expected = "multiply: 2 x 3 by 2 x 3")]
     fn inner_sizes_must_agree() {
         let a = Matrix { data: &[1.0; 6], rows: 2, cols: 3, row_stride: 3, col_stride: 1 };
-        multiply(&mut [0.0; 6], Into::Overwrite, a, a);
+        multiply(&mut [0.0; 6], Store::Overwrite, a, a);
     }
 
     #[test]
     #[should_panic(expected = "destination has 5 elements, expected 2 x 3")]
     fn the_destination_must_fit() {
         let a = Matrix::row_major(&[1.0; 4], 2, 2);
-        multiply(&mut [0.0; 5], Into::Overwrite, a, Matrix::row_major(&[1.0; 6], 2, 3));
+        multiply(&mut [0.0; 5], Store::Overwrite, a, Matrix::row_major(&[1.0; 6], 2, 3));
     }
 
     #[test]
     #[should_panic(expected = "an operand reaches beyond its slice")]
     fn operands_must_lie_within_their_slices() {
         let short = Matrix { data: &[1.0; 5], rows: 2, cols: 3, row_stride: 3, col_stride: 1 };
-        multiply(&mut [0.0; 4], Into::Overwrite, short, Matrix::row_major(&[1.0; 6], 3, 2));
+        multiply(&mut [0.0; 4], Store::Overwrite, short, Matrix::row_major(&[1.0; 6], 3, 2));
+    }
+
+    #[test]
+    #[should_panic(expected = "an operand reaches beyond its slice")]
+    fn sizes_that_overflow_are_beyond_too() {
+        let rows = usize::MAX / 4 + 2; // (rows - 1) * 4 is 0 in wrapping arithmetic
+        let huge = Matrix { data: &[1.0; 4], rows, cols: 4, row_stride: 4, col_stride: 1 };
+        multiply(&mut [], Store::Overwrite, huge, Matrix::row_major(&[], 4, 0));
+    }
+
+    #[test]
+    #[should_panic(expected = "an operand reaches beyond its slice")]
+    fn right_operands_too() {
+        let short = Matrix { data: &[1.0; 5], rows: 3, cols: 2, row_stride: 1, col_stride: 3 };
+        multiply(&mut [0.0; 4], Store::Overwrite, Matrix::row_major(&[1.0; 6], 2, 3), short);
     }
 }

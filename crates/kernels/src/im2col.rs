@@ -62,7 +62,7 @@ impl Patches {
 
     /// Whether the matrix is the map itself.
     fn is_map(&self) -> bool {
-        (self.k_h, self.k_w, self.stride, self.top, self.left) == (1, 1, 1, 0, 0)
+        (self.k_h, self.k_w, self.top, self.left) == (1, 1, 0, 0)
             && (self.h, self.w) == (self.h_out, self.w_out)
     }
 

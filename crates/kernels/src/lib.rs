@@ -1,6 +1,7 @@
 //! CPU kernels on slices: what a convolutional network computes, forward and backward.
 //!
-//! Slices in, slices out, with a shape beside them; no tensor type, no network, no state. Feature maps are f32 and
+//! Slices in, slices out, with a shape beside them; no tensor type, no network, no state. Feature maps are f32, or
+//! bf16 where an [`Element`] is asked for, and
 //! contiguous in (n, h, w, c) order, so that the channels of a pixel lie side by side: whatever acts on channels is a
 //! loop over them, and a convolution is a matrix product with rows of pixels. Weights are in PyTorch's order:
 //! (c_out, c_in, k_h, k_w) and (f_out, f_in).
@@ -32,9 +33,11 @@
 //! relu(&blurred, &mut y);
 //! assert_eq!((y[0], y[6], y[12]), (0.0, 0.0, 6.0)); // corner, and the two pixels with row 1, 2 and column 1, 2
 //! ```
-#![deny(unsafe_code)] // but for one call in `gemm.rs`
+#![deny(unsafe_code)] // but for one call in `gemm.rs`, and the inner loops of `direct`
 
 mod conv;
+#[allow(unsafe_code)] // every bound is checked before a loop begins, in `direct/kernel.rs`
+mod direct;
 mod linear;
 
 mod batch_norm;
@@ -55,7 +58,10 @@ mod layout;
 
 pub use activation::{gelu, gelu_backward, relu, relu_backward};
 pub use batch_norm::{batch_norm_backward, batch_norm_backward_frozen, batch_norm_stats, scale_shift};
-pub use conv::{ConvShape, conv2d_forward, conv2d_input_grad, conv2d_weight_grad};
+pub use conv::{
+    ConvShape, conv2d_forward, conv2d_forward_with_moments, conv2d_input_grad, conv2d_weight_grad,
+};
+pub use direct::{Element, Moments};
 pub use error::IsaError;
 pub use isa::{ISA_VARIABLE, Isa, detect_isa, isa};
 pub use linear::{linear_forward, linear_input_grad, linear_weight_grad};

@@ -1,7 +1,7 @@
 //! The fully connected layer and its gradients. Its weight is (f_out, f_in), as in PyTorch.
 
 use crate::chunks::{check_len, for_each_chunk};
-use crate::gemm::{Into, Matrix, fill_rows, multiply};
+use crate::gemm::{Matrix, Store, begin_with, multiply};
 use crate::layout::transposed;
 
 /// Rows of a result that one task computes.
@@ -42,9 +42,9 @@ pub fn linear_forward(
     let packed = Matrix::row_major(&packed, f_in, f_out);
     for_each_chunk(y, ROWS_PER_TASK * f_out, |start, y| {
         let (first, rows) = (start / f_out, y.len() / f_out);
-        let into = bias.map_or(Into::Overwrite, |bias| fill_rows(y, bias));
+        let store = begin_with(bias, y);
         let x = Matrix::row_major(&x[first * f_in..(first + rows) * f_in], rows, f_in);
-        multiply(y, into, x, packed);
+        multiply(y, store, x, packed);
     });
 }
 
@@ -63,7 +63,7 @@ pub fn linear_input_grad(n: usize, f_in: usize, f_out: usize, dy: &[f32], weight
     for_each_chunk(dx, ROWS_PER_TASK * f_in, |start, dx| {
         let (first, rows) = (start / f_in, dx.len() / f_in);
         let dy = Matrix::row_major(&dy[first * f_out..(first + rows) * f_out], rows, f_out);
-        multiply(dx, Into::Overwrite, dy, weight);
+        multiply(dx, Store::Overwrite, dy, weight);
     });
 }
 
@@ -81,6 +81,6 @@ pub fn linear_weight_grad(n: usize, f_in: usize, f_out: usize, x: &[f32], dy: &[
     let (x, dy) = (Matrix::row_major(x, n, f_in), Matrix::row_major(dy, n, f_out));
     for_each_chunk(dweight, ROWS_PER_TASK * f_in, |start, dweight| {
         let (first, rows) = (start / f_in, dweight.len() / f_in);
-        multiply(dweight, Into::Overwrite, dy.columns(first..first + rows).transposed(), x);
+        multiply(dweight, Store::Overwrite, dy.columns(first..first + rows).transposed(), x);
     });
 }

@@ -1,9 +1,11 @@
 //! The gradient of a convolution with respect to its input.
 
-use super::{ConvShape, multiply_patches};
+use super::{ConvShape, multiply_patches, rounded};
 use crate::chunks::for_each_chunk;
-use crate::gemm::{Into, Matrix, multiply};
+use crate::direct::{self, Element, Kernels};
+use crate::gemm::{Matrix, Store, multiply};
 use crate::im2col::{Patches, with_scratch};
+use crate::isa::isa;
 use crate::layout::{reversed_taps, taps_outermost};
 
 /// Overwrites `dx` with the gradient of the input, given that of the output.
@@ -13,8 +15,15 @@ use crate::layout::{reversed_taps, taps_outermost};
 ///
 /// # Panics
 /// If a length does not fit the shape.
-pub fn conv2d_input_grad(s: &ConvShape, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
+pub fn conv2d_input_grad<E: Element>(s: &ConvShape, dy: &[E], weight: &[f32], dx: &mut [E]) {
     s.check("conv2d_input_grad", ("dx", dx.len()), ("weight", weight.len()), ("dy", dy.len()));
+    match Kernels::of(isa()) {
+        Some(kernels) if s.y_len() > 0 => direct::input_grad(&kernels, s, dy, weight, dx),
+        _ => E::edit_as_f32(dx, |dx| by_patches(s, &E::as_f32(dy), &rounded::<E>(weight), dx)),
+    }
+}
+
+fn by_patches(s: &ConvShape, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
     let filters = taps_outermost(weight, s.c_in, s.k_h * s.k_w);
     match s.stride {
         // every pixel of the input sees the k_h x k_w windows around it: a convolution again
@@ -59,7 +68,7 @@ fn scatter(s: &ConvShape, dy: &[f32], filters: &[f32], dx: &mut [f32]) {
             let rows = row..(row + tile).min(n_rows);
             let dy = &dy[(first + rows.start) * s.c_out..(first + rows.end) * s.c_out];
             with_scratch(rows.len() * patch_len, |patches| {
-                multiply(patches, Into::Overwrite, Matrix::row_major(dy, rows.len(), s.c_out), filters);
+                multiply(patches, Store::Overwrite, Matrix::row_major(dy, rows.len(), s.c_out), filters);
                 image.scatter_add(patches, rows, dx);
             });
         }

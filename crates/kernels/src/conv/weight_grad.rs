@@ -1,5 +1,7 @@
 //! The gradient of a convolution with respect to its weights.
 //!
+//! By patches, where the instruction set has no direct loop:
+//!
 //! ```text
 //! for each chunk of rows, for each line ky of the kernel, in parallel:
 //!     slab = 0                                                    (k_w * c_in, c_out)
@@ -11,8 +13,10 @@
 
 use super::ConvShape;
 use crate::chunks::{for_each_chunk, map_in_order};
-use crate::gemm::{Into, Matrix, multiply};
+use crate::direct::{self, Element, Kernels};
+use crate::gemm::{Matrix, Store, multiply};
 use crate::im2col::Patches;
+use crate::isa::isa;
 use crate::layout::{taps_innermost, transposed};
 
 /// Tasks that the work is cut into where it is large enough.
@@ -30,8 +34,15 @@ const MAX_SUMS_LEN: usize = 1 << 24;
 ///
 /// # Panics
 /// If a length does not fit the shape.
-pub fn conv2d_weight_grad(s: &ConvShape, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
+pub fn conv2d_weight_grad<E: Element>(s: &ConvShape, x: &[E], dy: &[E], dweight: &mut [f32]) {
     s.check("conv2d_weight_grad", ("x", x.len()), ("dweight", dweight.len()), ("dy", dy.len()));
+    match Kernels::of(isa()) {
+        Some(kernels) if s.y_len() > 0 => direct::weight_grad(&kernels, s, x, dy, dweight),
+        _ => by_patches(s, &E::as_f32(x), &E::as_f32(dy), dweight),
+    }
+}
+
+fn by_patches(s: &ConvShape, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
     let rows_per_chunk = rows_per_chunk(s);
     let n_chunks = s.patches().n_rows().div_ceil(rows_per_chunk);
     let slabs = map_in_order(n_chunks * s.k_h, |task| {
@@ -77,7 +88,7 @@ fn slab(s: &ConvShape, x: &[f32], dy: &[f32], ky: usize, rows: std::ops::Range<u
         let dy = Matrix::row_major(&dy[rows.start * s.c_out..rows.end * s.c_out], rows.len(), s.c_out);
         patches.with_rows(x, rows.clone(), |tile| {
             let tile = Matrix::row_major(tile, rows.len(), patches.patch_len());
-            multiply(&mut slab, Into::Add, tile.transposed(), dy);
+            multiply(&mut slab, Store::Add, tile.transposed(), dy);
         });
     }
     slab

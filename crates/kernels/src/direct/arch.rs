@@ -1,0 +1,259 @@
+//! Instruction sets: what each offers, and the loops compiled for it. The one place with intrinsics.
+
+use super::kernel::Kernels;
+use crate::isa::Isa;
+
+/// The loops on f32 for `isa`; none where matrices of patches serve.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn f32_kernels(_isa: Isa) -> Option<Kernels<f32>> {
+    None
+}
+
+/// The loops on bf16 for `isa`; none where bf16 is emulated.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn bf16_kernels(_isa: Isa) -> Option<Kernels<half::bf16>> {
+    None
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86_64::{bf16_kernels, f32_kernels};
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64 {
+    use std::arch::x86_64::*;
+
+    use half::bf16;
+
+    use super::{Isa, Kernels};
+    use crate::direct::kernel::{Arch, ForwardTask, NV, WeightTask, forward_task, weight_grad_task};
+
+    pub(in crate::direct) fn f32_kernels(isa: Isa) -> Option<Kernels<f32>> {
+        match isa {
+            Isa::Avx2 => Some(kernels::<Avx2>(avx2::forward, avx2::weight_grad)),
+            Isa::Avx512 | Isa::Avx512Bf16 => Some(kernels::<Avx512>(avx512::forward, avx512::weight_grad)),
+            Isa::Portable | Isa::Neon => None,
+        }
+    }
+
+    pub(in crate::direct) fn bf16_kernels(isa: Isa) -> Option<Kernels<bf16>> {
+        match isa {
+            Isa::Avx512Bf16 => Some(kernels::<Avx512Bf16>(avx512bf16::forward, avx512bf16::weight_grad)),
+            _ => None,
+        }
+    }
+
+    fn kernels<A: Arch>(
+        forward: unsafe fn(ForwardTask<'_, A::Elem>),
+        weight_grad: unsafe fn(WeightTask<'_, A::Elem>),
+    ) -> Kernels<A::Elem> {
+        Kernels { block: NV * A::LANES, unit: A::UNIT, forward, weight_grad }
+    }
+
+    /// The loops compiled for one instruction set.
+    macro_rules! compile {
+        ($name:ident, $arch:ty, $features:literal, $forward_rows:literal, $weight_rows:literal) => {
+            mod $name {
+                use super::*;
+
+                /// # Safety
+                /// The processor has the features, and the task passed `run_forward`'s checks.
+                #[target_feature(enable = $features)]
+                pub(super) unsafe fn forward(task: ForwardTask<'_, <$arch as Arch>::Elem>) {
+                    // SAFETY: as the caller promises.
+                    unsafe { forward_task::<$arch, $forward_rows>(task) }
+                }
+
+                /// # Safety
+                /// The processor has the features, and the task passed `run_weight_grad`'s checks.
+                #[target_feature(enable = $features)]
+                pub(super) unsafe fn weight_grad(task: WeightTask<'_, <$arch as Arch>::Elem>) {
+                    // SAFETY: as the caller promises.
+                    unsafe { weight_grad_task::<$arch, $weight_rows>(task) }
+                }
+            }
+        };
+    }
+
+    // rows of a tile: with 2 vectors of sums each they leave registers for 2 operands and a broadcast
+    compile!(avx2, Avx2, "avx2,fma", 6, 6);
+    compile!(avx512, Avx512, "avx512f,avx512bw,avx512dq,avx512vl", 12, 12);
+    compile!(avx512bf16, Avx512Bf16, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16", 12, 12);
+
+    /// f32 by AVX2 and FMA.
+    struct Avx2;
+
+    /// f32 by AVX-512.
+    struct Avx512;
+
+    /// bf16 by AVX-512: `vdpbf16ps` adds two products to each lane.
+    struct Avx512Bf16;
+
+    // SAFETY of the three: each function is one intrinsic, whose features and pointers the caller promises; loads and
+    // stores are unaligned.
+    impl Arch for Avx2 {
+        type Elem = f32;
+        type Acc = __m256;
+        type Operand = __m256;
+        const LANES: usize = 8;
+        const UNIT: usize = 1;
+
+        #[inline(always)]
+        unsafe fn zero() -> __m256 {
+            // SAFETY: see above.
+            unsafe { _mm256_setzero_ps() }
+        }
+        #[inline(always)]
+        unsafe fn load_acc(p: *const f32) -> __m256 {
+            // SAFETY: see above.
+            unsafe { _mm256_loadu_ps(p) }
+        }
+        #[inline(always)]
+        unsafe fn store_acc(p: *mut f32, acc: __m256) {
+            // SAFETY: see above.
+            unsafe { _mm256_storeu_ps(p, acc) }
+        }
+        #[inline(always)]
+        unsafe fn add(a: __m256, b: __m256) -> __m256 {
+            // SAFETY: see above.
+            unsafe { _mm256_add_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn mul_add(a: __m256, b: __m256, c: __m256) -> __m256 {
+            // SAFETY: see above.
+            unsafe { _mm256_fmadd_ps(a, b, c) }
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> __m256 {
+            // SAFETY: see above.
+            unsafe { _mm256_loadu_ps(p) }
+        }
+        #[inline(always)]
+        unsafe fn broadcast(p: *const f32) -> __m256 {
+            // SAFETY: see above.
+            unsafe { _mm256_set1_ps(*p) }
+        }
+        #[inline(always)]
+        unsafe fn dot(acc: __m256, a: __m256, b: __m256) -> __m256 {
+            // SAFETY: see above.
+            unsafe { _mm256_fmadd_ps(a, b, acc) }
+        }
+        #[inline(always)]
+        unsafe fn store(p: *mut f32, acc: __m256) {
+            // SAFETY: see above.
+            unsafe { _mm256_storeu_ps(p, acc) }
+        }
+    }
+
+    impl Arch for Avx512 {
+        type Elem = f32;
+        type Acc = __m512;
+        type Operand = __m512;
+        const LANES: usize = 16;
+        const UNIT: usize = 1;
+
+        #[inline(always)]
+        unsafe fn zero() -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_setzero_ps() }
+        }
+        #[inline(always)]
+        unsafe fn load_acc(p: *const f32) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_loadu_ps(p) }
+        }
+        #[inline(always)]
+        unsafe fn store_acc(p: *mut f32, acc: __m512) {
+            // SAFETY: see above.
+            unsafe { _mm512_storeu_ps(p, acc) }
+        }
+        #[inline(always)]
+        unsafe fn add(a: __m512, b: __m512) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_add_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_loadu_ps(p) }
+        }
+        #[inline(always)]
+        unsafe fn broadcast(p: *const f32) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_set1_ps(*p) }
+        }
+        #[inline(always)]
+        unsafe fn dot(acc: __m512, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_fmadd_ps(a, b, acc) }
+        }
+        #[inline(always)]
+        unsafe fn store(p: *mut f32, acc: __m512) {
+            // SAFETY: see above.
+            unsafe { _mm512_storeu_ps(p, acc) }
+        }
+    }
+
+    impl Arch for Avx512Bf16 {
+        type Elem = bf16;
+        type Acc = __m512;
+        type Operand = __m512bh;
+        const LANES: usize = 16;
+        const UNIT: usize = 2;
+
+        #[inline(always)]
+        unsafe fn zero() -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_setzero_ps() }
+        }
+        #[inline(always)]
+        unsafe fn load_acc(p: *const f32) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_loadu_ps(p) }
+        }
+        #[inline(always)]
+        unsafe fn store_acc(p: *mut f32, acc: __m512) {
+            // SAFETY: see above.
+            unsafe { _mm512_storeu_ps(p, acc) }
+        }
+        #[inline(always)]
+        unsafe fn add(a: __m512, b: __m512) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_add_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const bf16) -> __m512bh {
+            // SAFETY: see above; both types are 64 bytes of any bits.
+            unsafe { std::mem::transmute(_mm512_loadu_si512(p.cast())) }
+        }
+        #[inline(always)]
+        unsafe fn broadcast(p: *const bf16) -> __m512bh {
+            // SAFETY: see above; two elements are four bytes, read unaligned.
+            unsafe { std::mem::transmute(_mm512_set1_epi32(p.cast::<i32>().read_unaligned())) }
+        }
+        #[inline(always)]
+        unsafe fn dot(acc: __m512, a: __m512bh, b: __m512bh) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_dpbf16_ps(acc, a, b) }
+        }
+        #[inline(always)]
+        unsafe fn store(p: *mut bf16, acc: __m512) {
+            // SAFETY: see above; both types are 32 bytes of any bits.
+            unsafe {
+                _mm256_storeu_si256(
+                    p.cast(),
+                    std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(acc)),
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Shapes as the direct kernels see them, and how their work is cut.
+
+use std::ops::Range;
+
+use crate::conv::ConvShape;
+
+/// A correlation: `y[oy, ox, o] = sum of x[oy * stride + r - top, ox * stride + s - left, i] * w[o, i, r, s]`.
+///
+/// More general than [`ConvShape`]: the offsets may differ, be negative (the input is cropped), and the output's size
+/// is free. What lies outside the input is 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Geometry {
+    pub(super) h: usize,
+    pub(super) w: usize,
+    pub(super) c_in: usize,
+    pub(super) h_out: usize,
+    pub(super) w_out: usize,
+    pub(super) c_out: usize,
+    pub(super) k_h: usize,
+    pub(super) k_w: usize,
+    pub(super) stride: usize,
+    pub(super) top: isize,
+    pub(super) left: isize,
+}
+
+impl Geometry {
+    pub(super) fn of(s: &ConvShape) -> Self {
+        Self {
+            h: s.h,
+            w: s.w,
+            c_in: s.c_in,
+            h_out: s.h_out(),
+            w_out: s.w_out(),
+            c_out: s.c_out,
+            k_h: s.k_h,
+            k_w: s.k_w,
+            stride: s.stride,
+            top: s.padding as isize,
+            left: s.padding as isize,
+        }
+    }
+
+    /// Numbers under one row of the kernel.
+    pub(super) fn run(&self) -> usize {
+        self.k_w * self.c_in
+    }
+
+    /// Columns of the padded input.
+    pub(super) fn padded_w(&self) -> usize {
+        (self.w_out - 1) * self.stride + self.k_w
+    }
+
+    /// Rows of the padded input that `n_rows` output rows see.
+    pub(super) fn padded_h(&self, n_rows: usize) -> usize {
+        (n_rows - 1) * self.stride + self.k_h
+    }
+
+    /// Numbers of the padded input that a task sees.
+    pub(super) fn padded_len(&self, n_images: usize, n_rows: usize) -> usize {
+        n_images * self.padded_h(n_rows) * self.padded_w() * self.c_in
+    }
+}
+
+/// A piece of work: all rows of some images, or some rows of one.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Task {
+    pub(super) images: Range<usize>,
+    pub(super) rows: Range<usize>,
+}
+
+/// Output pixels that a task has at least, where there are so many: enough for full tiles.
+const MIN_PIXELS: usize = 192;
+
+/// Padded input of a task at most, in numbers: it stays in L2 beside the weights.
+const MAX_SCRATCH: usize = 1 << 17;
+
+/// Cuts `n` images of `g` into tasks; a function of the shape alone. Bands are multiples of `row_step` rows.
+pub(super) fn tasks(n: usize, g: &Geometry, row_step: usize) -> Vec<Task> {
+    let rows_that_fit = |n_rows: usize| g.padded_len(1, n_rows) <= MAX_SCRATCH;
+    if rows_that_fit(g.h_out) || g.h_out <= row_step {
+        let per_task = MIN_PIXELS.div_ceil(g.h_out * g.w_out).min(n).max(1);
+        let images = (0..n).step_by(per_task).map(|first| first..n.min(first + per_task));
+        return images.map(|images| Task { images, rows: 0..g.h_out }).collect();
+    }
+    let mut band = row_step;
+    while band < g.h_out && (rows_that_fit(band + row_step) || band * g.w_out < MIN_PIXELS) {
+        band += row_step;
+    }
+    let bands = (0..g.h_out).step_by(band).map(|first| first..g.h_out.min(first + band));
+    (0..n).flat_map(|i| bands.clone().map(move |rows| Task { images: i..i + 1, rows })).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn square(size: usize, c: usize) -> Geometry {
+        let s =
+            ConvShape { n: 1, h: size, w: size, c_in: c, c_out: 8, k_h: 3, k_w: 3, stride: 1, padding: 1 };
+        Geometry::of(&s)
+    }
+
+    #[test]
+    fn tasks_cover_every_row_of_every_image_once() {
+        for (n, size, c, step) in
+            [(1, 1, 1, 1), (130, 4, 256, 1), (3, 32, 32, 1), (2, 224, 64, 1), (2, 113, 64, 2)]
+        {
+            let g = square(size, c);
+            let mut seen = vec![0; n * size];
+            for task in tasks(n, &g, step) {
+                assert!(task.rows.start % step == 0);
+                for image in task.images {
+                    task.rows.clone().for_each(|row| seen[image * size + row] += 1);
+                }
+            }
+            assert!(seen.iter().all(|&count| count == 1), "{n} {size} {c}");
+        }
+    }
+
+    #[test]
+    fn small_maps_are_grouped_and_large_ones_cut() {
+        assert_eq!(tasks(128, &square(4, 256), 1).len(), 11);
+        assert_eq!(tasks(128, &square(32, 32), 1).len(), 128);
+        assert!(tasks(1, &square(224, 64), 1).len() > 8);
+    }
+}

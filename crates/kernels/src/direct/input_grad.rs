@@ -1,0 +1,122 @@
+//! The gradient of a convolution's input by the direct loop.
+//!
+//! Row `iy` of the input met tap `r` at output row `(iy + padding - r) / stride` where that is whole. So the input's
+//! rows fall into `stride` phases, each of which sees every stride-th tap, reversed, at unit stride; so do columns.
+
+use rayon::prelude::*;
+
+use super::element::Element;
+use super::forward::{Taps, pack, pixel_offsets, run_task};
+use super::geometry::{Geometry, Task, tasks};
+use super::kernel::Kernels;
+use crate::conv::ConvShape;
+
+/// The rows (or columns) `first, first + stride, …` of the input, and the taps that they met.
+#[derive(Clone, Copy)]
+struct Phase {
+    first: usize,
+    /// Rows of the phase.
+    n: usize,
+    /// The first of the taps.
+    tap: usize,
+    n_taps: usize,
+    /// Zeros before the gradient.
+    before: isize,
+}
+
+impl Phase {
+    fn new(first: usize, size: usize, k: usize, stride: usize, padding: usize) -> Self {
+        let tap = (first + padding) % stride;
+        let n_taps = k.saturating_sub(tap).div_ceil(stride);
+        let base = ((first + padding - tap) / stride) as isize;
+        let n = size.saturating_sub(first).div_ceil(stride);
+        Self { first, n, tap, n_taps, before: n_taps as isize - 1 - base }
+    }
+}
+
+/// `dx`, overwritten, from the gradient `dy` of the output.
+pub(crate) fn input_grad<E: Element>(
+    kernels: &Kernels<E>,
+    s: &ConvShape,
+    dy: &[E],
+    weight: &[f32],
+    dx: &mut [E],
+) {
+    let phases: Vec<(Geometry, Phase, Phase, Vec<E>)> = (0..s.stride)
+        .flat_map(|py| (0..s.stride).map(move |px| (py, px)))
+        .filter_map(|(py, px)| {
+            let rows = Phase::new(py, s.h, s.k_h, s.stride, s.padding);
+            let columns = Phase::new(px, s.w, s.k_w, s.stride, s.padding);
+            if rows.n * rows.n_taps * columns.n * columns.n_taps == 0 {
+                return None;
+            }
+            let g = geometry(s, &rows, &columns);
+            let last = |p: &Phase| p.tap + s.stride * (p.n_taps - 1);
+            let taps = Taps {
+                weight,
+                c_in: s.c_in,
+                k: [s.k_h, s.k_w],
+                first: [last(&rows), last(&columns)],
+                step: [-(s.stride as isize); 2],
+                swapped: true,
+            };
+            let packed = pack(kernels, &g, &taps);
+            Some((g, rows, columns, packed))
+        })
+        .collect();
+    let has_gaps = phases.len() < s.stride.min(s.h) * s.stride.min(s.w);
+    // cut by the rows of dx, in steps that hold the same rows of every phase
+    let whole = Geometry { h_out: s.h, w_out: s.w, stride: 1, ..geometry(s, &FULL, &FULL) };
+    let tasks = tasks(s.n, &whole, s.stride);
+    let row_len = s.w * s.c_in;
+    let mut pieces = Vec::with_capacity(tasks.len());
+    let mut rest = dx;
+    for task in &tasks {
+        let (piece, after) = rest.split_at_mut(task.images.len() * task.rows.len() * row_len);
+        rest = after;
+        pieces.push((task, piece));
+    }
+    pieces.into_par_iter().for_each(|(task, dx)| {
+        if has_gaps {
+            dx.fill(E::default());
+        }
+        for (g, rows, columns, packed) in &phases {
+            let part = phase_rows(task, rows, s.stride);
+            if part.rows.is_empty() {
+                continue;
+            }
+            let image = task.rows.len() * row_len;
+            let mut offsets = pixel_offsets(&part, g, [image, s.stride * row_len, s.stride * s.c_in]);
+            let first_row = part.rows.start * s.stride + rows.first - task.rows.start;
+            let start = (first_row * row_len + columns.first * s.c_in) as u32;
+            offsets.iter_mut().for_each(|offset| *offset += start);
+            run_task(kernels, g, &part, dy, packed, None, dx, &offsets, None);
+        }
+    });
+}
+
+/// Stands for all taps where only the cut is decided.
+const FULL: Phase = Phase { first: 0, n: 1, tap: 0, n_taps: 3, before: 0 };
+
+fn geometry(s: &ConvShape, rows: &Phase, columns: &Phase) -> Geometry {
+    Geometry {
+        h: s.h_out(),
+        w: s.w_out(),
+        c_in: s.c_out,
+        h_out: rows.n,
+        w_out: columns.n,
+        c_out: s.c_in,
+        k_h: rows.n_taps,
+        k_w: columns.n_taps,
+        stride: 1,
+        top: rows.before,
+        left: columns.before,
+    }
+}
+
+/// The rows of `phase` that lie in the rows of `task`, which start at a multiple of the stride.
+fn phase_rows(task: &Task, phase: &Phase, stride: usize) -> Task {
+    let start = task.rows.start / stride;
+    let end = task.rows.end.saturating_sub(phase.first).div_ceil(stride);
+    Task { images: task.images.clone(), rows: start..end.min(phase.n).max(start) }
+}

@@ -1,0 +1,356 @@
+//! The two inner loops, generic over the instruction set, and the safe functions around them.
+
+use super::element::Element;
+use crate::isa::Isa;
+
+/// Vectors of output channels in a tile.
+pub(super) const NV: usize = 2;
+
+/// What an instruction set offers. All functions are `unsafe` because they need its features.
+pub(super) trait Arch {
+    type Elem: Element;
+    /// A vector of f32 sums.
+    type Acc: Copy;
+    /// A vector of operands.
+    type Operand: Copy;
+    /// f32 in a vector.
+    const LANES: usize;
+    /// Products that one instruction adds to a lane.
+    const UNIT: usize;
+    unsafe fn zero() -> Self::Acc;
+    /// `LANES` f32 from `p`.
+    unsafe fn load_acc(p: *const f32) -> Self::Acc;
+    /// `LANES` f32 to `p`.
+    unsafe fn store_acc(p: *mut f32, acc: Self::Acc);
+    unsafe fn add(a: Self::Acc, b: Self::Acc) -> Self::Acc;
+    /// `a * b + c`.
+    unsafe fn mul_add(a: Self::Acc, b: Self::Acc, c: Self::Acc) -> Self::Acc;
+    /// `LANES * UNIT` elements from `p`.
+    unsafe fn load(p: *const Self::Elem) -> Self::Operand;
+    /// `UNIT` elements from `p`, in every lane.
+    unsafe fn broadcast(p: *const Self::Elem) -> Self::Operand;
+    /// `acc + sum over the unit of a * b`, lane by lane.
+    unsafe fn dot(acc: Self::Acc, a: Self::Operand, b: Self::Operand) -> Self::Acc;
+    /// `LANES` elements, rounded, to `p`.
+    unsafe fn store(p: *mut Self::Elem, acc: Self::Acc);
+}
+
+/// One task of the forward loop.
+pub(crate) struct ForwardTask<'a, E> {
+    /// The padded input.
+    pub(super) x: &'a [E],
+    /// Where each output pixel's window starts in `x`.
+    pub(super) x_offsets: &'a [u32],
+    /// Elements from one row of the padded input to the next.
+    pub(super) row: usize,
+    pub(super) k_h: usize,
+    /// Units of a kernel row.
+    pub(super) n_units: usize,
+    /// Packed weights: (blocks, k_h, units, NV * LANES, UNIT).
+    pub(super) weights: &'a [E],
+    /// One per output channel, padded to whole blocks.
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) c_out: usize,
+    pub(super) y: &'a mut [E],
+    /// Where each output pixel starts in `y`.
+    pub(super) y_offsets: &'a [u32],
+    /// Per output channel, padded to whole blocks: the sums and the sums of squares of what is written.
+    pub(super) moments: Option<(&'a mut [f32], &'a mut [f32])>,
+}
+
+/// One tile row of the weight gradient: `dw[j][o] += sum over units of x[unit offset + j] * dy[unit][o]`.
+pub(crate) struct WeightTask<'a, E> {
+    /// The padded input, each element followed by its neighbours in the unit.
+    pub(super) x: &'a [E],
+    /// Where each unit's window starts in `x`, in units.
+    pub(super) x_offsets: &'a [u32],
+    /// Units from one row of the padded input to the next.
+    pub(super) row: usize,
+    pub(super) k_h: usize,
+    /// Numbers under a kernel row.
+    pub(super) run: usize,
+    /// Packed gradients: (units, NV * LANES, UNIT).
+    pub(super) dy: &'a [E],
+    /// (k_h, run, NV * LANES).
+    pub(super) dw: &'a mut [f32],
+}
+
+/// The loops of one instruction set.
+pub(crate) struct Kernels<E> {
+    /// Output channels in a block.
+    pub(super) block: usize,
+    /// Elements in a unit.
+    pub(super) unit: usize,
+    pub(super) forward: unsafe fn(ForwardTask<'_, E>),
+    pub(super) weight_grad: unsafe fn(WeightTask<'_, E>),
+}
+
+impl<E: Element> Kernels<E> {
+    /// The loops for `isa`, where it has any for this type of element.
+    pub(crate) fn of(isa: Isa) -> Option<Self> {
+        E::kernels(isa).map(|direct| direct.0)
+    }
+
+    pub(super) fn n_blocks(&self, c_out: usize) -> usize {
+        c_out.div_ceil(self.block)
+    }
+
+    /// Runs a forward task after checking every bound that the loop relies on.
+    pub(super) fn run_forward(&self, task: ForwardTask<'_, E>) {
+        let n_blocks = self.n_blocks(task.c_out);
+        let window = (task.k_h - 1) * task.row + task.n_units * self.unit;
+        let max = |offsets: &[u32]| offsets.iter().max().map_or(0, |&m| m as usize);
+        assert_eq!(task.x_offsets.len(), task.y_offsets.len(), "one offset per pixel in both maps");
+        assert!(max(task.x_offsets) + window <= task.x.len(), "a window reaches beyond the padded input");
+        assert!(max(task.y_offsets) + task.c_out <= task.y.len(), "a pixel lies beyond the output");
+        assert_eq!(
+            task.weights.len(),
+            n_blocks * task.k_h * task.n_units * self.block * self.unit,
+            "packed weights"
+        );
+        assert!(task.bias.is_none_or(|b| b.len() == n_blocks * self.block), "bias");
+        if let Some((sums, squares)) = &task.moments {
+            assert!(sums.len() == n_blocks * self.block && squares.len() == sums.len(), "moments");
+        }
+        if !task.x_offsets.is_empty() {
+            // SAFETY: the instruction set was detected before `Kernels` was made. The loop reads `window` elements of
+            // `x` from each offset, and writes `c_out` elements of `y` at each offset: checked above, as are the
+            // lengths of weights, bias and moments. Slices do not alias: `y` and the moments are borrowed exclusively.
+            unsafe { (self.forward)(task) }
+        }
+    }
+
+    /// Runs a weight gradient task after checking every bound that the loop relies on.
+    pub(super) fn run_weight_grad(&self, task: WeightTask<'_, E>) {
+        let max = task.x_offsets.iter().max().map_or(0, |&m| m as usize);
+        let window = (task.k_h - 1) * task.row + task.run;
+        assert!((max + window) * self.unit <= task.x.len(), "a window reaches beyond the padded input");
+        assert_eq!(task.dy.len(), task.x_offsets.len() * self.block * self.unit, "packed gradients");
+        assert_eq!(task.dw.len(), task.k_h * task.run * self.block, "weight gradient");
+        // SAFETY: the instruction set was detected before `Kernels` was made. The loop reads units `offset + r * row +
+        // j` of `x` for r < k_h, j < run, all of `dy`, and reads and writes all of `dw`, which is borrowed exclusively:
+        // checked above.
+        unsafe { (self.weight_grad)(task) }
+    }
+}
+
+/// All tiles of a forward task.
+///
+/// # Safety
+/// The processor has the features of `A`, and the task passed the checks of [`Kernels::run_forward`].
+#[inline(always)]
+pub(super) unsafe fn forward_task<A: Arch, const MR: usize>(mut task: ForwardTask<'_, A::Elem>) {
+    let n_pixels = task.x_offsets.len();
+    let block_len = task.k_h * task.n_units * NV * A::LANES * A::UNIT;
+    for block in 0..task.weights.len() / block_len {
+        // SAFETY: `block` counts whole blocks of the packed weights.
+        let weights = unsafe { task.weights.as_ptr().add(block * block_len) };
+        // SAFETY: (of this and the next) features as the caller promises.
+        let mut sums = unsafe { [A::zero(); NV] };
+        let mut squares = sums;
+        let mut done = 0;
+        while done < n_pixels {
+            // SAFETY: `tile` gets pixels that exist: MR of them from `first`, or one.
+            unsafe {
+                if n_pixels >= MR {
+                    let first = done.min(n_pixels - MR); // the last tile may overlap the one before
+                    tile::<A, MR>(&mut task, block, weights, first, done - first, &mut sums, &mut squares);
+                    done = first + MR;
+                } else {
+                    tile::<A, 1>(&mut task, block, weights, done, 0, &mut sums, &mut squares);
+                    done += 1;
+                }
+            }
+        }
+        if let Some((total, total_squares)) = &mut task.moments {
+            for v in 0..NV {
+                let at = (block * NV + v) * A::LANES;
+                // SAFETY: moments hold NV * LANES numbers per block.
+                unsafe {
+                    A::store_acc(total.as_mut_ptr().add(at), sums[v]);
+                    A::store_acc(total_squares.as_mut_ptr().add(at), squares[v]);
+                }
+            }
+        }
+    }
+}
+
+/// `MR` pixels from `first` on by one block of channels; the first `seen` of them were written, and counted, before.
+///
+/// # Safety
+/// As [`forward_task`]; `first + MR` pixels exist, and `weights` points at the block's.
+#[inline(always)]
+unsafe fn tile<A: Arch, const MR: usize>(
+    task: &mut ForwardTask<'_, A::Elem>,
+    block: usize,
+    weights: *const A::Elem,
+    first: usize,
+    seen: usize,
+    sums: &mut [A::Acc; NV],
+    squares: &mut [A::Acc; NV],
+) {
+    // SAFETY: reads and writes stay inside what `run_forward` checked: windows of `x`, one block of weights, bias and
+    // moments, and `c_out` elements per pixel of `y` (a partial vector goes through `store_part`).
+    unsafe {
+        let mut acc = [[A::zero(); NV]; MR];
+        let mut offsets = [0usize; MR];
+        for i in 0..MR {
+            offsets[i] = *task.x_offsets.get_unchecked(first + i) as usize;
+        }
+        let mut weights = weights;
+        for r in 0..task.k_h {
+            let line = task.x.as_ptr().add(r * task.row);
+            for unit in 0..task.n_units {
+                let mut b = [A::load(weights); NV];
+                for v in 1..NV {
+                    b[v] = A::load(weights.add(v * A::LANES * A::UNIT));
+                }
+                weights = weights.add(NV * A::LANES * A::UNIT);
+                let x = line.add(unit * A::UNIT);
+                for i in 0..MR {
+                    let a = A::broadcast(x.add(offsets[i]));
+                    for v in 0..NV {
+                        acc[i][v] = A::dot(acc[i][v], a, b[v]);
+                    }
+                }
+            }
+        }
+        // Loops over `acc` have constant bounds and small bodies, so that they are unrolled and `acc` stays in registers.
+        let channel = block * NV * A::LANES;
+        if let Some(bias) = task.bias {
+            for v in 0..NV {
+                let bias = A::load_acc(bias.as_ptr().add(channel + v * A::LANES));
+                for i in 0..MR {
+                    acc[i][v] = A::add(acc[i][v], bias);
+                }
+            }
+        }
+        let n_channels = (task.c_out - channel).min(NV * A::LANES);
+        if n_channels == NV * A::LANES {
+            for i in 0..MR {
+                let y = task.y.as_mut_ptr().add(*task.y_offsets.get_unchecked(first + i) as usize + channel);
+                for v in 0..NV {
+                    A::store(y.add(v * A::LANES), acc[i][v]);
+                }
+            }
+        } else {
+            store_part::<A, MR>(task, &acc, first, channel, n_channels);
+        }
+        if task.moments.is_some() {
+            for i in 0..MR {
+                if i >= seen {
+                    for v in 0..NV {
+                        sums[v] = A::add(sums[v], acc[i][v]);
+                        squares[v] = A::mul_add(acc[i][v], acc[i][v], squares[v]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Writes the first `n_channels` of a tile, by way of memory: a block that has fewer channels than lanes.
+///
+/// # Safety
+/// The processor has the features of `A`.
+#[inline(always)]
+unsafe fn store_part<A: Arch, const MR: usize>(
+    task: &mut ForwardTask<'_, A::Elem>,
+    acc: &[[A::Acc; NV]; MR],
+    first: usize,
+    channel: usize,
+    n_channels: usize,
+) {
+    let mut lanes = [[0f32; 16 * NV]; MR];
+    for i in 0..MR {
+        for v in 0..NV {
+            // SAFETY: no vector has more than 16 lanes.
+            unsafe { A::store_acc(lanes[i].as_mut_ptr().add(v * A::LANES), acc[i][v]) };
+        }
+    }
+    for i in 0..MR {
+        let at = task.y_offsets[first + i] as usize + channel;
+        for (y, lane) in task.y[at..at + n_channels].iter_mut().zip(lanes[i]) {
+            *y = A::Elem::from_f32(lane);
+        }
+    }
+}
+
+/// All tiles of a weight gradient task.
+///
+/// # Safety
+/// The processor has the features of `A`, and the task passed the checks of [`Kernels::run_weight_grad`].
+#[inline(always)]
+pub(super) unsafe fn weight_grad_task<A: Arch, const MR: usize>(mut task: WeightTask<'_, A::Elem>) {
+    for r in 0..task.k_h {
+        let mut j = 0;
+        while j < task.run {
+            // SAFETY: rows j .. j + MR (or fewer) of the kernel row's run exist.
+            unsafe {
+                match task.run - j {
+                    left if left >= MR => weight_tile::<A, MR>(&mut task, r, j, MR),
+                    left if left > 8 => weight_tile::<A, 12>(&mut task, r, j, left),
+                    left if left > 4 => weight_tile::<A, 8>(&mut task, r, j, left),
+                    left if left > 2 => weight_tile::<A, 4>(&mut task, r, j, left),
+                    left => weight_tile::<A, 2>(&mut task, r, j, left),
+                }
+            }
+            j += MR;
+        }
+    }
+}
+
+/// `n` of at most `M` rows of the weight gradient, from `j` on in kernel row `r`; what is computed beyond `n` repeats
+/// the last row and is dropped.
+///
+/// # Safety
+/// As [`weight_grad_task`]; `1 <= n <= M` and `j + n <= run`.
+#[inline(always)]
+unsafe fn weight_tile<A: Arch, const M: usize>(
+    task: &mut WeightTask<'_, A::Elem>,
+    r: usize,
+    j: usize,
+    n: usize,
+) {
+    // SAFETY: rows are clamped to n; x, dy and dw are read and written inside what `run_weight_grad` checked.
+    unsafe {
+        let block = NV * A::LANES;
+        let dw = task.dw.as_mut_ptr().add((r * task.run + j) * block);
+        let mut acc = [[A::zero(); NV]; M];
+        // not `0..n`: an index that is unknown here would put the sums into memory
+        for i in 0..M {
+            for v in 0..NV {
+                if i < n {
+                    acc[i][v] = A::load_acc(dw.add(i * block + v * A::LANES));
+                }
+            }
+        }
+        let mut rows = [0usize; M];
+        for i in 0..M {
+            rows[i] = i.min(n - 1) * A::UNIT;
+        }
+        let x = task.x.as_ptr().add((r * task.row + j) * A::UNIT);
+        let mut dy = task.dy.as_ptr();
+        for &offset in task.x_offsets {
+            let mut b = [A::load(dy); NV];
+            for v in 1..NV {
+                b[v] = A::load(dy.add(v * A::LANES * A::UNIT));
+            }
+            dy = dy.add(block * A::UNIT);
+            let x = x.add(offset as usize * A::UNIT);
+            for i in 0..M {
+                let a = A::broadcast(x.add(rows[i]));
+                for v in 0..NV {
+                    acc[i][v] = A::dot(acc[i][v], a, b[v]);
+                }
+            }
+        }
+        for i in 0..M {
+            for v in 0..NV {
+                if i < n {
+                    A::store_acc(dw.add(i * block + v * A::LANES), acc[i][v]);
+                }
+            }
+        }
+    }
+}

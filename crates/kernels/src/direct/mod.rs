@@ -1,0 +1,38 @@
+//! Convolution without a matrix of patches: the kernel reads the padded map itself.
+//!
+//! In (n, h, w, c) order the `k_w * c` numbers under one row of a kernel lie side by side, so a window is `k_h` runs
+//! of that length, and every size, stride and channel count is the same loop:
+//!
+//! ```text
+//! for each task (some images, or a band of rows of a large one), in parallel:
+//!     copy its input rows, with zeros around them, into a scratch that stays in L2
+//!     for each block of output channels, for each tile of MR pixels:
+//!         acc[MR][NV] = 0
+//!         for each kernel row, for each unit of its run:       a unit: 2 numbers in bf16, 1 in f32
+//!             acc[i][v] += broadcast(x at pixel i) * weights[v]    for all i, v
+//!         acc + bias -> moments, output
+//! ```
+//!
+//! The input gradient is the same loop over the output's gradient with the taps reversed, once per phase of the
+//! stride. The weight gradient sums over pixels instead (see `weight_grad`).
+//!
+//! What differs between instruction sets is in `arch`; `Kernels::of` picks one. The rest is cut by the shape alone.
+
+mod arch;
+mod element;
+mod forward;
+mod geometry;
+mod input_grad;
+mod kernel;
+mod scratch;
+mod weight_grad;
+
+#[cfg(test)]
+mod tests;
+
+pub use element::Element;
+pub use forward::Moments;
+pub(crate) use forward::forward;
+pub(crate) use input_grad::input_grad;
+pub(crate) use kernel::Kernels;
+pub(crate) use weight_grad::weight_grad;

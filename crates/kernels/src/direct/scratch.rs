@@ -1,0 +1,72 @@
+//! Copies of a task's input as the kernels want it: padded, and for the weight gradient with neighbouring pixels
+//! side by side. Scratches belong to a thread and are kept from one task to the next.
+
+use std::cell::RefCell;
+
+use super::element::Element;
+use super::geometry::{Geometry, Task};
+
+/// The buffers of one thread.
+#[derive(Default)]
+pub(super) struct Scratch {
+    bytes: [Vec<u64>; 3],
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Calls `work` with this thread's scratch. Nested calls (a task that was stolen while another one waits) get a
+/// fresh one.
+pub(super) fn with<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
+    let mut scratch = SCRATCH.take();
+    let result = work(&mut scratch);
+    SCRATCH.set(scratch);
+    result
+}
+
+impl Scratch {
+    /// Buffers of at least these lengths, with whatever they held before.
+    pub(super) fn buffers<E: Element, const N: usize>(&mut self, lens: [usize; N]) -> [&mut [E]; N] {
+        let mut buffers = self.bytes.iter_mut();
+        lens.map(|len| match buffers.next() {
+            Some(buffer) => as_elements(buffer, len),
+            None => panic!("a scratch has 3 buffers"),
+        })
+    }
+}
+
+fn as_elements<E: Element>(buffer: &mut Vec<u64>, len: usize) -> &mut [E] {
+    let n_words = (len * size_of::<E>()).div_ceil(size_of::<u64>());
+    if buffer.len() < n_words {
+        buffer.resize(n_words, 0);
+    }
+    let start = buffer.as_mut_ptr().cast::<E>();
+    // SAFETY: the buffer holds n_words * 8 >= len * size_of::<E>() initialised bytes; u64 is aligned at least as E (f32
+    // or bf16), any bits are a valid E, and the slice borrows the buffer exclusively.
+    unsafe { std::slice::from_raw_parts_mut(start, len) }
+}
+
+/// Copies what `task` sees of `x` (n, h, w, c) into `out` (images, padded rows, padded columns, c), zeros outside.
+pub(super) fn pad<E: Element>(x: &[E], g: &Geometry, task: &Task, out: &mut [E]) {
+    let (rows, columns) = (g.padded_h(task.rows.len()), g.padded_w());
+    let first_row = (task.rows.start * g.stride) as isize - g.top;
+    // columns of the padded row that come from the image
+    let from = (g.left.max(0) as usize).min(columns);
+    let to = ((g.w as isize + g.left).clamp(0, columns as isize) as usize).max(from);
+    let first_column = (from as isize - g.left) as usize;
+    for (image, padded) in task.images.clone().zip(out.chunks_exact_mut(rows * columns * g.c_in)) {
+        let x = &x[image * g.h * g.w * g.c_in..][..g.h * g.w * g.c_in];
+        for (i, line) in padded.chunks_exact_mut(columns * g.c_in).enumerate() {
+            let row = first_row + i as isize;
+            if row < 0 || row >= g.h as isize || to == from {
+                line.fill(E::default());
+                continue;
+            }
+            let source = &x[(row as usize * g.w + first_column) * g.c_in..][..(to - from) * g.c_in];
+            line[..from * g.c_in].fill(E::default());
+            line[from * g.c_in..to * g.c_in].copy_from_slice(source);
+            line[to * g.c_in..].fill(E::default());
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Every instruction set that the processor has, against plain loops in f64, on shapes that hit every tail.
+
+use half::bf16;
+use proptest::prelude::*;
+use tallow_core::{Purpose, Stream};
+
+use super::*;
+use crate::conv::ConvShape;
+use crate::isa::{Isa, detect_isa};
+
+fn available(isa: Isa) -> bool {
+    detect_isa(Some(isa.as_str())).is_ok()
+}
+
+/// Numbers that are exact in E.
+fn random<E: Element>(len: usize, seed: u64) -> Vec<E> {
+    let mut stream = Stream::new(seed, Purpose::Test, 0, 0);
+    (0..len).map(|_| E::from_f32(stream.uniform_f32(-1.0, 1.0))).collect()
+}
+
+/// Calls `visit(x index, w index, y index)` for each product of the convolution.
+fn products(s: &ConvShape, mut visit: impl FnMut(usize, usize, usize)) {
+    let (h_out, w_out) = (s.h_out(), s.w_out());
+    for n in 0..s.n {
+        for oy in 0..h_out {
+            for ox in 0..w_out {
+                for r in 0..s.k_h {
+                    for t in 0..s.k_w {
+                        let (y, x) = (oy * s.stride + r, ox * s.stride + t);
+                        if y < s.padding || x < s.padding || y - s.padding >= s.h || x - s.padding >= s.w {
+                            continue;
+                        }
+                        for o in 0..s.c_out {
+                            for i in 0..s.c_in {
+                                visit(
+                                    ((n * s.h + y - s.padding) * s.w + x - s.padding) * s.c_in + i,
+                                    ((o * s.c_in + i) * s.k_h + r) * s.k_w + t,
+                                    ((n * h_out + oy) * w_out + ox) * s.c_out + o,
+                                );
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn check(what: &str, actual: impl Iterator<Item = f32>, expected: &[f64], tolerance: f64) {
+    let (mut error, mut norm) = (0.0, 1e-30);
+    for (a, e) in actual.zip(expected) {
+        error += (f64::from(a) - e).powi(2);
+        norm += e * e;
+    }
+    assert!(
+        error.sqrt() <= tolerance * norm.sqrt() + 1e-12,
+        "{what}: relative error {}",
+        (error / norm).sqrt()
+    );
+}
+
+fn all_three<E: Element>(isa: Isa, s: &ConvShape, tolerance: f64) {
+    if !available(isa) {
+        return;
+    }
+    let kernels = Kernels::<E>::of(isa).unwrap();
+    let x: Vec<E> = random(s.x_len(), 1);
+    let w: Vec<E> = random(s.weight_len(), 2);
+    let w: Vec<f32> = w.iter().map(|w| w.to_f32()).collect();
+    let dy: Vec<E> = random(s.y_len(), 3);
+    let bias: Vec<f32> = random(s.c_out, 4);
+    let (mut y, mut dx, mut dw) = (vec![0.0; s.y_len()], vec![0.0; s.x_len()], vec![0.0; s.weight_len()]);
+    y.iter_mut().enumerate().for_each(|(i, y)| *y = f64::from(bias[i % s.c_out]));
+    products(s, |ix, iw, iy| {
+        let (x, w, dy) = (f64::from(x[ix].to_f32()), f64::from(w[iw]), f64::from(dy[iy].to_f32()));
+        y[iy] += x * w;
+        dx[ix] += dy * w;
+        dw[iw] += dy * x;
+    });
+    let what = format!("{isa:?} {s:?}");
+    let junk = E::from_f32(f32::NAN); // whatever was in the outputs is overwritten
+    let mut actual = vec![junk; s.y_len()];
+    let moments = forward(&kernels, s, &x, &w, Some(&bias), &mut actual, true).unwrap();
+    check(&format!("{what} forward"), actual.iter().map(|y| y.to_f32()), &y, tolerance);
+    for (o, (&sum, &square)) in moments.sums.iter().zip(&moments.squares).enumerate() {
+        let values = || y.iter().skip(o).step_by(s.c_out);
+        let (expected, squares) = (values().sum::<f64>(), values().map(|v| v * v).sum::<f64>());
+        assert!((sum - expected).abs() <= 1e-4 * (1.0 + squares), "{what}: sum {sum}, expected {expected}");
+        assert!(
+            (square - squares).abs() <= 1e-4 * (1.0 + squares),
+            "{what}: squares {square}, expected {squares}"
+        );
+    }
+    let mut actual = vec![junk; s.x_len()];
+    input_grad(&kernels, s, &dy, &w, &mut actual);
+    check(&format!("{what} input gradient"), actual.iter().map(|y| y.to_f32()), &dx, tolerance);
+    let mut actual = vec![f32::NAN; s.weight_len()];
+    weight_grad(&kernels, s, &x, &dy, &mut actual);
+    check(&format!("{what} weight gradient"), actual.iter().copied(), &dw, 1e-5);
+}
+
+fn shapes() -> impl Strategy<Value = ConvShape> {
+    let kernels = (1usize..6, 1usize..6, 1usize..4, 0usize..4);
+    (1usize..6, 1usize..14, 1usize..14, 1usize..20, 1usize..40, kernels)
+        .prop_map(|(n, h, w, c_in, c_out, (k_h, k_w, stride, padding))| ConvShape {
+            n,
+            h,
+            w,
+            c_in,
+            c_out,
+            k_h,
+            k_w,
+            stride,
+            padding,
+        })
+        .prop_filter("the kernel fits", |s| s.h_out() * s.w_out() > 0)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn avx2_is_right(s in shapes()) {
+        all_three::<f32>(Isa::Avx2, &s, 1e-5);
+    }
+
+    #[test]
+    fn avx512_is_right(s in shapes()) {
+        all_three::<f32>(Isa::Avx512, &s, 1e-5);
+    }
+
+    #[test]
+    fn avx512_bf16_is_right(s in shapes()) {
+        all_three::<bf16>(Isa::Avx512Bf16, &s, 1e-2);
+    }
+}
+
+/// The shapes of real networks, small in number: bands of large images, groups of small ones, wide layers.
+#[test]
+fn shapes_of_networks_are_right() {
+    let shape = |n, h, c_in, c_out, k, stride, padding| ConvShape {
+        n,
+        h,
+        w: h + 1,
+        c_in,
+        c_out,
+        k_h: k,
+        k_w: k,
+        stride,
+        padding,
+    };
+    for s in [
+        shape(1, 60, 3, 16, 7, 2, 3),
+        shape(1, 90, 33, 8, 3, 2, 1),
+        shape(1, 97, 40, 8, 3, 1, 1),
+        shape(30, 4, 64, 48, 3, 1, 1),
+        shape(9, 1, 64, 70, 3, 1, 1),
+        shape(3, 8, 64, 33, 1, 2, 0),
+        shape(2, 31, 3, 24, 2, 1, 0),
+    ] {
+        all_three::<f32>(Isa::Avx2, &s, 1e-5);
+        all_three::<f32>(Isa::Avx512, &s, 1e-5);
+        all_three::<bf16>(Isa::Avx512Bf16, &s, 1e-2);
+    }
+}
+
+/// The same bits on 1, 2 and 16 threads.
+#[test]
+fn threads_do_not_change_a_bit() {
+    let s = ConvShape { n: 70, h: 9, w: 7, c_in: 6, c_out: 40, k_h: 3, k_w: 3, stride: 1, padding: 1 };
+    let x: Vec<f32> = random(s.x_len(), 1);
+    let w: Vec<f32> = random(s.weight_len(), 2);
+    let dy: Vec<f32> = random(s.y_len(), 3);
+    for isa in [Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| available(*isa)) {
+        let run = |threads| {
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
+                let kernels = Kernels::<f32>::of(isa).unwrap();
+                let (mut y, mut dx, mut dw) =
+                    (vec![0.0; s.y_len()], vec![0.0; s.x_len()], vec![0.0; s.weight_len()]);
+                let moments = forward(&kernels, &s, &x, &w, None, &mut y, true);
+                input_grad(&kernels, &s, &dy, &w, &mut dx);
+                weight_grad(&kernels, &s, &x, &dy, &mut dw);
+                (y, dx, dw, moments)
+            })
+        };
+        let one = run(1);
+        assert_eq!(one, run(2));
+        assert_eq!(one, run(16));
+    }
+}
