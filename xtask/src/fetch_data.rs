@@ -36,7 +36,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let title = &request.spec.title;
     match fetch(&request, &Terminal::new(false), &stop) {
         Ok(Fetched::AlreadyThere { path }) => println!("{title} is in {} already, whole", path.display()),
-        Ok(Fetched::Fetched { path, n_bytes }) => println!("{title} is in {} ({n_bytes} bytes)", path.display()),
+        Ok(Fetched::Fetched { path, n_bytes }) => {
+            println!("{title} is in {} ({n_bytes} bytes)", path.display())
+        }
         Err(error @ FetchError::Stopped(signal)) => {
             eprintln!("{error}");
             std::process::exit(signal.exit_status().into());

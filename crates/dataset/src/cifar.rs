@@ -48,10 +48,10 @@ pub const CIFAR10_FILES: [(&str, &str); 6] = [
 ];
 
 /// What distinguishes one data set of this family from another.
-struct Layout {
-    title: &'static str,
+pub(crate) struct Layout {
+    pub(crate) title: &'static str,
     name: &'static str,
-    folder: &'static str,
+    pub(crate) folder: &'static str,
     train_files: &'static [&'static str],
     test_files: &'static [&'static str],
     n_records_per_train_file: usize,
@@ -63,7 +63,7 @@ struct Layout {
     remedy: &'static str,
 }
 
-const CIFAR10: Layout = Layout {
+pub(crate) const CIFAR10: Layout = Layout {
     title: "CIFAR-10",
     name: "cifar10",
     folder: "cifar-10-batches-bin",
@@ -83,7 +83,7 @@ const CIFAR10: Layout = Layout {
     remedy: "cargo xtask fetch-data",
 };
 
-const CIFAR100: Layout = Layout {
+pub(crate) const CIFAR100: Layout = Layout {
     title: "CIFAR-100",
     name: "cifar100",
     folder: "cifar-100-binary",
@@ -151,6 +151,18 @@ pub fn verify_cifar10(data_dir: &Path, progress: &dyn Progress) -> Result<Vec<Fi
 }
 
 impl Layout {
+    /// The names and lengths of all files.
+    #[cfg(feature = "fetch")]
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let n_bytes = |n_records| (n_records * self.n_record_bytes()) as u64;
+        let train = self.train_files.iter().map(move |&name| (name, n_bytes(self.n_records_per_train_file)));
+        train.chain(self.test_files.iter().map(move |&name| (name, n_bytes(self.n_records_per_test_file))))
+    }
+
+    fn n_record_bytes(&self) -> usize {
+        self.n_label_bytes + 3 * PLANE
+    }
+
     /// The data set's folder, if it is there.
     fn folder_in(&self, data_dir: &Path) -> Result<PathBuf, Error> {
         let folder = data_dir.join(self.folder);
@@ -206,7 +218,7 @@ impl Layout {
         pixels: &mut Vec<u8>,
     ) -> Result<(), Error> {
         let file = File::open(path).map_err(FileError::reading(path))?;
-        let mut record = vec![0; self.n_label_bytes + 3 * PLANE];
+        let mut record = vec![0; self.n_record_bytes()];
         let expected = (n_records * record.len()) as u64;
         let found = file.metadata().map_err(FileError::reading(path))?.len();
         if found != expected {
@@ -292,6 +304,12 @@ mod tests {
         let message = SMALL.load(folder.path()).unwrap_err().to_string();
         assert!(message.contains("`get it`") && message.contains("trainer data verify"), "{message}");
         message
+    }
+
+    #[test]
+    fn the_fine_classes_are_a_hundred_in_alphabetical_order() {
+        assert!(CIFAR100_CLASSES.is_sorted_by(|a, b| a < b));
+        assert_eq!((CIFAR100_CLASSES.len(), CIFAR100.class_names[99]), (100, "worm"));
     }
 
     #[test]

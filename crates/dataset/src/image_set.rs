@@ -1,5 +1,6 @@
 //! Images in memory: bytes, labels and class names that are known to fit together.
 
+use std::fmt;
 use std::sync::Arc;
 
 use tallow_core::digest::Hasher;
@@ -10,7 +11,7 @@ use crate::{Error, Normalization};
 ///
 /// Pixels are `u8` in NHWC order: image after image, rows from the top, columns from the left, channels together
 /// (red, green, blue).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ImageSet {
     height: usize,
     width: usize,
@@ -120,6 +121,14 @@ impl ImageSet {
             counts[label as usize] += 1;
         }
         counts
+    }
+}
+
+/// The sizes; not the pixels, of which there may be 150 million.
+impl fmt::Debug for ImageSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (n, n_classes) = (self.len(), self.class_names.len());
+        write!(f, "ImageSet({n} x {} x {} x {}, {n_classes} classes)", self.height, self.width, self.channels)
     }
 }
 

@@ -103,6 +103,11 @@ fn damaged_archives_are_refused() {
     bad_checksum[at] ^= 1;
     let message = refusal(&bad_checksum);
     assert!(message.contains("cannot be unpacked"), "{message}");
+    // a tar that ends within a file, in a gzip file that is whole
+    let mut tar = tar_of(&[("tiny/b.bin", tiny()[1].1.clone())]);
+    tar.truncate(512 + 700);
+    let message = refusal(&gzip(&tar));
+    assert!(message.contains("ends within b.bin"), "{message}");
     assert!(refusal(b"<html>").contains("an HTML page"));
     assert!(refusal(b"").contains("empty"));
     assert!(refusal(b"PK\x03\x04").contains("something else"));
@@ -127,8 +132,9 @@ fn a_local_archive_is_taken_and_left_alone() {
 fn what_is_neither_address_nor_file_is_told() {
     let folder = tempfile::tempdir().unwrap();
     for from in ["ftp://example.org/x.tar.gz", "no/such/file.tar.gz"] {
-        let message = run(&request(folder.path(), from)).unwrap_err().to_string();
+        let message = run(&request(&folder.path().join("data"), from)).unwrap_err().to_string();
         assert!(message.contains(from) && message.contains("nor a file"), "{message}");
+        assert!(names_in(folder.path()).is_empty());
     }
 }
 
@@ -168,6 +174,10 @@ fn two_calls_do_not_write_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let lock = fs::File::create(folder.path().join(".fetch.lock")).unwrap();
     lock.lock().unwrap();
-    let message = run(&request(folder.path(), "nowhere")).unwrap_err().to_string();
+    let from = folder.path().join("local.tar.gz");
+    fs::write(&from, tiny_archive()).unwrap();
+    let message = run(&request(folder.path(), from.to_str().unwrap())).unwrap_err().to_string();
     assert!(message.contains("another fetch"), "{message}");
+    drop(lock);
+    run(&request(folder.path(), from.to_str().unwrap())).unwrap();
 }

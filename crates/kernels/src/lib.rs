@@ -33,7 +33,7 @@
 //! relu(&blurred, &mut y);
 //! assert_eq!((y[0], y[6], y[12]), (0.0, 0.0, 6.0)); // corner, and the two pixels with row 1, 2 and column 1, 2
 //! ```
-#![deny(unsafe_code)] // but for one call in `gemm.rs`, and the inner loops of `direct`
+#![deny(unsafe_code)] // but for one call in `gemm.rs`, the inner loops of `direct`, and `vectorised!`
 
 mod conv;
 #[allow(unsafe_code)] // every bound is checked before a loop begins, in `direct/kernel.rs`
@@ -41,6 +41,7 @@ mod direct;
 mod linear;
 
 mod batch_norm;
+mod norm_relu;
 mod reduce;
 
 mod activation;
@@ -50,21 +51,25 @@ pub mod optim;
 mod pool;
 
 mod chunks;
+mod convert;
 mod error;
 mod gemm;
 mod im2col;
 mod isa;
 mod layout;
+mod vectorise;
 
 pub use activation::{gelu, gelu_backward, relu, relu_backward};
 pub use batch_norm::{batch_norm_backward, batch_norm_backward_frozen, batch_norm_stats, scale_shift};
 pub use conv::{
     ConvShape, conv2d_forward, conv2d_forward_with_moments, conv2d_input_grad, conv2d_weight_grad,
 };
+pub use convert::convert;
 pub use direct::{Element, Moments};
 pub use error::IsaError;
 pub use isa::{ISA_VARIABLE, Isa, detect_isa, isa};
 pub use linear::{linear_forward, linear_input_grad, linear_weight_grad};
 pub use loss::{log_softmax, softmax_cross_entropy};
+pub use norm_relu::{NormReluShape, NormState, norm_relu, norm_relu_backward};
 pub use pool::{PoolShape, avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward};
 pub use reduce::channel_sums;

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 use tallow_nn::{
-    BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, Dropout, Flatten, Linear, MaxPool2d, ParamStore,
+    BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormRelu, Dropout, Flatten, Linear, ParamStore,
     Relu, Scope, Sequential,
 };
 
@@ -68,22 +68,20 @@ pub(crate) fn build(
     Ok(network)
 }
 
+/// Layers are numbered as in a PyTorch `Sequential` of convolution, norm, activation, pooling and dropout each on its
+/// own, whatever is one piece here.
 fn features(config: &CnnConfig, scope: &mut Scope<'_>) -> Result<Sequential, ModelError> {
     let mut features = Sequential::new();
-    let mut c_in = 3;
+    let (mut c_in, mut number) = (3, 0);
     for (pair, &p) in config.widths.chunks_exact(2).zip(&config.dropout) {
-        for &c_out in pair {
-            features.push(Conv2d::new(&mut scope.sub(features.len()), c_in, c_out, Conv2dConfig::same(3))?);
-            features.push(BatchNorm2d::new(
-                &mut scope.sub(features.len()),
-                c_out,
-                BatchNormConfig::default(),
-            )?);
-            features.push(Relu);
-            c_in = c_out;
+        for (i, &c_out) in pair.iter().enumerate() {
+            let conv = Conv2d::new(&mut scope.sub(number), c_in, c_out, Conv2dConfig::same(3))?;
+            let norm = BatchNorm2d::new(&mut scope.sub(number + 1), c_out, BatchNormConfig::default())?;
+            features.push(ConvNormRelu { conv, norm, pool: i == 1 });
+            (c_in, number) = (c_out, number + 3);
         }
-        features.push(MaxPool2d { k: 2, stride: 2, padding: 0 });
-        features.push(Dropout::new(scope.sub(features.len()).name(), p)?);
+        features.push(Dropout::new(scope.sub(number + 1).name(), p)?);
+        number += 2;
     }
     Ok(features)
 }

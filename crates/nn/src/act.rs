@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use crate::error::{NnError, Result};
 use crate::host;
+use crate::map::{Buffer, HostMap, MapElement};
 
 /// The logical size of an [`Act`]: `n` images of `c` channels, `h` rows and `w` columns. A batch of feature vectors
 /// has `h = w = 1`. It says nothing of the order in memory: that is the path's business.
@@ -50,20 +51,21 @@ pub struct Act {
 #[derive(Clone, Debug)]
 pub(crate) enum Data {
     /// (N, H, W, C) in main memory.
-    Host(Arc<Vec<f32>>),
-    /// (N, C, H, W), or (N, C) where it is a batch of feature vectors.
+    Host(HostMap),
+    /// (N, C, H, W), for feature vectors too.
     Candle(Tensor),
 }
 
 impl Act {
-    pub(crate) fn host(dims: Dims, data: Arc<Vec<f32>>, needs_grad: bool) -> Self {
+    pub(crate) fn host(dims: Dims, data: impl Into<HostMap>, needs_grad: bool) -> Self {
+        let data = data.into();
         debug_assert_eq!(dims.len(), data.len());
         Self { dims, data: Data::Host(data), needs_grad }
     }
 
     /// `needs_grad` is Candle's own business on this path.
     pub(crate) fn candle(dims: Dims, tensor: Tensor) -> Self {
-        debug_assert_eq!(dims.len(), tensor.elem_count());
+        debug_assert_eq!([dims.n, dims.c, dims.h, dims.w], *tensor.dims());
         Self { dims, data: Data::Candle(tensor), needs_grad: false }
     }
 
@@ -77,13 +79,19 @@ impl Act {
         self.needs_grad
     }
 
-    pub(crate) fn as_host(&self, layer: &str) -> Result<&Arc<Vec<f32>>> {
+    /// The numbers of the kernel path as E: themselves, or a copy where the map is of the other type.
+    pub(crate) fn as_map<E: MapElement>(&self, layer: &str) -> Result<Arc<Buffer<E>>> {
         match &self.data {
-            Data::Host(data) => Ok(data),
+            Data::Host(data) => Ok(E::of(data)),
             Data::Candle(_) => {
                 Err(NnError::shape(layer, "an activation of the Candle path came to the kernel path"))
             }
         }
+    }
+
+    /// The numbers of the kernel path in f32.
+    pub(crate) fn as_host(&self, layer: &str) -> Result<Arc<Buffer<f32>>> {
+        self.as_map(layer)
     }
 
     pub(crate) fn as_candle(&self, layer: &str) -> Result<&Tensor> {
@@ -102,9 +110,19 @@ impl Act {
     /// If the device fails.
     pub fn to_vec(&self) -> Result<Vec<f32>> {
         match &self.data {
-            Data::Host(data) => Ok(data.to_vec()),
-            Data::Candle(tensor) if tensor.rank() == 4 => Ok(host::to_vec(&tensor.permute((0, 2, 3, 1))?)?),
-            Data::Candle(tensor) => Ok(host::to_vec(tensor)?),
+            Data::Host(data) => Ok(f32::of(data).to_vec()),
+            Data::Candle(tensor) => from_candle(tensor),
         }
     }
+}
+
+/// (N, H, W, C) numbers as the (N, C, H, W) tensor of the Candle path.
+pub(crate) fn to_candle(values: &[f32], dims: Dims, device: &Device) -> Result<Tensor> {
+    let Dims { n, c, h, w } = dims;
+    Ok(Tensor::from_slice(values, (n, h, w, c), device)?.permute((0, 3, 1, 2))?.contiguous()?)
+}
+
+/// The numbers of a (N, C, H, W) tensor of the Candle path in (N, H, W, C) order.
+pub(crate) fn from_candle(tensor: &Tensor) -> Result<Vec<f32>> {
+    Ok(host::to_vec(&tensor.permute((0, 2, 3, 1))?)?)
 }

@@ -39,24 +39,26 @@ pub(crate) fn conv2d_unfolded(x: &Tensor, weight: &Tensor, s: &ConvShape) -> Res
     ))
 }
 
-/// The largest value of each window; ties go to the first in reading order.
+/// The largest value of each window; ties go to the first in reading order, and a NaN wins.
 pub(crate) fn max_pool2d(x: &Tensor, s: &PoolShape) -> Result<Tensor> {
     let padded = pad_with_minus_infinity(x, s.padding)?;
     let windows = windows(&padded, (s.k_h, s.k_w), (s.h_out(), s.w_out()), s.stride)?.contiguous()?;
-    let winner = first_largest(&windows.detach().to_dtype(DType::F32)?)?;
+    let winner = winners(&windows.detach().to_dtype(DType::F32)?)?;
     windows.gather(&winner, 3)?.reshape((s.n, s.c, s.h_out(), s.w_out()))
 }
 
-/// The index of the first largest value along the last dimension, which stays with size 1. A NaN is larger than
-/// everything, as in PyTorch.
-fn first_largest(x: &Tensor) -> Result<Tensor> {
-    let k = x.dim(3)?;
-    let x = x.ne(x)?.where_cond(&Tensor::full(f32::INFINITY, x.shape(), x.device())?, x)?;
-    let largest = x.max_keepdim(3)?;
-    // the first index wins: each candidate scores k - index, everything else 0
-    let score = Tensor::arange_step(k as f32, 0.0, -1.0, x.device())?;
-    let candidates = x.broadcast_eq(&largest)?.to_dtype(DType::F32)?.broadcast_mul(&score)?;
-    (candidates.max_keepdim(3)?.neg()? + k as f64)?.to_dtype(DType::U32)
+/// The index of the winner along the last dimension, which stays with size 1: the first of the largest values, or
+/// the last NaN where there is one, as in PyTorch.
+fn winners(x: &Tensor) -> Result<Tensor> {
+    let k = x.dim(3)? as f64;
+    let index = Tensor::arange(0.0, k as f32, x.device())?;
+    let nan = x.ne(x)?;
+    let nothing = Tensor::full(f32::NEG_INFINITY, x.shape(), x.device())?;
+    let largest = nan.where_cond(&nothing, x)?.max_keepdim(3)?;
+    // all scores of candidates differ, so that the largest has one place: 1 to k, NaNs above that, the rest 0
+    let first = x.broadcast_eq(&largest)?.to_dtype(DType::F32)?.broadcast_mul(&index.affine(-1.0, k)?)?;
+    let last_nan = nan.to_dtype(DType::F32)?.broadcast_mul(&index.affine(1.0, k + 1.0)?)?;
+    (first + last_nan)?.argmax_keepdim(3)
 }
 
 /// The mean of each window, without padding.
@@ -93,4 +95,61 @@ fn pad_with_minus_infinity(x: &Tensor, padding: usize) -> Result<Tensor> {
     let wide = Tensor::cat(&[&sides, x, &sides], 3)?;
     let ends = border(padding, w + 2 * padding)?;
     Tensor::cat(&[&ends, &wide, &ends], 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+    use crate::init::Init;
+
+    fn var(shape: (usize, usize, usize, usize), key: &str) -> Var {
+        let values = Init::Normal { std: 1.0 }.values(shape.0 * shape.1 * shape.2 * shape.3, 0, key);
+        Var::from_vec(values, shape, &Device::Cpu).unwrap()
+    }
+
+    /// The output of `conv`, and the gradients of `sum(r * output)` for a random `r`.
+    fn run(s: &ConvShape, conv: impl Fn(&Tensor, &Tensor) -> Result<Tensor>) -> [Tensor; 3] {
+        let x = var((s.n, s.c_in, s.h, s.w), "x");
+        let weight = var((s.c_out, s.c_in, s.k_h, s.k_w), "weight");
+        let y = conv(&x, &weight).unwrap();
+        let r = var((s.n, s.c_out, s.h_out(), s.w_out()), "r");
+        let grads = (&y * r.as_detached_tensor()).unwrap().sum_all().unwrap().backward().unwrap();
+        [y.detach(), grads.get(&x).unwrap().clone(), grads.get(&weight).unwrap().clone()]
+    }
+
+    fn norm(t: &Tensor) -> f32 {
+        t.sqr().unwrap().sum_all().unwrap().sqrt().unwrap().to_scalar().unwrap()
+    }
+
+    /// On sizes whose gradients Candle computes rightly on the CPU.
+    #[test]
+    fn the_unfolded_convolution_is_candles() {
+        let sizes = [
+            (5, 4, 3, 3, 1, 1),
+            (5, 4, 2, 3, 1, 0),
+            (6, 8, 3, 3, 2, 1),
+            (7, 9, 1, 1, 2, 0),
+            (6, 7, 2, 3, 3, 2),
+        ];
+        for (h, w, k_h, k_w, stride, padding) in sizes {
+            let s = ConvShape { n: 2, h, w, c_in: 3, c_out: 4, k_h, k_w, stride, padding };
+            let theirs = run(&s, |x, weight| x.conv2d(weight, padding, stride, 1, 1));
+            let ours = run(&s, |x, weight| conv2d_unfolded(x, weight, &s));
+            for (what, (ours, theirs)) in ["output", "dx", "dweight"].iter().zip(ours.iter().zip(&theirs)) {
+                assert_eq!(ours.dims(), theirs.dims());
+                let error = norm(&(ours - theirs).unwrap()) / norm(theirs);
+                assert!(error < 1e-6, "{what} of {s:?}: {error}");
+            }
+        }
+    }
+
+    /// 7 x 10 pixels leave different remainders at stride 2: Candle's own gradient fails there, and is not asked.
+    #[test]
+    fn different_remainders_are_differentiated() {
+        let s = ConvShape { n: 2, h: 7, w: 10, c_in: 3, c_out: 4, k_h: 3, k_w: 3, stride: 2, padding: 1 };
+        let [_, dx, dweight] = run(&s, |x, weight| conv2d(x, weight, &s));
+        assert_eq!((dx.dims(), dweight.dims()), (&[2, 3, 7, 10][..], &[4, 3, 3, 3][..]));
+    }
 }

@@ -8,18 +8,15 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor, Var};
 
-use crate::act::{Act, Dims};
+use crate::act::{Act, Dims, from_candle, to_candle};
 use crate::device::Path;
 use crate::error::{NnError, Result};
 use crate::gradients::Gradients;
-use crate::host;
+use crate::map::{Buffer, HostMap, MapElement as _, Precision};
 use crate::params::Param;
 
-/// The gradient of a feature map on the kernel path: (N, H, W, C).
-pub(crate) type Grad = Arc<Vec<f32>>;
-
 /// What undoes one layer: gradient of its output in, gradient of its input out (`None` where nobody wants it).
-pub(crate) type Undo = Box<dyn FnOnce(Grad, &mut Gradients) -> Result<Option<Grad>> + Send>;
+pub(crate) type Undo = Box<dyn FnOnce(HostMap, &mut Gradients) -> Result<Option<HostMap>> + Send>;
 
 /// What the layers of a (part of a) network pushed, first layer first.
 #[derive(Default)]
@@ -27,7 +24,7 @@ pub(crate) struct Tape(Vec<Undo>);
 
 impl Tape {
     /// Walks back to the input, or to the layer below which nobody wants a gradient.
-    pub(crate) fn backward(self, grad: Grad, grads: &mut Gradients) -> Result<Option<Grad>> {
+    pub(crate) fn backward(self, grad: HostMap, grads: &mut Gradients) -> Result<Option<HostMap>> {
         let mut grad = grad;
         for undo in self.0.into_iter().rev() {
             match undo(grad, grads)? {
@@ -56,6 +53,7 @@ pub struct Ctx {
     path: Path,
     device: Device,
     train: Option<TrainKey>,
+    precision: Precision,
     tape: Tape,
     used: Vec<Param>,
     input: Option<Var>,
@@ -73,7 +71,26 @@ impl Ctx {
     }
 
     fn new(path: Path, device: &Device, train: Option<TrainKey>) -> Self {
-        Self { path, device: device.clone(), train, tape: Tape::default(), used: Vec::new(), input: None }
+        let precision = Precision::default();
+        Self {
+            path,
+            device: device.clone(),
+            train,
+            precision,
+            tape: Tape::default(),
+            used: Vec::new(),
+            input: None,
+        }
+    }
+
+    /// The same context, computing in `precision`. The default is f32.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// What the pass computes in.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The path that layers take.
@@ -99,13 +116,13 @@ impl Ctx {
     /// Brings a batch in: `pixels` in (N, H, W, C) order.
     ///
     /// # Errors
-    /// If there are not as many numbers as `dims` says, or the device fails.
+    /// If there are none, or not as many as `dims` says, or the device fails.
     pub fn input(&mut self, pixels: Vec<f32>, dims: Dims) -> Result<Act> {
-        if pixels.len() != dims.len() {
+        if pixels.len() != dims.len() || pixels.is_empty() {
             return Err(NnError::shape("input", format!("{} numbers given for {dims}", pixels.len())));
         }
         match self.path {
-            Path::Kernels => Ok(Act::host(dims, Arc::new(pixels), false)),
+            Path::Kernels => Ok(Act::host(dims, pixels, false)),
             Path::Candle => Ok(Act::candle(dims, to_candle(&pixels, dims, &self.device)?)),
         }
     }
@@ -117,7 +134,7 @@ impl Ctx {
     pub fn input_with_grad(&mut self, pixels: Vec<f32>, dims: Dims) -> Result<Act> {
         let act = self.input(pixels, dims)?;
         match self.path {
-            Path::Kernels => Ok(Act::host(dims, Arc::clone(act.as_host("input")?), true)),
+            Path::Kernels => Ok(Act::host(dims, act.as_host("input")?, true)),
             Path::Candle => {
                 let var = Var::from_tensor(act.as_candle("input")?)?;
                 let tensor = var.as_tensor().clone();
@@ -127,10 +144,18 @@ impl Ctx {
         }
     }
 
-    /// Keeps what undoes a layer of the kernel path; only in training.
-    pub(crate) fn push(
+    /// Keeps what undoes a layer of the kernel path that computes in f32; only in training.
+    pub(crate) fn push<R: Into<HostMap>>(
         &mut self,
-        undo: impl FnOnce(Grad, &mut Gradients) -> Result<Option<Grad>> + Send + 'static,
+        undo: impl FnOnce(Arc<Buffer<f32>>, &mut Gradients) -> Result<Option<R>> + Send + 'static,
+    ) {
+        self.push_map(move |grad, grads| Ok(undo(f32::of(&grad), grads)?.map(Into::into)));
+    }
+
+    /// Keeps what undoes a layer of the kernel path, which takes and gives gradients of either type; only in training.
+    pub(crate) fn push_map(
+        &mut self,
+        undo: impl FnOnce(HostMap, &mut Gradients) -> Result<Option<HostMap>> + Send + 'static,
     ) {
         if self.is_training() {
             self.tape.0.push(Box::new(undo));
@@ -156,11 +181,11 @@ impl Ctx {
     }
 
     /// The gradients of `sum(logits * grad_logits)`, which is what a loss with the gradient `grad_logits` asks for:
-    /// (N, C) row by row. Uses up what the forward pass kept.
+    /// (N, C) row by row. `logits` is what the pass ended with.
     ///
     /// # Errors
     /// If this is no training pass, `grad_logits` has another size than `logits`, or the device fails.
-    pub fn backward(&mut self, logits: &Act, grad_logits: Vec<f32>) -> Result<Gradients> {
+    pub fn backward(self, logits: &Act, grad_logits: Vec<f32>) -> Result<Gradients> {
         if !self.is_training() {
             return Err(NnError::shape("backward", "this pass was run for inference and kept nothing"));
         }
@@ -171,48 +196,31 @@ impl Ctx {
         match self.path {
             Path::Kernels => {
                 let mut grads = Gradients::default();
-                let tape = std::mem::take(&mut self.tape);
-                let input = tape.backward(Arc::new(grad_logits), &mut grads)?;
-                grads.input = input.map(Arc::unwrap_or_clone);
+                if logits.needs_grad() {
+                    let input = self.tape.backward(grad_logits.into(), &mut grads)?;
+                    grads.input = input.map(|grad| f32::of(&grad).to_vec());
+                }
                 Ok(grads)
             }
             Path::Candle => self.backward_candle(logits, &grad_logits),
         }
     }
 
-    fn backward_candle(&mut self, logits: &Act, grad_logits: &[f32]) -> Result<Gradients> {
+    fn backward_candle(mut self, logits: &Act, grad_logits: &[f32]) -> Result<Gradients> {
         let tensor = logits.as_candle("backward")?.to_dtype(candle_core::DType::F32)?;
-        let grad = to_candle(grad_logits, logits.dims(), &self.device)?.reshape(tensor.shape())?;
+        let grad = to_candle(grad_logits, logits.dims(), &self.device)?;
         let store = (tensor * grad)?.sum_all()?.backward()?;
         let mut grads = Gradients::default();
-        let mut used = std::mem::take(&mut self.used);
-        used.sort_by(|a, b| a.name().cmp(b.name()));
-        used.dedup_by(|a, b| a.name() == b.name());
-        for param in used {
+        self.used.sort_by(|a, b| a.name().cmp(b.name()));
+        self.used.dedup_by(|a, b| a.name() == b.name());
+        for param in self.used {
             if let Some(grad) = store.get(param.var()) {
                 grads.insert(param.name(), grad.detach().contiguous()?);
             }
         }
-        if let Some(grad) = self.input.take().as_ref().and_then(|input| store.get(input)) {
-            grads.input = Some(Act::candle(act_dims(grad)?, grad.detach()).to_vec()?);
+        if let Some(grad) = self.input.as_ref().and_then(|input| store.get(input)) {
+            grads.input = Some(from_candle(grad)?);
         }
         Ok(grads)
     }
-}
-
-/// (N, H, W, C) numbers as a tensor of the Candle path.
-pub(crate) fn to_candle(values: &[f32], dims: Dims, device: &Device) -> Result<Tensor> {
-    let Dims { n, c, h, w } = dims;
-    let tensor = Tensor::from_slice(values, (n, h, w, c), device)?;
-    Ok(match h * w {
-        1 => tensor.reshape((n, c))?,
-        _ => tensor.permute((0, 3, 1, 2))?.contiguous()?,
-    })
-}
-
-fn act_dims(tensor: &Tensor) -> Result<Dims> {
-    Ok(match tensor.dims() {
-        &[n, c, h, w] => Dims { n, c, h, w },
-        other => Dims { n: other[0], c: host::to_vec(tensor)?.len() / other[0].max(1), h: 1, w: 1 },
-    })
 }

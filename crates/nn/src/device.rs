@@ -7,6 +7,7 @@
 use candle_core::Device;
 
 use crate::error::{NnError, Result};
+use crate::map::Precision;
 
 /// How layers compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,14 @@ impl Path {
             Device::Cpu => Self::Kernels,
             Device::Cuda(_) | Device::Metal(_) => Self::Candle,
         }
+    }
+}
+
+/// The precision that `device` computes best in: bf16 where the processor multiplies it, else f32.
+pub fn native_precision(device: &Device) -> Precision {
+    match device {
+        Device::Cpu if tallow_kernels::isa() == tallow_kernels::Isa::Avx512Bf16 => Precision::Bf16,
+        _ => Precision::F32,
     }
 }
 

@@ -4,10 +4,10 @@
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NnError {
-    /// A layer was given something that it cannot take.
-    #[error("layer {layer}: {problem}")]
+    /// A layer, or the context of a pass, was given something that it cannot take.
+    #[error("{layer}: {problem}")]
     Shape {
-        /// The layer's name, or its kind where it has none.
+        /// The layer's name, or its kind where it has none; `input` or `backward` of the context.
         layer: String,
         /// What it expected and what it got.
         problem: String,

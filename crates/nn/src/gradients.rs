@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 
-use crate::error::Result;
+use crate::error::{NnError, Result};
 use crate::host;
 
 /// Gradients by parameter name, each of its parameter's shape, f32, on its parameter's device. Walked in name order.
@@ -61,8 +61,11 @@ impl Gradients {
     /// that they had. The factor is `min(1, max_norm / (norm + 1e-6))`, as `torch.nn.utils.clip_grad_norm_` has it.
     ///
     /// # Errors
-    /// If the device fails.
+    /// If `max_norm` is not above 0, or the device fails.
     pub fn clip_global_norm(&mut self, max_norm: f64) -> Result<f64> {
+        if max_norm.is_nan() || max_norm <= 0.0 {
+            return Err(NnError::Optimizer(format!("max_norm must be above 0, it is {max_norm}")));
+        }
         let norm = self.global_norm()?;
         let factor = max_norm / (norm + 1e-6);
         if factor < 1.0 {
@@ -87,6 +90,7 @@ mod tests {
         assert_eq!(host::to_vec(grads.get("a").unwrap()).unwrap(), [3.0]);
         assert_eq!(grads.clip_global_norm(1.0).unwrap(), 5.0);
         assert!((host::to_vec(grads.get("b").unwrap()).unwrap()[0] - 0.8).abs() < 1e-6);
+        assert!(grads.clip_global_norm(0.0).is_err() && grads.clip_global_norm(f64::NAN).is_err());
     }
 
     #[test]

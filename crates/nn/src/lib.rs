@@ -38,6 +38,7 @@ mod host;
 mod init;
 mod layers;
 mod loss;
+mod map;
 mod model;
 mod optim;
 mod params;
@@ -46,15 +47,16 @@ mod weights;
 pub use act::{Act, Dims};
 pub use candle_core::Device;
 pub use ctx::{Ctx, TrainKey};
-pub use device::{Path, device, device_name};
+pub use device::{Path, device, device_name, native_precision};
 pub use error::{NnError, Result};
 pub use gradients::Gradients;
 pub use init::Init;
 pub use layers::{
-    AvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, Dropout, Flatten, Gelu, GlobalAvgPool,
-    Layer, Linear, MaxPool2d, Relu, Residual, Sequential,
+    AvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormRelu, Dropout, Flatten, Gelu,
+    GlobalAvgPool, Layer, Linear, MaxPool2d, Relu, Residual, Sequential,
 };
 pub use loss::{CrossEntropy, Loss, log_softmax};
+pub use map::Precision;
 pub use model::Model;
 pub use optim::{Optimizer, OptimizerConfig, ParamGroup};
 pub use params::{Param, ParamStore, Scope};

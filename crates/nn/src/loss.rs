@@ -14,7 +14,8 @@ pub struct CrossEntropy {
     /// The share of each target that is spread evenly over all classes, in [0, 1)
     /// (<https://arxiv.org/abs/1512.00567>, section 7).
     pub label_smoothing: f32,
-    /// A weight per class; the mean is divided by the sum of the targets' weights.
+    /// A weight per class, 0 or more; the mean is divided by the sum of the targets' weights, and is a NaN where
+    /// that is 0, as in PyTorch.
     pub class_weights: Option<Vec<f32>>,
 }
 
@@ -66,6 +67,10 @@ impl CrossEntropy {
         } else if self.class_weights.as_ref().is_some_and(|w| w.len() != dims.c) {
             let given = self.class_weights.as_ref().map_or(0, Vec::len);
             format!("class_weights has {given} entries for {} classes", dims.c)
+        } else if let Some(weight) =
+            self.class_weights.iter().flatten().find(|w| !(**w >= 0.0 && w.is_finite()))
+        {
+            format!("class_weights must be 0 or more, one is {weight}")
         } else {
             return Ok(());
         };
@@ -74,8 +79,51 @@ impl CrossEntropy {
 }
 
 /// The logarithms of the softmax of each row of `logits` (n, classes).
+///
+/// # Panics
+/// If there are no classes, or `logits` are no whole rows.
 pub fn log_softmax(logits: &[f32], n_classes: usize) -> Vec<f32> {
     let mut out = vec![0.0; logits.len()];
-    kernels::log_softmax(logits.len() / n_classes.max(1), n_classes, logits, &mut out);
+    kernels::log_softmax(logits.len().checked_div(n_classes).unwrap_or(0), n_classes, logits, &mut out);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::act::Dims;
+    use crate::ctx::Ctx;
+    use crate::device::Path;
+
+    /// The message for 2 images and 3 classes.
+    fn refusal(loss: &CrossEntropy, targets: &[u32]) -> String {
+        let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu);
+        let logits = ctx.input(vec![0.5; 6], Dims { n: 2, c: 3, h: 1, w: 1 }).unwrap();
+        loss.forward(&logits, targets).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_it_cannot_take_is_named() {
+        let plain = CrossEntropy::default();
+        assert!(refusal(&plain, &[0]).contains("1 targets"));
+        assert!(refusal(&plain, &[0, 3]).contains("the target 3 is none of 3 classes"));
+        for label_smoothing in [-0.1, 1.0, f32::NAN] {
+            let message = refusal(&CrossEntropy { label_smoothing, ..plain.clone() }, &[0, 1]);
+            assert!(message.contains("label_smoothing") && message.contains(&label_smoothing.to_string()));
+        }
+        let weighted =
+            |weights: &[f32]| CrossEntropy { class_weights: Some(weights.to_vec()), ..plain.clone() };
+        assert!(refusal(&weighted(&[1.0, 1.0]), &[0, 1]).contains("2 entries for 3 classes"));
+        assert!(refusal(&weighted(&[1.0, 1.0, -2.0]), &[0, 1]).contains("one is -2"));
+        assert!(refusal(&weighted(&[1.0, f32::NAN, 1.0]), &[0, 1]).contains("one is NaN"));
+    }
+
+    #[test]
+    fn maps_are_no_logits() {
+        let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu);
+        let map = ctx.input(vec![0.5; 12], Dims { n: 2, c: 3, h: 2, w: 1 }).unwrap();
+        assert!(CrossEntropy::default().forward(&map, &[0, 1]).is_err());
+    }
 }

@@ -12,7 +12,7 @@ use candle_core::{Device, Var};
 use crate::error::{NnError, Result};
 use crate::host;
 use crate::init::Init;
-use crate::weights::{HostTensor, Tensors};
+use crate::weights::{HostTensor, Tensors, mismatches};
 
 /// One named variable of a network. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -105,7 +105,9 @@ impl ParamStore {
     /// # Errors
     /// [`NnError::Weights`] with every tensor that is missing, extra or of another shape.
     pub fn load_tensors(&self, tensors: &Tensors) -> Result<()> {
-        let problems = self.mismatches(tensors);
+        let all = self.params.iter().chain(&self.buffers);
+        let expected = all.map(|(name, param)| (name.clone(), param.shape().to_vec())).collect();
+        let problems = mismatches(&expected, tensors);
         if !problems.is_empty() {
             return Err(NnError::Weights { problems });
         }
@@ -113,27 +115,6 @@ impl ParamStore {
             host::overwrite(&param.var, &tensors[name].data)?;
         }
         Ok(())
-    }
-
-    fn mismatches(&self, tensors: &Tensors) -> Vec<String> {
-        let mut problems = Vec::new();
-        for (name, param) in self.params.iter().chain(&self.buffers) {
-            match tensors.get(name) {
-                None => problems.push(format!("{name} is missing")),
-                Some(t) if t.shape != param.shape() => {
-                    problems.push(format!(
-                        "{name} has the shape {:?}, expected {:?}",
-                        t.shape,
-                        param.shape()
-                    ));
-                }
-                Some(_) => {}
-            }
-        }
-        problems.extend(
-            tensors.keys().filter(|name| self.get(name).is_none()).map(|n| format!("{n} is not part of it")),
-        );
-        problems
     }
 
     fn declare(&mut self, name: String, shape: &[usize], init: Init, buffer: bool) -> Result<Param> {

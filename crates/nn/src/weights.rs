@@ -44,6 +44,9 @@ pub fn encode(tensors: &Tensors, metadata: &str) -> Result<Vec<u8>> {
 
 /// The tensors of a safetensors file of f32, and the text under the metadata key if there is one.
 ///
+/// PyTorch counts the batches that a batch norm has seen in an integer tensor `num_batches_tracked`, which matters to
+/// a batch norm without momentum only; ours have one, so these tensors are left out.
+///
 /// # Errors
 /// If the bytes are no such file, or hold another type.
 pub fn decode(bytes: &[u8]) -> Result<(Tensors, Option<String>)> {
@@ -51,8 +54,31 @@ pub fn decode(bytes: &[u8]) -> Result<(Tensors, Option<String>)> {
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
     let text = header.metadata().as_ref().and_then(|map| map.get(METADATA_KEY).cloned());
     let file = SafeTensors::deserialize(bytes).map_err(format)?;
-    let tensors = file.iter().map(|(name, view)| Ok((name.to_owned(), to_host(name, &view)?)));
+    let wanted = file.iter().filter(|(name, _)| name.rsplit('.').next() != Some("num_batches_tracked"));
+    let tensors = wanted.map(|(name, view)| Ok((name.to_owned(), to_host(name, &view)?)));
     Ok((tensors.collect::<Result<_>>()?, text))
+}
+
+/// What keeps `found` from being what is `expected`, a set of names and shapes: one entry per tensor that is missing,
+/// extra or of another shape.
+pub(crate) fn mismatches(expected: &BTreeMap<String, Vec<usize>>, found: &Tensors) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (name, shape) in expected {
+        match found.get(name) {
+            None => problems.push(format!("{name} is missing")),
+            Some(t) if t.shape != *shape => {
+                problems.push(format!("{name} has the shape {:?}, expected {shape:?}", t.shape));
+            }
+            Some(t) if t.data.len() != shape.iter().product::<usize>() => {
+                problems
+                    .push(format!("{name} has {} elements, too many or too few for {shape:?}", t.data.len()));
+            }
+            Some(_) => {}
+        }
+    }
+    let extra = found.keys().filter(|name| !expected.contains_key(*name));
+    problems.extend(extra.map(|name| format!("{name} is not part of it")));
+    problems
 }
 
 fn to_host(name: &str, view: &TensorView<'_>) -> Result<HostTensor> {
@@ -89,5 +115,17 @@ mod tests {
         assert!(decode(&bytes[..bytes.len() - 1]).is_err());
         assert!(decode(b"").is_err());
         assert!(decode(b"<html></html>").is_err());
+    }
+    fn file_of(name: &str, dtype: Dtype) -> Vec<u8> {
+        let view = TensorView::new(dtype, vec![1], &[0; 8]).unwrap();
+        safetensors::serialize([(name, view)], None).unwrap()
+    }
+
+    #[test]
+    fn pytorchs_batch_counter_is_left_out_and_no_other_type_is_read() {
+        let (tensors, metadata) = decode(&file_of("bn1.num_batches_tracked", Dtype::I64)).unwrap();
+        assert_eq!((tensors, metadata), (Tensors::new(), None));
+        let message = decode(&file_of("fc.weight", Dtype::F64)).unwrap_err().to_string();
+        assert!(message.contains("fc.weight") && message.contains("F64"), "{message}");
     }
 }

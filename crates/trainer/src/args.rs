@@ -16,7 +16,7 @@ pub(crate) struct Cli {
 }
 
 const EXAMPLES: &str = "\
-Without a command, trainer trains: `trainer` alone runs the recipe cnn on CIFAR-10, or on the embedded sample of it
+Without a command, trainer trains: `trainer` alone runs the recipe cnn on CIFAR-10, or on the embedded sample of it \
 where CIFAR-10 cannot be had.
 
 Examples:
@@ -65,7 +65,7 @@ pub(crate) enum DataCommand {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = TRAIN_EXAMPLES)]
+#[command(after_help = TRAIN_EXAMPLES, allow_negative_numbers = true)]
 pub(crate) struct TrainArgs {
     /// A built-in recipe, or a file ending in .toml
     #[arg(long, default_value = "cnn", conflicts_with = "resume")]
@@ -143,6 +143,7 @@ pub(crate) enum ValidateOn {
 pub(crate) enum Precision {
     Auto,
     F32,
+    Bf16,
 }
 
 #[derive(Debug, Args)]
@@ -158,9 +159,9 @@ pub(crate) struct EvalArgs {
     /// Another data set than the model's own: cifar10, cifar100 or sample
     #[arg(long, value_name = "NAME")]
     pub(crate) dataset: Option<String>,
-    /// Where data sets lie
-    #[arg(long, value_name = "DIR", default_value = "data")]
-    pub(crate) data_dir: PathBuf,
+    /// Where data sets lie [default: where the run had them, or data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
     /// Which part of it
     #[arg(long, default_value = "test")]
     pub(crate) split: SplitName,

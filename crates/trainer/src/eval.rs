@@ -1,14 +1,16 @@
 //! `trainer eval`: a trained model's answers on a data set.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
 use tallow_core::Progress as _;
-use tallow_dataset::{Dataset, stratified_split};
+use tallow_dataset::Dataset;
 use tallow_metrics::{ClassificationReport, ConfusionMatrix, Predictions, wilson_interval};
-use tallow_nn::{Model, device};
-use tallow_training::{CONFIDENCE, ModelInfo, Part, ValidateOn, evaluate, read_model};
+use tallow_training::{
+    CONFIDENCE, ModelInfo, Part, RunFolder, TrainData, ValidateOn, device, evaluate, read_model,
+};
 
 use crate::App;
 use crate::args::{EvalArgs, SplitName};
@@ -29,42 +31,58 @@ struct Score<'a> {
 pub(crate) fn run(args: &EvalArgs, app: &App) -> Result<ExitCode> {
     train::set_threads(args.threads)?;
     let (info, tensors) = read_model(&args.model)?;
-    let dataset = source::load_local(args.dataset.as_deref().unwrap_or(&info.dataset), &args.data_dir)?;
+    let dataset = source::load_local(args.dataset.as_deref().unwrap_or(&info.dataset), &data_dir(args))?;
     let device = device(&args.device)?;
     let model = tallow_models::build(&info.model, info.class_names.len(), 0, &device)
         .with_context(|| format!("{}: its architecture cannot be built", args.model.display()))?;
     model.params.load_tensors(&tensors).with_context(|| args.model.display().to_string())?;
     check_images(&info, &dataset)?;
+    let classes = model_classes(&info, &dataset)?;
     let part = part(args, &info, &dataset)?;
-    let Some(predictions) = look(&model, &part, &info, args, app)? else {
+    let label = args.split.as_str();
+    let seen = evaluate(
+        &model,
+        &part,
+        &info.normalization(),
+        info.precision.resolve(model.params.device()),
+        label,
+        &app.progress,
+        &app.stop,
+    )?;
+    let Some(seen) = seen else {
         let status = app.stop.raised().map_or(1, tallow_core::StopSignal::exit_status);
         return Ok(ExitCode::from(status));
     };
+    let targets = seen.targets().iter().map(|&target| classes[target as usize]).collect();
+    let (log_probs, indices) = (seen.log_probs().to_vec(), seen.indices().to_vec());
+    let predictions = Predictions::new(seen.n_classes(), targets, log_probs, indices)?;
     report(&predictions, &info, &dataset, args, app)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn look(
-    model: &Model,
-    part: &Part,
-    info: &ModelInfo,
-    args: &EvalArgs,
-    app: &App,
-) -> Result<Option<Predictions>> {
-    let label = args.split.as_str();
-    Ok(evaluate(model, part, &info.normalization(), label, &app.progress, &app.stop)?)
+/// Where data sets lie: as the flag says, else as the run's recipe does.
+fn data_dir(args: &EvalArgs) -> PathBuf {
+    let of_run = || Some(RunFolder::recipe_of(&args.model).ok()?.data.data_dir);
+    args.data_dir.clone().or_else(of_run).unwrap_or_else(|| "data".into())
 }
 
-/// Classes are matched by name: the data set must have the model's, in whatever order.
-fn check_images(info: &ModelInfo, dataset: &Dataset) -> Result<()> {
+/// For each class of the data set, which of the model's it is. Classes are matched by name, in whatever order.
+fn model_classes(info: &ModelInfo, dataset: &Dataset) -> Result<Vec<u32>> {
     let names = dataset.test.class_names();
-    ensure!(
-        info.class_names[..] == names[..],
-        "the model knows the classes {}, the data set {} has {}: choose another --dataset",
-        info.class_names.join(", "),
-        dataset.name,
-        names.join(", ")
-    );
+    let place = |name| info.class_names.iter().position(|known| known == name).map(|place| place as u32);
+    let places: Option<Vec<u32>> = names.iter().map(place).collect();
+    match places {
+        Some(places) if names.len() == info.class_names.len() => Ok(places),
+        _ => bail!(
+            "the model knows the classes {}, the data set {} has {}: choose another --dataset",
+            info.class_names.join(", "),
+            dataset.name,
+            names.join(", ")
+        ),
+    }
+}
+
+fn check_images(info: &ModelInfo, dataset: &Dataset) -> Result<()> {
     let found = [dataset.test.height(), dataset.test.width()];
     let expected = tallow_models::input_px(&info.model)?;
     ensure!(
@@ -89,19 +107,11 @@ fn part(args: &EvalArgs, info: &ModelInfo, dataset: &Dataset) -> Result<Part> {
         dataset.digest,
         info.data_digest
     );
-    if info.validate_on == ValidateOn::Test {
-        if args.split == SplitName::Val {
-            return Ok(Part::whole(&dataset.test));
-        }
-        return Ok(Part::whole(&dataset.train));
+    let data = TrainData::of_model(dataset.clone(), info)?;
+    match args.split {
+        SplitName::Val => data.val.context("--split val: the model was trained without validation images"),
+        _ => Ok(data.train),
     }
-    let set = &dataset.train;
-    let parts = stratified_split(set.labels(), set.class_names().len(), info.val_fraction, info.split_seed)?;
-    let indices = if args.split == SplitName::Val { parts.val } else { parts.train };
-    if indices.is_empty() {
-        bail!("--split val: the model was trained without validation images");
-    }
-    Ok(Part { set: set.clone(), indices: indices.into() })
 }
 
 fn report(

@@ -41,8 +41,8 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
-    let request = std::env::var("TALLOW_ISA").ok();
-    let isa = tallow_nn::detect_isa(request.as_deref()).context("TALLOW_ISA")?;
+    let request = std::env::var_os("TALLOW_ISA").map(|name| name.to_string_lossy().into_owned());
+    let isa = tallow_training::detect_isa(request.as_deref())?;
     tracing::debug!(isa = isa.as_str(), "instruction set");
     let stop = StopFlag::on_signals().context("cannot catch Ctrl-C")?;
     let app = App { progress: Terminal::new(cli.global.quiet), global: cli.global, stop };

@@ -1,9 +1,8 @@
 //! What is printed: results on standard output, errors on standard error. A closed pipe is no error.
-#![expect(clippy::print_stderr, reason = "the binary prints its errors")]
 
 use std::io::{self, Write};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 /// Prints `text` and the end of a line on standard output.
@@ -18,7 +17,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<()> {
 
 fn ignore_closed_pipe(result: io::Result<()>) -> Result<()> {
     match result {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e.into()),
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e).context("cannot write to standard output"),
         _ => Ok(()),
     }
 }
@@ -34,5 +33,5 @@ pub(crate) fn error(error: &anyhow::Error) {
             text.push_str(&cause);
         }
     }
-    eprintln!("error: {text}");
+    let _ = writeln!(io::stderr().lock(), "error: {text}"); // with nobody there to read it, the status must do
 }

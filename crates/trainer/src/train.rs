@@ -7,10 +7,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tallow_core::Progress as _;
 use tallow_dataset::Dataset;
 use tallow_metrics::Summary;
-use tallow_nn::{Device, device, device_name};
 use tallow_training::{
-    Event, Outcome, Override, Precision, Recipe, RunFolder, RunPlace, Session, TrainData, ValidateOn, Watch,
-    load_recipe,
+    Device, Event, Outcome, Override, Recipe, RunFolder, RunPlace, Session, TrainData, TrainingError,
+    ValidateOn, Watch, device, device_name, load_recipe,
 };
 
 use crate::App;
@@ -20,6 +19,9 @@ use crate::source::{self, Loaded};
 
 /// Where run folders go.
 const RUNS: &str = "runs";
+
+/// More threads than any machine has cores: a mistake, which would only show as a machine that hangs.
+const MAX_THREADS: usize = 1024;
 
 pub(crate) fn run(args: &TrainArgs, app: &App) -> Result<ExitCode> {
     set_threads(args.threads)?;
@@ -37,14 +39,18 @@ pub(crate) fn run(args: &TrainArgs, app: &App) -> Result<ExitCode> {
         on_event: &mut |event| tell(event, app),
         progress: &app.progress,
         stop: &app.stop,
-    })?;
-    match outcome {
+    });
+    let go_on = format!("trainer train --resume {}", run_dir.display());
+    if let Err(TrainingError::File(_)) = outcome {
+        app.progress.say(&format!("To go on from the last checkpoint, once this is put right: {go_on}"));
+    }
+    match outcome? {
         Outcome::Finished(summary) => {
             conclude(&summary, &run_dir, app)?;
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Interrupted(signal) => {
-            app.progress.say(&format!("Stopped. To go on: trainer train --resume {}", run_dir.display()));
+            app.progress.say(&format!("Stopped. To go on: {go_on}"));
             Ok(ExitCode::from(signal.exit_status()))
         }
     }
@@ -52,7 +58,9 @@ pub(crate) fn run(args: &TrainArgs, app: &App) -> Result<ExitCode> {
 
 /// Gives every computation `n` threads.
 pub(crate) fn set_threads(n: Option<usize>) -> Result<()> {
-    ensure!(n != Some(0), "--threads must be at least 1");
+    if let Some(n) = n {
+        ensure!((1..=MAX_THREADS).contains(&n), "--threads must be 1 to {MAX_THREADS}, it is {n}");
+    }
     let builder = rayon::ThreadPoolBuilder::new().num_threads(n.unwrap_or(0));
     builder.build_global().context("cannot start the threads")
 }
@@ -82,6 +90,7 @@ fn recipe(args: &TrainArgs) -> Result<Recipe> {
     let precision = |p| match p {
         args::Precision::Auto => "auto".into(),
         args::Precision::F32 => "f32".into(),
+        args::Precision::Bf16 => "bf16".into(),
     };
     set("precision", args.precision.map(precision));
     for text in &args.set {
@@ -100,9 +109,6 @@ fn recipe(args: &TrainArgs) -> Result<Recipe> {
 fn resolve(mut recipe: Recipe, dataset: &Dataset, device: &Device) -> Recipe {
     recipe.data.dataset.clone_from(&dataset.name);
     recipe.device = device_name(device);
-    recipe.precision = match recipe.precision {
-        Precision::Auto | Precision::F32 => Precision::F32,
-    };
     recipe
 }
 
@@ -171,7 +177,12 @@ fn tell(event: &Event, app: &App) {
 
 /// The last word: test accuracy with its interval, the report, the run folder.
 fn conclude(summary: &Summary, run_dir: &Path, app: &App) -> Result<()> {
+    let dishonest = "Validation looked at the test images: this test accuracy is not an honest estimate";
+    let is_dishonest = RunFolder::recipe_of(run_dir)?.data.validate_on == ValidateOn::Test;
     if app.global.json {
+        if is_dishonest {
+            app.progress.say(dishonest);
+        }
         return output::json(summary);
     }
     let report = run_dir.join("evaluation/report.txt");
@@ -188,8 +199,8 @@ fn conclude(summary: &Summary, run_dir: &Path, app: &App) -> Result<()> {
             summary.dataset
         ))?;
     }
-    if is_validated_on_test(run_dir)? {
-        output::line("Validation looked at the test images: this test accuracy is not an honest estimate")?;
+    if is_dishonest {
+        output::line(dishonest)?;
     }
     output::line(&format!(
         "{} epochs in {}, {:.0} images/s with {} threads ({}, {}, {})",
@@ -202,10 +213,6 @@ fn conclude(summary: &Summary, run_dir: &Path, app: &App) -> Result<()> {
         summary.precision
     ))?;
     output::line(&format!("Run folder {}", run_dir.display()))
-}
-
-fn is_validated_on_test(run_dir: &Path) -> Result<bool> {
-    Ok(RunFolder::recipe_of(run_dir)?.data.validate_on == ValidateOn::Test)
 }
 
 /// A time as people say it: `8.3s`, `12m 05s`, `3h 20m`.

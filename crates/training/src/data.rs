@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tallow_dataset::{Dataset, ImageSet, stratified_split, stratified_subset};
 
 use crate::error::{Result, TrainingError};
-use crate::recipe::{Recipe, ValidateOn};
+use crate::model_file::ModelInfo;
+use crate::recipe::{DataConfig, Recipe, ValidateOn};
 
 /// Some images of a set, by index.
 #[derive(Clone, Debug)]
@@ -55,11 +56,31 @@ impl TrainData {
         let set = &dataset.train;
         recipe.augment.validate(set.height(), set.width())?;
         check_class_weights(recipe, set)?;
-        let on_test = recipe.data.validate_on == ValidateOn::Test;
-        let fraction = if on_test { 0.0 } else { recipe.data.val_fraction };
-        let split = stratified_split(set.labels(), set.class_names().len(), fraction, recipe.seed)?;
-        let train = match recipe.data.train_subset {
-            Some(n) => stratified_subset(set.labels(), &split.train, n, recipe.seed)?,
+        let DataConfig { val_fraction, validate_on, train_subset, .. } = recipe.data;
+        Self::split(dataset, val_fraction, validate_on, train_subset, recipe.seed)
+    }
+
+    /// Splits `dataset`, which must be the one that the model was trained on, as it was split then.
+    ///
+    /// # Errors
+    /// If the model file asks for parts that cannot be had.
+    pub fn of_model(dataset: Dataset, info: &ModelInfo) -> Result<Self> {
+        Self::split(dataset, info.val_fraction, info.validate_on, info.train_subset, info.split_seed)
+    }
+
+    fn split(
+        dataset: Dataset,
+        val_fraction: f64,
+        validate_on: ValidateOn,
+        train_subset: Option<usize>,
+        seed: u64,
+    ) -> Result<Self> {
+        let set = &dataset.train;
+        let on_test = validate_on == ValidateOn::Test;
+        let fraction = if on_test { 0.0 } else { val_fraction };
+        let split = stratified_split(set.labels(), set.class_names().len(), fraction, seed)?;
+        let train = match train_subset {
+            Some(n) => stratified_subset(set.labels(), &split.train, n, seed)?,
             None => split.train,
         };
         let test = Part::whole(&dataset.test);

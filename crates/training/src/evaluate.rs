@@ -3,7 +3,7 @@
 use tallow_core::{Progress, StopFlag, Unit};
 use tallow_dataset::{Normalization, eval_batches};
 use tallow_metrics::Predictions;
-use tallow_nn::{Ctx, Dims, Model, Path, log_softmax};
+use tallow_nn::{Ctx, Dims, Model, Path, Precision, log_softmax};
 
 use crate::data::Part;
 use crate::error::Result;
@@ -19,6 +19,7 @@ pub fn evaluate(
     model: &Model,
     part: &Part,
     normalization: &Normalization,
+    precision: Precision,
     label: &str,
     progress: &dyn Progress,
     stop: &StopFlag,
@@ -32,7 +33,7 @@ pub fn evaluate(
             return Ok(None);
         }
         let device = model.params.device();
-        let mut ctx = Ctx::eval(Path::of(device), device);
+        let mut ctx = Ctx::eval(Path::of(device), device).with_precision(precision);
         let x =
             ctx.input(batch.images, Dims { n: batch.n, c: batch.channels, h: batch.height, w: batch.width })?;
         let logits = model.network.forward(x, &mut ctx)?.to_vec()?;

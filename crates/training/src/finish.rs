@@ -27,7 +27,7 @@ impl Session {
 
         let normalization = self.data.dataset.normalization;
         let look = |part, label| {
-            evaluate(&self.model, part, &normalization, label, watch.progress, watch.stop)
+            evaluate(&self.model, part, &normalization, self.precision(), label, watch.progress, watch.stop)
                 .map(|seen| seen.ok_or_else(|| watch.stop.raised().unwrap_or(StopSignal::Interrupt)))
         };
         let val = match self.data.val.as_ref().map(|part| look(part, "validation")).transpose()?.transpose() {

@@ -87,8 +87,15 @@ impl Session {
         let (mut val_accuracy, mut val_loss) = (None, None);
         if let Some(part) = &self.data.val {
             let normalization = self.data.dataset.normalization;
-            let predictions =
-                evaluate(&self.model, part, &normalization, "validation", watch.progress, watch.stop);
+            let predictions = evaluate(
+                &self.model,
+                part,
+                &normalization,
+                self.precision(),
+                "validation",
+                watch.progress,
+                watch.stop,
+            );
             match predictions? {
                 Some(predictions) => {
                     (val_accuracy, val_loss) = (predictions.accuracy(), predictions.mean_nll())
@@ -112,7 +119,8 @@ impl Session {
             epoch: state.epoch,
             first_position: batch.first_position as u64,
         };
-        let mut ctx = Ctx::train(Path::of(&device), &device, key);
+        let mut ctx = Ctx::train(Path::of(&device), &device, key)
+            .with_precision(self.recipe.precision.resolve(&device));
         let x =
             ctx.input(batch.images, Dims { n: batch.n, c: batch.channels, h: batch.height, w: batch.width })?;
         let logits = self.model.network.forward(x, &mut ctx)?;
@@ -216,7 +224,7 @@ impl Session {
             Some(callback) => {
                 let value = read(callback.monitor);
                 let verdict = callback.on_epoch_end(&mut self.state.early_stopping, epoch - 1, value);
-                self.state.stopped_early = verdict.stop;
+                self.state.stopped_early = verdict.stop.then_some(self.recipe.epochs);
                 verdict.improved.then_some(value)
             }
             None => {
@@ -237,7 +245,7 @@ impl Session {
             self.run.write_best(&checkpoint)?;
             self.best = self.restores_best().then_some(checkpoint.model);
         }
-        if self.state.stopped_early {
+        if self.state.stopped_early.is_some() {
             self.emit(watch, Event::StoppedEarly { epoch })?;
         }
         Ok(())
@@ -279,7 +287,7 @@ impl Session {
         }
     }
 
-    fn steps_per_epoch(&self) -> usize {
+    pub(crate) fn steps_per_epoch(&self) -> usize {
         n_batches(self.data.train.len(), self.recipe.batch_size, self.recipe.data.drop_last)
     }
 

@@ -68,3 +68,5 @@ pub use recipe_source::{Override, load_recipe, recipe_names, recipe_text};
 pub use run_folder::{RunFolder, RunPlace};
 pub use schedule::{InvalidSetting, Schedule};
 pub use session::{Outcome, Session, Watch};
+/// What a binary needs of `tallow-nn` to bring a model.
+pub use tallow_nn::{Device, Model, detect_isa, device, device_name};

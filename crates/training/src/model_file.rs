@@ -9,7 +9,7 @@ use tallow_nn::{Tensors, decode, encode};
 
 use crate::checkpoint::{MAX_FILE_BYTES, encoding};
 use crate::error::{Result, TrainingError};
-use crate::recipe::ValidateOn;
+use crate::recipe::{Precision, ValidateOn};
 
 /// The version of [`ModelInfo`].
 const VERSION: u32 = 1;
@@ -43,6 +43,8 @@ pub struct ModelInfo {
     pub recipe: String,
     /// The epoch that the weights are from.
     pub epoch: u64,
+    /// What it was trained, and is evaluated, in.
+    pub precision: Precision,
 }
 
 /// What [`ModelInfo`] takes from a run besides its recipe.
@@ -67,6 +69,7 @@ impl ModelInfo {
             train_subset: recipe.data.train_subset,
             recipe: recipe.name.clone(),
             epoch: from.epoch,
+            precision: recipe.precision,
         }
     }
 

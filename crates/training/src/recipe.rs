@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use tallow_dataset::Augment;
-use tallow_nn::{OptimizerConfig, ParamGroup};
+use tallow_nn::{Device, OptimizerConfig, ParamGroup, native_precision};
 
 use crate::callbacks::{EarlyStopping, ReduceLrOnPlateau};
 use crate::error::{Result, TrainingError};
@@ -73,6 +73,17 @@ pub enum Precision {
     Auto,
     /// 32-bit floating point.
     F32,
+    /// bf16 feature maps and products; emulated, and slow, where the processor does not multiply them.
+    Bf16,
+}
+
+impl From<tallow_nn::Precision> for Precision {
+    fn from(precision: tallow_nn::Precision) -> Self {
+        match precision {
+            tallow_nn::Precision::F32 => Self::F32,
+            tallow_nn::Precision::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 impl Precision {
@@ -81,6 +92,16 @@ impl Precision {
         match self {
             Self::Auto => "auto",
             Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    /// The precision that is meant on `device`.
+    pub fn resolve(self, device: &Device) -> tallow_nn::Precision {
+        match self {
+            Self::Auto => native_precision(device),
+            Self::F32 => tallow_nn::Precision::F32,
+            Self::Bf16 => tallow_nn::Precision::Bf16,
         }
     }
 }
@@ -166,6 +187,13 @@ impl Recipe {
         }
         if self.name.is_empty() || self.name.contains(['/', '\\', '\0']) || self.name.starts_with('.') {
             return value("name", format!("must be fit for a folder's name, it is {:?}", self.name));
+        }
+        let fraction = self.data.val_fraction;
+        if !(0.0..1.0).contains(&fraction) {
+            return value("data.val_fraction", format!("must lie in [0, 1), it is {fraction}"));
+        }
+        if self.data.train_subset == Some(0) {
+            return value("data.train_subset", "must be at least 1, it is 0".into());
         }
         if let Some(norm) = self.max_grad_norm.filter(|n| !(*n > 0.0 && n.is_finite())) {
             return value("max_grad_norm", format!("must be above 0, it is {norm}"));

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use tallow_core::{FileError, files};
-use tallow_metrics::EpochRecord;
+use tallow_metrics::{EpochRecord, Summary};
 
 use crate::checkpoint::{Checkpoint, encoding};
 use crate::error::{Result, TrainingError};
@@ -58,16 +58,22 @@ impl RunFolder {
             RunPlace::At(path) => files::folder_of(path),
             RunPlace::Under(parent) => parent,
         };
-        files::create_folder(parent)?;
-        let staging = tempfile::Builder::new().prefix(".new-run-").tempdir_in(parent);
-        let staging = staging.map_err(FileError::new("create a folder in", parent))?;
-        files::create_folder(&staging.path().join("checkpoints"))?;
-        files::write(&staging.path().join("recipe.toml"), recipe.to_toml()?.as_bytes())?;
-        files::write(&staging.path().join("checkpoints/last"), &first.to_bytes()?)?;
-        files::write(&staging.path().join("events.jsonl"), b"")?;
-        let path = move_in(staging.path(), place, &recipe.name)?;
-        let _ = staging.keep(); // it has moved away
-        make_ordinary(&path)?;
+        let path = in_folder(parent, || {
+            let staging = tempfile::Builder::new().prefix(".new-run-").tempdir_in(parent);
+            let staging = staging.map_err(FileError::new("create a folder in", parent))?;
+            make_ordinary(staging.path())?;
+            files::create_folder(&staging.path().join("checkpoints"))?;
+            files::write(&staging.path().join("recipe.toml"), recipe.to_toml()?.as_bytes())?;
+            files::write(&staging.path().join("checkpoints/last"), &first.to_bytes()?)?;
+            files::write(
+                &staging.path().join("history.csv"),
+                history_text(&[], recipe.has_validation()).as_bytes(),
+            )?;
+            files::write(&staging.path().join("events.jsonl"), b"")?;
+            let path = move_in(staging.path(), place, &recipe.name)?;
+            let _ = staging.keep(); // it has moved away
+            Ok(path)
+        })?;
         files::sync_folder(parent)?;
         Self::open(&path)
     }
@@ -165,12 +171,7 @@ impl RunFolder {
 
     /// Writes the whole of `history.csv`: the header and what is over so far.
     pub(crate) fn write_history(&self, history: &[EpochRecord], with_val: bool) -> Result<()> {
-        let mut text = format!("{}\n", EpochRecord::csv_header(with_val));
-        for record in history {
-            text.push_str(&record.to_csv_row());
-            text.push('\n');
-        }
-        Ok(files::write(&self.path.join("history.csv"), text.as_bytes())?)
+        Ok(files::write(&self.path.join("history.csv"), history_text(history, with_val).as_bytes())?)
     }
 
     /// Appends one row to `history.csv`.
@@ -214,6 +215,12 @@ impl RunFolder {
         Ok(files::write(&path, bytes)?)
     }
 
+    /// The last word of the run, if it was said.
+    pub(crate) fn read_summary(&self) -> Option<Summary> {
+        let bytes = fs::read(self.path.join("summary.json")).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
     /// Removes a file of the folder, if it is there.
     pub(crate) fn remove(&self, name: &str) -> Result<()> {
         let path = self.path.join(name);
@@ -222,6 +229,26 @@ impl RunFolder {
             _ => Ok(files::sync_folder(files::folder_of(&path))?),
         }
     }
+}
+
+/// Creates `folder` for what `fill` puts there; where that fails, the folders that were created for it go again.
+fn in_folder<T>(folder: &Path, fill: impl FnOnce() -> Result<T>) -> Result<T> {
+    let is_missing = |f: &&Path| !f.as_os_str().is_empty() && fs::symlink_metadata(f).is_err();
+    let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
+    files::create_folder(folder).map_err(TrainingError::from).and_then(|()| fill()).inspect_err(|_| {
+        for folder in missing {
+            let _ = fs::remove_dir(folder); // innermost first; one that is not empty stays
+        }
+    })
+}
+
+fn history_text(history: &[EpochRecord], with_val: bool) -> String {
+    let mut text = format!("{}\n", EpochRecord::csv_header(with_val));
+    for record in history {
+        text.push_str(&record.to_csv_row());
+        text.push('\n');
+    }
+    text
 }
 
 /// Renames the finished folder to its place: fails if that is taken, and tries the next number where it may.

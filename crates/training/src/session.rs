@@ -52,6 +52,8 @@ pub struct Session {
     pub(crate) run: RunFolder,
     /// The best epoch's weights, where they are to be restored.
     pub(crate) best: Option<Tensors>,
+    /// The last word of a run that was over before it was taken up again.
+    finished: Option<Summary>,
     /// What the user should know before training begins.
     pub(crate) notices: Vec<String>,
     /// Since when time is not yet counted in the state.
@@ -73,7 +75,8 @@ impl Session {
                 .load_tensors(&tensors)
                 .map_err(|e| TrainingError::Damaged { path: path.clone(), problem: e.to_string() })?;
         }
-        let recipe = Recipe { schedule: recipe.schedule.clone().resolve(recipe.epochs), ..recipe };
+        let precision = recipe.precision.resolve(model.params.device()).into();
+        let recipe = Recipe { schedule: recipe.schedule.clone().resolve(recipe.epochs), precision, ..recipe };
         recipe.schedule.validate()?;
         let state = State::new(&recipe, &data.dataset.digest);
         let optimizer = Optimizer::new(&recipe.optimizer, &recipe.param_groups, &model.params)?;
@@ -92,17 +95,18 @@ impl Session {
             0,
         )?);
         let run = RunFolder::create(place, &recipe, &checkpoint)?;
-        run.write_history(&[], recipe.has_validation())?;
         Ok(Self::new(recipe, model, data, optimizer, state, run))
     }
 
     /// Takes up the run in the folder `path` where its last checkpoint left it. `recipe` is the run's own, but for
-    /// more epochs or another data folder.
+    /// more epochs or another data folder. A run that is over stays as it is.
     ///
     /// # Errors
     /// If it is no run folder, another setting or the data have changed, or no checkpoint can be read.
     pub fn resume(recipe: Recipe, model: Model, data: TrainData, path: &Path) -> Result<Self> {
         let then = RunFolder::recipe_of(path)?;
+        let precision = recipe.precision.resolve(model.params.device()).into();
+        let recipe = Recipe { precision, ..recipe };
         check_unchanged(&then, &recipe)?;
         // the horizon is the one that the run was started with
         let recipe = Recipe { schedule: then.schedule.clone(), ..recipe };
@@ -116,9 +120,13 @@ impl Session {
         let mut optimizer = Optimizer::new(&recipe.optimizer, &recipe.param_groups, &model.params)?;
         let steps_per_epoch = n_batches(data.train.len(), recipe.batch_size, recipe.data.drop_last);
         optimizer.load_state(&model.params, state.n_steps(steps_per_epoch), &checkpoint.optimizer)?;
-        run.cut_events(state.events_bytes)?;
-        run.write_history(&state.history, recipe.has_validation())?;
-        let mut session = Self::new(recipe, model, data, optimizer, state, run);
+        let finished = if state.is_trained(&recipe) { run.read_summary() } else { None };
+        let mut session = Self { finished, ..Self::new(recipe, model, data, optimizer, state, run) };
+        if session.finished.is_some() {
+            return Ok(session);
+        }
+        session.run.cut_events(session.state.events_bytes)?;
+        session.run.write_history(&session.state.history, session.recipe.has_validation())?;
         session.notices.extend(notice);
         session.best = session.read_best()?;
         session.extend(&then)?;
@@ -149,6 +157,7 @@ impl Session {
             state,
             run,
             best: None,
+            finished: None,
             notices: Vec::new(),
             clock,
             last_saved,
@@ -165,15 +174,27 @@ impl Session {
         &self.model
     }
 
-    /// Trains what is left, evaluates, and writes everything down; or stops on request with a checkpoint.
+    /// Trains what is left, evaluates, and writes everything down; or stops on request with a checkpoint. Where the
+    /// run was over already, its last word is repeated.
     ///
     /// # Errors
     /// If the loss is no number any more, or a file cannot be written.
     pub fn run(&mut self, watch: &mut Watch<'_>) -> Result<Outcome> {
+        if let Some(summary) = self.finished.take() {
+            let text =
+                "the run is over, nothing is left to train; a larger --epochs would extend it".to_owned();
+            (watch.on_event)(&Event::Notice { text });
+            return Ok(Outcome::Finished(Box::new(summary)));
+        }
         if let Some(signal) = self.fit(watch)? {
             return Ok(Outcome::Interrupted(signal));
         }
         self.finish(watch)
+    }
+
+    /// What the network computes in.
+    pub(crate) fn precision(&self) -> tallow_nn::Precision {
+        self.recipe.precision.resolve(self.model.params.device())
     }
 
     /// Whether the run ends with its best epoch's weights.
@@ -195,17 +216,22 @@ impl Session {
         }
     }
 
-    /// Where more epochs are asked for than the run was started with: says so, and takes back that it is over.
+    /// Where more epochs are asked for than the run was started with: writes that down, and says so.
     fn extend(&mut self, then: &Recipe) -> Result<()> {
         if self.recipe.epochs <= then.epochs {
             return Ok(());
         }
-        self.state.stopped_early = false;
         self.run.write_recipe(&self.recipe)?;
         self.run.remove("summary.json")?;
         let mut notice = format!("extended from {} to {} epochs", then.epochs, self.recipe.epochs);
         if self.recipe.schedule.has_horizon() {
-            notice += "; the schedule keeps its horizon, and its last learning rate holds from there on";
+            let steps_per_epoch = self.steps_per_epoch() as u64;
+            let lr = self.state.base_lr * self.recipe.schedule.factor(u64::MAX, steps_per_epoch);
+            notice +=
+                &format!("; the schedule keeps its horizon, from where on the learning rate stays at {lr}");
+            if lr == 0.0 {
+                notice += " and nothing more is learnt: a new run with --init-from would learn";
+            }
         }
         self.notices.push(notice);
         Ok(())

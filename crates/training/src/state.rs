@@ -34,8 +34,8 @@ pub(crate) struct State {
     pub(crate) reduce_lr_on_plateau: ReduceLrOnPlateauState,
     /// The best epoch so far and its monitored value.
     pub best: Option<Best>,
-    /// Whether early stopping ended the run.
-    pub stopped_early: bool,
+    /// Where early stopping ended the run: how many epochs it was to have. Extended beyond those, it goes on.
+    pub stopped_early: Option<u64>,
     /// One record per epoch that is over.
     pub history: Vec<EpochRecord>,
     /// How long the run has trained and validated, by the clock.
@@ -73,7 +73,7 @@ impl State {
             early_stopping: EarlyStoppingState::default(),
             reduce_lr_on_plateau: ReduceLrOnPlateauState::default(),
             best: None,
-            stopped_early: false,
+            stopped_early: None,
             history: Vec::new(),
             train_secs: 0.0,
             step_secs: 0.0,
@@ -84,7 +84,7 @@ impl State {
 
     /// Whether there is nothing left to train.
     pub(crate) fn is_trained(&self, recipe: &Recipe) -> bool {
-        self.stopped_early || self.epoch >= recipe.epochs
+        self.epoch.max(self.stopped_early.unwrap_or(0)) >= recipe.epochs
     }
 
     /// Steps taken so far, where an epoch has `steps_per_epoch`.

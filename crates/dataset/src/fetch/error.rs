@@ -45,7 +45,7 @@ pub enum FetchError {
     },
     /// The download broke off, and trying again did not help.
     #[error(
-        "the download from {url} broke off after {n_bytes} {} bytes: {reason} (what came is kept: the same command \
+        "the download from {url} broke off after {n_bytes}{} bytes: {reason} (what came is kept: the same command \
          goes on from there)",
         of_total(*total_bytes)
     )]
@@ -96,7 +96,7 @@ pub enum FetchError {
 }
 
 fn of_total(total_bytes: Option<u64>) -> String {
-    total_bytes.map_or(String::new(), |total| format!("of {total}"))
+    total_bytes.map_or(String::new(), |total| format!(" of {total}"))
 }
 
 impl FetchError {

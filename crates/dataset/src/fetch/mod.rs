@@ -98,31 +98,21 @@ pub fn fetch(
     if let Found::Whole = look(request, &path, progress)? {
         return Ok(Fetched::AlreadyThere { path });
     }
+    let source = Source::of(request)?;
     files::create_folder(data_dir)?;
     let _lock = lock(data_dir)?;
     remove_leftovers(data_dir)?;
-    let found = look(request, &path, progress)?; // again: another call may have been quicker
-    match &found {
-        Found::Whole => return Ok(Fetched::AlreadyThere { path }),
+    match look(request, &path, progress)? {
+        Found::Whole => return Ok(Fetched::AlreadyThere { path }), // another call was quicker
         Found::Absent => {}
         Found::Damaged(why) => progress.say(&format!("{} is not whole: {why}", path.display())),
     }
-    match Source::of(request)? {
+    match source {
+        Source::Url(url) => install_from_url(request, &url, progress, stop)?,
         Source::File(archive) => {
             let from = archive.display().to_string();
             let packed = Packed { path: &archive, from: &from, remedy: "take another archive" };
             install(request, &packed, false, progress, stop)?;
-        }
-        Source::Url(url) => {
-            let mut part = Part::open(data_dir, &spec.folder, &url)?;
-            download::download(request, &mut part, progress, stop)?;
-            let remedy = "the download was deleted: try again, or take another address with `--from`";
-            let packed = Packed { path: part.path(), from: &url, remedy };
-            let installed = install(request, &packed, url == spec.url, progress, stop);
-            if installed.as_ref().err().is_none_or(FetchError::blames_archive) {
-                part.remove()?;
-            }
-            installed?;
         }
     }
     Ok(Fetched::Fetched { path, n_bytes: spec.files.iter().map(|file| file.n_bytes).sum() })
@@ -212,6 +202,24 @@ fn remove_leftovers(data_dir: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
+/// Downloads, and installs. The download is kept if something else is to blame for a failure.
+fn install_from_url(
+    request: &FetchRequest,
+    url: &str,
+    progress: &dyn Progress,
+    stop: &StopFlag,
+) -> Result<(), FetchError> {
+    let mut part = Part::open(&request.data_dir, &request.spec.folder, url)?;
+    download::download(request, &mut part, progress, stop)?;
+    let remedy = "the download was deleted: try again, or take another address with `--from`";
+    let packed = Packed { path: part.path(), from: url, remedy };
+    let installed = install(request, &packed, url == request.spec.url, progress, stop);
+    if installed.as_ref().err().is_none_or(FetchError::blames_archive) {
+        part.remove()?;
+    }
+    installed
+}
+
 /// From an archive to the data set's folder in its place.
 fn install(
     request: &FetchRequest,
@@ -249,15 +257,21 @@ fn check_packing(spec: &Spec, packed: &Packed<'_>, is_official: bool) -> Result<
 
 /// Renames `new` to `path`; what was there gets another name.
 fn move_into_place(new: &Path, path: &Path, progress: &dyn Progress) -> Result<(), FileError> {
-    let folder = files::folder_of(path);
-    let aside =
-        (1..).map(|i| path.with_added_extension(format!("damaged-{i}"))).find(|aside| !aside.exists());
-    if let Some(aside) = aside.filter(|_| path.symlink_metadata().is_ok()) {
-        fs::rename(path, &aside).map_err(FileError::new("rename", path))?;
+    let rename = |from: &Path, to: &Path| fs::rename(from, to).map_err(FileError::new("rename", from));
+    let is_there = |path: &Path| path.symlink_metadata().is_ok();
+    if is_there(path) {
+        let (mut i, mut aside) = (1, path.with_added_extension("damaged-1"));
+        while is_there(&aside) {
+            i += 1;
+            aside = path.with_added_extension(format!("damaged-{i}"));
+        }
+        rename(path, &aside)?;
+        rename(new, path).inspect_err(|_| drop(fs::rename(&aside, path)))?;
         progress.say(&format!("what was in {} is now in {}", path.display(), aside.display()));
+    } else {
+        rename(new, path)?;
     }
-    fs::rename(new, path).map_err(FileError::new("create", path))?;
-    files::sync_folder(folder)
+    files::sync_folder(files::folder_of(path))
 }
 
 /// A bar that ends with its scope.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use crate::Error;
-use crate::cifar::{CIFAR10_FILES, load_cifar100};
+use crate::cifar::{CIFAR10, CIFAR10_FILES, CIFAR100, Layout, load_cifar100};
 
 /// Which data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,41 +83,52 @@ impl Spec {
 }
 
 fn cifar10() -> Spec {
-    let file = |(name, sha256): (&str, &str)| FileSpec {
-        name: name.to_owned(),
-        n_bytes: 10_000 * 3_073,
-        sha256: Some(sha256.to_owned()),
-    };
+    let sha256 = |name: &str| CIFAR10_FILES.iter().find(|file| file.0 == name).map(|file| file.1.to_owned());
     Spec {
-        title: "CIFAR-10".to_owned(),
+        title: CIFAR10.title.to_owned(),
         url: "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz".to_owned(),
         archive: Some(Packing {
             n_bytes: 170_052_171,
             sha256: "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd".to_owned(),
         }),
-        folder: "cifar-10-batches-bin".to_owned(),
-        files: CIFAR10_FILES.into_iter().map(file).collect(),
+        folder: CIFAR10.folder.to_owned(),
+        files: files(&CIFAR10, sha256),
         max_bytes: 256 << 20,
         check: None, // the digests leave nothing to look at
     }
 }
 
 fn cifar100() -> Spec {
-    let file = |(name, n_records): (&str, u64)| FileSpec {
-        name: name.to_owned(),
-        n_bytes: n_records * 3_074,
-        sha256: None,
-    };
     Spec {
-        title: "CIFAR-100".to_owned(),
+        title: CIFAR100.title.to_owned(),
         url: "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz".to_owned(),
         archive: Some(Packing {
             n_bytes: 168_513_733,
             sha256: "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec".to_owned(),
         }),
-        folder: "cifar-100-binary".to_owned(),
-        files: [("train.bin", 50_000), ("test.bin", 10_000)].into_iter().map(file).collect(),
+        folder: CIFAR100.folder.to_owned(),
+        files: files(&CIFAR100, |_| None),
         max_bytes: 256 << 20,
         check: Some(|data_dir| load_cifar100(data_dir).map(drop)),
+    }
+}
+
+fn files(layout: &Layout, sha256: impl Fn(&str) -> Option<String>) -> Vec<FileSpec> {
+    let file =
+        |(name, n_bytes): (&str, u64)| FileSpec { name: name.to_owned(), n_bytes, sha256: sha256(name) };
+    layout.files().map(file).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lengths_are_the_published_ones_and_every_digest_is_there() {
+        let lengths = |which| Spec::of(which).files.iter().map(|file| file.n_bytes).collect::<Vec<_>>();
+        assert_eq!(lengths(Which::Cifar10), [30_730_000; 6]);
+        assert_eq!(lengths(Which::Cifar100), [153_700_000, 30_740_000]);
+        assert!(Spec::of(Which::Cifar10).files.iter().all(|file| file.sha256.is_some()));
+        assert!("cifar-10".parse::<Which>().unwrap_err().to_string().contains("cifar10 and cifar100"));
     }
 }

@@ -110,8 +110,8 @@ impl Unpacking<'_> {
             EntryType::Directory => return Ok(()),
             kind => return Err(self.refuse(format!("{name:?} is neither a file nor a folder, but {kind:?}"))),
         }
-        let path: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
-        let is_expected = |file: &FileSpec| path == Path::new(&self.spec.folder).join(&file.name);
+        let plain: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
+        let is_expected = |file: &FileSpec| plain == Path::new(&self.spec.folder).join(&file.name);
         let Some(i) = self.spec.files.iter().position(is_expected) else { return Ok(()) };
         let expected = &self.spec.files[i];
         if std::mem::replace(&mut self.taken[i], true) {
@@ -130,6 +130,7 @@ impl Unpacking<'_> {
         let mut file = File::create_new(&path).map_err(FileError::writing(&path))?;
         let mut hasher = Hasher::new();
         let mut buffer = vec![0; 1 << 16];
+        let before = self.n_bytes;
         loop {
             if let Some(signal) = self.stop.raised() {
                 return Err(FetchError::Stopped(signal));
@@ -142,6 +143,9 @@ impl Unpacking<'_> {
             hasher.update(&buffer[..n]);
             self.n_bytes += n as u64;
             self.bar.advance(self.n_bytes);
+        }
+        if self.n_bytes - before != expected.n_bytes {
+            return Err(self.refuse(format!("it ends within {}", expected.name)));
         }
         file.sync_all().map_err(FileError::writing(&path))?;
         let actual = hasher.finish();

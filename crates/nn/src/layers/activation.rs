@@ -10,6 +10,7 @@ use crate::candle_ops;
 use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::Result;
+use crate::map::Buffer;
 
 /// `max(x, 0)`; the gradient at 0 is 0, as in PyTorch, and a NaN stays one.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,14 +23,14 @@ impl Layer for Relu {
             return Ok(Act::candle(dims, candle_ops::relu(x.as_candle("relu")?)?));
         }
         let mut y = vec![0.0; dims.len()];
-        kernels::relu(x.as_host("relu")?, &mut y);
-        let y = Arc::new(y);
+        kernels::relu(&x.as_host("relu")?, &mut y);
+        let y = Arc::new(Buffer::from(y));
         let saved = Arc::clone(&y);
         ctx.push(move |dy, _| {
             Ok(needs_grad.then(|| {
                 let mut dx = vec![0.0; dy.len()];
                 kernels::relu_backward(&saved, &dy, &mut dx);
-                Arc::new(dx)
+                dx
             }))
         });
         Ok(Act::host(dims, y, needs_grad))
@@ -49,16 +50,16 @@ impl Layer for Gelu {
         if ctx.path() == Path::Candle {
             return Ok(Act::candle(dims, x.as_candle("gelu")?.gelu_erf()?));
         }
-        let x = Arc::clone(x.as_host("gelu")?);
+        let x = x.as_host("gelu")?;
         let mut y = vec![0.0; dims.len()];
         kernels::gelu(&x, &mut y);
         ctx.push(move |dy, _| {
             Ok(needs_grad.then(|| {
                 let mut dx = vec![0.0; dy.len()];
                 kernels::gelu_backward(&x, &dy, &mut dx);
-                Arc::new(dx)
+                dx
             }))
         });
-        Ok(Act::host(dims, Arc::new(y), needs_grad))
+        Ok(Act::host(dims, y, needs_grad))
     }
 }

@@ -1,7 +1,5 @@
 //! Batch normalisation over images and pixels, per channel.
 
-use std::sync::Arc;
-
 use candle_core::{DType, Tensor};
 use tallow_kernels as kernels;
 
@@ -10,7 +8,6 @@ use crate::act::{Act, Dims};
 use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::{NnError, Result};
-use crate::host;
 use crate::init::Init;
 use crate::params::{Param, Scope};
 
@@ -42,10 +39,16 @@ impl Default for BatchNormConfig {
 /// Ioffe and Szegedy 2015, <https://arxiv.org/abs/1502.03167>
 pub struct BatchNorm2d {
     config: BatchNormConfig,
-    weight: Param,
-    bias: Param,
+    params: NormParams,
     running_mean: Param,
     running_var: Param,
+}
+
+/// What batch norm learns: `weight` (gamma) and `bias` (beta).
+#[derive(Clone)]
+pub(super) struct NormParams {
+    pub(super) weight: Param,
+    pub(super) bias: Param,
 }
 
 impl BatchNorm2d {
@@ -56,56 +59,48 @@ impl BatchNorm2d {
     pub fn new(scope: &mut Scope<'_>, c: usize, config: BatchNormConfig) -> Result<Self> {
         Ok(Self {
             config,
-            weight: scope.param("weight", &[c], Init::Constant(1.0))?,
-            bias: scope.param("bias", &[c], Init::Constant(0.0))?,
+            params: NormParams {
+                weight: scope.param("weight", &[c], Init::Constant(1.0))?,
+                bias: scope.param("bias", &[c], Init::Constant(0.0))?,
+            },
             running_mean: scope.buffer("running_mean", &[c], 0.0)?,
             running_var: scope.buffer("running_var", &[c], 1.0)?,
         })
     }
 
     fn forward_kernels(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
-        let (dims, name) = (x.dims(), self.weight.name());
-        let x = Arc::clone(x.as_host(name)?);
-        let (mean, var) = match ctx.is_training() {
+        let (dims, x_needs_grad) = (x.dims(), x.needs_grad());
+        let x = x.as_host(self.params.weight.name())?;
+        let (mean, inv_std) = match ctx.is_training() {
             true => {
                 let (mut mean, mut var) = (vec![0.0; dims.c], vec![0.0; dims.c]);
                 kernels::batch_norm_stats(&x, dims.c, &mut mean, &mut var);
-                self.update_running(&mean, &var, dims)?;
-                (mean, var)
+                self.move_running(&mean, &var, dims.n * dims.h * dims.w)?;
+                let inv_std = self.inv_std(&var);
+                (mean, inv_std)
             }
-            false => (self.running_mean.read(<[f32]>::to_vec)?, self.running_var.read(<[f32]>::to_vec)?),
+            false => self.running()?,
         };
-        let inv_std: Vec<f32> =
-            var.iter().map(|&v| (1.0 / (f64::from(v) + self.config.eps).sqrt()) as f32).collect();
-        let gamma = self.weight.read(<[f32]>::to_vec)?;
-        let scale: Vec<f32> = gamma.iter().zip(&inv_std).map(|(g, i)| g * i).collect();
-        let shift: Vec<f32> =
-            self.bias.read(|b| b.iter().zip(&mean).zip(&scale).map(|((b, m), s)| b - m * s).collect())?;
+        let (scale, shift) = self.scale_and_shift(&mean, &inv_std)?;
         let mut y = vec![0.0; x.len()];
         kernels::scale_shift(&x, &scale, &shift, &mut y);
-        let (weight, bias) = (self.weight.clone(), self.bias.clone());
+        let NormParams { weight, bias } = self.params.clone();
+        let gamma = weight.read(<[f32]>::to_vec)?;
         ctx.push(move |dy, grads| {
-            let (mut dgamma, mut dbeta, mut dx) = (vec![0.0; dims.c], vec![0.0; dims.c], vec![0.0; x.len()]);
-            kernels::batch_norm_backward(
-                &x,
-                &dy,
-                &mean,
-                &inv_std,
-                &gamma,
-                Some(&mut dx),
-                &mut dgamma,
-                &mut dbeta,
-            );
+            let (mut dgamma, mut dbeta) = (vec![0.0; dims.c], vec![0.0; dims.c]);
+            let mut dx = x_needs_grad.then(|| vec![0.0; x.len()]);
+            let into = dx.as_deref_mut();
+            kernels::batch_norm_backward(&x, &dy, &mean, &inv_std, &gamma, into, &mut dgamma, &mut dbeta);
             grads.add(weight.name(), weight.shape(), dgamma)?;
             grads.add(bias.name(), bias.shape(), dbeta)?;
-            Ok(Some(Arc::new(dx)))
+            Ok(dx)
         });
-        Ok(Act::host(dims, Arc::new(y), true))
+        Ok(Act::host(dims, y, true))
     }
 
     fn forward_candle(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
         let dims = x.dims();
-        let x = x.as_candle(self.weight.name())?;
+        let x = x.as_candle(self.params.weight.name())?;
         let dtype = x.dtype();
         let x = x.to_dtype(DType::F32)?;
         let per_channel = |t: &Tensor| t.reshape((1, dims.c, 1, 1));
@@ -113,7 +108,7 @@ impl BatchNorm2d {
             true => {
                 let mean = x.mean_keepdim((0, 2, 3))?;
                 let var = x.broadcast_sub(&mean)?.sqr()?.mean_keepdim((0, 2, 3))?;
-                self.update_running(&host::to_vec(&mean)?, &host::to_vec(&var)?, dims)?;
+                self.move_running_candle(&mean, &var, dims)?;
                 (mean, var)
             }
             false => {
@@ -122,38 +117,76 @@ impl BatchNorm2d {
             }
         };
         let std = (var + self.config.eps)?.sqrt()?;
-        let gamma = per_channel(&ctx.weight(&self.weight))?;
-        let beta = per_channel(&ctx.weight(&self.bias))?;
+        let gamma = per_channel(&ctx.weight(&self.params.weight))?;
+        let beta = per_channel(&ctx.weight(&self.params.bias))?;
         let y = x.broadcast_sub(&mean)?.broadcast_div(&std)?.broadcast_mul(&gamma)?.broadcast_add(&beta)?;
         Ok(Act::candle(dims, y.to_dtype(dtype)?))
     }
 
-    /// Moves the running statistics towards the batch's.
-    fn update_running(&self, mean: &[f32], var: &[f32], dims: Dims) -> Result<()> {
-        let count = (dims.n * dims.h * dims.w) as f64;
-        self.blend(&self.running_mean, mean, 1.0)?;
-        if count > 1.0 {
-            self.blend(&self.running_var, var, count / (count - 1.0))?;
-        }
-        Ok(())
+    pub(super) fn params(&self) -> NormParams {
+        self.params.clone()
     }
 
-    fn blend(&self, running: &Param, batch: &[f32], correction: f64) -> Result<()> {
-        let m = self.config.momentum;
-        let mut values = host::to_vec(running.var())?;
-        for (r, &b) in values.iter_mut().zip(batch) {
-            *r = ((1.0 - m) * f64::from(*r) + m * f64::from(b) * correction) as f32;
-        }
-        Ok(host::overwrite(running.var(), &values)?)
+    pub(super) fn inv_std(&self, var: &[f32]) -> Vec<f32> {
+        var.iter().map(|&v| (1.0 / (f64::from(v) + self.config.eps).sqrt()) as f32).collect()
     }
+
+    /// The running mean, and `1 / sqrt(var + eps)` of the running variance.
+    pub(super) fn running(&self) -> Result<(Vec<f32>, Vec<f32>)> {
+        Ok((self.running_mean.read(<[f32]>::to_vec)?, self.running_var.read(|var| self.inv_std(var))?))
+    }
+
+    /// What normalising amounts to: `y = x * scale + shift`.
+    pub(super) fn scale_and_shift(&self, mean: &[f32], inv_std: &[f32]) -> Result<(Vec<f32>, Vec<f32>)> {
+        let NormParams { weight, bias } = &self.params;
+        let scale: Vec<f32> = weight.read(|gamma| gamma.iter().zip(inv_std).map(|(g, i)| g * i).collect())?;
+        let shift = bias.read(|b| b.iter().zip(mean).zip(&scale).map(|((b, m), s)| b - m * s).collect())?;
+        Ok((scale, shift))
+    }
+
+    /// Moves the running statistics towards the mean and biased variance of a batch with `count` values per channel.
+    pub(super) fn move_running(&self, mean: &[f32], var: &[f32], count: usize) -> Result<()> {
+        let momentum = self.config.momentum;
+        let blend = |running: &Param, batch: &[f32], share: f64| {
+            running.update(|running| {
+                for (r, &b) in running.iter_mut().zip(batch) {
+                    *r = ((1.0 - momentum) * f64::from(*r) + share * f64::from(b)) as f32;
+                }
+            })
+        };
+        blend(&self.running_mean, mean, momentum)?;
+        match bessel(count) {
+            Some(correction) => blend(&self.running_var, var, momentum * correction),
+            None => Ok(()),
+        }
+    }
+
+    /// The same on any device, which is not waited for.
+    fn move_running_candle(&self, mean: &Tensor, var: &Tensor, dims: Dims) -> Result<()> {
+        let momentum = self.config.momentum;
+        let blend = |running: &Param, batch: &Tensor, share: f64| -> Result<()> {
+            let kept = (running.var().as_detached_tensor() * (1.0 - momentum))?;
+            Ok(running.var().set(&(kept + (batch.detach().flatten_all()? * share)?)?)?)
+        };
+        blend(&self.running_mean, mean, momentum)?;
+        match bessel(dims.n * dims.h * dims.w) {
+            Some(correction) => blend(&self.running_var, var, momentum * correction),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What makes a biased variance an unbiased one: `n / (n - 1)`, where there is more than one value per channel.
+fn bessel(count: usize) -> Option<f64> {
+    (count > 1).then(|| count as f64 / (count - 1) as f64)
 }
 
 impl Layer for BatchNorm2d {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
-        let c = self.weight.shape()[0];
+        let c = self.params.weight.shape()[0];
         if x.dims().c != c {
             return Err(NnError::shape(
-                self.weight.name(),
+                self.params.weight.name(),
                 format!("expected {c} channels, got {}", x.dims()),
             ));
         }

@@ -1,7 +1,5 @@
 //! Two-dimensional convolution.
 
-use std::sync::Arc;
-
 use tallow_kernels as kernels;
 use tallow_kernels::ConvShape;
 
@@ -45,8 +43,14 @@ impl Conv2dConfig {
 /// <https://pytorch.org/docs/stable/generated/torch.nn.Conv2d.html>
 pub struct Conv2d {
     config: Conv2dConfig,
-    weight: Param,
-    bias: Option<Param>,
+    params: ConvParams,
+}
+
+/// What a convolution learns.
+#[derive(Clone)]
+pub(super) struct ConvParams {
+    pub(super) weight: Param,
+    pub(super) bias: Option<Param>,
 }
 
 impl Conv2d {
@@ -65,37 +69,46 @@ impl Conv2d {
         let init = Init::torch_default(c_in * k_h * k_w);
         let weight = scope.param("weight", &[c_out, c_in, k_h, k_w], init)?;
         let bias = if config.bias { Some(scope.param("bias", &[c_out], init)?) } else { None };
-        Ok(Self { config, weight, bias })
+        Ok(Self { config, params: ConvParams { weight, bias } })
     }
 
-    fn shape(&self, x: Dims) -> Result<ConvShape> {
+    /// The name of the weight, which errors go by.
+    pub(super) fn name(&self) -> &str {
+        self.params.weight.name()
+    }
+
+    pub(super) fn params(&self) -> ConvParams {
+        self.params.clone()
+    }
+
+    /// Calls `run` with the weight and the bias.
+    pub(super) fn with_weights<T>(&self, run: impl FnOnce(&[f32], Option<&[f32]>) -> T) -> Result<T> {
+        let ConvParams { weight, bias } = &self.params;
+        match bias {
+            Some(bias) => bias.read(|bias| weight.read(|weight| run(weight, Some(bias))))?,
+            None => weight.read(|weight| run(weight, None)),
+        }
+    }
+
+    pub(super) fn shape(&self, x: Dims) -> Result<ConvShape> {
         let Conv2dConfig { k_h, k_w, stride, padding, .. } = self.config;
-        let (c_out, c_in) = (self.weight.shape()[0], self.weight.shape()[1]);
+        let (c_out, c_in) = (self.params.weight.shape()[0], self.params.weight.shape()[1]);
         if x.c != c_in {
-            return Err(NnError::shape(self.weight.name(), format!("expected {c_in} channels, got {x}")));
+            return Err(NnError::shape(self.name(), format!("expected {c_in} channels, got {x}")));
         }
         let shape = ConvShape { n: x.n, h: x.h, w: x.w, c_in, c_out, k_h, k_w, stride, padding };
         if shape.h_out() * shape.w_out() == 0 {
-            return Err(NnError::shape(
-                self.weight.name(),
-                format!("a {k_h} x {k_w} kernel does not fit into {x}"),
-            ));
+            return Err(NnError::shape(self.name(), format!("a {k_h} x {k_w} kernel does not fit into {x}")));
         }
         Ok(shape)
     }
 
     fn forward_kernels(&self, x: &Act, shape: ConvShape, dims: Dims, ctx: &mut Ctx) -> Result<Act> {
         let x_needs_grad = x.needs_grad();
-        let x = Arc::clone(x.as_host(self.weight.name())?);
+        let x = x.as_host(self.name())?;
         let mut y = vec![0.0; shape.y_len()];
-        let mut run = |bias: Option<&[f32]>| {
-            self.weight.read(|weight| kernels::conv2d_forward(&shape, &x, weight, bias, &mut y))
-        };
-        match &self.bias {
-            Some(bias) => bias.read(|b| run(Some(b)))??,
-            None => run(None)?,
-        }
-        let (weight, bias) = (self.weight.clone(), self.bias.clone());
+        self.with_weights(|weight, bias| kernels::conv2d_forward(&shape, &x, weight, bias, &mut y))?;
+        let ConvParams { weight, bias } = self.params.clone();
         ctx.push(move |dy, grads| {
             let mut dweight = vec![0.0; shape.weight_len()];
             kernels::conv2d_weight_grad(&shape, &x, &dy, &mut dweight);
@@ -110,15 +123,15 @@ impl Conv2d {
             }
             let mut dx = vec![0.0; shape.x_len()];
             weight.read(|weight| kernels::conv2d_input_grad(&shape, &dy, weight, &mut dx))?;
-            Ok(Some(Arc::new(dx)))
+            Ok(Some(dx))
         });
-        Ok(Act::host(dims, Arc::new(y), true))
+        Ok(Act::host(dims, y, true))
     }
 
     fn forward_candle(&self, x: &Act, shape: ConvShape, dims: Dims, ctx: &mut Ctx) -> Result<Act> {
-        let weight = ctx.weight(&self.weight);
-        let mut y = candle_ops::conv2d(x.as_candle(self.weight.name())?, &weight, &shape)?;
-        if let Some(bias) = &self.bias {
+        let weight = ctx.weight(&self.params.weight);
+        let mut y = candle_ops::conv2d(x.as_candle(self.name())?, &weight, &shape)?;
+        if let Some(bias) = &self.params.bias {
             let bias = ctx.weight(bias).to_dtype(y.dtype())?.reshape((1, shape.c_out, 1, 1))?;
             y = y.broadcast_add(&bias)?;
         }

@@ -1,14 +1,12 @@
 //! Dropout.
 
-use std::sync::Arc;
-
 use rayon::prelude::*;
 use tallow_core::rng::key_of_name;
 use tallow_core::{Purpose, Stream};
 
-use super::Layer;
-use crate::act::{Act, Dims};
-use crate::ctx::{Ctx, TrainKey, to_candle};
+use super::{Layer, zip_map};
+use crate::act::{Act, Dims, to_candle};
+use crate::ctx::{Ctx, TrainKey};
 use crate::device::Path;
 use crate::error::{NnError, Result};
 
@@ -69,10 +67,9 @@ impl Layer for Dropout {
             let mask = to_candle(&mask, dims, ctx.device())?.to_dtype(x.dtype())?;
             return Ok(Act::candle(dims, (x * mask)?));
         }
-        let product = |a: &[f32], b: &[f32]| a.par_iter().zip(b).map(|(a, b)| a * b).collect::<Vec<f32>>();
-        let y = product(x.as_host("dropout")?, &mask);
-        ctx.push(move |dy, _| Ok(needs_grad.then(|| Arc::new(product(&dy, &mask)))));
-        Ok(Act::host(dims, Arc::new(y), needs_grad))
+        let y = zip_map(&x.as_host("dropout")?, &mask, |x, factor| x * factor);
+        ctx.push(move |dy, _| Ok(needs_grad.then(|| zip_map(&dy, &mask, |dy, factor| dy * factor))));
+        Ok(Act::host(dims, y, needs_grad))
     }
 }
 

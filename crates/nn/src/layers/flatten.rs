@@ -1,7 +1,5 @@
 //! Feature maps to feature vectors.
 
-use std::sync::Arc;
-
 use rayon::prelude::*;
 
 use super::Layer;
@@ -20,12 +18,12 @@ impl Layer for Flatten {
         let Dims { n, c, h, w } = x.dims();
         let dims = Dims { n, c: c * h * w, h: 1, w: 1 };
         if ctx.path() == Path::Candle {
-            return Ok(Act::candle(dims, x.as_candle("flatten")?.flatten_from(1)?));
+            return Ok(Act::candle(dims, x.as_candle("flatten")?.reshape((n, c * h * w, 1, 1))?));
         }
         let needs_grad = x.needs_grad();
-        let y = transpose_each(x.as_host("flatten")?, h * w, c);
-        ctx.push(move |dy, _| Ok(needs_grad.then(|| Arc::new(transpose_each(&dy, c, h * w)))));
-        Ok(Act::host(dims, Arc::new(y), needs_grad))
+        let y = transpose_each(&x.as_host("flatten")?, h * w, c);
+        ctx.push(move |dy, _| Ok(needs_grad.then(|| transpose_each(&dy, c, h * w))));
+        Ok(Act::host(dims, y, needs_grad))
     }
 }
 

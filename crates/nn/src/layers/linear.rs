@@ -1,7 +1,5 @@
 //! The dense layer.
 
-use std::sync::Arc;
-
 use candle_nn::Module as _;
 use tallow_kernels as kernels;
 
@@ -42,7 +40,7 @@ impl Linear {
 
     fn forward_kernels(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
         let (n, f_in, f_out, x_needs_grad) = (x.dims().n, x.dims().c, self.weight.shape()[0], x.needs_grad());
-        let x = Arc::clone(x.as_host(self.weight.name())?);
+        let x = x.as_host(self.weight.name())?;
         let mut y = vec![0.0; n * f_out];
         let mut run = |bias: Option<&[f32]>| {
             self.weight.read(|weight| kernels::linear_forward(n, f_in, f_out, &x, weight, bias, &mut y))
@@ -66,17 +64,18 @@ impl Linear {
             }
             let mut dx = vec![0.0; n * f_in];
             weight.read(|weight| kernels::linear_input_grad(n, f_in, f_out, &dy, weight, &mut dx))?;
-            Ok(Some(Arc::new(dx)))
+            Ok(Some(dx))
         });
-        Ok(Act::host(Dims { n, c: f_out, h: 1, w: 1 }, Arc::new(y), true))
+        Ok(Act::host(Dims { n, c: f_out, h: 1, w: 1 }, y, true))
     }
 
     fn forward_candle(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
         let dims = Dims { n: x.dims().n, c: self.weight.shape()[0], h: 1, w: 1 };
-        let x = x.as_candle(self.weight.name())?;
+        let x = x.as_candle(self.weight.name())?.reshape((dims.n, x.dims().c))?;
         let weight = ctx.weight(&self.weight).to_dtype(x.dtype())?;
         let bias = self.bias.as_ref().map(|bias| ctx.weight(bias).to_dtype(x.dtype())).transpose()?;
-        Ok(Act::candle(dims, candle_nn::Linear::new(weight, bias).forward(x)?))
+        let y = candle_nn::Linear::new(weight, bias).forward(&x)?;
+        Ok(Act::candle(dims, y.reshape((dims.n, dims.c, 1, 1))?))
     }
 }
 

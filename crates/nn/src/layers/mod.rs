@@ -3,6 +3,7 @@
 mod activation;
 mod batch_norm;
 mod conv;
+mod conv_norm_relu;
 mod dropout;
 mod flatten;
 mod linear;
@@ -12,11 +13,14 @@ mod residual;
 pub use activation::{Gelu, Relu};
 pub use batch_norm::{BatchNorm2d, BatchNormConfig};
 pub use conv::{Conv2d, Conv2dConfig};
+pub use conv_norm_relu::ConvNormRelu;
 pub use dropout::Dropout;
 pub use flatten::Flatten;
 pub use linear::Linear;
 pub use pool::{AvgPool2d, GlobalAvgPool, MaxPool2d};
 pub use residual::Residual;
+
+use rayon::prelude::*;
 
 use crate::act::Act;
 use crate::ctx::Ctx;
@@ -61,4 +65,9 @@ impl Layer for Sequential {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
         self.0.iter().try_fold(x, |x, layer| layer.forward(x, ctx))
     }
+}
+
+/// `f` of each pair of elements.
+fn zip_map(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
+    a.par_iter().zip(b).map(|(&a, &b)| f(a, b)).collect()
 }

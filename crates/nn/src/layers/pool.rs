@@ -1,7 +1,5 @@
 //! Pooling: the largest or the mean value of each window.
 
-use std::sync::Arc;
-
 use tallow_kernels as kernels;
 use tallow_kernels::PoolShape;
 
@@ -67,15 +65,15 @@ impl Layer for MaxPool2d {
         }
         let needs_grad = x.needs_grad();
         let (mut y, mut argmax) = (vec![0.0; shape.y_len()], vec![0; shape.y_len()]);
-        kernels::max_pool2d(&shape, x.as_host("max_pool2d")?, &mut y, &mut argmax);
+        kernels::max_pool2d(&shape, &x.as_host("max_pool2d")?, &mut y, &mut argmax);
         ctx.push(move |dy, _| {
             Ok(needs_grad.then(|| {
                 let mut dx = vec![0.0; shape.x_len()];
                 kernels::max_pool2d_backward(&shape, &dy, &argmax, &mut dx);
-                Arc::new(dx)
+                dx
             }))
         });
-        Ok(Act::host(dims, Arc::new(y), needs_grad))
+        Ok(Act::host(dims, y, needs_grad))
     }
 }
 
@@ -91,11 +89,10 @@ impl Layer for AvgPool2d {
 
 impl Layer for GlobalAvgPool {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
-        let Dims { n, c, h, w } = x.dims();
+        let Dims { h, w, .. } = x.dims();
         let (shape, dims) = pool_shape("global_avg_pool", x.dims(), (h, w), 1, 0)?;
         if ctx.path() == Path::Candle {
-            let x = x.as_candle("global_avg_pool")?.reshape((n, c, h * w))?;
-            return Ok(Act::candle(dims, x.mean(2)?));
+            return Ok(Act::candle(dims, x.as_candle("global_avg_pool")?.mean_keepdim((2, 3))?));
         }
         avg_pool_kernels(&x, shape, dims, ctx)
     }
@@ -104,13 +101,13 @@ impl Layer for GlobalAvgPool {
 fn avg_pool_kernels(x: &Act, shape: PoolShape, dims: Dims, ctx: &mut Ctx) -> Result<Act> {
     let needs_grad = x.needs_grad();
     let mut y = vec![0.0; shape.y_len()];
-    kernels::avg_pool2d(&shape, x.as_host("avg_pool2d")?, &mut y);
+    kernels::avg_pool2d(&shape, &x.as_host("avg_pool2d")?, &mut y);
     ctx.push(move |dy, _| {
         Ok(needs_grad.then(|| {
             let mut dx = vec![0.0; shape.x_len()];
             kernels::avg_pool2d_backward(&shape, &dy, &mut dx);
-            Arc::new(dx)
+            dx
         }))
     });
-    Ok(Act::host(dims, Arc::new(y), needs_grad))
+    Ok(Act::host(dims, y, needs_grad))
 }

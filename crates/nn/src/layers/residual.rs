@@ -1,12 +1,11 @@
 //! The residual block: a branch added to a shortcut.
 
-use std::sync::Arc;
-
-use super::Layer;
+use super::{Layer, zip_map};
 use crate::act::Act;
-use crate::ctx::{Ctx, Grad};
+use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::{NnError, Result};
+use crate::map::MapElement as _;
 
 /// `y = branch(x) + shortcut(x)`, where no shortcut means `x` itself.
 ///
@@ -41,19 +40,17 @@ impl Layer for Residual {
             return Ok(Act::candle(dims, sum));
         }
         let needs_grad = branch.needs_grad() || shortcut.needs_grad();
-        let y = sum(branch.as_host("residual")?, shortcut.as_host("residual")?);
-        ctx.push(move |dy: Grad, grads| {
-            let through_branch = branch_tape.backward(Arc::clone(&dy), grads)?;
+        let y = zip_map(&branch.as_host("residual")?, &shortcut.as_host("residual")?, |a, b| a + b);
+        ctx.push_map(move |dy, grads| {
+            let through_branch = branch_tape.backward(dy.clone(), grads)?;
             let through_shortcut = shortcut_tape.backward(dy, grads)?;
             Ok(match (through_branch, through_shortcut) {
-                (Some(a), Some(b)) if x_needs_grad => Some(Arc::new(sum(&a, &b))),
+                (Some(a), Some(b)) if x_needs_grad => {
+                    Some(zip_map(&f32::of(&a), &f32::of(&b), |a, b| a + b).into())
+                }
                 _ => None,
             })
         });
-        Ok(Act::host(dims, Arc::new(y), needs_grad))
+        Ok(Act::host(dims, y, needs_grad))
     }
-}
-
-fn sum(a: &[f32], b: &[f32]) -> Vec<f32> {
-    a.iter().zip(b).map(|(a, b)| a + b).collect()
 }

@@ -16,7 +16,7 @@ pub struct ParamGroup {
     /// Only parameters with this many dimensions: 1 means biases and what norms scale and shift with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_dims: Option<usize>,
-    /// Multiplies the learning rate; 0 freezes.
+    /// Multiplies the learning rate; 0 freezes (the gradient is made all the same, and counts in the global norm).
     #[serde(default = "one")]
     pub lr_factor: f64,
     /// The weight decay in place of the optimiser's.
@@ -47,9 +47,11 @@ pub(super) fn resolve(
     for group in groups {
         let decay = group.weight_decay.unwrap_or(0.0);
         if !(group.lr_factor >= 0.0 && group.lr_factor.is_finite() && decay >= 0.0 && decay.is_finite()) {
-            let what =
-                format!("param_groups: {}: lr_factor and weight_decay must be 0 or more", group.pattern);
-            return Err(NnError::Optimizer(what));
+            let (pattern, factor) = (&group.pattern, group.lr_factor);
+            let problem = format!("must be 0 or more, they are {factor} and {decay}");
+            return Err(NnError::Optimizer(format!(
+                "param_groups: \"{pattern}\": lr_factor and weight_decay {problem}"
+            )));
         }
         if !store.params().any(|p| fits(group, p.name(), p.shape().len())) {
             return Err(NnError::Optimizer(format!("param_groups: no parameter fits \"{}\"", group.pattern)));

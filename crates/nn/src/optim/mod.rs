@@ -9,7 +9,6 @@ mod groups;
 pub use groups::ParamGroup;
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
@@ -19,7 +18,7 @@ use crate::error::{NnError, Result};
 use crate::gradients::Gradients;
 use crate::host;
 use crate::params::{Param, ParamStore};
-use crate::weights::{HostTensor, Tensors};
+use crate::weights::{HostTensor, Tensors, mismatches};
 use groups::Resolved;
 
 /// Which optimiser, with its settings: a recipe's `[optimizer]` table. Names and meanings are PyTorch's.
@@ -228,18 +227,22 @@ impl Optimizer {
         Ok(tensors)
     }
 
-    /// Takes up what [`state`](Self::state) gave.
+    /// Takes up what [`state`](Self::state) gave: nothing is changed unless everything fits.
     ///
     /// # Errors
-    /// If an entry is missing or of another size: the state is another optimiser's or network's.
+    /// With every entry that is missing, extra or of another shape: the state is another optimiser's or network's.
     pub fn load_state(&mut self, store: &ParamStore, n_steps: u64, tensors: &Tensors) -> Result<()> {
+        let slot_names = self.config.slot_names();
+        let entries = store.params().flat_map(|p| slot_names.iter().map(move |slot| (p, slot)));
+        let expected =
+            entries.map(|(p, slot)| (format!("{}.{slot}", p.name()), p.shape().to_vec())).collect();
+        let problems = mismatches(&expected, tensors);
+        if !problems.is_empty() {
+            return Err(NnError::Optimizer(format!("the saved state does not fit: {}", problems.join("; "))));
+        }
         for (name, slots) in &mut self.slots {
-            for (i, slot) in self.config.slot_names().iter().enumerate() {
-                let key = format!("{name}.{slot}");
-                let size = store.get(name).map_or(0, |p| p.var().elem_count());
-                let saved = tensors.get(&key).filter(|t| t.data.len() == size);
-                let saved = saved
-                    .ok_or_else(|| NnError::Optimizer(format!("the saved state has no fitting {key}")))?;
+            for (i, slot) in slot_names.iter().enumerate() {
+                let saved = &tensors[&format!("{name}.{slot}")];
                 match slots {
                     Slots::Host(values) => values[i].clone_from(&saved.data),
                     Slots::Device(values) => {
@@ -262,25 +265,21 @@ fn step_on_host(
     weight_decay: f64,
     t: u64,
 ) -> Result<()> {
-    let slots = Mutex::new(slots);
     host::read(grad, |grad| {
-        param.update(|p| {
-            let mut slots = slots.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            match (config, &mut **slots) {
-                (&OptimizerConfig::Sgd { momentum, nesterov, .. }, slots) => {
-                    let config = SgdConfig { lr, momentum, weight_decay, nesterov };
-                    sgd_step(p, grad, slots.first_mut().map(Vec::as_mut_slice), &config, t == 1);
-                }
-                (&OptimizerConfig::Adam { beta1, beta2, eps, .. }, [m, v]) => {
-                    let config = AdamConfig { lr, beta1, beta2, eps, weight_decay, decoupled: false };
-                    adam_step(p, grad, m, v, &config, t);
-                }
-                (&OptimizerConfig::AdamW { beta1, beta2, eps, .. }, [m, v]) => {
-                    let config = AdamConfig { lr, beta1, beta2, eps, weight_decay, decoupled: true };
-                    adam_step(p, grad, m, v, &config, t);
-                }
-                _ => unreachable!("an Adam optimiser has two slots per parameter"),
+        param.update(|p| match (config, &mut *slots) {
+            (&OptimizerConfig::Sgd { momentum, nesterov, .. }, slots) => {
+                let config = SgdConfig { lr, momentum, weight_decay, nesterov };
+                sgd_step(p, grad, slots.first_mut().map(Vec::as_mut_slice), &config, t == 1);
             }
+            (&OptimizerConfig::Adam { beta1, beta2, eps, .. }, [m, v]) => {
+                let config = AdamConfig { lr, beta1, beta2, eps, weight_decay, decoupled: false };
+                adam_step(p, grad, m, v, &config, t);
+            }
+            (&OptimizerConfig::AdamW { beta1, beta2, eps, .. }, [m, v]) => {
+                let config = AdamConfig { lr, beta1, beta2, eps, weight_decay, decoupled: true };
+                adam_step(p, grad, m, v, &config, t);
+            }
+            _ => unreachable!("an Adam optimiser has two slots per parameter"),
         })
     })?
 }

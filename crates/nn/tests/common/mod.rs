@@ -1,139 +1,17 @@
-//! What the tests of this crate share: every layer with a shape it is tested on, and one pass through it.
-#![allow(dead_code, reason = "each test binary uses its part")]
+//! What the tests of this crate share: one pass through a layer, random numbers, and comparing.
+#![allow(dead_code, unused_imports, reason = "each test binary uses its part")]
+
+mod cases;
 
 use std::collections::BTreeMap;
 
 use tallow_core::{Purpose, Stream};
-use tallow_nn::{
-    Act, AvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, Ctx, Device, Dims, Dropout, Flatten, Gelu,
-    GlobalAvgPool, HostTensor, Init, Layer, Linear, MaxPool2d, ParamStore, Path, Relu, Residual, Result, Scope,
-    Sequential, Tensors, TrainKey,
-};
+use tallow_nn::{Act, Ctx, Device, Dims, HostTensor, Init, Layer, ParamStore, Path, Tensors, TrainKey};
+
+pub(crate) use cases::{Case, case, cases, conv, dims};
 
 /// The key of every training pass here that does not say otherwise.
 pub(crate) const KEY: TrainKey = TrainKey { seed: 1, epoch: 2, first_position: 30 };
-
-/// A layer and the size of what it is tested on; rows, columns, channels and images all differ.
-pub(crate) struct Case {
-    pub(crate) name: &'static str,
-    pub(crate) dims: Dims,
-    pub(crate) build: fn(&mut Scope<'_>) -> Result<Box<dyn Layer>>,
-}
-
-/// Shorthand for [`Dims`].
-pub(crate) const fn dims(n: usize, c: usize, h: usize, w: usize) -> Dims {
-    Dims { n, c, h, w }
-}
-
-/// A convolution's settings in one line.
-pub(crate) const fn conv(k_h: usize, k_w: usize, stride: usize, padding: usize, bias: bool) -> Conv2dConfig {
-    Conv2dConfig { k_h, k_w, stride, padding, bias }
-}
-
-fn boxed(layer: impl Layer + 'static) -> Result<Box<dyn Layer>> {
-    Ok(Box::new(layer))
-}
-
-/// Every layer of the crate. None has a kink but ReLU and max pooling, whose inputs decide how far away it is.
-pub(crate) fn cases() -> Vec<Case> {
-    let mut cases = convolutions();
-    cases.extend(others());
-    cases
-}
-
-fn convolutions() -> Vec<Case> {
-    vec![
-        Case { name: "conv 3x3", dims: dims(2, 3, 5, 4), build: |s| boxed(Conv2d::new(s, 3, 4, conv(3, 3, 1, 1, true))?) },
-        Case { name: "conv 2x3, no padding", dims: dims(2, 3, 5, 4), build: |s| boxed(Conv2d::new(s, 3, 4, conv(2, 3, 1, 0, true))?) },
-        Case { name: "conv 1x1, no bias", dims: dims(2, 3, 5, 4), build: |s| boxed(Conv2d::new(s, 3, 4, conv(1, 1, 1, 0, false))?) },
-        Case { name: "conv 1x1, padding 1", dims: dims(2, 3, 5, 4), build: |s| boxed(Conv2d::new(s, 3, 4, conv(1, 1, 1, 1, true))?) },
-        Case { name: "conv 1x1, stride 2", dims: dims(2, 3, 7, 10), build: |s| boxed(Conv2d::new(s, 3, 4, conv(1, 1, 2, 0, false))?) },
-        Case { name: "conv 3x2, stride 2, no padding", dims: dims(2, 3, 6, 5), build: |s| boxed(Conv2d::new(s, 3, 4, conv(3, 2, 2, 0, true))?) },
-        // the last row or column is or is not seen by a window: the four combinations of remainders
-        Case { name: "conv 3x3, stride 2, 7x10", dims: dims(2, 3, 7, 10), build: |s| boxed(Conv2d::new(s, 3, 4, conv(3, 3, 2, 1, false))?) },
-        Case { name: "conv 3x3, stride 2, 10x7", dims: dims(2, 3, 10, 7), build: |s| boxed(Conv2d::new(s, 3, 4, conv(3, 3, 2, 1, false))?) },
-        Case { name: "conv 3x3, stride 2, 6x8", dims: dims(2, 3, 6, 8), build: |s| boxed(Conv2d::new(s, 3, 4, conv(3, 3, 2, 1, true))?) },
-        Case { name: "conv 3x3, stride 2, 7x9", dims: dims(2, 3, 7, 9), build: |s| boxed(Conv2d::new(s, 3, 4, conv(3, 3, 2, 1, true))?) },
-        Case { name: "conv 3x5, stride 3, padding 2", dims: dims(2, 3, 7, 9), build: |s| boxed(Conv2d::new(s, 3, 4, conv(3, 5, 3, 2, true))?) },
-        Case { name: "conv on 1x1 maps", dims: dims(2, 3, 1, 1), build: |s| boxed(Conv2d::new(s, 3, 4, conv(3, 3, 1, 1, true))?) },
-    ]
-}
-
-fn others() -> Vec<Case> {
-    let map = dims(2, 3, 5, 4);
-    vec![
-        Case { name: "batch norm", dims: map, build: |s| boxed(BatchNorm2d::new(s, 3, BatchNormConfig::default())?) },
-        Case { name: "batch norm on vectors", dims: dims(6, 5, 1, 1), build: |s| boxed(BatchNorm2d::new(s, 5, BatchNormConfig { eps: 1e-3, momentum: 0.3 })?) },
-        Case { name: "relu", dims: map, build: |_| boxed(Relu) },
-        Case { name: "gelu", dims: map, build: |_| boxed(Gelu) },
-        Case { name: "max pool 2/2", dims: map, build: |_| boxed(MaxPool2d { k: 2, stride: 2, padding: 0 }) },
-        Case { name: "max pool 3/2, padding 1", dims: dims(2, 3, 7, 10), build: |_| boxed(MaxPool2d { k: 3, stride: 2, padding: 1 }) },
-        Case { name: "avg pool 2/2", dims: map, build: |_| boxed(AvgPool2d { k: 2, stride: 2 }) },
-        Case { name: "avg pool 3/2", dims: dims(2, 3, 7, 10), build: |_| boxed(AvgPool2d { k: 3, stride: 2 }) },
-        Case { name: "global avg pool", dims: map, build: |_| boxed(GlobalAvgPool) },
-        Case { name: "flatten", dims: map, build: |_| boxed(Flatten) },
-        Case { name: "linear", dims: dims(3, 5, 1, 1), build: |s| boxed(Linear::new(s, 5, 4, true)?) },
-        Case { name: "linear, no bias", dims: dims(3, 5, 1, 1), build: |s| boxed(Linear::new(s, 5, 4, false)?) },
-        Case { name: "dropout", dims: map, build: |_| boxed(Dropout::new("drop", 0.4)?) },
-        Case { name: "dropout on vectors", dims: dims(3, 50, 1, 1), build: |_| boxed(Dropout::new("drop", 0.4)?) },
-        Case { name: "residual, identity", dims: map, build: |s| boxed(Residual::new(branch(s, 3, 1)?, None)) },
-        Case { name: "residual, shortcut", dims: dims(2, 3, 5, 8), build: residual_with_shortcut },
-        Case { name: "a layer used twice", dims: map, build: |s| boxed(Twice(Conv2d::new(s, 3, 3, conv(3, 3, 1, 1, true))?)) },
-        Case { name: "sequential, empty", dims: map, build: |_| boxed(Sequential::new()) },
-        Case { name: "sequential", dims: dims(3, 2, 7, 5), build: sequential },
-        Case { name: "sequential down to 1x1 maps", dims: dims(3, 2, 2, 2), build: down_to_one_pixel },
-    ]
-}
-
-fn branch(s: &mut Scope<'_>, c_out: usize, stride: usize) -> Result<Sequential> {
-    let mut branch = Sequential::new();
-    branch.push(Conv2d::new(&mut s.sub("conv1"), 3, c_out, conv(3, 3, stride, 1, false))?);
-    branch.push(BatchNorm2d::new(&mut s.sub("bn1"), c_out, BatchNormConfig::default())?);
-    branch.push(Gelu);
-    branch.push(Conv2d::new(&mut s.sub("conv2"), c_out, c_out, conv(3, 3, 1, 1, false))?);
-    Ok(branch)
-}
-
-fn residual_with_shortcut(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
-    let branch = branch(s, 4, 2)?;
-    let mut shortcut = Sequential::new();
-    shortcut.push(Conv2d::new(&mut s.sub("downsample.0"), 3, 4, conv(1, 1, 2, 0, false))?);
-    shortcut.push(BatchNorm2d::new(&mut s.sub("downsample.1"), 4, BatchNormConfig::default())?);
-    boxed(Residual::new(branch, Some(Box::new(shortcut))))
-}
-
-/// A layer of the user's own, made of ours: one set of parameters, two gradients for each.
-struct Twice(Conv2d);
-
-impl Layer for Twice {
-    fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
-        let x = self.0.forward(x, ctx)?;
-        self.0.forward(x, ctx)
-    }
-}
-
-fn sequential(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
-    let mut net = Sequential::new();
-    net.push(Conv2d::new(&mut s.sub("0"), 2, 4, conv(3, 3, 1, 1, false))?);
-    net.push(BatchNorm2d::new(&mut s.sub("1"), 4, BatchNormConfig::default())?);
-    net.push(Gelu);
-    net.push(AvgPool2d { k: 2, stride: 2 });
-    net.push(Dropout::new("4", 0.2)?);
-    net.push(Flatten);
-    net.push(Linear::new(&mut s.sub("6"), 4 * 3 * 2, 5, true)?);
-    boxed(net)
-}
-
-/// Maps of one pixel are still maps: everything that takes maps or vectors goes on from there.
-fn down_to_one_pixel(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
-    let mut net = Sequential::new();
-    net.push(Conv2d::new(&mut s.sub("0"), 2, 4, conv(2, 2, 1, 0, true))?);
-    net.push(Dropout::new("1", 0.2)?);
-    net.push(BatchNorm2d::new(&mut s.sub("2"), 4, BatchNormConfig::default())?);
-    net.push(Conv2d::new(&mut s.sub("3"), 4, 6, conv(1, 1, 1, 0, true))?);
-    net.push(Linear::new(&mut s.sub("4"), 6, 5, true)?);
-    boxed(net)
-}
 
 /// A layer with random parameters and running statistics.
 pub(crate) struct Net {
@@ -192,7 +70,7 @@ impl Net {
         self.forward(x, &mut ctx).to_vec().unwrap()
     }
 
-    fn forward(&self, x: Act, ctx: &mut Ctx) -> Act {
+    pub(crate) fn forward(&self, x: Act, ctx: &mut Ctx) -> Act {
         self.layer.forward(x, ctx).unwrap_or_else(|e| panic!("{}, {:?}: {e}", self.name, ctx.path()))
     }
 }
@@ -225,16 +103,20 @@ pub(crate) fn to_vec(tensor: &candle_core::Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// The 2-norm of the difference over the 2-norm of `expected`; the difference itself where that is 0.
+/// The 2-norm of the difference over the 2-norm of `expected`; the difference itself where that is 0. A NaN fits a
+/// NaN, an infinity itself.
 pub(crate) fn relative_error(actual: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(actual.len(), expected.len());
-    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
-    let difference = norm(&mut actual.iter().zip(expected).map(|(&a, &e)| f64::from(a) - f64::from(e)));
-    let size = norm(&mut expected.iter().map(|&e| f64::from(e)));
-    if size == 0.0 { difference } else { difference / size }
+    let (mut difference, mut size) = (0.0, 0.0);
+    for (&a, &e) in actual.iter().zip(expected) {
+        let fits = a == e || (a.is_nan() && e.is_nan());
+        difference += if fits { 0.0 } else { (f64::from(a) - f64::from(e)).powi(2) };
+        size += if e.is_finite() { f64::from(e).powi(2) } else { 0.0 };
+    }
+    if size == 0.0 { difference.sqrt() } else { (difference / size).sqrt() }
 }
 
-/// Fails unless `actual` is within `tolerance` of `expected`, relative in norm; a NaN fails.
+/// Fails unless `actual` is within `tolerance` of `expected`, relative in norm.
 #[track_caller]
 pub(crate) fn assert_close(what: &str, actual: &[f32], expected: &[f32], tolerance: f64) {
     assert_eq!(actual.len(), expected.len(), "{what}: lengths");

@@ -1,0 +1,430 @@
+//! Batch norm, ReLU and 2x2 max pooling in one pass over memory, and back in two.
+//!
+//! ```text
+//! z = scale * y + shift                    batch norm of the convolution's output y, per channel
+//! a = max(z, 0)                            or the largest of each 2x2 window of that, and which it was
+//!
+//! g = da where a came from z > 0, else 0   the gradient of z, made again from y in both passes
+//! first pass     sum of g,  sum of g * (y - mean)
+//! second pass    dy = A * g + B * (y - mean) + C
+//! ```
+//!
+//! With `s = inv_std`: A = gamma * s, B = -A * s^2 * (mean of g * (y - mean)), C = -A * (mean of g) where the statistics
+//! are the batch's; B = C = 0 where they are constants. Source: Ioffe and Szegedy, <https://arxiv.org/abs/1502.03167>.
+
+use rayon::prelude::*;
+
+use crate::chunks::{check_len, rows_per_chunk};
+use crate::direct::Element;
+use crate::vectorise::vectorised;
+
+/// Maps (n, h, w, c) that go through batch norm and ReLU, and through 2x2 max pooling with stride 2 where `pooled`:
+/// then (n, h / 2, w / 2, c), rounded down, come out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NormReluShape {
+    /// Images.
+    pub n: usize,
+    /// Rows.
+    pub h: usize,
+    /// Columns.
+    pub w: usize,
+    /// Channels.
+    pub c: usize,
+    /// Whether 2x2 max pooling follows.
+    pub pooled: bool,
+}
+
+impl NormReluShape {
+    /// Numbers that go in.
+    pub fn y_len(&self) -> usize {
+        self.n * self.h * self.w * self.c
+    }
+
+    /// Numbers that come out.
+    pub fn a_len(&self) -> usize {
+        if self.pooled { self.n * (self.h / 2) * (self.w / 2) * self.c } else { self.y_len() }
+    }
+
+    /// Entries of `winners`: one per number that comes out of the pooling, none without it.
+    pub fn winners_len(&self) -> usize {
+        if self.pooled { self.a_len() } else { 0 }
+    }
+
+    /// How the work is cut: rows of maps in the whole map and in the output, by lines of the image where it is pooled.
+    fn pieces(&self) -> Pieces {
+        match self.pooled {
+            true => {
+                let lines = (rows_per_chunk(self.w * self.c) * 2).min(self.h.max(1)).next_multiple_of(2);
+                Pieces { y: lines * self.w * self.c, a: lines / 2 * (self.w / 2) * self.c }
+            }
+            false => {
+                let len = rows_per_chunk(self.c) * self.c;
+                Pieces { y: len, a: len }
+            }
+        }
+    }
+
+    /// Calls `work` with each piece: its numbers of `y`, `a` and `winners` begin and end here.
+    fn ranges(&self) -> Vec<Range> {
+        let (pieces, images) = (self.pieces(), if self.pooled { self.n } else { 1 });
+        let (y_len, a_len) = (self.y_len() / images.max(1), self.a_len() / images.max(1));
+        let mut ranges = Vec::new();
+        for image in 0..images {
+            for (i, y) in (0..y_len).step_by(pieces.y.max(1)).enumerate() {
+                let a = (i * pieces.a).min(a_len);
+                ranges.push(Range {
+                    y: image * y_len + y..image * y_len + y_len.min(y + pieces.y),
+                    a: image * a_len + a..image * a_len + a_len.min(a + pieces.a),
+                });
+            }
+        }
+        ranges
+    }
+}
+
+struct Pieces {
+    y: usize,
+    a: usize,
+}
+
+/// Which numbers of the map, and of what comes out, belong together.
+struct Range {
+    y: std::ops::Range<usize>,
+    a: std::ops::Range<usize>,
+}
+
+/// Cuts `slice` at the ends of `ranges`, which follow each other.
+fn cut<T>(mut slice: &mut [T], ends: impl Iterator<Item = std::ops::Range<usize>>) -> Vec<&mut [T]> {
+    ends.map(|range| {
+        let (piece, rest) = std::mem::take(&mut slice).split_at_mut(range.len());
+        slice = rest;
+        piece
+    })
+    .collect()
+}
+
+/// Overwrites `a` with ReLU of `y * scale + shift`, pooled where the shape says so, and `winners` with the place of
+/// each window's largest number: 0 to 3, in reading order, the first one on ties.
+///
+/// # Shapes
+/// `y` (n, h, w, c), `scale` and `shift` (c), `a` and `winners` as the shape says.
+///
+/// # Panics
+/// If a length does not fit.
+pub fn norm_relu<E: Element>(
+    s: &NormReluShape,
+    y: &[E],
+    scale: &[f32],
+    shift: &[f32],
+    a: &mut [E],
+    winners: &mut [u8],
+) {
+    check_len("norm_relu", "y", y.len(), s.y_len());
+    check_len("norm_relu", "scale", scale.len(), s.c);
+    check_len("norm_relu", "shift", shift.len(), s.c);
+    check_len("norm_relu", "a", a.len(), s.a_len());
+    check_len("norm_relu", "winners", winners.len(), s.winners_len());
+    let ranges = s.ranges();
+    let a = cut(a, ranges.iter().map(|range| range.a.clone()));
+    if s.pooled {
+        let winners = cut(winners, ranges.iter().map(|range| range.a.clone()));
+        ranges.par_iter().zip(a).zip(winners).for_each(|((range, a), winners)| {
+            forward_pooled(&y[range.y.clone()], scale, shift, s.w, a, winners);
+        });
+    } else {
+        ranges.par_iter().zip(a).for_each(|(range, a)| forward_plain(&y[range.y.clone()], scale, shift, a));
+    }
+}
+
+/// Overwrites `dy` with the gradient of `y`, and `dgamma`, `dbeta` with those of batch norm's own parameters.
+///
+/// `frozen` means that mean and deviation are constants instead of `y`'s own.
+///
+/// # Shapes
+/// `da` and `winners` as `a`, `y` and `dy` (n, h, w, c), the rest (c).
+///
+/// # Panics
+/// If a length does not fit.
+#[expect(clippy::too_many_arguments, reason = "three maps and what batch norm kept")]
+pub fn norm_relu_backward<E: Element>(
+    s: &NormReluShape,
+    y: &[E],
+    da: &[E],
+    winners: &[u8],
+    norm: &NormState<'_>,
+    dy: &mut [E],
+    dgamma: &mut [f32],
+    dbeta: &mut [f32],
+) {
+    let c = s.c;
+    for (what, actual, expected) in [
+        ("y", y.len(), s.y_len()),
+        ("da", da.len(), s.a_len()),
+        ("winners", winners.len(), s.winners_len()),
+        ("dy", dy.len(), s.y_len()),
+        ("dgamma", dgamma.len(), c),
+        ("dbeta", dbeta.len(), c),
+        ("gamma", norm.gamma.len(), c),
+        ("beta", norm.beta.len(), c),
+        ("mean", norm.mean.len(), c),
+        ("inv_std", norm.inv_std.len(), c),
+    ] {
+        check_len("norm_relu_backward", what, actual, expected);
+    }
+    let scale: Vec<f32> = norm.gamma.iter().zip(norm.inv_std).map(|(g, i)| g * i).collect();
+    let shift: Vec<f32> = (0..c).map(|i| norm.beta[i] - norm.mean[i] * scale[i]).collect();
+    let ranges = s.ranges();
+    let winners = |range: &Range| if s.pooled { &winners[range.a.clone()] } else { winners };
+    let sums: Vec<Vec<f32>> = ranges
+        .par_iter()
+        .map(|range| {
+            let mut sums = vec![0.0; 2 * c];
+            let (y, da, won) = (&y[range.y.clone()], &da[range.a.clone()], winners(range));
+            add_up(y, da, won, &scale, &shift, norm.mean, s.w, &mut sums);
+            sums
+        })
+        .collect();
+    let count = (s.n * s.h * s.w) as f64;
+    let mut coefficients = vec![0.0; 3 * c];
+    for i in 0..c {
+        let total = |at: usize| sums.iter().map(|sum| f64::from(sum[at])).sum::<f64>();
+        let (sum_g, sum_gx) = (total(i), total(c + i));
+        let (a, inv_std) = (f64::from(scale[i]), f64::from(norm.inv_std[i]));
+        dbeta[i] = sum_g as f32;
+        dgamma[i] = (sum_gx * inv_std) as f32;
+        coefficients[i] = scale[i];
+        if !norm.frozen {
+            coefficients[c + i] = (-a * inv_std * inv_std * sum_gx / count) as f32;
+            coefficients[2 * c + i] = (-a * sum_g / count) as f32;
+        }
+    }
+    let dy = cut(dy, ranges.iter().map(|range| range.y.clone()));
+    ranges.par_iter().zip(dy).for_each(|(range, dy)| {
+        let (y, da, won) = (&y[range.y.clone()], &da[range.a.clone()], winners(range));
+        apply(y, da, won, &scale, &shift, norm.mean, &coefficients, s.w, dy);
+    });
+}
+
+/// What batch norm keeps for its backward pass, per channel.
+#[derive(Clone, Copy, Debug)]
+pub struct NormState<'a> {
+    /// What the normalised numbers are multiplied by.
+    pub gamma: &'a [f32],
+    /// What is added to them.
+    pub beta: &'a [f32],
+    /// The mean that was subtracted.
+    pub mean: &'a [f32],
+    /// `1 / sqrt(var + eps)`.
+    pub inv_std: &'a [f32],
+    /// Whether mean and deviation are constants: the running ones, not the batch's.
+    pub frozen: bool,
+}
+
+vectorised! {
+    fn forward_plain<E: Element>(y: &[E], scale: &[f32], shift: &[f32], a: &mut [E]) {
+        let c = scale.len();
+        for (y, a) in y.chunks_exact(c).zip(a.chunks_exact_mut(c)) {
+            for i in 0..c {
+                let z = y[i].to_f32() * scale[i] + shift[i];
+                a[i] = E::from_f32(if z <= 0.0 { 0.0 } else { z }); // a NaN stays one
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// Lines of `w` pixels, two by two; what does not fill a window is left out.
+    fn forward_pooled<E: Element>(y: &[E], scale: &[f32], shift: &[f32], w: usize, a: &mut [E], winners: &mut [u8]) {
+        let (c, w_out) = (scale.len(), w / 2);
+        if w_out == 0 {
+            return;
+        }
+        let lines = y.chunks_exact(2 * w * c).zip(a.chunks_exact_mut(w_out * c)).zip(winners.chunks_exact_mut(w_out * c));
+        for ((y, a), winners) in lines {
+            let (above, below) = y.split_at(w * c);
+            let pixels = a.chunks_exact_mut(c).zip(winners.chunks_exact_mut(c));
+            for ((a, winners), (above, below)) in pixels.zip(above.chunks_exact(2 * c).zip(below.chunks_exact(2 * c))) {
+                let (y0, y1) = above.split_at(c);
+                let (y2, y3) = below.split_at(c);
+                let (y1, y2, y3) = (&y1[..c], &y2[..c], &y3[..c]);
+                for i in 0..c {
+                    let z = |y: E| y.to_f32() * scale[i] + shift[i];
+                    let mut largest = z(y0[i]);
+                    let mut winner = 0;
+                    for (place, y) in [(1, y1[i]), (2, y2[i]), (3, y3[i])] {
+                        let z = z(y);
+                        let wins = z > largest || z.is_nan();
+                        largest = if wins { z } else { largest };
+                        winner = if wins { place } else { winner };
+                    }
+                    a[i] = E::from_f32(if largest <= 0.0 { 0.0 } else { largest });
+                    winners[i] = winner;
+                }
+            }
+        }
+    }
+}
+
+/// The gradient of z, where `da` is that of what came out of it.
+#[inline(always)]
+fn gradient<E: Element>(y: E, da: E, scale: f32, shift: f32) -> f32 {
+    let z = y.to_f32() * scale + shift;
+    if z <= 0.0 { 0.0 } else { da.to_f32() }
+}
+
+vectorised! {
+    /// Adds the sums of g and of g * (y - mean) to `sums` (2, c).
+    fn add_up<E: Element>(
+        y: &[E], da: &[E], winners: &[u8], scale: &[f32], shift: &[f32], mean: &[f32], w: usize, sums: &mut [f32],
+    ) {
+        let c = scale.len();
+        let (sum_g, sum_gx) = sums.split_at_mut(c);
+        if winners.is_empty() && y.len() == da.len() {
+            for (y, da) in y.chunks_exact(c).zip(da.chunks_exact(c)) {
+                for i in 0..c {
+                    let g = gradient(y[i], da[i], scale[i], shift[i]);
+                    sum_g[i] += g;
+                    sum_gx[i] += g * (y[i].to_f32() - mean[i]);
+                }
+            }
+            return;
+        }
+        let w_out = w / 2;
+        if w_out == 0 {
+            return;
+        }
+        for ((y, da), winners) in
+            y.chunks_exact(2 * w * c).zip(da.chunks_exact(w_out * c)).zip(winners.chunks_exact(w_out * c))
+        {
+            let (above, below) = y.split_at(w * c);
+            let pixels = da.chunks_exact(c).zip(winners.chunks_exact(c));
+            for ((da, winners), (above, below)) in pixels.zip(above.chunks_exact(2 * c).zip(below.chunks_exact(2 * c))) {
+                let (y0, y1) = above.split_at(c);
+                let (y2, y3) = below.split_at(c);
+                let (y1, y2, y3) = (&y1[..c], &y2[..c], &y3[..c]);
+                for i in 0..c {
+                    let (even, odd) = (if winners[i] == 0 { y0[i] } else { y2[i] }, if winners[i] == 1 { y1[i] } else { y3[i] });
+                    let y = if winners[i] & 1 == 0 { even } else { odd };
+                    let g = gradient(y, da[i], scale[i], shift[i]);
+                    sum_g[i] += g;
+                    sum_gx[i] += g * (y.to_f32() - mean[i]);
+                }
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// `dy = A * g + B * (y - mean) + C` with the coefficients (3, c).
+    fn apply<E: Element>(
+        y: &[E], da: &[E], winners: &[u8], scale: &[f32], shift: &[f32], mean: &[f32], coefficients: &[f32], w: usize,
+        dy: &mut [E],
+    ) {
+        let c = scale.len();
+        let (a, rest) = coefficients.split_at(c);
+        let (b, constant) = rest.split_at(c);
+        let constant = &constant[..c];
+        if winners.is_empty() && y.len() == da.len() {
+            for ((y, da), dy) in y.chunks_exact(c).zip(da.chunks_exact(c)).zip(dy.chunks_exact_mut(c)) {
+                for i in 0..c {
+                    let g = gradient(y[i], da[i], scale[i], shift[i]);
+                    dy[i] = E::from_f32(a[i] * g + b[i] * (y[i].to_f32() - mean[i]) + constant[i]);
+                }
+            }
+            return;
+        }
+        let w_out = w / 2;
+        for (line, (y, dy)) in y.chunks_exact(w * c).zip(dy.chunks_exact_mut(w * c)).enumerate() {
+            for (column, (y, dy)) in y.chunks_exact(c).zip(dy.chunks_exact_mut(c)).enumerate() {
+                let window = (line / 2 * w_out + column / 2) * c;
+                let place = (line % 2 * 2 + column % 2) as u8;
+                if column / 2 >= w_out || window + c > da.len() {
+                    for i in 0..c {
+                        dy[i] = E::from_f32(b[i] * (y[i].to_f32() - mean[i]) + constant[i]);
+                    }
+                    continue;
+                }
+                let (da, winners) = (&da[window..window + c], &winners[window..window + c]);
+                for i in 0..c {
+                    let g = gradient(y[i], da[i], scale[i], shift[i]);
+                    let g = if winners[i] == place { g } else { 0.0 };
+                    dy[i] = E::from_f32(a[i] * g + b[i] * (y[i].to_f32() - mean[i]) + constant[i]);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use half::bf16;
+    use tallow_core::{Purpose, Stream};
+
+    use super::*;
+    use crate::{
+        PoolShape, batch_norm_backward, batch_norm_stats, max_pool2d, max_pool2d_backward, relu,
+        relu_backward, scale_shift,
+    };
+
+    fn random(len: usize, seed: u64) -> Vec<f32> {
+        let mut stream = Stream::new(seed, Purpose::Test, 0, 1);
+        (0..len).map(|_| stream.normal_f32()).collect()
+    }
+
+    fn close(what: &str, a: &[f32], b: &[f32], tolerance: f32) {
+        let norm = b.iter().map(|b| b * b).sum::<f32>().sqrt() + 1e-6;
+        let error = a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
+        assert!(a.len() == b.len() && error <= tolerance * norm, "{what}: {}", error / norm);
+    }
+
+    /// The fused passes against the separate kernels, which have oracles of their own; odd sizes, many pieces.
+    fn agrees<E: Element>(s: NormReluShape, tolerance: f32) {
+        let y: Vec<E> = random(s.y_len(), 1).into_iter().map(E::from_f32).collect();
+        let da: Vec<E> = random(s.a_len(), 2).into_iter().map(E::from_f32).collect();
+        let (gamma, beta) = (random(s.c, 3), random(s.c, 4));
+        let (wide_y, wide_da) = (E::as_f32(&y), E::as_f32(&da));
+        let (mut mean, mut var) = (vec![0.0; s.c], vec![0.0; s.c]);
+        batch_norm_stats(&wide_y, s.c, &mut mean, &mut var);
+        let inv_std: Vec<f32> = var.iter().map(|v| 1.0 / (v + 1e-5).sqrt()).collect();
+        let scale: Vec<f32> = gamma.iter().zip(&inv_std).map(|(g, i)| g * i).collect();
+        let shift: Vec<f32> = (0..s.c).map(|i| beta[i] - mean[i] * scale[i]).collect();
+
+        let (mut z, mut r) = (vec![0.0; s.y_len()], vec![0.0; s.y_len()]);
+        scale_shift(&wide_y, &scale, &shift, &mut z);
+        relu(&z, &mut r);
+        let pool = PoolShape { n: s.n, h: s.h, w: s.w, c: s.c, k_h: 2, k_w: 2, stride: 2, padding: 0 };
+        let (mut pooled, mut argmax, mut dr) = (vec![0.0; s.a_len()], vec![0; s.a_len()], wide_da.to_vec());
+        if s.pooled {
+            max_pool2d(&pool, &r, &mut pooled, &mut argmax);
+            dr = vec![0.0; s.y_len()];
+            max_pool2d_backward(&pool, &wide_da, &argmax, &mut dr);
+        }
+        let expected = if s.pooled { &pooled } else { &r };
+        let (mut dz, mut dx) = (vec![0.0; s.y_len()], vec![0.0; s.y_len()]);
+        relu_backward(&r, &dr, &mut dz);
+        let (mut dgamma, mut dbeta) = (vec![0.0; s.c], vec![0.0; s.c]);
+        batch_norm_backward(&wide_y, &dz, &mean, &inv_std, &gamma, Some(&mut dx), &mut dgamma, &mut dbeta);
+
+        let (mut a, mut winners) = (vec![E::default(); s.a_len()], vec![0; s.winners_len()]);
+        norm_relu(&s, &y, &scale, &shift, &mut a, &mut winners);
+        close("forward", &E::as_f32(&a), expected, tolerance);
+        let state = NormState { gamma: &gamma, beta: &beta, mean: &mean, inv_std: &inv_std, frozen: false };
+        let (mut dy, mut dg, mut db) = (vec![E::default(); s.y_len()], vec![0.0; s.c], vec![0.0; s.c]);
+        norm_relu_backward(&s, &y, &da, &winners, &state, &mut dy, &mut dg, &mut db);
+        close("dy", &E::as_f32(&dy), &dx, tolerance);
+        close("dgamma", &dg, &dgamma, 1e-4);
+        close("dbeta", &db, &dbeta, 1e-4);
+    }
+
+    #[test]
+    fn fused_is_separate() {
+        for pooled in [false, true] {
+            for (n, h, w, c) in
+                [(1, 2, 2, 1), (3, 7, 5, 3), (2, 32, 30, 33), (1, 65, 64, 64), (5, 2, 3, 130), (4, 8, 8, 16)]
+            {
+                agrees::<f32>(NormReluShape { n, h, w, c, pooled }, 1e-5);
+                agrees::<bf16>(NormReluShape { n, h, w, c, pooled }, 1e-2);
+            }
+        }
+    }
+}

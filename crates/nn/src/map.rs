@@ -1,0 +1,193 @@
+//! Feature maps in main memory, in f32 or bf16, whose memory goes back to a pool when nobody holds them any more.
+//!
+//! Fresh memory costs page faults and zeros, and a training step asks for the same sizes as the one before.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use half::bf16;
+use tallow_kernels::Element;
+
+/// What the kernel path computes in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Everything in f32.
+    #[default]
+    F32,
+    /// Feature maps and the operands of convolutions in bf16; sums, statistics, weights, logits and loss in f32.
+    Bf16,
+}
+
+/// An element of a feature map that has a pool.
+pub(crate) trait MapElement: Element {
+    fn pool() -> &'static Pool<Self>;
+    fn wrap(buffer: Arc<Buffer<Self>>) -> HostMap;
+    /// The map in this type: itself, or a rounded or widened copy.
+    fn of(map: &HostMap) -> Arc<Buffer<Self>>;
+}
+
+/// Free memory, by length.
+pub(crate) struct Pool<E>(Mutex<Vec<Vec<E>>>);
+
+/// Free buffers that are kept at most: more than one training step of a deep network holds at a time.
+const MAX_FREE: usize = 512;
+
+impl<E: MapElement> Pool<E> {
+    const fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+
+    fn take(&self, len: usize) -> Vec<E> {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match free.iter().rposition(|buffer| buffer.len() == len) {
+            Some(i) => free.swap_remove(i),
+            None => vec![E::default(); len],
+        }
+    }
+
+    fn give(&self, buffer: Vec<E>) {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.len() == MAX_FREE {
+            free.remove(0); // the one that nobody has asked for longest
+        }
+        free.push(buffer);
+    }
+}
+
+/// The numbers of a map.
+#[derive(Debug)]
+pub(crate) struct Buffer<E: MapElement>(Vec<E>);
+
+impl<E: MapElement> Buffer<E> {
+    /// `len` numbers with whatever the memory held before: for what is overwritten whole.
+    pub(crate) fn dirty(len: usize) -> Self {
+        Self(E::pool().take(len))
+    }
+}
+
+impl From<Vec<f32>> for Buffer<f32> {
+    fn from(values: Vec<f32>) -> Self {
+        Self(values)
+    }
+}
+
+impl<E: MapElement> Drop for Buffer<E> {
+    fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.0);
+        if !buffer.is_empty() {
+            E::pool().give(buffer);
+        }
+    }
+}
+
+impl<E: MapElement> Deref for Buffer<E> {
+    type Target = [E];
+
+    fn deref(&self) -> &[E] {
+        &self.0
+    }
+}
+
+impl<E: MapElement> DerefMut for Buffer<E> {
+    fn deref_mut(&mut self) -> &mut [E] {
+        &mut self.0
+    }
+}
+
+/// A map, or the gradient of one: (N, H, W, C).
+#[derive(Clone, Debug)]
+pub(crate) enum HostMap {
+    F32(Arc<Buffer<f32>>),
+    Bf16(Arc<Buffer<bf16>>),
+}
+
+impl HostMap {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::F32(buffer) => buffer.len(),
+            Self::Bf16(buffer) => buffer.len(),
+        }
+    }
+}
+
+impl From<Vec<f32>> for HostMap {
+    fn from(values: Vec<f32>) -> Self {
+        Self::F32(Arc::new(Buffer(values)))
+    }
+}
+
+impl<E: MapElement> From<Buffer<E>> for HostMap {
+    fn from(buffer: Buffer<E>) -> Self {
+        E::wrap(Arc::new(buffer))
+    }
+}
+
+impl<E: MapElement> From<Arc<Buffer<E>>> for HostMap {
+    fn from(buffer: Arc<Buffer<E>>) -> Self {
+        E::wrap(buffer)
+    }
+}
+
+impl MapElement for f32 {
+    fn pool() -> &'static Pool<Self> {
+        static POOL: Pool<f32> = Pool::new();
+        &POOL
+    }
+
+    fn wrap(buffer: Arc<Buffer<Self>>) -> HostMap {
+        HostMap::F32(buffer)
+    }
+
+    fn of(map: &HostMap) -> Arc<Buffer<Self>> {
+        match map {
+            HostMap::F32(buffer) => Arc::clone(buffer),
+            HostMap::Bf16(buffer) => Arc::new(converted(buffer)),
+        }
+    }
+}
+
+impl MapElement for bf16 {
+    fn pool() -> &'static Pool<Self> {
+        static POOL: Pool<bf16> = Pool::new();
+        &POOL
+    }
+
+    fn wrap(buffer: Arc<Buffer<Self>>) -> HostMap {
+        HostMap::Bf16(buffer)
+    }
+
+    fn of(map: &HostMap) -> Arc<Buffer<Self>> {
+        match map {
+            HostMap::F32(buffer) => Arc::new(converted(buffer)),
+            HostMap::Bf16(buffer) => Arc::clone(buffer),
+        }
+    }
+}
+
+fn converted<A: MapElement, B: MapElement>(from: &Buffer<A>) -> Buffer<B> {
+    let mut to = Buffer::dirty(from.len());
+    tallow_kernels::convert(from, &mut to);
+    to
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_used_again() {
+        let len = 12_347; // nobody else's
+        let first = Buffer::<bf16>::dirty(len);
+        let place = first.as_ptr();
+        drop(first);
+        assert_eq!(Buffer::<bf16>::dirty(len).as_ptr(), place);
+    }
+
+    #[test]
+    fn maps_are_widened_and_rounded() {
+        let map: HostMap = vec![1.0, 1.0 + 1.0 / 512.0, -3.0].into();
+        let narrow: HostMap = bf16::of(&map).into();
+        assert_eq!(**f32::of(&narrow), [1.0, 1.0, -3.0]);
+        assert_eq!(narrow.len(), 3);
+    }
+}

@@ -1,0 +1,144 @@
+//! Every layer of the crate, with a size that it is tested on.
+
+use tallow_nn::{
+    Act, AvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, Ctx, Dims, Dropout, Flatten, Gelu,
+    GlobalAvgPool, Layer, Linear, MaxPool2d, Relu, Residual, Result, Scope, Sequential,
+};
+
+/// A layer and the size of what it is tested on; rows, columns, channels and images all differ.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) dims: Dims,
+    pub(crate) build: Build,
+}
+
+type Build = fn(&mut Scope<'_>) -> Result<Box<dyn Layer>>;
+
+/// Shorthand for [`Case`].
+pub(crate) const fn case(name: &'static str, dims: Dims, build: Build) -> Case {
+    Case { name, dims, build }
+}
+
+/// Shorthand for [`Dims`].
+pub(crate) const fn dims(n: usize, c: usize, h: usize, w: usize) -> Dims {
+    Dims { n, c, h, w }
+}
+
+/// A convolution's settings in one line.
+pub(crate) const fn conv(k_h: usize, k_w: usize, stride: usize, padding: usize, bias: bool) -> Conv2dConfig {
+    Conv2dConfig { k_h, k_w, stride, padding, bias }
+}
+
+fn boxed(layer: impl Layer + 'static) -> Result<Box<dyn Layer>> {
+    Ok(Box::new(layer))
+}
+
+/// Every layer of the crate. None has a kink but ReLU and max pooling, whose inputs decide how far away it is.
+pub(crate) fn cases() -> Vec<Case> {
+    let mut cases = convolutions();
+    cases.extend(others());
+    cases
+}
+
+fn convolutions() -> Vec<Case> {
+    let small = dims(2, 3, 5, 4);
+    vec![
+        case("conv 3x3", small, |s| conv_3_to_4(s, conv(3, 3, 1, 1, true))),
+        case("conv 2x3, no padding", small, |s| conv_3_to_4(s, conv(2, 3, 1, 0, true))),
+        case("conv 1x1, no bias", small, |s| conv_3_to_4(s, conv(1, 1, 1, 0, false))),
+        case("conv 1x1, padding 1", small, |s| conv_3_to_4(s, conv(1, 1, 1, 1, true))),
+        case("conv 1x1, stride 2", dims(2, 3, 7, 10), |s| conv_3_to_4(s, conv(1, 1, 2, 0, false))),
+        case("conv 3x2, stride 2, no padding", dims(2, 3, 6, 5), |s| conv_3_to_4(s, conv(3, 2, 2, 0, true))),
+        // the last row or column is or is not seen by a window: the four combinations of remainders
+        case("conv 3x3, stride 2, 7x10", dims(2, 3, 7, 10), |s| conv_3_to_4(s, conv(3, 3, 2, 1, false))),
+        case("conv 3x3, stride 2, 10x7", dims(2, 3, 10, 7), |s| conv_3_to_4(s, conv(3, 3, 2, 1, false))),
+        case("conv 3x3, stride 2, 6x8", dims(2, 3, 6, 8), |s| conv_3_to_4(s, conv(3, 3, 2, 1, true))),
+        case("conv 3x3, stride 2, 7x9", dims(2, 3, 7, 9), |s| conv_3_to_4(s, conv(3, 3, 2, 1, true))),
+        case("conv 3x5, stride 3, padding 2", dims(2, 3, 7, 9), |s| conv_3_to_4(s, conv(3, 5, 3, 2, true))),
+        case("conv on 1x1 maps", dims(2, 3, 1, 1), |s| conv_3_to_4(s, conv(3, 3, 1, 1, true))),
+    ]
+}
+
+fn conv_3_to_4(s: &mut Scope<'_>, config: Conv2dConfig) -> Result<Box<dyn Layer>> {
+    boxed(Conv2d::new(s, 3, 4, config)?)
+}
+
+fn others() -> Vec<Case> {
+    let (map, vector) = (dims(2, 3, 5, 4), dims(3, 5, 1, 1));
+    vec![
+        case("batch norm", map, |s| boxed(BatchNorm2d::new(s, 3, BatchNormConfig::default())?)),
+        case("batch norm on vectors", dims(6, 5, 1, 1), |s| {
+            boxed(BatchNorm2d::new(s, 5, BatchNormConfig { eps: 1e-3, momentum: 0.3 })?)
+        }),
+        case("relu", map, |_| boxed(Relu)),
+        case("gelu", map, |_| boxed(Gelu)),
+        case("max pool 2/2", map, |_| boxed(MaxPool2d { k: 2, stride: 2, padding: 0 })),
+        case("max pool 3/2, padding 1", dims(2, 3, 7, 10), |_| {
+            boxed(MaxPool2d { k: 3, stride: 2, padding: 1 })
+        }),
+        case("avg pool 2/2", map, |_| boxed(AvgPool2d { k: 2, stride: 2 })),
+        case("avg pool 3/2", dims(2, 3, 7, 10), |_| boxed(AvgPool2d { k: 3, stride: 2 })),
+        case("global avg pool", map, |_| boxed(GlobalAvgPool)),
+        case("flatten", map, |_| boxed(Flatten)),
+        case("linear", vector, |s| boxed(Linear::new(s, 5, 4, true)?)),
+        case("linear, no bias", vector, |s| boxed(Linear::new(s, 5, 4, false)?)),
+        case("dropout", map, |_| boxed(Dropout::new("drop", 0.4)?)),
+        case("dropout on vectors", dims(3, 50, 1, 1), |_| boxed(Dropout::new("drop", 0.4)?)),
+        case("residual, identity", map, |s| boxed(Residual::new(branch(s, 3, 1)?, None))),
+        case("residual, shortcut", dims(2, 3, 5, 8), residual_with_shortcut),
+        case("a layer used twice", map, |s| boxed(Twice(Conv2d::new(s, 3, 3, conv(3, 3, 1, 1, true))?))),
+        case("sequential, empty", map, |_| boxed(Sequential::new())),
+        case("sequential", dims(3, 2, 7, 5), sequential),
+        case("sequential down to 1x1 maps", dims(3, 2, 2, 2), down_to_one_pixel),
+    ]
+}
+
+fn branch(s: &mut Scope<'_>, c_out: usize, stride: usize) -> Result<Sequential> {
+    let mut branch = Sequential::new();
+    branch.push(Conv2d::new(&mut s.sub("conv1"), 3, c_out, conv(3, 3, stride, 1, false))?);
+    branch.push(BatchNorm2d::new(&mut s.sub("bn1"), c_out, BatchNormConfig::default())?);
+    branch.push(Gelu);
+    branch.push(Conv2d::new(&mut s.sub("conv2"), c_out, c_out, conv(3, 3, 1, 1, false))?);
+    Ok(branch)
+}
+
+fn residual_with_shortcut(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
+    let branch = branch(s, 4, 2)?;
+    let mut shortcut = Sequential::new();
+    shortcut.push(Conv2d::new(&mut s.sub("downsample.0"), 3, 4, conv(1, 1, 2, 0, false))?);
+    shortcut.push(BatchNorm2d::new(&mut s.sub("downsample.1"), 4, BatchNormConfig::default())?);
+    boxed(Residual::new(branch, Some(Box::new(shortcut))))
+}
+
+/// A layer of the user's own, made of ours: one set of parameters, two gradients for each.
+struct Twice(Conv2d);
+
+impl Layer for Twice {
+    fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+        let x = self.0.forward(x, ctx)?;
+        self.0.forward(x, ctx)
+    }
+}
+
+fn sequential(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
+    let mut net = Sequential::new();
+    net.push(Conv2d::new(&mut s.sub("0"), 2, 4, conv(3, 3, 1, 1, false))?);
+    net.push(BatchNorm2d::new(&mut s.sub("1"), 4, BatchNormConfig::default())?);
+    net.push(Gelu);
+    net.push(AvgPool2d { k: 2, stride: 2 });
+    net.push(Dropout::new("4", 0.2)?);
+    net.push(Flatten);
+    net.push(Linear::new(&mut s.sub("6"), 4 * 3 * 2, 5, true)?);
+    boxed(net)
+}
+
+/// Maps of one pixel are still maps: everything that takes maps or vectors goes on from there.
+fn down_to_one_pixel(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
+    let mut net = Sequential::new();
+    net.push(Conv2d::new(&mut s.sub("0"), 2, 4, conv(2, 2, 1, 0, true))?);
+    net.push(Dropout::new("1", 0.2)?);
+    net.push(BatchNorm2d::new(&mut s.sub("2"), 4, BatchNormConfig::default())?);
+    net.push(Conv2d::new(&mut s.sub("3"), 4, 6, conv(1, 1, 1, 0, true))?);
+    net.push(Linear::new(&mut s.sub("4"), 6, 5, true)?);
+    boxed(net)
+}

@@ -1,0 +1,195 @@
+//! Networks at work: they learn, do so bit for bit the same however many threads compute, and go on from saved state
+//! as if nothing had happened.
+
+mod common;
+
+use common::{conv, normals};
+use tallow_nn::{
+    BatchNorm2d, BatchNormConfig, Conv2d, CrossEntropy, Ctx, Device, Dims, Dropout, Flatten, Linear,
+    MaxPool2d, Model, Optimizer, OptimizerConfig, ParamStore, Path, Relu, Residual, Sequential, TrainKey,
+    decode, encode,
+};
+
+const N_CLASSES: usize = 5;
+
+/// A small residual network over 3 channels of h x w pixels.
+fn small_resnet(seed: u64, width: usize, (h, w): (usize, usize), dropout: f32) -> Model {
+    let mut params = ParamStore::new(seed, &Device::Cpu);
+    let norm = BatchNormConfig::default();
+    let mut branch = Sequential::new();
+    for i in 1..=2 {
+        let mut root = params.root();
+        let mut block = root.sub("block");
+        branch.push(
+            Conv2d::new(&mut block.sub(format!("conv{i}")), width, width, conv(3, 3, 1, 1, false)).unwrap(),
+        );
+        branch.push(BatchNorm2d::new(&mut block.sub(format!("bn{i}")), width, norm).unwrap());
+        if i == 1 {
+            branch.push(Relu);
+        }
+    }
+    let mut net = Sequential::new();
+    net.push(Conv2d::new(&mut params.root().sub("conv1"), 3, width, conv(3, 3, 1, 1, false)).unwrap());
+    net.push(BatchNorm2d::new(&mut params.root().sub("bn1"), width, norm).unwrap());
+    net.push(Relu);
+    net.push(Residual::new(branch, None));
+    net.push(Relu);
+    net.push(MaxPool2d { k: 2, stride: 2, padding: 0 });
+    net.push(Dropout::new("drop", dropout).unwrap());
+    net.push(Flatten);
+    net.push(Linear::new(&mut params.root().sub("fc"), width * (h / 2) * (w / 2), N_CLASSES, true).unwrap());
+    Model { network: Box::new(net), params }
+}
+
+const ADAM: OptimizerConfig =
+    OptimizerConfig::Adam { lr: 3e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
+
+/// One step on a batch that `key.epoch` decides; gives the loss.
+fn step(model: &Model, optimizer: &mut Optimizer, path: Path, dims: Dims, key: TrainKey) -> f32 {
+    let mut ctx = Ctx::train(path, &Device::Cpu, key);
+    let x = ctx.input(normals(dims.len(), &format!("batch {}", key.epoch)), dims).unwrap();
+    let targets: Vec<u32> = (0..dims.n).map(|i| (i * i % N_CLASSES) as u32).collect();
+    let logits = model.network.forward(x, &mut ctx).unwrap();
+    let loss = CrossEntropy::default().forward(&logits, &targets).unwrap();
+    let grads = ctx.backward(&logits, loss.grad_logits).unwrap();
+    optimizer.step(&model.params, &grads, ADAM.lr()).unwrap();
+    loss.mean
+}
+
+#[test]
+fn one_batch_is_learnt_by_heart() {
+    for path in [Path::Kernels, Path::Candle] {
+        let dims = Dims { n: 12, c: 3, h: 8, w: 6 };
+        let model = small_resnet(0, 8, (8, 6), 0.1);
+        let mut optimizer = Optimizer::new(&ADAM, &[], &model.params).unwrap();
+        let key = |first_position| TrainKey { seed: 0, epoch: 0, first_position };
+        let mut losses = (0..100).map(|i| step(&model, &mut optimizer, path, dims, key(100 * i)));
+        let first = losses.next().unwrap();
+        assert!(first > 1.0, "{path:?} begins at {first}");
+        assert!(losses.any(|loss| loss < 0.01), "{path:?} does not get below 0.01 in 100 steps");
+    }
+}
+
+/// Three steps, with maps large enough to be cut into pieces.
+fn three_steps(n_threads: usize) -> (Vec<u32>, Vec<u8>) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+    pool.install(|| {
+        let dims = Dims { n: 24, c: 3, h: 18, w: 20 };
+        let model = small_resnet(0, 16, (18, 20), 0.2);
+        let mut optimizer = Optimizer::new(&ADAM, &[], &model.params).unwrap();
+        let key = |epoch| TrainKey { seed: 3, epoch, first_position: 0 };
+        let losses = (0..3).map(|i| step(&model, &mut optimizer, Path::Kernels, dims, key(i)).to_bits());
+        (losses.collect(), encode(&model.params.to_tensors().unwrap(), "").unwrap())
+    })
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let one = three_steps(1);
+    assert_eq!(one, three_steps(2));
+    assert_eq!(one, three_steps(16));
+}
+
+#[test]
+fn a_saved_run_goes_on_bit_for_bit() {
+    let configs = [
+        OptimizerConfig::Sgd { lr: 0.1, momentum: 0.9, nesterov: true, weight_decay: 1e-3 },
+        OptimizerConfig::Sgd { lr: 0.1, momentum: 0.0, nesterov: false, weight_decay: 1e-3 },
+        ADAM,
+        OptimizerConfig::AdamW { lr: 0.1, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 1e-3 },
+    ];
+    let dims = Dims { n: 6, c: 3, h: 8, w: 6 };
+    let key = |epoch| TrainKey { seed: 3, epoch, first_position: 0 };
+    for config in configs {
+        let model = small_resnet(0, 4, (8, 6), 0.2);
+        let mut optimizer = Optimizer::new(&config, &[], &model.params).unwrap();
+        (0..2).for_each(|i| _ = step(&model, &mut optimizer, Path::Kernels, dims, key(i)));
+        let saved = encode(&model.params.to_tensors().unwrap(), "").unwrap();
+        let state = encode(&optimizer.state(&model.params).unwrap(), "").unwrap();
+        let n_steps = optimizer.n_steps();
+        (2..4).for_each(|i| _ = step(&model, &mut optimizer, Path::Kernels, dims, key(i)));
+
+        let resumed = small_resnet(1, 4, (8, 6), 0.2);
+        resumed.params.load_tensors(&decode(&saved).unwrap().0).unwrap();
+        let mut optimizer_2 = Optimizer::new(&config, &[], &resumed.params).unwrap();
+        optimizer_2.load_state(&resumed.params, n_steps, &decode(&state).unwrap().0).unwrap();
+        (2..4).for_each(|i| _ = step(&resumed, &mut optimizer_2, Path::Kernels, dims, key(i)));
+
+        assert_eq!(model.params.to_tensors().unwrap(), resumed.params.to_tensors().unwrap(), "{config:?}");
+        let states = (optimizer.state(&model.params).unwrap(), optimizer_2.state(&resumed.params).unwrap());
+        assert_eq!(states.0, states.1, "{config:?}");
+        assert_eq!(optimizer_2.n_steps(), 4);
+    }
+}
+
+#[test]
+fn another_optimizers_state_is_refused_and_changes_nothing() {
+    let model = small_resnet(0, 4, (8, 6), 0.2);
+    let dims = Dims { n: 6, c: 3, h: 8, w: 6 };
+    let mut optimizer = Optimizer::new(&ADAM, &[], &model.params).unwrap();
+    step(&model, &mut optimizer, Path::Kernels, dims, TrainKey { seed: 0, epoch: 0, first_position: 0 });
+    let good = optimizer.state(&model.params).unwrap();
+
+    let mut bad = good.clone();
+    bad.values_mut().for_each(|t| t.data.fill(7.0));
+    bad.remove("fc.bias.exp_avg");
+    bad.get_mut("fc.weight.exp_avg").unwrap().shape.reverse();
+    bad.insert("fc.bias.momentum_buffer".to_owned(), good["fc.bias.exp_avg"].clone());
+    let message = optimizer.load_state(&model.params, 5, &bad).unwrap_err().to_string();
+    for name in ["fc.bias.exp_avg", "fc.weight.exp_avg", "fc.bias.momentum_buffer"] {
+        assert!(message.contains(name), "{message}");
+    }
+    assert_eq!(optimizer.state(&model.params).unwrap(), good);
+    assert_eq!(optimizer.n_steps(), 1);
+
+    let plain = OptimizerConfig::Sgd { lr: 0.1, momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+    assert!(Optimizer::new(&plain, &[], &model.params).unwrap().load_state(&model.params, 1, &good).is_err());
+}
+
+#[test]
+fn weights_that_do_not_fit_are_named_and_change_nothing() {
+    let model = small_resnet(0, 4, (8, 6), 0.2);
+    let before = model.params.to_tensors().unwrap();
+    let mut other = before.clone();
+    other.values_mut().for_each(|t| t.data.fill(7.0));
+    other.remove("block.bn2.running_var");
+    other.get_mut("fc.weight").unwrap().shape.reverse();
+    other.get_mut("fc.bias").unwrap().data.pop();
+    other.insert("head.weight".to_owned(), before["fc.weight"].clone());
+    let message = model.params.load_tensors(&other).unwrap_err().to_string();
+    for part in [
+        "block.bn2.running_var is missing",
+        "fc.weight has the shape",
+        "fc.bias has 4",
+        "head.weight is not part",
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert_eq!(message.matches("; ").count(), 3, "{message}");
+    assert_eq!(model.params.to_tensors().unwrap(), before);
+}
+
+#[test]
+fn parameters_come_in_name_order_and_buffers_are_none() {
+    let model = small_resnet(0, 4, (8, 6), 0.2);
+    let names: Vec<&str> = model.params.params().map(|p| p.name()).collect();
+    let expected = [
+        "block.bn1.bias",
+        "block.bn1.weight",
+        "block.bn2.bias",
+        "block.bn2.weight",
+        "block.conv1.weight",
+        "block.conv2.weight",
+        "bn1.bias",
+        "bn1.weight",
+        "conv1.weight",
+        "fc.bias",
+        "fc.weight",
+    ];
+    assert_eq!(names, expected);
+    let (convs, norms, dense) = (3 * 4 * 9 + 2 * (4 * 4 * 9), 3 * (4 + 4), 5 * (4 * 4 * 3) + 5);
+    assert_eq!(model.params.n_parameters(), convs + norms + dense);
+    let tensors = model.params.to_tensors().unwrap();
+    assert_eq!(tensors.len(), expected.len() + 3 * 2, "and what is saved holds the running statistics too");
+    assert!(model.params.get("bn1.running_mean").is_some());
+}

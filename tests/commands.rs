@@ -1,0 +1,132 @@
+//! The small commands, word for word; and how a run looks where there is no terminal.
+
+mod support;
+
+use std::fs;
+
+use serde_json::json;
+use support::{Sandbox, TINY, repository};
+
+#[test]
+fn recipes_are_listed() {
+    let expected = "\
+cnn        The reference network with a modern protocol: 20 epochs.
+cnn-5      The recipe cnn in 5 epochs: less regularisation, since there is less time to overfit.
+keras      The Keras baseline's second run: Adam at 1e-3, batches of 32, up to 20 epochs, early stopping and a rate \
+that is cut on plateaus, both watching the validation loss.
+keras-5    The Keras baseline's first run: Adam at 1e-4, batches of 32, 5 epochs.
+
+One in full: trainer recipes NAME. Your own: a file ending in .toml that begins with base = \"cnn\".
+";
+    let sandbox = Sandbox::new();
+    let ran = sandbox.trainer("recipes").ok();
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), (expected, ""));
+    let listed = sandbox.trainer("recipes --json").ok().json();
+    let names: Vec<_> = listed.as_array().unwrap().iter().map(|entry| &entry["name"]).collect();
+    assert_eq!(names, ["cnn", "cnn-5", "keras", "keras-5"]);
+}
+
+#[test]
+fn a_recipe_is_printed_as_it_stands_and_is_one() {
+    let sandbox = Sandbox::new();
+    for name in ["cnn", "cnn-5", "keras", "keras-5"] {
+        let text = fs::read_to_string(repository().join(format!("assets/recipes/{name}.toml"))).unwrap();
+        assert_eq!(sandbox.trainer(&format!("recipes {name}")).ok().stdout, text);
+        assert_eq!(sandbox.trainer(&format!("recipes {name} --json")).ok().json()["name"], name);
+    }
+    // kept in a file, it is a recipe that only has another name
+    sandbox.write("mine.toml", sandbox.trainer("recipes keras-5").ok().stdout);
+    let tiny = TINY.replace("--epochs 2", "--epochs 1");
+    sandbox.trainer(&format!("--recipe mine.toml {tiny}")).ok().says(&["Run folder runs/mine-1"]);
+    assert_eq!(sandbox.json("runs/mine-1/summary.json")["recipe"], "mine");
+}
+
+#[test]
+fn data_info_prints_shapes_as_the_keras_baseline_does() {
+    let expected = "\
+Data set              sample
+Training data shape   (2000, 32, 32, 3)
+Training labels shape (2000, 1)
+Test data shape       (1000, 32, 32, 3)
+Test labels shape     (1000, 1)
+Pixels                0 to 255, red green blue
+Mean, per channel     [0.49139968, 0.48215842, 0.4465309]
+Deviation             [0.24703223, 0.24348512, 0.26158783]
+Digest                104fc31ae016ad176a1b6d808eb9de4dd80847a970ffb0f9ebd59009284958fb
+
+label  class                training     test
+    0  airplane                  200      100
+    1  automobile                200      100
+    2  bird                      200      100
+    3  cat                       200      100
+    4  deer                      200      100
+    5  dog                       200      100
+    6  frog                      200      100
+    7  horse                     200      100
+    8  ship                      200      100
+    9  truck                     200      100
+";
+    let sandbox = Sandbox::new();
+    for args in ["data info", "data info --dataset sample"] {
+        let ran = sandbox.trainer(args).ok();
+        assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), (expected, ""));
+    }
+    let info = sandbox.trainer("data info --json").ok().json();
+    let keys: Vec<&String> = info.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["dataset", "digest", "train_shape", "test_shape", "classes", "mean", "std"]);
+    assert_eq!(info["train_shape"], json!([2_000, 32, 32, 3]));
+    assert_eq!(info["classes"][3], json!({"name": "cat", "n_train": 200, "n_test": 100}));
+    assert_eq!(sandbox.everything(), [""; 0]);
+}
+
+#[test]
+fn data_verify_names_every_file() {
+    let sandbox = Sandbox::new();
+    assert_eq!(sandbox.trainer("data verify --dataset sample").ok().stdout, "ok       the embedded sample\n");
+
+    sandbox.write("there/cifar-10-batches-bin/data_batch_1.bin", "");
+    let ran = sandbox.trainer("data verify --data-dir there").ends_with(1);
+    let expected = "\
+WRONG    there/cifar-10-batches-bin/data_batch_1.bin: \
+sha256 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855, \
+expected cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5
+MISSING  there/cifar-10-batches-bin/data_batch_2.bin
+MISSING  there/cifar-10-batches-bin/data_batch_3.bin
+MISSING  there/cifar-10-batches-bin/data_batch_4.bin
+MISSING  there/cifar-10-batches-bin/data_batch_5.bin
+MISSING  there/cifar-10-batches-bin/test_batch.bin
+";
+    assert_eq!(ran.stdout, expected);
+    assert_eq!(ran.stderr, "Get the files again: remove the folder and run cargo xtask fetch-data\n");
+    let verdicts = sandbox.trainer("data verify --data-dir there --json").ends_with(1).json();
+    let is_ok: Vec<bool> = verdicts.as_array().unwrap().iter().map(|v| v["ok"].as_bool().unwrap()).collect();
+    assert_eq!(is_ok, [false; 6]);
+}
+
+/// What a log file or a continuous integration sees: whole lines, no control characters, everything that Keras shows.
+#[test]
+fn a_run_without_a_terminal_tells_plain_lines() {
+    let sandbox = Sandbox::new();
+    let ran = sandbox.trainer(TINY).ok();
+    let lines: Vec<&str> = ran.stderr.lines().collect();
+    assert_eq!(lines[0], "Run folder runs/cnn-1");
+    assert_eq!(lines[1], "5382 parameters; 60 images to train on, 200 to validate, 1000 to test");
+    assert!(!ran.stderr.contains(['\r', '\u{1b}']) && ran.stderr.ends_with('\n'), "{:?}", ran.stderr);
+
+    let history = tallow_metrics::parse_history(&sandbox.text("runs/cnn-1/history.csv")).unwrap();
+    let epochs = lines.iter().filter(|line| line.starts_with("Epoch "));
+    assert_eq!((epochs.clone().count(), history.len()), (2, 2));
+    for (line, row) in epochs.zip(&history) {
+        let start = format!("Epoch {}/2  4 steps  ", row.epoch);
+        // between the two, the times of this machine
+        let end = format!(
+            "ms/step  accuracy {:.4}  loss {:.4}  val_accuracy {:.4}  val_loss {:.4}  learning_rate {:.4e}",
+            row.accuracy,
+            row.loss,
+            row.val_accuracy.unwrap(),
+            row.val_loss.unwrap(),
+            row.learning_rate
+        );
+        assert!(line.starts_with(&start) && line.ends_with(&end), "{line:?} is not {start:?} … {end:?}");
+    }
+}

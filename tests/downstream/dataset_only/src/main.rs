@@ -1,0 +1,32 @@
+//! Counts the images of an epoch's batches: of the embedded sample, or of images that are made here.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use tallow_dataset::{Augment, Error, ImageSet, Normalization, TrainLoader, train_batches};
+
+#[cfg(feature = "sample")]
+fn images() -> Result<Arc<ImageSet>, Error> {
+    Ok(tallow_dataset::load_sample()?.train)
+}
+
+#[cfg(not(feature = "sample"))]
+fn images() -> Result<Arc<ImageSet>, Error> {
+    let class_names = Arc::from(["left".to_owned(), "right".to_owned()]);
+    Ok(Arc::new(ImageSet::new(2, 3, 3, vec![128; 4 * 2 * 3 * 3], vec![0, 1, 0, 1], class_names)?))
+}
+
+fn main() -> Result<(), Error> {
+    let set = images()?;
+    let loader = TrainLoader {
+        batch_size: 64,
+        drop_last: false,
+        augment: Augment::default(),
+        normalization: Normalization::CIFAR10,
+        seed: 0,
+    };
+    let indices = (0..set.len() as u32).collect();
+    let batches = train_batches(set, indices, &loader, 0, 0)?;
+    println!("{} images", batches.map(|batch| batch.n).sum::<usize>());
+    Ok(())
+}

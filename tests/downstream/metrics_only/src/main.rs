@@ -1,0 +1,11 @@
+//! Figures for the answers of a model that is nobody's business here.
+#![forbid(unsafe_code)]
+
+use tallow_metrics::{ClassificationReport, ConfusionMatrix, MetricsError};
+
+fn main() -> Result<(), MetricsError> {
+    let (targets, predicted) = ([0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 1, 1]);
+    let matrix = ConfusionMatrix::from_pairs(2, &targets, &predicted)?;
+    print!("{}", ClassificationReport::new(&matrix).to_text(&["cat", "dog"])?);
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! `trainer eval`: the same figures as the run's own, on any part of its data; and what it refuses.
+
+mod support;
+
+use std::fs;
+
+use serde_json::{Value, json};
+use support::{Sandbox, TINY, read_safetensors, with_description, with_header};
+use tallow_dataset::cifar::CIFAR10_CLASSES;
+use tallow_metrics::parse_predictions_csv;
+
+/// A network that learns something in a second: its answers are not all the same.
+const LEARNS: &str = "--dataset sample --offline --train-subset 600 --epochs 3 --batch-size 16 --lr 0.002 \
+     --set model.widths=[8,8] --set model.dropout=[0.0] --set model.dense=16";
+
+/// A sandbox with a finished run in `run`.
+fn with_run(args: &str) -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.trainer(&format!("{TINY} {args} --run-dir run")).ok();
+    sandbox
+}
+
+#[track_caller]
+fn eval_json(sandbox: &Sandbox, args: &str) -> Value {
+    sandbox.trainer(&format!("eval --json {args}")).ok().json()
+}
+
+#[test]
+fn eval_repeats_the_figures_of_the_run_exactly() {
+    let sandbox = Sandbox::new();
+    sandbox.trainer(&format!("{LEARNS} --run-dir run")).ok();
+    let summary = sandbox.json("run/summary.json");
+    for (split, n) in [("test", 1_000), ("val", 200)] {
+        for model in ["run", "run/model.safetensors"] {
+            let score = eval_json(&sandbox, &format!("{model} --split {split}"));
+            assert_eq!(score["accuracy"], summary[split]["accuracy"]);
+            assert_eq!(score["loss"], summary[split]["loss"]);
+            assert_eq!((&score["n"], &score["model"]), (&json!(n), &json!(model)));
+        }
+    }
+    assert_eq!(eval_json(&sandbox, "run")["accuracy_interval"], summary["test"]["accuracy_interval"]);
+    assert_eq!(eval_json(&sandbox, "run")["report"], sandbox.json("run/evaluation/report.json"));
+}
+
+#[test]
+fn the_training_part_is_what_the_run_trained_on() {
+    let sandbox = with_run("");
+    let score = eval_json(&sandbox, "run --split train");
+    assert_eq!((&score["n"], &score["split"]), (&json!(60), &json!("train")));
+    let supports = CIFAR10_CLASSES.map(|class| score["report"][class]["support"].as_u64());
+    assert_eq!(supports, [Some(6); 10]);
+
+    let sandbox = with_run("--val-fraction 0");
+    assert_eq!(eval_json(&sandbox, "run --split train")["n"], 60);
+    sandbox
+        .trainer("eval run --split val")
+        .fails(&["--split val", "the model was trained without validation images"]);
+}
+
+#[test]
+fn a_model_that_was_validated_on_the_test_images_says_so() {
+    let sandbox = with_run("--validate-on test");
+    sandbox.trainer("eval run").ok().says(&["not an honest estimate"]);
+    assert_eq!(eval_json(&sandbox, "run --split val")["n"], 1_000);
+    let quiet = with_run("").trainer("eval run").ok();
+    assert_eq!(quiet.stderr, "");
+}
+
+#[test]
+fn the_report_and_one_line_are_the_result() {
+    let sandbox = with_run("");
+    let ran = sandbox.trainer("eval run --split val").ok();
+    assert!(ran.stdout.contains("weighted avg"), "{}", ran.stdout);
+    let last = ran.stdout.lines().last().unwrap();
+    assert!(
+        last.starts_with("Validation accuracy ") && last.ends_with(", on 200 images of sample"),
+        "{last}"
+    );
+    let score = eval_json(&sandbox, "run");
+    let keys: Vec<&String> = score.as_object().unwrap().keys().collect();
+    let expected = ["model", "dataset", "split", "n", "accuracy", "accuracy_interval", "loss", "report"];
+    assert_eq!(keys, expected);
+}
+
+/// The same weights, whose answers are said to mean other classes: what meant class 0 means class 9.
+#[test]
+fn classes_are_matched_by_name() {
+    let sandbox = Sandbox::new();
+    sandbox.trainer(&format!("{LEARNS} --run-dir run")).ok();
+    let reversed = with_description(&sandbox.read("run/model.safetensors"), |description| {
+        description["class_names"].as_array_mut().unwrap().reverse();
+    });
+    sandbox.write("reversed.safetensors", reversed);
+    let seen =
+        parse_predictions_csv(&sandbox.text("run/evaluation/predictions_test.csv")).unwrap().predictions;
+    let answers = seen.targets().iter().zip(seen.all_predicted());
+    let n_right = answers.filter(|(target, predicted)| **target == 9 - predicted).count() as u64;
+    assert_ne!(n_right, seen.n_correct(), "the order would make no difference");
+    let score = eval_json(&sandbox, "reversed.safetensors");
+    assert_eq!(score["accuracy"], json!(n_right as f64 / 1_000.0));
+}
+
+#[test]
+fn data_with_other_classes_are_refused() {
+    let sandbox = with_run("");
+    let other = with_description(&sandbox.read("run/model.safetensors"), |description| {
+        description["class_names"][9] = json!("lorry");
+    });
+    sandbox.write("other.safetensors", other);
+    sandbox.trainer("eval other.safetensors").fails(&[
+        "lorry",
+        "truck",
+        "sample",
+        "choose another --dataset",
+    ]);
+}
+
+#[test]
+fn the_parts_of_other_data_are_refused() {
+    let sandbox = with_run("");
+    let other = with_description(&sandbox.read("run/model.safetensors"), |description| {
+        description["data_digest"] = json!("0123456789");
+    });
+    sandbox.write("other.safetensors", other);
+    for split in ["val", "train"] {
+        let ran = sandbox.trainer(&format!("eval other.safetensors --split {split}"));
+        ran.fails(&[&format!("--split {split}"), "trained on other data than sample", "expected 0123456789"]);
+    }
+    sandbox.trainer("eval other.safetensors").ok();
+}
+
+#[test]
+fn data_that_are_not_there_are_named_with_the_command_that_gets_them() {
+    let sandbox = with_run("");
+    sandbox
+        .trainer("eval run --dataset cifar10")
+        .fails(&["data/cifar-10-batches-bin", "cargo xtask fetch-data"]);
+    let fetch = "cargo xtask fetch-data --dataset cifar100";
+    sandbox.trainer("eval run --dataset cifar100").fails(&["cifar-100-binary", fetch]);
+    sandbox.trainer("eval run --dataset nope").fails(&["\"nope\"", "cifar10", "sample"]);
+    // where the run had its data, unless told otherwise
+    let recipe = sandbox.text("run/recipe.toml").replace("\"data\"", "\"elsewhere\"");
+    sandbox.write("run/recipe.toml", recipe);
+    sandbox.trainer("eval run --dataset cifar10").fails(&["elsewhere/cifar-10-batches-bin"]);
+    sandbox.trainer("eval run --dataset cifar10 --data-dir there").fails(&["there/cifar-10-batches-bin"]);
+}
+
+#[test]
+fn what_is_no_finished_run_is_refused() {
+    let sandbox = with_run("");
+    sandbox.trainer("eval nowhere").fails(&["nowhere", "No such file"]);
+    sandbox.write("folder/notes.txt", "");
+    sandbox.trainer("eval folder").fails(&["folder is not a run folder: it has no model.safetensors"]);
+    fs::remove_file(sandbox.path("run/model.safetensors")).unwrap();
+    sandbox.trainer("eval run").fails(&["run", "no model.safetensors yet", "--resume run"]);
+}
+
+#[test]
+fn a_damaged_model_file_is_refused() {
+    let sandbox = with_run("");
+    let model = sandbox.read("run/model.safetensors");
+    let check = |name: &str, bytes: &[u8], parts: &[&str]| {
+        sandbox.write(name, bytes);
+        sandbox.trainer(&format!("eval {name}")).fails(&[&[name][..], parts].concat());
+    };
+    check("cut.safetensors", &model[..model.len() / 2], &[]);
+    check("empty.safetensors", b"", &[]);
+    check("page.safetensors", b"<html>404</html>", &[]);
+    check("long.safetensors", &[&model[..], b"x"].concat(), &[]);
+    let (mut header, _) = read_safetensors(&model);
+    header.as_object_mut().unwrap().remove("__metadata__");
+    let foreign = with_header(&model, &header);
+    check("foreign.safetensors", &foreign, &["does not say of which model", "not written by this program"]);
+    let newer = with_description(&model, |description| description["version"] = json!(99));
+    check("newer.safetensors", &newer, &["version 99, expected 1"]);
+    let unknown = with_description(&model, |description| description["colour"] = json!("red"));
+    check("unknown.safetensors", &unknown, &["colour", "another version"]);
+}
+
+#[test]
+fn a_model_file_of_another_architecture_than_its_tensors_is_refused_by_tensor() {
+    let sandbox = with_run("");
+    let model = sandbox.read("run/model.safetensors");
+    let check = |key: &str, value: Value, parts: &[&str]| {
+        let changed = with_description(&model, |description| description["model"][key] = value);
+        sandbox.write("other.safetensors", changed);
+        sandbox.trainer("eval other.safetensors").fails(&[&["other.safetensors"][..], parts].concat());
+    };
+    let first = "features.0.weight has the shape [4, 3, 3, 3], expected [6, 3, 3, 3]";
+    check("widths", json!([6, 4, 8, 8]), &[first]);
+    check("widths", json!([4, 4, 8, 8, 8, 8]), &["model.dropout", "3 rates"]);
+    let deeper = with_description(&model, |description| {
+        description["model"]["widths"] = json!([4, 4, 8, 8, 8, 8]);
+        description["model"]["dropout"] = json!([0.1, 0.1, 0.1]);
+    });
+    sandbox.write("deeper.safetensors", deeper);
+    sandbox
+        .trainer("eval deeper.safetensors")
+        .fails(&["deeper.safetensors", "features.16.weight is missing"]);
+    check("name", json!("vgg"), &["\"vgg\"", "cnn"]);
+    let fewer = with_description(&model, |description| {
+        description["class_names"].as_array_mut().unwrap().pop();
+    });
+    sandbox.write("fewer.safetensors", fewer);
+    let last = "classifier.2.weight has the shape [10, 8], expected [9, 8]";
+    sandbox.trainer("eval fewer.safetensors").fails(&["fewer.safetensors", last]);
+}

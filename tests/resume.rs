@@ -1,0 +1,360 @@
+//! A run that is interrupted, killed or extended, and goes on: with the same bits as one left alone. What must not be
+//! resumed is refused.
+#![cfg(unix)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use support::{Ran, Running, Sandbox, TINY, TINY_MODEL, wait_until};
+use tallow_core::{Purpose, Stream};
+use tallow_metrics::parse_history;
+
+/// Everything that a run must not forget: dropout, augmentation, Adam, early stopping and a rate that is lowered.
+const PROTOCOL: &str = r#"
+base = "keras"
+batch_size = 16
+[data]
+dataset = "sample"
+train_subset = 60
+[augment]
+cutout_px = 4
+[model]
+widths = [4, 4, 8, 8]
+dropout = [0.1, 0.1]
+dense = 8
+"#;
+
+/// [`PROTOCOL`], stopped by the callback after 8 of 20 epochs, whatever the readings are: nothing improves by 100. The
+/// weights of the first epoch are restored.
+const STOPPED_EARLY: &str = "
+epochs = 20
+callbacks.early_stopping = { patience = 7, min_delta = 100.0 }
+callbacks.reduce_lr_on_plateau = { patience = 2, factor = 0.5, min_delta = 100.0 }
+";
+
+/// [`PROTOCOL`], for 8 epochs that improve as they may.
+const UNTIL_THE_END: &str = "
+epochs = 8
+callbacks.early_stopping = { patience = 4 }
+callbacks.reduce_lr_on_plateau = { patience = 1, factor = 0.5 }
+";
+
+const N_KILLS: usize = 10;
+
+/// A sandbox with the recipe, and a run of it in `alone` that nobody disturbed.
+fn with_run_alone(ending: &str, threads: usize) -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("protocol.toml", format!("{ending}{PROTOCOL}"));
+    sandbox.trainer(&format!("--recipe protocol.toml --threads {threads} --run-dir alone")).ok();
+    sandbox
+}
+
+/// Asserts that the run `name` ended as `alone` did.
+#[track_caller]
+fn ended_as_alone(sandbox: &Sandbox, name: &str) {
+    for file in ["model.safetensors", "history.csv", "evaluation/predictions_test.csv"] {
+        let [alone, other] = ["alone", name].map(|run| sandbox.read(&format!("{run}/{file}")));
+        assert!(alone == other, "{name}/{file} is not as that of a run left alone");
+    }
+    let [alone, other] = ["alone", name].map(|run| sandbox.json(&format!("{run}/summary.json")));
+    for key in ["epochs_run", "best_epoch", "val", "test", "n_train"] {
+        assert_eq!(alone[key], other[key], "{key}");
+    }
+}
+
+fn n_epochs_told(sandbox: &Sandbox, run: &str) -> usize {
+    let events = fs::read_to_string(sandbox.path(&format!("{run}/events.jsonl"))).unwrap_or_default();
+    events.lines().filter(|line| line.contains(r#""event":"epoch""#)).count()
+}
+
+/// Starts the protocol in `run`, stops it with `signal` after 2 epochs, and leaves it there.
+#[track_caller]
+fn interrupted(sandbox: &Sandbox, signal: &str) -> Ran {
+    let mut running = sandbox.start("--recipe protocol.toml --threads 1 --run-dir run");
+    wait_until("2 epochs are over", || n_epochs_told(sandbox, "run") >= 2 || !running.is_at_work());
+    running.signal(signal);
+    running.wait()
+}
+
+#[test]
+fn killed_at_random_instants_with_1_thread() {
+    survives_sigkill(STOPPED_EARLY, 1);
+}
+
+#[test]
+fn killed_at_random_instants_with_2_threads() {
+    survives_sigkill(UNTIL_THE_END, 2);
+}
+
+/// SIGKILL at instants all over a run, from before its folder is there to its evaluation: each time it is resumed, and
+/// killed again, until it is over; then the next run begins.
+fn survives_sigkill(ending: &str, threads: usize) {
+    let sandbox = with_run_alone(ending, threads);
+    let mut random = Stream::new(threads as u64, Purpose::Test, 0, 0);
+    let share =
+        |i: usize, random: &mut Stream| (i as f64 + f64::from(random.next_u32()) / 2f64.powi(32)) / 10.0;
+    let mut instants: Vec<f64> = (0..N_KILLS).map(|i| share(i, &mut random)).collect();
+    random.shuffle(&mut instants);
+    let started = Instant::now();
+    sandbox.trainer(&format!("--recipe protocol.toml --threads {threads} --run-dir run-0")).ok();
+    let (mut whole, mut n_runs) = (started.elapsed(), 1);
+    for (i, instant) in instants.into_iter().enumerate() {
+        let mut n_tries = 0;
+        loop {
+            let run = format!("run-{n_runs}");
+            let is_new = !sandbox.path(&run).exists();
+            match killed_after(start_or_resume(&sandbox, &run, threads), whole.mul_f64(instant)) {
+                Ok(()) => break,
+                // it was quicker: the next one is caught earlier
+                Err(took) if is_new => whole = took,
+                Err(_) => {}
+            }
+            ended_as_alone(&sandbox, &run);
+            n_runs += 1;
+            n_tries += 1;
+            assert!(n_tries < 10, "kill {i}: at {instant:.2} of {whole:?} every run is over");
+        }
+    }
+    let run = format!("run-{n_runs}");
+    start_or_resume(&sandbox, &run, threads).wait().ok();
+    ended_as_alone(&sandbox, &run);
+}
+
+fn start_or_resume(sandbox: &Sandbox, run: &str, threads: usize) -> Running {
+    sandbox.start(&match sandbox.path(run).exists() {
+        true => format!("--resume {run} --threads {threads}"),
+        false => format!("--recipe protocol.toml --threads {threads} --run-dir {run}"),
+    })
+}
+
+/// Kills at the instant; where the process was over before, after which time.
+fn killed_after(mut running: Running, instant: Duration) -> Result<(), Duration> {
+    let started = Instant::now();
+    while started.elapsed() < instant {
+        if !running.is_at_work() {
+            let took = started.elapsed();
+            running.wait().ok();
+            return Err(took);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    match running.kill() {
+        true => Ok(()),
+        false => Err(started.elapsed()),
+    }
+}
+
+#[test]
+fn a_signal_stops_after_the_step_and_says_how_to_go_on() {
+    for (signal, status) in [("INT", 130), ("TERM", 143)] {
+        let sandbox = with_run_alone(UNTIL_THE_END, 1);
+        let ran = interrupted(&sandbox, signal).ends_with(status);
+        let ran = ran.says(&["Stopped. To go on: trainer train --resume run\n"]);
+        assert_eq!(ran.stdout, "", "a run that is not over has no result");
+        assert!(!sandbox.path("run/summary.json").exists());
+        assert!(sandbox.text("run/events.jsonl").contains(r#""event":"interrupted""#));
+        let ran = sandbox.trainer("train --resume run").ok().says(&["going on with epoch"]);
+        assert!(ran.stdout.contains("Test accuracy"), "{}", ran.stdout);
+        ended_as_alone(&sandbox, "run");
+    }
+}
+
+/// The first signal waits for the end of the step, and a gagged process never gets there.
+#[test]
+fn a_second_signal_ends_at_once() {
+    let sandbox = Sandbox::new();
+    let (mut running, _gag) = sandbox.start_gagged(&format!("{TINY} --run-dir run"));
+    wait_until("the run folder is there", || sandbox.path("run").exists());
+    running.signal("INT");
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(running.is_at_work(), "the first signal ended it at once");
+    running.signal("INT");
+    running.wait().ends_with(130);
+    sandbox.trainer("--resume run").ok();
+}
+
+#[test]
+fn two_processes_do_not_work_on_one_run() {
+    let sandbox = Sandbox::new();
+    let (running, _gag) = sandbox.start_gagged(&format!("{TINY} --run-dir run"));
+    wait_until("the run folder is there", || sandbox.path("run").exists());
+    sandbox.trainer("--resume run").fails(&["run is in use by another process"]);
+    assert!(running.kill());
+    sandbox.trainer("--resume run").ok();
+}
+
+#[test]
+fn a_changed_setting_is_refused_by_name() {
+    let sandbox = Sandbox::new();
+    sandbox.trainer(&format!("{TINY} --run-dir run")).ok();
+    let before = bytes_of(&sandbox, "run");
+    let cases = [
+        ("--lr 0.1", "optimizer.lr is 0.1 now, the run was started with 0.004"),
+        ("--seed 7", "seed is 7 now, the run was started with 0"),
+        ("--batch-size 8", "batch_size is 8 now, the run was started with 16"),
+        (
+            "--epochs 1",
+            "epochs is 1 now, the run was started with 2; only --epochs may change (and be larger)",
+        ),
+        ("--train-subset 50", "data.train_subset is 50 now"),
+        ("--val-fraction 0.2", "data.val_fraction is 0.2 now"),
+        ("--validate-on test", "data.validate_on is \"test\" now"),
+        ("--set model.dense=9", "model.dense is 9 now"),
+        ("--set augment.flip=alternate", "augment.flip is \"alternate\" now"),
+        ("--set max_grad_norm=1.0", "max_grad_norm is 1.0 now, the run was started with not set"),
+        ("--set name=other", "name is \"other\" now"),
+    ];
+    for (args, message) in cases {
+        sandbox.trainer(&format!("--resume run {args}")).fails(&["--resume: ", message]);
+    }
+    for other in ["--recipe keras", "--run-dir other", "--init-from run"] {
+        sandbox
+            .trainer(&format!("--resume run {other}"))
+            .ends_with(2)
+            .says(&["cannot be used with", "--resume"]);
+    }
+    assert!(bytes_of(&sandbox, "run") == before, "a refusal changed the run");
+}
+
+/// With a rate that does not depend on the length of the run, an extended run is a longer one.
+#[test]
+fn more_epochs_extend_a_run() {
+    let sandbox = Sandbox::new();
+    let constant =
+        format!("{TINY_MODEL} --train-subset 60 --batch-size 16 --set schedule={{kind=\"constant\"}}");
+    sandbox.trainer(&format!("{constant} --epochs 3 --run-dir alone")).ok();
+    sandbox.trainer(&format!("{constant} --epochs 2 --run-dir run")).ok();
+    let extended = sandbox.trainer("--resume run --epochs 3").ok().says(&["extended from 2 to 3 epochs\n"]);
+    assert!(extended.stderr.contains("going on with epoch 3"), "{}", extended.stderr);
+    ended_as_alone(&sandbox, "run");
+    assert_eq!(sandbox.text("alone/recipe.toml"), sandbox.text("run/recipe.toml"));
+}
+
+#[test]
+fn an_extended_schedule_keeps_its_horizon() {
+    let sandbox = Sandbox::new();
+    sandbox.trainer(&format!("{TINY} --set schedule.final_factor=0.5 --run-dir run")).ok();
+    let notice = "the schedule keeps its horizon, from where on the learning rate stays at 0.002";
+    sandbox.trainer("--resume run --epochs 4").ok().says(&[notice]);
+    let history = parse_history(&sandbox.text("run/history.csv")).unwrap();
+    assert_eq!(history.iter().map(|row| row.learning_rate).collect::<Vec<_>>()[2..], [0.002, 0.002]);
+    assert_eq!(sandbox.json("run/summary.json")["epochs_run"], 4);
+
+    sandbox.trainer(&format!("{TINY} --run-dir down-to-0")).ok();
+    sandbox.trainer("--resume down-to-0 --epochs 3").ok().says(&["stays at 0 and nothing more is learnt"]);
+}
+
+/// Killed just after the longer run was written down, it still knows that it was to go on.
+#[test]
+fn an_extension_of_a_run_that_stopped_early_survives_a_kill() {
+    let sandbox = with_run_alone(STOPPED_EARLY, 1);
+    assert_eq!(sandbox.json("alone/summary.json")["epochs_run"], 8);
+    let rates = parse_history(&sandbox.text("alone/history.csv")).unwrap();
+    assert_eq!(rates.last().unwrap().learning_rate, 1e-3 / 8.0, "lowered after epochs 3, 5 and 7");
+    let (running, _gag) = sandbox.start_gagged("--resume alone --epochs 21");
+    wait_until("the extension is written down", || sandbox.text("alone/recipe.toml").contains("epochs = 21"));
+    assert!(running.kill());
+    sandbox.trainer("--resume alone").ok().says(&["going on with epoch 9"]);
+    assert_eq!(parse_history(&sandbox.text("alone/history.csv")).unwrap().len(), 9);
+}
+
+#[test]
+fn a_run_that_is_over_says_its_last_word_again() {
+    let sandbox = with_run_alone(STOPPED_EARLY, 1);
+    let before = bytes_of(&sandbox, "alone");
+    let ran = sandbox.trainer("--resume alone").ok().says(&["the run is over, nothing is left to train"]);
+    assert!(ran.stdout.contains("Test accuracy") && !ran.stderr.contains("Epoch"), "{}", ran.stdout);
+    let json = sandbox.trainer("--resume alone --data-dir elsewhere --json").ok();
+    assert_eq!(json.stdout, sandbox.text("alone/summary.json"));
+    assert!(bytes_of(&sandbox, "alone") == before, "the run was changed");
+}
+
+/// Killed between training and the last word, as a state that random instants seldom meet.
+#[test]
+fn the_end_of_a_run_can_be_done_again() {
+    let sandbox = with_run_alone(STOPPED_EARLY, 1);
+    sandbox.trainer("--recipe protocol.toml --run-dir run").ok();
+    fs::remove_file(sandbox.path("run/summary.json")).unwrap();
+    fs::remove_file(sandbox.path("run/model.safetensors")).unwrap();
+    fs::remove_dir_all(sandbox.path("run/evaluation")).unwrap();
+    sandbox.trainer("--resume run").ok();
+    ended_as_alone(&sandbox, "run");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_told_and_the_one_before_serves() {
+    let sandbox = with_run_alone(UNTIL_THE_END, 1);
+    interrupted(&sandbox, "INT").ends_with(130);
+    let last = sandbox.path("run/checkpoints/last");
+    let whole = fs::read(&last).unwrap();
+    let saved = saved_run(&sandbox);
+    let mut flipped = whole.clone();
+    flipped[whole.len() - 1_000] ^= 0x40;
+    let damages: [(&str, Option<&[u8]>); 4] = [
+        ("cut off", Some(&whole[..whole.len() / 2])),
+        ("a flipped bit", Some(&flipped)),
+        ("empty", Some(&[])),
+        ("missing, as after a kill between two renames", None),
+    ];
+    for (what, damaged) in damages {
+        restore_run(&sandbox, &saved);
+        match damaged {
+            Some(bytes) => fs::write(&last, bytes).unwrap(),
+            None => fs::remove_file(&last).unwrap(),
+        }
+        let ran = sandbox.trainer("--resume run").ok();
+        let told = ran.says(&["Note: ", "run/checkpoints/last", "going on from run/checkpoints/previous"]);
+        ended_as_alone(&sandbox, "run");
+        assert!(!told.stdout.is_empty(), "{what}");
+    }
+
+    restore_run(&sandbox, &saved);
+    for name in ["last", "previous"] {
+        sandbox.write(&format!("run/checkpoints/{name}"), &whole[..100]);
+    }
+    let before = bytes_of(&sandbox, "run");
+    sandbox.trainer("--resume run").fails(&["run: no checkpoint can be read", "start the run anew"]);
+    assert!(bytes_of(&sandbox, "run") == before, "a refusal changed the run");
+
+    restore_run(&sandbox, &saved);
+    sandbox.write("run/checkpoints/best", &whole[..100]);
+    sandbox.trainer("--resume run").fails(&["run/checkpoints/best"]);
+}
+
+#[test]
+fn what_is_no_run_folder_is_not_resumed() {
+    let sandbox = Sandbox::new();
+    sandbox.trainer("--resume nowhere").fails(&["nowhere is not a run folder"]);
+    sandbox.write("file", "");
+    sandbox.trainer("--resume file").fails(&["file is not a run folder"]);
+    sandbox.write("folder/notes.txt", "");
+    sandbox.trainer("--resume folder").fails(&["folder is not a run folder: it has no recipe.toml"]);
+    sandbox.trainer(&format!("{TINY} --run-dir run")).ok();
+    fs::remove_dir_all(sandbox.path("run/checkpoints")).unwrap();
+    sandbox.trainer("--resume run").fails(&["run is not a run folder: it has no checkpoints"]);
+    sandbox.write("run/recipe.toml", "epochs = ");
+    sandbox.trainer("--resume run").fails(&["recipe run/recipe.toml", "line 1"]);
+}
+
+/// The content of every file of a run.
+fn bytes_of(sandbox: &Sandbox, run: &str) -> BTreeMap<String, Vec<u8>> {
+    let names = sandbox.everything().into_iter().filter(|name| name.starts_with(run));
+    names
+        .filter(|name| sandbox.path(name).is_file())
+        .map(|name| (name.clone(), sandbox.read(&name)))
+        .collect()
+}
+
+fn saved_run(sandbox: &Sandbox) -> BTreeMap<String, Vec<u8>> {
+    bytes_of(sandbox, "run/")
+}
+
+fn restore_run(sandbox: &Sandbox, saved: &BTreeMap<String, Vec<u8>>) {
+    fs::remove_dir_all(sandbox.path("run")).unwrap();
+    for (name, bytes) in saved {
+        sandbox.write(name, bytes);
+    }
+}
