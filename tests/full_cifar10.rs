@@ -13,11 +13,14 @@ use tallow_dataset::fetch::{FetchRequest, Which, fetch};
 #[expect(clippy::print_stderr, reason = "a test that did not take place must say so")]
 fn from_the_archive_to_a_model() {
     let Ok(archive) = std::env::var("TALLOW_CIFAR10_ARCHIVE") else {
-        eprintln!("SKIPPED: from_the_archive_to_a_model (set TALLOW_CIFAR10_ARCHIVE to cifar-10-binary.tar.gz)");
+        eprintln!(
+            "SKIPPED: from_the_archive_to_a_model (set TALLOW_CIFAR10_ARCHIVE to cifar-10-binary.tar.gz)"
+        );
         return;
     };
     let sandbox = Sandbox::new();
-    let request = FetchRequest { from: Some(archive), ..FetchRequest::new(Which::Cifar10, sandbox.path("data")) };
+    let request =
+        FetchRequest { from: Some(archive), ..FetchRequest::new(Which::Cifar10, sandbox.path("data")) };
     fetch(&request, &Silent, &StopFlag::default()).unwrap();
 
     let info = sandbox.trainer("data info").ok();
@@ -32,14 +35,22 @@ fn from_the_archive_to_a_model() {
         assert!(info.stdout.lines().any(|found| found == line), "no {line:?} in:\n{}", info.stdout);
     }
     let verified = sandbox.trainer("data verify").ok();
-    assert_eq!(verified.stdout.lines().filter(|line| line.starts_with("ok ")).count(), 6, "{}", verified.stdout);
+    assert_eq!(
+        verified.stdout.lines().filter(|line| line.starts_with("ok ")).count(),
+        6,
+        "{}",
+        verified.stdout
+    );
 
     // where it is there, `auto` is CIFAR-10
     let tiny = TINY_MODEL.replace("--dataset sample", "--dataset auto");
     sandbox.trainer(&format!("{tiny} --train-subset 500 --epochs 1 --batch-size 100 --run-dir run")).ok();
     let summary = sandbox.json("run/summary.json");
     let counts = ["n_train", "n_val", "n_test"].map(|key| &summary[key]);
-    assert_eq!((&summary["dataset"], counts), (&json!("cifar10"), [&json!(500), &json!(5_000), &json!(10_000)]));
+    assert_eq!(
+        (&summary["dataset"], counts),
+        (&json!("cifar10"), [&json!(500), &json!(5_000), &json!(10_000)])
+    );
 
     // the same figures again; on the sample, which is a part of it, but not the same data
     let score = sandbox.trainer("eval run --json").ok().json();

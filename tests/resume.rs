@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use support::{Ran, Running, Sandbox, TINY, TINY_MODEL, wait_until};
 use tallow_core::{Purpose, Stream};
 use tallow_metrics::parse_history;
@@ -27,17 +28,18 @@ dropout = [0.1, 0.1]
 dense = 8
 "#;
 
-/// [`PROTOCOL`], stopped by the callback after 8 of 20 epochs, whatever the readings are: nothing improves by 100. The
+/// [`PROTOCOL`] in f32, stopped by the callback after 8 of 20 epochs, whatever the readings are: nothing improves by 100. The
 /// weights of the first epoch are restored.
 const STOPPED_EARLY: &str = "
 epochs = 20
+precision = 'f32'
 callbacks.early_stopping = { patience = 7, min_delta = 100.0 }
 callbacks.reduce_lr_on_plateau = { patience = 2, factor = 0.5, min_delta = 100.0 }
 ";
 
-/// [`PROTOCOL`], for 8 epochs that improve as they may.
+/// [`PROTOCOL`], for 12 epochs that improve as they may, in the precision that the processor is best at.
 const UNTIL_THE_END: &str = "
-epochs = 8
+epochs = 12
 callbacks.early_stopping = { patience = 4 }
 callbacks.reduce_lr_on_plateau = { patience = 1, factor = 0.5 }
 ";
@@ -68,6 +70,14 @@ fn ended_as_alone(sandbox: &Sandbox, name: &str) {
 fn n_epochs_told(sandbox: &Sandbox, run: &str) -> usize {
     let events = fs::read_to_string(sandbox.path(&format!("{run}/events.jsonl"))).unwrap_or_default();
     events.lines().filter(|line| line.contains(r#""event":"epoch""#)).count()
+}
+
+/// The last event of its kind in `run`.
+#[track_caller]
+fn event(sandbox: &Sandbox, kind: &str) -> Value {
+    let events = sandbox.text("run/events.jsonl");
+    let events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    events.filter(|event| event["event"] == kind).last().unwrap_or_else(|| panic!("no event {kind}"))
 }
 
 /// Starts the protocol in `run`, stops it with `signal` after 2 epochs, and leaves it there.
@@ -155,9 +165,12 @@ fn a_signal_stops_after_the_step_and_says_how_to_go_on() {
         let ran = ran.says(&["Stopped. To go on: trainer train --resume run\n"]);
         assert_eq!(ran.stdout, "", "a run that is not over has no result");
         assert!(!sandbox.path("run/summary.json").exists());
-        assert!(sandbox.text("run/events.jsonl").contains(r#""event":"interrupted""#));
-        let ran = sandbox.trainer("train --resume run").ok().says(&["going on with epoch"]);
-        assert!(ran.stdout.contains("Test accuracy"), "{}", ran.stdout);
+        let stopped = event(&sandbox, "interrupted");
+        assert!(stopped["batch"].as_u64() >= Some(1), "{stopped}");
+        let ran = sandbox.trainer("train --resume run").ok();
+        let going_on =
+            format!("; going on with epoch {} after {} steps\n", stopped["epoch"], stopped["batch"]);
+        assert!(ran.stderr.contains(&going_on) && ran.stdout.contains("Test accuracy"), "{}", ran.stderr);
         ended_as_alone(&sandbox, "run");
     }
 }
@@ -176,6 +189,24 @@ fn a_second_signal_ends_at_once() {
     sandbox.trainer("--resume run").ok();
 }
 
+/// Killed after the lines were written and before the checkpoint was: the lines are written again, not twice.
+#[test]
+fn logs_are_cut_back_to_the_checkpoint() {
+    let sandbox = with_run_alone(UNTIL_THE_END, 1);
+    interrupted(&sandbox, "INT").ends_with(130);
+    for (name, line) in
+        [("history.csv", "3,0.5,1.0,0.5,1.0,0.1\n4,0.5,"), ("events.jsonl", "{\"version\":1,\"ti")]
+    {
+        let log = [&sandbox.read(&format!("run/{name}"))[..], line.as_bytes()].concat();
+        sandbox.write(&format!("run/{name}"), log);
+    }
+    sandbox.trainer("--resume run").ok();
+    ended_as_alone(&sandbox, "run");
+    let n_epochs = &sandbox.json("run/summary.json")["epochs_run"];
+    assert_eq!(&event(&sandbox, "epoch")["record"]["epoch"], n_epochs, "every line can be read");
+    assert_eq!(Value::from(n_epochs_told(&sandbox, "run")), *n_epochs);
+}
+
 #[test]
 fn two_processes_do_not_work_on_one_run() {
     let sandbox = Sandbox::new();
@@ -189,7 +220,7 @@ fn two_processes_do_not_work_on_one_run() {
 #[test]
 fn a_changed_setting_is_refused_by_name() {
     let sandbox = Sandbox::new();
-    sandbox.trainer(&format!("{TINY} --run-dir run")).ok();
+    sandbox.trainer(&format!("{TINY} --precision f32 --run-dir run")).ok();
     let before = bytes_of(&sandbox, "run");
     let cases = [
         ("--lr 0.1", "optimizer.lr is 0.1 now, the run was started with 0.004"),
@@ -205,6 +236,7 @@ fn a_changed_setting_is_refused_by_name() {
         ("--set model.dense=9", "model.dense is 9 now"),
         ("--set augment.flip=alternate", "augment.flip is \"alternate\" now"),
         ("--set max_grad_norm=1.0", "max_grad_norm is 1.0 now, the run was started with not set"),
+        ("--precision bf16", "precision is \"bf16\" now, the run was started with \"f32\""),
         ("--set name=other", "name is \"other\" now"),
     ];
     for (args, message) in cases {

@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{Sandbox, TINY, TINY_MODEL, read_safetensors};
+use support::{Sandbox, TINY, TINY_MODEL, read_safetensors, wait_until};
 use tallow_metrics::{Summary, parse_history, parse_predictions_csv};
 
 /// What a user may type: nothing but the flags that make it small.
@@ -44,7 +44,7 @@ fn without_cifar10_the_sample_is_used_and_that_is_said() {
 #[test]
 fn a_run_folder_holds_this() {
     let sandbox = Sandbox::new();
-    sandbox.trainer(TINY).ok();
+    sandbox.trainer(&format!("{TINY} --precision f32")).ok();
     let mut expected = [
         "runs",
         "runs/cnn-1",
@@ -163,6 +163,21 @@ fn results_go_to_standard_output_and_the_rest_to_standard_error() {
     assert!(quiet.stdout.contains(&report), "{}", quiet.stdout);
 }
 
+/// A network large enough for the first second to be over before the first epoch is.
+#[test]
+fn what_the_run_will_take_is_told_after_the_first_steps() {
+    let sandbox = Sandbox::new();
+    let large = "--set model.widths=[64,64,128,128,256,256] --batch-size 16 --epochs 100";
+    let running = sandbox.start(&format!("--dataset sample --threads 1 {large}"));
+    wait_until("the estimate", || running.stderr().contains("\nAbout "));
+    let told = running.stderr();
+    let told = told.lines().find(|line| line.starts_with("About ")).unwrap();
+    assert!(running.kill(), "the run is over");
+    for part in [" per epoch, ", " in all, ", " MB of memory"] {
+        assert!(told.contains(part), "{told}");
+    }
+}
+
 #[test]
 fn json_is_one_document_the_summary() {
     let sandbox = Sandbox::new();
@@ -176,11 +191,20 @@ fn json_is_one_document_the_summary() {
 
 #[test]
 fn the_seed_decides_everything_and_the_threads_nothing() {
-    let one = results(&format!("{TINY} --seed 1 --threads 1"));
-    assert!(one == results(&format!("{TINY} --seed 1 --threads 1")), "the same seed gave other bytes");
-    assert!(one == results(&format!("{TINY} --seed 1 --threads 2")), "two threads gave other bytes than one");
-    let other = results(&format!("{TINY} --seed 2 --threads 1"));
-    assert!(one[0] != other[0] && one[1] != other[1], "another seed gave the same bytes");
+    for precision in ["f32", "bf16"] {
+        let tiny = format!("{TINY} --precision {precision}");
+        let one = results(&format!("{tiny} --seed 1 --threads 1"));
+        assert!(
+            one == results(&format!("{tiny} --seed 1 --threads 1")),
+            "{precision}: the same seed, other bytes"
+        );
+        assert!(
+            one == results(&format!("{tiny} --seed 1 --threads 2")),
+            "{precision}: two threads, other bytes"
+        );
+        let other = results(&format!("{tiny} --seed 2 --threads 1"));
+        assert!(one[0] != other[0] && one[1] != other[1], "{precision}: another seed, the same bytes");
+    }
 }
 
 #[test]

@@ -196,6 +196,11 @@ impl Running {
         Ran { command: self.command.clone(), status: status.code(), stdout, stderr }
     }
 
+    /// What was printed so far on standard error.
+    pub(crate) fn stderr(&self) -> String {
+        self.printed(1)
+    }
+
     /// What was printed so far on standard output (0) or error (1).
     fn printed(&self, stream: usize) -> String {
         String::from_utf8_lossy(&fs::read(&self.logs[stream]).unwrap()).into_owned()

@@ -7,24 +7,33 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 
-/// A command as it is typed, split at its blanks, and the flags for rustdoc that it wants in the environment.
+/// A command as it is typed, split at its blanks, and a variable that it wants in the environment.
 struct Step {
     command: &'static str,
-    rustdoc_flags: Option<&'static str>,
+    variable: Option<(&'static str, &'static str)>,
 }
 
 const fn step(command: &'static str) -> Step {
-    Step { command, rustdoc_flags: None }
+    Step { command, variable: None }
+}
+
+/// What a change of instruction set could change, at a lower one than the processor's; the same features as the
+/// tests before, so that nothing is compiled again.
+const fn at_isa(isa: &'static str) -> Step {
+    let command = "cargo test --workspace --test kernels --test paths --test pytorch_goldens";
+    Step { command, variable: Some(("TALLOW_ISA", isa)) }
 }
 
 /// `--all-features` is only for the packages without Candle: `cuda` and `metal` do not build everywhere.
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 8] = [
     step("cargo fmt --all --check"),
     step("cargo xtask tidy"),
     step("cargo clippy --workspace --all-targets -- -D warnings"),
     step("cargo clippy -p tallow-core -p tallow-dataset --all-features --all-targets -- -D warnings"),
     step("cargo test --workspace"),
-    Step { command: "cargo doc --workspace --no-deps", rustdoc_flags: Some("-D warnings") },
+    at_isa("portable"),
+    at_isa("avx2"),
+    Step { command: "cargo doc --workspace --no-deps", variable: Some(("RUSTDOCFLAGS", "-D warnings")) },
 ];
 
 /// Runs every step.
@@ -45,8 +54,8 @@ pub fn run() -> anyhow::Result<()> {
 
 impl Step {
     fn as_typed(&self) -> String {
-        match self.rustdoc_flags {
-            Some(flags) => format!("RUSTDOCFLAGS='{flags}' {}", self.command),
+        match self.variable {
+            Some((name, value)) => format!("{name}='{value}' {}", self.command),
             None => self.command.to_owned(),
         }
     }
@@ -55,9 +64,7 @@ impl Step {
         let mut words = self.command.split_whitespace();
         let mut command = Command::new(words.next().context("a step without a command")?);
         command.args(words).current_dir(crate::root()).stdin(Stdio::null());
-        if let Some(flags) = self.rustdoc_flags {
-            command.env("RUSTDOCFLAGS", flags);
-        }
+        command.envs(self.variable);
         let status = command.status().with_context(|| format!("cannot run {}", self.as_typed()))?;
         if !status.success() {
             bail!("a step failed ({status}); to repeat it alone: {}", self.as_typed());

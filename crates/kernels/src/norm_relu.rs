@@ -220,14 +220,172 @@ pub struct NormState<'a> {
     pub frozen: bool,
 }
 
+/// Channels that are computed at a time; the rest one by one. Loops of this fixed length become one vector each: a loop
+/// over all channels would be unrolled so far that 32 of them are a rest.
+const LANES: usize = 16;
+
+/// Calls `$call` with `$i` at every 16th channel and `$n` = 16, then at each channel of the rest with `$n` = 1.
+macro_rules! for_lanes {
+    ($c:expr, $i:ident, $n:ident, $call:expr) => {
+        let mut $i = 0;
+        while $i + LANES <= $c {
+            const $n: usize = LANES;
+            $call;
+            $i += LANES;
+        }
+        while $i < $c {
+            const $n: usize = 1;
+            $call;
+            $i += 1;
+        }
+    };
+}
+
+/// `N` numbers from `i` on.
+#[inline(always)]
+fn at<T, const N: usize>(slice: &[T], i: usize) -> &[T; N] {
+    slice[i..].first_chunk().expect("channels are counted before")
+}
+
+#[inline(always)]
+fn at_mut<T, const N: usize>(slice: &mut [T], i: usize) -> &mut [T; N] {
+    slice[i..].first_chunk_mut().expect("channels are counted before")
+}
+
+/// What is known of `N` channels.
+struct Channels<'a, const N: usize> {
+    scale: &'a [f32; N],
+    shift: &'a [f32; N],
+}
+
+impl<'a, const N: usize> Channels<'a, N> {
+    #[inline(always)]
+    fn at(scale: &'a [f32], shift: &'a [f32], i: usize) -> Self {
+        Self { scale: at(scale, i), shift: at(shift, i) }
+    }
+
+    #[inline(always)]
+    fn z<E: Element>(&self, y: E, i: usize) -> f32 {
+        y.to_f32() * self.scale[i] + self.shift[i]
+    }
+
+    /// The gradient of z, where `da` is that of what came out of it.
+    #[inline(always)]
+    fn gradient<E: Element>(&self, y: E, da: E, i: usize) -> f32 {
+        if self.z(y, i) <= 0.0 { 0.0 } else { da.to_f32() }
+    }
+}
+
+#[inline(always)]
+fn relu_lanes<E: Element, const N: usize>(channels: &Channels<'_, N>, y: &[E; N], a: &mut [E; N]) {
+    for i in 0..N {
+        let z = channels.z(y[i], i);
+        a[i] = E::from_f32(if z <= 0.0 { 0.0 } else { z }); // a NaN stays one
+    }
+}
+
+#[inline(always)]
+fn pool_lanes<E: Element, const N: usize>(
+    channels: &Channels<'_, N>,
+    window: [&[E; N]; 4],
+    a: &mut [E; N],
+    winners: &mut [u8; N],
+) {
+    let mut largest = [0.0; N];
+    let mut winner = [0u32; N];
+    for i in 0..N {
+        largest[i] = channels.z(window[0][i], i);
+    }
+    for place in 1..4 {
+        for i in 0..N {
+            let z = channels.z(window[place][i], i);
+            let wins = z > largest[i] || z.is_nan();
+            largest[i] = if wins { z } else { largest[i] };
+            winner[i] = if wins { place as u32 } else { winner[i] };
+        }
+    }
+    for i in 0..N {
+        a[i] = E::from_f32(if largest[i] <= 0.0 { 0.0 } else { largest[i] });
+        winners[i] = winner[i] as u8;
+    }
+}
+
+#[inline(always)]
+fn sum_lanes<E: Element, const N: usize>(
+    channels: &Channels<'_, N>,
+    mean: &[f32; N],
+    y: &[E; N],
+    da: &[E; N],
+    sum_g: &mut [f32; N],
+    sum_gx: &mut [f32; N],
+) {
+    for i in 0..N {
+        let g = channels.gradient(y[i], da[i], i);
+        sum_g[i] += g;
+        sum_gx[i] += g * (y[i].to_f32() - mean[i]);
+    }
+}
+
+/// The number of each window that won.
+#[inline(always)]
+fn winner_lanes<E: Element, const N: usize>(window: [&[E; N]; 4], winners: &[u8; N]) -> [E; N] {
+    let mut y = *window[0];
+    for place in 1..4 {
+        for i in 0..N {
+            y[i] = if winners[i] == place as u8 { window[place][i] } else { y[i] };
+        }
+    }
+    y
+}
+
+/// The three coefficients of the second pass.
+struct Coefficients<'a, const N: usize> {
+    a: &'a [f32; N],
+    b: &'a [f32; N],
+    c: &'a [f32; N],
+    mean: &'a [f32; N],
+}
+
+impl<const N: usize> Coefficients<'_, N> {
+    #[inline(always)]
+    fn dy<E: Element>(&self, g: f32, y: E, i: usize) -> E {
+        E::from_f32(self.a[i] * g + self.b[i] * (y.to_f32() - self.mean[i]) + self.c[i])
+    }
+}
+
+#[inline(always)]
+fn apply_lanes<E: Element, const N: usize>(
+    channels: &Channels<'_, N>,
+    coefficients: &Coefficients<'_, N>,
+    y: &[E; N],
+    da: &[E; N],
+    dy: &mut [E; N],
+) {
+    for i in 0..N {
+        dy[i] = coefficients.dy(channels.gradient(y[i], da[i], i), y[i], i);
+    }
+}
+
+#[inline(always)]
+fn unpool_lanes<E: Element, const N: usize>(
+    channels: &Channels<'_, N>,
+    coefficients: &Coefficients<'_, N>,
+    (winners, place): (&[u8; N], u8),
+    y: &[E; N],
+    da: &[E; N],
+    dy: &mut [E; N],
+) {
+    for i in 0..N {
+        let g = channels.gradient(y[i], da[i], i);
+        dy[i] = coefficients.dy(if winners[i] == place { g } else { 0.0 }, y[i], i);
+    }
+}
+
 vectorised! {
     fn forward_plain<E: Element>(y: &[E], scale: &[f32], shift: &[f32], a: &mut [E]) {
         let c = scale.len();
         for (y, a) in y.chunks_exact(c).zip(a.chunks_exact_mut(c)) {
-            for i in 0..c {
-                let z = y[i].to_f32() * scale[i] + shift[i];
-                a[i] = E::from_f32(if z <= 0.0 { 0.0 } else { z }); // a NaN stays one
-            }
+            for_lanes!(c, i, N, relu_lanes(&Channels::at(scale, shift, i), at::<E, N>(y, i), at_mut(a, i)));
         }
     }
 }
@@ -243,33 +401,14 @@ vectorised! {
         for ((y, a), winners) in lines {
             let (above, below) = y.split_at(w * c);
             let pixels = a.chunks_exact_mut(c).zip(winners.chunks_exact_mut(c));
-            for ((a, winners), (above, below)) in pixels.zip(above.chunks_exact(2 * c).zip(below.chunks_exact(2 * c))) {
-                let (y0, y1) = above.split_at(c);
-                let (y2, y3) = below.split_at(c);
-                let (y1, y2, y3) = (&y1[..c], &y2[..c], &y3[..c]);
-                for i in 0..c {
-                    let z = |y: E| y.to_f32() * scale[i] + shift[i];
-                    let mut largest = z(y0[i]);
-                    let mut winner = 0;
-                    for (place, y) in [(1, y1[i]), (2, y2[i]), (3, y3[i])] {
-                        let z = z(y);
-                        let wins = z > largest || z.is_nan();
-                        largest = if wins { z } else { largest };
-                        winner = if wins { place } else { winner };
-                    }
-                    a[i] = E::from_f32(if largest <= 0.0 { 0.0 } else { largest });
-                    winners[i] = winner;
-                }
+            for ((a, won), (above, below)) in pixels.zip(above.chunks_exact(2 * c).zip(below.chunks_exact(2 * c))) {
+                for_lanes!(c, i, N, {
+                    let window = [at::<E, N>(above, i), at(above, c + i), at(below, i), at(below, c + i)];
+                    pool_lanes(&Channels::at(scale, shift, i), window, at_mut(a, i), at_mut(won, i));
+                });
             }
         }
     }
-}
-
-/// The gradient of z, where `da` is that of what came out of it.
-#[inline(always)]
-fn gradient<E: Element>(y: E, da: E, scale: f32, shift: f32) -> f32 {
-    let z = y.to_f32() * scale + shift;
-    if z <= 0.0 { 0.0 } else { da.to_f32() }
 }
 
 vectorised! {
@@ -281,11 +420,10 @@ vectorised! {
         let (sum_g, sum_gx) = sums.split_at_mut(c);
         if winners.is_empty() && y.len() == da.len() {
             for (y, da) in y.chunks_exact(c).zip(da.chunks_exact(c)) {
-                for i in 0..c {
-                    let g = gradient(y[i], da[i], scale[i], shift[i]);
-                    sum_g[i] += g;
-                    sum_gx[i] += g * (y[i].to_f32() - mean[i]);
-                }
+                for_lanes!(c, i, N, {
+                    let channels = Channels::at(scale, shift, i);
+                    sum_lanes(&channels, at(mean, i), at::<E, N>(y, i), at(da, i), at_mut(sum_g, i), at_mut(sum_gx, i));
+                });
             }
             return;
         }
@@ -298,17 +436,13 @@ vectorised! {
         {
             let (above, below) = y.split_at(w * c);
             let pixels = da.chunks_exact(c).zip(winners.chunks_exact(c));
-            for ((da, winners), (above, below)) in pixels.zip(above.chunks_exact(2 * c).zip(below.chunks_exact(2 * c))) {
-                let (y0, y1) = above.split_at(c);
-                let (y2, y3) = below.split_at(c);
-                let (y1, y2, y3) = (&y1[..c], &y2[..c], &y3[..c]);
-                for i in 0..c {
-                    let (even, odd) = (if winners[i] == 0 { y0[i] } else { y2[i] }, if winners[i] == 1 { y1[i] } else { y3[i] });
-                    let y = if winners[i] & 1 == 0 { even } else { odd };
-                    let g = gradient(y, da[i], scale[i], shift[i]);
-                    sum_g[i] += g;
-                    sum_gx[i] += g * (y.to_f32() - mean[i]);
-                }
+            for ((da, won), (above, below)) in pixels.zip(above.chunks_exact(2 * c).zip(below.chunks_exact(2 * c))) {
+                for_lanes!(c, i, N, {
+                    let window = [at::<E, N>(above, i), at(above, c + i), at(below, i), at(below, c + i)];
+                    let y = winner_lanes(window, at(won, i));
+                    let channels = Channels::at(scale, shift, i);
+                    sum_lanes(&channels, at(mean, i), &y, at(da, i), at_mut(sum_g, i), at_mut(sum_gx, i));
+                });
             }
         }
     }
@@ -323,13 +457,12 @@ vectorised! {
         let c = scale.len();
         let (a, rest) = coefficients.split_at(c);
         let (b, constant) = rest.split_at(c);
-        let constant = &constant[..c];
         if winners.is_empty() && y.len() == da.len() {
             for ((y, da), dy) in y.chunks_exact(c).zip(da.chunks_exact(c)).zip(dy.chunks_exact_mut(c)) {
-                for i in 0..c {
-                    let g = gradient(y[i], da[i], scale[i], shift[i]);
-                    dy[i] = E::from_f32(a[i] * g + b[i] * (y[i].to_f32() - mean[i]) + constant[i]);
-                }
+                for_lanes!(c, i, N, {
+                    let by = Coefficients { a: at(a, i), b: at(b, i), c: at(constant, i), mean: at(mean, i) };
+                    apply_lanes(&Channels::at(scale, shift, i), &by, at::<E, N>(y, i), at(da, i), at_mut(dy, i));
+                });
             }
             return;
         }
@@ -344,12 +477,12 @@ vectorised! {
                     }
                     continue;
                 }
-                let (da, winners) = (&da[window..window + c], &winners[window..window + c]);
-                for i in 0..c {
-                    let g = gradient(y[i], da[i], scale[i], shift[i]);
-                    let g = if winners[i] == place { g } else { 0.0 };
-                    dy[i] = E::from_f32(a[i] * g + b[i] * (y[i].to_f32() - mean[i]) + constant[i]);
-                }
+                let (da, won) = (&da[window..window + c], &winners[window..window + c]);
+                for_lanes!(c, i, N, {
+                    let by = Coefficients { a: at(a, i), b: at(b, i), c: at(constant, i), mean: at(mean, i) };
+                    let channels = Channels::at(scale, shift, i);
+                    unpool_lanes(&channels, &by, (at(won, i), place), at::<E, N>(y, i), at(da, i), at_mut(dy, i));
+                });
             }
         }
     }

@@ -56,26 +56,29 @@ impl<E: MapElement> Pool<E> {
 
 /// The numbers of a map.
 #[derive(Debug)]
-pub(crate) struct Buffer<E: MapElement>(Vec<E>);
+pub(crate) struct Buffer<E: MapElement> {
+    values: Vec<E>,
+    /// Whether the memory is the pool's: what came from elsewhere nobody would ask the pool for.
+    pooled: bool,
+}
 
 impl<E: MapElement> Buffer<E> {
     /// `len` numbers with whatever the memory held before: for what is overwritten whole.
     pub(crate) fn dirty(len: usize) -> Self {
-        Self(E::pool().take(len))
+        Self { values: E::pool().take(len), pooled: true }
     }
 }
 
 impl From<Vec<f32>> for Buffer<f32> {
     fn from(values: Vec<f32>) -> Self {
-        Self(values)
+        Self { values, pooled: false }
     }
 }
 
 impl<E: MapElement> Drop for Buffer<E> {
     fn drop(&mut self) {
-        let buffer = std::mem::take(&mut self.0);
-        if !buffer.is_empty() {
-            E::pool().give(buffer);
+        if self.pooled {
+            E::pool().give(std::mem::take(&mut self.values));
         }
     }
 }
@@ -84,13 +87,13 @@ impl<E: MapElement> Deref for Buffer<E> {
     type Target = [E];
 
     fn deref(&self) -> &[E] {
-        &self.0
+        &self.values
     }
 }
 
 impl<E: MapElement> DerefMut for Buffer<E> {
     fn deref_mut(&mut self) -> &mut [E] {
-        &mut self.0
+        &mut self.values
     }
 }
 
@@ -112,7 +115,7 @@ impl HostMap {
 
 impl From<Vec<f32>> for HostMap {
     fn from(values: Vec<f32>) -> Self {
-        Self::F32(Arc::new(Buffer(values)))
+        Self::F32(Arc::new(Buffer::from(values)))
     }
 }
 

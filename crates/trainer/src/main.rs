@@ -21,6 +21,10 @@ use tallow_core::terminal::Terminal;
 
 use args::{Cli, Command, DataCommand, Global};
 
+/// A training step takes and gives back large blocks; this allocator keeps them instead of asking the system again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What every command works with.
 struct App {
     global: Global,

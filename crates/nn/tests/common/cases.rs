@@ -89,7 +89,7 @@ fn others() -> Vec<Case> {
         case("a layer used twice", map, |s| boxed(Twice(Conv2d::new(s, 3, 3, conv(3, 3, 1, 1, true))?))),
         case("sequential, empty", map, |_| boxed(Sequential::new())),
         case("sequential", dims(3, 2, 7, 5), sequential),
-        case("sequential down to 1x1 maps", dims(3, 2, 2, 2), down_to_one_pixel),
+        case("sequential down to 1x1 maps", dims(12, 2, 2, 2), down_to_one_pixel),
     ]
 }
 
@@ -132,12 +132,13 @@ fn sequential(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
     boxed(net)
 }
 
-/// Maps of one pixel are still maps: everything that takes maps or vectors goes on from there.
+/// Maps of one pixel are still maps: everything that takes maps or vectors goes on from there. Twelve images, and
+/// nothing dropped before the norm: of few values, some dropped, a norm can make anything.
 fn down_to_one_pixel(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
     let mut net = Sequential::new();
-    net.push(Conv2d::new(&mut s.sub("0"), 2, 4, conv(2, 2, 1, 0, true))?);
-    net.push(Dropout::new("1", 0.2)?);
-    net.push(BatchNorm2d::new(&mut s.sub("2"), 4, BatchNormConfig::default())?);
+    net.push(Conv2d::new(&mut s.sub("0"), 2, 4, conv(2, 2, 1, 0, false))?);
+    net.push(BatchNorm2d::new(&mut s.sub("1"), 4, BatchNormConfig::default())?);
+    net.push(Dropout::new("2", 0.2)?);
     net.push(Conv2d::new(&mut s.sub("3"), 4, 6, conv(1, 1, 1, 0, true))?);
     net.push(Linear::new(&mut s.sub("4"), 6, 5, true)?);
     boxed(net)
