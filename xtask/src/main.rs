@@ -7,8 +7,10 @@ pub mod make_sample;
 pub mod tidy;
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tallow_core::terminal::print_error;
 
 /// Chores of this repository.
 #[derive(Parser)]
@@ -30,8 +32,18 @@ enum Command {
     MakeSample(make_sample::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print_error(error.chain().map(ToString::to_string));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Check => check::run(),
         Command::Tidy => tidy::run(),
         Command::FetchData(args) => fetch_data::run(args),

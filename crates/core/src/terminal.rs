@@ -1,6 +1,6 @@
 //! Progress on standard error: a bar with rate and time left on a terminal, plain lines elsewhere.
 //!
-//! Behind the feature `terminal`, for the binaries alone.
+//! Also how the binaries print an error. Behind the feature `terminal`, for the binaries alone.
 #![expect(clippy::print_stderr, reason = "this is where the binaries' progress is printed")]
 
 use std::io::IsTerminal;
@@ -93,6 +93,25 @@ impl Progress for Terminal {
     }
 }
 
+/// Prints an error on standard error, from its messages, outermost first. A cause that a message above has told already is left
+/// out.
+pub fn print_error(messages: impl IntoIterator<Item = String>) {
+    eprintln!("error: {}", error_text(messages));
+}
+
+fn error_text(messages: impl IntoIterator<Item = String>) -> String {
+    let mut text = String::new();
+    for message in messages {
+        if !text.contains(&message) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&message);
+        }
+    }
+    text
+}
+
 fn style(bounded: bool, unit: Unit) -> ProgressStyle {
     let (count, rate) = match unit {
         Unit::Bytes => ("{bytes}/{total_bytes}", "{bytes_per_sec}".to_owned()),
@@ -114,5 +133,16 @@ fn plain_line(work: &Work) -> String {
             format!("{}: {percent:.0} % ({done} of {total}), {left} s left  {}", work.label, work.note)
         }
         _ => format!("{}: {done}  {}", work.label, work.note),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        let messages = ["cannot load x", "cannot read a.bin: denied", "denied"].map(str::to_owned);
+        assert_eq!(error_text(messages), "cannot load x: cannot read a.bin: denied");
     }
 }

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use tallow_core::StopFlag;
-use tallow_core::terminal::Terminal;
+use tallow_core::terminal::{Terminal, print_error};
 
 use args::{Cli, Command, DataCommand, Global};
 
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(status) => status,
         Err(error) => {
-            output::error(&error);
+            print_error(error.chain().map(ToString::to_string));
             ExitCode::FAILURE
         }
     }

@@ -21,17 +21,3 @@ fn ignore_closed_pipe(result: io::Result<()>) -> Result<()> {
         _ => Ok(()),
     }
 }
-
-/// Prints an error with its causes; a cause that a message above already told is left out.
-pub(crate) fn error(error: &anyhow::Error) {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if !text.contains(&cause) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&cause);
-        }
-    }
-    let _ = writeln!(io::stderr().lock(), "error: {text}"); // with nobody there to read it, the status must do
-}
