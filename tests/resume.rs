@@ -76,8 +76,8 @@ fn n_epochs_told(sandbox: &Sandbox, run: &str) -> usize {
 #[track_caller]
 fn event(sandbox: &Sandbox, kind: &str) -> Value {
     let events = sandbox.text("run/events.jsonl");
-    let events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    events.filter(|event| event["event"] == kind).next_back().unwrap_or_else(|| panic!("no event {kind}"))
+    let mut events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    events.rfind(|event| event["event"] == kind).unwrap_or_else(|| panic!("no event {kind}"))
 }
 
 /// Starts the protocol in `run`, stops it with `signal` after 2 epochs, and leaves it there.
