@@ -119,7 +119,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, help_heading = "Machine", value_name = "N")]
     pub(crate) threads: Option<usize>,
 
-    /// The run folder, which must not exist yet [default: runs/<recipe>-<n>]
+    /// The run folder, which must not exist yet [default: runs/RECIPE-N]
     #[arg(long, help_heading = "Run folder", value_name = "DIR", conflicts_with = "resume")]
     pub(crate) run_dir: Option<PathBuf>,
     /// Go on with a run where it was interrupted, or extend it with a larger --epochs
