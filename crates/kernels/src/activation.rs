@@ -1,35 +1,30 @@
 //! Activations, element by element. `y` and the gradients are overwritten.
 
-use std::f32::consts::FRAC_1_SQRT_2;
+use rayon::prelude::*;
 
-use crate::chunks::{CHUNK, check_len, for_each_chunk};
-use crate::math::{erf_f32, exp_f32};
+use crate::chunks::{CHUNK, check_len};
+use crate::direct::Element;
+use crate::norm_act::lanes::{self, at, at_mut, for_lanes};
+use crate::vectorise::vectorised;
 
 /// `y = max(x, 0)`; a NaN stays a NaN.
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn relu(x: &[f32], y: &mut [f32]) {
+pub fn relu<E: Element>(x: &[E], y: &mut [E]) {
     check_len("relu", "y", y.len(), x.len());
-    for_each_chunk(y, CHUNK, |start, y| {
-        for (y, &x) in y.iter_mut().zip(&x[start..]) {
-            *y = if x <= 0.0 { 0.0 } else { x };
-        }
-    });
+    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| relu_piece(x, y));
 }
 
 /// `dx = dy` where the output `y` of [`relu`] is above 0 (or NaN), else 0: at 0 the gradient is 0, as in PyTorch.
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn relu_backward(y: &[f32], dy: &[f32], dx: &mut [f32]) {
+pub fn relu_backward<E: Element>(y: &[E], dy: &[E], dx: &mut [E]) {
     check_len("relu_backward", "dy", dy.len(), y.len());
     check_len("relu_backward", "dx", dx.len(), y.len());
-    for_each_chunk(dx, CHUNK, |start, dx| {
-        for ((dx, &dy), &y) in dx.iter_mut().zip(&dy[start..]).zip(&y[start..]) {
-            *dx = if y <= 0.0 { 0.0 } else { dy };
-        }
-    });
+    let inputs = y.par_chunks(CHUNK).zip(dy.par_chunks(CHUNK));
+    dx.par_chunks_mut(CHUNK).zip(inputs).for_each(|(dx, (y, dy))| relu_backward_piece(y, dy, dx));
 }
 
 /// `y = x * cdf(x)`, with the cumulative normal distribution `cdf(x) = (1 + erf(x / sqrt 2)) / 2`: the exact form,
@@ -40,38 +35,58 @@ pub fn relu_backward(y: &[f32], dy: &[f32], dx: &mut [f32]) {
 ///
 /// # Source
 /// Hendrycks and Gimpel, <https://arxiv.org/abs/1606.08415>.
-pub fn gelu(x: &[f32], y: &mut [f32]) {
+pub fn gelu<E: Element>(x: &[E], y: &mut [E]) {
     check_len("gelu", "y", y.len(), x.len());
-    for_each_chunk(y, CHUNK, |start, y| {
-        for (y, &x) in y.iter_mut().zip(&x[start..]) {
-            *y = x * normal_cdf(x);
-        }
-    });
+    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| gelu_piece(x, y));
 }
 
 /// `dx = dy * (cdf(x) + x * pdf(x))`, the gradient of [`gelu`] at its input `x`.
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn gelu_backward(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+pub fn gelu_backward<E: Element>(x: &[E], dy: &[E], dx: &mut [E]) {
     check_len("gelu_backward", "dy", dy.len(), x.len());
     check_len("gelu_backward", "dx", dx.len(), x.len());
-    for_each_chunk(dx, CHUNK, |start, dx| {
-        for ((dx, &dy), &x) in dx.iter_mut().zip(&dy[start..]).zip(&x[start..]) {
-            *dx = dy * (normal_cdf(x) + x * normal_pdf(x));
+    let inputs = x.par_chunks(CHUNK).zip(dy.par_chunks(CHUNK));
+    dx.par_chunks_mut(CHUNK).zip(inputs).for_each(|(dx, (x, dy))| gelu_backward_piece(x, dy, dx));
+}
+
+vectorised! {
+    fn relu_piece<E: Element>(x: &[E], y: &mut [E]) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = E::from_f32(lanes::relu(x.to_f32()));
         }
-    });
+    }
 }
 
-#[inline]
-fn normal_cdf(x: f32) -> f32 {
-    0.5 + 0.5 * erf_f32(x * FRAC_1_SQRT_2)
+vectorised! {
+    fn relu_backward_piece<E: Element>(y: &[E], dy: &[E], dx: &mut [E]) {
+        for ((dx, &dy), &y) in dx.iter_mut().zip(dy).zip(y) {
+            *dx = if y.to_f32() <= 0.0 { E::default() } else { dy };
+        }
+    }
 }
 
-#[inline]
-fn normal_pdf(x: f32) -> f32 {
-    const FRAC_1_SQRT_2_PI: f32 = 0.398_942_3;
-    FRAC_1_SQRT_2_PI * exp_f32(-0.5 * x * x)
+vectorised! {
+    fn gelu_piece<E: Element>(x: &[E], y: &mut [E]) {
+        for_lanes!(x.len(), i, N, {
+            let (x, y) = (at::<E, N>(x, i), at_mut::<E, N>(y, i));
+            for j in 0..N {
+                y[j] = E::from_f32(lanes::gelu(x[j].to_f32()));
+            }
+        });
+    }
+}
+
+vectorised! {
+    fn gelu_backward_piece<E: Element>(x: &[E], dy: &[E], dx: &mut [E]) {
+        for_lanes!(x.len(), i, N, {
+            let (x, dy, dx) = (at::<E, N>(x, i), at::<E, N>(dy, i), at_mut::<E, N>(dx, i));
+            for j in 0..N {
+                dx[j] = E::from_f32(dy[j].to_f32() * lanes::gelu_slope(x[j].to_f32()));
+            }
+        });
+    }
 }
 
 #[cfg(test)]

@@ -31,6 +31,16 @@ pub(crate) fn map_in_order<T: Send>(n: usize, work: impl Fn(usize) -> T + Send +
     }
 }
 
+/// Cuts `slice` into pieces of these lengths, one after another.
+pub(crate) fn cut<T>(mut slice: &mut [T], lens: impl Iterator<Item = usize>) -> Vec<&mut [T]> {
+    lens.map(|len| {
+        let (piece, rest) = std::mem::take(&mut slice).split_at_mut(len);
+        slice = rest;
+        piece
+    })
+    .collect()
+}
+
 /// Panics unless a slice has the length that the shapes demand.
 #[track_caller]
 pub(crate) fn check_len(function: &str, what: &str, actual: usize, expected: usize) {
@@ -39,7 +49,7 @@ pub(crate) fn check_len(function: &str, what: &str, actual: usize, expected: usi
 
 /// Panics unless `x` consists of whole rows of `c` channels.
 #[track_caller]
-pub(crate) fn check_rows(function: &str, x: &[f32], c: usize) {
+pub(crate) fn check_rows<E>(function: &str, x: &[E], c: usize) {
     assert!(c > 0, "{function}: 0 channels, expected at least 1");
     let len = x.len();
     assert!(

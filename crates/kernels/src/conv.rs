@@ -11,19 +11,21 @@
 //! weight gradient  dW = sum over tiles of patches(x)^T * dy
 //! ```
 
+mod folded;
 mod input_grad;
 mod weight_grad;
 
+pub use folded::{FoldedConv, FoldedEpilogue};
 pub use input_grad::conv2d_input_grad;
 pub use weight_grad::conv2d_weight_grad;
 
 use crate::chunks::{check_len, for_each_chunk};
-use crate::direct::{self, Element, Kernels, Moments};
+use crate::direct::{self, Element, Epilogue, Kernels, Moments, PackedWeights};
 use crate::gemm::{Matrix, begin_with, multiply};
 use crate::im2col::Patches;
 use crate::isa::isa;
 use crate::layout::{taps_outermost, transposed};
-use crate::reduce::row_sums;
+use crate::reduce::channel_moments;
 
 /// The shape of a convolution: (n, h, w, c_in) maps, (c_out, c_in, k_h, k_w) weights, (n, h_out, w_out, c_out) maps
 /// out of it. Everything but `n`, `h`, `w` and `padding` must be at least 1.
@@ -120,7 +122,7 @@ pub fn conv2d_forward<E: Element>(s: &ConvShape, x: &[E], weight: &[f32], bias: 
     check_forward("conv2d_forward", s, x, weight, bias, y);
     match Kernels::of(isa()) {
         Some(kernels) if s.y_len() > 0 => {
-            direct::forward(&kernels, s, x, weight, bias, y, false);
+            direct::forward(&kernels, s, x, &pack(&kernels, s, weight), &Epilogue::bias(bias), y, false);
         }
         _ => E::edit_as_f32(y, |y| forward_by_patches(s, &E::as_f32(x), &rounded::<E>(weight), bias, y)),
     }
@@ -141,21 +143,18 @@ pub fn conv2d_forward_with_moments<E: Element>(
 ) -> Moments {
     check_forward("conv2d_forward_with_moments", s, x, weight, bias, y);
     let count = s.n * s.h_out() * s.w_out();
-    let direct = Kernels::of(isa()).filter(|_| count > 0);
-    if let Some(moments) = direct.and_then(|kernels| direct::forward(&kernels, s, x, weight, bias, y, true)) {
+    let moments = Kernels::of(isa()).filter(|_| count > 0).and_then(|kernels| {
+        direct::forward(&kernels, s, x, &pack(&kernels, s, weight), &Epilogue::bias(bias), y, true)
+    });
+    if let Some(moments) = moments {
         return moments;
     }
     conv2d_forward(s, x, weight, bias, y);
-    let y = E::as_f32(y);
-    let mut sums = row_sums(count, s.c_out, 2 * s.c_out, |row, block| {
-        let (sums, squares) = block.split_at_mut(s.c_out);
-        for ((sum, square), &y) in sums.iter_mut().zip(squares).zip(&y[row * s.c_out..]) {
-            *sum += y;
-            *square += y * y;
-        }
-    });
-    let squares = sums.split_off(s.c_out);
-    Moments { count, sums, squares }
+    channel_moments(y, s.c_out)
+}
+
+fn pack<E: Element>(kernels: &Kernels<E>, s: &ConvShape, weight: &[f32]) -> PackedWeights<E> {
+    PackedWeights::new(kernels, [s.c_out, s.c_in, s.k_h, s.k_w], weight, None)
 }
 
 /// The weights as the products see them.

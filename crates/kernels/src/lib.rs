@@ -6,9 +6,11 @@
 //! loop over them, and a convolution is a matrix product with rows of pixels. Weights are in PyTorch's order:
 //! (c_out, c_in, k_h, k_w) and (f_out, f_in).
 //!
-//! * convolution: [`conv2d_forward`], [`conv2d_input_grad`], [`conv2d_weight_grad`]; [`linear_forward`] and its two;
+//! * convolution: [`conv2d_forward`], [`conv2d_input_grad`], [`conv2d_weight_grad`], for inference
+//!   [`FoldedConv`]; [`linear_forward`] and its two;
 //!   the gradient of a bias is [`channel_sums`];
 //! * normalisation: [`batch_norm_stats`], [`scale_shift`], [`batch_norm_backward`], [`batch_norm_backward_frozen`];
+//!   with what follows it in one pass, [`norm_act`], [`norm_act_backward`];
 //! * activations: [`relu`], [`gelu`] and their gradients;
 //! * pooling: [`max_pool2d`], [`avg_pool2d`] and their gradients;
 //! * loss: [`softmax_cross_entropy`], [`log_softmax`];
@@ -41,7 +43,7 @@ mod direct;
 mod linear;
 
 mod batch_norm;
-mod norm_relu;
+mod norm_act;
 mod reduce;
 
 mod activation;
@@ -62,14 +64,15 @@ mod vectorise;
 pub use activation::{gelu, gelu_backward, relu, relu_backward};
 pub use batch_norm::{batch_norm_backward, batch_norm_backward_frozen, batch_norm_stats, scale_shift};
 pub use conv::{
-    ConvShape, conv2d_forward, conv2d_forward_with_moments, conv2d_input_grad, conv2d_weight_grad,
+    ConvShape, FoldedConv, FoldedEpilogue, conv2d_forward, conv2d_forward_with_moments, conv2d_input_grad,
+    conv2d_weight_grad,
 };
-pub use convert::convert;
+pub use convert::{add, masked, narrow, widen};
 pub use direct::{Element, Moments};
 pub use error::IsaError;
 pub use isa::{ISA_VARIABLE, Isa, detect_isa, isa};
 pub use linear::{linear_forward, linear_input_grad, linear_weight_grad};
 pub use loss::{log_softmax, softmax_cross_entropy};
-pub use norm_relu::{NormReluShape, NormState, norm_relu, norm_relu_backward};
+pub use norm_act::{After, NormActShape, NormState, Saved, norm_act, norm_act_backward};
 pub use pool::{PoolShape, avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward};
-pub use reduce::channel_sums;
+pub use reduce::{channel_moments, channel_sums};

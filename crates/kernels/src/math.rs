@@ -9,7 +9,7 @@
 ///
 /// `e^x = 2^n * e^r` with `n` whole and `|r| <= ln 2 / 2`; the polynomial is that of Cephes' `expf`,
 /// <https://www.netlib.org/cephes/>.
-#[inline]
+#[inline(always)]
 pub fn exp_f32(x: f32) -> f32 {
     /// 1.5 * 2^23: adding it leaves a whole number in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
@@ -34,13 +34,13 @@ pub fn exp_f32(x: f32) -> f32 {
     exp_r * power_of_2(half) * power_of_2(n.wrapping_sub(half))
 }
 
-#[inline]
+#[inline(always)]
 fn power_of_2(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) as u32) << 23)
 }
 
 /// ln x, to within 1 ulp. Below 0 it is NaN, at 0 minus infinity.
-#[inline]
+#[inline(always)]
 pub fn ln_f32(x: f32) -> f32 {
     libm::logf(x) // a translation of musl's; nothing here takes enough logarithms for more
 }
@@ -50,7 +50,7 @@ pub fn ln_f32(x: f32) -> f32 {
 ///
 /// Near 0 a polynomial, beyond it `1 - e^polynomial`; the coefficients are those of Norbert Juffa's `my_erff`,
 /// <https://stackoverflow.com/a/35148199>.
-#[inline]
+#[inline(always)]
 pub fn erf_f32(x: f32) -> f32 {
     let t = x.abs();
     let s = t * t;
@@ -72,6 +72,19 @@ pub fn erf_f32(x: f32) -> f32 {
     let far = (1.0 - exp_f32(far * t - t)).copysign(x);
 
     if x.abs() > 0.927_734_4 { far } else { near }
+}
+
+/// The cumulative normal distribution: `(1 + erf(x / sqrt 2)) / 2`.
+#[inline(always)]
+pub(crate) fn normal_cdf(x: f32) -> f32 {
+    0.5 + 0.5 * erf_f32(x * std::f32::consts::FRAC_1_SQRT_2)
+}
+
+/// The normal distribution's density: `e^(-x^2 / 2) / sqrt(2 pi)`.
+#[inline(always)]
+pub(crate) fn normal_pdf(x: f32) -> f32 {
+    const FRAC_1_SQRT_2_PI: f32 = 0.398_942_3;
+    FRAC_1_SQRT_2_PI * exp_f32(-0.5 * x * x)
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Pooling over windows of (n, h, w, c) maps, each channel for itself.
 //!
-//! One image is one task. Windows are walked pixel by pixel with the channels innermost, so that what is compared or
-//! added lies side by side.
+//! One line of an output is one task. Windows are walked pixel by pixel with the channels innermost, so that what is
+//! compared or added lies side by side.
 
 mod avg;
 mod max;
 
 pub use avg::{avg_pool2d, avg_pool2d_backward};
+pub(crate) use max::pool_2x2;
 pub use max::{max_pool2d, max_pool2d_backward};
 
 use std::ops::Range;
@@ -67,17 +68,23 @@ impl PoolShape {
         self.h_out() * self.w_out() * self.c
     }
 
-    /// The pixels of the image, as offsets in its plane, that pixel `out` of its output sees, line by line.
-    fn window(&self, out: usize) -> impl Iterator<Item = usize> + use<> {
-        let (oy, ox, w) = (out / self.w_out(), out % self.w_out(), self.w);
-        let columns = self.inside(ox, self.k_w, self.w);
-        self.inside(oy, self.k_h, self.h).flat_map(move |y| columns.clone().map(move |x| y * w + x))
-    }
-
     /// The part within 0..len of window `i`.
     fn inside(&self, i: usize, k: usize, len: usize) -> Range<usize> {
         let start = i * self.stride;
         start.saturating_sub(self.padding)..(start + k).saturating_sub(self.padding).min(len)
+    }
+
+    /// The windows of `n_windows`, of `k` pixels each, that see pixel `i`.
+    fn seen_by(&self, i: usize, k: usize, n_windows: usize) -> Range<usize> {
+        let at = i + self.padding;
+        let first = (at + 1).saturating_sub(k).div_ceil(self.stride);
+        first..(at / self.stride + 1).min(n_windows).max(first)
+    }
+
+    /// The place of a winner is one byte.
+    #[track_caller]
+    fn check_window(&self, function: &str) {
+        assert!(self.k_h * self.k_w <= 256, "{function}: a window has more than 256 pixels: {self:?}");
     }
 
     #[track_caller]
@@ -110,19 +117,22 @@ mod tests {
 
     #[test]
     fn windows_are_cut_off_at_the_edges() {
-        assert_eq!(SHAPE.window(0).collect::<Vec<_>>(), [0, 1, 8, 9]);
-        assert_eq!(SHAPE.window(5).collect::<Vec<_>>(), [9, 10, 11, 17, 18, 19, 25, 26, 27]);
-        assert_eq!(SHAPE.window(11).collect::<Vec<_>>(), [29, 30, 31, 37, 38, 39]);
+        let windows = |i, k, len| SHAPE.inside(i, k, len);
+        assert_eq!((windows(0, 3, 5), windows(1, 3, 5), windows(2, 3, 5)), (0..2, 1..4, 3..5));
+        assert_eq!(
+            (SHAPE.seen_by(0, 3, 3), SHAPE.seen_by(1, 3, 3), SHAPE.seen_by(4, 3, 3)),
+            (0..1, 0..2, 2..3)
+        );
     }
 
     #[test]
     #[should_panic(expected = "avg_pool2d: the padding may be half the window at most")]
     fn a_window_in_the_padding_is_refused() {
-        avg_pool2d(&PoolShape { padding: 2, ..SHAPE }, &[], &mut []);
+        avg_pool2d::<f32>(&PoolShape { padding: 2, ..SHAPE }, &[], &mut []);
     }
 
     #[test]
-    #[should_panic(expected = "max_pool2d: argmax has 71 elements, expected 72")]
+    #[should_panic(expected = "max_pool2d: winners has 71 elements, expected 72")]
     fn a_wrong_length_is_named() {
         max_pool2d(&SHAPE, &[0.0; 240], &mut [0.0; 72], &mut [0; 71]);
     }

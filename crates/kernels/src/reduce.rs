@@ -10,6 +10,9 @@
 //! every 32nd row.
 
 use crate::chunks::{check_len, check_rows, map_in_order, rows_per_chunk};
+use crate::direct::{Element, Moments};
+use crate::norm_act::lanes::{at, at_mut, for_lanes};
+use crate::vectorise::vectorised;
 
 const ROWS_PER_BLOCK: usize = 32;
 
@@ -22,16 +25,55 @@ const ROWS_PER_BLOCK: usize = 32;
 ///
 /// # Panics
 /// If a length does not fit, or there are no channels.
-pub fn channel_sums(x: &[f32], c: usize, sums: &mut [f32]) {
+pub fn channel_sums<E: Element>(x: &[E], c: usize, sums: &mut [f32]) {
     check_rows("channel_sums", x, c);
     check_len("channel_sums", "sums", sums.len(), c);
     let totals = row_sums(x.len() / c, c, c, |row, block| {
         for (block, &x) in block.iter_mut().zip(&x[row * c..(row + 1) * c]) {
-            *block += x;
+            *block += x.to_f32();
         }
     });
     for (sum, total) in sums.iter_mut().zip(totals) {
         *sum = total as f32;
+    }
+}
+
+/// The moments of each channel of a (rows, c) matrix, which batch norm's statistics follow from: sums over some rows in
+/// f32, over those in f64.
+///
+/// # Panics
+/// If `x` is no matrix of `c` channels, or there are none.
+pub fn channel_moments<E: Element>(x: &[E], c: usize) -> Moments {
+    check_rows("channel_moments", x, c);
+    let piece = rows_per_chunk(c) * c;
+    let parts = map_in_order(x.len().div_ceil(piece), |i| {
+        let mut sums = vec![0.0; 2 * c];
+        add_moments(&x[i * piece..x.len().min((i + 1) * piece)], &mut sums);
+        sums
+    });
+    let total = |at: usize| parts.iter().map(|sums| f64::from(sums[at])).sum();
+    Moments {
+        count: x.len() / c,
+        sums: (0..c).map(total).collect(),
+        squares: (c..2 * c).map(total).collect(),
+    }
+}
+
+vectorised! {
+    /// Adds values and squares to `sums` (2, c).
+    fn add_moments<E: Element>(x: &[E], sums: &mut [f32]) {
+        let c = sums.len() / 2;
+        let (sums, squares) = sums.split_at_mut(c);
+        for x in x.chunks_exact(c) {
+            for_lanes!(c, i, N, {
+                let (x, sums, squares) = (at::<E, N>(x, i), at_mut::<f32, N>(sums, i), at_mut::<f32, N>(squares, i));
+                for j in 0..N {
+                    let x = x[j].to_f32();
+                    sums[j] += x;
+                    squares[j] += x * x;
+                }
+            });
+        }
     }
 }
 

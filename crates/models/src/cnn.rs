@@ -4,8 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 use tallow_nn::{
-    BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormRelu, Dropout, Flatten, Linear, ParamStore,
-    Relu, Scope, Sequential,
+    After, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormAct, Dropout, Flatten, Linear,
+    ParamStore, Relu, Scope, Sequential,
 };
 
 use crate::error::ModelError;
@@ -77,7 +77,8 @@ fn features(config: &CnnConfig, scope: &mut Scope<'_>) -> Result<Sequential, Mod
         for (i, &c_out) in pair.iter().enumerate() {
             let conv = Conv2d::new(&mut scope.sub(number), c_in, c_out, Conv2dConfig::same(3))?;
             let norm = BatchNorm2d::new(&mut scope.sub(number + 1), c_out, BatchNormConfig::default())?;
-            features.push(ConvNormRelu { conv, norm, pool: i == 1 });
+            let after = if i == 1 { After::ReluPool } else { After::Relu };
+            features.push(ConvNormAct::new(conv, norm, after));
             (c_in, number) = (c_out, number + 3);
         }
         features.push(Dropout::new(scope.sub(number + 1).name(), p)?);

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 
 /// Calls `read` with the elements of `tensor`, which is contiguous, f32, and on the CPU.
 pub(crate) fn read<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> Result<T> {
@@ -45,10 +45,4 @@ impl<F: FnMut(&mut [f32])> InplaceOp1 for Update<F> {
 /// The elements of `tensor`, on whatever device, in order, as f32.
 pub(crate) fn to_vec(tensor: &Tensor) -> Result<Vec<f32>> {
     tensor.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()
-}
-
-/// Overwrites `tensor`, on whatever device, with `values`.
-pub(crate) fn overwrite(var: &candle_core::Var, values: &[f32]) -> Result<()> {
-    let shape: &Shape = var.shape();
-    var.set(&Tensor::from_slice(values, shape, var.device())?)
 }

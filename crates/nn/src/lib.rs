@@ -33,6 +33,7 @@ mod candle_ops;
 mod ctx;
 mod device;
 mod error;
+mod folded;
 mod gradients;
 mod host;
 mod init;
@@ -52,13 +53,13 @@ pub use error::{NnError, Result};
 pub use gradients::Gradients;
 pub use init::Init;
 pub use layers::{
-    AvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormRelu, Dropout, Flatten, Gelu,
-    GlobalAvgPool, Layer, Linear, MaxPool2d, Relu, Residual, Sequential,
+    AvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormAct, Dropout, Flatten, Gelu,
+    GlobalAvgPool, Layer, Linear, MaxPool2d, NormAct, Relu, Residual, ResidualBlock, Sequential,
 };
 pub use loss::{CrossEntropy, Loss, log_softmax};
 pub use map::Precision;
 pub use model::Model;
 pub use optim::{Optimizer, OptimizerConfig, ParamGroup};
 pub use params::{Param, ParamStore, Scope};
-pub use tallow_kernels::{Isa, IsaError, detect_isa, isa};
+pub use tallow_kernels::{After, Isa, IsaError, detect_isa, isa};
 pub use weights::{HostTensor, Tensors, decode, encode};

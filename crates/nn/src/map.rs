@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use half::bf16;
 use tallow_kernels::Element;
 
+use crate::folded::Folds;
+
 /// What the kernel path computes in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
@@ -18,9 +20,13 @@ pub enum Precision {
     Bf16,
 }
 
-/// An element of a feature map that has a pool.
-pub(crate) trait MapElement: Element {
+/// What there is a pool for.
+pub(crate) trait Pooled: Copy + Default + 'static {
     fn pool() -> &'static Pool<Self>;
+}
+
+/// An element of a feature map.
+pub(crate) trait MapElement: Element + Pooled + Folds {
     fn wrap(buffer: Arc<Buffer<Self>>) -> HostMap;
     /// The map in this type: itself, or a rounded or widened copy.
     fn of(map: &HostMap) -> Arc<Buffer<Self>>;
@@ -32,7 +38,7 @@ pub(crate) struct Pool<E>(Mutex<Vec<Vec<E>>>);
 /// Free buffers that are kept at most: more than one training step of a deep network holds at a time.
 const MAX_FREE: usize = 512;
 
-impl<E: MapElement> Pool<E> {
+impl<E: Pooled> Pool<E> {
     const fn new() -> Self {
         Self(Mutex::new(Vec::new()))
     }
@@ -56,13 +62,13 @@ impl<E: MapElement> Pool<E> {
 
 /// The numbers of a map.
 #[derive(Debug)]
-pub(crate) struct Buffer<E: MapElement> {
+pub(crate) struct Buffer<E: Pooled> {
     values: Vec<E>,
     /// Whether the memory is the pool's: what came from elsewhere nobody would ask the pool for.
     pooled: bool,
 }
 
-impl<E: MapElement> Buffer<E> {
+impl<E: Pooled> Buffer<E> {
     /// `len` numbers with whatever the memory held before: for what is overwritten whole.
     pub(crate) fn dirty(len: usize) -> Self {
         Self { values: E::pool().take(len), pooled: true }
@@ -75,7 +81,7 @@ impl From<Vec<f32>> for Buffer<f32> {
     }
 }
 
-impl<E: MapElement> Drop for Buffer<E> {
+impl<E: Pooled> Drop for Buffer<E> {
     fn drop(&mut self) {
         if self.pooled {
             E::pool().give(std::mem::take(&mut self.values));
@@ -83,7 +89,7 @@ impl<E: MapElement> Drop for Buffer<E> {
     }
 }
 
-impl<E: MapElement> Deref for Buffer<E> {
+impl<E: Pooled> Deref for Buffer<E> {
     type Target = [E];
 
     fn deref(&self) -> &[E] {
@@ -91,7 +97,7 @@ impl<E: MapElement> Deref for Buffer<E> {
     }
 }
 
-impl<E: MapElement> DerefMut for Buffer<E> {
+impl<E: Pooled> DerefMut for Buffer<E> {
     fn deref_mut(&mut self) -> &mut [E] {
         &mut self.values
     }
@@ -131,12 +137,20 @@ impl<E: MapElement> From<Arc<Buffer<E>>> for HostMap {
     }
 }
 
-impl MapElement for f32 {
-    fn pool() -> &'static Pool<Self> {
-        static POOL: Pool<f32> = Pool::new();
-        &POOL
-    }
+macro_rules! pooled {
+    ($($element:ty),*) => {$(
+        impl Pooled for $element {
+            fn pool() -> &'static Pool<Self> {
+                static POOL: Pool<$element> = Pool::new();
+                &POOL
+            }
+        }
+    )*};
+}
 
+pooled!(f32, bf16, u8);
+
+impl MapElement for f32 {
     fn wrap(buffer: Arc<Buffer<Self>>) -> HostMap {
         HostMap::F32(buffer)
     }
@@ -144,33 +158,30 @@ impl MapElement for f32 {
     fn of(map: &HostMap) -> Arc<Buffer<Self>> {
         match map {
             HostMap::F32(buffer) => Arc::clone(buffer),
-            HostMap::Bf16(buffer) => Arc::new(converted(buffer)),
+            HostMap::Bf16(buffer) => {
+                let mut wide = Buffer::dirty(buffer.len());
+                tallow_kernels::widen(buffer, &mut wide);
+                Arc::new(wide)
+            }
         }
     }
 }
 
 impl MapElement for bf16 {
-    fn pool() -> &'static Pool<Self> {
-        static POOL: Pool<bf16> = Pool::new();
-        &POOL
-    }
-
     fn wrap(buffer: Arc<Buffer<Self>>) -> HostMap {
         HostMap::Bf16(buffer)
     }
 
     fn of(map: &HostMap) -> Arc<Buffer<Self>> {
         match map {
-            HostMap::F32(buffer) => Arc::new(converted(buffer)),
+            HostMap::F32(buffer) => {
+                let mut narrow = Buffer::dirty(buffer.len());
+                tallow_kernels::narrow(buffer, &mut narrow);
+                Arc::new(narrow)
+            }
             HostMap::Bf16(buffer) => Arc::clone(buffer),
         }
     }
-}
-
-fn converted<A: MapElement, B: MapElement>(from: &Buffer<A>) -> Buffer<B> {
-    let mut to = Buffer::dirty(from.len());
-    tallow_kernels::convert(from, &mut to);
-    to
 }
 
 #[cfg(test)]

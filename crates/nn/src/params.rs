@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use candle_core::{Device, Var};
+use candle_core::{Device, Tensor, Var};
 
 use crate::error::{NnError, Result};
 use crate::host;
@@ -19,6 +20,8 @@ use crate::weights::{HostTensor, Tensors, mismatches};
 pub struct Param {
     name: Arc<str>,
     var: Var,
+    /// Of all parameters of the network: how often one was changed.
+    generation: Arc<AtomicU64>,
 }
 
 impl Param {
@@ -27,8 +30,8 @@ impl Param {
         &self.name
     }
 
-    /// The variable.
-    pub fn var(&self) -> &Var {
+    /// The variable; it is changed by [`update`](Self::update) and [`set`](Self::set) alone.
+    pub(crate) fn var(&self) -> &Var {
         &self.var
     }
 
@@ -44,7 +47,19 @@ impl Param {
 
     /// Changes the numbers of a parameter in main memory in place.
     pub(crate) fn update(&self, update: impl FnMut(&mut [f32])) -> Result<()> {
+        self.generation.fetch_add(1, Ordering::Relaxed);
         Ok(host::update(&self.var, update)?)
+    }
+
+    /// Overwrites the parameter on its device.
+    pub(crate) fn set(&self, value: &Tensor) -> Result<()> {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+        Ok(self.var.set(value)?)
+    }
+
+    /// Grows whenever a parameter or buffer of the network changes.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
     }
 }
 
@@ -53,6 +68,7 @@ impl Param {
 pub struct ParamStore {
     device: Device,
     seed: u64,
+    generation: Arc<AtomicU64>,
     params: BTreeMap<String, Param>,
     buffers: BTreeMap<String, Param>,
 }
@@ -60,7 +76,8 @@ pub struct ParamStore {
 impl ParamStore {
     /// An empty store; what is declared in it starts as `seed` and its name decide, and lives on `device`.
     pub fn new(seed: u64, device: &Device) -> Self {
-        Self { device: device.clone(), seed, params: BTreeMap::new(), buffers: BTreeMap::new() }
+        let generation = Arc::default();
+        Self { device: device.clone(), seed, generation, params: BTreeMap::new(), buffers: BTreeMap::new() }
     }
 
     /// Where names start: `store.root().sub("layer1").sub("0")` declares `layer1.0.…`.
@@ -112,7 +129,7 @@ impl ParamStore {
             return Err(NnError::Weights { problems });
         }
         for (name, param) in self.params.iter().chain(&self.buffers) {
-            host::overwrite(&param.var, &tensors[name].data)?;
+            param.set(&Tensor::from_slice(&tensors[name].data, param.shape(), &self.device)?)?;
         }
         Ok(())
     }
@@ -122,7 +139,8 @@ impl ParamStore {
             return Err(NnError::Duplicate(name));
         }
         let values = init.values(shape.iter().product(), self.seed, &name);
-        let param = Param { name: name.as_str().into(), var: Var::from_vec(values, shape, &self.device)? };
+        let var = Var::from_vec(values, shape, &self.device)?;
+        let param = Param { name: name.as_str().into(), var, generation: Arc::clone(&self.generation) };
         let map = if buffer { &mut self.buffers } else { &mut self.params };
         map.insert(name, param.clone());
         Ok(param)

@@ -118,6 +118,16 @@ mod x86_64 {
             unsafe { _mm256_add_ps(a, b) }
         }
         #[inline(always)]
+        unsafe fn relu(a: __m256) -> __m256 {
+            // SAFETY: see above; of a pair with a NaN the second is taken.
+            unsafe { _mm256_max_ps(_mm256_setzero_ps(), a) }
+        }
+        #[inline(always)]
+        unsafe fn load_wide(p: *const f32) -> __m256 {
+            // SAFETY: see above.
+            unsafe { _mm256_loadu_ps(p) }
+        }
+        #[inline(always)]
         unsafe fn mul_add(a: __m256, b: __m256, c: __m256) -> __m256 {
             // SAFETY: see above.
             unsafe { _mm256_fmadd_ps(a, b, c) }
@@ -172,6 +182,16 @@ mod x86_64 {
             unsafe { _mm512_add_ps(a, b) }
         }
         #[inline(always)]
+        unsafe fn relu(a: __m512) -> __m512 {
+            // SAFETY: see above; of a pair with a NaN the second is taken.
+            unsafe { _mm512_max_ps(_mm512_setzero_ps(), a) }
+        }
+        #[inline(always)]
+        unsafe fn load_wide(p: *const f32) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_loadu_ps(p) }
+        }
+        #[inline(always)]
         unsafe fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 {
             // SAFETY: see above.
             unsafe { _mm512_fmadd_ps(a, b, c) }
@@ -224,6 +244,19 @@ mod x86_64 {
         unsafe fn add(a: __m512, b: __m512) -> __m512 {
             // SAFETY: see above.
             unsafe { _mm512_add_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn relu(a: __m512) -> __m512 {
+            // SAFETY: see above; of a pair with a NaN the second is taken.
+            unsafe { _mm512_max_ps(_mm512_setzero_ps(), a) }
+        }
+        #[inline(always)]
+        unsafe fn load_wide(p: *const bf16) -> __m512 {
+            // SAFETY: see above; the upper half of an f32 is a bf16.
+            unsafe {
+                let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+            }
         }
         #[inline(always)]
         unsafe fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 {

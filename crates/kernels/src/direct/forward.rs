@@ -5,8 +5,11 @@ use rayon::prelude::*;
 use super::element::Element;
 use super::geometry::{Geometry, Task, tasks};
 use super::kernel::{ForwardTask, Kernels};
+use super::pack::PackedWeights;
 use super::scratch;
+use crate::chunks::cut;
 use crate::conv::ConvShape;
+use crate::pool::pool_2x2;
 
 /// The sums over all pixels of the values and of their squares, per channel: what batch norm's statistics need.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,43 +22,74 @@ pub struct Moments {
     pub squares: Vec<f64>,
 }
 
-/// `y = conv(x, weight) + bias`; with `want_moments` also the moments of `y` before it is rounded to its type.
+/// What happens to the sums of a convolution before they reach memory, in this order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Epilogue<'a, E> {
+    /// Per output channel.
+    pub(crate) bias: Option<&'a [f32]>,
+    /// As large as the output before pooling; not together with `pool`.
+    pub(crate) residual: Option<&'a [E]>,
+    pub(crate) relu: bool,
+    /// 2x2 max pooling with stride 2: an odd row or column is left out.
+    pub(crate) pool: bool,
+}
+
+impl<'a, E> Epilogue<'a, E> {
+    pub(crate) fn bias(bias: Option<&'a [f32]>) -> Self {
+        Self { bias, residual: None, relu: false, pool: false }
+    }
+}
+
+/// `y = epilogue(conv(x, weights))`; with `want_moments` also the moments of `y` before it is rounded to its type (and
+/// before it is pooled).
 pub(crate) fn forward<E: Element>(
     kernels: &Kernels<E>,
     s: &ConvShape,
     x: &[E],
-    weight: &[f32],
-    bias: Option<&[f32]>,
+    weights: &PackedWeights<E>,
+    epilogue: &Epilogue<'_, E>,
     y: &mut [E],
     want_moments: bool,
 ) -> Option<Moments> {
     let g = Geometry::of(s);
-    let taps = Taps { weight, c_in: s.c_in, k: [s.k_h, s.k_w], first: [0, 0], step: [1, 1], swapped: false };
-    let packed = pack(kernels, &g, &taps);
-    let bias: Option<Vec<f32>> = bias.map(|bias| {
+    let n_padded = kernels.n_blocks(g.c_out) * kernels.block;
+    let bias: Option<Vec<f32>> = epilogue.bias.map(|bias| {
         let mut padded = bias.to_vec();
-        padded.resize(kernels.n_blocks(g.c_out) * kernels.block, 0.0);
+        padded.resize(n_padded, 0.0);
         padded
     });
     let row_len = g.w_out * g.c_out;
-    let tasks = tasks(s.n, &g, 1);
-    let mut pieces = Vec::with_capacity(tasks.len());
-    let mut rest = y;
-    for task in &tasks {
-        let (piece, after) = rest.split_at_mut(task.images.len() * task.rows.len() * row_len);
-        rest = after;
-        pieces.push((task, piece));
-    }
-    let n_padded = kernels.n_blocks(g.c_out) * kernels.block;
-    let moments: Vec<_> = pieces
-        .into_par_iter()
+    let tasks = tasks(s.n, &g, if epilogue.pool { 2 } else { 1 });
+    let numbers = |task: &Task| match epilogue.pool {
+        true => task.images.len() * (task.rows.len() / 2) * (g.w_out / 2) * g.c_out,
+        false => task.images.len() * task.rows.len() * row_len,
+    };
+    let pieces = cut(y, tasks.iter().map(numbers));
+    let moments: Vec<_> = tasks
+        .par_iter()
+        .zip(pieces)
         .map(|(task, y)| {
             let half = if want_moments { n_padded } else { 0 };
             let mut sums = vec![0.0; 2 * half];
             let (first, second) = sums.split_at_mut(half);
-            let moments = want_moments.then_some((first, second));
-            let y_offsets = pixel_offsets(task, &g, [task.rows.len() * row_len, row_len, g.c_out]);
-            run_task(kernels, &g, task, x, &packed, bias.as_deref(), y, &y_offsets, moments);
+            let first_number = (task.images.start * g.h_out + task.rows.start) * row_len;
+            let len = task.images.len() * task.rows.len() * row_len;
+            let out = TaskOutput {
+                bias: bias.as_deref(),
+                residual: epilogue.residual.map(|residual| &residual[first_number..first_number + len]),
+                relu: epilogue.relu,
+                offsets: &pixel_offsets(task, &g, [task.rows.len() * row_len, row_len, g.c_out]),
+                moments: want_moments.then_some((first, second)),
+            };
+            if epilogue.pool {
+                scratch::with(|scratch| {
+                    let [whole] = scratch.buffers([len]);
+                    run_task(kernels, &g, task, x, &weights.0, whole, out);
+                    pool_2x2(whole, task.images.len(), task.rows.len(), g.w_out, g.c_out, y);
+                });
+            } else {
+                run_task(kernels, &g, task, x, &weights.0, y, out);
+            }
             sums
         })
         .collect();
@@ -74,41 +108,61 @@ fn total(parts: &[Vec<f32>], count: usize, c: usize, n_padded: usize) -> Moments
     moments
 }
 
-/// Pads what `task` sees of `x` and runs the loop over its pixels, each written at its offset in `y`.
-#[expect(clippy::too_many_arguments, reason = "one call with the parts of a ForwardTask, in two places")]
+/// Where and how a task's sums are written.
+pub(super) struct TaskOutput<'a, E> {
+    /// Padded to whole blocks.
+    pub(super) bias: Option<&'a [f32]>,
+    /// Of the task's own pixels, laid out as its output.
+    pub(super) residual: Option<&'a [E]>,
+    pub(super) relu: bool,
+    /// Where each pixel begins in the task's output.
+    pub(super) offsets: &'a [u32],
+    pub(super) moments: Option<(&'a mut [f32], &'a mut [f32])>,
+}
+
+/// Runs the loop over the pixels of `task`: on `x` itself where no window reaches beyond it, else on a padded copy of
+/// what the task sees.
 pub(super) fn run_task<E: Element>(
     kernels: &Kernels<E>,
     g: &Geometry,
     task: &Task,
     x: &[E],
     weights: &[E],
-    bias: Option<&[f32]>,
     y: &mut [E],
-    y_offsets: &[u32],
-    moments: Option<(&mut [f32], &mut [f32])>,
+    out: TaskOutput<'_, E>,
 ) {
-    let (rows, row) = (g.padded_h(task.rows.len()), g.padded_w() * g.c_in);
-    let len = g.padded_len(task.images.len(), task.rows.len());
     let n_units = g.run().div_ceil(kernels.unit);
-    let x_offsets = pixel_offsets(task, g, [rows * row, g.stride * row, g.stride * g.c_in]);
-    scratch::with(|scratch| {
-        let slack = n_units * kernels.unit - g.run(); // the last unit may read beyond the run, times a weight of 0
-        let [padded] = scratch.buffers([len + slack]);
-        scratch::pad(x, g, task, &mut padded[..len]);
-        padded[len..].fill(E::default());
+    let slack = n_units * kernels.unit - g.run(); // the last unit may read beyond the run, times a weight of 0
+    let run = |x: &[E], rows: usize, row: usize| {
+        let x_offsets = pixel_offsets(task, g, [rows * row, g.stride * row, g.stride * g.c_in]);
         kernels.run_forward(ForwardTask {
-            x: padded,
+            x,
             x_offsets: &x_offsets,
             row,
             k_h: g.k_h,
             n_units,
             weights,
-            bias,
+            bias: out.bias,
+            residual: out.residual,
+            relu: out.relu,
             c_out: g.c_out,
             y,
-            y_offsets,
-            moments,
+            y_offsets: out.offsets,
+            moments: out.moments,
         });
+    };
+    if slack == 0 && g.sees_only_the_input(task) {
+        let row = g.w * g.c_in;
+        let first = (task.images.start * g.h + task.rows.start * g.stride) * row;
+        return run(&x[first..], g.h, row);
+    }
+    let (rows, row) = (g.padded_h(task.rows.len()), g.padded_w() * g.c_in);
+    let len = g.padded_len(task.images.len(), task.rows.len());
+    scratch::with(|scratch| {
+        let [padded] = scratch.buffers([len + slack]);
+        scratch::pad(x, g, task, &mut padded[..len]);
+        padded[len..].fill(E::default());
+        run(padded, rows, row);
     });
 }
 
@@ -121,44 +175,4 @@ pub(super) fn pixel_offsets(task: &Task, g: &Geometry, [image, row, column]: [us
         }
     }
     offsets
-}
-
-/// Which taps of an OIHW weight a geometry uses: tap (r, s) of it is tap `first + step * (r, s)` of the weight.
-pub(super) struct Taps<'a> {
-    pub(super) weight: &'a [f32],
-    /// The weight's own input channels.
-    pub(super) c_in: usize,
-    /// The weight's own size.
-    pub(super) k: [usize; 2],
-    pub(super) first: [usize; 2],
-    /// May be negative: reversed taps.
-    pub(super) step: [isize; 2],
-    /// Whether the weight's input channels are the geometry's output channels.
-    pub(super) swapped: bool,
-}
-
-impl Taps<'_> {
-    fn at(&self, o: usize, i: usize, r: usize, s: usize) -> f32 {
-        let tap = |axis: usize, t: usize| self.first[axis].wrapping_add_signed(self.step[axis] * t as isize);
-        let (o, i) = if self.swapped { (i, o) } else { (o, i) };
-        self.weight[((o * self.c_in + i) * self.k[0] + tap(0, r)) * self.k[1] + tap(1, s)]
-    }
-}
-
-/// Weights in the order in which the loop reads them: (blocks, k_h, units, block, unit), zeros where there are none.
-pub(super) fn pack<E: Element>(kernels: &Kernels<E>, g: &Geometry, taps: &Taps<'_>) -> Vec<E> {
-    let (block, unit) = (kernels.block, kernels.unit);
-    let n_units = g.run().div_ceil(unit);
-    let mut packed = vec![E::default(); kernels.n_blocks(g.c_out) * g.k_h * n_units * block * unit];
-    packed.par_chunks_mut(g.k_h * n_units * block * unit).enumerate().for_each(|(b, packed)| {
-        for o in b * block..g.c_out.min((b + 1) * block) {
-            for r in 0..g.k_h {
-                for j in 0..g.run() {
-                    let at = ((r * n_units + j / unit) * block + o - b * block) * unit + j % unit;
-                    packed[at] = E::from_f32(taps.at(o, j % g.c_in, r, j / g.c_in));
-                }
-            }
-        }
-    });
-    packed
 }

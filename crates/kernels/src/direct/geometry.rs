@@ -55,6 +55,14 @@ impl Geometry {
         (n_rows - 1) * self.stride + self.k_h
     }
 
+    /// Whether no window of `task` reaches beyond the input: it need not be padded, thus not copied.
+    pub(super) fn sees_only_the_input(&self, task: &Task) -> bool {
+        self.top == 0
+            && self.left == 0
+            && (task.rows.end - 1) * self.stride + self.k_h <= self.h
+            && (self.w_out - 1) * self.stride + self.k_w <= self.w
+    }
+
     /// Numbers of the padded input that a task sees.
     pub(super) fn padded_len(&self, n_images: usize, n_rows: usize) -> usize {
         n_images * self.padded_h(n_rows) * self.padded_w() * self.c_in

@@ -6,9 +6,11 @@
 use rayon::prelude::*;
 
 use super::element::Element;
-use super::forward::{Taps, pack, pixel_offsets, run_task};
+use super::forward::{TaskOutput, pixel_offsets, run_task};
 use super::geometry::{Geometry, Task, tasks};
 use super::kernel::Kernels;
+use super::pack::{PackedWeights, Taps};
+use crate::chunks::cut;
 use crate::conv::ConvShape;
 
 /// The rows (or columns) `first, first + stride, …` of the input, and the taps that they met.
@@ -42,7 +44,7 @@ pub(crate) fn input_grad<E: Element>(
     weight: &[f32],
     dx: &mut [E],
 ) {
-    let phases: Vec<(Geometry, Phase, Phase, Vec<E>)> = (0..s.stride)
+    let phases: Vec<(Geometry, Phase, Phase, PackedWeights<E>)> = (0..s.stride)
         .flat_map(|py| (0..s.stride).map(move |px| (py, px)))
         .filter_map(|(py, px)| {
             let rows = Phase::new(py, s.h, s.k_h, s.stride, s.padding);
@@ -59,8 +61,9 @@ pub(crate) fn input_grad<E: Element>(
                 first: [last(&rows), last(&columns)],
                 step: [-(s.stride as isize); 2],
                 swapped: true,
+                scale: None,
             };
-            let packed = pack(kernels, &g, &taps);
+            let packed = PackedWeights::of_taps(kernels, &g, &taps);
             Some((g, rows, columns, packed))
         })
         .collect();
@@ -69,14 +72,8 @@ pub(crate) fn input_grad<E: Element>(
     let whole = Geometry { h_out: s.h, w_out: s.w, stride: 1, ..geometry(s, &FULL, &FULL) };
     let tasks = tasks(s.n, &whole, s.stride);
     let row_len = s.w * s.c_in;
-    let mut pieces = Vec::with_capacity(tasks.len());
-    let mut rest = dx;
-    for task in &tasks {
-        let (piece, after) = rest.split_at_mut(task.images.len() * task.rows.len() * row_len);
-        rest = after;
-        pieces.push((task, piece));
-    }
-    pieces.into_par_iter().for_each(|(task, dx)| {
+    let pieces = cut(dx, tasks.iter().map(|task| task.images.len() * task.rows.len() * row_len));
+    tasks.par_iter().zip(pieces).for_each(|(task, dx)| {
         if has_gaps {
             dx.fill(E::default());
         }
@@ -90,7 +87,9 @@ pub(crate) fn input_grad<E: Element>(
             let first_row = part.rows.start * s.stride + rows.first - task.rows.start;
             let start = (first_row * row_len + columns.first * s.c_in) as u32;
             offsets.iter_mut().for_each(|offset| *offset += start);
-            run_task(kernels, g, &part, dy, packed, None, dx, &offsets, None);
+            let out =
+                TaskOutput { bias: None, residual: None, relu: false, offsets: &offsets, moments: None };
+            run_task(kernels, g, &part, dy, &packed.0, dx, out);
         }
     });
 }

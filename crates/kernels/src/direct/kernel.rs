@@ -23,6 +23,10 @@ pub(super) trait Arch {
     /// `LANES` f32 to `p`.
     unsafe fn store_acc(p: *mut f32, acc: Self::Acc);
     unsafe fn add(a: Self::Acc, b: Self::Acc) -> Self::Acc;
+    /// `max(a, 0)`; a NaN stays one.
+    unsafe fn relu(a: Self::Acc) -> Self::Acc;
+    /// `LANES` elements from `p`, as f32.
+    unsafe fn load_wide(p: *const Self::Elem) -> Self::Acc;
     /// `a * b + c`.
     unsafe fn mul_add(a: Self::Acc, b: Self::Acc, c: Self::Acc) -> Self::Acc;
     /// `LANES * UNIT` elements from `p`.
@@ -50,6 +54,10 @@ pub(crate) struct ForwardTask<'a, E> {
     pub(super) weights: &'a [E],
     /// One per output channel, padded to whole blocks.
     pub(super) bias: Option<&'a [f32]>,
+    /// Added to the output: as long as `y`, and read at the same offsets.
+    pub(super) residual: Option<&'a [E]>,
+    /// Whether negative sums become 0.
+    pub(super) relu: bool,
     pub(super) c_out: usize,
     pub(super) y: &'a mut [E],
     /// Where each output pixel starts in `y`.
@@ -109,13 +117,14 @@ impl<E: Element> Kernels<E> {
             "packed weights"
         );
         assert!(task.bias.is_none_or(|b| b.len() == n_blocks * self.block), "bias");
+        assert!(task.residual.is_none_or(|r| r.len() == task.y.len()), "residual");
         if let Some((sums, squares)) = &task.moments {
             assert!(sums.len() == n_blocks * self.block && squares.len() == sums.len(), "moments");
         }
         if !task.x_offsets.is_empty() {
             // SAFETY: the instruction set was detected before `Kernels` was made. The loop reads `window` elements of
-            // `x` from each offset, and writes `c_out` elements of `y` at each offset: checked above, as are the
-            // lengths of weights, bias and moments. Slices do not alias: `y` and the moments are borrowed exclusively.
+            // `x` from each offset, and writes `c_out` elements of `y` at each offset, where it reads as many of the
+            // residual: checked above, as are the lengths of weights, bias and moments. Slices do not alias: `y` and the moments are borrowed exclusively.
             unsafe { (self.forward)(task) }
         }
     }
@@ -227,6 +236,21 @@ unsafe fn tile<A: Arch, const MR: usize>(
         }
         let n_channels = (task.c_out - channel).min(NV * A::LANES);
         if n_channels == NV * A::LANES {
+            if let Some(residual) = task.residual {
+                for i in 0..MR {
+                    let at = *task.y_offsets.get_unchecked(first + i) as usize + channel;
+                    for v in 0..NV {
+                        acc[i][v] = A::add(acc[i][v], A::load_wide(residual.as_ptr().add(at + v * A::LANES)));
+                    }
+                }
+            }
+            if task.relu {
+                for i in 0..MR {
+                    for v in 0..NV {
+                        acc[i][v] = A::relu(acc[i][v]);
+                    }
+                }
+            }
             for i in 0..MR {
                 let y = task.y.as_mut_ptr().add(*task.y_offsets.get_unchecked(first + i) as usize + channel);
                 for v in 0..NV {
@@ -249,7 +273,8 @@ unsafe fn tile<A: Arch, const MR: usize>(
     }
 }
 
-/// Writes the first `n_channels` of a tile, by way of memory: a block that has fewer channels than lanes.
+/// Writes the first `n_channels` of a tile, by way of memory: a block that has fewer channels than lanes. Residual and
+/// ReLU are its own business, too.
 ///
 /// # Safety
 /// The processor has the features of `A`.
@@ -270,8 +295,13 @@ unsafe fn store_part<A: Arch, const MR: usize>(
     }
     for i in 0..MR {
         let at = task.y_offsets[first + i] as usize + channel;
+        if let Some(residual) = task.residual {
+            for (lane, residual) in lanes[i].iter_mut().zip(&residual[at..at + n_channels]) {
+                *lane += residual.to_f32();
+            }
+        }
         for (y, lane) in task.y[at..at + n_channels].iter_mut().zip(lanes[i]) {
-            *y = A::Elem::from_f32(lane);
+            *y = A::Elem::from_f32(if task.relu && lane <= 0.0 { 0.0 } else { lane });
         }
     }
 }

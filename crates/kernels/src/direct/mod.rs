@@ -5,12 +5,12 @@
 //!
 //! ```text
 //! for each task (some images, or a band of rows of a large one), in parallel:
-//!     copy its input rows, with zeros around them, into a scratch that stays in L2
+//!     copy its input rows, with zeros around them, into a scratch that stays in L2 (unless no window needs the zeros)
 //!     for each block of output channels, for each tile of MR pixels:
 //!         acc[MR][NV] = 0
 //!         for each kernel row, for each unit of its run:       a unit: 2 numbers in bf16, 1 in f32
 //!             acc[i][v] += broadcast(x at pixel i) * weights[v]    for all i, v
-//!         acc + bias -> moments, output
+//!         acc + bias (+ residual, ReLU) -> moments, output (or, by way of L2, its 2x2 pooling)
 //! ```
 //!
 //! The input gradient is the same loop over the output's gradient with the taps reversed, once per phase of the
@@ -24,6 +24,7 @@ mod forward;
 mod geometry;
 mod input_grad;
 mod kernel;
+mod pack;
 mod scratch;
 mod weight_grad;
 
@@ -32,7 +33,8 @@ mod tests;
 
 pub use element::Element;
 pub use forward::Moments;
-pub(crate) use forward::forward;
+pub(crate) use forward::{Epilogue, forward};
 pub(crate) use input_grad::input_grad;
 pub(crate) use kernel::Kernels;
+pub(crate) use pack::PackedWeights;
 pub(crate) use weight_grad::weight_grad;

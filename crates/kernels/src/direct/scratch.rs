@@ -13,15 +13,15 @@ pub(super) struct Scratch {
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static FREE: RefCell<Vec<Scratch>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Calls `work` with this thread's scratch. Nested calls (a task that was stolen while another one waits) get a
-/// fresh one.
+/// Calls `work` with a scratch of this thread. Nested calls (a second buffer, or a task that was stolen while another
+/// one waits) get another one.
 pub(super) fn with<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
-    let mut scratch = SCRATCH.take();
+    let mut scratch = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();
     let result = work(&mut scratch);
-    SCRATCH.set(scratch);
+    FREE.with_borrow_mut(|free| free.push(scratch));
     result
 }
 

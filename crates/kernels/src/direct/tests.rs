@@ -80,7 +80,8 @@ fn all_three<E: Element>(isa: Isa, s: &ConvShape, tolerance: f64) {
     let what = format!("{isa:?} {s:?}");
     let junk = E::from_f32(f32::NAN); // whatever was in the outputs is overwritten
     let mut actual = vec![junk; s.y_len()];
-    let moments = forward(&kernels, s, &x, &w, Some(&bias), &mut actual, true).unwrap();
+    let packed = PackedWeights::new(&kernels, [s.c_out, s.c_in, s.k_h, s.k_w], &w, None);
+    let moments = forward(&kernels, s, &x, &packed, &Epilogue::bias(Some(&bias)), &mut actual, true).unwrap();
     check(&format!("{what} forward"), actual.iter().map(|y| y.to_f32()), &y, tolerance);
     for (o, (&sum, &square)) in moments.sums.iter().zip(&moments.squares).enumerate() {
         let values = || y.iter().skip(o).step_by(s.c_out);
@@ -177,7 +178,8 @@ fn threads_do_not_change_a_bit() {
                 let kernels = Kernels::<f32>::of(isa).unwrap();
                 let (mut y, mut dx, mut dw) =
                     (vec![0.0; s.y_len()], vec![0.0; s.x_len()], vec![0.0; s.weight_len()]);
-                let moments = forward(&kernels, &s, &x, &w, None, &mut y, true);
+                let packed = PackedWeights::new(&kernels, [s.c_out, s.c_in, s.k_h, s.k_w], &w, None);
+                let moments = forward(&kernels, &s, &x, &packed, &Epilogue::bias(None), &mut y, true);
                 input_grad(&kernels, &s, &dy, &w, &mut dx);
                 weight_grad(&kernels, &s, &x, &dy, &mut dw);
                 (y, dx, dw, moments)

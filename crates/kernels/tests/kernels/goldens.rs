@@ -8,7 +8,7 @@ use serde_json::Value;
 use tallow_kernels::optim::{AdamConfig, SgdConfig, adam_step, sgd_step};
 use tallow_kernels::*;
 
-use crate::assert_close;
+use crate::{assert_close, in_plane};
 
 const TOLERANCE: f64 = 1e-6;
 
@@ -134,12 +134,13 @@ fn pool_shape(golden: Golden) -> PoolShape {
 fn max_pooling_with_ties() {
     for golden in Golden::list("max_pool2d") {
         let s = pool_shape(golden);
-        let (mut y, mut argmax) = (vec![f32::NAN; s.y_len()], vec![0; s.y_len()]);
+        let (mut y, mut winners) = (vec![f32::NAN; s.y_len()], vec![0; s.y_len()]);
         let mut dx = vec![f32::NAN; s.x_len()];
-        max_pool2d(&s, &golden.inputs("x"), &mut y, &mut argmax);
-        max_pool2d_backward(&s, &golden.inputs("dy"), &argmax, &mut dx);
+        max_pool2d(&s, &golden.inputs("x"), &mut y, &mut winners);
+        max_pool2d_backward(&s, &golden.inputs("dy"), &winners, &mut dx);
         golden.check("y", &y);
-        assert_eq!(argmax, golden.results("argmax").iter().map(|&i| i as u32).collect::<Vec<_>>());
+        let argmax: Vec<u32> = golden.results("argmax").iter().map(|&i| i as u32).collect();
+        assert_eq!(in_plane(&s, &winners), argmax);
         golden.check("dx", &dx);
     }
 }

@@ -74,3 +74,14 @@ fn finite_differences(x: &[f32], step: f64, f: impl Fn(&[f64]) -> f64) -> Vec<f6
 fn dot(x: &[f64], y: &[f32]) -> f64 {
     x.iter().zip(y).map(|(x, &y)| x * f64::from(y)).sum()
 }
+
+/// Where in the image's plane, as `y * w + x`, the winners of a max pooling lie.
+fn in_plane(s: &tallow_kernels::PoolShape, winners: &[u8]) -> Vec<u32> {
+    let pixel = |(i, &place): (usize, &u8)| {
+        let (out, place) = (i / s.c % (s.h_out() * s.w_out()), usize::from(place));
+        let y = out / s.w_out() * s.stride + place / s.k_w - s.padding;
+        let x = out % s.w_out() * s.stride + place % s.k_w - s.padding;
+        (y * s.w + x) as u32
+    };
+    winners.iter().enumerate().map(pixel).collect()
+}

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use tallow_kernels::*;
 
-use crate::{assert_close, cases, dot, finite_differences, naive, random, to_f64};
+use crate::{assert_close, cases, dot, finite_differences, in_plane, naive, random, to_f64};
 
 prop_compose! {
     fn pool_shape()(
@@ -21,15 +21,18 @@ fn random_with_ties(seed: u64, len: usize) -> Vec<f32> {
 
 fn check_max(s: &PoolShape, seed: u64) {
     let (x, dy) = (random_with_ties(seed, s.x_len()), random(seed + 1, s.y_len()));
-    let (mut y, mut argmax) = (vec![f32::NAN; s.y_len()], vec![u32::MAX; s.y_len()]);
-    max_pool2d(s, &x, &mut y, &mut argmax);
+    let (mut y, mut places) = (vec![f32::NAN; s.y_len()], vec![u8::MAX; s.y_len()]);
+    max_pool2d(s, &x, &mut y, &mut places);
     let winners = naive::winners(s, &x);
     assert_eq!(y, winners.iter().map(|&i| x[i]).collect::<Vec<_>>());
     let plane = |i: usize| (i / s.c) % (s.h * s.w);
-    assert_eq!(argmax, winners.iter().map(|&i| plane(i) as u32).collect::<Vec<_>>());
+    assert_eq!(in_plane(s, &places), winners.iter().map(|&i| plane(i) as u32).collect::<Vec<_>>());
+    let mut without_places = vec![f32::NAN; s.y_len()];
+    max_pool2d(s, &x, &mut without_places, &mut []);
+    assert_eq!(y, without_places);
 
     let mut dx = vec![f32::NAN; s.x_len()];
-    max_pool2d_backward(s, &dy, &argmax, &mut dx);
+    max_pool2d_backward(s, &dy, &places, &mut dx);
     let mut expected = vec![0.0; s.x_len()];
     winners.iter().zip(&dy).for_each(|(&winner, &dy)| expected[winner] += f64::from(dy));
     assert_close("dx", &dx, &expected, 1e-6);
@@ -72,10 +75,10 @@ fn nothing_in_nothing_out() {
 fn gradients_are_finite_differences() {
     let s = PoolShape { n: 2, h: 5, w: 6, c: 2, k_h: 3, k_w: 2, stride: 2, padding: 1 };
     let (x, dy) = (random(1, s.x_len()), random(2, s.y_len())); // no two within a step of each other
-    let (mut y, mut argmax) = (vec![f32::NAN; s.y_len()], vec![0; s.y_len()]);
-    max_pool2d(&s, &x, &mut y, &mut argmax);
+    let (mut y, mut winners) = (vec![f32::NAN; s.y_len()], vec![0; s.y_len()]);
+    max_pool2d(&s, &x, &mut y, &mut winners);
     let mut dx = vec![f32::NAN; s.x_len()];
-    max_pool2d_backward(&s, &dy, &argmax, &mut dx);
+    max_pool2d_backward(&s, &dy, &winners, &mut dx);
     let max = |x: &[f64]| {
         let x32: Vec<f32> = x.iter().map(|&x| x as f32).collect();
         dot(&naive::winners(&s, &x32).iter().map(|&i| x[i]).collect::<Vec<_>>(), &dy)

@@ -79,13 +79,14 @@ fn pooling() {
     let s = PoolShape { n: 7, h: 31, w: 29, c: 12, k_h: 3, k_w: 3, stride: 2, padding: 1 };
     let (x, dy) = (random(1, s.x_len()), random(2, s.y_len()));
     assert_same_bits(|| {
-        let (mut max, mut argmax, mut avg) = (vec![0.0; s.y_len()], vec![0; s.y_len()], vec![0.0; s.y_len()]);
+        let (mut max, mut winners, mut avg) =
+            (vec![0.0; s.y_len()], vec![0; s.y_len()], vec![0.0; s.y_len()]);
         let (mut dx_max, mut dx_avg) = (vec![0.0; s.x_len()], vec![0.0; s.x_len()]);
-        max_pool2d(&s, &x, &mut max, &mut argmax);
-        max_pool2d_backward(&s, &dy, &argmax, &mut dx_max);
+        max_pool2d(&s, &x, &mut max, &mut winners);
+        max_pool2d_backward(&s, &dy, &winners, &mut dx_max);
         avg_pool2d(&s, &x, &mut avg);
         avg_pool2d_backward(&s, &dy, &mut dx_avg);
-        vec![max, avg, dx_max, dx_avg, argmax.into_iter().map(f32::from_bits).collect()]
+        vec![max, avg, dx_max, dx_avg, winners.into_iter().map(f32::from).collect()]
     });
 }
 

@@ -4,36 +4,42 @@ use std::sync::Arc;
 
 use tallow_kernels as kernels;
 
-use super::Layer;
+use super::{Layer, in_precision};
 use crate::act::Act;
 use crate::candle_ops;
 use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::Result;
-use crate::map::Buffer;
+use crate::map::{Buffer, MapElement};
 
 /// `max(x, 0)`; the gradient at 0 is 0, as in PyTorch, and a NaN stays one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Relu;
 
-impl Layer for Relu {
-    fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+impl Relu {
+    fn forward_kernels<E: MapElement>(x: &Act, ctx: &mut Ctx) -> Result<Act> {
         let (dims, needs_grad) = (x.dims(), x.needs_grad());
-        if ctx.path() == Path::Candle {
-            return Ok(Act::candle(dims, candle_ops::relu(x.as_candle("relu")?)?));
-        }
-        let mut y = vec![0.0; dims.len()];
-        kernels::relu(&x.as_host("relu")?, &mut y);
-        let y = Arc::new(Buffer::from(y));
+        let mut y = Buffer::<E>::dirty(dims.len());
+        kernels::relu(&x.as_map::<E>("relu")?, &mut y);
+        let y = Arc::new(y);
         let saved = Arc::clone(&y);
-        ctx.push(move |dy, _| {
+        ctx.push_map(move |dy, _| {
             Ok(needs_grad.then(|| {
-                let mut dx = vec![0.0; dy.len()];
-                kernels::relu_backward(&saved, &dy, &mut dx);
-                dx
+                let mut dx = Buffer::<E>::dirty(saved.len());
+                kernels::relu_backward(&saved, &E::of(&dy), &mut dx);
+                dx.into()
             }))
         });
         Ok(Act::host(dims, y, needs_grad))
+    }
+}
+
+impl Layer for Relu {
+    fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+        match ctx.path() {
+            Path::Kernels => in_precision!(ctx, E => Self::forward_kernels::<E>(&x, ctx)),
+            Path::Candle => Ok(Act::candle(x.dims(), candle_ops::relu(x.as_candle("relu")?)?)),
+        }
     }
 }
 
@@ -44,22 +50,28 @@ impl Layer for Relu {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Gelu;
 
-impl Layer for Gelu {
-    fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+impl Gelu {
+    fn forward_kernels<E: MapElement>(x: &Act, ctx: &mut Ctx) -> Result<Act> {
         let (dims, needs_grad) = (x.dims(), x.needs_grad());
-        if ctx.path() == Path::Candle {
-            return Ok(Act::candle(dims, x.as_candle("gelu")?.gelu_erf()?));
-        }
-        let x = x.as_host("gelu")?;
-        let mut y = vec![0.0; dims.len()];
+        let x = x.as_map::<E>("gelu")?;
+        let mut y = Buffer::<E>::dirty(dims.len());
         kernels::gelu(&x, &mut y);
-        ctx.push(move |dy, _| {
+        ctx.push_map(move |dy, _| {
             Ok(needs_grad.then(|| {
-                let mut dx = vec![0.0; dy.len()];
-                kernels::gelu_backward(&x, &dy, &mut dx);
-                dx
+                let mut dx = Buffer::<E>::dirty(x.len());
+                kernels::gelu_backward(&x, &E::of(&dy), &mut dx);
+                dx.into()
             }))
         });
         Ok(Act::host(dims, y, needs_grad))
+    }
+}
+
+impl Layer for Gelu {
+    fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+        match ctx.path() {
+            Path::Kernels => in_precision!(ctx, E => Self::forward_kernels::<E>(&x, ctx)),
+            Path::Candle => Ok(Act::candle(x.dims(), x.as_candle("gelu")?.gelu_erf()?)),
+        }
     }
 }

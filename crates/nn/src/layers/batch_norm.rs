@@ -4,6 +4,7 @@ use candle_core::{DType, Tensor};
 use tallow_kernels as kernels;
 
 use super::Layer;
+use super::norm_act::Statistics;
 use crate::act::{Act, Dims};
 use crate::ctx::Ctx;
 use crate::device::Path;
@@ -79,7 +80,10 @@ impl BatchNorm2d {
                 let inv_std = self.inv_std(&var);
                 (mean, inv_std)
             }
-            false => self.running()?,
+            false => {
+                let Statistics { mean, inv_std } = self.running()?;
+                (mean, inv_std)
+            }
         };
         let (scale, shift) = self.scale_and_shift(&mean, &inv_std)?;
         let mut y = vec![0.0; x.len()];
@@ -123,6 +127,20 @@ impl BatchNorm2d {
         Ok(Act::candle(dims, y.to_dtype(dtype)?))
     }
 
+    /// The name of the weight, which errors go by.
+    pub(super) fn name(&self) -> &str {
+        self.params.weight.name()
+    }
+
+    /// Fails unless `x` has the channels.
+    pub(super) fn check(&self, x: &Act) -> Result<()> {
+        let c = self.params.weight.shape()[0];
+        match x.dims().c == c {
+            true => Ok(()),
+            false => Err(NnError::shape(self.name(), format!("expected {c} channels, got {}", x.dims()))),
+        }
+    }
+
     pub(super) fn params(&self) -> NormParams {
         self.params.clone()
     }
@@ -132,8 +150,9 @@ impl BatchNorm2d {
     }
 
     /// The running mean, and `1 / sqrt(var + eps)` of the running variance.
-    pub(super) fn running(&self) -> Result<(Vec<f32>, Vec<f32>)> {
-        Ok((self.running_mean.read(<[f32]>::to_vec)?, self.running_var.read(|var| self.inv_std(var))?))
+    pub(super) fn running(&self) -> Result<Statistics> {
+        let mean = self.running_mean.read(<[f32]>::to_vec)?;
+        Ok(Statistics { mean, inv_std: self.running_var.read(|var| self.inv_std(var))? })
     }
 
     /// What normalising amounts to: `y = x * scale + shift`.
@@ -166,7 +185,7 @@ impl BatchNorm2d {
         let momentum = self.config.momentum;
         let blend = |running: &Param, batch: &Tensor, share: f64| -> Result<()> {
             let kept = (running.var().as_detached_tensor() * (1.0 - momentum))?;
-            Ok(running.var().set(&(kept + (batch.detach().flatten_all()? * share)?)?)?)
+            running.set(&(kept + (batch.detach().flatten_all()? * share)?)?)
         };
         blend(&self.running_mean, mean, momentum)?;
         match bessel(dims.n * dims.h * dims.w) {
@@ -183,13 +202,7 @@ fn bessel(count: usize) -> Option<f64> {
 
 impl Layer for BatchNorm2d {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
-        let c = self.params.weight.shape()[0];
-        if x.dims().c != c {
-            return Err(NnError::shape(
-                self.params.weight.name(),
-                format!("expected {c} channels, got {}", x.dims()),
-            ));
-        }
+        self.check(&x)?;
         match ctx.path() {
             Path::Kernels => self.forward_kernels(&x, ctx),
             Path::Candle => self.forward_candle(&x, ctx),

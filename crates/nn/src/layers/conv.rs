@@ -3,13 +3,14 @@
 use tallow_kernels as kernels;
 use tallow_kernels::ConvShape;
 
-use super::Layer;
+use super::{Layer, in_precision};
 use crate::act::{Act, Dims};
 use crate::candle_ops;
 use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::{NnError, Result};
 use crate::init::Init;
+use crate::map::{Buffer, MapElement};
 use crate::params::{Param, Scope};
 
 /// What a [`Conv2d`] is besides its channels.
@@ -81,6 +82,17 @@ impl Conv2d {
         self.params.clone()
     }
 
+    /// (c_out, c_in, k_h, k_w).
+    pub(super) fn weight_dims(&self) -> [usize; 4] {
+        let shape = self.params.weight.shape();
+        [shape[0], shape[1], self.config.k_h, self.config.k_w]
+    }
+
+    /// Which change of the network's parameters was the last.
+    pub(super) fn generation(&self) -> u64 {
+        self.params.weight.generation()
+    }
+
     /// Calls `run` with the weight and the bias.
     pub(super) fn with_weights<T>(&self, run: impl FnOnce(&[f32], Option<&[f32]>) -> T) -> Result<T> {
         let ConvParams { weight, bias } = &self.params;
@@ -103,13 +115,14 @@ impl Conv2d {
         Ok(shape)
     }
 
-    fn forward_kernels(&self, x: &Act, shape: ConvShape, dims: Dims, ctx: &mut Ctx) -> Result<Act> {
-        let x_needs_grad = x.needs_grad();
-        let x = x.as_host(self.name())?;
-        let mut y = vec![0.0; shape.y_len()];
+    fn forward_kernels<E: MapElement>(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
+        let (shape, x_needs_grad) = (self.shape(x.dims())?, x.needs_grad());
+        let x = x.as_map::<E>(self.name())?;
+        let mut y = Buffer::<E>::dirty(shape.y_len());
         self.with_weights(|weight, bias| kernels::conv2d_forward(&shape, &x, weight, bias, &mut y))?;
-        let ConvParams { weight, bias } = self.params.clone();
-        ctx.push(move |dy, grads| {
+        let ConvParams { weight, bias } = self.params();
+        ctx.push_map(move |dy, grads| {
+            let dy = E::of(&dy);
             let mut dweight = vec![0.0; shape.weight_len()];
             kernels::conv2d_weight_grad(&shape, &x, &dy, &mut dweight);
             grads.add(weight.name(), weight.shape(), dweight)?;
@@ -121,31 +134,34 @@ impl Conv2d {
             if !x_needs_grad {
                 return Ok(None);
             }
-            let mut dx = vec![0.0; shape.x_len()];
+            let mut dx = Buffer::<E>::dirty(shape.x_len());
             weight.read(|weight| kernels::conv2d_input_grad(&shape, &dy, weight, &mut dx))?;
-            Ok(Some(dx))
+            Ok(Some(dx.into()))
         });
-        Ok(Act::host(dims, y, true))
+        Ok(Act::host(dims_out(&shape), y, true))
     }
 
-    fn forward_candle(&self, x: &Act, shape: ConvShape, dims: Dims, ctx: &mut Ctx) -> Result<Act> {
+    fn forward_candle(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
+        let shape = self.shape(x.dims())?;
         let weight = ctx.weight(&self.params.weight);
         let mut y = candle_ops::conv2d(x.as_candle(self.name())?, &weight, &shape)?;
         if let Some(bias) = &self.params.bias {
             let bias = ctx.weight(bias).to_dtype(y.dtype())?.reshape((1, shape.c_out, 1, 1))?;
             y = y.broadcast_add(&bias)?;
         }
-        Ok(Act::candle(dims, y))
+        Ok(Act::candle(dims_out(&shape), y))
     }
+}
+
+fn dims_out(shape: &ConvShape) -> Dims {
+    Dims { n: shape.n, c: shape.c_out, h: shape.h_out(), w: shape.w_out() }
 }
 
 impl Layer for Conv2d {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
-        let shape = self.shape(x.dims())?;
-        let dims = Dims { n: shape.n, c: shape.c_out, h: shape.h_out(), w: shape.w_out() };
         match ctx.path() {
-            Path::Kernels => self.forward_kernels(&x, shape, dims, ctx),
-            Path::Candle => self.forward_candle(&x, shape, dims, ctx),
+            Path::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x, ctx)),
+            Path::Candle => self.forward_candle(&x, ctx),
         }
     }
 }

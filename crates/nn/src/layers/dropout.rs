@@ -3,12 +3,14 @@
 use rayon::prelude::*;
 use tallow_core::rng::key_of_name;
 use tallow_core::{Purpose, Stream};
+use tallow_kernels as kernels;
 
-use super::{Layer, zip_map};
+use super::{Layer, in_precision};
 use crate::act::{Act, Dims, to_candle};
 use crate::ctx::{Ctx, TrainKey};
 use crate::device::Path;
 use crate::error::{NnError, Result};
+use crate::map::{Buffer, MapElement};
 
 /// In training each number becomes 0 with probability `p`, and the rest is scaled by `1 / (1 - p)`; in inference
 /// nothing happens.
@@ -36,40 +38,54 @@ impl Dropout {
         Ok(Self { key: key_of_name(name), p })
     }
 
-    /// The factor of every number, in (N, H, W, C) order: 0 or `1 / (1 - p)`.
-    fn mask(&self, dims: Dims, train: TrainKey) -> Vec<f32> {
-        let per_image = dims.c * dims.h * dims.w;
-        let mut mask = vec![0.0; dims.len()];
-        if per_image == 0 {
-            return mask;
-        }
-        let keep = 1.0 / (1.0 - self.p);
-        mask.par_chunks_mut(per_image).enumerate().for_each(|(i, mask)| {
+    /// 1 for every number that is kept, 0 for the rest, in (N, H, W, C) order.
+    fn mask(&self, dims: Dims, train: TrainKey) -> Buffer<u8> {
+        let mut mask = Buffer::dirty(dims.len());
+        mask.par_chunks_mut((dims.c * dims.h * dims.w).max(1)).enumerate().for_each(|(i, mask)| {
             let position = train.first_position + i as u64;
             // the multiplication keeps the streams of different layers apart: an odd factor permutes the positions
             let index = self.key.wrapping_add(position.wrapping_mul(0x9e37_79b9_7f4a_7c15));
             let mut stream = Stream::new(train.seed, Purpose::Dropout, train.epoch, index);
-            for factor in mask {
-                *factor = if stream.unit_f32() < self.p { 0.0 } else { keep };
+            for keeps in mask {
+                *keeps = u8::from(stream.unit_f32() >= self.p);
             }
         });
         mask
+    }
+
+    /// What the numbers that are kept are multiplied by.
+    fn factor(&self) -> f32 {
+        1.0 / (1.0 - self.p)
+    }
+
+    fn forward_kernels<E: MapElement>(&self, x: &Act, mask: Buffer<u8>, ctx: &mut Ctx) -> Result<Act> {
+        let (dims, needs_grad, factor) = (x.dims(), x.needs_grad(), self.factor());
+        let mut y = Buffer::<E>::dirty(dims.len());
+        kernels::masked(&x.as_map::<E>("dropout")?, &mask, factor, &mut y);
+        ctx.push_map(move |dy, _| {
+            Ok(needs_grad.then(|| {
+                let mut dx = Buffer::<E>::dirty(mask.len());
+                kernels::masked(&E::of(&dy), &mask, factor, &mut dx);
+                dx.into()
+            }))
+        });
+        Ok(Act::host(dims, y, needs_grad))
     }
 }
 
 impl Layer for Dropout {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
         let Some(train) = ctx.train_key().filter(|_| self.p > 0.0) else { return Ok(x) };
-        let (dims, needs_grad) = (x.dims(), x.needs_grad());
-        let mask = self.mask(dims, train);
-        if ctx.path() == Path::Candle {
-            let x = x.as_candle("dropout")?;
-            let mask = to_candle(&mask, dims, ctx.device())?.to_dtype(x.dtype())?;
-            return Ok(Act::candle(dims, (x * mask)?));
+        let (dims, mask) = (x.dims(), self.mask(x.dims(), train));
+        match ctx.path() {
+            Path::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x, mask, ctx)),
+            Path::Candle => {
+                let x = x.as_candle("dropout")?;
+                let factors: Vec<f32> = mask.iter().map(|&keeps| f32::from(keeps) * self.factor()).collect();
+                let factors = to_candle(&factors, dims, ctx.device())?.to_dtype(x.dtype())?;
+                Ok(Act::candle(dims, (x * factors)?))
+            }
         }
-        let y = zip_map(&x.as_host("dropout")?, &mask, |x, factor| x * factor);
-        ctx.push(move |dy, _| Ok(needs_grad.then(|| zip_map(&dy, &mask, |dy, factor| dy * factor))));
-        Ok(Act::host(dims, y, needs_grad))
     }
 }
 
@@ -83,9 +99,9 @@ mod tests {
         let dims = |n| Dims { n, c: 5, h: 3, w: 2 };
         let key = |first_position| TrainKey { seed: 1, epoch: 2, first_position };
         let whole = dropout.mask(dims(4), key(10));
-        assert_eq!(whole[30..], dropout.mask(dims(3), key(11)));
+        assert_eq!(whole[30..], dropout.mask(dims(3), key(11))[..]);
         assert_ne!(whole[..30], whole[30..60]);
-        assert_ne!(whole, Dropout::new("features.15", 0.25).unwrap().mask(dims(4), key(10)));
+        assert_ne!(whole[..], Dropout::new("features.15", 0.25).unwrap().mask(dims(4), key(10))[..]);
     }
 
     #[test]
@@ -93,8 +109,8 @@ mod tests {
         let mask = Dropout::new("d", 0.3)
             .unwrap()
             .mask(Dims { n: 100, c: 1000, h: 1, w: 1 }, TrainKey { seed: 0, epoch: 0, first_position: 0 });
-        let zeros = mask.iter().filter(|&&m| m == 0.0).count() as f64 / mask.len() as f64;
-        let mean = mask.iter().map(|&m| f64::from(m)).sum::<f64>() / mask.len() as f64;
+        let zeros = mask.iter().filter(|&&keeps| keeps == 0).count() as f64 / mask.len() as f64;
+        let mean = (1.0 - zeros) * f64::from(Dropout::new("d", 0.3).unwrap().factor());
         assert!((zeros - 0.3).abs() < 0.008 && (mean - 1.0).abs() < 0.011, "{zeros} {mean}");
     }
 

@@ -2,11 +2,12 @@
 
 use rayon::prelude::*;
 
-use super::Layer;
+use super::{Layer, in_precision};
 use crate::act::{Act, Dims};
 use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::Result;
+use crate::map::{Buffer, MapElement};
 
 /// From (n, c, h, w) to (n, c*h*w) features in C, H, W order on every path, so that a dense layer's weights mean the
 /// same everywhere, and in PyTorch.
@@ -17,23 +18,25 @@ impl Layer for Flatten {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
         let Dims { n, c, h, w } = x.dims();
         let dims = Dims { n, c: c * h * w, h: 1, w: 1 };
-        if ctx.path() == Path::Candle {
-            return Ok(Act::candle(dims, x.as_candle("flatten")?.reshape((n, c * h * w, 1, 1))?));
+        match ctx.path() {
+            Path::Kernels => in_precision!(ctx, E => forward_kernels::<E>(&x, dims, ctx)),
+            Path::Candle => Ok(Act::candle(dims, x.as_candle("flatten")?.reshape((n, c * h * w, 1, 1))?)),
         }
-        let needs_grad = x.needs_grad();
-        let y = transpose_each(&x.as_host("flatten")?, h * w, c);
-        ctx.push(move |dy, _| Ok(needs_grad.then(|| transpose_each(&dy, c, h * w))));
-        Ok(Act::host(dims, y, needs_grad))
     }
 }
 
+fn forward_kernels<E: MapElement>(x: &Act, dims: Dims, ctx: &mut Ctx) -> Result<Act> {
+    let (Dims { c, h, w, .. }, needs_grad) = (x.dims(), x.needs_grad());
+    let y = transpose_each::<E>(&*x.as_map("flatten")?, h * w, c);
+    ctx.push_map(move |dy, _| Ok(needs_grad.then(|| transpose_each::<E>(&E::of(&dy), c, h * w).into())));
+    Ok(Act::host(dims, y, needs_grad))
+}
+
 /// Transposes each (rows, columns) matrix of `x`.
-fn transpose_each(x: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    let mut y = vec![0.0; x.len()];
-    if rows * columns == 0 {
-        return y;
-    }
-    y.par_chunks_mut(rows * columns).zip(x.par_chunks(rows * columns)).for_each(|(y, x)| {
+fn transpose_each<E: MapElement>(x: &Buffer<E>, rows: usize, columns: usize) -> Buffer<E> {
+    let mut y = Buffer::<E>::dirty(x.len());
+    let len = (rows * columns).max(1);
+    y.par_chunks_mut(len).zip(x.par_chunks(len)).for_each(|(y, x)| {
         for (row, values) in x.chunks_exact(columns).enumerate() {
             for (column, &value) in values.iter().enumerate() {
                 y[column * rows + row] = value;

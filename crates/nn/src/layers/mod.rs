@@ -3,24 +3,24 @@
 mod activation;
 mod batch_norm;
 mod conv;
-mod conv_norm_relu;
+mod conv_norm_act;
 mod dropout;
 mod flatten;
 mod linear;
+mod norm_act;
 mod pool;
 mod residual;
 
 pub use activation::{Gelu, Relu};
 pub use batch_norm::{BatchNorm2d, BatchNormConfig};
 pub use conv::{Conv2d, Conv2dConfig};
-pub use conv_norm_relu::ConvNormRelu;
+pub use conv_norm_act::ConvNormAct;
 pub use dropout::Dropout;
 pub use flatten::Flatten;
 pub use linear::Linear;
+pub use norm_act::NormAct;
 pub use pool::{AvgPool2d, GlobalAvgPool, MaxPool2d};
-pub use residual::Residual;
-
-use rayon::prelude::*;
+pub use residual::{Residual, ResidualBlock};
 
 use crate::act::Act;
 use crate::ctx::Ctx;
@@ -67,7 +67,20 @@ impl Layer for Sequential {
     }
 }
 
-/// `f` of each pair of elements.
-fn zip_map(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
-    a.par_iter().zip(b).map(|(&a, &b)| f(a, b)).collect()
+/// Runs a part of the kernel path with `$E` as the type of the context's precision.
+macro_rules! in_precision {
+    ($ctx:expr, $E:ident => $body:expr) => {
+        match $ctx.precision() {
+            $crate::map::Precision::F32 => {
+                type $E = f32;
+                $body
+            }
+            $crate::map::Precision::Bf16 => {
+                type $E = half::bf16;
+                $body
+            }
+        }
+    };
 }
+
+use in_precision;

@@ -3,12 +3,13 @@
 use tallow_kernels as kernels;
 use tallow_kernels::PoolShape;
 
-use super::Layer;
+use super::{Layer, in_precision};
 use crate::act::{Act, Dims};
 use crate::candle_ops;
 use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::{NnError, Result};
+use crate::map::{Buffer, MapElement};
 
 /// The largest value of each `k` x `k` window; a tie goes to the first in reading order. What lies outside the map
 /// counts as minus infinity. Windows that do not fit are left out, as in `torch.nn.MaxPool2d`.
@@ -57,33 +58,50 @@ fn pool_shape(
     Ok((shape, dims))
 }
 
-impl Layer for MaxPool2d {
-    fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
-        let (shape, dims) = pool_shape("max_pool2d", x.dims(), (self.k, self.k), self.stride, self.padding)?;
-        if ctx.path() == Path::Candle {
-            return Ok(Act::candle(dims, candle_ops::max_pool2d(x.as_candle("max_pool2d")?, &shape)?));
-        }
+impl MaxPool2d {
+    fn forward_kernels<E: MapElement>(x: &Act, shape: PoolShape, dims: Dims, ctx: &mut Ctx) -> Result<Act> {
         let needs_grad = x.needs_grad();
-        let (mut y, mut argmax) = (vec![0.0; shape.y_len()], vec![0; shape.y_len()]);
-        kernels::max_pool2d(&shape, &x.as_host("max_pool2d")?, &mut y, &mut argmax);
-        ctx.push(move |dy, _| {
+        let mut y = Buffer::<E>::dirty(shape.y_len());
+        let mut winners = Buffer::dirty(if ctx.is_training() { shape.y_len() } else { 0 });
+        kernels::max_pool2d(&shape, &x.as_map::<E>("max_pool2d")?, &mut y, &mut winners);
+        ctx.push_map(move |dy, _| {
             Ok(needs_grad.then(|| {
-                let mut dx = vec![0.0; shape.x_len()];
-                kernels::max_pool2d_backward(&shape, &dy, &argmax, &mut dx);
-                dx
+                let mut dx = Buffer::<E>::dirty(shape.x_len());
+                kernels::max_pool2d_backward(&shape, &E::of(&dy), &winners, &mut dx);
+                dx.into()
             }))
         });
         Ok(Act::host(dims, y, needs_grad))
     }
 }
 
+impl Layer for MaxPool2d {
+    fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+        let (shape, dims) = pool_shape("max_pool2d", x.dims(), (self.k, self.k), self.stride, self.padding)?;
+        if self.k > 16 {
+            return Err(NnError::shape(
+                "max_pool2d",
+                format!("windows have 16 x 16 pixels at most, not {}", self.k),
+            ));
+        }
+        match ctx.path() {
+            Path::Kernels => in_precision!(ctx, E => Self::forward_kernels::<E>(&x, shape, dims, ctx)),
+            Path::Candle => {
+                Ok(Act::candle(dims, candle_ops::max_pool2d(x.as_candle("max_pool2d")?, &shape)?))
+            }
+        }
+    }
+}
+
 impl Layer for AvgPool2d {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
         let (shape, dims) = pool_shape("avg_pool2d", x.dims(), (self.k, self.k), self.stride, 0)?;
-        if ctx.path() == Path::Candle {
-            return Ok(Act::candle(dims, candle_ops::avg_pool2d(x.as_candle("avg_pool2d")?, &shape)?));
+        match ctx.path() {
+            Path::Kernels => in_precision!(ctx, E => avg_pool_kernels::<E>(&x, shape, dims, ctx)),
+            Path::Candle => {
+                Ok(Act::candle(dims, candle_ops::avg_pool2d(x.as_candle("avg_pool2d")?, &shape)?))
+            }
         }
-        avg_pool_kernels(&x, shape, dims, ctx)
     }
 }
 
@@ -91,22 +109,22 @@ impl Layer for GlobalAvgPool {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
         let Dims { h, w, .. } = x.dims();
         let (shape, dims) = pool_shape("global_avg_pool", x.dims(), (h, w), 1, 0)?;
-        if ctx.path() == Path::Candle {
-            return Ok(Act::candle(dims, x.as_candle("global_avg_pool")?.mean_keepdim((2, 3))?));
+        match ctx.path() {
+            Path::Kernels => in_precision!(ctx, E => avg_pool_kernels::<E>(&x, shape, dims, ctx)),
+            Path::Candle => Ok(Act::candle(dims, x.as_candle("global_avg_pool")?.mean_keepdim((2, 3))?)),
         }
-        avg_pool_kernels(&x, shape, dims, ctx)
     }
 }
 
-fn avg_pool_kernels(x: &Act, shape: PoolShape, dims: Dims, ctx: &mut Ctx) -> Result<Act> {
+fn avg_pool_kernels<E: MapElement>(x: &Act, shape: PoolShape, dims: Dims, ctx: &mut Ctx) -> Result<Act> {
     let needs_grad = x.needs_grad();
-    let mut y = vec![0.0; shape.y_len()];
-    kernels::avg_pool2d(&shape, &x.as_host("avg_pool2d")?, &mut y);
-    ctx.push(move |dy, _| {
+    let mut y = Buffer::<E>::dirty(shape.y_len());
+    kernels::avg_pool2d(&shape, &x.as_map::<E>("avg_pool2d")?, &mut y);
+    ctx.push_map(move |dy, _| {
         Ok(needs_grad.then(|| {
-            let mut dx = vec![0.0; shape.x_len()];
-            kernels::avg_pool2d_backward(&shape, &dy, &mut dx);
-            dx
+            let mut dx = Buffer::<E>::dirty(shape.x_len());
+            kernels::avg_pool2d_backward(&shape, &E::of(&dy), &mut dx);
+            dx.into()
         }))
     });
     Ok(Act::host(dims, y, needs_grad))

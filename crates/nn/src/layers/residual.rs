@@ -1,11 +1,13 @@
 //! The residual block: a branch added to a shortcut.
 
-use super::{Layer, zip_map};
+use tallow_kernels as kernels;
+
+use super::{ConvNormAct, Layer, Sequential, in_precision};
 use crate::act::Act;
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, Tape};
 use crate::device::Path;
 use crate::error::{NnError, Result};
-use crate::map::MapElement as _;
+use crate::map::{Buffer, HostMap, MapElement};
 
 /// `y = branch(x) + shortcut(x)`, where no shortcut means `x` itself.
 ///
@@ -21,6 +23,12 @@ impl Residual {
     pub fn new(branch: impl Layer + 'static, shortcut: Option<Box<dyn Layer>>) -> Self {
         Self { branch: Box::new(branch), shortcut }
     }
+
+    fn add_kernels<E: MapElement>(branch: &Act, shortcut: &Act) -> Result<Act> {
+        let needs_grad = branch.needs_grad() || shortcut.needs_grad();
+        let sum = sum::<E>(&branch.as_map("residual")?, &shortcut.as_map("residual")?);
+        Ok(Act::host(branch.dims(), sum, needs_grad))
+    }
 }
 
 impl Layer for Residual {
@@ -29,28 +37,90 @@ impl Layer for Residual {
         let (branch, branch_tape) = ctx.branch(|ctx| self.branch.forward(x.clone(), ctx))?;
         let (shortcut, shortcut_tape) = match &self.shortcut {
             Some(layer) => ctx.branch(|ctx| layer.forward(x, ctx))?,
-            None => (x, crate::ctx::Tape::default()),
+            None => (x, Tape::default()),
         };
         let dims = branch.dims();
         if dims != shortcut.dims() {
             return Err(NnError::shape("residual", format!("branch {dims}, shortcut {}", shortcut.dims())));
         }
         if ctx.path() == Path::Candle {
-            let sum = (branch.as_candle("residual")? + shortcut.as_candle("residual")?)?;
-            return Ok(Act::candle(dims, sum));
+            return add_acts(&branch, &shortcut);
         }
-        let needs_grad = branch.needs_grad() || shortcut.needs_grad();
-        let y = zip_map(&branch.as_host("residual")?, &shortcut.as_host("residual")?, |a, b| a + b);
-        ctx.push_map(move |dy, grads| {
-            let through_branch = branch_tape.backward(dy.clone(), grads)?;
-            let through_shortcut = shortcut_tape.backward(dy, grads)?;
-            Ok(match (through_branch, through_shortcut) {
-                (Some(a), Some(b)) if x_needs_grad => {
-                    Some(zip_map(&f32::of(&a), &f32::of(&b), |a, b| a + b).into())
-                }
-                _ => None,
-            })
-        });
-        Ok(Act::host(dims, y, needs_grad))
+        in_precision!(ctx, E => {
+            ctx.push_map(move |dy, grads| {
+                let through_branch = branch_tape.backward(dy.clone(), grads)?;
+                let through_shortcut = shortcut_tape.backward(dy, grads)?;
+                Ok(total::<E>(through_branch, through_shortcut).filter(|_| x_needs_grad))
+            });
+            Self::add_kernels::<E>(&branch, &shortcut)
+        })
     }
+}
+
+/// A residual block as ResNets have it, in fewer passes over memory: `y = relu(norm(conv(branch(x))) + shortcut(x))`, of
+/// which `last` is convolution, norm and ReLU; no shortcut means `x` itself.
+pub struct ResidualBlock {
+    branch: Sequential,
+    last: ConvNormAct,
+    shortcut: Option<ConvNormAct>,
+}
+
+impl ResidualBlock {
+    /// A block of these parts.
+    pub fn new(branch: Sequential, last: ConvNormAct, shortcut: Option<ConvNormAct>) -> Self {
+        Self { branch, last, shortcut }
+    }
+
+    fn train<E: MapElement>(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+        let x_needs_grad = x.needs_grad();
+        let (branch, branch_tape) = ctx.branch(|ctx| self.branch.forward(x.clone(), ctx))?;
+        let (shortcut, shortcut_tape) = match &self.shortcut {
+            Some(layer) => ctx.branch(|ctx| layer.forward(x, ctx))?,
+            None => (x, Tape::default()),
+        };
+        let (y, undo) = self.last.train::<E>(&branch, Some(&shortcut))?;
+        ctx.push_map(move |dy, grads| {
+            let (dbranch, dshortcut) = undo.run(dy, grads)?;
+            let through_branch = match dbranch {
+                Some(dbranch) => branch_tape.backward(dbranch, grads)?,
+                None => None,
+            };
+            let through_shortcut = shortcut_tape.backward(dshortcut, grads)?;
+            Ok(total::<E>(through_branch, through_shortcut).filter(|_| x_needs_grad))
+        });
+        Ok(y)
+    }
+}
+
+impl Layer for ResidualBlock {
+    fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+        if ctx.path() == Path::Kernels && ctx.is_training() {
+            return in_precision!(ctx, E => self.train::<E>(x, ctx));
+        }
+        let branch = self.branch.forward(x.clone(), ctx)?;
+        let shortcut = match &self.shortcut {
+            Some(layer) => layer.forward(x, ctx)?,
+            None => x,
+        };
+        self.last.forward_with(branch, Some(shortcut), ctx)
+    }
+}
+
+/// The sum of two activations of the Candle path.
+pub(super) fn add_acts(a: &Act, b: &Act) -> Result<Act> {
+    Ok(Act::candle(a.dims(), (a.as_candle("residual")? + b.as_candle("residual")?)?))
+}
+
+/// The sum of two gradients, of which one may be missing: nobody below that branch wanted it.
+fn total<E: MapElement>(a: Option<HostMap>, b: Option<HostMap>) -> Option<HostMap> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(sum::<E>(&E::of(&a), &E::of(&b)).into()),
+        (a, b) => a.or(b),
+    }
+}
+
+fn sum<E: MapElement>(a: &[E], b: &[E]) -> Buffer<E> {
+    let mut sum = Buffer::dirty(a.len());
+    kernels::add(a, b, &mut sum);
+    sum
 }

@@ -40,7 +40,7 @@ pub(super) fn step(
         }
         _ => unreachable!("an Adam optimiser has two slots per parameter"),
     };
-    Ok(param.var().set(&new)?)
+    param.set(&new)
 }
 
 fn adam_change(

@@ -1,0 +1,121 @@
+//! What the passes do to a few channels at a time, in registers.
+
+use crate::direct::Element;
+use crate::math::{normal_cdf, normal_pdf};
+
+/// Channels that are computed at a time; the rest one by one. Loops of this fixed length become one vector each: a loop
+/// over all channels would be unrolled so far that 32 of them are a rest.
+pub(crate) const LANES: usize = 16;
+
+/// Calls `$call` with `$i` at every 16th channel and `$n` = 16, then at each channel of the rest with `$n` = 1.
+macro_rules! for_lanes {
+    ($c:expr, $i:ident, $n:ident, $call:expr) => {
+        let mut $i = 0;
+        while $i + $crate::norm_act::lanes::LANES <= $c {
+            const $n: usize = $crate::norm_act::lanes::LANES;
+            $call;
+            $i += $n;
+        }
+        while $i < $c {
+            const $n: usize = 1;
+            $call;
+            $i += 1;
+        }
+    };
+}
+
+pub(crate) use for_lanes;
+
+/// `N` numbers from `i` on.
+#[inline(always)]
+pub(crate) fn at<T, const N: usize>(slice: &[T], i: usize) -> &[T; N] {
+    slice[i..].first_chunk().expect("channels are counted before")
+}
+
+#[inline(always)]
+pub(crate) fn at_mut<T, const N: usize>(slice: &mut [T], i: usize) -> &mut [T; N] {
+    slice[i..].first_chunk_mut().expect("channels are counted before")
+}
+
+/// A NaN stays one.
+#[inline(always)]
+pub(crate) fn relu(z: f32) -> f32 {
+    if z <= 0.0 { 0.0 } else { z }
+}
+
+#[inline(always)]
+pub(crate) fn gelu(z: f32) -> f32 {
+    z * normal_cdf(z)
+}
+
+#[inline(always)]
+pub(crate) fn gelu_slope(z: f32) -> f32 {
+    normal_cdf(z) + z * normal_pdf(z)
+}
+
+/// What is known of `N` channels: `z = scale * y + shift`.
+pub(super) struct Channels<'a, const N: usize> {
+    scale: &'a [f32; N],
+    shift: &'a [f32; N],
+}
+
+impl<'a, const N: usize> Channels<'a, N> {
+    #[inline(always)]
+    pub(super) fn at(scale: &'a [f32], shift: &'a [f32], i: usize) -> Self {
+        Self { scale: at(scale, i), shift: at(shift, i) }
+    }
+
+    #[inline(always)]
+    pub(super) fn z<E: Element>(&self, y: E, i: usize) -> f32 {
+        y.to_f32() * self.scale[i] + self.shift[i]
+    }
+
+    /// The gradient of z, where `da` is that of its ReLU.
+    #[inline(always)]
+    pub(super) fn relu_gradient<E: Element>(&self, y: E, da: E, i: usize) -> f32 {
+        if self.z(y, i) <= 0.0 { 0.0 } else { da.to_f32() }
+    }
+}
+
+/// The coefficients of the last pass: `dy = A * g + B * (y - mean) + C`.
+pub(super) struct Coefficients<'a, const N: usize> {
+    a: &'a [f32; N],
+    b: &'a [f32; N],
+    c: &'a [f32; N],
+    mean: &'a [f32; N],
+}
+
+impl<'a, const N: usize> Coefficients<'a, N> {
+    /// `coefficients` is (3, c).
+    #[inline(always)]
+    pub(super) fn at(coefficients: &'a [f32], mean: &'a [f32], i: usize) -> Self {
+        let c = mean.len();
+        let all = [0, c, 2 * c].map(|start| at(coefficients, start + i));
+        Self { a: all[0], b: all[1], c: all[2], mean: at(mean, i) }
+    }
+
+    #[inline(always)]
+    pub(super) fn dy<E: Element>(&self, g: f32, y: E, i: usize) -> E {
+        E::from_f32(self.a[i] * g + self.b[i] * (y.to_f32() - self.mean[i]) + self.c[i])
+    }
+}
+
+/// Sums of g and of g * (y - mean), which both gradients of batch norm's own parameters follow from.
+pub(super) struct Sums<'a, const N: usize> {
+    pub(super) mean: &'a [f32; N],
+    pub(super) of_g: &'a mut [f32; N],
+    pub(super) of_gx: &'a mut [f32; N],
+}
+
+impl<'a, const N: usize> Sums<'a, N> {
+    #[inline(always)]
+    pub(super) fn at(mean: &'a [f32], of_g: &'a mut [f32], of_gx: &'a mut [f32], i: usize) -> Self {
+        Self { mean: at(mean, i), of_g: at_mut(of_g, i), of_gx: at_mut(of_gx, i) }
+    }
+
+    #[inline(always)]
+    pub(super) fn add<E: Element>(&mut self, g: f32, y: E, i: usize) {
+        self.of_g[i] += g;
+        self.of_gx[i] += g * (y.to_f32() - self.mean[i]);
+    }
+}

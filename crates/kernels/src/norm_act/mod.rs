@@ -1,0 +1,308 @@
+//! Batch norm with what follows it (ReLU, GELU, a residual before ReLU, 2x2 max pooling after it) in one pass over
+//! memory, and back in two.
+//!
+//! ```text
+//! z = scale * y + shift (+ residual)       batch norm of y, per channel
+//! a = z, max(z, 0) or gelu(z)              or the largest of each 2x2 window of max(z, 0), and which it was
+//!
+//! g = da * slope at z                      the gradient of z: what does not win its window has none
+//! first pass     sum of g,  sum of g * (y - mean)
+//! second pass    dy = A * g + B * (y - mean) + C
+//! ```
+//!
+//! With `s = inv_std`: A = gamma * s, B = -A * s^2 * (mean of g * (y - mean)), C = -A * (mean of g) where the statistics
+//! are the batch's; B = C = 0 where they are constants. Source: Ioffe and Szegedy, <https://arxiv.org/abs/1502.03167>.
+//!
+//! A ReLU's g is made again from y in the second pass; GELU's is kept by the first one in the place of `dy`, and a
+//! residual's gradient is g itself.
+
+pub(crate) mod lanes;
+mod plain;
+mod pooled;
+
+use rayon::prelude::*;
+
+use crate::chunks::{check_len, cut, rows_per_chunk};
+use crate::direct::Element;
+
+/// What follows a batch norm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum After {
+    /// Nothing.
+    Nothing,
+    /// `max(z, 0)`.
+    Relu,
+    /// `max(z, 0)`, then 2x2 max pooling with stride 2; an odd last row or column is left out.
+    ReluPool,
+    /// `z * cdf(z)`, as [`gelu`](crate::gelu).
+    Gelu,
+}
+
+/// Maps (n, h, w, c) that go through batch norm and what follows it. The same come out, or (n, h / 2, w / 2, c), rounded
+/// down, where they are pooled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NormActShape {
+    /// Images.
+    pub n: usize,
+    /// Rows.
+    pub h: usize,
+    /// Columns.
+    pub w: usize,
+    /// Channels.
+    pub c: usize,
+    /// What follows.
+    pub after: After,
+}
+
+impl NormActShape {
+    /// Numbers that go in.
+    pub fn y_len(&self) -> usize {
+        self.n * self.h * self.w * self.c
+    }
+
+    /// Numbers that come out.
+    pub fn a_len(&self) -> usize {
+        if self.is_pooled() { self.n * (self.h / 2) * (self.w / 2) * self.c } else { self.y_len() }
+    }
+
+    /// Entries of `winners`: one per number that comes out of the pooling, none without it.
+    pub fn winners_len(&self) -> usize {
+        if self.is_pooled() { self.a_len() } else { 0 }
+    }
+
+    fn is_pooled(&self) -> bool {
+        self.after == After::ReluPool
+    }
+
+    /// Numbers of `y` and of `a` in one piece of work: rows of channels, or pairs of lines of an image where it is pooled.
+    fn piece(&self) -> (usize, usize) {
+        if !self.is_pooled() {
+            let len = rows_per_chunk(self.c) * self.c;
+            return (len, len);
+        }
+        let lines = (rows_per_chunk(self.w * self.c) * 2).min(self.h.max(1)).next_multiple_of(2);
+        (lines * self.w * self.c, lines / 2 * (self.w / 2) * self.c)
+    }
+
+    /// How the work is cut.
+    fn ranges(&self) -> Vec<Range> {
+        let ((y_piece, a_piece), images) = (self.piece(), if self.is_pooled() { self.n } else { 1 });
+        let (y_len, a_len) = (self.y_len() / images.max(1), self.a_len() / images.max(1));
+        let mut ranges = Vec::new();
+        for image in 0..images {
+            for (i, y) in (0..y_len).step_by(y_piece.max(1)).enumerate() {
+                let a = (i * a_piece).min(a_len);
+                ranges.push(Range {
+                    y: image * y_len + y..image * y_len + y_len.min(y + y_piece),
+                    a: image * a_len + a..image * a_len + a_len.min(a + a_piece),
+                });
+            }
+        }
+        ranges
+    }
+}
+
+/// Which numbers of the map, and of what comes out, belong together.
+struct Range {
+    y: std::ops::Range<usize>,
+    a: std::ops::Range<usize>,
+}
+
+/// Overwrites `a` with what follows the batch norm `y * scale + shift`, to which `residual` is added where there is one,
+/// and `winners` with the place of each window's largest number: 0 to 3, in reading order, the first one on ties.
+///
+/// # Shapes
+/// `y` (n, h, w, c), `scale` and `shift` (c), `residual` as `y`, `a` and `winners` as the shape says.
+///
+/// # Panics
+/// If a length does not fit, or there is a residual before pooling or GELU.
+pub fn norm_act<E: Element>(
+    s: &NormActShape,
+    y: &[E],
+    scale: &[f32],
+    shift: &[f32],
+    residual: Option<&[E]>,
+    a: &mut [E],
+    winners: &mut [u8],
+) {
+    check_len("norm_act", "y", y.len(), s.y_len());
+    check_len("norm_act", "scale", scale.len(), s.c);
+    check_len("norm_act", "shift", shift.len(), s.c);
+    check_len("norm_act", "a", a.len(), s.a_len());
+    check_len("norm_act", "winners", winners.len(), s.winners_len());
+    if let Some(residual) = residual {
+        assert!(matches!(s.after, After::Nothing | After::Relu), "norm_act: a residual before {:?}", s.after);
+        check_len("norm_act", "residual", residual.len(), s.y_len());
+    }
+    let ranges = s.ranges();
+    let a = cut(a, ranges.iter().map(|range| range.a.len()));
+    if s.is_pooled() {
+        let winners = cut(winners, ranges.iter().map(|range| range.a.len()));
+        ranges.par_iter().zip(a).zip(winners).for_each(|((range, a), winners)| {
+            pooled::forward(&y[range.y.clone()], scale, shift, s.w, a, winners);
+        });
+    } else {
+        ranges.par_iter().zip(a).for_each(|(range, a)| {
+            let residual = residual.map_or(&[][..], |residual| &residual[range.y.clone()]);
+            plain::forward(&y[range.y.clone()], scale, shift, residual, s.after, a);
+        });
+    }
+}
+
+/// What the forward pass leaves for the backward pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Saved<'a, E> {
+    /// What went into the batch norm.
+    pub y: &'a [E],
+    /// What came out of it all, where a residual was added before a ReLU; else it is not looked at.
+    pub a: Option<&'a [E]>,
+    /// Of pooling; else empty.
+    pub winners: &'a [u8],
+    /// Batch norm's own.
+    pub norm: NormState<'a>,
+}
+
+/// What batch norm keeps for its backward pass, per channel.
+#[derive(Clone, Copy, Debug)]
+pub struct NormState<'a> {
+    /// What the normalised numbers are multiplied by.
+    pub gamma: &'a [f32],
+    /// What is added to them.
+    pub beta: &'a [f32],
+    /// The mean that was subtracted.
+    pub mean: &'a [f32],
+    /// `1 / sqrt(var + eps)`.
+    pub inv_std: &'a [f32],
+    /// Whether mean and deviation are constants: the running ones, not the batch's.
+    pub frozen: bool,
+}
+
+/// Overwrites `dy` with the gradient of `y`, `dresidual` with that of a residual before a ReLU, and `dgamma`, `dbeta`
+/// with those of batch norm's own parameters.
+///
+/// A residual before nothing has the gradient `da`; there, and without a residual, `dresidual` is empty.
+///
+/// # Shapes
+/// `da` and `winners` as `a`, `y`, `dy` and `dresidual` (n, h, w, c), the rest (c).
+///
+/// # Panics
+/// If a length does not fit.
+pub fn norm_act_backward<E: Element>(
+    s: &NormActShape,
+    saved: &Saved<'_, E>,
+    da: &[E],
+    dy: &mut [E],
+    dresidual: &mut [E],
+    dgamma: &mut [f32],
+    dbeta: &mut [f32],
+) {
+    check_backward(s, saved, da, dy, dresidual, [dgamma, dbeta]);
+    let Saved { y, a, winners, norm } = *saved;
+    let (scale, shift) = norm.scale_and_shift();
+    let ranges = s.ranges();
+    let of = |range: &Range| {
+        let won = if s.is_pooled() { &winners[range.a.clone()] } else { winners };
+        (&y[range.y.clone()], &da[range.a.clone()], won)
+    };
+    // the first pass keeps g here, where it keeps it at all
+    let kept: &mut [E] = if s.after == After::Gelu { &mut *dy } else { &mut *dresidual };
+    let keeps = !kept.is_empty();
+    let kept = cut(kept, ranges.iter().map(|range| if keeps { range.y.len() } else { 0 }));
+    let sums: Vec<Vec<f32>> = ranges
+        .par_iter()
+        .zip(kept)
+        .map(|(range, kept)| {
+            let mut sums = vec![0.0; 2 * s.c];
+            let (y, da, won) = of(range);
+            match (s.after, a) {
+                (After::ReluPool, _) => pooled::add_up(y, da, won, &scale, &shift, norm.mean, s.w, &mut sums),
+                (After::Gelu, _) => plain::keep_gelu(y, da, &scale, &shift, norm.mean, kept, &mut sums),
+                (After::Relu, Some(a)) => {
+                    plain::keep_masked(y, &a[range.a.clone()], da, norm.mean, kept, &mut sums);
+                }
+                _ => plain::add_up(y, da, &scale, &shift, norm.mean, s.after, &mut sums),
+            }
+            sums
+        })
+        .collect();
+    let coefficients = norm.coefficients(s, &scale, &sums, dgamma, dbeta);
+    let dresidual = &*dresidual;
+    let dy = cut(dy, ranges.iter().map(|range| range.y.len()));
+    ranges.par_iter().zip(dy).for_each(|(range, dy)| {
+        let ((y, da, won), by) = (of(range), &coefficients[..]);
+        match (s.after, a) {
+            (After::ReluPool, _) => pooled::apply(y, da, won, &scale, &shift, norm.mean, by, s.w, dy),
+            (After::Gelu, _) => plain::apply_kept(y, norm.mean, by, dy),
+            (After::Relu, Some(_)) => {
+                let g = &dresidual[range.y.clone()];
+                plain::apply(y, g, &scale, &shift, norm.mean, by, After::Nothing, dy);
+            }
+            _ => plain::apply(y, da, &scale, &shift, norm.mean, by, s.after, dy),
+        }
+    });
+}
+
+fn check_backward<E>(
+    s: &NormActShape,
+    saved: &Saved<'_, E>,
+    da: &[E],
+    dy: &[E],
+    dresidual: &[E],
+    [dgamma, dbeta]: [&[f32]; 2],
+) {
+    let (c, norm) = (s.c, &saved.norm);
+    let masked = saved.a.filter(|_| s.after == After::Relu);
+    for (what, actual, expected) in [
+        ("y", saved.y.len(), s.y_len()),
+        ("a", masked.map_or(s.a_len(), <[E]>::len), s.a_len()),
+        ("da", da.len(), s.a_len()),
+        ("winners", saved.winners.len(), s.winners_len()),
+        ("dy", dy.len(), s.y_len()),
+        ("dresidual", dresidual.len(), masked.map_or(0, |_| s.y_len())),
+        ("dgamma", dgamma.len(), c),
+        ("dbeta", dbeta.len(), c),
+        ("gamma", norm.gamma.len(), c),
+        ("beta", norm.beta.len(), c),
+        ("mean", norm.mean.len(), c),
+        ("inv_std", norm.inv_std.len(), c),
+    ] {
+        check_len("norm_act_backward", what, actual, expected);
+    }
+}
+
+impl NormState<'_> {
+    fn scale_and_shift(&self) -> (Vec<f32>, Vec<f32>) {
+        let scale: Vec<f32> = self.gamma.iter().zip(self.inv_std).map(|(g, i)| g * i).collect();
+        let shift = (0..scale.len()).map(|i| self.beta[i] - self.mean[i] * scale[i]).collect();
+        (scale, shift)
+    }
+
+    /// A, B and C of the second pass (3, c), and the parameters' gradients, from the sums of the first one's pieces.
+    fn coefficients(
+        &self,
+        s: &NormActShape,
+        scale: &[f32],
+        sums: &[Vec<f32>],
+        dgamma: &mut [f32],
+        dbeta: &mut [f32],
+    ) -> Vec<f32> {
+        let (c, count) = (s.c, (s.n * s.h * s.w) as f64);
+        let mut coefficients = vec![0.0; 3 * c];
+        for i in 0..c {
+            let total = |at: usize| sums.iter().map(|sum| f64::from(sum[at])).sum::<f64>();
+            let (sum_g, sum_gx) = (total(i), total(c + i));
+            let (a, inv_std) = (f64::from(scale[i]), f64::from(self.inv_std[i]));
+            dbeta[i] = sum_g as f32;
+            dgamma[i] = (sum_gx * inv_std) as f32;
+            coefficients[i] = scale[i];
+            if !self.frozen {
+                coefficients[c + i] = (-a * inv_std * inv_std * sum_gx / count) as f32;
+                coefficients[2 * c + i] = (-a * sum_g / count) as f32;
+            }
+        }
+        coefficients
+    }
+}
+
+#[cfg(test)]
+mod tests;

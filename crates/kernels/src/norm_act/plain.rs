@@ -1,0 +1,157 @@
+//! The passes where every number stays in its place.
+
+use super::After;
+use super::lanes::{Channels, Coefficients, Sums, at, at_mut, for_lanes, gelu, gelu_slope, relu};
+use crate::direct::Element;
+use crate::vectorise::vectorised;
+
+vectorised! {
+    /// `residual` is empty where there is none.
+    fn forward<E: Element>(y: &[E], scale: &[f32], shift: &[f32], residual: &[E], after: After, a: &mut [E]) {
+        match (after, residual.is_empty()) {
+            (After::Nothing, true) => map(y, scale, shift, a, |z| z),
+            (After::Nothing, false) => map_with(y, scale, shift, residual, a, |z| z),
+            (After::Relu | After::ReluPool, true) => map(y, scale, shift, a, relu),
+            (After::Relu | After::ReluPool, false) => map_with(y, scale, shift, residual, a, relu),
+            (After::Gelu, _) => map(y, scale, shift, a, gelu),
+        }
+    }
+}
+
+#[inline(always)]
+fn map<E: Element>(y: &[E], scale: &[f32], shift: &[f32], a: &mut [E], f: impl Fn(f32) -> f32) {
+    let c = scale.len();
+    for (y, a) in y.chunks_exact(c).zip(a.chunks_exact_mut(c)) {
+        for_lanes!(c, i, N, {
+            let (channels, y, a) =
+                (Channels::<N>::at(scale, shift, i), at::<E, N>(y, i), at_mut::<E, N>(a, i));
+            for j in 0..N {
+                a[j] = E::from_f32(f(channels.z(y[j], j)));
+            }
+        });
+    }
+}
+
+#[inline(always)]
+fn map_with<E: Element>(
+    y: &[E],
+    scale: &[f32],
+    shift: &[f32],
+    residual: &[E],
+    a: &mut [E],
+    f: impl Fn(f32) -> f32,
+) {
+    let c = scale.len();
+    for ((y, residual), a) in y.chunks_exact(c).zip(residual.chunks_exact(c)).zip(a.chunks_exact_mut(c)) {
+        for_lanes!(c, i, N, {
+            let (channels, y, a) =
+                (Channels::<N>::at(scale, shift, i), at::<E, N>(y, i), at_mut::<E, N>(a, i));
+            let residual = at::<E, N>(residual, i);
+            for j in 0..N {
+                a[j] = E::from_f32(f(channels.z(y[j], j) + residual[j].to_f32()));
+            }
+        });
+    }
+}
+
+vectorised! {
+    /// Adds the sums of g and of g * (y - mean) to `sums` (2, c), where g follows from `y` and `da` alone.
+    fn add_up<E: Element>(
+        y: &[E], da: &[E], scale: &[f32], shift: &[f32], mean: &[f32], after: After, sums: &mut [f32],
+    ) {
+        let c = mean.len();
+        let (of_g, of_gx) = sums.split_at_mut(c);
+        let with_relu = after == After::Relu;
+        for (y, da) in y.chunks_exact(c).zip(da.chunks_exact(c)) {
+            for_lanes!(c, i, N, {
+                let (y, da) = (at::<E, N>(y, i), at::<E, N>(da, i));
+                let (channels, mut sums) = (Channels::<N>::at(scale, shift, i), Sums::<N>::at(mean, of_g, of_gx, i));
+                for j in 0..N {
+                    let g = if with_relu { channels.relu_gradient(y[j], da[j], j) } else { da[j].to_f32() };
+                    sums.add(g, y[j], j);
+                }
+            });
+        }
+    }
+}
+
+vectorised! {
+    /// As [`add_up`], and keeps g: of a ReLU after a residual, whose mask is in the output `a`.
+    fn keep_masked<E: Element>(y: &[E], a: &[E], da: &[E], mean: &[f32], g: &mut [E], sums: &mut [f32]) {
+        let c = mean.len();
+        let (of_g, of_gx) = sums.split_at_mut(c);
+        let maps = y.chunks_exact(c).zip(a.chunks_exact(c)).zip(da.chunks_exact(c)).zip(g.chunks_exact_mut(c));
+        for (((y, a), da), g) in maps {
+            for_lanes!(c, i, N, {
+                let (y, a, da, g) = (at::<E, N>(y, i), at::<E, N>(a, i), at::<E, N>(da, i), at_mut::<E, N>(g, i));
+                let mut sums = Sums::<N>::at(mean, of_g, of_gx, i);
+                for j in 0..N {
+                    let masked = if a[j].to_f32() <= 0.0 { 0.0 } else { da[j].to_f32() };
+                    g[j] = E::from_f32(masked);
+                    sums.add(masked, y[j], j);
+                }
+            });
+        }
+    }
+}
+
+vectorised! {
+    /// As [`add_up`], and keeps g: of GELU, whose slope is dear.
+    fn keep_gelu<E: Element>(
+        y: &[E], da: &[E], scale: &[f32], shift: &[f32], mean: &[f32], g: &mut [E], sums: &mut [f32],
+    ) {
+        let c = mean.len();
+        let (of_g, of_gx) = sums.split_at_mut(c);
+        for ((y, da), g) in y.chunks_exact(c).zip(da.chunks_exact(c)).zip(g.chunks_exact_mut(c)) {
+            for_lanes!(c, i, N, {
+                let (y, da, g) = (at::<E, N>(y, i), at::<E, N>(da, i), at_mut::<E, N>(g, i));
+                let (channels, mut sums) = (Channels::<N>::at(scale, shift, i), Sums::<N>::at(mean, of_g, of_gx, i));
+                let mut product = [0.0; N];
+                for j in 0..N {
+                    product[j] = da[j].to_f32() * gelu_slope(channels.z(y[j], j));
+                }
+                for j in 0..N {
+                    g[j] = E::from_f32(product[j]);
+                    sums.add(product[j], y[j], j);
+                }
+            });
+        }
+    }
+}
+
+vectorised! {
+    /// `dy = A * g + B * (y - mean) + C` with the coefficients (3, c), where g follows from `y` and `da` alone.
+    fn apply<E: Element>(
+        y: &[E], da: &[E], scale: &[f32], shift: &[f32], mean: &[f32], coefficients: &[f32], after: After,
+        dy: &mut [E],
+    ) {
+        let c = mean.len();
+        let with_relu = after == After::Relu;
+        for ((y, da), dy) in y.chunks_exact(c).zip(da.chunks_exact(c)).zip(dy.chunks_exact_mut(c)) {
+            for_lanes!(c, i, N, {
+                let (y, da, dy) = (at::<E, N>(y, i), at::<E, N>(da, i), at_mut::<E, N>(dy, i));
+                let (channels, by) = (Channels::<N>::at(scale, shift, i), Coefficients::<N>::at(coefficients, mean, i));
+                for j in 0..N {
+                    let g = if with_relu { channels.relu_gradient(y[j], da[j], j) } else { da[j].to_f32() };
+                    dy[j] = by.dy(g, y[j], j);
+                }
+            });
+        }
+    }
+}
+
+vectorised! {
+    /// As [`apply`], in place: `dy` holds g.
+    fn apply_kept<E: Element>(y: &[E], mean: &[f32], coefficients: &[f32], dy: &mut [E]) {
+        let c = mean.len();
+        for (y, dy) in y.chunks_exact(c).zip(dy.chunks_exact_mut(c)) {
+            for_lanes!(c, i, N, {
+                let (y, dy) = (at::<E, N>(y, i), at_mut::<E, N>(dy, i));
+                let by = Coefficients::<N>::at(coefficients, mean, i);
+                for j in 0..N {
+                    dy[j] = by.dy(dy[j].to_f32(), y[j], j);
+                }
+            });
+        }
+    }
+}

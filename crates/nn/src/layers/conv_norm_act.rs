@@ -1,0 +1,170 @@
+//! The block that convolutional networks are made of, in one piece: convolution, batch norm, and what follows it.
+//!
+//! It computes what the layers compute one after another, with half of the passes over memory. In training batch
+//! norm's statistics come out of the convolution's loop, and norm, residual, activation and pooling are one pass, and
+//! back two. In inference batch norm is folded into the weights, and the rest happens in the convolution's loop.
+
+use std::sync::Arc;
+
+use tallow_kernels as kernels;
+use tallow_kernels::{After, ConvShape, FoldedConv, FoldedEpilogue, NormActShape};
+
+use super::norm_act::{Kept, dims_after, follow, forward};
+use super::residual::add_acts;
+use super::{BatchNorm2d, Conv2d, Layer, in_precision};
+use crate::act::Act;
+use crate::ctx::Ctx;
+use crate::device::Path;
+use crate::error::{NnError, Result};
+use crate::folded::FoldedCache;
+use crate::gradients::Gradients;
+use crate::layers::batch_norm::NormParams;
+use crate::layers::conv::ConvParams;
+use crate::map::{Buffer, HostMap, MapElement};
+
+/// Convolution, batch norm over its output channels, and what follows: an activation, and pooling where [`After`] says
+/// so.
+pub struct ConvNormAct {
+    conv: Conv2d,
+    norm: BatchNorm2d,
+    after: After,
+    folded: FoldedCache,
+}
+
+/// What a training pass keeps for its backward pass.
+pub(super) struct Undo<E: MapElement> {
+    shape: ConvShape,
+    x: Arc<Buffer<E>>,
+    x_needs_grad: bool,
+    kept: Kept<E>,
+    conv: ConvParams,
+    norm: NormParams,
+}
+
+impl ConvNormAct {
+    /// A block of these parts.
+    pub fn new(conv: Conv2d, norm: BatchNorm2d, after: After) -> Self {
+        Self { conv, norm, after, folded: FoldedCache::default() }
+    }
+
+    fn shapes(&self, x: &Act) -> Result<(ConvShape, NormActShape)> {
+        let shape = self.conv.shape(x.dims())?;
+        let (n, h, w, c) = (shape.n, shape.h_out(), shape.w_out(), shape.c_out);
+        Ok((shape, NormActShape { n, h, w, c, after: self.after }))
+    }
+
+    /// A training pass, and what undoes it. A residual comes before an activation, and not before pooling or GELU.
+    pub(super) fn train<E: MapElement>(&self, x: &Act, residual: Option<&Act>) -> Result<(Act, Undo<E>)> {
+        let (shape, out) = self.shapes(x)?;
+        let (x_needs_grad, x) = (x.needs_grad(), x.as_map::<E>(self.conv.name())?);
+        let residual = self.residual_of::<E>(residual, &out)?;
+        let mut y = Buffer::<E>::dirty(shape.y_len());
+        let moments = self.conv.with_weights(|weight, bias| {
+            kernels::conv2d_forward_with_moments(&shape, &x, weight, bias, &mut y)
+        })?;
+        let statistics = self.norm.take_moments(&moments)?;
+        let residual = residual.as_ref().map(|residual| &***residual);
+        let (a, kept) = forward(&self.norm, out, Arc::new(y), statistics, residual)?;
+        let undo = Undo { shape, x, x_needs_grad, kept, conv: self.conv.params(), norm: self.norm.params() };
+        Ok((Act::host(dims_after(&out), a, true), undo))
+    }
+
+    /// An inference pass.
+    fn infer<E: MapElement>(&self, x: &Act, residual: Option<&Act>) -> Result<Act> {
+        let (shape, out) = self.shapes(x)?;
+        let x = x.as_map::<E>(self.conv.name())?;
+        let residual = self.residual_of::<E>(residual, &out)?;
+        let residual = residual.as_ref().map(|residual| &***residual);
+        let folded = self.folded.get_or_fold(self.conv.generation(), || self.fold::<E>())?;
+        let mut a = Buffer::<E>::dirty(out.a_len());
+        if self.after == After::Gelu {
+            let mut z = Buffer::<E>::dirty(out.y_len());
+            folded.forward(&shape, &x, &FoldedEpilogue { residual, after: After::Nothing }, &mut z);
+            kernels::gelu(&z, &mut a);
+        } else {
+            folded.forward(&shape, &x, &FoldedEpilogue { residual, after: self.after }, &mut a);
+        }
+        Ok(Act::host(dims_after(&out), a, true))
+    }
+
+    /// The convolution with its batch norm's running statistics in the weights.
+    fn fold<E: MapElement>(&self) -> Result<FoldedConv<E>> {
+        let statistics = self.norm.running()?;
+        let (scale, mut shift) = self.norm.scale_and_shift(&statistics.mean, &statistics.inv_std)?;
+        self.conv.with_weights(|weight, bias| {
+            for (shift, (bias, scale)) in shift.iter_mut().zip(bias.unwrap_or_default().iter().zip(&scale)) {
+                *shift += bias * scale;
+            }
+            FoldedConv::new(self.conv.weight_dims(), weight, &scale, shift)
+        })
+    }
+
+    fn residual_of<E: MapElement>(
+        &self,
+        residual: Option<&Act>,
+        out: &NormActShape,
+    ) -> Result<Option<Arc<Buffer<E>>>> {
+        let Some(residual) = residual else { return Ok(None) };
+        if residual.dims() != dims_after(out) {
+            let problem = format!("branch {}, shortcut {}", dims_after(out), residual.dims());
+            return Err(NnError::shape(self.conv.name(), problem));
+        }
+        residual.as_map::<E>(self.conv.name()).map(Some)
+    }
+
+    /// Without training, or on the path that fuses nothing.
+    pub(super) fn forward_with(&self, x: Act, residual: Option<Act>, ctx: &mut Ctx) -> Result<Act> {
+        match ctx.path() {
+            Path::Kernels => in_precision!(ctx, E => self.infer::<E>(&x, residual.as_ref())),
+            Path::Candle => {
+                let x = self.conv.forward(x, ctx)?;
+                let x = self.norm.forward(x, ctx)?;
+                let x = match residual {
+                    Some(residual) => add_acts(&x, &residual)?,
+                    None => x,
+                };
+                follow(self.after, x, ctx)
+            }
+        }
+    }
+}
+
+impl<E: MapElement> Undo<E> {
+    /// The gradients of the input, where it wants one, and of the residual (that of the output itself where no
+    /// activation follows), from the output's.
+    pub(super) fn run(self, da: HostMap, grads: &mut Gradients) -> Result<(Option<HostMap>, HostMap)> {
+        let Self { shape, x, x_needs_grad, kept, conv, norm } = self;
+        let back = kept.backward(&norm, &E::of(&da), grads)?;
+        let dresidual = back.dresidual.map_or(da, Into::into);
+        let dy = back.dy;
+        let mut dweight = vec![0.0; shape.weight_len()];
+        kernels::conv2d_weight_grad(&shape, &x, &dy, &mut dweight);
+        grads.add(conv.weight.name(), conv.weight.shape(), dweight)?;
+        if let Some(bias) = &conv.bias {
+            // what is added before batch norm subtracts the mean changes nothing: the gradient is 0
+            grads.add(bias.name(), bias.shape(), vec![0.0; shape.c_out])?;
+        }
+        if !x_needs_grad {
+            return Ok((None, dresidual));
+        }
+        let mut dx = Buffer::<E>::dirty(shape.x_len());
+        conv.weight.read(|weight| kernels::conv2d_input_grad(&shape, &dy, weight, &mut dx))?;
+        Ok((Some(dx.into()), dresidual))
+    }
+}
+
+impl Layer for ConvNormAct {
+    fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+        if ctx.path() == Path::Candle || !ctx.is_training() {
+            return self.forward_with(x, None, ctx);
+        }
+        in_precision!(ctx, E => {
+            let (a, undo) = self.train::<E>(&x, None)?;
+            ctx.push_map(move |da, grads| Ok(undo.run(da, grads)?.0));
+            Ok(a)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
