@@ -4,12 +4,14 @@ use std::f32::consts::FRAC_1_SQRT_2;
 
 use crate::chunks::{CHUNK, check_len, for_each_chunk};
 use crate::math::{erf_f32, exp_f32};
+use crate::profile;
 
 /// `y = max(x, 0)`; a NaN stays a NaN.
 ///
 /// # Panics
 /// If the lengths differ.
 pub fn relu(x: &[f32], y: &mut [f32]) {
+    let _span = profile::elements("relu", x.len());
     check_len("relu", "y", y.len(), x.len());
     for_each_chunk(y, CHUNK, |start, y| {
         for (y, &x) in y.iter_mut().zip(&x[start..]) {
@@ -23,6 +25,7 @@ pub fn relu(x: &[f32], y: &mut [f32]) {
 /// # Panics
 /// If the lengths differ.
 pub fn relu_backward(y: &[f32], dy: &[f32], dx: &mut [f32]) {
+    let _span = profile::elements("relu_backward", dx.len());
     check_len("relu_backward", "dy", dy.len(), y.len());
     check_len("relu_backward", "dx", dx.len(), y.len());
     for_each_chunk(dx, CHUNK, |start, dx| {
@@ -41,6 +44,7 @@ pub fn relu_backward(y: &[f32], dy: &[f32], dx: &mut [f32]) {
 /// # Source
 /// Hendrycks and Gimpel, <https://arxiv.org/abs/1606.08415>.
 pub fn gelu(x: &[f32], y: &mut [f32]) {
+    let _span = profile::elements("gelu", x.len());
     check_len("gelu", "y", y.len(), x.len());
     for_each_chunk(y, CHUNK, |start, y| {
         for (y, &x) in y.iter_mut().zip(&x[start..]) {
@@ -54,6 +58,7 @@ pub fn gelu(x: &[f32], y: &mut [f32]) {
 /// # Panics
 /// If the lengths differ.
 pub fn gelu_backward(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+    let _span = profile::elements("gelu_backward", dx.len());
     check_len("gelu_backward", "dy", dy.len(), x.len());
     check_len("gelu_backward", "dx", dx.len(), x.len());
     for_each_chunk(dx, CHUNK, |start, dx| {

@@ -16,6 +16,7 @@ use rayon::prelude::*;
 
 use crate::chunks::{check_len, rows_per_chunk};
 use crate::direct::Element;
+use crate::profile;
 use crate::vectorise::vectorised;
 
 /// Maps (n, h, w, c) that go through batch norm and ReLU, and through 2x2 max pooling with stride 2 where `pooled`:
@@ -119,6 +120,7 @@ pub fn norm_relu<E: Element>(
     a: &mut [E],
     winners: &mut [u8],
 ) {
+    let _span = profile::norm_relu("norm_relu", s);
     check_len("norm_relu", "y", y.len(), s.y_len());
     check_len("norm_relu", "scale", scale.len(), s.c);
     check_len("norm_relu", "shift", shift.len(), s.c);
@@ -156,6 +158,7 @@ pub fn norm_relu_backward<E: Element>(
     dgamma: &mut [f32],
     dbeta: &mut [f32],
 ) {
+    let _span = profile::norm_relu("norm_relu_backward", s);
     let c = s.c;
     for (what, actual, expected) in [
         ("y", y.len(), s.y_len()),

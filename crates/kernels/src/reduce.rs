@@ -10,6 +10,7 @@
 //! every 32nd row.
 
 use crate::chunks::{check_len, check_rows, map_in_order, rows_per_chunk};
+use crate::profile;
 
 const ROWS_PER_BLOCK: usize = 32;
 
@@ -23,6 +24,7 @@ const ROWS_PER_BLOCK: usize = 32;
 /// # Panics
 /// If a length does not fit, or there are no channels.
 pub fn channel_sums(x: &[f32], c: usize, sums: &mut [f32]) {
+    let _span = profile::channels("channel_sums", x.len(), c);
     check_rows("channel_sums", x, c);
     check_len("channel_sums", "sums", sums.len(), c);
     let totals = row_sums(x.len() / c, c, c, |row, block| {

@@ -2,6 +2,7 @@
 
 use super::PoolShape;
 use crate::chunks::for_each_chunk;
+use crate::profile;
 
 /// Overwrites `y` with the sum of each window divided by `k_h * k_w`: padding counts as zeros, as in PyTorch
 /// (`count_include_pad=True`). With windows of h x w it is global average pooling.
@@ -12,6 +13,7 @@ use crate::chunks::for_each_chunk;
 /// # Panics
 /// If a length does not fit the shape, or the shape is not one (see [`PoolShape`]).
 pub fn avg_pool2d(s: &PoolShape, x: &[f32], y: &mut [f32]) {
+    let _span = profile::pool("avg_pool2d", s);
     s.check("avg_pool2d", ("x", x.len()), ("y", y.len()));
     let (image_len, pooled_len) = (s.image_len(), s.pooled_len().max(1));
     let scale = 1.0 / (s.k_h * s.k_w) as f32;
@@ -38,6 +40,7 @@ pub fn avg_pool2d(s: &PoolShape, x: &[f32], y: &mut [f32]) {
 /// # Panics
 /// If a length does not fit the shape, or the shape is not one (see [`PoolShape`]).
 pub fn avg_pool2d_backward(s: &PoolShape, dy: &[f32], dx: &mut [f32]) {
+    let _span = profile::pool("avg_pool2d_backward", s);
     s.check("avg_pool2d_backward", ("dx", dx.len()), ("dy", dy.len()));
     let (image_len, pooled_len) = (s.image_len().max(1), s.pooled_len());
     let scale = 1.0 / (s.k_h * s.k_w) as f32;

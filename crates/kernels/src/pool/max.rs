@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::PoolShape;
 use crate::chunks::{check_len, for_each_chunk};
+use crate::profile;
 
 /// Overwrites `y` with the largest number of each window, and `argmax` with where it is: the offset `y * w + x` in
 /// the image's plane.
@@ -20,6 +21,7 @@ use crate::chunks::{check_len, for_each_chunk};
 /// If a length does not fit the shape, or the shape is not one (see [`PoolShape`]), or the image has more than
 /// `u32::MAX` pixels.
 pub fn max_pool2d(s: &PoolShape, x: &[f32], y: &mut [f32], argmax: &mut [u32]) {
+    let _span = profile::pool("max_pool2d", s);
     s.check("max_pool2d", ("x", x.len()), ("y", y.len()));
     check_len("max_pool2d", "argmax", argmax.len(), s.y_len());
     assert!(u32::try_from(s.h * s.w).is_ok(), "max_pool2d: an image has more than u32::MAX pixels: {s:?}");
@@ -59,6 +61,7 @@ fn take_larger(x: &[f32], pixel: u32, y: &mut [f32], argmax: &mut [u32]) {
 /// If a length does not fit the shape, or the shape is not one (see [`PoolShape`]), or `argmax` is not that of a
 /// [`max_pool2d`] of this shape.
 pub fn max_pool2d_backward(s: &PoolShape, dy: &[f32], argmax: &[u32], dx: &mut [f32]) {
+    let _span = profile::pool("max_pool2d_backward", s);
     s.check("max_pool2d_backward", ("dx", dx.len()), ("dy", dy.len()));
     check_len("max_pool2d_backward", "argmax", argmax.len(), s.y_len());
     let (image_len, pooled_len) = (s.image_len().max(1), s.pooled_len());
