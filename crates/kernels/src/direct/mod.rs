@@ -24,6 +24,7 @@ mod forward;
 mod geometry;
 mod input_grad;
 mod kernel;
+mod peak;
 mod scratch;
 mod weight_grad;
 
@@ -35,4 +36,5 @@ pub use forward::Moments;
 pub(crate) use forward::forward;
 pub(crate) use input_grad::input_grad;
 pub(crate) use kernel::Kernels;
+pub use peak::measured_peak_gflops;
 pub(crate) use weight_grad::weight_grad;
