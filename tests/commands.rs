@@ -130,3 +130,45 @@ fn a_run_without_a_terminal_tells_plain_lines() {
         assert!(line.starts_with(&start) && line.ends_with(&end), "{line:?} is not {start:?} … {end:?}");
     }
 }
+
+/// Small steps in whatever the processor is fastest in: the figures are of one run, but they must agree.
+#[test]
+fn bench_says_how_fast_and_where_the_time_goes() {
+    let sandbox = Sandbox::new();
+    for mode in ["train", "infer"] {
+        let figures = sandbox
+            .trainer(&format!("bench --mode {mode} --batch-size 2 --size 16 --threads 2 --json"))
+            .ok()
+            .json();
+        let number = |key: &str| figures[key].as_f64().unwrap_or_else(|| panic!("{key}: {}", figures[key]));
+        assert_eq!((&figures["model"], &figures["mode"]), (&json!("cnn"), &json!(mode)));
+        assert_eq!((&figures["input_px"], &figures["n_threads"]), (&json!([16, 16]), &json!(2)));
+        let rate = number("images_per_second");
+        assert!(rate > 0.0 && (rate * number("step_secs") / 2.0 - 1.0).abs() < 1e-6);
+        assert!(number("images_per_second_min") <= rate && rate <= number("images_per_second_max"));
+        assert!(number("gflops") > 0.0 && number("n_steps") >= 5.0);
+
+        let parts = figures["parts"].as_array().unwrap();
+        let sum = |key: &str| parts.iter().map(|part| part[key].as_f64().unwrap()).sum::<f64>();
+        assert!((sum("share") - 1.0).abs() < 0.01, "{}", sum("share"));
+        assert!((sum("secs_per_step") / number("profiled_step_secs") - 1.0).abs() < 0.01);
+        let names: Vec<&str> = parts.iter().map(|part| part["op"].as_str().unwrap()).collect();
+        assert_eq!(names.last(), Some(&"other"));
+        assert_eq!(names.contains(&"conv2d_weight_grad"), mode == "train", "{names:?}");
+        assert_eq!(names.contains(&"sgd_step"), mode == "train", "{names:?}");
+        let dense = parts.iter().find(|part| part["op"] == "linear_forward" && part["shape"] == "128->10");
+        assert_eq!(dense.unwrap()["calls_per_step"], 1.0);
+    }
+    let printed = sandbox.trainer("bench --batch-size 1 --size 8 --threads 1").ok().stdout;
+    assert!(printed.contains("images/s (median of") && printed.contains("\nother "), "{printed}");
+    assert_eq!(sandbox.everything(), [""; 0]);
+}
+
+#[test]
+fn bench_refuses_what_it_cannot_measure() {
+    let sandbox = Sandbox::new();
+    sandbox.trainer("bench --model vgg").fails(&["--model", "\"vgg\"", "cnn"]);
+    sandbox.trainer("bench --batch-size 0").fails(&["--batch-size 0", "expected 1 to"]);
+    sandbox.trainer("bench --batch-size 99999999999999999").fails(&["--batch-size", "expected 1 to"]);
+    sandbox.trainer("bench --size 4").fails(&["model.input_px", "cannot be halved 3 times"]);
+}

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use crate::chunks::{CHUNK, check_len};
 use crate::direct::Element;
 use crate::norm_act::lanes::{self, at, at_mut, for_lanes};
+use crate::profile;
 use crate::vectorise::vectorised;
 
 /// `y = max(x, 0)`; a NaN stays a NaN.
@@ -12,6 +13,7 @@ use crate::vectorise::vectorised;
 /// # Panics
 /// If the lengths differ.
 pub fn relu<E: Element>(x: &[E], y: &mut [E]) {
+    let _span = profile::elements("relu", x.len());
     check_len("relu", "y", y.len(), x.len());
     y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| relu_piece(x, y));
 }
@@ -21,6 +23,7 @@ pub fn relu<E: Element>(x: &[E], y: &mut [E]) {
 /// # Panics
 /// If the lengths differ.
 pub fn relu_backward<E: Element>(y: &[E], dy: &[E], dx: &mut [E]) {
+    let _span = profile::elements("relu_backward", dx.len());
     check_len("relu_backward", "dy", dy.len(), y.len());
     check_len("relu_backward", "dx", dx.len(), y.len());
     let inputs = y.par_chunks(CHUNK).zip(dy.par_chunks(CHUNK));
@@ -36,6 +39,7 @@ pub fn relu_backward<E: Element>(y: &[E], dy: &[E], dx: &mut [E]) {
 /// # Source
 /// Hendrycks and Gimpel, <https://arxiv.org/abs/1606.08415>.
 pub fn gelu<E: Element>(x: &[E], y: &mut [E]) {
+    let _span = profile::elements("gelu", x.len());
     check_len("gelu", "y", y.len(), x.len());
     y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| gelu_piece(x, y));
 }
@@ -45,6 +49,7 @@ pub fn gelu<E: Element>(x: &[E], y: &mut [E]) {
 /// # Panics
 /// If the lengths differ.
 pub fn gelu_backward<E: Element>(x: &[E], dy: &[E], dx: &mut [E]) {
+    let _span = profile::elements("gelu_backward", dx.len());
     check_len("gelu_backward", "dy", dy.len(), x.len());
     check_len("gelu_backward", "dx", dx.len(), x.len());
     let inputs = x.par_chunks(CHUNK).zip(dy.par_chunks(CHUNK));

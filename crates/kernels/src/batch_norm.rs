@@ -9,6 +9,7 @@
 //! Running averages, `eps` and momentum are the layer's. Source: Ioffe and Szegedy, <https://arxiv.org/abs/1502.03167>.
 
 use crate::chunks::{check_len, check_rows, for_each_chunk, rows_per_chunk};
+use crate::profile;
 use crate::reduce::row_sums;
 
 /// Overwrites `mean` and `var` with the mean and the biased variance (divided by the number of rows) of each channel.
@@ -23,6 +24,7 @@ use crate::reduce::row_sums;
 /// # Panics
 /// If a length does not fit, or there are no channels.
 pub fn batch_norm_stats(x: &[f32], c: usize, mean: &mut [f32], var: &mut [f32]) {
+    let _span = profile::channels("batch_norm_stats", x.len(), c);
     check_rows("batch_norm_stats", x, c);
     check_len("batch_norm_stats", "mean", mean.len(), c);
     check_len("batch_norm_stats", "var", var.len(), c);
@@ -60,6 +62,7 @@ pub fn batch_norm_stats(x: &[f32], c: usize, mean: &mut [f32], var: &mut [f32]) 
 /// # Panics
 /// If a length does not fit, or there are no channels.
 pub fn scale_shift(x: &[f32], scale: &[f32], shift: &[f32], y: &mut [f32]) {
+    let _span = profile::channels("scale_shift", x.len(), scale.len());
     let c = scale.len();
     check_rows("scale_shift", x, c);
     check_len("scale_shift", "shift", shift.len(), c);
@@ -103,6 +106,7 @@ pub fn batch_norm_backward(
     dgamma: &mut [f32],
     dbeta: &mut [f32],
 ) {
+    let _span = profile::channels("batch_norm_backward", x.len(), gamma.len());
     let c = gamma.len();
     parameter_grads("batch_norm_backward", x, dy, [mean, inv_std, gamma], [dgamma, dbeta]);
     let Some(dx) = dx else { return };
@@ -142,6 +146,7 @@ pub fn batch_norm_backward_frozen(
     dgamma: &mut [f32],
     dbeta: &mut [f32],
 ) {
+    let _span = profile::channels("batch_norm_backward_frozen", x.len(), gamma.len());
     parameter_grads("batch_norm_backward_frozen", x, dy, [mean, inv_std, gamma], [dgamma, dbeta]);
     let Some(dx) = dx else { return };
     let scale: Vec<f32> = gamma.iter().zip(inv_std).map(|(gamma, inv_std)| gamma * inv_std).collect();

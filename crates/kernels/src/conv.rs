@@ -25,6 +25,7 @@ use crate::gemm::{Matrix, begin_with, multiply};
 use crate::im2col::Patches;
 use crate::isa::isa;
 use crate::layout::{taps_outermost, transposed};
+use crate::profile;
 use crate::reduce::channel_moments;
 
 /// The shape of a convolution: (n, h, w, c_in) maps, (c_out, c_in, k_h, k_w) weights, (n, h_out, w_out, c_out) maps
@@ -119,6 +120,7 @@ pub(crate) fn n_windows(len: usize, k: usize, stride: usize, padding: usize) -> 
 /// # Panics
 /// If a length does not fit the shape.
 pub fn conv2d_forward<E: Element>(s: &ConvShape, x: &[E], weight: &[f32], bias: Option<&[f32]>, y: &mut [E]) {
+    let _span = profile::conv("conv2d_forward", s);
     check_forward("conv2d_forward", s, x, weight, bias, y);
     match Kernels::of(isa()) {
         Some(kernels) if s.y_len() > 0 => {
@@ -141,6 +143,7 @@ pub fn conv2d_forward_with_moments<E: Element>(
     bias: Option<&[f32]>,
     y: &mut [E],
 ) -> Moments {
+    let _span = profile::conv("conv2d_forward_with_moments", s);
     check_forward("conv2d_forward_with_moments", s, x, weight, bias, y);
     let count = s.n * s.h_out() * s.w_out();
     let moments = Kernels::of(isa()).filter(|_| count > 0).and_then(|kernels| {

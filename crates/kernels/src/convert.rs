@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use crate::chunks::{CHUNK, check_len};
 use crate::direct::Element;
+use crate::profile;
 use crate::vectorise::vectorised;
 
 /// Overwrites `to` with `from`, exactly.
@@ -11,6 +12,7 @@ use crate::vectorise::vectorised;
 /// # Panics
 /// If the lengths differ.
 pub fn widen<E: Element>(from: &[E], to: &mut [f32]) {
+    let _span = profile::elements("widen", to.len());
     check_len("widen", "to", to.len(), from.len());
     to.par_chunks_mut(CHUNK).zip(from.par_chunks(CHUNK)).for_each(|(to, from)| widen_piece(from, to));
 }
@@ -20,6 +22,7 @@ pub fn widen<E: Element>(from: &[E], to: &mut [f32]) {
 /// # Panics
 /// If the lengths differ.
 pub fn narrow<E: Element>(from: &[f32], to: &mut [E]) {
+    let _span = profile::elements("narrow", to.len());
     check_len("narrow", "to", to.len(), from.len());
     to.par_chunks_mut(CHUNK).zip(from.par_chunks(CHUNK)).for_each(|(to, from)| narrow_piece(from, to));
 }
@@ -29,6 +32,7 @@ pub fn narrow<E: Element>(from: &[f32], to: &mut [E]) {
 /// # Panics
 /// If the lengths differ.
 pub fn add<E: Element>(a: &[E], b: &[E], sum: &mut [E]) {
+    let _span = profile::elements("add", a.len());
     check_len("add", "b", b.len(), a.len());
     check_len("add", "sum", sum.len(), a.len());
     let operands = a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK));
@@ -40,6 +44,7 @@ pub fn add<E: Element>(a: &[E], b: &[E], sum: &mut [E]) {
 /// # Panics
 /// If the lengths differ.
 pub fn masked<E: Element>(x: &[E], mask: &[u8], factor: f32, y: &mut [E]) {
+    let _span = profile::elements("masked", x.len());
     check_len("masked", "mask", mask.len(), x.len());
     check_len("masked", "y", y.len(), x.len());
     let operands = x.par_chunks(CHUNK).zip(mask.par_chunks(CHUNK));

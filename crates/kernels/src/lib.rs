@@ -15,7 +15,8 @@
 //! * pooling: [`max_pool2d`], [`avg_pool2d`] and their gradients;
 //! * loss: [`softmax_cross_entropy`], [`log_softmax`];
 //! * [`optim`]: steps of SGD, Adam and AdamW in place; [`math`]: functions whose bits are the same everywhere;
-//! * [`isa()`]: which instruction set is in use.
+//! * [`isa()`]: which instruction set is in use; [`profile`]: which kernels were called, and for how long;
+//!   [`measured_peak_gflops`]: what the processor can do at best.
 //!
 //! **Results do not depend on the number of threads.** Work runs on rayon's current pool, cut by the shape alone, and
 //! partial sums are added in a fixed order: the same slices give the same bits on 1 thread and on 16.
@@ -59,6 +60,7 @@ mod gemm;
 mod im2col;
 mod isa;
 mod layout;
+pub mod profile;
 mod vectorise;
 
 pub use activation::{gelu, gelu_backward, relu, relu_backward};
@@ -68,7 +70,7 @@ pub use conv::{
     conv2d_weight_grad,
 };
 pub use convert::{add, masked, narrow, widen};
-pub use direct::{Element, Moments};
+pub use direct::{Element, Moments, measured_peak_gflops};
 pub use error::IsaError;
 pub use isa::{ISA_VARIABLE, Isa, detect_isa, isa};
 pub use linear::{linear_forward, linear_input_grad, linear_weight_grad};

@@ -3,6 +3,7 @@
 use crate::chunks::{check_len, for_each_chunk};
 use crate::gemm::{Matrix, Store, begin_with, multiply};
 use crate::layout::transposed;
+use crate::profile;
 
 /// Rows of a result that one task computes.
 const ROWS_PER_TASK: usize = 32;
@@ -32,6 +33,7 @@ pub fn linear_forward(
     bias: Option<&[f32]>,
     y: &mut [f32],
 ) {
+    let _span = profile::linear("linear_forward", n, f_in, f_out);
     let lengths =
         [("x", x.len(), n * f_in), ("weight", weight.len(), f_out * f_in), ("y", y.len(), n * f_out)];
     check("linear_forward", (f_in, f_out), lengths);
@@ -56,6 +58,7 @@ pub fn linear_forward(
 /// # Panics
 /// If a length does not fit, or there are no features.
 pub fn linear_input_grad(n: usize, f_in: usize, f_out: usize, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
+    let _span = profile::linear("linear_input_grad", n, f_in, f_out);
     let lengths =
         [("dy", dy.len(), n * f_out), ("weight", weight.len(), f_out * f_in), ("dx", dx.len(), n * f_in)];
     check("linear_input_grad", (f_in, f_out), lengths);
@@ -75,6 +78,7 @@ pub fn linear_input_grad(n: usize, f_in: usize, f_out: usize, dy: &[f32], weight
 /// # Panics
 /// If a length does not fit, or there are no features.
 pub fn linear_weight_grad(n: usize, f_in: usize, f_out: usize, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
+    let _span = profile::linear("linear_weight_grad", n, f_in, f_out);
     let lengths =
         [("x", x.len(), n * f_in), ("dy", dy.len(), n * f_out), ("dweight", dweight.len(), f_out * f_in)];
     check("linear_weight_grad", (f_in, f_out), lengths);

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use crate::chunks::{check_len, for_each_chunk, rows_per_chunk};
 use crate::math::exp_f32;
+use crate::profile;
 
 /// Overwrites `out` with the logarithm of the softmax of each row of logits.
 ///
@@ -16,6 +17,7 @@ use crate::math::exp_f32;
 /// # Panics
 /// If a length does not fit, or there are no classes.
 pub fn log_softmax(n: usize, c: usize, logits: &[f32], out: &mut [f32]) {
+    let _span = profile::channels("log_softmax", logits.len(), c);
     assert!(c > 0, "log_softmax: 0 classes, expected at least 1");
     check_len("log_softmax", "logits", logits.len(), n * c);
     check_len("log_softmax", "out", out.len(), n * c);
@@ -57,6 +59,7 @@ pub fn softmax_cross_entropy(
     losses: &mut [f32],
     dlogits: Option<&mut [f32]>,
 ) -> f32 {
+    let _span = profile::channels("softmax_cross_entropy", logits.len(), c);
     check(n, c, logits, targets, class_weights);
     check_len("softmax_cross_entropy", "losses", losses.len(), n);
     let ones = vec![1.0; c];

@@ -6,6 +6,7 @@
 use rayon::prelude::*;
 
 use crate::chunks::{CHUNK, check_len};
+use crate::profile;
 
 /// Settings of [`sgd_step`], named as those of `torch.optim.SGD`; its `dampening` is 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,6 +41,7 @@ pub fn sgd_step(
     cfg: &SgdConfig,
     first_step: bool,
 ) {
+    let _span = profile::parameters("sgd_step");
     check_len("sgd_step", "g", g.len(), p.len());
     let (lr, weight_decay) = (cfg.lr as f32, cfg.weight_decay as f32);
     let Some(buffer) = momentum_buffer else {
@@ -97,6 +99,7 @@ pub struct AdamConfig {
 /// # Source
 /// Kingma and Ba, <https://arxiv.org/abs/1412.6980>; Loshchilov and Hutter, <https://arxiv.org/abs/1711.05101>.
 pub fn adam_step(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], cfg: &AdamConfig, t: u64) {
+    let _span = profile::parameters("adam_step");
     check_len("adam_step", "g", g.len(), p.len());
     check_len("adam_step", "m", m.len(), p.len());
     check_len("adam_step", "v", v.len(), p.len());

@@ -12,6 +12,7 @@
 use crate::chunks::{check_len, check_rows, map_in_order, rows_per_chunk};
 use crate::direct::{Element, Moments};
 use crate::norm_act::lanes::{at, at_mut, for_lanes};
+use crate::profile;
 use crate::vectorise::vectorised;
 
 const ROWS_PER_BLOCK: usize = 32;
@@ -26,6 +27,7 @@ const ROWS_PER_BLOCK: usize = 32;
 /// # Panics
 /// If a length does not fit, or there are no channels.
 pub fn channel_sums<E: Element>(x: &[E], c: usize, sums: &mut [f32]) {
+    let _span = profile::channels("channel_sums", x.len(), c);
     check_rows("channel_sums", x, c);
     check_len("channel_sums", "sums", sums.len(), c);
     let totals = row_sums(x.len() / c, c, c, |row, block| {
@@ -44,6 +46,7 @@ pub fn channel_sums<E: Element>(x: &[E], c: usize, sums: &mut [f32]) {
 /// # Panics
 /// If `x` is no matrix of `c` channels, or there are none.
 pub fn channel_moments<E: Element>(x: &[E], c: usize) -> Moments {
+    let _span = profile::channels("channel_moments", x.len(), c);
     check_rows("channel_moments", x, c);
     let piece = rows_per_chunk(c) * c;
     let parts = map_in_order(x.len().div_ceil(piece), |i| {

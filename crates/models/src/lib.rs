@@ -23,4 +23,4 @@ mod registry;
 
 pub use cnn::CnnConfig;
 pub use error::ModelError;
-pub use registry::{build, input_px, names};
+pub use registry::{build, input_px, names, reference_table};

@@ -11,6 +11,21 @@ pub fn names() -> &'static [&'static str] {
     &["cnn"]
 }
 
+/// The `[model]` table of an architecture as it is published, which is what measurements compare; `None` where there
+/// is no such name.
+pub fn reference_table(name: &str) -> Option<toml::Table> {
+    match name {
+        "cnn" => Some(toml::toml! {
+            name = "cnn"
+            input_px = [32, 32]
+            widths = [32, 32, 64, 64, 128, 128]
+            dropout = [0.0, 0.1, 0.2]
+            dense = 128
+        }),
+        _ => None,
+    }
+}
+
 /// The network that `table` describes, for `n_classes` classes, with the initial weights of `seed`, on `device`.
 ///
 /// # Errors
@@ -73,6 +88,22 @@ mod tests {
         assert!(
             error("name = \"cnn\"\ninput_px = [32, 32]\nwidths = [8, 8]\ndropout = [0.1]").contains("dense")
         );
+    }
+
+    #[test]
+    fn every_architecture_has_a_reference() {
+        for name in names() {
+            let table = reference_table(name).unwrap();
+            assert_eq!(table["name"].as_str(), Some(*name));
+            build(&table, 10, 0, &Device::Cpu).unwrap();
+        }
+        assert_eq!(reference_table("vgg"), None);
+    }
+
+    #[test]
+    fn the_reference_network_is_that_of_its_recipe() {
+        let recipe: toml::Table = toml::from_str(include_str!("../../../assets/recipes/cnn.toml")).unwrap();
+        assert_eq!(reference_table("cnn"), recipe["model"].as_table().cloned());
     }
 
     #[test]

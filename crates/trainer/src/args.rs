@@ -24,6 +24,7 @@ Examples:
   trainer --recipe cnn-5 --seed 1                    another recipe, another seed
   trainer --resume runs/cnn-1                        go on with an interrupted run
   trainer eval runs/cnn-1                            test a trained model again
+  trainer bench --model cnn                          how fast it is here, and where the time goes
   trainer recipes cnn > my.toml                      start a recipe of your own
   trainer data info                                  what the data are";
 
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Train(Box<TrainArgs>),
     /// Look at a trained model's answers on a data set
     Eval(EvalArgs),
+    /// Measure how fast an architecture trains or infers on this processor, and where the time goes
+    Bench(BenchArgs),
     /// List the built-in recipes, or print one
     Recipes(RecipesArgs),
     /// Look at data sets
@@ -146,6 +149,17 @@ pub(crate) enum Precision {
     Bf16,
 }
 
+impl Precision {
+    /// The same as recipes have it.
+    pub(crate) fn in_recipe(self) -> tallow_training::Precision {
+        match self {
+            Self::Auto => tallow_training::Precision::Auto,
+            Self::F32 => tallow_training::Precision::F32,
+            Self::Bf16 => tallow_training::Precision::Bf16,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -188,6 +202,44 @@ impl SplitName {
             Self::Train => "train",
         }
     }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = BENCH_EXAMPLES)]
+pub(crate) struct BenchArgs {
+    /// The architecture, as published
+    #[arg(long, value_name = "NAME", default_value = "cnn")]
+    pub(crate) model: String,
+    /// Whole training steps, or forward passes of a trained model
+    #[arg(long, default_value = "train")]
+    pub(crate) mode: BenchMode,
+    /// What activations are kept and multiplied in
+    #[arg(long, default_value = "auto")]
+    pub(crate) precision: Precision,
+    /// Images per step
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub(crate) batch_size: usize,
+    /// Rows and columns of the images [default: the architecture's own]
+    #[arg(long, value_name = "PX")]
+    pub(crate) size: Option<usize>,
+    /// Threads that compute [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+}
+
+const BENCH_EXAMPLES: &str = "\
+Nothing is read but synthetic images, and nothing is written. GFLOP/s count what convolutions and linear layers \
+multiply and add, against what the threads reach without touching memory. TALLOW_ISA=avx2 lowers the instruction set.
+
+Examples:
+  trainer bench
+  trainer bench --mode infer --precision f32
+  trainer bench --model cnn --batch-size 32 --size 64 --threads 2 --json";
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum BenchMode {
+    Train,
+    Infer,
 }
 
 #[derive(Debug, Args)]

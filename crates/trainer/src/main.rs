@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
+mod bench_text;
 mod data;
 mod eval;
 mod output;
@@ -53,6 +55,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Train(args) => train::run(&args, &app),
         Command::Eval(args) => eval::run(&args, &app),
+        Command::Bench(args) => bench::run(&args, &app),
         Command::Recipes(args) => recipes::run(&args, &app),
         Command::Data { command: DataCommand::Info(args) } => data::info(&args, &app),
         Command::Data { command: DataCommand::Verify(args) } => data::verify(&args, &app),

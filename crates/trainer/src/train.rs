@@ -87,12 +87,7 @@ fn recipe(args: &TrainArgs) -> Result<Recipe> {
     set("seed", integer("seed", args.seed)?);
     set("init_from", args.init_from.as_deref().map(path));
     set("device", args.device.clone().map(Into::into));
-    let precision = |p| match p {
-        args::Precision::Auto => "auto".into(),
-        args::Precision::F32 => "f32".into(),
-        args::Precision::Bf16 => "bf16".into(),
-    };
-    set("precision", args.precision.map(precision));
+    set("precision", args.precision.map(|p| p.in_recipe().as_str().into()));
     for text in &args.set {
         overrides.push(Override::parse(text)?);
     }

@@ -5,6 +5,7 @@ use crate::chunks::check_len;
 use crate::direct::{self, Element, Epilogue, Kernels, PackedWeights};
 use crate::isa::isa;
 use crate::norm_act::{After, NormActShape, norm_act};
+use crate::profile;
 
 /// The weights of a convolution, each output channel times a scale, and a bias, ready for use again and again.
 ///
@@ -63,6 +64,7 @@ impl<E: Element> FoldedConv<E> {
     /// # Panics
     /// If a length does not fit the shape, `s` is of another size than the weights, or the epilogue is none.
     pub fn forward(&self, s: &ConvShape, x: &[E], epilogue: &FoldedEpilogue<'_, E>, y: &mut [E]) {
+        let _span = profile::conv("conv2d_folded", s);
         let FoldedEpilogue { residual, after } = *epilogue;
         assert_eq!(self.dims, [s.c_out, s.c_in, s.k_h, s.k_w], "FoldedConv: weights of another size");
         assert!(after != After::Gelu, "FoldedConv: GELU is a pass of its own");

@@ -7,6 +7,7 @@ use crate::gemm::{Matrix, Store, multiply};
 use crate::im2col::{Patches, with_scratch};
 use crate::isa::isa;
 use crate::layout::{reversed_taps, taps_outermost};
+use crate::profile;
 
 /// Overwrites `dx` with the gradient of the input, given that of the output.
 ///
@@ -16,6 +17,7 @@ use crate::layout::{reversed_taps, taps_outermost};
 /// # Panics
 /// If a length does not fit the shape.
 pub fn conv2d_input_grad<E: Element>(s: &ConvShape, dy: &[E], weight: &[f32], dx: &mut [E]) {
+    let _span = profile::conv("conv2d_input_grad", s);
     s.check("conv2d_input_grad", ("dx", dx.len()), ("weight", weight.len()), ("dy", dy.len()));
     match Kernels::of(isa()) {
         Some(kernels) if s.y_len() > 0 => direct::input_grad(&kernels, s, dy, weight, dx),

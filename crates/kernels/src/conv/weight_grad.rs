@@ -18,6 +18,7 @@ use crate::gemm::{Matrix, Store, multiply};
 use crate::im2col::Patches;
 use crate::isa::isa;
 use crate::layout::{taps_innermost, transposed};
+use crate::profile;
 
 /// Tasks that the work is cut into where it is large enough.
 const N_TASKS: usize = 24;
@@ -35,6 +36,7 @@ const MAX_SUMS_LEN: usize = 1 << 24;
 /// # Panics
 /// If a length does not fit the shape.
 pub fn conv2d_weight_grad<E: Element>(s: &ConvShape, x: &[E], dy: &[E], dweight: &mut [f32]) {
+    let _span = profile::conv("conv2d_weight_grad", s);
     s.check("conv2d_weight_grad", ("x", x.len()), ("dweight", dweight.len()), ("dy", dy.len()));
     match Kernels::of(isa()) {
         Some(kernels) if s.y_len() > 0 => direct::weight_grad(&kernels, s, x, dy, dweight),

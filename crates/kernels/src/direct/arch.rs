@@ -26,18 +26,23 @@ mod x86_64 {
 
     use super::{Isa, Kernels};
     use crate::direct::kernel::{Arch, ForwardTask, NV, WeightTask, forward_task, weight_grad_task};
+    use crate::direct::peak::peak_loop;
 
     pub(in crate::direct) fn f32_kernels(isa: Isa) -> Option<Kernels<f32>> {
         match isa {
-            Isa::Avx2 => Some(kernels::<Avx2>(avx2::forward, avx2::weight_grad)),
-            Isa::Avx512 | Isa::Avx512Bf16 => Some(kernels::<Avx512>(avx512::forward, avx512::weight_grad)),
+            Isa::Avx2 => Some(kernels::<Avx2>(avx2::forward, avx2::weight_grad, avx2::peak)),
+            Isa::Avx512 | Isa::Avx512Bf16 => {
+                Some(kernels::<Avx512>(avx512::forward, avx512::weight_grad, avx512::peak))
+            }
             Isa::Portable | Isa::Neon => None,
         }
     }
 
     pub(in crate::direct) fn bf16_kernels(isa: Isa) -> Option<Kernels<bf16>> {
         match isa {
-            Isa::Avx512Bf16 => Some(kernels::<Avx512Bf16>(avx512bf16::forward, avx512bf16::weight_grad)),
+            Isa::Avx512Bf16 => {
+                Some(kernels::<Avx512Bf16>(avx512bf16::forward, avx512bf16::weight_grad, avx512bf16::peak))
+            }
             _ => None,
         }
     }
@@ -45,8 +50,9 @@ mod x86_64 {
     fn kernels<A: Arch>(
         forward: unsafe fn(ForwardTask<'_, A::Elem>),
         weight_grad: unsafe fn(WeightTask<'_, A::Elem>),
+        peak: unsafe fn(usize) -> usize,
     ) -> Kernels<A::Elem> {
-        Kernels { block: NV * A::LANES, unit: A::UNIT, forward, weight_grad }
+        Kernels { block: NV * A::LANES, unit: A::UNIT, forward, weight_grad, peak }
     }
 
     /// The loops compiled for one instruction set.
@@ -69,6 +75,14 @@ mod x86_64 {
                 pub(super) unsafe fn weight_grad(task: WeightTask<'_, <$arch as Arch>::Elem>) {
                     // SAFETY: as the caller promises.
                     unsafe { weight_grad_task::<$arch, $weight_rows>(task) }
+                }
+
+                /// # Safety
+                /// The processor has the features.
+                #[target_feature(enable = $features)]
+                pub(super) unsafe fn peak(n_rounds: usize) -> usize {
+                    // SAFETY: as the caller promises.
+                    unsafe { peak_loop::<$arch, $forward_rows>(n_rounds) }
                 }
             }
         };

@@ -91,6 +91,8 @@ pub(crate) struct Kernels<E> {
     pub(super) unit: usize,
     pub(super) forward: unsafe fn(ForwardTask<'_, E>),
     pub(super) weight_grad: unsafe fn(WeightTask<'_, E>),
+    /// See `peak`.
+    pub(super) peak: unsafe fn(usize) -> usize,
 }
 
 impl<E: Element> Kernels<E> {

@@ -25,6 +25,7 @@ mod geometry;
 mod input_grad;
 mod kernel;
 mod pack;
+mod peak;
 mod scratch;
 mod weight_grad;
 
@@ -37,4 +38,5 @@ pub(crate) use forward::{Epilogue, forward};
 pub(crate) use input_grad::input_grad;
 pub(crate) use kernel::Kernels;
 pub(crate) use pack::PackedWeights;
+pub use peak::measured_peak_gflops;
 pub(crate) use weight_grad::weight_grad;

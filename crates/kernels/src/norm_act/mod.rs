@@ -24,6 +24,7 @@ use rayon::prelude::*;
 
 use crate::chunks::{check_len, cut, rows_per_chunk};
 use crate::direct::Element;
+use crate::profile;
 
 /// What follows a batch norm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -125,6 +126,7 @@ pub fn norm_act<E: Element>(
     a: &mut [E],
     winners: &mut [u8],
 ) {
+    let _span = profile::norm_act("norm_act", s);
     check_len("norm_act", "y", y.len(), s.y_len());
     check_len("norm_act", "scale", scale.len(), s.c);
     check_len("norm_act", "shift", shift.len(), s.c);
@@ -196,6 +198,7 @@ pub fn norm_act_backward<E: Element>(
     dgamma: &mut [f32],
     dbeta: &mut [f32],
 ) {
+    let _span = profile::norm_act("norm_act_backward", s);
     check_backward(s, saved, da, dy, dresidual, [dgamma, dbeta]);
     let Saved { y, a, winners, norm } = *saved;
     let (scale, shift) = norm.scale_and_shift();

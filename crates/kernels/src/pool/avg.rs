@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::PoolShape;
 use crate::direct::Element;
 use crate::norm_act::lanes::{at, at_mut, for_lanes};
+use crate::profile;
 use crate::vectorise::vectorised;
 
 /// Overwrites `y` with the sum of each window divided by `k_h * k_w`: padding counts as zeros, as in PyTorch
@@ -16,6 +17,7 @@ use crate::vectorise::vectorised;
 /// # Panics
 /// If a length does not fit the shape, or the shape is not one (see [`PoolShape`]).
 pub fn avg_pool2d<E: Element>(s: &PoolShape, x: &[E], y: &mut [E]) {
+    let _span = profile::pool("avg_pool2d", s);
     s.check("avg_pool2d", ("x", x.len()), ("y", y.len()));
     if y.is_empty() {
         return;
@@ -58,6 +60,7 @@ vectorised! {
 /// # Panics
 /// If a length does not fit the shape, or the shape is not one (see [`PoolShape`]).
 pub fn avg_pool2d_backward<E: Element>(s: &PoolShape, dy: &[E], dx: &mut [E]) {
+    let _span = profile::pool("avg_pool2d_backward", s);
     s.check("avg_pool2d_backward", ("dx", dx.len()), ("dy", dy.len()));
     if dx.is_empty() {
         return;

@@ -6,6 +6,7 @@ use super::PoolShape;
 use crate::chunks::check_len;
 use crate::direct::Element;
 use crate::norm_act::lanes::{at, at_mut, for_lanes};
+use crate::profile;
 use crate::vectorise::vectorised;
 
 /// Overwrites `y` with the largest number of each window, and `winners` with its place in the window, `row * k_w +
@@ -21,6 +22,7 @@ use crate::vectorise::vectorised;
 /// If a length does not fit the shape, or the shape is not one (see [`PoolShape`]), or a window has more than 256
 /// pixels.
 pub fn max_pool2d<E: Element>(s: &PoolShape, x: &[E], y: &mut [E], winners: &mut [u8]) {
+    let _span = profile::pool("max_pool2d", s);
     s.check("max_pool2d", ("x", x.len()), ("y", y.len()));
     s.check_window("max_pool2d");
     let line = s.w_out() * s.c;
@@ -98,6 +100,7 @@ vectorised! {
 /// # Panics
 /// As [`max_pool2d`].
 pub fn max_pool2d_backward<E: Element>(s: &PoolShape, dy: &[E], winners: &[u8], dx: &mut [E]) {
+    let _span = profile::pool("max_pool2d_backward", s);
     s.check("max_pool2d_backward", ("dx", dx.len()), ("dy", dy.len()));
     s.check_window("max_pool2d_backward");
     check_len("max_pool2d_backward", "winners", winners.len(), s.y_len());

@@ -1,0 +1,186 @@
+//! Where the time goes: [`record`] runs something and says which kernels it called, with what shapes, for how long.
+//!
+//! It belongs to the thread that calls the kernels and is off otherwise: a kernel then tests one thread-local flag per
+//! call, and nothing within its loops. A kernel that calls another counts once, as the outer one.
+
+use std::cell::{Cell, RefCell};
+use std::time::Instant;
+
+use crate::conv::ConvShape;
+use crate::norm_act::{After, NormActShape};
+use crate::pool::PoolShape;
+
+/// One call of a kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Span {
+    /// The kernel's name, such as `conv2d_forward`.
+    pub op: &'static str,
+    /// What it worked on, without the number of images: `3x3/1 32->64 16x16` is a convolution with stride 1 from 32
+    /// to 64 channels on maps of 16 rows and columns. Empty where there is nothing to tell.
+    pub shape: String,
+    /// How long it took.
+    pub secs: f64,
+    /// Floating-point operations: two per multiplication and addition of a convolution or a linear layer, those with
+    /// the padding's zeros included; 0 where the work is elementwise, which memory limits.
+    pub flops: u64,
+}
+
+thread_local! {
+    /// Whether a call of a kernel opens a span: within [`record`], but not within another span.
+    static IS_OPEN: Cell<bool> = const { Cell::new(false) };
+    static SPANS: RefCell<Vec<Span>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `work` and returns its result with the kernels that it called on this thread, in order.
+///
+/// Within `work` another `record` takes its spans for itself.
+///
+/// ```
+/// use tallow_kernels::{profile, relu};
+/// let ((), spans) = profile::record(|| relu(&[1.0, -1.0], &mut [0.0; 2]));
+/// assert_eq!((spans.len(), spans[0].op, spans[0].flops), (1, "relu", 0));
+/// ```
+pub fn record<T>(work: impl FnOnce() -> T) -> (T, Vec<Span>) {
+    /// Puts everything back as it was before, also where `work` panics.
+    struct Before(bool, Vec<Span>);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            IS_OPEN.set(self.0);
+            SPANS.set(std::mem::take(&mut self.1));
+        }
+    }
+    let _before = Before(IS_OPEN.replace(true), SPANS.take());
+    let result = work();
+    (result, SPANS.take())
+}
+
+/// A kernel at work; it is over when this is dropped.
+pub(crate) struct Open {
+    op: &'static str,
+    shape: String,
+    flops: u64,
+    start: Instant,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let secs = self.start.elapsed().as_secs_f64();
+        let span = Span { op: self.op, shape: std::mem::take(&mut self.shape), secs, flops: self.flops };
+        SPANS.with_borrow_mut(|spans| spans.push(span));
+        IS_OPEN.set(true);
+    }
+}
+
+/// Opens a span if somebody records; `describe` gives shape and floating-point operations.
+#[inline]
+fn open(op: &'static str, describe: impl FnOnce() -> (String, usize)) -> Option<Open> {
+    if !IS_OPEN.get() {
+        return None;
+    }
+    IS_OPEN.set(false);
+    let (shape, flops) = describe();
+    Some(Open { op, shape, flops: flops as u64, start: Instant::now() })
+}
+
+/// A span of a convolution or of one of its gradients.
+pub(crate) fn conv(op: &'static str, s: &ConvShape) -> Option<Open> {
+    open(op, || {
+        let ConvShape { h, w, c_in, c_out, k_h, k_w, stride, .. } = s;
+        let shape = format!("{k_h}x{k_w}/{stride} {c_in}->{c_out} {h}x{w}");
+        (shape, 2 * s.y_len() * k_h * k_w * c_in)
+    })
+}
+
+/// A span of a linear layer of `n` rows, or of one of its gradients.
+pub(crate) fn linear(op: &'static str, n: usize, f_in: usize, f_out: usize) -> Option<Open> {
+    open(op, || (format!("{f_in}->{f_out}"), 2 * n * f_in * f_out))
+}
+
+/// A span of a pooling or of its gradient.
+pub(crate) fn pool(op: &'static str, s: &PoolShape) -> Option<Open> {
+    let PoolShape { h, w, c, k_h, k_w, stride, .. } = s;
+    open(op, || (format!("{k_h}x{k_w}/{stride} {c} {h}x{w}"), 0))
+}
+
+/// A span of what is done to maps on their way through batch norm and what follows it.
+pub(crate) fn norm_act(op: &'static str, s: &NormActShape) -> Option<Open> {
+    let NormActShape { h, w, c, after, .. } = s;
+    let after = match after {
+        After::Nothing => "",
+        After::Relu => " relu",
+        After::ReluPool => " relu pool",
+        After::Gelu => " gelu",
+    };
+    open(op, || (format!("{c} {h}x{w}{after}"), 0))
+}
+
+/// A span of what is done to a (rows, c) matrix, channel by channel.
+pub(crate) fn channels(op: &'static str, len: usize, c: usize) -> Option<Open> {
+    open(op, || (format!("{}x{c}", len.checked_div(c).unwrap_or(0)), 0))
+}
+
+/// A span of what is done to `len` numbers, one by one.
+pub(crate) fn elements(op: &'static str, len: usize) -> Option<Open> {
+    open(op, || (len.to_string(), 0))
+}
+
+/// A span of an optimiser's step on one parameter: all of them are the same to whoever asks where the time goes.
+pub(crate) fn parameters(op: &'static str) -> Option<Open> {
+    open(op, || (String::new(), 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{conv2d_forward, conv2d_forward_with_moments, linear_forward, relu};
+
+    const SHAPE: ConvShape =
+        ConvShape { n: 2, h: 5, w: 7, c_in: 3, c_out: 4, k_h: 3, k_w: 2, stride: 2, padding: 1 };
+
+    #[test]
+    fn calls_are_told_in_order_with_shapes_and_operations() {
+        let (x, weight) = (vec![0f32; SHAPE.x_len()], vec![0.0; SHAPE.weight_len()]);
+        let mut y = vec![0f32; SHAPE.y_len()];
+        let (sum, spans) = record(|| {
+            conv2d_forward(&SHAPE, &x, &weight, None, &mut y);
+            linear_forward(2, 3, 5, &[0.0; 6], &[0.0; 15], None, &mut [0.0; 10]);
+            1 + 1
+        });
+        assert_eq!(sum, 2);
+        let told: Vec<_> = spans.iter().map(|s| (s.op, s.shape.as_str(), s.flops)).collect();
+        // two images of 3 x 4 pixels by 4 channels, each of them 18 products
+        let expected =
+            [("conv2d_forward", "3x2/2 3->4 5x7", 2 * (2 * 3 * 4 * 4) * 18), ("linear_forward", "3->5", 60)];
+        assert_eq!(told, expected);
+        assert!(spans.iter().all(|span| span.secs >= 0.0 && span.secs < 60.0));
+    }
+
+    #[test]
+    fn a_kernel_within_a_kernel_counts_once() {
+        // in bf16 without direct kernels this one calls `conv2d_forward`; spans by hand show it on every processor
+        let ((), spans) = record(|| {
+            let _outer = elements("outer", 1);
+            relu(&[1.0], &mut [0.0]);
+        });
+        assert_eq!(spans.iter().map(|span| span.op).collect::<Vec<_>>(), ["outer"]);
+        let (x, weight) = (vec![0f32; SHAPE.x_len()], vec![0.0; SHAPE.weight_len()]);
+        let (_, spans) =
+            record(|| conv2d_forward_with_moments(&SHAPE, &x, &weight, None, &mut vec![0.0; SHAPE.y_len()]));
+        assert_eq!(spans.iter().map(|span| span.op).collect::<Vec<_>>(), ["conv2d_forward_with_moments"]);
+    }
+
+    #[test]
+    fn nothing_is_kept_outside_a_recording() {
+        relu(&[1.0], &mut [0.0]);
+        assert!(record(|| ()).1.is_empty());
+        let panicked = std::panic::catch_unwind(|| record(|| relu(&[1.0], &mut [])));
+        assert!(panicked.is_err() && !IS_OPEN.get());
+        relu(&[1.0], &mut [0.0]);
+        let (inner, outer) = record(|| {
+            relu(&[1.0], &mut [0.0]);
+            record(|| relu(&[1.0], &mut [0.0])).1.len()
+        });
+        assert_eq!((inner, outer.len()), (1, 1));
+        assert!(SPANS.with_borrow(Vec::is_empty));
+    }
+}
