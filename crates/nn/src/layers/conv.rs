@@ -60,6 +60,20 @@ impl Conv2d {
     /// # Errors
     /// If the stride or a size is 0, or the name is taken.
     pub fn new(scope: &mut Scope<'_>, c_in: usize, c_out: usize, config: Conv2dConfig) -> Result<Self> {
+        Self::with_init(scope, c_in, c_out, config, Init::torch_default(c_in * config.k_h * config.k_w))
+    }
+
+    /// Like [`new`](Self::new), with other initial values for weight and bias.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_init(
+        scope: &mut Scope<'_>,
+        c_in: usize,
+        c_out: usize,
+        config: Conv2dConfig,
+        init: Init,
+    ) -> Result<Self> {
         let Conv2dConfig { k_h, k_w, stride, .. } = config;
         if [c_in, c_out, k_h, k_w, stride].contains(&0) {
             return Err(NnError::shape(
@@ -67,7 +81,6 @@ impl Conv2d {
                 format!("a size of 0: {c_in} to {c_out} channels, {config:?}"),
             ));
         }
-        let init = Init::torch_default(c_in * k_h * k_w);
         let weight = scope.param("weight", &[c_out, c_in, k_h, k_w], init)?;
         let bias = if config.bias { Some(scope.param("bias", &[c_out], init)?) } else { None };
         Ok(Self { config, params: ConvParams { weight, bias } })
