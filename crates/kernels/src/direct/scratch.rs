@@ -2,6 +2,7 @@
 //! side by side. Scratches belong to a thread and are kept from one task to the next.
 
 use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
 
 use super::element::Element;
 use super::geometry::{Geometry, Task};
@@ -22,6 +23,20 @@ pub(super) fn with<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     let mut scratch = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();
     let result = work(&mut scratch);
     FREE.with_borrow_mut(|free| free.push(scratch));
+    result
+}
+
+/// Calls `work` with `len` numbers that any thread may have used before, with whatever they hold: fresh memory costs
+/// page faults, and every step wants as much.
+pub(super) fn with_sums<T>(len: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
+    static FREE: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+    let free = || FREE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut sums = free().pop().unwrap_or_default();
+    if sums.len() < len {
+        sums.resize(len, 0.0);
+    }
+    let result = work(&mut sums[..len]);
+    free().push(sums);
     result
 }
 

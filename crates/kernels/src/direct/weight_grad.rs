@@ -18,6 +18,7 @@ use super::geometry::{Geometry, Task, tasks};
 use super::kernel::{Kernels, WeightTask};
 use super::scratch;
 use crate::conv::ConvShape;
+use crate::vectorise::vectorised;
 
 /// Pieces of work at least, where there are so many images: chunks of tasks times blocks of output channels.
 const MIN_PIECES: usize = 16;
@@ -39,30 +40,65 @@ pub(crate) fn weight_grad<E: Element>(
     // few chunks where there are many blocks: their sums have to be added up
     let per_chunk = tasks.len().div_ceil(MIN_PIECES.div_ceil(n_blocks)).max(1);
     let chunks: Vec<&[Task]> = tasks.chunks(per_chunk).collect();
-    // (chunks, blocks, (k_h, run, block))
-    let sums: Vec<Vec<f32>> = (0..chunks.len() * n_blocks)
-        .into_par_iter()
-        .map(|piece| {
-            let mut dw = vec![0.0; g.k_h * g.run() * block];
+    let sums_len = g.k_h * g.run() * block;
+    scratch::with_sums(chunks.len() * n_blocks * sums_len, |sums| {
+        // (blocks, chunks, (k_h, run, block)): what is added up lies together
+        sums.par_chunks_mut(sums_len).enumerate().for_each(|(piece, dw)| {
+            dw.fill(0.0);
             scratch::with(|scratch| {
-                for task in chunks[piece / n_blocks] {
-                    add_task(kernels, &g, task, x, dy, piece % n_blocks, &mut dw, scratch);
+                for task in chunks[piece % chunks.len()] {
+                    add_task(kernels, &g, task, x, dy, piece / chunks.len(), dw, scratch);
                 }
             });
-            dw
-        })
-        .collect();
-    dweight.par_chunks_mut(g.c_in * g.k_h * g.k_w).enumerate().for_each(|(o, dweight)| {
-        for i in 0..g.c_in {
-            for r in 0..g.k_h {
-                for s in 0..g.k_w {
-                    let at = (r * g.run() + s * g.c_in + i) * block + o % block;
-                    let parts = sums.iter().skip(o / block).step_by(n_blocks);
-                    dweight[(i * g.k_h + r) * g.k_w + s] = parts.map(|dw| dw[at]).sum();
+        });
+        let of_blocks = sums.par_chunks_mut(chunks.len() * sums_len);
+        of_blocks.zip(dweight.par_chunks_mut(block * g.c_in * g.k_h * g.k_w)).for_each(|(sums, dweight)| {
+            let (total, parts) = sums.split_at_mut(sums_len);
+            parts.chunks_exact(sums_len).for_each(|part| add_to::<f32>(total, part));
+            unpack(&g, total, block, dweight);
+        });
+    });
+}
+
+/// The sums (k_h, run, block) of one block of output channels, as OIHW.
+fn unpack(g: &Geometry, sums: &[f32], block: usize, dweight: &mut [f32]) {
+    for (o, dweight) in dweight.chunks_exact_mut(g.c_in * g.k_h * g.k_w).enumerate() {
+        for (i, plane) in dweight.chunks_exact_mut(g.k_h * g.k_w).enumerate() {
+            for (r, line) in plane.chunks_exact_mut(g.k_w).enumerate() {
+                for (s, dweight) in line.iter_mut().enumerate() {
+                    *dweight = sums[(r * g.run() + s * g.c_in + i) * block + o];
                 }
             }
         }
-    });
+    }
+}
+
+vectorised! {
+    fn add_to<E: Element>(total: &mut [E], part: &[E]) {
+        for (total, part) in total.iter_mut().zip(part) {
+            *total = E::from_f32(total.to_f32() + part.to_f32());
+        }
+    }
+}
+
+vectorised! {
+    /// `pairs = a0 b0 a1 b1 …`
+    fn interleave<E: Element>(a: &[E], b: &[E], pairs: &mut [E]) {
+        let (pairs, rest) = pairs.as_chunks_mut::<32>();
+        let n_whole = pairs.len();
+        let whole = a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0);
+        for (pairs, (a, b)) in pairs.iter_mut().zip(whole) {
+            for i in 0..16 {
+                pairs[2 * i] = a[i];
+                pairs[2 * i + 1] = b[i];
+            }
+        }
+        let left = a[16 * n_whole..].iter().zip(&b[16 * n_whole..]);
+        for (pair, (&a, &b)) in rest.chunks_exact_mut(2).zip(left) {
+            pair[0] = a;
+            pair[1] = b;
+        }
+    }
 }
 
 /// Adds what the pixels of `task` give to `dw` (k_h, run, block) of one block of output channels.
@@ -89,11 +125,7 @@ fn add_task<E: Element>(
     let x_units: &[E] = match unit {
         1 => &padded[..len],
         _ => {
-            let (own, neighbours) = (&padded[..len], &padded[reach..]);
-            for ((pair, &a), &b) in pairs.chunks_exact_mut(2).zip(own).zip(neighbours) {
-                pair[0] = a;
-                pair[1] = b;
-            }
+            interleave(&padded[..len], &padded[reach..], pairs);
             pairs
         }
     };
@@ -144,10 +176,7 @@ fn pack_gradient<E: Element>(
                         out[0] = a;
                         out[1] = E::default();
                     }),
-                    _ => own.iter().zip(second).zip(out.chunks_exact_mut(2)).for_each(|((&a, &b), out)| {
-                        out[0] = a;
-                        out[1] = b;
-                    }),
+                    _ => interleave(own, second, &mut out[..2 * n_channels]),
                 }
                 out[n_channels * unit..].fill(E::default());
             }

@@ -1,6 +1,5 @@
 //! What the passes do to a few channels at a time, in registers.
 
-use crate::direct::Element;
 use crate::math::{normal_cdf, normal_pdf};
 
 /// Channels that are computed at a time; the rest one by one. Loops of this fixed length become one vector each: a loop
@@ -66,14 +65,14 @@ impl<'a, const N: usize> Channels<'a, N> {
     }
 
     #[inline(always)]
-    pub(super) fn z<E: Element>(&self, y: E, i: usize) -> f32 {
-        y.to_f32() * self.scale[i] + self.shift[i]
+    pub(super) fn z(&self, y: f32, i: usize) -> f32 {
+        y * self.scale[i] + self.shift[i]
     }
 
     /// The gradient of z, where `da` is that of its ReLU.
     #[inline(always)]
-    pub(super) fn relu_gradient<E: Element>(&self, y: E, da: E, i: usize) -> f32 {
-        if self.z(y, i) <= 0.0 { 0.0 } else { da.to_f32() }
+    pub(super) fn relu_gradient(&self, y: f32, da: f32, i: usize) -> f32 {
+        if self.z(y, i) <= 0.0 { 0.0 } else { da }
     }
 }
 
@@ -95,8 +94,8 @@ impl<'a, const N: usize> Coefficients<'a, N> {
     }
 
     #[inline(always)]
-    pub(super) fn dy<E: Element>(&self, g: f32, y: E, i: usize) -> E {
-        E::from_f32(self.a[i] * g + self.b[i] * (y.to_f32() - self.mean[i]) + self.c[i])
+    pub(super) fn dy(&self, g: f32, y: f32, i: usize) -> f32 {
+        self.a[i] * g + self.b[i] * (y - self.mean[i]) + self.c[i]
     }
 }
 
@@ -114,8 +113,8 @@ impl<'a, const N: usize> Sums<'a, N> {
     }
 
     #[inline(always)]
-    pub(super) fn add<E: Element>(&mut self, g: f32, y: E, i: usize) {
+    pub(super) fn add(&mut self, g: f32, y: f32, i: usize) {
         self.of_g[i] += g;
-        self.of_gx[i] += g * (y.to_f32() - self.mean[i]);
+        self.of_gx[i] += g * (y - self.mean[i]);
     }
 }

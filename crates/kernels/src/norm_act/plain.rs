@@ -26,7 +26,7 @@ fn map<E: Element>(y: &[E], scale: &[f32], shift: &[f32], a: &mut [E], f: impl F
             let (channels, y, a) =
                 (Channels::<N>::at(scale, shift, i), at::<E, N>(y, i), at_mut::<E, N>(a, i));
             for j in 0..N {
-                a[j] = E::from_f32(f(channels.z(y[j], j)));
+                a[j] = E::from_f32(f(channels.z(y[j].to_f32(), j)));
             }
         });
     }
@@ -48,7 +48,7 @@ fn map_with<E: Element>(
                 (Channels::<N>::at(scale, shift, i), at::<E, N>(y, i), at_mut::<E, N>(a, i));
             let residual = at::<E, N>(residual, i);
             for j in 0..N {
-                a[j] = E::from_f32(f(channels.z(y[j], j) + residual[j].to_f32()));
+                a[j] = E::from_f32(f(channels.z(y[j].to_f32(), j) + residual[j].to_f32()));
             }
         });
     }
@@ -67,8 +67,8 @@ vectorised! {
                 let (y, da) = (at::<E, N>(y, i), at::<E, N>(da, i));
                 let (channels, mut sums) = (Channels::<N>::at(scale, shift, i), Sums::<N>::at(mean, of_g, of_gx, i));
                 for j in 0..N {
-                    let g = if with_relu { channels.relu_gradient(y[j], da[j], j) } else { da[j].to_f32() };
-                    sums.add(g, y[j], j);
+                    let g = if with_relu { channels.relu_gradient(y[j].to_f32(), da[j].to_f32(), j) } else { da[j].to_f32() };
+                    sums.add(g, y[j].to_f32(), j);
                 }
             });
         }
@@ -88,7 +88,7 @@ vectorised! {
                 for j in 0..N {
                     let masked = if a[j].to_f32() <= 0.0 { 0.0 } else { da[j].to_f32() };
                     g[j] = E::from_f32(masked);
-                    sums.add(masked, y[j], j);
+                    sums.add(masked, y[j].to_f32(), j);
                 }
             });
         }
@@ -108,11 +108,11 @@ vectorised! {
                 let (channels, mut sums) = (Channels::<N>::at(scale, shift, i), Sums::<N>::at(mean, of_g, of_gx, i));
                 let mut product = [0.0; N];
                 for j in 0..N {
-                    product[j] = da[j].to_f32() * gelu_slope(channels.z(y[j], j));
+                    product[j] = da[j].to_f32() * gelu_slope(channels.z(y[j].to_f32(), j));
                 }
                 for j in 0..N {
                     g[j] = E::from_f32(product[j]);
-                    sums.add(product[j], y[j], j);
+                    sums.add(product[j], y[j].to_f32(), j);
                 }
             });
         }
@@ -132,8 +132,8 @@ vectorised! {
                 let (y, da, dy) = (at::<E, N>(y, i), at::<E, N>(da, i), at_mut::<E, N>(dy, i));
                 let (channels, by) = (Channels::<N>::at(scale, shift, i), Coefficients::<N>::at(coefficients, mean, i));
                 for j in 0..N {
-                    let g = if with_relu { channels.relu_gradient(y[j], da[j], j) } else { da[j].to_f32() };
-                    dy[j] = by.dy(g, y[j], j);
+                    let g = if with_relu { channels.relu_gradient(y[j].to_f32(), da[j].to_f32(), j) } else { da[j].to_f32() };
+                    dy[j] = E::from_f32(by.dy(g, y[j].to_f32(), j));
                 }
             });
         }
@@ -149,7 +149,7 @@ vectorised! {
                 let (y, dy) = (at::<E, N>(y, i), at_mut::<E, N>(dy, i));
                 let by = Coefficients::<N>::at(coefficients, mean, i);
                 for j in 0..N {
-                    dy[j] = by.dy(dy[j].to_f32(), y[j], j);
+                    dy[j] = E::from_f32(by.dy(dy[j].to_f32(), y[j].to_f32(), j));
                 }
             });
         }

@@ -35,11 +35,11 @@ fn pool<E: Element, const N: usize>(
     let mut largest = [0.0; N];
     let mut winner = [0u32; N];
     for i in 0..N {
-        largest[i] = channels.z(window[0][i], i);
+        largest[i] = channels.z(window[0][i].to_f32(), i);
     }
     for place in 1..4 {
         for i in 0..N {
-            let z = channels.z(window[place][i], i);
+            let z = channels.z(window[place][i].to_f32(), i);
             let wins = z > largest[i] || z.is_nan();
             largest[i] = if wins { z } else { largest[i] };
             winner[i] = if wins { place as u32 } else { winner[i] };
@@ -51,13 +51,18 @@ fn pool<E: Element, const N: usize>(
     }
 }
 
-/// The number of each window that won.
+/// The number of each window that won, as f32.
 #[inline(always)]
-fn of_winner<E: Element, const N: usize>(window: [&[E; N]; 4], winners: &[u8; N]) -> [E; N] {
-    let mut y = *window[0];
+fn of_winner<E: Element, const N: usize>(window: [&[E; N]; 4], winners: &[u8; N]) -> [f32; N] {
+    let (mut y, mut winner) = ([0.0; N], [0u32; N]);
+    for i in 0..N {
+        y[i] = window[0][i].to_f32();
+        winner[i] = u32::from(winners[i]);
+    }
     for place in 1..4 {
         for i in 0..N {
-            y[i] = if winners[i] == place as u8 { window[place][i] } else { y[i] };
+            let other = window[place][i].to_f32();
+            y[i] = if winner[i] == place as u32 { other } else { y[i] };
         }
     }
     y
@@ -80,10 +85,10 @@ vectorised! {
             for ((da, won), (above, below)) in pixels.zip(above.chunks_exact(2 * c).zip(below.chunks_exact(2 * c))) {
                 for_lanes!(c, i, N, {
                     let window = [at::<E, N>(above, i), at(above, c + i), at(below, i), at(below, c + i)];
-                    let (y, da) = (of_winner(window, at(won, i)), at::<E, N>(da, i));
+                    let (y, da) = (of_winner::<E, N>(window, at(won, i)), at::<E, N>(da, i));
                     let (channels, mut sums) = (Channels::<N>::at(scale, shift, i), Sums::<N>::at(mean, of_g, of_gx, i));
                     for j in 0..N {
-                        sums.add(channels.relu_gradient(y[j], da[j], j), y[j], j);
+                        sums.add(channels.relu_gradient(y[j], da[j].to_f32(), j), y[j], j);
                     }
                 });
             }
@@ -101,13 +106,13 @@ vectorised! {
         for (line, (y, dy)) in y.chunks_exact(w * c).zip(dy.chunks_exact_mut(w * c)).enumerate() {
             for (column, (y, dy)) in y.chunks_exact(c).zip(dy.chunks_exact_mut(c)).enumerate() {
                 let window = (line / 2 * w_out + column / 2) * c;
-                let place = (line % 2 * 2 + column % 2) as u8;
+                let place = (line % 2 * 2 + column % 2) as u32;
                 if column / 2 >= w_out || window + c > da.len() {
                     for_lanes!(c, i, N, {
                         let (y, dy) = (at::<E, N>(y, i), at_mut::<E, N>(dy, i));
                         let by = Coefficients::<N>::at(coefficients, mean, i);
                         for j in 0..N {
-                            dy[j] = by.dy(0.0, y[j], j);
+                            dy[j] = E::from_f32(by.dy(0.0, y[j].to_f32(), j));
                         }
                     });
                     continue;
@@ -118,8 +123,9 @@ vectorised! {
                     let (won, channels) = (at::<u8, N>(won, i), Channels::<N>::at(scale, shift, i));
                     let by = Coefficients::<N>::at(coefficients, mean, i);
                     for j in 0..N {
-                        let g = channels.relu_gradient(y[j], da[j], j);
-                        dy[j] = by.dy(if won[j] == place { g } else { 0.0 }, y[j], j);
+                        let y = y[j].to_f32();
+                        let g = channels.relu_gradient(y, da[j].to_f32(), j);
+                        dy[j] = E::from_f32(by.dy(if u32::from(won[j]) == place { g } else { 0.0 }, y, j));
                     }
                 });
             }

@@ -107,10 +107,44 @@ pub fn max_pool2d_backward<E: Element>(s: &PoolShape, dy: &[E], winners: &[u8], 
     if dx.is_empty() {
         return;
     }
+    if s.stride == s.k_h && s.stride == s.k_w && s.padding == 0 {
+        let images = dx.par_chunks_mut(s.image_len()).enumerate();
+        return images.for_each(|(i, dx)| {
+            let image = i * s.pooled_len()..(i + 1) * s.pooled_len();
+            scatter_image(s, &dy[image.clone()], &winners[image], dx);
+        });
+    }
     dx.par_chunks_mut(s.w * s.c).enumerate().for_each(|(i, dx)| {
         let image = i / s.h * s.pooled_len()..(i / s.h + 1) * s.pooled_len();
         unpool_line(s, &dy[image.clone()], &winners[image], i % s.h, dx);
     });
+}
+
+vectorised! {
+    /// The gradient of an image whose windows do not overlap: each window writes its own pixels.
+    fn scatter_image<E: Element>(s: &PoolShape, dy: &[E], winners: &[u8], dx: &mut [E]) {
+        let (c, w_out, line) = (s.c, s.w_out(), s.w * s.c);
+        for (y, dx) in dx.chunks_exact_mut(line).enumerate() {
+            let (oy, row) = (y / s.k_h, y % s.k_h);
+            if oy >= s.h_out() {
+                dx.fill(E::default());
+                continue;
+            }
+            dx[w_out * s.k_w * c..].fill(E::default());
+            let windows = dy[oy * w_out * c..].chunks_exact(c).zip(winners[oy * w_out * c..].chunks_exact(c));
+            for (dx, (dy, winners)) in dx.chunks_exact_mut(s.k_w * c).zip(windows) {
+                for (column, dx) in dx.chunks_exact_mut(c).enumerate() {
+                    let place = (row * s.k_w + column) as u8;
+                    for_lanes!(c, i, N, {
+                        let (dx, dy, winners) = (at_mut::<E, N>(dx, i), at::<E, N>(dy, i), at::<u8, N>(winners, i));
+                        for j in 0..N {
+                            dx[j] = if winners[j] == place { dy[j] } else { E::default() };
+                        }
+                    });
+                }
+            }
+        }
+    }
 }
 
 vectorised! {
