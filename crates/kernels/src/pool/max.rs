@@ -134,11 +134,12 @@ vectorised! {
             let windows = dy[oy * w_out * c..].chunks_exact(c).zip(winners[oy * w_out * c..].chunks_exact(c));
             for (dx, (dy, winners)) in dx.chunks_exact_mut(s.k_w * c).zip(windows) {
                 for (column, dx) in dx.chunks_exact_mut(c).enumerate() {
-                    let place = (row * s.k_w + column) as u8;
+                    let place = (row * s.k_w + column) as u32;
                     for_lanes!(c, i, N, {
                         let (dx, dy, winners) = (at_mut::<E, N>(dx, i), at::<E, N>(dy, i), at::<u8, N>(winners, i));
                         for j in 0..N {
-                            dx[j] = if winners[j] == place { dy[j] } else { E::default() };
+                            // in f32, since the compiler has no vectors of one byte beside two
+                            dx[j] = E::from_f32(if u32::from(winners[j]) == place { dy[j].to_f32() } else { 0.0 });
                         }
                     });
                 }
@@ -157,11 +158,11 @@ vectorised! {
                 let mut sum = [0.0; N];
                 for oy in rows.clone() {
                     for ox in columns.clone() {
-                        let place = (y + s.padding - oy * s.stride) * s.k_w + x + s.padding - ox * s.stride;
+                        let place = ((y + s.padding - oy * s.stride) * s.k_w + x + s.padding - ox * s.stride) as u32;
                         let start = (oy * s.w_out() + ox) * s.c + i;
                         let (dy, winners) = (at::<E, N>(dy, start), at::<u8, N>(winners, start));
                         for j in 0..N {
-                            sum[j] += if usize::from(winners[j]) == place { dy[j].to_f32() } else { 0.0 };
+                            sum[j] += if u32::from(winners[j]) == place { dy[j].to_f32() } else { 0.0 };
                         }
                     }
                 }
