@@ -3,7 +3,7 @@
 //! The network: 3x3 convolutions 3-32-32 at 32x32 pixels, 32-64-64 at 16x16 and 64-128-128 at 8x8, each with batch
 //! norm and ReLU, a 2x2 max-pool after every second one, dense 2048-128-10. Each line is the best of several runs;
 //! the last one is what a training step takes if it were the sum of these. The number of threads is rayon's
-//! (`RAYON_NUM_THREADS`).
+//! (`RAYON_NUM_THREADS`). All shapes, types and instruction sets of convolutions: `convolutions.rs`, beside this.
 #![expect(clippy::print_stdout, reason = "this is what a benchmark is for")]
 
 use std::time::Instant;

@@ -95,10 +95,12 @@ struct Bench {
 pub(crate) fn run(args: &BenchArgs, app: &App) -> Result<ExitCode> {
     train::set_threads(args.threads)?;
     let mut bench = Bench::new(args)?;
-    let peak_gflops = match bench.precision {
+    let precision = bench.precision;
+    let peak = || match precision {
         Precision::F32 => measured_peak_gflops::<f32>(),
         Precision::Bf16 => measured_peak_gflops::<half::bf16>(),
     };
+    let peak_before = peak();
     repeat(&WARM_UP, app, || bench.step())?;
     let step_secs = repeat(&TIMED, app, || bench.step())?;
     let peak_rss_bytes = peak_rss_bytes();
@@ -109,6 +111,8 @@ pub(crate) fn run(args: &BenchArgs, app: &App) -> Result<ExitCode> {
     if let Some(signal) = app.stop.raised() {
         return Ok(ExitCode::from(signal.exit_status()));
     }
+    // of two moments the quieter one
+    let peak_gflops = peak_before.into_iter().chain(peak()).max_by(f64::total_cmp);
     let measured = Measured { step_secs, profiled, peak_gflops, peak_rss_bytes };
     let figures = figures(args, &bench, measured);
     match app.global.json {

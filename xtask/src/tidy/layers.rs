@@ -14,7 +14,18 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("tallow-nn", &["tallow-kernels", "tallow-core"]),
     ("tallow-models", &["tallow-nn", "tallow-core"]),
     ("tallow-training", &["tallow-nn", "tallow-dataset", "tallow-metrics", "tallow-core"]),
-    ("trainer", &["tallow-training", "tallow-models", "tallow-dataset", "tallow-metrics", "tallow-core"]),
+    (
+        "trainer",
+        &[
+            "tallow-training",
+            "tallow-models",
+            "tallow-nn",
+            "tallow-dataset",
+            "tallow-metrics",
+            "tallow-kernels",
+            "tallow-core",
+        ],
+    ),
     ("xtask", &["tallow-dataset", "tallow-core"]),
 ];
 
