@@ -1,7 +1,7 @@
 //! Architectures by name. A recipe's `[model]` table comes in, a network with its parameters comes out.
 //!
 //! What a model computes with, and on which device, is `tallow-nn`'s business; how it is trained is
-//! `tallow-training`'s.
+//! `tallow-training`'s. Pretrained weights, from files or from the hub: [`weights`].
 //!
 //! ```
 //! let table = toml::from_str(
@@ -22,6 +22,7 @@ mod error;
 mod registry;
 mod resnet;
 mod speedrun;
+pub mod weights;
 
 pub use cnn::CnnConfig;
 pub use error::ModelError;

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::error::{NnError, Result};
@@ -42,7 +43,9 @@ pub fn encode(tensors: &Tensors, metadata: &str) -> Result<Vec<u8>> {
     safetensors::serialize(views, Some(metadata)).map_err(|e| NnError::Format(e.to_string()))
 }
 
-/// The tensors of a safetensors file of f32, and the text under the metadata key if there is one.
+/// The tensors of a safetensors file as f32, and the text under the metadata key if there is one.
+///
+/// Tensors of f16 and bf16 are widened, which loses nothing.
 ///
 /// PyTorch counts the batches that a batch norm has seen in an integer tensor `num_batches_tracked`, which matters to
 /// a batch norm without momentum only; ours have one, so these tensors are left out.
@@ -82,10 +85,18 @@ pub(crate) fn mismatches(expected: &BTreeMap<String, Vec<usize>>, found: &Tensor
 }
 
 fn to_host(name: &str, view: &TensorView<'_>) -> Result<HostTensor> {
-    if view.dtype() != Dtype::F32 {
-        return Err(NnError::Format(format!("tensor {name} has the type {:?}, expected F32", view.dtype())));
-    }
-    let data = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let halves = view.data().chunks_exact(2).map(|b| [b[0], b[1]]);
+    let data = match view.dtype() {
+        Dtype::F32 => {
+            view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+        }
+        Dtype::F16 => halves.map(|b| f16::from_le_bytes(b).to_f32()).collect(),
+        Dtype::BF16 => halves.map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
+        other => {
+            let problem = format!("tensor {name} has the type {other:?}, expected F32, F16 or BF16");
+            return Err(NnError::Format(problem));
+        }
+    };
     Ok(HostTensor { shape: view.shape().to_vec(), data })
 }
 
@@ -116,6 +127,7 @@ mod tests {
         assert!(decode(b"").is_err());
         assert!(decode(b"<html></html>").is_err());
     }
+
     fn file_of(name: &str, dtype: Dtype) -> Vec<u8> {
         let view = TensorView::new(dtype, vec![1], &[0; 8]).unwrap();
         safetensors::serialize([(name, view)], None).unwrap()
@@ -127,5 +139,22 @@ mod tests {
         assert_eq!((tensors, metadata), (Tensors::new(), None));
         let message = decode(&file_of("fc.weight", Dtype::F64)).unwrap_err().to_string();
         assert!(message.contains("fc.weight") && message.contains("F64"), "{message}");
+    }
+
+    #[test]
+    fn halves_are_widened() {
+        // 1.5, -2, the smallest f16 above 0; 1.5, -2, 2^-126
+        let f16s: Vec<u8> = [0x3e00u16, 0xc000, 0x0001].iter().flat_map(|b| b.to_le_bytes()).collect();
+        let bf16s: Vec<u8> = [0x3fc0u16, 0xc000, 0x0080].iter().flat_map(|b| b.to_le_bytes()).collect();
+        let views = [
+            ("f16", TensorView::new(Dtype::F16, vec![3], &f16s).unwrap()),
+            ("bf16", TensorView::new(Dtype::BF16, vec![1, 3], &bf16s).unwrap()),
+        ];
+        let (tensors, _) = decode(&safetensors::serialize(views, None).unwrap()).unwrap();
+        assert_eq!(tensors["f16"], HostTensor { shape: vec![3], data: vec![1.5, -2.0, 2f32.powi(-24)] });
+        assert_eq!(
+            tensors["bf16"],
+            HostTensor { shape: vec![1, 3], data: vec![1.5, -2.0, f32::MIN_POSITIVE] }
+        );
     }
 }

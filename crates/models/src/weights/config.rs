@@ -1,0 +1,204 @@
+//! `config.json` beside weights, as timm and Hugging Face's transformers write it.
+
+use std::path::Path;
+
+use serde_json::Value;
+use tallow_core::files;
+
+use super::error::WeightsError;
+
+/// The largest `config.json` that is read.
+pub(super) const MAX_CONFIG_BYTES: u64 = 1 << 20;
+/// The largest input that a configuration may ask for.
+const MAX_INPUT_PX: usize = 4096;
+
+/// What `config.json` says about a network and what it wants to see. What it does not say is `None`; keys that are not
+/// listed here are passed over.
+///
+/// timm keeps what concerns the input in a table `pretrained_cfg`; its older files have everything at the top.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PretrainedConfig {
+    /// `architecture`, else `model_type`: such as `resnet50`.
+    pub architecture: Option<String>,
+    /// `num_classes`: the classifier's width.
+    pub n_classes: Option<usize>,
+    /// `downsample_in_bottleneck`: whether a bottleneck that halves the map does so in its first 1x1 convolution (the
+    /// original ResNet) and not in its 3x3 convolution (torchvision's; what is meant where nothing is said).
+    pub downsample_in_bottleneck: bool,
+    /// `input_size`, which is (channels, rows, columns), without its channels, which must be 3.
+    pub input_px: Option<[usize; 2]>,
+    /// `crop_pct`: which part of the image's shorter side the input shows, in (0, 1].
+    pub crop_fraction: Option<f32>,
+    /// `interpolation`: how images were resized, such as `bicubic`.
+    pub interpolation: Option<String>,
+    /// `mean`: what is subtracted from red, green and blue in 0..1.
+    pub mean: Option<[f32; 3]>,
+    /// `std`: what the difference is divided by.
+    pub std: Option<[f32; 3]>,
+}
+
+impl PretrainedConfig {
+    /// What the file at `path` says.
+    ///
+    /// # Errors
+    /// Names the file, and the field where a value is not what it should be.
+    pub fn read(path: &Path) -> Result<Self, WeightsError> {
+        let bytes = files::read_at_most(path, MAX_CONFIG_BYTES)?;
+        let refuse = |(field, problem)| WeightsError::Config { path: path.to_owned(), field, problem };
+        Self::parse(&bytes).map_err(refuse)
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, (String, String)> {
+        let problem = |problem: String| ("the whole file".to_owned(), problem);
+        let root: Value = serde_json::from_slice(bytes).map_err(|e| problem(format!("no JSON ({e})")))?;
+        if !root.is_object() {
+            return Err(problem(format!("expected an object, found {root}")));
+        }
+        let top = Table { name: "", value: &root };
+        let input = match root.get("pretrained_cfg") {
+            Some(value) => Table { name: "pretrained_cfg.", value },
+            None => Table { name: "", value: &root },
+        };
+        let rgb = "three numbers, for red, green and blue";
+        let is_size = |px: &usize| (1..=MAX_INPUT_PX).contains(px);
+        Ok(Self {
+            architecture: match top.get("architecture", "a text", text)? {
+                None => top.get("model_type", "a text", text)?,
+                architecture => architecture,
+            },
+            n_classes: top.get("num_classes", "a number of classes", size)?,
+            downsample_in_bottleneck: top
+                .get("downsample_in_bottleneck", "true or false", Value::as_bool)?
+                .unwrap_or(false),
+            input_px: input.get("input_size", "[3, rows, columns], at most 4096", |value| {
+                match triple(value, size)? {
+                    [3, h, w] if [h, w].iter().all(is_size) => Some([h, w]),
+                    _ => None,
+                }
+            })?,
+            crop_fraction: input.get("crop_pct", "a number above 0, at most 1", |value| {
+                number(value).filter(|fraction| *fraction > 0.0 && *fraction <= 1.0)
+            })?,
+            interpolation: input.get("interpolation", "a text", text)?,
+            mean: input.get("mean", rgb, |value| triple(value, number))?,
+            std: input.get("std", "three numbers above 0", |value| {
+                triple(value, number).filter(|std| std.iter().all(|s| *s > 0.0))
+            })?,
+        })
+    }
+}
+
+/// A JSON object, and what the names of its fields begin with in a message.
+struct Table<'a> {
+    name: &'static str,
+    value: &'a Value,
+}
+
+impl Table<'_> {
+    /// What `read` makes of the field `key`; `None` if it is not there, or null.
+    fn get<T>(
+        &self,
+        key: &str,
+        expected: &str,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Result<Option<T>, (String, String)> {
+        match self.value.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match read(value) {
+                Some(read) => Ok(Some(read)),
+                None => {
+                    let problem = format!("expected {expected}, found {value}");
+                    Err((format!("{}{key}", self.name), problem))
+                }
+            },
+        }
+    }
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+fn size(value: &Value) -> Option<usize> {
+    value.as_u64().and_then(|size| usize::try_from(size).ok())
+}
+
+fn number(value: &Value) -> Option<f32> {
+    value.as_f64().map(|number| number as f32).filter(|number| number.is_finite())
+}
+
+fn triple<T>(value: &Value, read: impl Fn(&Value) -> Option<T>) -> Option<[T; 3]> {
+    let elements: Option<Vec<T>> = value.as_array()?.iter().map(read).collect();
+    elements?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As timm writes it, shortened.
+    const TIMM: &str = r#"{
+        "architecture": "resnet18", "num_classes": 1000, "num_features": 512,
+        "pretrained_cfg": {
+            "tag": "a1_in1k", "custom_load": false, "input_size": [3, 224, 192], "test_input_size": [3, 288, 288],
+            "interpolation": "bicubic", "crop_pct": 0.95, "crop_mode": "center", "pool_size": [7, 7],
+            "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
+            "first_conv": "conv1", "classifier": "fc", "url": null
+        }
+    }"#;
+
+    fn parse(text: &str) -> PretrainedConfig {
+        PretrainedConfig::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn timms_layout() {
+        let expected = PretrainedConfig {
+            architecture: Some("resnet18".to_owned()),
+            n_classes: Some(1000),
+            downsample_in_bottleneck: false,
+            input_px: Some([224, 192]),
+            crop_fraction: Some(0.95),
+            interpolation: Some("bicubic".to_owned()),
+            mean: Some([0.485, 0.456, 0.406]),
+            std: Some([0.229, 0.224, 0.225]),
+        };
+        assert_eq!(parse(TIMM), expected);
+    }
+
+    #[test]
+    fn older_and_other_layouts() {
+        let old = parse(
+            r#"{"architecture": "resnet34", "input_size": [3, 8, 9], "mean": [0, 0, 0], "std": [1, 1, 1]}"#,
+        );
+        assert_eq!((old.input_px, old.mean, old.std), (Some([8, 9]), Some([0.0; 3]), Some([1.0; 3])));
+        let other =
+            parse(r#"{"model_type": "resnet", "downsample_in_bottleneck": true, "num_classes": null}"#);
+        assert_eq!((other.architecture.as_deref(), other.n_classes), (Some("resnet"), None));
+        assert!(other.downsample_in_bottleneck);
+        assert_eq!(parse("{}"), PretrainedConfig::default());
+    }
+
+    #[test]
+    fn a_message_names_file_field_and_expectation() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        for (text, parts) in [
+            ("<html>", ["the whole file", "no JSON"]),
+            ("[]", ["the whole file", "expected an object"]),
+            (r#"{"num_classes": -1}"#, ["num_classes", "found -1"]),
+            (r#"{"downsample_in_bottleneck": "yes"}"#, ["downsample_in_bottleneck", "true or false"]),
+            (r#"{"pretrained_cfg": {"std": [1, 0, 1]}}"#, ["pretrained_cfg.std", "above 0"]),
+            (r#"{"pretrained_cfg": {"mean": [1, 1]}}"#, ["pretrained_cfg.mean", "three numbers"]),
+            (r#"{"pretrained_cfg": {"mean": [1, 1, 1e99]}}"#, ["pretrained_cfg.mean", "three numbers"]),
+            (r#"{"pretrained_cfg": {"input_size": [1, 28, 28]}}"#, ["pretrained_cfg.input_size", "[3, rows"]),
+            (r#"{"pretrained_cfg": {"input_size": [3, 0, 9999]}}"#, ["pretrained_cfg.input_size", "4096"]),
+            (r#"{"crop_pct": 1.5}"#, ["crop_pct", "at most 1"]),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let message = PretrainedConfig::read(&path).unwrap_err().to_string();
+            assert!(message.contains("config.json: "), "{message}");
+            assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! One model's folder in the cache that all programs for the hub share:
+//!
+//! ```text
+//! models--OWNER--NAME/refs/REVISION                   the commit that a branch or tag stood at when it was asked
+//!                     snapshots/COMMIT/FILE           a link to
+//!                     blobs/DIGEST                    the content; DIGEST.part: what came so far; DIGEST.lock
+//!                     .no_exist/COMMIT/FILE           the model has no such file
+//! ```
+//!
+//! A blob's name says what it must hold, whichever program wrote it: nothing is given out before that is checked.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hf_hub::{Cache, CacheRepo, Repo, RepoType};
+use tallow_core::{FileError, Progress, StopFlag, files};
+
+use super::super::error::WeightsError;
+use super::super::source::HubModel;
+use super::super::{CONFIG_FILE, MODEL_FILE, WeightFiles};
+use super::answer::STOP_POLL;
+use super::names::{BlobId, Commit};
+
+/// One model's folder.
+pub(super) struct ModelCache<'a> {
+    model: &'a HubModel,
+    folder: PathBuf,
+    repo: CacheRepo,
+}
+
+impl<'a> ModelCache<'a> {
+    pub(super) fn new(cache_dir: &Path, model: &'a HubModel) -> Self {
+        let repo = repo_of(model);
+        let folder = cache_dir.join(repo.folder_name());
+        Self { model, folder, repo: Cache::new(cache_dir.to_owned()).repo(repo) }
+    }
+
+    /// The commit that the revision is, or was when it was last asked for.
+    pub(super) fn commit(&self) -> Option<Commit> {
+        Commit::parse(self.model.revision()).or_else(|| {
+            let model = self.repo.get(MODEL_FILE)?; // snapshots/COMMIT/FILE
+            Commit::parse(model.parent()?.file_name()?.to_str()?)
+        })
+    }
+
+    /// The files at `commit`, if they are there whole.
+    pub(super) fn find(
+        &self,
+        commit: &Commit,
+        progress: &dyn Progress,
+    ) -> Result<Option<WeightFiles>, WeightsError> {
+        let config = self.checked(commit, CONFIG_FILE, progress)?;
+        if config.is_none() && !self.absence_of(commit, CONFIG_FILE).exists() {
+            return Ok(None); // it may say where the strides are
+        }
+        let model = self.checked(commit, MODEL_FILE, progress)?;
+        Ok(model.map(|model| self.files(commit, config, model)))
+    }
+
+    pub(super) fn files(&self, commit: &Commit, config: Option<PathBuf>, model: PathBuf) -> WeightFiles {
+        let commit = commit.as_str().to_owned();
+        WeightFiles {
+            config,
+            model,
+            origin: format!("hf:{}@{commit}", self.model.id()),
+            commit: Some(commit),
+        }
+    }
+
+    /// The file in a snapshot, if it is there and holds what its blob's name says. Where links are not to be had, other
+    /// programs put the file itself there, and nothing is known of its digest.
+    fn checked(
+        &self,
+        commit: &Commit,
+        name: &str,
+        progress: &dyn Progress,
+    ) -> Result<Option<PathBuf>, WeightsError> {
+        let path = self.repo.pointer_path(commit.as_str()).join(name);
+        let Ok(content) = fs::canonicalize(&path) else { return Ok(None) };
+        if let Some(blob) = content.file_name().and_then(|name| BlobId::parse(name.to_str()?))
+            && blob.of_file_alike(&content)? != blob
+        {
+            remove(&path)?;
+            self.drop_blob(&blob, progress)?;
+            return Ok(None);
+        }
+        Ok(Some(path))
+    }
+
+    fn drop_blob(&self, blob: &BlobId, progress: &dyn Progress) -> Result<(), FileError> {
+        let path = self.blob_path(blob);
+        progress.say(&format!("{} was damaged, and is deleted", path.display()));
+        remove(&path)
+    }
+
+    /// Whether the content is there. What is there and wrong is deleted.
+    pub(super) fn has_blob(&self, blob: &BlobId, progress: &dyn Progress) -> Result<bool, FileError> {
+        let path = self.blob_path(blob);
+        if !path.exists() {
+            return Ok(false);
+        }
+        let is_right = blob.of_file_alike(&path)? == *blob;
+        if !is_right {
+            self.drop_blob(blob, progress)?;
+        }
+        Ok(is_right)
+    }
+
+    pub(super) fn blob_path(&self, blob: &BlobId) -> PathBuf {
+        self.repo.blob_path(blob.as_str())
+    }
+
+    /// Keeps other programs from writing this blob until the file is dropped; hf-hub uses the same lock. The lock file
+    /// itself stays: removing it would let two others lock two files of the same name.
+    pub(super) fn lock(
+        &self,
+        blob: &BlobId,
+        progress: &dyn Progress,
+        stop: &StopFlag,
+    ) -> Result<File, WeightsError> {
+        let path = self.blob_path(blob).with_extension("lock");
+        files::create_folder(files::folder_of(&path))?;
+        let opened = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = opened.map_err(FileError::writing(&path))?;
+        let mut is_said = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                // some network file systems cannot lock; then it is the user who sees to it
+                Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => return Ok(file),
+                Err(TryLockError::Error(e)) => return Err(FileError::new("lock", &path)(e).into()),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            if let Some(signal) = stop.raised() {
+                return Err(WeightsError::Stopped(signal));
+            }
+            if !std::mem::replace(&mut is_said, true) {
+                progress.say(&format!("another program downloads {}: waiting", self.model));
+            }
+            std::thread::sleep(STOP_POLL);
+        }
+    }
+
+    /// Makes a blob the file `name` of a snapshot.
+    pub(super) fn publish(&self, commit: &Commit, name: &str, blob: &BlobId) -> Result<PathBuf, FileError> {
+        let snapshot = self.repo.pointer_path(commit.as_str());
+        files::create_folder(&snapshot)?;
+        let (path, content) = (snapshot.join(name), self.blob_path(blob));
+        if fs::canonicalize(&path).ok() != fs::canonicalize(&content).ok() {
+            remove(&path)?;
+            match link(&content, blob, &path) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {} // another program was quicker
+                linked => linked.map_err(FileError::writing(&path))?,
+            }
+            files::sync_folder(&snapshot)?;
+        }
+        Ok(path)
+    }
+
+    /// Notes that the model has no file `name`.
+    pub(super) fn publish_absence(&self, commit: &Commit, name: &str) -> Result<(), FileError> {
+        let path = self.absence_of(commit, name);
+        files::create_folder(files::folder_of(&path))?;
+        files::write(&path, b"")
+    }
+
+    fn absence_of(&self, commit: &Commit, name: &str) -> PathBuf {
+        self.folder.join(".no_exist").join(commit.as_str()).join(name)
+    }
+
+    /// Notes the commit that the revision is at: the last step, so that a revision that is noted is there whole.
+    pub(super) fn publish_revision(&self, commit: &Commit) -> Result<(), FileError> {
+        if Commit::parse(self.model.revision()).is_some() {
+            return Ok(());
+        }
+        let refs = self.folder.join("refs");
+        self.repo.create_ref(commit.as_str()).map_err(FileError::new("note a revision in", &refs))
+    }
+}
+
+/// The model as hf-hub names it.
+pub(super) fn repo_of(model: &HubModel) -> Repo {
+    Repo::with_revision(model.id().to_owned(), RepoType::Model, model.revision().to_owned())
+}
+
+/// Relative, so that the cache can be moved.
+#[cfg(unix)]
+fn link(_content: &Path, blob: &BlobId, path: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(Path::new("../../blobs").join(blob.as_str()), path)
+}
+
+/// Windows wants a privilege for symbolic links.
+#[cfg(not(unix))]
+fn link(content: &Path, _blob: &BlobId, path: &Path) -> io::Result<()> {
+    fs::hard_link(content, path)
+}
+
+/// Removes a file or a link, if there is one.
+pub(super) fn remove(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(FileError::new("remove", path)(e)),
+        _ => Ok(()),
+    }
+}

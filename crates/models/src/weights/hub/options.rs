@@ -1,0 +1,132 @@
+//! How the hub is reached and where its cache is: what the environment says, as a value.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::super::error::WeightsError;
+
+/// The hub itself.
+const ENDPOINT: &str = "https://huggingface.co";
+
+/// How the hub is reached, and where its cache is.
+#[derive(Clone, Debug)]
+pub struct HubOptions {
+    /// The cache that all programs for the hub share; made if need be.
+    pub cache_dir: PathBuf,
+    /// The hub's address: `https://huggingface.co`, or that of a mirror.
+    pub endpoint: String,
+    /// Sent to the endpoint, and to no other server that it redirects to.
+    pub token: Option<String>,
+    /// Send no request at all.
+    pub offline: bool,
+    /// The longest wait for a name and for a connection.
+    pub connect_timeout: Duration,
+    /// The longest silence of a server that has been reached.
+    pub stall_timeout: Duration,
+    /// The wait before a download that broke off goes on; doubled after each attempt that brought nothing.
+    pub retry_delay: Duration,
+}
+
+impl HubOptions {
+    /// The hub with its cache in `cache_dir`, and time-outs of 5 s and 30 s.
+    pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            cache_dir: cache_dir.into(),
+            endpoint: ENDPOINT.to_owned(),
+            token: None,
+            offline: false,
+            connect_timeout: Duration::from_secs(5),
+            stall_timeout: Duration::from_secs(30),
+            retry_delay: Duration::from_secs(1),
+        }
+    }
+
+    /// What the environment says, as Hugging Face's own programs read it: the cache is `HF_HUB_CACHE`, else
+    /// `HF_HOME/hub`, else `XDG_CACHE_HOME/huggingface/hub`, else `~/.cache/huggingface/hub`; the token is `HF_TOKEN`,
+    /// else what their login left; `HF_ENDPOINT`; `HF_HUB_OFFLINE`.
+    ///
+    /// # Errors
+    /// If nothing says where the cache is, not even a home folder.
+    pub fn from_env() -> Result<Self, WeightsError> {
+        Self::from_vars(|name| std::env::var_os(name), std::env::home_dir())
+    }
+
+    fn from_vars(
+        var: impl Fn(&str) -> Option<OsString>,
+        home: Option<PathBuf>,
+    ) -> Result<Self, WeightsError> {
+        let var = |name| var(name).filter(|value| !value.is_empty());
+        let text = |name| var(name).map(|value| value.to_string_lossy().trim().to_owned());
+        let folder = |name| var(name).map(|value| expand(value.into(), home.as_ref()));
+        let caches = folder("XDG_CACHE_HOME").or_else(|| Some(home.as_ref()?.join(".cache")));
+        let hf_home = folder("HF_HOME").or_else(|| Some(caches?.join("huggingface")));
+        let cache_dir = folder("HF_HUB_CACHE").or_else(|| Some(hf_home.as_ref()?.join("hub")));
+        let cache_dir = cache_dir.ok_or(WeightsError::NoCache)?;
+        // hf-hub looks for the token beside a folder `hub`
+        let login = || hf_hub::Cache::new(hf_home?.join("hub")).token();
+        let mut options = Self::new(cache_dir);
+        options.token = text("HF_TOKEN").or_else(login);
+        options.offline = text("HF_HUB_OFFLINE").is_some_and(|value| is_true(&value));
+        if let Some(endpoint) = text("HF_ENDPOINT") {
+            options.endpoint = endpoint.trim_end_matches('/').to_owned();
+        }
+        Ok(options)
+    }
+}
+
+/// What Hugging Face's programs take for true.
+fn is_true(value: &str) -> bool {
+    ["1", "on", "yes", "true"].iter().any(|word| value.eq_ignore_ascii_case(word))
+}
+
+/// A leading `~` is the home folder, also where no shell has seen the variable.
+fn expand(path: PathBuf, home: Option<&PathBuf>) -> PathBuf {
+    match (path.strip_prefix("~"), home) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(vars: &[(&str, &str)]) -> HubOptions {
+        let var = |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into());
+        HubOptions::from_vars(var, Some("/h".into())).unwrap()
+    }
+
+    #[test]
+    fn the_cache_is_where_other_programs_have_it() {
+        let (hub, home, xdg) = (("HF_HUB_CACHE", "/hub"), ("HF_HOME", "~/hf"), ("XDG_CACHE_HOME", "/xdg"));
+        for (vars, expected) in [
+            (&[][..], "/h/.cache/huggingface/hub"),
+            (&[xdg], "/xdg/huggingface/hub"),
+            (&[xdg, home], "/h/hf/hub"),
+            (&[xdg, home, hub], "/hub"),
+            (&[("HF_HOME", "")], "/h/.cache/huggingface/hub"),
+        ] {
+            assert_eq!(options(vars).cache_dir, PathBuf::from(expected));
+        }
+        let error = HubOptions::from_vars(|_| None, None).unwrap_err().to_string();
+        assert!(error.contains("HF_HOME"), "{error}");
+    }
+
+    #[test]
+    fn endpoint_offline_and_token() {
+        let nothing = options(&[]);
+        assert_eq!((nothing.endpoint.as_str(), nothing.offline), ("https://huggingface.co", false));
+        assert_eq!(options(&[("HF_ENDPOINT", "http://mirror/")]).endpoint, "http://mirror");
+        for (value, offline) in
+            [("1", true), ("TRUE", true), ("on", true), ("0", false), ("no", false), ("", false)]
+        {
+            assert_eq!(options(&[("HF_HUB_OFFLINE", value)]).offline, offline, "{value}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("token"), "from-login\n").unwrap();
+        let home = ("HF_HOME", folder.path().to_str().unwrap());
+        assert_eq!(options(&[home]).token.as_deref(), Some("from-login"));
+        assert_eq!(options(&[home, ("HF_TOKEN", "from-env")]).token.as_deref(), Some("from-env"));
+    }
+}

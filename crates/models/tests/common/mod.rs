@@ -1,0 +1,262 @@
+//! A small hub on loopback: one model, at one commit, served as the real one serves it, until a test wants it worse.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sha1::Digest as _;
+use tallow_core::{Purpose, Silent, StopFlag, Stream, digest};
+use tallow_models::weights::{HubOptions, WeightFiles, WeightsError, resolve};
+use tallow_nn::{HostTensor, Tensors};
+
+pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+pub(crate) const CONFIG: &str = r#"{"architecture": "resnet18", "num_classes": 1000}"#;
+
+/// The weights of the model: about 200 kB, more than one piece of a transfer.
+pub(crate) fn weights() -> Tensors {
+    let mut stream = Stream::new(0, Purpose::Test, 0, 0);
+    let data = (0..50_000).map(|_| stream.next_u32() as f32).collect();
+    Tensors::from([("fc.weight".to_owned(), HostTensor { shape: vec![50, 1000], data })])
+}
+
+/// The file that holds them.
+pub(crate) fn model_file() -> Vec<u8> {
+    tallow_nn::encode(&weights(), "").unwrap()
+}
+
+/// What is done with one connection, after the head of its request (in lower case) has been read.
+pub(crate) type Reply = Box<dyn FnOnce(&str, &mut TcpStream) + Send>;
+
+#[derive(Default)]
+struct State {
+    requests: Vec<String>,
+    /// Used up, one per request for the weights, before the ordinary ones.
+    replies: VecDeque<Reply>,
+    files: BTreeMap<&'static str, Vec<u8>>,
+    /// What the hub says about the model, where it is not the truth.
+    listing: Option<String>,
+    /// The status of every answer, where it is not 200.
+    status: Option<&'static str>,
+    token: Option<&'static str>,
+}
+
+/// A hub that runs until the test program ends.
+pub(crate) struct TestHub {
+    pub(crate) url: String,
+    state: Arc<Mutex<State>>,
+}
+
+impl TestHub {
+    /// A hub with the model `timm/tiny`: `config.json` and `model.safetensors`.
+    pub(crate) fn start() -> Self {
+        let files = BTreeMap::from([
+            ("config.json", CONFIG.as_bytes().to_vec()),
+            ("model.safetensors", model_file()),
+        ]);
+        let state = Arc::new(Mutex::new(State { files, ..State::default() }));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let shared = Arc::clone(&state);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let shared = Arc::clone(&shared);
+                std::thread::spawn(move || answer(&shared, stream.unwrap()));
+            }
+        });
+        Self { url, state }
+    }
+
+    pub(crate) fn reply(&self, replies: Vec<Reply>) {
+        self.state.lock().unwrap().replies.extend(replies);
+    }
+
+    pub(crate) fn say(&self, listing: impl Into<String>) {
+        self.state.lock().unwrap().listing = Some(listing.into());
+    }
+
+    pub(crate) fn refuse(&self, status: &'static str) {
+        self.state.lock().unwrap().status = Some(status);
+    }
+
+    pub(crate) fn want_token(&self, token: &'static str) {
+        self.state.lock().unwrap().token = Some(token);
+    }
+
+    pub(crate) fn remove(&self, file: &str) {
+        self.state.lock().unwrap().files.remove(file);
+    }
+
+    /// The heads of the requests so far, in lower case.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.state.lock().unwrap().requests.clone()
+    }
+
+    /// The first bytes that were asked for in each request for the weights.
+    pub(crate) fn range_starts(&self) -> Vec<Option<usize>> {
+        let of_model = |head: &String| head.contains("/model.safetensors").then(|| range_start(head));
+        self.requests().iter().filter_map(of_model).collect()
+    }
+
+    /// This hub with an empty cache below `folder`, without patience.
+    pub(crate) fn options(&self, folder: &Path) -> HubOptions {
+        HubOptions {
+            endpoint: self.url.clone(),
+            connect_timeout: Duration::from_secs(2),
+            stall_timeout: Duration::from_secs(2),
+            retry_delay: Duration::from_millis(5),
+            ..HubOptions::new(folder.join("hub"))
+        }
+    }
+}
+
+/// `source` with nobody watching.
+pub(crate) fn get(source: &str, options: &HubOptions) -> Result<WeightFiles, WeightsError> {
+    resolve(&source.parse().unwrap(), options, &Silent, &StopFlag::default())
+}
+
+/// Whether the files are those of the hub.
+pub(crate) fn are_right(files: &WeightFiles) -> bool {
+    let config = files.config.as_ref().map(|path| std::fs::read(path).unwrap());
+    config.as_deref() == Some(CONFIG.as_bytes()) && std::fs::read(&files.model).unwrap() == model_file()
+}
+
+/// Every file and link below `folder`, as relative paths.
+pub(crate) fn paths_in(folder: &Path) -> Vec<String> {
+    fn walk(folder: &Path, root: &Path, paths: &mut Vec<String>) {
+        let Ok(entries) = std::fs::read_dir(folder) else { return };
+        for entry in entries.map(Result::unwrap) {
+            match entry.file_type().unwrap().is_dir() {
+                true => walk(&entry.path(), root, paths),
+                false => paths.push(entry.path().strip_prefix(root).unwrap().to_str().unwrap().to_owned()),
+            }
+        }
+    }
+    let mut paths = Vec::new();
+    walk(folder, folder, &mut paths);
+    paths.sort();
+    paths
+}
+
+/// What the hub says about the model at `commit`.
+pub(crate) fn listing(commit: &str, siblings: &[String]) -> String {
+    format!(r#"{{"id": "timm/tiny", "sha": "{commit}", "siblings": [{}]}}"#, siblings.join(", "))
+}
+
+pub(crate) fn small(name: &str, content: &[u8]) -> String {
+    let (n_bytes, id) = (content.len(), git_blob(content));
+    format!(r#"{{"rfilename": "{name}", "size": {n_bytes}, "blobId": "{id}"}}"#)
+}
+
+pub(crate) fn large(name: &str, n_bytes: usize, sha256: &str) -> String {
+    let lfs = format!(r#"{{"sha256": "{sha256}", "size": {n_bytes}, "pointerSize": 134}}"#);
+    format!(r#"{{"rfilename": "{name}", "size": {n_bytes}, "blobId": "{COMMIT}", "lfs": {lfs}}}"#)
+}
+
+pub(crate) fn git_blob(content: &[u8]) -> String {
+    let mut hasher = sha1::Sha1::new();
+    hasher.update(format!("blob {}\0", content.len()));
+    hasher.update(content);
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn answer(state: &Mutex<State>, mut stream: TcpStream) {
+    let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+    let head: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+    let head = head.join("\n").to_ascii_lowercase();
+    let mut state = state.lock().unwrap();
+    state.requests.push(head.clone());
+    let is_allowed = state.token.is_none_or(|token| head.contains(&format!("authorization: bearer {token}")));
+    let path = head.split(' ').nth(1).unwrap_or("").to_owned();
+    let reply = if let Some(refusal) = state.status {
+        status(refusal)
+    } else if !is_allowed {
+        status("401 Unauthorized")
+    } else if path.starts_with("/api/models/timm/tiny/revision/") && path.ends_with("?blobs=true") {
+        let siblings = state.files.iter().map(|(name, content)| match *name {
+            "config.json" => small(name, content),
+            _ => large(name, content.len(), &digest::of_bytes(content)),
+        });
+        let truth = listing(COMMIT, &siblings.collect::<Vec<_>>());
+        with_head(state.listing.as_ref().unwrap_or(&truth).as_bytes(), "200 OK", "")
+    } else {
+        let path = path.split('?').next().unwrap_or("");
+        let file = path.strip_prefix(&format!("/timm/tiny/resolve/{COMMIT}/")).unwrap_or("").to_owned();
+        match state.replies.pop_front_if(|_| file == "model.safetensors") {
+            Some(reply) => reply,
+            None => {
+                state.files.get(file.as_str()).map_or_else(|| status("404 Not Found"), |body| ranged(body))
+            }
+        }
+    };
+    drop(state);
+    reply(&head, &mut stream);
+}
+
+/// Writes a head: status, the length that is announced, further lines.
+pub(crate) fn head(stream: &mut TcpStream, status: &str, n_bytes: usize, more: &str) {
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {n_bytes}\r\nConnection: close\r\n{more}\r\n");
+    let _ = stream.write_all(head.as_bytes());
+}
+
+/// All of `body`, whatever was asked for.
+pub(crate) fn with_head(body: &[u8], status: &'static str, more: &str) -> Reply {
+    let (body, more) = (body.to_vec(), more.to_owned());
+    Box::new(move |_, stream| {
+        head(stream, status, body.len(), &more);
+        let _ = stream.write_all(&body);
+    })
+}
+
+/// `body`, or what is asked for of it.
+pub(crate) fn ranged(body: &[u8]) -> Reply {
+    let body = body.to_vec();
+    Box::new(move |request, stream| match range_start(request) {
+        None => with_head(&body, "200 OK", "")(request, stream),
+        Some(start) if start >= body.len() => status("416 Range Not Satisfiable")(request, stream),
+        Some(start) => {
+            let range = format!("Content-Range: bytes {start}-{}/{}\r\n", body.len() - 1, body.len());
+            with_head(&body[start..], "206 Partial Content", &range)(request, stream);
+        }
+    })
+}
+
+/// An answer that announces all of the weights and ends after `n_bytes` of them.
+pub(crate) fn cut_after(n_bytes: usize) -> Reply {
+    Box::new(move |_, stream| {
+        let body = model_file();
+        head(stream, "200 OK", body.len(), "");
+        let _ = stream.write_all(&body[..n_bytes]);
+    })
+}
+
+/// Announces all of the weights, sends `n_bytes` of them, and keeps the connection until the other side closes it.
+pub(crate) fn silent_after(n_bytes: usize) -> Reply {
+    Box::new(move |request, stream| {
+        cut_after(n_bytes)(request, stream);
+        let _ = std::io::copy(stream, &mut std::io::sink());
+    })
+}
+
+/// Sends the client to another address for the weights.
+pub(crate) fn redirect(to: &str, more: &str) -> Reply {
+    let location = format!("Location: {to}/timm/tiny/resolve/{COMMIT}/model.safetensors");
+    with_head(b"", "302 Found", &format!("{location}?file=..%2f..%2fx\r\n{more}"))
+}
+
+/// An answer without a body that is worth anything.
+pub(crate) fn status(status: &'static str) -> Reply {
+    with_head(b"<html>", status, "")
+}
+
+/// The connection is closed without a word.
+pub(crate) fn hang_up() -> Reply {
+    Box::new(|_, _| {})
+}
+
+pub(crate) fn range_start(request: &str) -> Option<usize> {
+    request.lines().find_map(|line| line.strip_prefix("range: bytes=")?.strip_suffix('-')?.parse().ok())
+}
