@@ -165,28 +165,33 @@ fn shapes_of_networks_are_right() {
     }
 }
 
-/// The same bits on 1, 2 and 16 threads.
+/// Output, moments and both gradients on this number of threads.
+fn run_on<E: Element>(isa: Isa, threads: usize) -> (Vec<E>, Option<Moments>, Vec<E>, Vec<f32>) {
+    let s = ConvShape { n: 70, h: 9, w: 7, c_in: 6, c_out: 40, k_h: 3, k_w: 3, stride: 1, padding: 1 };
+    let (x, dy): (Vec<E>, Vec<E>) = (random(s.x_len(), 1), random(s.y_len(), 3));
+    let w: Vec<f32> = random(s.weight_len(), 2);
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
+        let kernels = Kernels::<E>::of(isa).unwrap();
+        let (mut y, mut dx) = (vec![E::default(); s.y_len()], vec![E::default(); s.x_len()]);
+        let mut dw = vec![0.0; s.weight_len()];
+        let packed = PackedWeights::new(&kernels, [s.c_out, s.c_in, s.k_h, s.k_w], &w, None);
+        let moments = forward(&kernels, &s, &x, &packed, &Epilogue::bias(None), &mut y, true);
+        input_grad(&kernels, &s, &dy, &w, &mut dx);
+        weight_grad(&kernels, &s, &x, &dy, &mut dw);
+        (y, moments, dx, dw)
+    })
+}
+
 #[test]
 fn threads_do_not_change_a_bit() {
-    let s = ConvShape { n: 70, h: 9, w: 7, c_in: 6, c_out: 40, k_h: 3, k_w: 3, stride: 1, padding: 1 };
-    let x: Vec<f32> = random(s.x_len(), 1);
-    let w: Vec<f32> = random(s.weight_len(), 2);
-    let dy: Vec<f32> = random(s.y_len(), 3);
     for isa in [Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| available(*isa)) {
-        let run = |threads| {
-            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
-                let kernels = Kernels::<f32>::of(isa).unwrap();
-                let (mut y, mut dx, mut dw) =
-                    (vec![0.0; s.y_len()], vec![0.0; s.x_len()], vec![0.0; s.weight_len()]);
-                let packed = PackedWeights::new(&kernels, [s.c_out, s.c_in, s.k_h, s.k_w], &w, None);
-                let moments = forward(&kernels, &s, &x, &packed, &Epilogue::bias(None), &mut y, true);
-                input_grad(&kernels, &s, &dy, &w, &mut dx);
-                weight_grad(&kernels, &s, &x, &dy, &mut dw);
-                (y, dx, dw, moments)
-            })
-        };
-        let one = run(1);
-        assert_eq!(one, run(2));
-        assert_eq!(one, run(16));
+        let one = run_on::<f32>(isa, 1);
+        assert_eq!(one, run_on(isa, 2));
+        assert_eq!(one, run_on(isa, 16));
+    }
+    if available(Isa::Avx512Bf16) {
+        let one = run_on::<bf16>(Isa::Avx512Bf16, 1);
+        assert_eq!(one, run_on(Isa::Avx512Bf16, 2));
+        assert_eq!(one, run_on(Isa::Avx512Bf16, 16));
     }
 }
