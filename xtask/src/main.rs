@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod check_cuda;
 pub mod fetch_data;
 pub mod make_sample;
 pub mod tidy;
@@ -24,6 +25,8 @@ struct Cli {
 enum Command {
     /// Format, tidy, clippy, tests and docs, cheapest first: what continuous integration runs
     Check,
+    /// Type-check the feature `cuda` on a machine without CUDA (Linux); no kernel is compiled, nothing runs
+    CheckCuda,
     /// Check what the compiler does not: layers, unsafe code, file headers and sizes, paths named in documents
     Tidy,
     /// Get CIFAR-10 or CIFAR-100 into the data folder
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Check => check::run(),
+        Command::CheckCuda => check_cuda::run(),
         Command::Tidy => tidy::run(),
         Command::FetchData(args) => fetch_data::run(args),
         Command::MakeSample(args) => make_sample::run(args),

@@ -2,11 +2,12 @@
 //!
 //! * [`naive`]: the oracle, nested loops in f64;
 //! * one file per group of kernels: property tests against the oracle, gradients against finite differences of it;
-//! * [`goldens`]: small inputs and what PyTorch makes of them;
+//! * [`goldens`]: small inputs and what PyTorch makes of them; [`conv_goldens`]: convolutions, in bf16 too;
 //! * [`threads`]: the same bits for any number of threads.
 
 mod activation;
 mod conv;
+mod conv_goldens;
 mod goldens;
 mod loss;
 mod naive;

@@ -1,0 +1,186 @@
+//! `cargo xtask check-cuda`: type-checks every package that has the feature `cuda`, on a machine without CUDA.
+//!
+//! Two build scripts ask for a toolkit. cudarc wants its version: a variable says one. candle-kernels has nvcc compile
+//! kernels: a shell script stands in for it and leaves empty files, which type-checking never opens. So this is about
+//! Rust's types alone: no kernel is compiled, nothing is linked, nothing runs. It has a target folder of its own, lest
+//! a real build for CUDA take the empty files for kernels.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail, ensure};
+use serde::Deserialize;
+
+const FEATURE: &str = "cuda";
+/// The packages that have the feature and are not ours.
+const CANDLE: [&str; 2] = ["candle-core", "candle-nn"];
+/// The toolkit, as cudarc's build script writes versions, and the GPU that it pretends to compile for: both are plain
+/// middle-aged ones that Candle supports.
+const TOOLKIT: [(&str, &str); 2] = [("CUDARC_CUDA_VERSION", "12080"), ("CUDA_COMPUTE_CAP", "80")];
+
+/// Makes the files that nvcc would make, empty: what `-o` names, or the source's name with `.ptx`.
+const NVCC: &str = r#"#!/bin/sh
+for argument; do
+    case $before in
+        -o) : >"$argument" ;;
+        --output-directory) folder=$argument ;;
+    esac
+    before=$argument
+done
+if [ -n "$folder" ]; then
+    : >"$folder/$(basename "$before" .cu).ptx"
+fi
+"#;
+
+/// A package as `cargo metadata` describes it.
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    dependencies: Vec<Dependency>,
+    features: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    name: String,
+    /// None for an ordinary one, else `dev` or `build`.
+    kind: Option<String>,
+}
+
+/// Checks that the feature is passed on everywhere, then the types.
+///
+/// # Errors
+/// If a package keeps the feature to itself, one does not compile, or this is not Linux.
+#[expect(clippy::print_stderr, reason = "says what the success means")]
+pub fn run() -> anyhow::Result<()> {
+    if !cfg!(target_os = "linux") {
+        bail!("check-cuda works on Linux only: its stand-in for nvcc is a shell script in Linux's places");
+    }
+    let packages = packages()?;
+    let gaps = gaps(&packages);
+    ensure!(gaps.is_empty(), "{}", gaps.join("\n"));
+
+    let target = crate::root().join("target/check-cuda");
+    fs::create_dir_all(&target).with_context(|| format!("cannot make {}", target.display()))?;
+    let nvcc = target.join("nvcc");
+    write_nvcc(&nvcc).with_context(|| format!("cannot write {}", nvcc.display()))?;
+    let names: Vec<&str> = packages.iter().filter(|p| p.has_feature()).map(|p| &*p.name).collect();
+    let mut cargo = Command::new("cargo");
+    cargo.args(["check", "--all-targets", "--features", FEATURE, "--target-dir"]).arg(&target);
+    cargo.args(names.iter().flat_map(|name| ["-p", name]));
+    cargo.envs(TOOLKIT).env("NVCC", &nvcc).current_dir(crate::root()).stdin(Stdio::null());
+    let status = cargo.status().context("cannot run cargo")?;
+    ensure!(status.success(), "with the feature `{FEATURE}` the code does not compile ({status})");
+    eprintln!("{} compile with `{FEATURE}`; no kernel was compiled and nothing run", names.join(", "));
+    Ok(())
+}
+
+fn packages() -> anyhow::Result<Vec<Package>> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        packages: Vec<Package>,
+    }
+    let mut cargo = Command::new("cargo");
+    cargo.args(["metadata", "--no-deps", "--format-version=1"]).current_dir(crate::root());
+    let done = cargo.output().context("cannot run cargo")?;
+    ensure!(done.status.success(), "cargo metadata failed: {}", String::from_utf8_lossy(&done.stderr));
+    let metadata: Metadata =
+        serde_json::from_slice(&done.stdout).context("cargo metadata says something not understood")?;
+    Ok(metadata.packages)
+}
+
+impl Package {
+    fn has_feature(&self) -> bool {
+        self.features.contains_key(FEATURE)
+    }
+}
+
+/// Where the feature is not passed on: a sentence each. Checking all packages at once would not show it, since the
+/// feature is then turned on for each of them.
+fn gaps(packages: &[Package]) -> Vec<String> {
+    let takes = |name: &str| {
+        CANDLE.contains(&name) || packages.iter().any(|package| package.name == name && package.has_feature())
+    };
+    let mut gaps = Vec::new();
+    for package in packages {
+        let passed_on = package.features.get(FEATURE).map_or(&[][..], Vec::as_slice);
+        let linked = package.dependencies.iter().filter(|d| d.kind.is_none() && takes(&d.name));
+        for forward in linked.map(|dependency| format!("{}/{FEATURE}", dependency.name)) {
+            if !passed_on.contains(&forward) {
+                gaps.push(format!("{}: its feature `{FEATURE}` must list \"{forward}\"", package.name));
+            }
+        }
+    }
+    gaps
+}
+
+fn write_nvcc(path: &Path) -> std::io::Result<()> {
+    fs::write(path, NVCC)?;
+    #[cfg(unix)]
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_package_passes_the_feature_on() {
+        let packages = packages().unwrap();
+        assert_eq!(gaps(&packages), [""; 0]);
+        assert!(packages.iter().any(|package| package.name == "trainer" && package.has_feature()));
+    }
+
+    #[test]
+    fn a_gap_is_named() {
+        let package = |name: &str, dependencies: &[&str], cuda: Option<&[&str]>| Package {
+            name: name.to_owned(),
+            dependencies: dependencies
+                .iter()
+                .map(|name| match name.strip_suffix(" (dev)") {
+                    Some(name) => Dependency { name: name.to_owned(), kind: Some("dev".to_owned()) },
+                    None => Dependency { name: name.to_string(), kind: None },
+                })
+                .collect(),
+            features: cuda
+                .map(|list| (FEATURE.to_owned(), list.iter().map(|f| f.to_string()).collect()))
+                .into_iter()
+                .collect(),
+        };
+        let nn = || package("nn", &["half", "candle-core"], Some(&["candle-core/cuda"]));
+        assert_eq!(gaps(&[nn(), package("models", &["nn"], Some(&["nn/cuda"]))]), [""; 0]);
+        assert_eq!(gaps(&[nn(), package("metrics", &["half", "nn (dev)"], None)]), [""; 0]);
+        for forgetful in [Some(&["candle-core/cuda"][..]), None] {
+            let found = gaps(&[nn(), package("models", &["nn"], forgetful)]);
+            assert_eq!(found, ["models: its feature `cuda` must list \"nn/cuda\""]);
+        }
+        let found = gaps(&[package("nn", &["candle-nn"], Some(&[]))]);
+        assert_eq!(found, ["nn: its feature `cuda` must list \"candle-nn/cuda\""]);
+    }
+
+    /// The three ways in which candle-kernels' build script calls it.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_stand_in_makes_what_it_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        write_nvcc(&path("nvcc")).unwrap();
+        let run = |arguments: &[&str]| {
+            let done = Command::new("sh").arg("nvcc").args(arguments).current_dir(&folder).status().unwrap();
+            assert!(done.success());
+            let names = fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+            let mut names: Vec<String> = names.filter(|name| name != "nvcc").collect();
+            names.sort();
+            names
+        };
+        assert_eq!(run(&["--version"]), [""; 0]);
+        let ptx =
+            ["-gencode=arch=compute_80,code=sm_80", "--ptx", "--output-directory", ".", "src/affine.cu"];
+        assert_eq!(run(&ptx), ["affine.ptx"]);
+        assert_eq!(run(&["-c", "-o", "moe.o", "-Xcompiler", "-fPIC", "src/moe.cu"]), ["affine.ptx", "moe.o"]);
+        assert_eq!(run(&["--lib", "-o", "libmoe.a", "moe.o"]), ["affine.ptx", "libmoe.a", "moe.o"]);
+    }
+}
