@@ -170,9 +170,9 @@ impl Ctx {
         Ok((result?, inner))
     }
 
-    /// A parameter as a tensor of the Candle path: tracked in training, detached in inference.
+    /// A parameter as a tensor of the Candle path: tracked in training, detached in inference and where it is frozen.
     pub(crate) fn weight(&mut self, param: &Param) -> Tensor {
-        if self.is_training() {
+        if self.is_training() && !param.is_frozen() {
             self.used.push(param.clone());
             param.var().as_tensor().clone()
         } else {

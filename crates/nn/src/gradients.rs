@@ -6,6 +6,7 @@ use candle_core::{Device, Tensor};
 
 use crate::error::{NnError, Result};
 use crate::host;
+use crate::params::Param;
 
 /// Gradients by parameter name, each of its parameter's shape, f32, on its parameter's device. Walked in name order.
 #[derive(Debug, Default)]
@@ -32,6 +33,16 @@ impl Gradients {
 
     pub(crate) fn insert(&mut self, name: &str, grad: Tensor) {
         self.by_name.insert(name.to_owned(), grad);
+    }
+
+    /// Adds to the gradient of a parameter in main memory what `fill` writes, unless the parameter is frozen.
+    pub(crate) fn add_for(&mut self, param: &Param, fill: impl FnOnce(&mut [f32])) -> Result<()> {
+        if param.is_frozen() {
+            return Ok(());
+        }
+        let mut grad = vec![0.0; param.shape().iter().product()];
+        fill(&mut grad);
+        self.add(param.name(), param.shape(), grad)
     }
 
     /// Adds to the gradient of a parameter in main memory; a parameter may be used more than once.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use candle_core::{Device, Tensor, Var};
 
@@ -22,6 +22,7 @@ pub struct Param {
     var: Var,
     /// Of all parameters of the network: how often one was changed.
     generation: Arc<AtomicU64>,
+    frozen: Arc<AtomicBool>,
 }
 
 impl Param {
@@ -43,6 +44,12 @@ impl Param {
     /// The numbers of a parameter in main memory, without a copy.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&[f32]) -> T) -> Result<T> {
         Ok(host::read(&self.var, read)?)
+    }
+
+    /// Whether it stays as it is: a frozen parameter gets no gradient; a batch norm whose running mean is frozen takes the
+    /// running statistics in training, too, and leaves them alone.
+    pub fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::Relaxed)
     }
 
     /// Changes the numbers of a parameter in main memory in place.
@@ -100,6 +107,13 @@ impl ParamStore {
         self.params.get(name).or_else(|| self.buffers.get(name))
     }
 
+    /// Freezes the parameters and buffers whose names fit, and thaws the rest: see [`Param::is_frozen`].
+    pub fn freeze(&self, fits: impl Fn(&str) -> bool) {
+        for param in self.params.values().chain(self.buffers.values()) {
+            param.frozen.store(fits(param.name()), Ordering::Relaxed);
+        }
+    }
+
     /// How many numbers an optimiser could change.
     pub fn n_parameters(&self) -> usize {
         self.params.values().map(|p| p.var.elem_count()).sum()
@@ -140,7 +154,8 @@ impl ParamStore {
         }
         let values = init.values(shape.iter().product(), self.seed, &name);
         let var = Var::from_vec(values, shape, &self.device)?;
-        let param = Param { name: name.as_str().into(), var, generation: Arc::clone(&self.generation) };
+        let generation = Arc::clone(&self.generation);
+        let param = Param { name: name.as_str().into(), var, generation, frozen: Arc::default() };
         let map = if buffer { &mut self.buffers } else { &mut self.params };
         map.insert(name, param.clone());
         Ok(param)

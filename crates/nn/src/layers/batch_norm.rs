@@ -9,6 +9,7 @@ use crate::act::{Act, Dims};
 use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::{NnError, Result};
+use crate::gradients::Gradients;
 use crate::init::Init;
 use crate::params::{Param, Scope};
 
@@ -52,6 +53,13 @@ pub(super) struct NormParams {
     pub(super) bias: Param,
 }
 
+impl NormParams {
+    pub(super) fn add_gradients(&self, dgamma: &[f32], dbeta: &[f32], grads: &mut Gradients) -> Result<()> {
+        grads.add_for(&self.weight, |grad| grad.copy_from_slice(dgamma))?;
+        grads.add_for(&self.bias, |grad| grad.copy_from_slice(dbeta))
+    }
+}
+
 impl BatchNorm2d {
     /// Declares a batch norm over `c` channels in `scope`.
     ///
@@ -72,34 +80,35 @@ impl BatchNorm2d {
     fn forward_kernels(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
         let (dims, x_needs_grad) = (x.dims(), x.needs_grad());
         let x = x.as_host(self.params.weight.name())?;
-        let (mean, inv_std) = match ctx.is_training() {
+        let of_batch = self.takes_batch(ctx);
+        let Statistics { mean, inv_std, .. } = match of_batch {
             true => {
                 let (mut mean, mut var) = (vec![0.0; dims.c], vec![0.0; dims.c]);
                 kernels::batch_norm_stats(&x, dims.c, &mut mean, &mut var);
                 self.move_running(&mean, &var, dims.n * dims.h * dims.w)?;
                 let inv_std = self.inv_std(&var);
-                (mean, inv_std)
+                Statistics { mean, inv_std, frozen: false }
             }
-            false => {
-                let Statistics { mean, inv_std } = self.running()?;
-                (mean, inv_std)
-            }
+            false => self.running()?,
         };
         let (scale, shift) = self.scale_and_shift(&mean, &inv_std)?;
         let mut y = vec![0.0; x.len()];
         kernels::scale_shift(&x, &scale, &shift, &mut y);
-        let NormParams { weight, bias } = self.params.clone();
-        let gamma = weight.read(<[f32]>::to_vec)?;
+        let params = self.params();
+        let gamma = params.weight.read(<[f32]>::to_vec)?;
         ctx.push(move |dy, grads| {
             let (mut dgamma, mut dbeta) = (vec![0.0; dims.c], vec![0.0; dims.c]);
             let mut dx = x_needs_grad.then(|| vec![0.0; x.len()]);
             let into = dx.as_deref_mut();
-            kernels::batch_norm_backward(&x, &dy, &mean, &inv_std, &gamma, into, &mut dgamma, &mut dbeta);
-            grads.add(weight.name(), weight.shape(), dgamma)?;
-            grads.add(bias.name(), bias.shape(), dbeta)?;
+            let backward = match of_batch {
+                true => kernels::batch_norm_backward,
+                false => kernels::batch_norm_backward_frozen,
+            };
+            backward(&x, &dy, &mean, &inv_std, &gamma, into, &mut dgamma, &mut dbeta);
+            params.add_gradients(&dgamma, &dbeta, grads)?;
             Ok(dx)
         });
-        Ok(Act::host(dims, y, true))
+        Ok(Act::host(dims, y, x_needs_grad || self.learns()))
     }
 
     fn forward_candle(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
@@ -108,7 +117,7 @@ impl BatchNorm2d {
         let dtype = x.dtype();
         let x = x.to_dtype(DType::F32)?;
         let per_channel = |t: &Tensor| t.reshape((1, dims.c, 1, 1));
-        let (mean, var) = match ctx.is_training() {
+        let (mean, var) = match self.takes_batch(ctx) {
             true => {
                 let mean = x.mean_keepdim((0, 2, 3))?;
                 let var = x.broadcast_sub(&mean)?.sqr()?.mean_keepdim((0, 2, 3))?;
@@ -125,6 +134,16 @@ impl BatchNorm2d {
         let beta = per_channel(&ctx.weight(&self.params.bias))?;
         let y = x.broadcast_sub(&mean)?.broadcast_div(&std)?.broadcast_mul(&gamma)?.broadcast_add(&beta)?;
         Ok(Act::candle(dims, y.to_dtype(dtype)?))
+    }
+
+    /// Whether mean and variance are the batch's: in training, unless the running ones are frozen.
+    pub(super) fn takes_batch(&self, ctx: &Ctx) -> bool {
+        ctx.is_training() && !self.running_mean.is_frozen()
+    }
+
+    /// Whether a training pass differs from one of inference in what it changes or wants to know.
+    pub(super) fn learns(&self) -> bool {
+        !(self.running_mean.is_frozen() && self.params.weight.is_frozen() && self.params.bias.is_frozen())
     }
 
     /// The name of the weight, which errors go by.
@@ -152,7 +171,7 @@ impl BatchNorm2d {
     /// The running mean, and `1 / sqrt(var + eps)` of the running variance.
     pub(super) fn running(&self) -> Result<Statistics> {
         let mean = self.running_mean.read(<[f32]>::to_vec)?;
-        Ok(Statistics { mean, inv_std: self.running_var.read(|var| self.inv_std(var))? })
+        Ok(Statistics { mean, inv_std: self.running_var.read(|var| self.inv_std(var))?, frozen: true })
     }
 
     /// What normalising amounts to: `y = x * scale + shift`.

@@ -54,6 +54,13 @@ pub(super) struct ConvParams {
     pub(super) bias: Option<Param>,
 }
 
+impl ConvParams {
+    /// Whether a gradient is wanted.
+    pub(super) fn learns(&self) -> bool {
+        !self.weight.is_frozen() || self.bias.as_ref().is_some_and(|bias| !bias.is_frozen())
+    }
+}
+
 impl Conv2d {
     /// Declares a convolution in `scope`.
     ///
@@ -89,6 +96,10 @@ impl Conv2d {
     /// The name of the weight, which errors go by.
     pub(super) fn name(&self) -> &str {
         self.params.weight.name()
+    }
+
+    pub(super) fn learns(&self) -> bool {
+        self.params.learns()
     }
 
     pub(super) fn params(&self) -> ConvParams {
@@ -133,16 +144,13 @@ impl Conv2d {
         let x = x.as_map::<E>(self.name())?;
         let mut y = Buffer::<E>::dirty(shape.y_len());
         self.with_weights(|weight, bias| kernels::conv2d_forward(&shape, &x, weight, bias, &mut y))?;
+        let needs_grad = x_needs_grad || self.params.learns();
         let ConvParams { weight, bias } = self.params();
         ctx.push_map(move |dy, grads| {
             let dy = E::of(&dy);
-            let mut dweight = vec![0.0; shape.weight_len()];
-            kernels::conv2d_weight_grad(&shape, &x, &dy, &mut dweight);
-            grads.add(weight.name(), weight.shape(), dweight)?;
+            grads.add_for(&weight, |dweight| kernels::conv2d_weight_grad(&shape, &x, &dy, dweight))?;
             if let Some(bias) = &bias {
-                let mut dbias = vec![0.0; shape.c_out];
-                kernels::channel_sums(&dy, shape.c_out, &mut dbias);
-                grads.add(bias.name(), bias.shape(), dbias)?;
+                grads.add_for(bias, |dbias| kernels::channel_sums(&dy, shape.c_out, dbias))?;
             }
             if !x_needs_grad {
                 return Ok(None);
@@ -151,7 +159,7 @@ impl Conv2d {
             weight.read(|weight| kernels::conv2d_input_grad(&shape, &dy, weight, &mut dx))?;
             Ok(Some(dx.into()))
         });
-        Ok(Act::host(dims_out(&shape), y, true))
+        Ok(Act::host(dims_out(&shape), y, needs_grad))
     }
 
     fn forward_candle(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {

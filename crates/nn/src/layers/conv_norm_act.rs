@@ -54,19 +54,31 @@ impl ConvNormAct {
     }
 
     /// A training pass, and what undoes it. A residual comes before an activation, and not before pooling or GELU.
-    pub(super) fn train<E: MapElement>(&self, x: &Act, residual: Option<&Act>) -> Result<(Act, Undo<E>)> {
+    pub(super) fn train<E: MapElement>(
+        &self,
+        x: &Act,
+        residual: Option<&Act>,
+        ctx: &Ctx,
+    ) -> Result<(Act, Undo<E>)> {
+        let needs_grad = self.needs_grad(x, residual);
         let (shape, out) = self.shapes(x)?;
         let (x_needs_grad, x) = (x.needs_grad(), x.as_map::<E>(self.conv.name())?);
         let residual = self.residual_of::<E>(residual, &out)?;
         let mut y = Buffer::<E>::dirty(shape.y_len());
-        let moments = self.conv.with_weights(|weight, bias| {
-            kernels::conv2d_forward_with_moments(&shape, &x, weight, bias, &mut y)
-        })?;
-        let statistics = self.norm.take_moments(&moments)?;
+        let statistics = if self.norm.takes_batch(ctx) {
+            let moments = self.conv.with_weights(|weight, bias| {
+                kernels::conv2d_forward_with_moments(&shape, &x, weight, bias, &mut y)
+            })?;
+            self.norm.take_moments(&moments)?
+        } else {
+            self.conv
+                .with_weights(|weight, bias| kernels::conv2d_forward(&shape, &x, weight, bias, &mut y))?;
+            self.norm.running()?
+        };
         let residual = residual.as_ref().map(|residual| &***residual);
         let (a, kept) = forward(&self.norm, out, Arc::new(y), statistics, residual)?;
         let undo = Undo { shape, x, x_needs_grad, kept, conv: self.conv.params(), norm: self.norm.params() };
-        Ok((Act::host(dims_after(&out), a, true), undo))
+        Ok((Act::host(dims_after(&out), a, needs_grad), undo))
     }
 
     /// An inference pass.
@@ -84,7 +96,7 @@ impl ConvNormAct {
         } else {
             folded.forward(&shape, &x, &FoldedEpilogue { residual, after: self.after }, &mut a);
         }
-        Ok(Act::host(dims_after(&out), a, true))
+        Ok(Act::host(dims_after(&out), a, false))
     }
 
     /// The convolution with its batch norm's running statistics in the weights.
@@ -112,7 +124,12 @@ impl ConvNormAct {
         residual.as_map::<E>(self.conv.name()).map(Some)
     }
 
-    /// Without training, or on the path that fuses nothing.
+    /// Whether anybody wants a gradient of what comes out.
+    pub(super) fn needs_grad(&self, x: &Act, residual: Option<&Act>) -> bool {
+        x.needs_grad() || residual.is_some_and(Act::needs_grad) || self.conv.learns() || self.norm.learns()
+    }
+
+    /// Without training (or where nothing learns), or on the path that fuses nothing.
     pub(super) fn forward_with(&self, x: Act, residual: Option<Act>, ctx: &mut Ctx) -> Result<Act> {
         match ctx.path() {
             Path::Kernels => in_precision!(ctx, E => self.infer::<E>(&x, residual.as_ref())),
@@ -134,15 +151,18 @@ impl<E: MapElement> Undo<E> {
     /// activation follows), from the output's.
     pub(super) fn run(self, da: HostMap, grads: &mut Gradients) -> Result<(Option<HostMap>, HostMap)> {
         let Self { shape, x, x_needs_grad, kept, conv, norm } = self;
+        let constant_mean = kept.is_constant();
         let back = kept.backward(&norm, &E::of(&da), grads)?;
         let dresidual = back.dresidual.map_or(da, Into::into);
         let dy = back.dy;
-        let mut dweight = vec![0.0; shape.weight_len()];
-        kernels::conv2d_weight_grad(&shape, &x, &dy, &mut dweight);
-        grads.add(conv.weight.name(), conv.weight.shape(), dweight)?;
+        grads.add_for(&conv.weight, |dweight| kernels::conv2d_weight_grad(&shape, &x, &dy, dweight))?;
         if let Some(bias) = &conv.bias {
-            // what is added before batch norm subtracts the mean changes nothing: the gradient is 0
-            grads.add(bias.name(), bias.shape(), vec![0.0; shape.c_out])?;
+            // what is added before a batch norm that subtracts the mean changes nothing: the gradient is 0
+            grads.add_for(bias, |dbias| {
+                if constant_mean {
+                    kernels::channel_sums(&dy, shape.c_out, dbias);
+                }
+            })?;
         }
         if !x_needs_grad {
             return Ok((None, dresidual));
@@ -155,11 +175,11 @@ impl<E: MapElement> Undo<E> {
 
 impl Layer for ConvNormAct {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
-        if ctx.path() == Path::Candle || !ctx.is_training() {
+        if ctx.path() == Path::Candle || !ctx.is_training() || !self.needs_grad(&x, None) {
             return self.forward_with(x, None, ctx);
         }
         in_precision!(ctx, E => {
-            let (a, undo) = self.train::<E>(&x, None)?;
+            let (a, undo) = self.train::<E>(&x, None, ctx)?;
             ctx.push_map(move |da, grads| Ok(undo.run(da, grads)?.0));
             Ok(a)
         })

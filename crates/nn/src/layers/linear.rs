@@ -49,15 +49,13 @@ impl Linear {
             Some(bias) => bias.read(|b| run(Some(b)))??,
             None => run(None)?,
         }
+        let learns = !self.weight.is_frozen() || self.bias.as_ref().is_some_and(|bias| !bias.is_frozen());
         let (weight, bias) = (self.weight.clone(), self.bias.clone());
         ctx.push(move |dy, grads| {
-            let mut dweight = vec![0.0; f_in * f_out];
-            kernels::linear_weight_grad(n, f_in, f_out, &x, &dy, &mut dweight);
-            grads.add(weight.name(), weight.shape(), dweight)?;
+            grads
+                .add_for(&weight, |dweight| kernels::linear_weight_grad(n, f_in, f_out, &x, &dy, dweight))?;
             if let Some(bias) = &bias {
-                let mut dbias = vec![0.0; f_out];
-                kernels::channel_sums(&dy, f_out, &mut dbias);
-                grads.add(bias.name(), bias.shape(), dbias)?;
+                grads.add_for(bias, |dbias| kernels::channel_sums(&dy, f_out, dbias))?;
             }
             if !x_needs_grad {
                 return Ok(None);
@@ -66,7 +64,7 @@ impl Linear {
             weight.read(|weight| kernels::linear_input_grad(n, f_in, f_out, &dy, weight, &mut dx))?;
             Ok(Some(dx))
         });
-        Ok(Act::host(Dims { n, c: f_out, h: 1, w: 1 }, y, true))
+        Ok(Act::host(Dims { n, c: f_out, h: 1, w: 1 }, y, x_needs_grad || learns))
     }
 
     fn forward_candle(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {

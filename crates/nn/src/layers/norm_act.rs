@@ -26,6 +26,8 @@ pub struct NormAct {
 pub(super) struct Statistics {
     pub(super) mean: Vec<f32>,
     pub(super) inv_std: Vec<f32>,
+    /// Whether they are constants.
+    pub(super) frozen: bool,
 }
 
 /// What the forward pass keeps for the backward pass.
@@ -63,20 +65,24 @@ pub(super) fn forward<E: MapElement>(
 }
 
 impl<E: MapElement> Kept<E> {
+    /// Whether mean and deviation were constants.
+    pub(super) fn is_constant(&self) -> bool {
+        self.statistics.frozen
+    }
+
     pub(super) fn backward(self, params: &NormParams, da: &[E], grads: &mut Gradients) -> Result<Back<E>> {
         let Self { shape, y, a, winners, statistics } = self;
         let [gamma, beta] = [&params.weight, &params.bias].map(|p| p.read(<[f32]>::to_vec));
         let (gamma, beta) = (gamma?, beta?);
-        let Statistics { mean, inv_std } = &statistics;
-        let norm = NormState { gamma: &gamma, beta: &beta, mean, inv_std, frozen: false };
+        let Statistics { mean, inv_std, frozen } = &statistics;
+        let norm = NormState { gamma: &gamma, beta: &beta, mean, inv_std, frozen: *frozen };
         let saved = kernels::Saved { y: &y, a: a.as_deref().map(|a| &**a), winners: &winners, norm };
         let mut dy = Buffer::<E>::dirty(shape.y_len());
         let mut dresidual = a.as_ref().map(|_| Buffer::<E>::dirty(shape.y_len()));
         let (mut dgamma, mut dbeta) = (vec![0.0; shape.c], vec![0.0; shape.c]);
         let into = dresidual.as_deref_mut().unwrap_or_default();
         kernels::norm_act_backward(&shape, &saved, da, &mut dy, into, &mut dgamma, &mut dbeta);
-        grads.add(params.weight.name(), params.weight.shape(), dgamma)?;
-        grads.add(params.bias.name(), params.bias.shape(), dbeta)?;
+        params.add_gradients(&dgamma, &dbeta, grads)?;
         Ok(Back { dy, dresidual })
     }
 }
@@ -108,7 +114,7 @@ impl NormAct {
         let (Dims { n, c, h, w }, x_needs_grad) = (x.dims(), x.needs_grad());
         let y = x.as_map::<E>(self.norm.name())?;
         let shape = NormActShape { n, h, w, c, after: self.after };
-        let statistics = match ctx.is_training() {
+        let statistics = match self.norm.takes_batch(ctx) {
             true => self.norm.take_moments(&kernels::channel_moments(&y, c))?,
             false => self.norm.running()?,
         };
@@ -118,7 +124,7 @@ impl NormAct {
             let back = kept.backward(&params, &E::of(&da), grads)?;
             Ok(x_needs_grad.then(|| back.dy.into()))
         });
-        Ok(Act::host(dims_after(&shape), a, true))
+        Ok(Act::host(dims_after(&shape), a, x_needs_grad || self.norm.learns()))
     }
 }
 
@@ -145,6 +151,6 @@ impl BatchNorm2d {
         let mean: Vec<f32> = mean.into_iter().map(|m| m as f32).collect();
         self.move_running(&mean, &var, moments.count)?;
         let inv_std = self.inv_std(&var);
-        Ok(Statistics { mean, inv_std })
+        Ok(Statistics { mean, inv_std, frozen: false })
     }
 }

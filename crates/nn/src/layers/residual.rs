@@ -78,7 +78,10 @@ impl ResidualBlock {
             Some(layer) => ctx.branch(|ctx| layer.forward(x, ctx))?,
             None => (x, Tape::default()),
         };
-        let (y, undo) = self.last.train::<E>(&branch, Some(&shortcut))?;
+        if !self.last.needs_grad(&branch, Some(&shortcut)) {
+            return self.last.forward_with(branch, Some(shortcut), ctx);
+        }
+        let (y, undo) = self.last.train::<E>(&branch, Some(&shortcut), ctx)?;
         ctx.push_map(move |dy, grads| {
             let (dbranch, dshortcut) = undo.run(dy, grads)?;
             let through_branch = match dbranch {

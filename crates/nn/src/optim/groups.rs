@@ -16,7 +16,8 @@ pub struct ParamGroup {
     /// Only parameters with this many dimensions: 1 means biases and what norms scale and shift with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_dims: Option<usize>,
-    /// Multiplies the learning rate; 0 freezes (the gradient is made all the same, and counts in the global norm).
+    /// Multiplies the learning rate. 0 keeps the numbers (the gradient is made all the same, and counts in the global
+    /// norm); what is frozen by `ParamStore::freeze` gets none.
     #[serde(default = "one")]
     pub lr_factor: f64,
     /// The weight decay in place of the optimiser's.
