@@ -17,6 +17,7 @@
 //!     drop_last: false,
 //!     augment: Augment { flip: Flip::Random, crop_padding_px: 4, ..Augment::default() },
 //!     normalization: data.normalization,
+//!     size_px: None,
 //!     seed: 42,
 //! };
 //! let batches = train_batches(data.train.clone(), split.train.into(), &loader, 0, 0)?;
@@ -34,6 +35,7 @@ pub mod fetch;
 mod image_set;
 mod loader;
 mod normalization;
+mod resize;
 #[cfg(feature = "sample")]
 mod sample;
 mod split;

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 
 use tallow_core::{Purpose, Stream};
 
+use crate::resize::Resize;
 use crate::{Augment, Error, ImageSet, Normalization, Transform};
 
 /// How many prepared batches wait at most, beside the one that is used and the one in the making.
@@ -27,6 +28,8 @@ pub struct TrainLoader {
     pub augment: Augment,
     /// What the pixels are normalised by.
     pub normalization: Normalization,
+    /// Rows and columns that images are resized to, bilinearly, after they were changed; `None`: their own.
+    pub size_px: Option<[usize; 2]>,
     /// Seed of order and augmentation.
     pub seed: u64,
 }
@@ -67,7 +70,7 @@ pub fn n_batches(n: usize, batch_size: usize, drop_last: bool) -> usize {
 /// [`Augment::draw`] says for (seed, `epoch`, `i`).
 ///
 /// # Errors
-/// If the batch size is 0, not even one batch comes out, `first_batch` is beyond the end, an index has no image, or
+/// If the batch size or a size to resize to is 0, not even one batch comes out, `first_batch` is beyond the end, an index has no image, or
 /// the augmentation does not fit the images.
 pub fn train_batches(
     set: Arc<ImageSet>,
@@ -76,7 +79,7 @@ pub fn train_batches(
     epoch: u64,
     first_batch: usize,
 ) -> Result<BatchIter, Error> {
-    let n_batches = check(&set, &indices, cfg.batch_size, cfg.drop_last)?;
+    let n_batches = check(&set, &indices, cfg.batch_size, cfg.drop_last, cfg.size_px)?;
     cfg.augment.validate(set.height(), set.width())?;
     if first_batch > n_batches {
         let reason = format!("an epoch has {n_batches} batches, and number {first_batch} is asked for");
@@ -87,11 +90,14 @@ pub fn train_batches(
     let (augment, seed) = (cfg.augment.clone(), cfg.seed);
     let (height, width) = (set.height(), set.width());
     let transform = move |index| augment.draw(seed, epoch, index, height, width);
-    let work = Work { set, order, batch_size: cfg.batch_size, table: cfg.normalization.table(), transform };
+    let resize = resize(&set, cfg.size_px);
+    let table = cfg.normalization.table();
+    let work = Work { set, order, batch_size: cfg.batch_size, table, resize, transform };
     BatchIter::start(work, first_batch..n_batches)
 }
 
-/// All of `indices` in their order, normalised and otherwise unchanged; the last batch may be short.
+/// All of `indices` in their order, normalised, resized to `size_px` rows and columns where it says so, and otherwise
+/// unchanged; the last batch may be short.
 ///
 /// # Errors
 /// If the batch size is 0, there is no image, or an index has no image.
@@ -100,15 +106,29 @@ pub fn eval_batches(
     indices: Arc<[u32]>,
     batch_size: usize,
     normalization: &Normalization,
+    size_px: Option<[usize; 2]>,
 ) -> Result<BatchIter, Error> {
-    let n_batches = check(&set, &indices, batch_size, false)?;
+    let n_batches = check(&set, &indices, batch_size, false, size_px)?;
     let transform = |_| Transform::IDENTITY;
-    let work = Work { set, order: indices.to_vec(), batch_size, table: normalization.table(), transform };
+    let resize = resize(&set, size_px);
+    let (order, table) = (indices.to_vec(), normalization.table());
+    let work = Work { set, order, batch_size, table, resize, transform };
     BatchIter::start(work, 0..n_batches)
 }
 
+fn resize(set: &ImageSet, size_px: Option<[usize; 2]>) -> Option<Resize> {
+    let own = [set.height(), set.width()];
+    size_px.filter(|size| *size != own).map(|size| Resize::new(own, size, set.channels()))
+}
+
 /// The number of batches, if they can be made.
-fn check(set: &ImageSet, indices: &[u32], batch_size: usize, drop_last: bool) -> Result<usize, Error> {
+fn check(
+    set: &ImageSet,
+    indices: &[u32],
+    batch_size: usize,
+    drop_last: bool,
+    size_px: Option<[usize; 2]>,
+) -> Result<usize, Error> {
     let n_images = indices.len();
     let refuse = |reason: &str| Err(Error::Batches { batch_size, n_images, reason: reason.to_owned() });
     if let Some(i) = indices.iter().find(|&&i| i as usize >= set.len()) {
@@ -116,6 +136,7 @@ fn check(set: &ImageSet, indices: &[u32], batch_size: usize, drop_last: bool) ->
     }
     match n_batches(n_images, batch_size, drop_last) {
         _ if batch_size == 0 => refuse("a batch size of at least 1 is expected"),
+        _ if size_px.is_some_and(|size| size.contains(&0)) => refuse("images cannot be resized to no pixels"),
         0 if n_images > 0 => refuse("no batch is full, and drop_last leaves out what is not"),
         0 => refuse("there is no image"),
         n => Ok(n),
@@ -128,6 +149,8 @@ struct Work<T> {
     order: Vec<u32>,
     batch_size: usize,
     table: [[f32; 256]; 3],
+    /// Where images are to have another size.
+    resize: Option<Resize>,
     transform: T,
 }
 
@@ -136,10 +159,20 @@ impl<T: Fn(u32) -> Transform> Work<T> {
         let first_position = number * self.batch_size;
         let indices = &self.order[first_position..self.order.len().min(first_position + self.batch_size)];
         let set = &self.set;
-        let shape = [set.height(), set.width(), set.channels()];
-        let mut images = vec![0.0; indices.len() * set.image_len()];
-        for (&index, out) in indices.iter().zip(images.chunks_exact_mut(set.image_len())) {
-            (self.transform)(index).apply(set.image(index as usize), shape, &self.table, out);
+        let own = [set.height(), set.width(), set.channels()];
+        let [height, width] = self.resize.as_ref().map_or([own[0], own[1]], Resize::size);
+        let image_len = height * width * own[2];
+        let mut images = vec![0.0; indices.len() * image_len];
+        let (mut image, mut line) = (vec![0.0; set.image_len()], Vec::new());
+        for (&index, out) in indices.iter().zip(images.chunks_exact_mut(image_len)) {
+            let (transform, pixels) = ((self.transform)(index), set.image(index as usize));
+            match &self.resize {
+                None => transform.apply(pixels, own, &self.table, out),
+                Some(resize) => {
+                    transform.apply(pixels, own, &self.table, &mut image);
+                    resize.apply(&image, &mut line, out);
+                }
+            }
         }
         Batch {
             first_position,
@@ -147,9 +180,9 @@ impl<T: Fn(u32) -> Transform> Work<T> {
             targets: indices.iter().map(|&i| set.label(i as usize)).collect(),
             indices: indices.to_vec(),
             n: indices.len(),
-            height: shape[0],
-            width: shape[1],
-            channels: shape[2],
+            height,
+            width,
+            channels: own[2],
         }
     }
 }

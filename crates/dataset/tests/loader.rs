@@ -22,7 +22,7 @@ fn indices() -> Arc<[u32]> {
 
 fn loader(batch_size: usize, drop_last: bool) -> TrainLoader {
     let augment = Augment { flip: Flip::Random, crop_padding_px: 2, crop_fill: CropFill::Zero, cutout_px: 2 };
-    TrainLoader { batch_size, drop_last, augment, normalization: Normalization::CIFAR10, seed: 9 }
+    TrainLoader { batch_size, drop_last, augment, normalization: Normalization::CIFAR10, size_px: None, seed: 9 }
 }
 
 fn epoch(cfg: &TrainLoader, epoch: u64, first_batch: usize) -> Vec<Batch> {
@@ -100,7 +100,7 @@ fn evaluation_keeps_the_order_and_changes_nothing() {
     let set = set();
     let normalization = Normalization { mean: [0.0; 3], std: [1.0 / 255.0; 3] };
     let chosen: Arc<[u32]> = [20, 4, 4, 9].into();
-    let batches: Vec<Batch> = eval_batches(set.clone(), chosen, 3, &normalization).unwrap().collect();
+    let batches: Vec<Batch> = eval_batches(set.clone(), chosen, 3, &normalization, None).unwrap().collect();
     assert_eq!(order(&batches), [20, 4, 4, 9]);
     assert_eq!(batches[0].targets, [2, 1, 1]);
     assert_eq!((batches[1].n, batches[1].first_position), (1, 3));
@@ -122,7 +122,7 @@ fn what_cannot_be_is_refused() {
     let mut too_wide = loader(6, false);
     too_wide.augment.crop_padding_px = 4;
     assert!(said(train(indices(), too_wide, 0)).contains("crop_padding_px = 4"));
-    assert!(said(eval_batches(set(), indices(), 0, &Normalization::CIFAR10)).contains("at least 1"));
+    assert!(said(eval_batches(set(), indices(), 0, &Normalization::CIFAR10, None)).contains("at least 1"));
 }
 
 #[test]

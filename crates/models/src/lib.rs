@@ -27,5 +27,5 @@ pub mod weights;
 pub use cnn::CnnConfig;
 pub use error::ModelError;
 pub use registry::{build, input_px, names, reference_table};
-pub use resnet::ResnetConfig;
+pub use resnet::{HeadConfig, ResnetConfig, Unfreeze};
 pub use speedrun::SpeedrunConfig;

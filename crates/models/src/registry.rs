@@ -44,13 +44,12 @@ pub fn reference_table(name: &str) -> Option<toml::Table> {
 /// If there is no such model, or a key is missing, unknown or out of range.
 pub fn build(table: &toml::Table, n_classes: usize, seed: u64, device: &Device) -> Result<Model, ModelError> {
     let mut params = ParamStore::new(seed, device);
-    let network = match name(table)? {
-        "cnn" => cnn::build(&parse(table)?, n_classes, &mut params)?,
-        "speedrun" => speedrun::build(&parse(table)?, n_classes, &mut params)?,
-        name if resnet::NAMES.contains(&name) => resnet::build(name, &parse(table)?, n_classes, &mut params)?,
-        other => return Err(unknown(other)),
-    };
-    Ok(Model { network: Box::new(network), params })
+    match name(table)? {
+        "cnn" => Ok(Model::new(cnn::build(&parse(table)?, n_classes, &mut params)?, params)),
+        "speedrun" => Ok(Model::new(speedrun::build(&parse(table)?, n_classes, &mut params)?, params)),
+        name if resnet::NAMES.contains(&name) => resnet::build(name, &parse(table)?, n_classes, params),
+        other => Err(unknown(other)),
+    }
 }
 
 /// The rows and columns of the images that the model takes.

@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 use tallow_nn::{
-    After, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormAct, GlobalAvgPool, Init, Linear,
-    MaxPool2d, ParamStore, ResidualBlock, Scope, Sequential,
+    After, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormAct, Dropout, GlobalAvgPool, Init,
+    Linear, MaxPool2d, Model, ParamStore, Relu, ResidualBlock, Scope, Sequential,
 };
 
 use crate::error::ModelError;
@@ -20,6 +20,42 @@ pub struct ResnetConfig {
     /// Whether a bottleneck that halves the map does so in its first convolution, as in the paper.
     #[serde(default)]
     pub downsample_in_bottleneck: bool,
+    /// Where the initial weights come from, as [`WeightsSource`](crate::weights::WeightsSource) reads it; whoever builds
+    /// the network loads them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
+    /// Which part learns.
+    #[serde(default)]
+    pub unfreeze: Unfreeze,
+    /// What turns features into logits.
+    #[serde(default)]
+    pub head: HeadConfig,
+}
+
+/// Which part of a network learns besides its head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unfreeze {
+    /// None: the rest gives features, which are computed once per image.
+    None,
+    /// The last stage, with constant batch-norm statistics.
+    Layer4,
+    /// Everything; the batch-norm statistics are constant where the weights come from elsewhere.
+    #[default]
+    All,
+}
+
+/// What turns features into logits.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HeadConfig {
+    /// Whether features are standardised first, by a batch norm.
+    pub norm: bool,
+    /// Units of a hidden layer with ReLU; none: a linear head.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<usize>,
+    /// The dropout rate before each dense layer.
+    pub dropout: f32,
 }
 
 /// What the architectures differ in.
@@ -57,34 +93,107 @@ pub(crate) fn build(
     name: &str,
     config: &ResnetConfig,
     n_classes: usize,
-    params: &mut ParamStore,
-) -> Result<Sequential, ModelError> {
+    mut params: ParamStore,
+) -> Result<Model, ModelError> {
     let Some(kind) = Kind::named(name) else {
         return Err(ModelError::UnknownName { name: name.to_owned(), known: NAMES.join(", ") });
     };
-    if config.input_px.contains(&0) {
-        let problem = format!("expected at least 1 x 1, found {:?}", config.input_px);
-        return Err(ModelError::Value { key: "input_px", problem });
+    config.validate()?;
+    let mut trunk = trunk(kind, config, &mut params)?;
+    let head = head(512 * kind.expansion(), &config.head, n_classes, &mut params)?;
+    let learns = |name: &str| match config.unfreeze {
+        Unfreeze::None => name.starts_with("fc."),
+        Unfreeze::Layer4 => name.starts_with("fc.") || name.starts_with("layer4.") && !is_statistic(name),
+        Unfreeze::All => name.starts_with("fc.") || config.weights.is_none() || !is_statistic(name),
+    };
+    params.freeze(|name| !learns(name));
+    let resize_px = Some(config.input_px);
+    if config.unfreeze == Unfreeze::None {
+        return Ok(Model { trunk: Some(Box::new(trunk)), network: Box::new(head), params, resize_px });
     }
-    let mut network = Sequential::new();
+    trunk.push(head);
+    Ok(Model { trunk: None, network: Box::new(trunk), params, resize_px })
+}
+
+fn is_statistic(name: &str) -> bool {
+    name.ends_with("running_mean") || name.ends_with("running_var")
+}
+
+impl ResnetConfig {
+    fn validate(&self) -> Result<(), ModelError> {
+        let refuse = |key, problem: String| Err(ModelError::Value { key, problem });
+        if self.input_px.contains(&0) {
+            return refuse("input_px", format!("expected at least 1 x 1, found {:?}", self.input_px));
+        }
+        if self.head.hidden == Some(0) {
+            return refuse("head.hidden", "expected at least 1 unit".into());
+        }
+        if !(0.0..1.0).contains(&self.head.dropout) {
+            return refuse("head.dropout", format!("expected a rate in [0, 1), found {}", self.head.dropout));
+        }
+        if self.unfreeze != Unfreeze::All && self.weights.is_none() {
+            let problem = "weights that nobody trained would stay as they are: name some with --weights";
+            return refuse("unfreeze", problem.into());
+        }
+        Ok(())
+    }
+}
+
+/// From images to features.
+fn trunk(kind: Kind, config: &ResnetConfig, params: &mut ParamStore) -> Result<Sequential, ModelError> {
+    let mut trunk = Sequential::new();
     let mut root = params.root();
     let stem = Convolution { c_in: 3, c_out: 64, k: 7, stride: 2 };
-    network.push(conv_norm(&mut root, ["conv1", "bn1"], stem, After::Relu)?);
-    network.push(MaxPool2d { k: 3, stride: 2, padding: 1 });
+    trunk.push(conv_norm(&mut root, ["conv1", "bn1"], stem, After::Relu)?);
+    trunk.push(MaxPool2d { k: 3, stride: 2, padding: 1 });
     let mut c_in = 64;
     for (stage, &n_blocks) in kind.n_blocks.iter().enumerate() {
         let width = 64 << stage;
         for block in 0..n_blocks {
             let stride = if stage > 0 && block == 0 { 2 } else { 1 };
             let mut layer = root.sub(format_args!("layer{}", stage + 1));
-            let mut scope = layer.sub(block);
-            network.push(residual(&mut scope, kind, config, c_in, width, stride)?);
+            trunk.push(residual(&mut layer.sub(block), kind, config, c_in, width, stride)?);
             c_in = width * kind.expansion();
         }
     }
-    network.push(GlobalAvgPool);
-    network.push(Linear::new(&mut root.sub("fc"), c_in, n_classes, true)?);
-    Ok(network)
+    trunk.push(GlobalAvgPool);
+    Ok(trunk)
+}
+
+/// `fc` itself where it is nothing but a dense layer, as in torchvision; else its parts are `fc.0`, `fc.1`, … in the
+/// order of a PyTorch `Sequential(norm, dropout, linear, relu, dropout, linear)` without what is absent.
+fn head(
+    n_features: usize,
+    config: &HeadConfig,
+    n_classes: usize,
+    params: &mut ParamStore,
+) -> Result<Sequential, ModelError> {
+    let mut head = Sequential::new();
+    let mut root = params.root();
+    if *config == HeadConfig::default() {
+        head.push(Linear::new(&mut root.sub("fc"), n_features, n_classes, true)?);
+        return Ok(head);
+    }
+    let mut fc = root.sub("fc");
+    if config.norm {
+        let scope = &mut fc.sub(head.len());
+        head.push(BatchNorm2d::new(scope, n_features, BatchNormConfig::default())?);
+    }
+    let widths = config.hidden.into_iter().chain([n_classes]).collect::<Vec<_>>();
+    let mut f_in = n_features;
+    for (i, &f_out) in widths.iter().enumerate() {
+        if config.dropout > 0.0 {
+            let name = fc.sub(head.len()).name().to_owned();
+            head.push(Dropout::new(&name, config.dropout)?);
+        }
+        let scope = &mut fc.sub(head.len());
+        head.push(Linear::new(scope, f_in, f_out, true)?);
+        if i + 1 < widths.len() {
+            head.push(Relu);
+        }
+        f_in = f_out;
+    }
+    Ok(head)
 }
 
 /// A convolution without bias, padded so that an odd kernel with stride 1 keeps the map's size.
@@ -141,12 +250,12 @@ fn residual(
 
 #[cfg(test)]
 mod tests {
-    use tallow_nn::{Ctx, Device, Dims, Layer, Path};
+    use tallow_nn::{Ctx, Device, Dims, Path};
 
     use super::*;
 
     fn config(input_px: [usize; 2]) -> ResnetConfig {
-        ResnetConfig { input_px, downsample_in_bottleneck: false }
+        toml::from_str(&format!("input_px = {input_px:?}")).unwrap()
     }
 
     /// torchvision's own numbers of parameters for 1,000 classes.
@@ -155,9 +264,8 @@ mod tests {
         for (name, n_parameters) in
             [("resnet18", 11_689_512), ("resnet34", 21_797_672), ("resnet50", 25_557_032)]
         {
-            let mut params = ParamStore::new(0, &Device::Cpu);
-            build(name, &config([224, 224]), 1000, &mut params).unwrap();
-            assert_eq!(params.n_parameters(), n_parameters, "{name}");
+            let model = build(name, &config([224, 224]), 1000, ParamStore::new(0, &Device::Cpu)).unwrap();
+            assert_eq!(model.params.n_parameters(), n_parameters, "{name}");
         }
         assert_eq!(Kind::named("resnet101").map(|kind| kind.n_blocks), Some([3, 4, 23, 3]));
         assert_eq!(Kind::named("resnet152").map(|kind| kind.n_blocks), Some([3, 8, 36, 3]));
@@ -165,9 +273,8 @@ mod tests {
 
     #[test]
     fn names_are_torchvisions() {
-        let mut params = ParamStore::new(0, &Device::Cpu);
-        build("resnet50", &config([64, 64]), 10, &mut params).unwrap();
-        let shape = |name: &str| params.get(name).map(|p| p.shape().to_vec());
+        let model = build("resnet50", &config([64, 64]), 10, ParamStore::new(0, &Device::Cpu)).unwrap();
+        let shape = |name: &str| model.params.get(name).map(|p| p.shape().to_vec());
         assert_eq!(shape("conv1.weight"), Some(vec![64, 3, 7, 7]));
         assert_eq!(shape("layer1.0.downsample.0.weight"), Some(vec![256, 64, 1, 1]));
         assert_eq!(shape("layer4.2.bn3.running_mean"), Some(vec![2048]));
@@ -182,13 +289,33 @@ mod tests {
         for (name, downsample_in_bottleneck) in [("resnet18", false), ("resnet50", false), ("resnet50", true)]
         {
             for (h, w) in [(1, 1), (33, 50)] {
-                let mut params = ParamStore::new(0, &Device::Cpu);
-                let config = ResnetConfig { input_px: [h, w], downsample_in_bottleneck };
-                let network = build(name, &config, 3, &mut params).unwrap();
+                let config = ResnetConfig { downsample_in_bottleneck, ..config([h, w]) };
+                let model = build(name, &config, 3, ParamStore::new(0, &Device::Cpu)).unwrap();
                 let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu);
                 let x = ctx.input(vec![0.5; h * w * 3], Dims { n: 1, c: 3, h, w }).unwrap();
-                assert_eq!(network.forward(x, &mut ctx).unwrap().dims(), Dims { n: 1, c: 3, h: 1, w: 1 });
+                assert_eq!(model.forward(x, &mut ctx).unwrap().dims(), Dims { n: 1, c: 3, h: 1, w: 1 });
             }
         }
+    }
+
+    #[test]
+    fn what_learns_is_what_the_table_says() {
+        let learned = |text: &str| {
+            let config = toml::from_str(&format!("input_px = [32, 32]\nweights = \"x\"\n{text}")).unwrap();
+            let model = build("resnet18", &config, 3, ParamStore::new(0, &Device::Cpu)).unwrap();
+            let names: Vec<String> = model.params.learned_tensors().unwrap().into_keys().collect();
+            (model.trunk.is_some(), names)
+        };
+        assert_eq!(learned("unfreeze = \"none\""), (true, vec!["fc.bias".into(), "fc.weight".into()]));
+        let (_, names) = learned("unfreeze = \"none\"\nhead = { norm = true, hidden = 7, dropout = 0.1 }");
+        assert_eq!(names.len(), 8, "{names:?}");
+        assert!(names.contains(&"fc.0.running_var".into()) && names.contains(&"fc.5.weight".into()), "{names:?}");
+        let (has_trunk, names) = learned("unfreeze = \"layer4\"");
+        assert!(!has_trunk && names.iter().all(|name| name.starts_with("fc.") || name.starts_with("layer4.")));
+        assert!(names.iter().all(|name| !name.contains("running")) && names.len() > 10);
+        assert!(learned("").1.contains(&"conv1.weight".into()));
+        let config = toml::from_str("input_px = [32, 32]\nunfreeze = \"layer4\"").unwrap();
+        let error = build("resnet18", &config, 3, ParamStore::new(0, &Device::Cpu)).err().unwrap();
+        assert!(error.to_string().contains("--weights"), "{error}");
     }
 }

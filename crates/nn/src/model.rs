@@ -1,12 +1,38 @@
 //! A network together with its parameters: what is trained, evaluated and saved.
 
+use crate::act::Act;
+use crate::ctx::Ctx;
+use crate::error::Result;
 use crate::layers::Layer;
 use crate::params::ParamStore;
 
 /// A network and the store that its layers declared their parameters in.
 pub struct Model {
-    /// From a batch of images to logits.
+    /// From a batch of images to features, where that part is frozen whole: features then are computed once per image.
+    pub trunk: Option<Box<dyn Layer>>,
+    /// From a batch of images, or of the trunk's features, to logits.
     pub network: Box<dyn Layer>,
-    /// The parameters and buffers of `network`.
+    /// The parameters and buffers of both.
     pub params: ParamStore,
+    /// Rows and columns that images are resized to; `None` where they come in the network's own size.
+    pub resize_px: Option<[usize; 2]>,
+}
+
+impl Model {
+    /// A model without a trunk, for images of its own size.
+    pub fn new(network: impl Layer + 'static, params: ParamStore) -> Self {
+        Self { trunk: None, network: Box::new(network), params, resize_px: None }
+    }
+
+    /// Logits of a batch of images.
+    ///
+    /// # Errors
+    /// If the images do not fit, or the device fails.
+    pub fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+        let x = match &self.trunk {
+            Some(trunk) => trunk.forward(x, ctx)?,
+            None => x,
+        };
+        self.network.forward(x, ctx)
+    }
 }

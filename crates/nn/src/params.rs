@@ -124,11 +124,39 @@ impl ParamStore {
     /// # Errors
     /// If the device fails.
     pub fn to_tensors(&self) -> Result<Tensors> {
-        let all = self.params.iter().chain(&self.buffers);
+        self.copies(|_| true)
+    }
+
+    /// A copy of all parameters and buffers that are not frozen: what training changes.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn learned_tensors(&self) -> Result<Tensors> {
+        self.copies(|param| !param.is_frozen())
+    }
+
+    /// A copy of all parameters and buffers that are frozen.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn frozen_tensors(&self) -> Result<Tensors> {
+        self.copies(Param::is_frozen)
+    }
+
+    fn copies(&self, wanted: impl Fn(&Param) -> bool) -> Result<Tensors> {
+        let all = self.params.iter().chain(&self.buffers).filter(|(_, param)| wanted(param));
         all.map(|(name, p)| {
             Ok((name.clone(), HostTensor { shape: p.shape().to_vec(), data: host::to_vec(&p.var)? }))
         })
         .collect()
+    }
+
+    /// Overwrites what is not frozen: nothing is changed unless everything fits.
+    ///
+    /// # Errors
+    /// As [`load_tensors`](Self::load_tensors).
+    pub fn load_learned(&self, tensors: &Tensors) -> Result<()> {
+        self.load(tensors, |param| !param.is_frozen())
     }
 
     /// Overwrites all parameters and buffers: nothing is changed unless everything fits.
@@ -136,13 +164,17 @@ impl ParamStore {
     /// # Errors
     /// [`NnError::Weights`] with every tensor that is missing, extra or of another shape.
     pub fn load_tensors(&self, tensors: &Tensors) -> Result<()> {
-        let all = self.params.iter().chain(&self.buffers);
-        let expected = all.map(|(name, param)| (name.clone(), param.shape().to_vec())).collect();
+        self.load(tensors, |_| true)
+    }
+
+    fn load(&self, tensors: &Tensors, wanted: impl Fn(&Param) -> bool) -> Result<()> {
+        let all = || self.params.iter().chain(&self.buffers).filter(|(_, param)| wanted(param));
+        let expected = all().map(|(name, param)| (name.clone(), param.shape().to_vec())).collect();
         let problems = mismatches(&expected, tensors);
         if !problems.is_empty() {
             return Err(NnError::Weights { problems });
         }
-        for (name, param) in self.params.iter().chain(&self.buffers) {
+        for (name, param) in all() {
             param.set(&Tensor::from_slice(&tensors[name].data, param.shape(), &self.device)?)?;
         }
         Ok(())

@@ -158,7 +158,7 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// An optimiser for all parameters of `store`. The first group whose pattern fits a name decides its rate and
+    /// An optimiser for all parameters of `store` that are not frozen now. The first group whose pattern fits a name decides its rate and
     /// decay; where none fits, the rate is the base rate and the decay that of `config`.
     ///
     /// # Errors
@@ -167,7 +167,7 @@ impl Optimizer {
         config.validate()?;
         let resolved = groups::resolve(groups, config.weight_decay(), store)?;
         let mut slots = BTreeMap::new();
-        for param in store.params() {
+        for param in learning(store) {
             let n = config.slot_names().len();
             let zero = match store.device().is_cpu() {
                 true => Slots::Host(vec![vec![0.0; param.var().elem_count()]; n]),
@@ -233,7 +233,7 @@ impl Optimizer {
     /// With every entry that is missing, extra or of another shape: the state is another optimiser's or network's.
     pub fn load_state(&mut self, store: &ParamStore, n_steps: u64, tensors: &Tensors) -> Result<()> {
         let slot_names = self.config.slot_names();
-        let entries = store.params().flat_map(|p| slot_names.iter().map(move |slot| (p, slot)));
+        let entries = learning(store).flat_map(|p| slot_names.iter().map(move |slot| (p, slot)));
         let expected =
             entries.map(|(p, slot)| (format!("{}.{slot}", p.name()), p.shape().to_vec())).collect();
         let problems = mismatches(&expected, tensors);
@@ -254,6 +254,10 @@ impl Optimizer {
         self.n_steps = n_steps;
         Ok(())
     }
+}
+
+fn learning(store: &ParamStore) -> impl Iterator<Item = &Param> {
+    store.params().filter(|param| !param.is_frozen())
 }
 
 fn step_on_host(

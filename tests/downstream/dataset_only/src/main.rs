@@ -23,6 +23,7 @@ fn main() -> Result<(), Error> {
         drop_last: false,
         augment: Augment::default(),
         normalization: Normalization::CIFAR10,
+        size_px: None,
         seed: 0,
     };
     let indices = (0..set.len() as u32).collect();
