@@ -36,12 +36,7 @@ pub(crate) struct Resize {
 impl Resize {
     /// From `from` to `to`, (rows, columns), none of them 0.
     pub(crate) fn new(from: [usize; 2], to: [usize; 2], channels: usize) -> Self {
-        Self {
-            rows: positions(from[0], to[0]),
-            columns: positions(from[1], to[1]),
-            width: from[1],
-            channels,
-        }
+        Self { rows: positions(from[0], to[0]), columns: positions(from[1], to[1]), width: from[1], channels }
     }
 
     /// Rows and columns of what comes out.

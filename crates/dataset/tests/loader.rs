@@ -22,7 +22,14 @@ fn indices() -> Arc<[u32]> {
 
 fn loader(batch_size: usize, drop_last: bool) -> TrainLoader {
     let augment = Augment { flip: Flip::Random, crop_padding_px: 2, crop_fill: CropFill::Zero, cutout_px: 2 };
-    TrainLoader { batch_size, drop_last, augment, normalization: Normalization::CIFAR10, size_px: None, seed: 9 }
+    TrainLoader {
+        batch_size,
+        drop_last,
+        augment,
+        normalization: Normalization::CIFAR10,
+        size_px: None,
+        seed: 9,
+    }
 }
 
 fn epoch(cfg: &TrainLoader, epoch: u64, first_batch: usize) -> Vec<Batch> {

@@ -26,6 +26,6 @@ pub mod weights;
 
 pub use cnn::CnnConfig;
 pub use error::ModelError;
-pub use registry::{build, input_px, names, reference_table};
+pub use registry::{build, input_px, names, reference_table, resizes};
 pub use resnet::{HeadConfig, ResnetConfig, Unfreeze};
 pub use speedrun::SpeedrunConfig;

@@ -65,6 +65,14 @@ pub fn input_px(table: &toml::Table) -> Result<[usize; 2], ModelError> {
     }
 }
 
+/// Whether images of another size are resized to the one that the model takes; else they must have it.
+///
+/// # Errors
+/// If the table names no model.
+pub fn resizes(table: &toml::Table) -> Result<bool, ModelError> {
+    Ok(resnet::NAMES.contains(&name(table)?))
+}
+
 fn name(table: &toml::Table) -> Result<&str, ModelError> {
     match table.get("name").and_then(toml::Value::as_str) {
         Some(name) => Ok(name),

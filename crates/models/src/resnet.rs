@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use tallow_nn::{
     After, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormAct, Dropout, GlobalAvgPool, Init,
-    Linear, MaxPool2d, Model, ParamStore, Relu, ResidualBlock, Scope, Sequential,
+    Linear, MaxPool2d, Model, ParamStore, Relu, ResidualBlock, Scope, Sequential, Trunk,
 };
 
 use crate::error::ModelError;
@@ -100,7 +100,8 @@ pub(crate) fn build(
     };
     config.validate()?;
     let mut trunk = trunk(kind, config, &mut params)?;
-    let head = head(512 * kind.expansion(), &config.head, n_classes, &mut params)?;
+    let n_features = 512 * kind.expansion();
+    let head = head(n_features, &config.head, n_classes, &mut params)?;
     let learns = |name: &str| match config.unfreeze {
         Unfreeze::None => name.starts_with("fc."),
         Unfreeze::Layer4 => name.starts_with("fc.") || name.starts_with("layer4.") && !is_statistic(name),
@@ -109,7 +110,10 @@ pub(crate) fn build(
     params.freeze(|name| !learns(name));
     let resize_px = Some(config.input_px);
     if config.unfreeze == Unfreeze::None {
-        return Ok(Model { trunk: Some(Box::new(trunk)), network: Box::new(head), params, resize_px });
+        let ([h, w], v1) = (config.input_px, config.downsample_in_bottleneck);
+        let description = format!("{name} {h}x{w}{}", if v1 { " downsample_in_bottleneck" } else { "" });
+        let trunk = Trunk { layer: Box::new(trunk), description, n_features };
+        return Ok(Model { trunk: Some(trunk), network: Box::new(head), params, resize_px });
     }
     trunk.push(head);
     Ok(Model { trunk: None, network: Box::new(trunk), params, resize_px })
@@ -309,9 +313,14 @@ mod tests {
         assert_eq!(learned("unfreeze = \"none\""), (true, vec!["fc.bias".into(), "fc.weight".into()]));
         let (_, names) = learned("unfreeze = \"none\"\nhead = { norm = true, hidden = 7, dropout = 0.1 }");
         assert_eq!(names.len(), 8, "{names:?}");
-        assert!(names.contains(&"fc.0.running_var".into()) && names.contains(&"fc.5.weight".into()), "{names:?}");
+        assert!(
+            names.contains(&"fc.0.running_var".into()) && names.contains(&"fc.5.weight".into()),
+            "{names:?}"
+        );
         let (has_trunk, names) = learned("unfreeze = \"layer4\"");
-        assert!(!has_trunk && names.iter().all(|name| name.starts_with("fc.") || name.starts_with("layer4.")));
+        assert!(
+            !has_trunk && names.iter().all(|name| name.starts_with("fc.") || name.starts_with("layer4."))
+        );
         assert!(names.iter().all(|name| !name.contains("running")) && names.len() > 10);
         assert!(learned("").1.contains(&"conv1.weight".into()));
         let config = toml::from_str("input_px = [32, 32]\nunfreeze = \"layer4\"").unwrap();

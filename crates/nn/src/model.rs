@@ -6,10 +6,20 @@ use crate::error::Result;
 use crate::layers::Layer;
 use crate::params::ParamStore;
 
+/// The frozen part of a network, which gives features.
+pub struct Trunk {
+    /// From images to features.
+    pub layer: Box<dyn Layer>,
+    /// What decides features besides weights and images: architecture, strides, input size.
+    pub description: String,
+    /// Numbers per image.
+    pub n_features: usize,
+}
+
 /// A network and the store that its layers declared their parameters in.
 pub struct Model {
     /// From a batch of images to features, where that part is frozen whole: features then are computed once per image.
-    pub trunk: Option<Box<dyn Layer>>,
+    pub trunk: Option<Trunk>,
     /// From a batch of images, or of the trunk's features, to logits.
     pub network: Box<dyn Layer>,
     /// The parameters and buffers of both.
@@ -30,7 +40,7 @@ impl Model {
     /// If the images do not fit, or the device fails.
     pub fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
         let x = match &self.trunk {
-            Some(trunk) => trunk.forward(x, ctx)?,
+            Some(trunk) => trunk.layer.forward(x, ctx)?,
             None => x,
         };
         self.network.forward(x, ctx)

@@ -38,7 +38,7 @@ fn small_resnet(seed: u64, width: usize, (h, w): (usize, usize), dropout: f32) -
     net.push(Dropout::new("drop", dropout).unwrap());
     net.push(Flatten);
     net.push(Linear::new(&mut params.root().sub("fc"), width * (h / 2) * (w / 2), N_CLASSES, true).unwrap());
-    Model { network: Box::new(net), params }
+    Model::new(net, params)
 }
 
 const ADAM: OptimizerConfig =

@@ -112,6 +112,11 @@ pub(crate) struct TrainArgs {
     #[arg(long, help_heading = "Training", value_name = "RUN|FILE", conflicts_with = "resume")]
     pub(crate) init_from: Option<PathBuf>,
 
+    /// Pretrained weights for the recipe's model: a folder with config.json and model.safetensors, a file, or
+    /// hf:OWNER/NAME[@REVISION] on the Hugging Face hub
+    #[arg(long, help_heading = "Training", value_name = "SOURCE")]
+    pub(crate) weights: Option<String>,
+
     /// auto, cpu, cuda, cuda:N or metal
     #[arg(long, help_heading = "Machine", value_name = "DEVICE")]
     pub(crate) device: Option<String>,

@@ -183,7 +183,7 @@ impl Bench {
         let key = TrainKey { seed: 0, epoch: 0, first_position };
         let mut ctx = Ctx::train(Path::Kernels, &Device::Cpu, key).with_precision(self.precision);
         let x = ctx.input(pixels, self.dims)?;
-        let logits = self.model.network.forward(x, &mut ctx)?;
+        let logits = self.model.forward(x, &mut ctx)?;
         let loss = CrossEntropy::default().forward(&logits, &self.targets)?;
         let grads = ctx.backward(&logits, loss.grad_logits)?;
         Ok(self.optimizer.step(&self.model.params, &grads, LR)?)
@@ -192,7 +192,7 @@ impl Bench {
     fn infer(&self, pixels: Vec<f32>) -> Result<()> {
         let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu).with_precision(self.precision);
         let x = ctx.input(pixels, self.dims)?;
-        let logits = self.model.network.forward(x, &mut ctx)?.to_vec()?;
+        let logits = self.model.forward(x, &mut ctx)?.to_vec()?;
         ensure!(logits.len() == self.dims.n * N_CLASSES, "{} logits came out", logits.len());
         Ok(())
     }

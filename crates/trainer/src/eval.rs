@@ -86,7 +86,7 @@ fn check_images(info: &ModelInfo, dataset: &Dataset) -> Result<()> {
     let found = [dataset.test.height(), dataset.test.width()];
     let expected = tallow_models::input_px(&info.model)?;
     ensure!(
-        expected == found,
+        expected == found || tallow_models::resizes(&info.model)?,
         "the model takes images of {expected:?} pixels, those of {} have {found:?}",
         dataset.name
     );

@@ -10,6 +10,7 @@ mod bench_text;
 mod data;
 mod eval;
 mod output;
+mod pretrained;
 mod recipes;
 mod source;
 mod train;

@@ -15,6 +15,7 @@ use tallow_training::{
 use crate::App;
 use crate::args::{self, TrainArgs};
 use crate::output;
+use crate::pretrained::Pretrained;
 use crate::source::{self, Loaded};
 
 /// Where run folders go.
@@ -32,7 +33,7 @@ pub(crate) fn run(args: &TrainArgs, app: &App) -> Result<ExitCode> {
         Loaded::Stopped(signal) => return Ok(ExitCode::from(signal.exit_status())),
     };
     let recipe = resolve(recipe, &dataset, &device);
-    let mut session = session(args, recipe, dataset, &device)?;
+    let mut session = session(args, recipe, dataset, &device, app)?;
     let run_dir = session.run_dir().to_owned();
     app.progress.say(&format!("Run folder {}", run_dir.display()));
     let outcome = session.run(&mut Watch {
@@ -87,6 +88,7 @@ fn recipe(args: &TrainArgs) -> Result<Recipe> {
     set("seed", integer("seed", args.seed)?);
     set("init_from", args.init_from.as_deref().map(path));
     set("device", args.device.clone().map(Into::into));
+    set("model.weights", args.weights.clone().map(Into::into));
     set("precision", args.precision.map(|p| p.in_recipe().as_str().into()));
     for text in &args.set {
         overrides.push(Override::parse(text)?);
@@ -107,10 +109,21 @@ fn resolve(mut recipe: Recipe, dataset: &Dataset, device: &Device) -> Recipe {
     recipe
 }
 
-fn session(args: &TrainArgs, recipe: Recipe, dataset: Dataset, device: &Device) -> Result<Session> {
+fn session(
+    args: &TrainArgs,
+    mut recipe: Recipe,
+    mut dataset: Dataset,
+    device: &Device,
+    app: &App,
+) -> Result<Session> {
+    let pretrained = Pretrained::find(&recipe.model, args.offline, app)?;
+    if let Some(pretrained) = &pretrained {
+        pretrained.describe(&mut recipe.model)?;
+        dataset.normalization = pretrained.normalization().unwrap_or(dataset.normalization);
+    }
     let found = [dataset.train.height(), dataset.train.width()];
     let expected = tallow_models::input_px(&recipe.model)?;
-    if expected != found {
+    if expected != found && !tallow_models::resizes(&recipe.model)? {
         bail!(
             "recipe: model.input_px is {expected:?}, but the images of {} have {found:?} pixels: \
              --set model.input_px={found:?}",
@@ -119,6 +132,9 @@ fn session(args: &TrainArgs, recipe: Recipe, dataset: Dataset, device: &Device) 
     }
     let n_classes = dataset.train.class_names().len();
     let model = tallow_models::build(&recipe.model, n_classes, recipe.seed, device)?;
+    if let Some(pretrained) = &pretrained {
+        pretrained.load_into(&model, app)?;
+    }
     let data = TrainData::new(dataset, &recipe)?;
     match (&args.resume, &args.run_dir) {
         (Some(run), _) => Ok(Session::resume(recipe, model, data, run)?),

@@ -76,7 +76,7 @@ impl Checkpoint {
 }
 
 /// The digest of a state's text and of tensors: names, shapes and the bits of every number.
-fn digest(state: &str, tensors: &Tensors) -> String {
+pub(crate) fn digest(state: &str, tensors: &Tensors) -> String {
     let mut hasher = Hasher::new();
     hasher.update(state.as_bytes());
     for (name, HostTensor { shape, data }) in tensors {

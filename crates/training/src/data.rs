@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use tallow_dataset::{Dataset, ImageSet, stratified_split, stratified_subset};
+use tallow_dataset::{
+    Batch, Dataset, ImageSet, Normalization, TrainLoader, eval_batches, stratified_split, stratified_subset,
+    train_batches,
+};
 
 use crate::error::{Result, TrainingError};
+use crate::features::Features;
 use crate::model_file::ModelInfo;
 use crate::recipe::{DataConfig, Recipe, ValidateOn};
 
@@ -15,12 +19,46 @@ pub struct Part {
     pub set: Arc<ImageSet>,
     /// Which of its images.
     pub indices: Arc<[u32]>,
+    /// Of all images of the set, where a frozen trunk has given them: they stand in for the images.
+    pub(crate) features: Option<Arc<Features>>,
 }
 
 impl Part {
     /// All images of `set`.
     pub fn whole(set: &Arc<ImageSet>) -> Self {
-        Self { set: Arc::clone(set), indices: (0..set.len() as u32).collect() }
+        Self::new(set, (0..set.len() as u32).collect())
+    }
+
+    /// Some images of `set`.
+    pub fn new(set: &Arc<ImageSet>, indices: Vec<u32>) -> Self {
+        Self { set: Arc::clone(set), indices: indices.into(), features: None }
+    }
+
+    /// The training batches of `epoch` from batch `first_batch` on.
+    pub(crate) fn train_batches(
+        &self,
+        loader: &TrainLoader,
+        epoch: u64,
+        first_batch: usize,
+    ) -> Result<Box<dyn Iterator<Item = Batch>>> {
+        if let Some(features) = &self.features {
+            return Ok(Box::new(features.train_batches(self, loader, epoch, first_batch)));
+        }
+        Ok(Box::new(train_batches(self.set.clone(), self.indices.clone(), loader, epoch, first_batch)?))
+    }
+
+    /// All batches in the part's order, of images of the size `size_px`.
+    pub(crate) fn eval_batches(
+        &self,
+        batch_size: usize,
+        normalization: &Normalization,
+        size_px: Option<[usize; 2]>,
+    ) -> Result<Box<dyn Iterator<Item = Batch>>> {
+        if let Some(features) = &self.features {
+            return Ok(Box::new(features.eval_batches(self, batch_size)));
+        }
+        let (set, indices) = (self.set.clone(), self.indices.clone());
+        Ok(Box::new(eval_batches(set, indices, batch_size, normalization, size_px)?))
     }
 
     /// How many images there are.
@@ -84,7 +122,7 @@ impl TrainData {
             None => split.train,
         };
         let test = Part::whole(&dataset.test);
-        let part = |indices: Vec<u32>| Part { set: Arc::clone(set), indices: indices.into() };
+        let part = |indices: Vec<u32>| Part::new(set, indices);
         let val = match on_test {
             true => Some(test.clone()),
             false => (!split.val.is_empty()).then(|| part(split.val)),

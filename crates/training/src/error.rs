@@ -85,6 +85,9 @@ pub enum TrainingError {
         /// The value that was asked for.
         now: String,
     },
+    /// The weights that stay as they are are not those that the run was started with.
+    #[error("the frozen weights are not those that the run was started with: give the same --weights")]
+    OtherWeights,
     /// The data are not those that the run was started with.
     #[error("the data have changed since the run was started: digest {now}, expected {then}")]
     OtherData {

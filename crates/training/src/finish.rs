@@ -50,7 +50,7 @@ impl Session {
         let Some((weights, best)) = self.best.take().zip(self.state.best) else {
             return Ok(self.state.epoch);
         };
-        self.model.params.load_tensors(&weights)?;
+        self.model.params.load_learned(&weights)?;
         self.emit(watch, Event::BestRestored { epoch: best.epoch })?;
         Ok(best.epoch)
     }

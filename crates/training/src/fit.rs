@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use tallow_core::{StopSignal, Unit};
-use tallow_dataset::{Batch, n_batches, train_batches};
+use tallow_dataset::{Batch, n_batches};
 use tallow_metrics::{EpochRecord, argmax};
 use tallow_nn::{Ctx, Dims, Path, TrainKey};
 
@@ -63,9 +63,7 @@ impl Session {
     fn epoch(&mut self, watch: &mut Watch<'_>, estimated: &mut bool) -> Result<Option<StopSignal>> {
         let started = Instant::now();
         let (epoch, n_steps) = (self.state.epoch, self.steps_per_epoch());
-        let part = &self.data.train;
-        let mut batches =
-            train_batches(part.set.clone(), part.indices.clone(), &self.loader, epoch, self.state.batch)?;
+        let mut batches = self.data.train.train_batches(&self.loader, epoch, self.state.batch)?;
         let mut pace = Pace { estimated: *estimated, ..Pace::default() };
         let label = format!("epoch {}/{}", epoch + 1, self.recipe.epochs);
         watch.progress.begin(&label, Some(n_steps as u64), Unit::Items("steps"));
@@ -255,7 +253,7 @@ impl Session {
         let params = &self.model.params;
         Ok(Checkpoint {
             state: self.state.clone(),
-            model: params.to_tensors()?,
+            model: params.learned_tensors()?,
             optimizer: self.optimizer.state(params)?,
         })
     }

@@ -23,7 +23,7 @@
 //! let data = TrainData::new(load_sample()?, &recipe)?;
 //! let runs = tempfile::tempdir()?;
 //! let place = RunPlace::Under(runs.path().to_owned());
-//! let mut session = Session::start(recipe, Model { network: Box::new(network), params }, data, &place)?;
+//! let mut session = Session::start(recipe, Model::new(network, params), data, &place)?;
 //! let outcome = session.run(&mut Watch {
 //!     on_event: &mut |_| {},
 //!     progress: &Silent,
@@ -41,6 +41,7 @@ mod data;
 mod error;
 mod evaluate;
 mod event;
+mod features;
 mod finish;
 mod fit;
 mod memory;

@@ -9,11 +9,15 @@ use crate::error::{Result, TrainingError};
 use crate::recipe::Recipe;
 
 /// The built-in recipes: name and text, in the order in which they are listed.
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 8] = [
     ("cnn", include_str!("../../../assets/recipes/cnn.toml")),
     ("cnn-5", include_str!("../../../assets/recipes/cnn-5.toml")),
     ("keras", include_str!("../../../assets/recipes/keras.toml")),
     ("keras-5", include_str!("../../../assets/recipes/keras-5.toml")),
+    ("resnet50-head", include_str!("../../../assets/recipes/resnet50-head.toml")),
+    ("resnet50-head-64", include_str!("../../../assets/recipes/resnet50-head-64.toml")),
+    ("resnet18-head", include_str!("../../../assets/recipes/resnet18-head.toml")),
+    ("resnet50-finetune", include_str!("../../../assets/recipes/resnet50-finetune.toml")),
 ];
 
 /// How long a chain of `base` may be.

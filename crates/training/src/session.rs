@@ -9,7 +9,7 @@ use tallow_metrics::Summary;
 use tallow_nn::{CrossEntropy, Model, Optimizer, Tensors};
 use toml::{Table, Value};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, digest};
 use crate::data::TrainData;
 use crate::error::{Result, TrainingError};
 use crate::event::Event;
@@ -78,14 +78,14 @@ impl Session {
         let precision = recipe.precision.resolve(model.params.device()).into();
         let recipe = Recipe { schedule: recipe.schedule.clone().resolve(recipe.epochs), precision, ..recipe };
         recipe.schedule.validate()?;
-        let state = State::new(&recipe, &data.dataset.digest);
+        let state = State::new(&recipe, &data.dataset.digest, frozen_digest(&model)?);
         let optimizer = Optimizer::new(&recipe.optimizer, &recipe.param_groups, &model.params)?;
         let checkpoint = Checkpoint {
             state: state.clone(),
-            model: model.params.to_tensors()?,
+            model: model.params.learned_tensors()?,
             optimizer: optimizer.state(&model.params)?,
         };
-        let loader = loader(&recipe, &data);
+        let loader = loader(&recipe, &data, &model);
         // the loader checks what only it knows, before anything is written
         drop(tallow_dataset::train_batches(
             data.train.set.clone(),
@@ -116,7 +116,10 @@ impl Session {
         if state.data_digest != data.dataset.digest {
             return Err(TrainingError::OtherData { then: state.data_digest, now: data.dataset.digest });
         }
-        model.params.load_tensors(&checkpoint.model)?;
+        if state.frozen_digest != frozen_digest(&model)? {
+            return Err(TrainingError::OtherWeights);
+        }
+        model.params.load_learned(&checkpoint.model)?;
         let mut optimizer = Optimizer::new(&recipe.optimizer, &recipe.param_groups, &model.params)?;
         let steps_per_epoch = n_batches(data.train.len(), recipe.batch_size, recipe.data.drop_last);
         optimizer.load_state(&model.params, state.n_steps(steps_per_epoch), &checkpoint.optimizer)?;
@@ -145,7 +148,7 @@ impl Session {
             label_smoothing: recipe.loss.label_smoothing as f32,
             class_weights: recipe.loss.class_weights.as_ref().map(|w| w.iter().map(|&w| w as f32).collect()),
         };
-        let loader = loader(&recipe, &data);
+        let loader = loader(&recipe, &data, &model);
         let (clock, last_saved) = (Instant::now(), Instant::now());
         Self {
             recipe,
@@ -185,6 +188,9 @@ impl Session {
                 "the run is over, nothing is left to train; a larger --epochs would extend it".to_owned();
             (watch.on_event)(&Event::Notice { text });
             return Ok(Outcome::Finished(Box::new(summary)));
+        }
+        if !self.prepare_features(watch)? {
+            return Ok(Outcome::Interrupted(watch.stop.raised().unwrap_or(StopSignal::Interrupt)));
         }
         if let Some(signal) = self.fit(watch)? {
             return Ok(Outcome::Interrupted(signal));
@@ -238,12 +244,19 @@ impl Session {
     }
 }
 
-fn loader(recipe: &Recipe, data: &TrainData) -> TrainLoader {
+/// Of the weights that stay as they are, where there are any: they are not in checkpoints.
+fn frozen_digest(model: &Model) -> Result<Option<String>> {
+    let frozen = model.params.frozen_tensors()?;
+    Ok((!frozen.is_empty()).then(|| digest("", &frozen)))
+}
+
+fn loader(recipe: &Recipe, data: &TrainData, model: &Model) -> TrainLoader {
     TrainLoader {
         batch_size: recipe.batch_size,
         drop_last: recipe.data.drop_last,
         augment: recipe.augment.clone(),
         normalization: data.dataset.normalization,
+        size_px: model.resize_px,
         seed: recipe.seed,
     }
 }

@@ -18,6 +18,9 @@ pub(crate) struct State {
     pub(crate) version: u32,
     /// The digest of the data that the run trains on.
     pub data_digest: String,
+    /// The digest of the weights that stay as they are, which are not part of a checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) frozen_digest: Option<String>,
     /// Epochs that are over.
     pub epoch: u64,
     /// Batches of the current epoch that were trained on.
@@ -60,10 +63,11 @@ pub(crate) struct Best {
 
 impl State {
     /// The state before the first step.
-    pub(crate) fn new(recipe: &Recipe, data_digest: &str) -> Self {
+    pub(crate) fn new(recipe: &Recipe, data_digest: &str, frozen_digest: Option<String>) -> Self {
         Self {
             version: STATE_VERSION,
             data_digest: data_digest.to_owned(),
+            frozen_digest,
             epoch: 0,
             batch: 0,
             loss: WeightedMean::default(),

@@ -69,14 +69,16 @@ fn pack<E: Element>(
     let n_units = run.div_ceil(unit);
     let mut packed = vec![E::default(); kernels.n_blocks(c_out) * k_h * n_units * block * unit];
     packed.par_chunks_mut(k_h * n_units * block * unit).enumerate().for_each(|(b, packed)| {
-        for o in b * block..c_out.min((b + 1) * block) {
-            let scale = taps.scale.map_or(1.0, |scale| scale[o]);
-            for i in 0..c_in {
-                let plane = &taps.weight[taps.plane(o, i)..];
-                for (r, s) in (0..k_h).flat_map(|r| (0..k_w).map(move |s| (r, s))) {
-                    let j = s * c_in + i;
-                    let at = ((r * n_units + j / unit) * block + o - b * block) * unit + j % unit;
-                    packed[at] = E::from_f32(plane[taps.offset(r, s)] * scale);
+        let outputs = b * block..c_out.min((b + 1) * block);
+        // output channels innermost: what is written lies together, and what is read stays in L1 for the next taps
+        for i in 0..c_in {
+            for (r, s) in (0..k_h).flat_map(|r| (0..k_w).map(move |s| (r, s))) {
+                let (j, offset) = (s * c_in + i, taps.offset(r, s));
+                let at = (r * n_units + j / unit) * block * unit + j % unit;
+                let packed = packed[at..].iter_mut().step_by(unit);
+                for (o, packed) in outputs.clone().zip(packed) {
+                    let scale = taps.scale.map_or(1.0, |scale| scale[o]);
+                    *packed = E::from_f32(taps.weight[taps.plane(o, i) + offset] * scale);
                 }
             }
         }

@@ -4,27 +4,83 @@
 //! dw[r][j][o] = sum over output pixels p of x[window of p + r * row + j] * dy[p][o]      j runs over k_w * c_in
 //! ```
 //!
-//! The sum runs over pixels, and `vdpbf16ps` wants them in pairs: neighbours in a row of the output. Their gradients
-//! are interleaved channel by channel; of the input, each number is followed by the one that the neighbour's
-//! window has in its place, `stride` pixels on, and one such copy serves every tap.
+//! The sum runs over pixels, and `vdpbf16ps` wants them in pairs: neighbours in a row of the output, or, where rows have
+//! an odd number of pixels, the same pixel of two images. Their gradients are interleaved channel by channel; of the
+//! input, each number is followed by the one that the partner's window has in its place, and one such copy serves every
+//! tap.
 //!
-//! Each block of output channels is summed over the tasks of a chunk in order, and the chunks, whose number the shape
-//! decides, in order at the end.
+//! The work is cut into chunks of tasks, whose number the shape decides, times groups of blocks of output channels: a
+//! group shares the copies of a task's input, and its sums stay in L2. The chunks' sums are added in order at the end.
 
 use rayon::prelude::*;
 
 use super::element::Element;
 use super::geometry::{Geometry, Task, tasks};
 use super::kernel::{Kernels, WeightTask};
-use super::scratch;
+use super::scratch::{self, Scratch};
 use crate::conv::ConvShape;
 use crate::vectorise::vectorised;
 
-/// Pieces of work at least, where there are so many images: chunks of tasks times blocks of output channels.
-const MIN_PIECES: usize = 16;
+/// Pieces of work at least, where there are so many images: chunks of tasks times groups of blocks.
+const MIN_PIECES: usize = 8;
+
+/// Bytes that the sums of a group and the copies of a task's input may have together: most of an L2 cache.
+const GROUP_BYTES: usize = 768 << 10;
 
 /// Units that are summed before the sums go back to memory: their gradients stay in L1.
 const UNITS_AT_ONCE: usize = 128;
+
+/// How the work is cut: a function of the shape and the kernels' block and unit.
+struct Plan {
+    g: Geometry,
+    tasks: Vec<Task>,
+    n_chunks: usize,
+    n_blocks: usize,
+    /// Blocks of output channels in a group.
+    per_group: usize,
+    /// Sums of a block: (k_h, run, block).
+    sums_len: usize,
+}
+
+impl Plan {
+    fn new<E: Element>(kernels: &Kernels<E>, s: &ConvShape) -> Self {
+        let g = Geometry::of(s);
+        let mut tasks = tasks(s.n, &g, 1);
+        if kernels.unit == 2 && g.w_out % 2 == 1 {
+            tasks = with_pairs_of_images(tasks);
+        }
+        let n_blocks = kernels.n_blocks(g.c_out);
+        let sums_len = g.k_h * g.run() * kernels.block;
+        let input = |task: &Task| g.padded_len(task.images.len(), task.rows.len()) * kernels.unit;
+        let input_bytes = tasks.iter().map(input).max().unwrap_or(0) * size_of::<E>();
+        let room = GROUP_BYTES.saturating_sub(input_bytes) / (sums_len * size_of::<f32>());
+        let per_group = room.clamp(1, n_blocks);
+        let n_groups = n_blocks.div_ceil(per_group);
+        let n_chunks = MIN_PIECES.div_ceil(n_groups).min(tasks.len()).max(1);
+        Self { g, tasks, n_chunks, n_blocks, per_group, sums_len }
+    }
+
+    /// The tasks of a chunk: as many as of the others, or one more.
+    fn chunk(&self, i: usize) -> &[Task] {
+        let at = |i: usize| i * self.tasks.len() / self.n_chunks;
+        &self.tasks[at(i)..at(i + 1)]
+    }
+
+    fn group_len(&self) -> usize {
+        self.per_group * self.sums_len
+    }
+}
+
+/// The same images in tasks of an even number of them, but for the last one; bands of rows stay as they are.
+fn with_pairs_of_images(tasks: Vec<Task>) -> Vec<Task> {
+    let (Some(first), Some(last)) = (tasks.first(), tasks.last()) else { return tasks };
+    let (n, per_task) = (last.images.end, first.images.len().next_multiple_of(2));
+    if first.rows != last.rows {
+        return tasks;
+    }
+    let images = (0..n).step_by(per_task).map(|start| start..n.min(start + per_task));
+    images.map(|images| Task { images, rows: first.rows.clone() }).collect()
+}
 
 /// `dweight` (OIHW), overwritten.
 pub(crate) fn weight_grad<E: Element>(
@@ -34,40 +90,44 @@ pub(crate) fn weight_grad<E: Element>(
     dy: &[E],
     dweight: &mut [f32],
 ) {
-    let g = Geometry::of(s);
-    let tasks = tasks(s.n, &g, 1);
-    let (block, n_blocks) = (kernels.block, kernels.n_blocks(g.c_out));
-    // few chunks where there are many blocks: their sums have to be added up
-    let per_chunk = tasks.len().div_ceil(MIN_PIECES.div_ceil(n_blocks)).max(1);
-    let chunks: Vec<&[Task]> = tasks.chunks(per_chunk).collect();
-    let sums_len = g.k_h * g.run() * block;
-    scratch::with_sums(chunks.len() * n_blocks * sums_len, |sums| {
-        // (blocks, chunks, (k_h, run, block)): what is added up lies together
-        sums.par_chunks_mut(sums_len).enumerate().for_each(|(piece, dw)| {
+    let plan = Plan::new(kernels, s);
+    let n_groups = plan.n_blocks.div_ceil(plan.per_group);
+    scratch::with_sums(n_groups * plan.n_chunks * plan.group_len(), |sums| {
+        // (groups, chunks, (blocks of a group, k_h, run, block))
+        sums.par_chunks_mut(plan.group_len()).enumerate().for_each(|(piece, dw)| {
             dw.fill(0.0);
             scratch::with(|scratch| {
-                for task in chunks[piece % chunks.len()] {
-                    add_task(kernels, &g, task, x, dy, piece / chunks.len(), dw, scratch);
+                for task in plan.chunk(piece % plan.n_chunks) {
+                    let first_block = piece / plan.n_chunks * plan.per_group;
+                    add_task(kernels, &plan, task, x, dy, first_block, dw, scratch);
                 }
             });
         });
-        let of_blocks = sums.par_chunks_mut(chunks.len() * sums_len);
-        of_blocks.zip(dweight.par_chunks_mut(block * g.c_in * g.k_h * g.k_w)).for_each(|(sums, dweight)| {
-            let (total, parts) = sums.split_at_mut(sums_len);
-            parts.chunks_exact(sums_len).for_each(|part| add_to::<f32>(total, part));
-            unpack(&g, total, block, dweight);
+        for sums in sums.chunks_exact_mut(plan.n_chunks * plan.group_len()) {
+            let (total, parts) = sums.split_at_mut(plan.group_len());
+            total.par_chunks_mut(plan.sums_len).enumerate().for_each(|(block, total)| {
+                let at = block * plan.sums_len;
+                for part in parts.chunks_exact(plan.group_len()) {
+                    add_to::<f32>(total, &part[at..at + plan.sums_len]);
+                }
+            });
+        }
+        let (g, sums) = (&plan.g, &*sums);
+        dweight.par_chunks_mut(g.c_in * g.k_h * g.k_w).enumerate().for_each(|(o, dweight)| {
+            let block = o / kernels.block;
+            let group = block / plan.per_group * plan.n_chunks * plan.group_len();
+            let first = group + block % plan.per_group * plan.sums_len;
+            unpack(g, &sums[first..first + plan.sums_len], kernels.block, o % kernels.block, dweight);
         });
     });
 }
 
-/// The sums (k_h, run, block) of one block of output channels, as OIHW.
-fn unpack(g: &Geometry, sums: &[f32], block: usize, dweight: &mut [f32]) {
-    for (o, dweight) in dweight.chunks_exact_mut(g.c_in * g.k_h * g.k_w).enumerate() {
-        for (i, plane) in dweight.chunks_exact_mut(g.k_h * g.k_w).enumerate() {
-            for (r, line) in plane.chunks_exact_mut(g.k_w).enumerate() {
-                for (s, dweight) in line.iter_mut().enumerate() {
-                    *dweight = sums[(r * g.run() + s * g.c_in + i) * block + o];
-                }
+/// Channel `o` of the sums (k_h, run, block) of a block, as IHW.
+fn unpack(g: &Geometry, sums: &[f32], block: usize, o: usize, dweight: &mut [f32]) {
+    for (i, plane) in dweight.chunks_exact_mut(g.k_h * g.k_w).enumerate() {
+        for (r, line) in plane.chunks_exact_mut(g.k_w).enumerate() {
+            for (s, dweight) in line.iter_mut().enumerate() {
+                *dweight = sums[(r * g.run() + s * g.c_in + i) * block + o];
             }
         }
     }
@@ -101,85 +161,142 @@ vectorised! {
     }
 }
 
-/// Adds what the pixels of `task` give to `dw` (k_h, run, block) of one block of output channels.
+/// Which pixels make a unit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Partner {
+    /// Every one is its own unit.
+    None,
+    /// The next one of the row.
+    Column,
+    /// The same one of the next image.
+    Image,
+}
+
+/// Adds what the pixels of `task` give to `dw` (blocks of the group, k_h, run, block).
 #[expect(clippy::too_many_arguments, reason = "the body of one loop")]
 fn add_task<E: Element>(
     kernels: &Kernels<E>,
-    g: &Geometry,
+    plan: &Plan,
     task: &Task,
     x: &[E],
     dy: &[E],
-    output_block: usize,
+    first_block: usize,
     dw: &mut [f32],
-    scratch: &mut scratch::Scratch,
+    scratch: &mut Scratch,
 ) {
-    let (unit, block) = (kernels.unit, kernels.block);
-    let (rows, row) = (g.padded_h(task.rows.len()), g.padded_w() * g.c_in);
-    let units_per_row = g.w_out.div_ceil(unit);
-    let n_units = task.images.len() * task.rows.len() * units_per_row;
-    let len = g.padded_len(task.images.len(), task.rows.len());
-    let reach = (unit - 1) * g.stride * g.c_in; // what a pair that reaches beyond the row's end reads, times 0
+    let (g, unit, block) = (&plan.g, kernels.unit, kernels.block);
+    let (n_images, n_rows) = (task.images.len(), task.rows.len());
+    let partner = match (unit, g.w_out % 2, n_images % 2) {
+        (1, ..) => Partner::None,
+        (_, 1, 0) => Partner::Image,
+        _ => Partner::Column,
+    };
+    let (rows, row) = (g.padded_h(n_rows), g.padded_w() * g.c_in);
+    let (image_len, len) = (rows * row, g.padded_len(n_images, n_rows));
+    // what a pair that reaches beyond the row's end reads, times 0
+    let reach = if partner == Partner::Column { g.stride * g.c_in } else { 0 };
+    let units_per_row = if partner == Partner::Column { g.w_out.div_ceil(2) } else { g.w_out };
+    let n_unit_images = if partner == Partner::Image { n_images / 2 } else { n_images };
+    let n_units = n_unit_images * n_rows * units_per_row;
     let [padded, pairs, packed] = scratch.buffers([len + reach, len * unit, n_units * block * unit]);
     scratch::pad(x, g, task, &mut padded[..len]);
     padded[len..].fill(E::default());
-    let x_units: &[E] = match unit {
-        1 => &padded[..len],
-        _ => {
+    let x_units: &[E] = match partner {
+        Partner::None => &padded[..len],
+        Partner::Column => {
             interleave(&padded[..len], &padded[reach..], pairs);
             pairs
         }
+        Partner::Image => {
+            for (images, pairs) in
+                padded.chunks_exact(2 * image_len).zip(pairs.chunks_exact_mut(2 * image_len))
+            {
+                interleave(&images[..image_len], &images[image_len..], pairs);
+            }
+            &pairs[..len]
+        }
     };
+    let step = if partner == Partner::Column { 2 } else { 1 };
     let mut offsets = Vec::with_capacity(n_units);
-    for n in 0..task.images.len() {
-        for oy in 0..task.rows.len() {
-            let start = n * rows * row + oy * g.stride * row;
-            offsets.extend((0..units_per_row).map(|u| (start + u * unit * g.stride * g.c_in) as u32));
+    for n in 0..n_unit_images {
+        for oy in 0..n_rows {
+            let start = n * image_len + oy * g.stride * row;
+            offsets.extend((0..units_per_row).map(|u| (start + u * step * g.stride * g.c_in) as u32));
         }
     }
-    pack_gradient(g, task, dy, output_block * block, block, unit, packed);
-    for (offsets, dy) in offsets.chunks(UNITS_AT_ONCE).zip(packed.chunks(UNITS_AT_ONCE * block * unit)) {
-        kernels.run_weight_grad(WeightTask {
-            x: x_units,
-            x_offsets: offsets,
-            row,
-            k_h: g.k_h,
-            run: g.run(),
-            dy,
-            dw,
-        });
+    let blocks = first_block..plan.n_blocks.min(first_block + plan.per_group);
+    for (output_block, dw) in blocks.zip(dw.chunks_exact_mut(plan.sums_len)) {
+        pack_gradient(g, task, dy, output_block * block, block, partner, packed);
+        for (offsets, dy) in offsets.chunks(UNITS_AT_ONCE).zip(packed.chunks(UNITS_AT_ONCE * block * unit)) {
+            kernels.run_weight_grad(WeightTask {
+                x: x_units,
+                x_offsets: offsets,
+                row,
+                k_h: g.k_h,
+                run: g.run(),
+                dy,
+                dw,
+            });
+        }
     }
 }
 
-/// The gradients of `block` channels from `first` on: (units, block, unit), zeros beyond a row's end and the last channel.
+/// The gradients of `block` channels from `first` on: (units, block, unit), zeros where a pixel has no partner, and
+/// beyond the last channel.
 fn pack_gradient<E: Element>(
     g: &Geometry,
     task: &Task,
     dy: &[E],
     first: usize,
     block: usize,
-    unit: usize,
+    partner: Partner,
     packed: &mut [E],
 ) {
     let n_channels = block.min(g.c_out - first);
+    let line_len = g.w_out * g.c_out;
+    let line = |image: usize, oy: usize| &dy[(image * g.h_out + oy) * line_len..][..line_len];
+    let channels = first..first + n_channels;
+    let step = if partner == Partner::Image { 2 } else { 1 };
+    let unit = if partner == Partner::None { 1 } else { 2 };
     let mut units = packed.chunks_exact_mut(block * unit);
-    for image in task.images.clone() {
+    for image in task.images.clone().step_by(step) {
         for oy in task.rows.clone() {
-            let line = &dy[(image * g.h_out + oy) * g.w_out * g.c_out..][..g.w_out * g.c_out];
-            for pixels in line.chunks(unit * g.c_out) {
-                let Some(out) = units.next() else { return };
-                let second =
-                    if pixels.len() > g.c_out { &pixels[g.c_out + first..][..n_channels] } else { &[] };
-                let own = &pixels[first..first + n_channels];
-                match (unit, second.len()) {
-                    (1, _) => out[..n_channels].copy_from_slice(own),
-                    (_, 0) => own.iter().zip(out.chunks_exact_mut(2)).for_each(|(&a, out)| {
-                        out[0] = a;
-                        out[1] = E::default();
-                    }),
-                    _ => interleave(own, second, &mut out[..2 * n_channels]),
+            let own = line(image, oy);
+            match partner {
+                Partner::None => {
+                    for (pixel, out) in own.chunks_exact(g.c_out).zip(&mut units) {
+                        out[..n_channels].copy_from_slice(&pixel[channels.clone()]);
+                        out[n_channels..].fill(E::default());
+                    }
                 }
-                out[n_channels * unit..].fill(E::default());
+                Partner::Column => {
+                    for (pixels, out) in own.chunks(2 * g.c_out).zip(&mut units) {
+                        let (pixel, next) = pixels.split_at(g.c_out);
+                        let next = next.get(channels.clone()).unwrap_or_default();
+                        pack_unit(&pixel[channels.clone()], next, out);
+                    }
+                }
+                Partner::Image => {
+                    let pixels = own.chunks_exact(g.c_out).zip(line(image + 1, oy).chunks_exact(g.c_out));
+                    for ((pixel, next), out) in pixels.zip(&mut units) {
+                        pack_unit(&pixel[channels.clone()], &next[channels.clone()], out);
+                    }
+                }
             }
         }
     }
+}
+
+/// A pixel's gradients and its partner's (or zeros), interleaved.
+fn pack_unit<E: Element>(own: &[E], next: &[E], out: &mut [E]) {
+    let (pairs, rest) = out.split_at_mut(2 * own.len());
+    if next.is_empty() {
+        for (pair, &a) in pairs.chunks_exact_mut(2).zip(own) {
+            pair[0] = a;
+            pair[1] = E::default();
+        }
+    } else {
+        interleave(own, next, pairs);
+    }
+    rest.fill(E::default());
 }

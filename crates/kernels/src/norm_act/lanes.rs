@@ -1,6 +1,6 @@
 //! What the passes do to a few channels at a time, in registers.
 
-use crate::math::{normal_cdf, normal_pdf};
+use crate::math::normal_cdf_and_pdf;
 
 /// Channels that are computed at a time; the rest one by one. Loops of this fixed length become one vector each: a loop
 /// over all channels would be unrolled so far that 32 of them are a rest.
@@ -44,12 +44,13 @@ pub(crate) fn relu(z: f32) -> f32 {
 
 #[inline(always)]
 pub(crate) fn gelu(z: f32) -> f32 {
-    z * normal_cdf(z)
+    z * normal_cdf_and_pdf(z).0
 }
 
 #[inline(always)]
 pub(crate) fn gelu_slope(z: f32) -> f32 {
-    normal_cdf(z) + z * normal_pdf(z)
+    let (cdf, pdf) = normal_cdf_and_pdf(z);
+    cdf + z * pdf
 }
 
 /// What is known of `N` channels: `z = scale * y + shift`.

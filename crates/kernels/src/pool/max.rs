@@ -136,10 +136,18 @@ vectorised! {
                 for (column, dx) in dx.chunks_exact_mut(c).enumerate() {
                     let place = (row * s.k_w + column) as u32;
                     for_lanes!(c, i, N, {
-                        let (dx, dy, winners) = (at_mut::<E, N>(dx, i), at::<E, N>(dy, i), at::<u8, N>(winners, i));
+                        let (dy, winners) = (at::<E, N>(dy, i), at::<u8, N>(winners, i));
+                        // step by step in f32: the compiler makes branches of a choice between a load and 0
+                        let mut given = [0.0; N];
                         for j in 0..N {
-                            // in f32, since the compiler has no vectors of one byte beside two
-                            dx[j] = E::from_f32(if u32::from(winners[j]) == place { dy[j].to_f32() } else { 0.0 });
+                            given[j] = dy[j].to_f32();
+                        }
+                        for j in 0..N {
+                            given[j] = if u32::from(winners[j]) == place { given[j] } else { 0.0 };
+                        }
+                        let dx = at_mut::<E, N>(dx, i);
+                        for j in 0..N {
+                            dx[j] = E::from_f32(given[j]);
                         }
                     });
                 }

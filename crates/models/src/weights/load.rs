@@ -75,10 +75,10 @@ pub fn load_into(
     let n_tensors = tensors.len();
     let change = width_change(params, &tensors, classifier);
     if change.is_some() {
-        let names = [format!("{classifier}.weight"), format!("{classifier}.bias")];
-        tensors.retain(|name, _| !names.contains(name));
+        let prefix = format!("{classifier}."); // the network's may consist of several layers
+        tensors.retain(|name, _| !name.starts_with(&prefix));
         let n_loaded = tensors.len();
-        let kept = params.to_tensors()?.into_iter().filter(|(name, _)| names.contains(name));
+        let kept = params.to_tensors()?.into_iter().filter(|(name, _)| name.starts_with(&prefix));
         tensors.extend(kept);
         params.load_tensors(&tensors)?;
         return Ok(Report { n_loaded, replaced_classifier: change });

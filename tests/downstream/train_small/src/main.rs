@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let settings = settings.into_iter().map(Override::parse).collect::<Result<Vec<_>, _>>()?;
     let recipe = load_recipe("cnn", &settings)?;
     let mut params = ParamStore::new(recipe.seed, &tallow_nn::device("cpu")?);
-    let model = Model { network: Box::new(network(&mut params)?), params };
+    let model = Model::new(network(&mut params)?, params);
     let data = TrainData::new(load_sample()?, &recipe)?;
 
     let mut session = Session::start(recipe, model, data, &RunPlace::Under(folder.into()))?;

@@ -1,0 +1,72 @@
+//! Pretrained weights for a recipe's model: where they come from, and what they say about strides and input.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use tallow_core::Progress as _;
+use tallow_dataset::Normalization;
+use tallow_models::weights::{
+    HubOptions, PretrainedConfig, WeightFiles, WeightsSource, load_into, read, resolve,
+};
+use tallow_training::Model;
+
+use crate::App;
+
+/// The layer that tells a network's classes apart.
+const CLASSIFIER: &str = "fc";
+
+/// Weights that a recipe's model starts from.
+pub(crate) struct Pretrained {
+    files: WeightFiles,
+    config: PretrainedConfig,
+}
+
+impl Pretrained {
+    /// The weights that `model.weights` names, if it names any; fetched if need be, unless `offline`.
+    pub(crate) fn find(model: &toml::Table, offline: bool, app: &App) -> Result<Option<Self>> {
+        let Some(text) = model.get("weights").and_then(toml::Value::as_str) else { return Ok(None) };
+        let source: WeightsSource = text.parse()?;
+        let mut options = HubOptions::from_env()?;
+        options.offline |= offline;
+        let files = resolve(&source, &options, &app.progress, &app.stop)?;
+        let config = match &files.config {
+            Some(path) => PretrainedConfig::read(path)?,
+            None => PretrainedConfig::default(),
+        };
+        Ok(Some(Self { files, config }))
+    }
+
+    /// Checks that the weights are of this architecture, and writes into the table where its strides are.
+    pub(crate) fn describe(&self, model: &mut toml::Table) -> Result<()> {
+        let name = model.get("name").and_then(toml::Value::as_str).unwrap_or_default();
+        if let Some(architecture) = &self.config.architecture {
+            ensure!(
+                architecture == name,
+                "{}: the weights are of a {architecture}, the recipe's model.name is {name}",
+                self.files.origin
+            );
+        }
+        if self.config.downsample_in_bottleneck {
+            model.insert("downsample_in_bottleneck".into(), true.into());
+        }
+        Ok(())
+    }
+
+    /// What pixels are normalised by, where the weights say so.
+    pub(crate) fn normalization(&self) -> Option<Normalization> {
+        let (mean, std) = self.config.mean.zip(self.config.std)?;
+        Some(Normalization { mean, std })
+    }
+
+    /// Overwrites the model's parameters, and says what was not taken over.
+    pub(crate) fn load_into(&self, model: &Model, app: &App) -> Result<()> {
+        let path: &Path = &self.files.model;
+        let report = load_into(&model.params, read(path)?, CLASSIFIER)
+            .with_context(|| format!("{} does not fit the model", path.display()))?;
+        app.progress.say(&format!("{} tensors from {}", report.n_loaded, self.files.origin));
+        if let Some(change) = report.replaced_classifier {
+            app.progress.say(&format!("Note: {change}"));
+        }
+        Ok(())
+    }
+}
