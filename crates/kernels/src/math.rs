@@ -75,7 +75,7 @@ pub fn erf_f32(x: f32) -> f32 {
 }
 
 /// The cumulative normal distribution and its density, `e^(-x^2 / 2) / sqrt(2 pi)`, with one exponential: the first to
-/// within 1.6e-7 (absolute), about what `(1 + erf(x / sqrt 2)) / 2` gives in f32 on the negative side, too.
+/// within 3e-7 (absolute): `x * cdf` is then no further from the truth than by way of `erf` in f32.
 ///
 /// Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.2.17.
 #[inline(always)]
@@ -169,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn the_normal_distribution_is_within_1_6e_7() {
+    fn the_normal_distribution_is_within_3e_7() {
         for i in -60_000..60_000 {
             let x = i as f32 * 1.7e-4;
             let (cdf, pdf) = normal_cdf_and_pdf(x);
             let x = f64::from(x);
             let exact = 0.5 * libm::erfc(-x / std::f64::consts::SQRT_2);
             let density = libm::exp(-0.5 * x * x) / (2.0 * std::f64::consts::PI).sqrt();
-            assert!((f64::from(cdf) - exact).abs() < 1.6e-7, "cdf {cdf} at {x}, exactly {exact}");
+            assert!((f64::from(cdf) - exact).abs() < 3e-7, "cdf {cdf} at {x}, exactly {exact}");
             assert!((f64::from(pdf) - density).abs() < 1e-7, "pdf {pdf} at {x}, exactly {density}");
         }
         assert!(normal_cdf_and_pdf(f32::NAN).0.is_nan());
