@@ -87,19 +87,29 @@ impl CostTable {
     /// # Source
     /// C. Elkan, "The Foundations of Cost-Sensitive Learning", IJCAI 2001, equation 1.
     pub fn decide(&self, log_probs: &[f32]) -> Decision {
-        let probabilities: Vec<f64> = log_probs.iter().map(|&l| libm::exp(f64::from(l))).collect();
-        let mut expected = vec![0.0; self.n_classes];
-        for (p, prices) in probabilities.iter().zip(self.prices.chunks_exact(self.n_classes)) {
-            for (cost, price) in expected.iter_mut().zip(prices) {
-                *cost += p * price;
-            }
-        }
-        let best =
-            (0..self.n_classes).reduce(|a, b| if expected[b] < expected[a] { b } else { a }).unwrap_or(0);
+        let expected = self.expected(log_probs);
+        let best = lowest(&expected);
         match self.ask_a_person {
             Some(price) if price < expected[best] => Decision::Ask,
             _ => Decision::Answer(best as u32),
         }
+    }
+
+    /// [`decide`](Self::decide) where nobody can be asked.
+    pub fn decide_alone(&self, log_probs: &[f32]) -> Decision {
+        Decision::Answer(lowest(&self.expected(log_probs)) as u32)
+    }
+
+    /// The expected cost of each answer, (c).
+    fn expected(&self, log_probs: &[f32]) -> Vec<f64> {
+        let mut expected = vec![0.0; self.n_classes];
+        for (&log_prob, prices) in log_probs.iter().zip(self.prices.chunks_exact(self.n_classes)) {
+            let p = libm::exp(f64::from(log_prob));
+            for (cost, price) in expected.iter_mut().zip(prices) {
+                *cost += p * price;
+            }
+        }
+        expected
     }
 
     /// What `rule`, a function of the log-probabilities of an image, comes to on `predictions`.
@@ -177,6 +187,11 @@ impl CostTable {
         }
         costs
     }
+}
+
+/// The place of the lowest value, the first of equals; 0 if there is none.
+fn lowest(values: &[f64]) -> usize {
+    (0..values.len()).reduce(|a, b| if values[b] < values[a] { b } else { a }).unwrap_or(0)
 }
 
 #[cfg(test)]
