@@ -17,7 +17,7 @@ impl Format {
     /// `value` with the decimals that tell steps of `step` apart.
     pub(crate) fn write(self, value: f64, step: f64) -> String {
         let (value, step) = if self == Self::Percent { (100.0 * value, 100.0 * step) } else { (value, step) };
-        if self == Self::Number && value != 0.0 && (step < 1e-3 || step >= 1e6) {
+        if self == Self::Number && value != 0.0 && !(1e-3..1e6).contains(&step) {
             let text = format!("{value:.1e}");
             return text.replace(".0e", "e");
         }

@@ -3,7 +3,7 @@
 use maud::html;
 
 use super::axis::horizontal_ticks;
-use super::{Area, Axis, Chart, Format, TITLE_PX, px, straight, text, text_px, theme};
+use super::{Area, Axis, Chart, Format, TITLE_PX, marker, px, straight, text, text_px, theme};
 use crate::shown::shortened;
 
 /// One bar.
@@ -33,7 +33,30 @@ pub fn bar_chart(
         Format::Percent => Axis::between(axis_label, format, 0.0, 1.0, 5),
         Format::Number => Axis::holding(axis_label, format, bars.iter().map(|bar| bar.value).chain([0.0]), 4),
     };
-    let step = if format == Format::Percent { 0.001 } else { 1.0 };
+    draw(name, title, x, format, series, bars, true)
+}
+
+/// A marker per entry, with its interval, on an axis that holds no more than these: for shares that lie close together.
+pub fn interval_chart(name: &str, title: &str, axis_label: &str, rows: &[Bar]) -> Chart {
+    let values = rows.iter().flat_map(|row| row.interval.into_iter().flatten().chain([row.value]));
+    let x = Axis::holding(axis_label, Format::Percent, values, 4);
+    draw(name, title, x, Format::Percent, 0, rows, false)
+}
+
+fn draw(
+    name: &str,
+    title: &str,
+    x: Axis,
+    format: Format,
+    series: usize,
+    bars: &[Bar],
+    from_zero: bool,
+) -> Chart {
+    let step = match (format, from_zero) {
+        (Format::Number, _) => 1.0,
+        (Format::Percent, true) => 0.001,
+        (Format::Percent, false) => 0.0001,
+    };
     let value = |bar: &Bar| format.write(bar.value, step);
     let widest = bars.iter().map(|bar| text_px(&shortened(&bar.label, 20), 12.0)).fold(30.0, f64::max);
     let left = widest + 16.0;
@@ -45,14 +68,17 @@ pub fn bar_chart(
             @let middle = area.top + ROW * (i as f64 + 0.5);
             @let end = area.left + x.at(bar.value) * area.width;
             (text(area.left - 8.0, middle + 4.0, "label", "end", &shortened(&bar.label, 20)))
-            rect x=(px(area.left)) y=(px(middle - 7.0)) width=(px(end - area.left)) height="14"
-                class={ "bar fill-" (series % theme::N_SERIES) } {}
+            @if from_zero {
+                rect x=(px(area.left)) y=(px(middle - 7.0)) width=(px(end - area.left)) height="14"
+                    class={ "bar fill-" (series % theme::N_SERIES) } {}
+            }
             @if let Some(interval) = bar.interval {
                 @let [low, high] = interval.map(|v| area.left + x.at(v) * area.width);
                 (straight(low, middle, high, middle, "whisker"))
                 (straight(low, middle - 4.0, low, middle + 4.0, "whisker"))
                 (straight(high, middle - 4.0, high, middle + 4.0, "whisker"))
             }
+            @if !from_zero { (marker(end, middle, series, 4.0)) }
             (text(WIDTH - 6.0, middle + 4.0, "count", "end", &value(bar)))
         }
         (straight(area.left, area.top, area.left, area.bottom(), "axis"))
@@ -61,7 +87,7 @@ pub fn bar_chart(
     Chart {
         name: name.to_owned(),
         title: title.to_owned(),
-        desc: format!("{axis_label}: {}.", listed.collect::<Vec<_>>().join(", ")),
+        desc: format!("{}: {}.", x.label, listed.collect::<Vec<_>>().join(", ")),
         width_px: WIDTH,
         height_px: area.bottom() + 40.0,
         body,

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use tallow_metrics::{Band, Bands, ConfusionMatrix};
 
 use super::{Area, Chart, Format, TITLE_PX, px, text, text_px};
-use crate::shown::shortened;
+use crate::shown::{shortened, shown};
 
 /// Up to here cells hold counts and shares; up to [`MAX_WITH_COUNTS`] counts; beyond, colour alone.
 const MAX_WITH_SHARES: usize = 12;
@@ -21,9 +21,9 @@ pub fn heat_map(
 ) -> Chart {
     let c = matrix.n_classes();
     let (cell_width, cell_height) = match c {
-        ..=5 => (64.0, 44.0),
+        0..=5 => (64.0, 44.0),
         6..=MAX_WITH_SHARES => (50.0, 36.0),
-        ..=MAX_WITH_COUNTS => (26.0, 22.0),
+        13..=MAX_WITH_COUNTS => (26.0, 22.0),
         _ => ((620.0 / c as f64).max(2.5), (620.0 / c as f64).max(2.5)),
     };
     let named = c <= MAX_WITH_COUNTS;
@@ -166,7 +166,9 @@ fn description(matrix: &ConfusionMatrix, class_names: &[String]) -> String {
         let share = Format::Percent.write(pair.share, 0.001);
         format!(
             "{} taken for {} {} times ({share})",
-            class_names[pair.target], class_names[pair.predicted], pair.n
+            shown(&class_names[pair.target]),
+            shown(&class_names[pair.predicted]),
+            pair.n
         )
     });
     let n = matrix.n();

@@ -131,10 +131,10 @@ impl LineChart<'_> {
     fn draw_spot(&self, area: Area, x: f64, y: f64, label: &str) -> Markup {
         let (at_x, at_y) = self.place(area, (x, y));
         let anchor = if self.x.at(x) > 0.5 { "end" } else { "start" };
-        let below = if self.y.at(y) > 0.5 { 20.0 } else { -12.0 };
+        let below = if self.y.at(y) > 0.15 { 20.0 } else { -12.0 };
         html! {
             circle cx=(px(at_x)) cy=(px(at_y)) r="5.5" class="whisker" {}
-            (text(at_x, at_y + below, "label bold", anchor, label))
+            (text(at_x, at_y + below, "bold halo", anchor, label))
         }
     }
 

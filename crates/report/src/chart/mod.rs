@@ -13,7 +13,7 @@ use maud::{Markup, PreEscaped, html};
 
 pub(crate) use axis::grouped;
 pub use axis::{Axis, Format};
-pub use bars::{Bar, bar_chart};
+pub use bars::{Bar, bar_chart, interval_chart};
 pub use dots::{DotRow, dot_chart};
 pub use heat_map::heat_map;
 pub use lines::{Line, LineChart, Mark};

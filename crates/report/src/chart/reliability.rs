@@ -18,11 +18,17 @@ pub struct Calibration {
 }
 
 const WIDTH: f64 = 440.0;
+/// Bins with fewer images say nothing, and would draw the eye.
+const FEW: u64 = 10;
 
 /// Draws the states over one another, the last with its bins' intervals and its histogram.
 pub fn reliability_chart(name: &str, title: &str, states: &[Calibration]) -> Chart {
-    let area =
-        Area { left: 52.0, top: TITLE_PX + 24.0 + 18.0 * states.len() as f64, width: 300.0, height: 260.0 };
+    let area = Area {
+        left: 52.0,
+        top: TITLE_PX + 24.0 + 18.0 * (states.len() + 1) as f64,
+        width: 300.0,
+        height: 260.0,
+    };
     let x = Axis::between("confidence", Format::Percent, 0.0, 1.0, 5);
     let y = Axis::between("share of right answers", Format::Percent, 0.0, 1.0, 5);
     let bottom = Area { left: area.left, top: area.bottom() + 58.0, width: area.width, height: 50.0 };
@@ -34,11 +40,13 @@ pub fn reliability_chart(name: &str, title: &str, states: &[Calibration]) -> Cha
             (marker(16.0, at, i, 4.0))
             (text(25.0, at + 4.0, "label", "start", &legend(state)))
         }
+        @let at = TITLE_PX + 5.0 + 18.0 * states.len() as f64;
+        (straight(8.0, at, 22.0, at, "reference"))
+        (text(25.0, at + 4.0, "label", "start", "as sure as right"))
         (frame(area, &x, &y))
         (straight(area.left, area.bottom(), area.right(), area.top, "reference"))
-        (text(area.right() + 5.0, area.top + 4.0, "note", "start", "as sure as right"))
         @for (i, state) in states.iter().enumerate() {
-            @let places = || state.bins.iter().filter_map(|bin| Some((bin, place(bin.mean_confidence, bin.accuracy()?))));
+            @let places = || state.bins.iter().filter(|bin| bin.n >= FEW).filter_map(|bin| Some((bin, place(bin.mean_confidence, bin.accuracy()?))));
             @let path: String = places().enumerate().map(|(k, (_, (cx, cy)))| format!("{}{} {}", if k == 0 { 'M' } else { 'L' }, px(cx), px(cy))).collect();
             @let dashed = if i + 1 < states.len() { " dashed" } else { "" };
             path d=(path) class={ "series line-" (i % theme::N_SERIES) (dashed) } {}

@@ -48,11 +48,22 @@ fn bands(test: &Test<'_>) -> Markup {
         [("class", Text), ("band", Text), ("most often taken for", Text), ("of 1,000 images", Number)];
     html! {
         @for band in [Band::Failing, Band::Improvable, Band::Acceptable] {
-            @let n = of_classes.iter().filter(|(_, found)| found.band == band).count();
-            p { span class={ "band " (band.name()) } { (n) " " (if n == 1 { "class" } else { "classes" }) } " " (bands.sentence(band)) ". " (advice(band)) }
+            @let of_band: Vec<usize> = of_classes.iter().filter(|(_, found)| found.band == band).map(|(class, _)| *class).collect();
+            p {
+                span class={ "band " (band.name()) } { (word(band)) } " "
+                strong { (of_band.len()) " of " (of_classes.len()) " classes" } ". "
+                (meaning(&bands, band)) ". " (advice(band))
+            }
         }
         (table("Classes by band, the weakest first", &columns, &rows))
     }
+}
+
+/// The sentence of a band without its name, as a sentence of its own.
+fn meaning(bands: &Bands, band: Band) -> String {
+    let sentence = bands.sentence(band);
+    let (_, rest) = sentence.split_once(": ").unwrap_or(("", &sentence));
+    rest.chars().take(1).flat_map(char::to_uppercase).chain(rest.chars().skip(1)).collect()
 }
 
 fn word(band: Band) -> &'static str {

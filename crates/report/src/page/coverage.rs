@@ -108,16 +108,22 @@ fn accuracy_chart(trust: &Trust, target: Option<f64>) -> Chart {
     .draw()
 }
 
-/// The cost of 1,000 images by coverage: errors of what is answered, and a person for the rest.
+/// The cost of 1,000 images by coverage: errors of what is answered, and a person for the rest. The threshold with the
+/// least cost is chosen on validation, where there is one.
 fn cost_chart(trust: &Trust, costs: &CostTable, ask: f64) -> Chart {
     let points = costs_by_coverage(&trust.test, costs, ask);
-    let lines = [Line { series: 0, label: "test".into(), dashed: false, points }];
-    let cheapest = lines[0].points.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1));
-    let unit = currency(costs);
-    let spots: Vec<_> = cheapest
-        .map(|(x, y)| (x, y, format!("least: {} at {}", grouped(y, 0), whole(x))))
+    let points: Vec<(f64, f64)> = points.iter().map(|point| (point.coverage, point.cost_per_1000)).collect();
+    let chosen = costs_by_coverage(trust.val.as_ref().unwrap_or(&trust.test), costs, ask)
         .into_iter()
-        .collect();
+        .min_by(|a, b| a.cost_per_1000.total_cmp(&b.cost_per_1000));
+    let spot = chosen.map(|chosen| {
+        let (coverage, cost) = cost_at(&trust.test, costs, ask, chosen.threshold);
+        let on = if trust.val.is_some() { "chosen on validation" } else { "least" };
+        (coverage, cost, format!("{on}: {} at {}", grouped(cost, 0), whole(coverage)))
+    });
+    let lines = [Line { series: 0, label: "test".into(), dashed: false, points }];
+    let spots: Vec<_> = spot.into_iter().collect();
+    let unit = currency(costs);
     let label =
         if unit.is_empty() { "cost of 1,000 images".to_owned() } else { format!("{unit} for 1,000 images") };
     LineChart {
@@ -132,12 +138,34 @@ fn cost_chart(trust: &Trust, costs: &CostTable, ask: f64) -> Chart {
     .draw()
 }
 
+/// Coverage, and the cost of 1,000 images, where the model answers from `threshold` on.
+fn cost_at(p: &Predictions, costs: &CostTable, ask: f64, threshold: f64) -> (f64, f64) {
+    let (mut n_answered, mut cost) = (0, 0.0);
+    for (i, &target) in p.targets().iter().enumerate() {
+        if p.confidence(i) >= threshold {
+            n_answered += 1;
+            cost += costs.price(target as usize, p.predicted(i) as usize);
+        } else {
+            cost += ask;
+        }
+    }
+    let n = p.len().max(1) as f64;
+    (f64::from(n_answered) / n, 1000.0 * cost / n)
+}
+
 /// What prices are counted in; nothing if the table does not say.
 pub(super) fn currency(costs: &CostTable) -> String {
     if costs.currency().is_empty() { String::new() } else { shown(costs.currency()) }
 }
 
-fn costs_by_coverage(p: &Predictions, costs: &CostTable, ask: f64) -> Vec<(f64, f64)> {
+/// One point of a cost curve.
+struct CostPoint {
+    threshold: f64,
+    coverage: f64,
+    cost_per_1000: f64,
+}
+
+fn costs_by_coverage(p: &Predictions, costs: &CostTable, ask: f64) -> Vec<CostPoint> {
     let mut surest_first: Vec<(f64, f64)> = (0..p.len())
         .map(|i| (p.confidence(i), costs.price(p.targets()[i] as usize, p.predicted(i) as usize)))
         .collect();
@@ -145,13 +173,14 @@ fn costs_by_coverage(p: &Predictions, costs: &CostTable, ask: f64) -> Vec<(f64, 
     let n = p.len();
     let step = n.div_ceil(N_POINTS).max(1);
     let mut errors = 0.0;
-    let mut points = vec![(0.0, 1000.0 * ask)];
-    for (i, (_, price)) in surest_first.iter().enumerate() {
+    let mut points = vec![CostPoint { threshold: f64::INFINITY, coverage: 0.0, cost_per_1000: 1000.0 * ask }];
+    for (i, &(threshold, price)) in surest_first.iter().enumerate() {
         errors += price;
         let answered = i + 1;
         if answered % step == 0 || answered == n {
             let total = errors + (n - answered) as f64 * ask;
-            points.push((answered as f64 / n as f64, 1000.0 * total / n as f64));
+            let coverage = answered as f64 / n as f64;
+            points.push(CostPoint { threshold, coverage, cost_per_1000: 1000.0 * total / n as f64 });
         }
     }
     points

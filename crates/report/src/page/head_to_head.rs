@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use tallow_metrics::EpochRecord;
 
 use super::{Number, Part, Text, figures, percent, percent_interval, plain, table};
-use crate::chart::{Axis, Bar, Chart, DotRow, Format, Line, LineChart, bar_chart, dot_chart, grouped};
+use crate::chart::{Axis, Bar, Chart, DotRow, Format, Line, LineChart, dot_chart, grouped, interval_chart};
 use crate::comparison::{Comparison, caution, p_value, points, verdict};
 use crate::shown::shown;
 
@@ -61,7 +61,7 @@ fn overview(comparison: &Comparison<'_>) -> Part {
             interval: Some(run.test.accuracy_interval),
         })
         .collect();
-    let charts = vec![bar_chart("runs-accuracy", "Test accuracy", "accuracy", Format::Percent, 0, &bars)];
+    let charts = vec![interval_chart("runs-accuracy", "Test accuracy, 95 % intervals", "accuracy", &bars)];
     let n = comparison.runs.first().map_or(0, |run| run.test.matrix.n());
     let body = html! {
         p { "All runs were tested on the same " (grouped(n as f64, 0)) " images." }

@@ -66,7 +66,11 @@ pub fn run_report(run: &RunRecord, options: &Options) -> Result<Report> {
 /// The comparison of runs on the same test data.
 pub fn comparison_report(comparison: &Comparison<'_>) -> Report {
     let names: Vec<String> = comparison.runs.iter().map(|run| shown(&run.label)).collect();
-    document(&format!("{}: comparison", names.join(", ")), &html! {}, head_to_head::parts(comparison))
+    let title = match &names[..] {
+        [first, second] => format!("{second} against {first}"),
+        several => format!("Comparison of {} runs", several.len()),
+    };
+    document(&title, &html! {}, head_to_head::parts(comparison))
 }
 
 fn document(title: &str, lead: &Markup, parts: Vec<Part>) -> Report {

@@ -45,7 +45,7 @@ fn headline(test: &Test<'_>) -> Vec<(String, Markup)> {
         out.push(("Loss (cross-entropy)".to_owned(), plain(format!("{loss:.4}"))));
     }
     for (k, accuracy) in test.top_k() {
-        out.push((format!("Right class among the best {k}"), plain(percent(accuracy))));
+        out.push((format!("Top-{k} accuracy"), plain(percent(accuracy))));
     }
     out.push(("Macro F1".to_owned(), plain(percent(test.report.macro_avg.f1_score))));
     out

@@ -22,7 +22,7 @@ pub(super) fn part(trust: &Trust) -> Part {
         (figures(std::slice::from_ref(&chart)))
         (table("Calibration on the test images", &columns, &rows))
         p {
-            "Of answers given with 80 % confidence, 80 % should be right. The expected calibration error is the mean gap, over " (N_BINS) " bins of equal width, between confidence and share of right answers. "
+            "Of answers given with 80 % confidence, 80 % should be right. The expected calibration error is the mean gap, over " (N_BINS) " bins of equal width, between confidence and share of right answers; bins of fewer than 10 images count, but are not drawn. "
             @match trust.temperature {
                 Some(t) => {
                     "The logits are divided by the temperature " strong { (format!("{t:.3}")) } ", fitted on the validation images: " (meaning(t)) " Which class is the most probable does not change. "

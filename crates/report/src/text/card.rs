@@ -85,9 +85,7 @@ fn figures(run: &RunRecord, test: &Test<'_>) -> String {
         ),
     ];
     rows.extend(
-        test.top_k()
-            .iter()
-            .map(|(k, a)| (format!("right class among the best {k}"), format!("{:.2} %", 100.0 * a))),
+        test.top_k().iter().map(|(k, a)| (format!("top-{k} accuracy"), format!("{:.2} %", 100.0 * a))),
     );
     rows.push(("macro F1".to_owned(), format!("{:.2} %", 100.0 * test.report.macro_avg.f1_score)));
     if let Some(loss) = test.predictions.mean_nll() {
@@ -184,7 +182,7 @@ fn loading(run: &RunRecord) -> String {
          Python: the weights have torchvision's names and layout (OIHW), and the file says the rest of itself.\n\n```python\n\
          import json\nfrom safetensors import safe_open\n\n\
          with safe_open(\"model.safetensors\", framework=\"pt\") as file:\n    \
-         info = json.loads(next(iter(file.metadata().values())))  # class_names, mean, std, model\n    \
+         info = json.loads(file.metadata()[\"tallow\"])  # class_names, mean, std, model\n    \
          weights = {{name: file.get_tensor(name) for name in file.keys()}}\n```\n\n\
          Input: RGB in 0..1, normalised per channel with `mean` and `std`.\n"
     )
