@@ -4,7 +4,6 @@ use maud::html;
 
 use super::axis::horizontal_ticks;
 use super::{Area, Axis, Chart, Format, TITLE_PX, marker, px, straight, text, text_px, theme};
-use crate::shown::shortened;
 
 /// One bar.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,7 +57,7 @@ fn draw(
         (Format::Percent, false) => 0.0001,
     };
     let value = |bar: &Bar| format.write(bar.value, step);
-    let widest = bars.iter().map(|bar| text_px(&shortened(&bar.label, 20), 12.0)).fold(30.0, f64::max);
+    let widest = bars.iter().map(|bar| text_px(&super::name(&bar.label, 20), 12.0)).fold(30.0, f64::max);
     let left = widest + 16.0;
     let area =
         Area { left, top: TITLE_PX + 4.0, width: WIDTH - left - 64.0, height: ROW * bars.len() as f64 };
@@ -67,7 +66,7 @@ fn draw(
         @for (i, bar) in bars.iter().enumerate() {
             @let middle = area.top + ROW * (i as f64 + 0.5);
             @let end = area.left + x.at(bar.value) * area.width;
-            (text(area.left - 8.0, middle + 4.0, "label", "end", &shortened(&bar.label, 20)))
+            (text(area.left - 8.0, middle + 4.0, "label", "end", &super::name(&bar.label, 20)))
             @if from_zero {
                 rect x=(px(area.left)) y=(px(middle - 7.0)) width=(px(end - area.left)) height="14"
                     class={ "bar fill-" (series % theme::N_SERIES) } {}

@@ -4,7 +4,6 @@ use maud::html;
 
 use super::axis::horizontal_ticks;
 use super::{Area, Axis, Chart, Format, TITLE_PX, marker, px, straight, text, text_px};
-use crate::shown::shortened;
 
 /// The values of one row, in the order of the series; what a series does not have is none.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +21,7 @@ const ROW: f64 = 24.0;
 pub fn dot_chart(name: &str, title: &str, axis_label: &str, series: &[String], rows: &[DotRow]) -> Chart {
     let all = rows.iter().flat_map(|row| row.values.iter().flatten().copied());
     let x = Axis::holding(axis_label, Format::Percent, all, 5);
-    let widest = rows.iter().map(|row| text_px(&shortened(&row.label, 20), 12.0)).fold(30.0, f64::max);
+    let widest = rows.iter().map(|row| text_px(&super::name(&row.label, 20), 12.0)).fold(30.0, f64::max);
     let left = widest + 16.0;
     let (legend, legend_height) = legend(series);
     let top = TITLE_PX + legend_height;
@@ -36,7 +35,7 @@ pub fn dot_chart(name: &str, title: &str, axis_label: &str, series: &[String], r
         @for (i, row) in rows.iter().enumerate() {
             @let middle = area.top + ROW * (i as f64 + 0.5);
             (straight(area.left, middle, area.right(), middle, "grid"))
-            (text(area.left - 8.0, middle + 4.0, "label", "end", &shortened(&row.label, 20)))
+            (text(area.left - 8.0, middle + 4.0, "label", "end", &super::name(&row.label, 20)))
             @for (series, value) in row.values.iter().enumerate() {
                 @if let Some(value) = value {
                     (marker(area.left + x.at(*value) * area.width, middle, series, 4.0))
@@ -67,7 +66,7 @@ fn legend(series: &[String]) -> (Vec<(f64, f64, usize, String)>, f64) {
     let (mut x, mut y) = (14.0, TITLE_PX + 6.0);
     let mut entries = Vec::new();
     for (i, label) in series.iter().enumerate() {
-        let label = shortened(label, 30);
+        let label = super::name(label, 30);
         let width = text_px(&label, 12.0) + 26.0;
         if x + width > WIDTH && x > 14.0 {
             (x, y) = (14.0, y + 18.0);

@@ -3,8 +3,9 @@
 use maud::{Markup, html};
 use tallow_metrics::{Band, Bands, ConfusionMatrix};
 
+use super::axis::grouped;
 use super::{Area, Chart, Format, TITLE_PX, px, text, text_px};
-use crate::shown::{shortened, shown};
+use crate::shown::shown;
 
 /// Up to here cells hold counts and shares; up to [`MAX_WITH_COUNTS`] counts; beyond, colour alone.
 const MAX_WITH_SHARES: usize = 12;
@@ -27,11 +28,11 @@ pub fn heat_map(
         _ => ((620.0 / c as f64).max(2.5), (620.0 / c as f64).max(2.5)),
     };
     let named = c <= MAX_WITH_COUNTS;
-    let names: Vec<String> = class_names.iter().map(|name| shortened(name, MAX_NAME_COLUMNS)).collect();
+    let names: Vec<String> = class_names.iter().map(|name| super::name(name, MAX_NAME_COLUMNS)).collect();
     let widest = names.iter().map(|name| text_px(name, 12.0)).fold(40.0, f64::max);
     let upright = named && names.iter().any(|name| text_px(name, 12.0) > cell_width - 4.0);
     let head = if upright { 0.75 * widest + 12.0 } else { 18.0 };
-    let left = if named { widest + 26.0 } else { 34.0 };
+    let left = if named { widest + 26.0 } else { 50.0 };
     let area = Area {
         left,
         top: TITLE_PX + 16.0 + head,
@@ -135,7 +136,7 @@ fn figures(count: u64, share: f64, c: usize, band: Option<Band>, (x, y): (f64, f
         return text(x, y + 3.5, &format!("{size}{bold}"), "middle", &count.to_string());
     }
     html! {
-        (text(x, y - 1.0, &format!("count{bold}"), "middle", &count.to_string()))
+        (text(x, y - 1.0, &format!("count{bold}"), "middle", &grouped(count as f64, 0)))
         (text(x, y + 11.5, "small", "middle", &Format::Percent.write(share, 0.001)))
     }
 }

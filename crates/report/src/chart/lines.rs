@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use super::axis::frame;
+use super::marks::{Label, rows};
 use super::{Area, Axis, Chart, TITLE_PX, marker, px, straight, text, text_px, theme};
 
 /// One line.
@@ -49,6 +50,7 @@ pub struct LineChart<'a> {
 const WIDTH: f64 = 440.0;
 const PLOT_HEIGHT: f64 = 200.0;
 const LABEL_GAP: f64 = 14.0;
+const MARK_ROW: f64 = 14.0;
 /// Up to this many points, each has its marker.
 const MAX_MARKERS: usize = 30;
 
@@ -57,12 +59,14 @@ impl LineChart<'_> {
     pub fn draw(&self) -> Chart {
         let longest =
             self.lines.iter().map(|line| text_px(&line.label, 12.0)).fold(40.0, f64::max).min(150.0);
-        let n_mark_rows = self.marks.len().min(3) as f64;
-        let top = TITLE_PX + 24.0 + if self.marks.is_empty() { 0.0 } else { 13.0 * n_mark_rows };
-        let area = Area { left: 52.0, top, width: WIDTH - 52.0 - 12.0 - longest, height: PLOT_HEIGHT };
+        let (left, width) = (52.0, WIDTH - 52.0 - 12.0 - longest);
+        let marks = self.place_marks(left, width);
+        let n_rows = marks.iter().map(|label| label.row + 1).max().unwrap_or(0);
+        let top = TITLE_PX + 24.0 + MARK_ROW * n_rows as f64;
+        let area = Area { left, top, width, height: PLOT_HEIGHT };
         let body = html! {
             (frame(area, &self.x, &self.y))
-            (self.draw_marks(area))
+            (self.draw_marks(area, &marks))
             @for line in self.lines.iter().rev() { (self.draw_line(area, line)) }
             @for (x, y, label) in self.spots { (self.draw_spot(area, *x, *y, label)) }
             (self.labels(area))
@@ -108,21 +112,26 @@ impl LineChart<'_> {
         html! {
             @for (at, (_, line)) in heights.iter().zip(&ends) {
                 (marker(area.right() + 9.0, *at, line.series, 3.0))
-                (text(area.right() + 16.0, at + 4.0, "label", "start", &crate::shown::shortened(&line.label, 19)))
+                (text(area.right() + 16.0, at + 4.0, "label", "start", &super::name(&line.label, 19)))
             }
         }
     }
 
-    fn draw_marks(&self, area: Area) -> Markup {
+    fn place_marks(&self, left: f64, width: f64) -> Vec<Label> {
+        let place = |mark: &Mark| (left + self.x.at(mark.x) * width, text_px(&mark.label, 11.0));
+        rows(&self.marks.iter().map(place).collect::<Vec<_>>(), WIDTH - 4.0)
+    }
+
+    fn draw_marks(&self, area: Area, labels: &[Label]) -> Markup {
         html! {
-            @for (i, mark) in self.marks.iter().enumerate() {
+            @for (mark, label) in self.marks.iter().zip(labels) {
                 @let at = area.left + self.x.at(mark.x) * area.width;
-                @let up = area.top - 4.0 - 13.0 * (self.marks.len() - 1 - i).min(2) as f64;
-                (straight(at, up, at, area.bottom(), "mark"))
-                @if self.x.at(mark.x) > 0.5 {
-                    (text(at - 4.0, up + 4.0, "note", "end", &mark.label))
+                @let up = area.top - 22.0 - MARK_ROW * label.row as f64; // above what is on the y axis
+                (straight(at, up - 8.0, at, area.bottom(), "mark"))
+                @if label.from > at {
+                    (text(label.from, up, "note", "start", &mark.label))
                 } @else {
-                    (text(at + 4.0, up + 4.0, "note", "start", &mark.label))
+                    (text(label.to, up, "note", "end", &mark.label))
                 }
             }
         }

@@ -3,8 +3,10 @@
 mod axis;
 mod bars;
 mod dots;
+mod fonts;
 mod heat_map;
 mod lines;
+mod marks;
 mod raster;
 mod reliability;
 mod theme;
@@ -106,9 +108,23 @@ fn px(x: f64) -> String {
     rounded.to_string()
 }
 
+/// A name cut to `max_columns`, in a picture too.
+fn name(text: &str, max_columns: usize) -> String {
+    let text = crate::shown::shown(text);
+    if fonts::drawn_columns(&text) <= max_columns {
+        return text;
+    }
+    let mut used = 0;
+    let fits = |c: &char| {
+        used += fonts::drawn_columns(c.encode_utf8(&mut [0; 4]));
+        used < max_columns
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
+}
+
 /// How long a text in this font size is, at most.
 fn text_px(text: &str, font_px: f64) -> f64 {
-    crate::shown::columns(text) as f64 * font_px * CHAR_EM
+    fonts::drawn_columns(text) as f64 * font_px * CHAR_EM
 }
 
 /// Text at a place; `class` gives its look, `anchor` which end of it is there.
