@@ -85,9 +85,11 @@ pub(super) fn with_codes(text: &str) -> String {
     text.chars().map(|c| if can_draw(c) { c.to_string() } else { code(c) }).collect()
 }
 
-/// How many columns `text` takes at most, as itself on a page or with codes in a picture.
+/// How many columns `text` takes at most, as itself on a page or with codes in a picture; signs and capitals are wider
+/// than the average character.
 pub(super) fn drawn_columns(text: &str) -> usize {
-    text.chars().map(|c| if can_draw(c) { columns(c.encode_utf8(&mut [0; 4])) } else { code(c).len() }).sum()
+    let width = |c: char| if can_draw(c) { columns(c.encode_utf8(&mut [0; 4])) } else { code(c).len() + 2 };
+    text.chars().map(width).sum()
 }
 
 #[cfg(test)]
@@ -102,6 +104,6 @@ mod tests {
         assert!(ours_has('é') && ours_has('ж') && !ours_has('猫'));
         assert!(!can_draw(NOWHERE));
         assert_eq!(with_codes(&format!("a{NOWHERE}é")), "a<U+F8F0>é");
-        assert_eq!(drawn_columns(&format!("a{NOWHERE}é")), 10);
+        assert_eq!(drawn_columns(&format!("a{NOWHERE}é")), 12);
     }
 }

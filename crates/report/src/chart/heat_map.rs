@@ -31,7 +31,7 @@ pub fn heat_map(
     let names: Vec<String> = class_names.iter().map(|name| super::name(name, MAX_NAME_COLUMNS)).collect();
     let widest = names.iter().map(|name| text_px(name, 12.0)).fold(40.0, f64::max);
     let upright = named && names.iter().any(|name| text_px(name, 12.0) > cell_width - 4.0);
-    let head = if upright { 0.75 * widest + 12.0 } else { 18.0 };
+    let head = if upright { 0.75 * widest + 16.0 } else { 18.0 };
     let left = if named { widest + 26.0 } else { 50.0 };
     let area = Area {
         left,

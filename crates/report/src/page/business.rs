@@ -4,11 +4,10 @@ use maud::{Markup, html};
 use tallow_metrics::{Band, Bands, ClassBand, CostTable, DecisionCosts};
 
 use super::coverage::{coverage, currency};
-use super::{Number, Part, Text, facts, plain, table};
+use super::{Number, Part, Text, facts, name, plain, table};
 use crate::analysis::{Options, Test, Trust};
 use crate::chart::grouped;
 use crate::error::Result;
-use crate::shown::shown;
 
 pub(super) fn part(test: &Test<'_>, trust: &Trust, options: &Options) -> Result<Part> {
     let costs = options.cost_table(test.class_names)?;
@@ -35,11 +34,11 @@ fn bands(test: &Test<'_>) -> Markup {
     let rows: Vec<Vec<Markup>> = of_classes
         .iter()
         .map(|(class, found)| {
-            let worst = found.confused_with.map_or("–".to_owned(), |other| shown(&test.class_names[other]));
+            let worst = found.confused_with.map_or(plain("–"), |other| name(&test.class_names[other]));
             vec![
-                plain(shown(&test.class_names[*class])),
+                name(&test.class_names[*class]),
                 html! { span class={ "band " (found.band.name()) } { (word(found.band)) } },
-                plain(worst),
+                worst,
                 plain(format!("{:.0}", found.errors_per_1000)),
             ]
         })
@@ -125,7 +124,7 @@ fn cost_part(test: &Test<'_>, trust: &Trust, costs: &CostTable) -> Markup {
 
 fn dearest(test: &Test<'_>, costs: &CostTable) -> Markup {
     let amount = |x: f64| plain(grouped(x, 2));
-    let name = |class: usize| plain(shown(&test.class_names[class]));
+    let name = |class: usize| super::name(&test.class_names[class]);
     let pairs: Vec<Vec<Markup>> = costs
         .pair_costs(&test.matrix)
         .iter()

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use tallow_metrics::EpochRecord;
 
-use super::{Number, Part, Text, figures, percent, percent_interval, plain, table};
+use super::{Number, Part, Text, figures, name, percent, percent_interval, plain, table};
 use crate::chart::{Axis, Bar, Chart, DotRow, Format, Line, LineChart, dot_chart, grouped, interval_chart};
 use crate::comparison::{Comparison, caution, p_value, points, verdict};
 use crate::shown::shown;
@@ -39,7 +39,7 @@ fn overview(comparison: &Comparison<'_>) -> Part {
             let of = |value: Option<String>| plain(value.unwrap_or("–".to_owned()));
             let minutes = summary.map(|s| s.train_seconds / 60.0);
             vec![
-                plain(shown(&run.label)),
+                name(&run.label),
                 html! { strong { (percent(run.test.accuracy())) } },
                 plain(percent_interval(run.test.accuracy_interval)),
                 plain(percent(run.test.report.macro_avg.f1_score)),
@@ -81,14 +81,14 @@ fn tests(comparison: &Comparison<'_>) -> Part {
         ("only the first right", Number),
         ("p-value", Number),
     ];
-    let label = |i: usize| shown(&comparison.runs[i].label);
+    let label = |i: &usize| name(&comparison.runs[*i].label);
     let rows: Vec<Vec<Markup>> = comparison
         .pairs
         .iter()
         .map(|(i, j, c)| {
             let [low, high] = c.difference_interval.map(points);
             vec![
-                html! { strong { (label(*j)) } " against " (label(*i)) },
+                html! { strong { (label(j)) } " against " (label(i)) },
                 html! { strong { (verdict(c)) } },
                 plain(points(c.difference)),
                 plain(format!("{low} to {high}")),
@@ -183,7 +183,7 @@ fn classes(comparison: &Comparison<'_>) -> Part {
     let table_rows: Vec<Vec<Markup>> = (0..names.len())
         .map(|class| {
             let shares = recalls(class).map(|recall| plain(format!("{:.1} %", 100.0 * recall)));
-            std::iter::once(plain(shown(&names[class]))).chain(shares).collect()
+            std::iter::once(name(&names[class])).chain(shares).collect()
         })
         .collect();
     let body = html! {

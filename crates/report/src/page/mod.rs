@@ -16,7 +16,7 @@ use crate::chart::{Chart, chart_css, colors_css};
 use crate::comparison::Comparison;
 use crate::error::Result;
 use crate::record::RunRecord;
-use crate::shown::shown;
+use crate::shown::{columns, shortened, shown};
 
 const PAGE_CSS: &str = include_str!("../../../../assets/report/page.css");
 
@@ -171,6 +171,13 @@ fn percent(share: f64) -> String {
 /// An interval in percent: "84.71 to 86.10 %".
 fn percent_interval([low, high]: [f64; 2]) -> String {
     format!("{:.2} to {:.2} %", 100.0 * low, 100.0 * high)
+}
+
+/// The name of a class or a run in a table: whole where it is short, cut where it would fill the page.
+fn name(text: &str) -> Markup {
+    let text = shortened(text, 80);
+    let class = if columns(&text) <= 24 { "name" } else { "" };
+    html! { span class=(class) { (text) } }
 }
 
 /// Text as markup.

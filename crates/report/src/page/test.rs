@@ -72,7 +72,7 @@ fn report_table(test: &Test<'_>) -> Markup {
             let [low, high] = i.recall;
             let interval = plain(format!("{low:.3} to {high:.3}"));
             vec![
-                plain(shown(name)),
+                super::name(name),
                 score(s.precision),
                 score(s.recall),
                 score(s.f1_score),
@@ -144,7 +144,7 @@ fn pairs(run: &RunRecord, test: &Test<'_>) -> Markup {
         .take(if has_pictures { N_PAIRS } else { 10 })
         .map(|pair| {
             let [target, predicted] =
-                [pair.target, pair.predicted].map(|class| plain(shown(&test.class_names[class])));
+                [pair.target, pair.predicted].map(|class| super::name(&test.class_names[class]));
             let mut row = vec![
                 target,
                 predicted,
@@ -178,7 +178,7 @@ fn surest(run: &RunRecord, test: &Test<'_>) -> Markup {
         ("its own class got", Number),
     ];
     if has_pictures {
-        columns.push(("", Text));
+        columns.push(("picture", Text));
     }
     let rows: Vec<Vec<Markup>> = worst
         .iter()
@@ -189,8 +189,8 @@ fn surest(run: &RunRecord, test: &Test<'_>) -> Markup {
             let own = f64::from(p.row(i)[target]).exp();
             let mut row = vec![
                 plain(name),
-                plain(shown(&test.class_names[target])),
-                plain(shown(&test.class_names[p.predicted(i) as usize])),
+                super::name(&test.class_names[target]),
+                super::name(&test.class_names[p.predicted(i) as usize]),
                 plain(format!("{:.1} %", 100.0 * p.confidence(i))),
                 plain(format!("{:.2} %", 100.0 * own)),
             ];
@@ -200,5 +200,9 @@ fn surest(run: &RunRecord, test: &Test<'_>) -> Markup {
             row
         })
         .collect();
-    table("The wrong answers of which the model was surest; some are errors of the labels", &columns, &rows)
+    table(
+        "The wrong answers of which the model was surest; some may be errors of the labels",
+        &columns,
+        &rows,
+    )
 }
