@@ -77,6 +77,20 @@ pub enum MetricsError {
         /// The second.
         second: usize,
     },
+    /// A temperature that is no positive number.
+    #[error("temperature is {0}: expected a number above 0")]
+    Temperature(f64),
+    /// Predictions of two models that are not about the same images.
+    #[error("the two sets of predictions cannot be compared image by image: {0}")]
+    NotPaired(String),
+    /// A cost table that does not fit the classes, or holds a number that is no price.
+    #[error("costs: {key}: {problem}")]
+    Costs {
+        /// The key in the table, such as `price[2].true`; for a syntax error, where it is.
+        key: String,
+        /// What was found and what was expected.
+        problem: String,
+    },
     /// A text that is not the table it should be.
     #[error("line {line}, column {column}: {problem}")]
     Csv {

@@ -12,7 +12,16 @@
 //! * [`ConfusionMatrix`]: who was taken for whom;
 //! * [`ClassificationReport`]: precision, recall, F1 and support, printed as scikit-learn prints them;
 //! * [`wilson_interval`]: how far an accuracy can be trusted;
-//! * [`Bands`]: which classes are acceptable, which can be improved, which do not work.
+//! * [`Bands`]: which classes are acceptable, which can be improved, which do not work;
+//! * [`class_intervals`]: how far a precision, a recall, an F1 score can be trusted;
+//! * [`confused_pairs`], [`surest_errors`]: the errors to look at first;
+//! * [`compare_paired`]: whether one model is better than another on the same images.
+//!
+//! What its probabilities are worth:
+//! * [`reliability_bins`], [`expected_calibration_error`]: whether a confidence is the share of right answers;
+//! * [`fit_temperature`]: one number that makes it so;
+//! * [`coverage_curve`], [`threshold_for_accuracy`]: how many images can be left to the model at a wanted accuracy;
+//! * [`CostTable`]: what errors cost, and the decision that costs least.
 //!
 //! What a run writes down: [`EpochRecord`], [`Summary`], [`predictions_to_csv`], each with its exact text form.
 //!
@@ -50,7 +59,13 @@
 #![forbid(unsafe_code)]
 
 mod bands;
+mod calibration;
+mod class_intervals;
+mod confused;
 mod confusion;
+mod costs;
+mod costs_toml;
+mod coverage;
 mod csv_text;
 mod error;
 mod history;
@@ -58,22 +73,31 @@ mod interval;
 mod mean;
 mod normal;
 mod numpy_sum;
+mod paired;
 mod predictions;
 mod predictions_csv;
 mod report;
 mod report_text;
 mod summary;
+mod temperature;
 mod topk;
 
 pub use bands::{Band, Bands, ClassBand};
+pub use calibration::{ReliabilityBin, expected_calibration_error, reliability_bins};
+pub use class_intervals::{ClassIntervals, class_intervals};
+pub use confused::{ConfusedPair, confused_pairs, surest_errors};
 pub use confusion::ConfusionMatrix;
+pub use costs::{CostTable, Decision, DecisionCosts, PairCost};
+pub use coverage::{CoveragePoint, coverage_at, coverage_curve, threshold_for_accuracy};
 pub use error::MetricsError;
 pub use history::{EpochRecord, parse_history};
 pub use interval::wilson_interval;
 pub use mean::WeightedMean;
+pub use paired::{PairedComparison, Verdict, compare_paired};
 pub use predictions::Predictions;
 pub use predictions_csv::{PredictionsTable, parse_predictions_csv, predictions_to_csv};
 pub use report::{Averages, ClassScores, ClassificationReport};
 pub use report_text::NamedReport;
 pub use summary::{SplitScore, Summary, TestScore};
+pub use temperature::{TEMPERATURES, fit_temperature, with_temperature};
 pub use topk::{argmax, in_top_k, top_k_accuracy};

@@ -93,6 +93,15 @@ impl Predictions {
         argmax(self.row(i)).map_or(0, |class| class as u32) // never none: `new` refuses NaN and zero classes
     }
 
+    /// The probability of the most probable class of prediction `i`, in [0, 1].
+    ///
+    /// # Panics
+    /// If there is no prediction `i`.
+    pub fn confidence(&self, i: usize) -> f64 {
+        let best = self.row(i)[self.predicted(i) as usize];
+        libm::exp(f64::from(best)).min(1.0)
+    }
+
     /// [`predicted`](Self::predicted) for every prediction, (n).
     pub fn all_predicted(&self) -> Vec<u32> {
         (0..self.len()).map(|i| self.predicted(i)).collect()

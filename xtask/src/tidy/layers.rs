@@ -6,17 +6,19 @@ use super::Finding;
 use super::workspace::{Package, Workspace};
 
 /// Each package of the repository, bottom up, and what of the repository it may import.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("tallow-core", &[]),
     ("tallow-kernels", &["tallow-core"]),
     ("tallow-metrics", &["tallow-core"]),
     ("tallow-dataset", &["tallow-core"]),
     ("tallow-nn", &["tallow-kernels", "tallow-core"]),
     ("tallow-models", &["tallow-nn", "tallow-core"]),
+    ("tallow-report", &["tallow-metrics", "tallow-core"]),
     ("tallow-training", &["tallow-nn", "tallow-dataset", "tallow-metrics", "tallow-core"]),
     (
         "trainer",
         &[
+            "tallow-report",
             "tallow-training",
             "tallow-models",
             "tallow-nn",
@@ -30,8 +32,8 @@ const LAYERS: [(&str, &[&str]); 9] = [
 ];
 
 /// These compile without Candle, whatever they import.
-const WITHOUT_CANDLE: [&str; 5] =
-    ["tallow-core", "tallow-kernels", "tallow-metrics", "tallow-dataset", "xtask"];
+const WITHOUT_CANDLE: [&str; 6] =
+    ["tallow-core", "tallow-kernels", "tallow-metrics", "tallow-dataset", "tallow-report", "xtask"];
 
 pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
     workspace.packages.iter().flat_map(|package| check_package(workspace, package)).collect()

@@ -1,0 +1,115 @@
+//! What can be left to the model: how accurate it is on the images of which it is sure enough.
+
+use crate::Predictions;
+
+/// What answering every image with a confidence of at least `threshold` comes to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CoveragePoint {
+    /// The least confidence that is answered.
+    pub threshold: f64,
+    /// How many images there are.
+    pub n: u64,
+    /// How many are answered.
+    pub n_answered: u64,
+    /// How many of the answers are right.
+    pub n_correct: u64,
+}
+
+impl CoveragePoint {
+    /// The share of images that are answered; 0 if there are no images.
+    pub fn coverage(&self) -> f64 {
+        self.n_answered as f64 / self.n.max(1) as f64
+    }
+
+    /// The share of answers that are right; none if none is given.
+    pub fn accuracy(&self) -> Option<f64> {
+        (self.n_answered > 0).then(|| self.n_correct as f64 / self.n_answered as f64)
+    }
+}
+
+/// One point per confidence that occurs, from the surest image alone to all of them.
+///
+/// # Source
+/// Y. Geifman, R. El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017: the risk-coverage curve
+/// with the softmax response, as accuracy.
+pub fn coverage_curve(predictions: &Predictions) -> Vec<CoveragePoint> {
+    let n = predictions.len() as u64;
+    let mut surest_first: Vec<(f64, bool)> = (0..predictions.len())
+        .map(|i| (predictions.confidence(i), predictions.predicted(i) == predictions.targets()[i]))
+        .collect();
+    surest_first.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut points: Vec<CoveragePoint> = Vec::new();
+    let (mut n_answered, mut n_correct) = (0, 0);
+    for (threshold, right) in surest_first {
+        n_answered += 1;
+        n_correct += u64::from(right);
+        let point = CoveragePoint { threshold, n, n_answered, n_correct };
+        match points.last_mut().filter(|last| last.threshold == threshold) {
+            Some(last) => *last = point, // equally sure images are answered together
+            None => points.push(point),
+        }
+    }
+    points
+}
+
+/// The point of [`coverage_curve`] with the most answers whose accuracy is at least `accuracy`; none if there is none.
+///
+/// The best of many thresholds looks a little better than it is: choose it on validation data, and confirm it with
+/// [`coverage_at`] on others.
+pub fn threshold_for_accuracy(predictions: &Predictions, accuracy: f64) -> Option<CoveragePoint> {
+    let reaches = |point: &CoveragePoint| point.accuracy().is_some_and(|a| a >= accuracy);
+    coverage_curve(predictions).into_iter().rev().find(reaches)
+}
+
+/// What answering from `threshold` on comes to.
+pub fn coverage_at(predictions: &Predictions, threshold: f64) -> CoveragePoint {
+    let mut point = CoveragePoint { threshold, n: predictions.len() as u64, n_answered: 0, n_correct: 0 };
+    for (i, &target) in predictions.targets().iter().enumerate() {
+        if predictions.confidence(i) >= threshold {
+            point.n_answered += 1;
+            point.n_correct += u64::from(predictions.predicted(i) == target);
+        }
+    }
+    point
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Confidence and whether the answer is right.
+    fn given(rows: &[(f64, bool)]) -> Predictions {
+        let log_probs = rows.iter().flat_map(|(p, _)| [p.ln() as f32, (1.0 - p).ln() as f32]).collect();
+        let targets = rows.iter().map(|&(_, right)| u32::from(!right)).collect();
+        Predictions::new(2, targets, log_probs, (0..rows.len() as u32).collect()).unwrap()
+    }
+
+    const ROWS: [(f64, bool); 5] = [(0.6, false), (0.99, true), (0.8, false), (0.9, true), (0.8, true)];
+
+    #[test]
+    fn the_curve_goes_from_the_surest_to_all() {
+        let curve = coverage_curve(&given(&ROWS));
+        let counts: Vec<_> = curve.iter().map(|p| (p.n_answered, p.n_correct)).collect();
+        assert_eq!(counts, [(1, 1), (2, 2), (4, 3), (5, 3)]); // the two of 0.8 together
+        assert_eq!((curve[2].coverage(), curve[2].accuracy()), (0.8, Some(0.75)));
+        assert_eq!(coverage_curve(&given(&[])), []);
+    }
+
+    #[test]
+    fn the_threshold_answers_as_many_as_it_may() {
+        let p = given(&ROWS);
+        let answered = |accuracy| threshold_for_accuracy(&p, accuracy).map(|point| point.n_answered);
+        assert_eq!([0.0, 0.6, 0.61, 0.75, 0.76, 1.0].map(answered), [5, 5, 4, 4, 2, 2].map(Some));
+        assert_eq!(threshold_for_accuracy(&given(&[(0.9, false)]), 0.5), None);
+    }
+
+    #[test]
+    fn a_threshold_gives_its_own_point_back() {
+        let p = given(&ROWS);
+        for point in coverage_curve(&p) {
+            assert_eq!(coverage_at(&p, point.threshold), point);
+        }
+        let none = coverage_at(&p, 0.999);
+        assert_eq!((none.n_answered, none.accuracy(), none.coverage()), (0, None, 0.0));
+    }
+}

@@ -1,0 +1,155 @@
+//! The figures that a report shows of one run, computed once from its predictions.
+
+use tallow_metrics::{
+    ClassIntervals, ClassificationReport, ConfusionMatrix, CostTable, Predictions, class_intervals,
+    confused_pairs, expected_calibration_error, fit_temperature, reliability_bins, surest_errors,
+    top_k_accuracy, wilson_interval, with_temperature,
+};
+
+use crate::chart::Calibration;
+use crate::error::{ReportError, Result};
+use crate::record::RunRecord;
+
+/// The confidence of every interval and test of a report.
+pub const CONFIDENCE: f64 = 0.95;
+/// Bins of reliability diagrams and calibration errors.
+pub const N_BINS: usize = 15;
+/// How many of the most confused pairs, and of the surest errors, are shown with pictures.
+pub(crate) const N_PAIRS: usize = 6;
+pub(crate) const N_PICTURES_OF_A_PAIR: usize = 4;
+pub(crate) const N_SUREST: usize = 12;
+
+/// What the test images say of a model.
+pub(crate) struct Test<'a> {
+    pub(crate) class_names: &'a [String],
+    pub(crate) files: &'a [String],
+    pub(crate) predictions: &'a Predictions,
+    pub(crate) matrix: ConfusionMatrix,
+    pub(crate) report: ClassificationReport,
+    pub(crate) intervals: Vec<ClassIntervals>,
+    pub(crate) accuracy_interval: [f64; 2],
+}
+
+impl<'a> Test<'a> {
+    /// None if the run has no test predictions.
+    pub(crate) fn of(run: &'a RunRecord) -> Result<Option<Self>> {
+        let Some(table) = run.test.as_ref().filter(|table| !table.predictions.is_empty()) else {
+            return Ok(None);
+        };
+        let matrix = ConfusionMatrix::from_predictions(&table.predictions);
+        Ok(Some(Self {
+            class_names: &table.class_names,
+            files: &table.files,
+            predictions: &table.predictions,
+            report: ClassificationReport::new(&matrix),
+            intervals: class_intervals(&matrix, CONFIDENCE)?,
+            accuracy_interval: wilson_interval(matrix.n_correct(), matrix.n(), CONFIDENCE)?,
+            matrix,
+        }))
+    }
+
+    pub(crate) fn accuracy(&self) -> f64 {
+        self.report.accuracy
+    }
+
+    /// The k and the top-k accuracies that are worth telling: below the number of classes.
+    pub(crate) fn top_k(&self) -> Vec<(usize, f64)> {
+        let ks = [2, 3, 5].into_iter().filter(|&k| k < self.class_names.len());
+        ks.filter_map(|k| Some((k, top_k_accuracy(self.predictions, k)?))).collect()
+    }
+}
+
+/// Probabilities before and after temperature scaling.
+pub(crate) struct Trust {
+    /// Fitted on validation; none for a run without validation predictions.
+    pub(crate) temperature: Option<f64>,
+    /// The test predictions, calibrated where there is a temperature.
+    pub(crate) test: Predictions,
+    /// The validation predictions, calibrated.
+    pub(crate) val: Option<Predictions>,
+    /// As trained; calibrated, where there is a temperature. On test.
+    pub(crate) states: Vec<Calibration>,
+    /// Mean negative log-likelihood on test of each state.
+    pub(crate) losses: Vec<f64>,
+}
+
+impl Trust {
+    pub(crate) fn of(run: &RunRecord, test: &Test<'_>) -> Result<Self> {
+        let state = |label: &str, p: &Predictions| Calibration {
+            label: label.to_owned(),
+            bins: reliability_bins(p, N_BINS),
+            ece: expected_calibration_error(p, N_BINS).unwrap_or(0.0),
+        };
+        let loss = |p: &Predictions| p.mean_nll().unwrap_or(0.0);
+        let fitting = |table: &&tallow_metrics::PredictionsTable| table.class_names == test.class_names;
+        let val = run.val.as_ref().filter(fitting).map(|table| &table.predictions);
+        let mut trust = Self {
+            temperature: val.and_then(fit_temperature),
+            test: test.predictions.clone(),
+            val: None,
+            states: vec![state("as trained", test.predictions)],
+            losses: vec![loss(test.predictions)],
+        };
+        if let (Some(temperature), Some(val)) = (trust.temperature, val) {
+            trust.test = with_temperature(test.predictions, temperature)?;
+            trust.val = Some(with_temperature(val, temperature)?);
+            trust.states.push(state("calibrated", &trust.test));
+            trust.losses.push(loss(&trust.test));
+        }
+        Ok(trust)
+    }
+}
+
+/// What a report is asked for beyond the run itself.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The text of a cost table, [`CostTable::from_toml`].
+    pub costs: Option<String>,
+    /// The accuracy that answers shall have, in (0, 1), where the model may abstain.
+    pub target_accuracy: Option<f64>,
+}
+
+impl Options {
+    pub(crate) fn cost_table(&self, class_names: &[String]) -> Result<Option<CostTable>> {
+        Ok(self.costs.as_ref().map(|text| CostTable::from_toml(text, class_names)).transpose()?)
+    }
+
+    /// # Errors
+    /// If the target accuracy is none.
+    pub(crate) fn check(&self, run: &RunRecord) -> Result<()> {
+        match self.target_accuracy {
+            Some(target) if !(target > 0.0 && target < 1.0) => Err(ReportError::Missing {
+                run: run.name.clone(),
+                problem: format!(
+                    "the target accuracy is {target}, expected a share above 0 and below 1, such as 0.98"
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The test images that a report of `predictions` shows, by their index in the data set, each once: examples of the
+/// most confused pairs, and the surest errors. Whoever has the images writes them to the run folder's `images/`.
+pub fn wanted_test_images(predictions: &Predictions) -> Vec<u32> {
+    let matrix = ConfusionMatrix::from_predictions(predictions);
+    let pairs = confused_pairs(&matrix);
+    let of_pairs =
+        pairs.iter().take(N_PAIRS).flat_map(|pair| examples(predictions, pair.target, pair.predicted));
+    let mut wanted: Vec<u32> = Vec::new();
+    for position in of_pairs.chain(surest_errors(predictions).into_iter().take(N_SUREST)) {
+        let index = predictions.indices()[position];
+        if !wanted.contains(&index) {
+            wanted.push(index);
+        }
+    }
+    wanted
+}
+
+/// Positions of images of class `target` that were taken for `predicted`, the surest first.
+pub(crate) fn examples(predictions: &Predictions, target: usize, predicted: usize) -> Vec<usize> {
+    let of_pair = |&i: &usize| {
+        predictions.targets()[i] as usize == target && predictions.predicted(i) as usize == predicted
+    };
+    surest_errors(predictions).into_iter().filter(of_pair).take(N_PICTURES_OF_A_PAIR).collect()
+}

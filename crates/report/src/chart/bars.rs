@@ -1,0 +1,111 @@
+//! Horizontal bars from 0, with whiskers where a value has an interval, and the value written at the end.
+
+use maud::html;
+
+use super::axis::horizontal_ticks;
+use super::{Area, Axis, Chart, Format, TITLE_PX, marker, px, straight, text, text_px, theme};
+
+/// One bar.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bar {
+    /// What it is of.
+    pub label: String,
+    /// How long it is.
+    pub value: f64,
+    /// Low and high, if the value has an interval.
+    pub interval: Option<[f64; 2]>,
+}
+
+const WIDTH: f64 = 440.0;
+const ROW: f64 = 22.0;
+
+/// A bar per entry, in their order. Shares have an axis up to 1, numbers up to the largest.
+pub fn bar_chart(
+    name: &str,
+    title: &str,
+    axis_label: &str,
+    format: Format,
+    series: usize,
+    bars: &[Bar],
+) -> Chart {
+    let x = match format {
+        Format::Percent => Axis::between(axis_label, format, 0.0, 1.0, 5),
+        Format::Number => Axis::holding(axis_label, format, bars.iter().map(|bar| bar.value).chain([0.0]), 4),
+    };
+    draw(name, title, x, format, series, bars, true)
+}
+
+/// A marker per entry, with its interval, on an axis that holds no more than these: for shares that lie close together.
+pub fn interval_chart(name: &str, title: &str, axis_label: &str, rows: &[Bar]) -> Chart {
+    let values = rows.iter().flat_map(|row| row.interval.into_iter().flatten().chain([row.value]));
+    let x = Axis::holding(axis_label, Format::Percent, values, 4);
+    draw(name, title, x, Format::Percent, 0, rows, false)
+}
+
+fn draw(
+    name: &str,
+    title: &str,
+    x: Axis,
+    format: Format,
+    series: usize,
+    bars: &[Bar],
+    from_zero: bool,
+) -> Chart {
+    let step = match (format, from_zero) {
+        (Format::Number, _) => 1.0,
+        (Format::Percent, true) => 0.001,
+        (Format::Percent, false) => 0.0001,
+    };
+    let value = |bar: &Bar| format.write(bar.value, step);
+    let widest = bars.iter().map(|bar| text_px(&super::name(&bar.label, 20), 12.0)).fold(30.0, f64::max);
+    let left = widest + 16.0;
+    let area =
+        Area { left, top: TITLE_PX + 4.0, width: WIDTH - left - 64.0, height: ROW * bars.len() as f64 };
+    let body = html! {
+        (horizontal_ticks(area, &x))
+        @for (i, bar) in bars.iter().enumerate() {
+            @let middle = area.top + ROW * (i as f64 + 0.5);
+            @let end = area.left + x.at(bar.value) * area.width;
+            (text(area.left - 8.0, middle + 4.0, "label", "end", &super::name(&bar.label, 20)))
+            @if from_zero {
+                rect x=(px(area.left)) y=(px(middle - 7.0)) width=(px(end - area.left)) height="14"
+                    class={ "bar fill-" (series % theme::N_SERIES) } {}
+            }
+            @if let Some(interval) = bar.interval {
+                @let [low, high] = interval.map(|v| area.left + x.at(v) * area.width);
+                (straight(low, middle, high, middle, "whisker"))
+                (straight(low, middle - 4.0, low, middle + 4.0, "whisker"))
+                (straight(high, middle - 4.0, high, middle + 4.0, "whisker"))
+            }
+            @if !from_zero { (marker(end, middle, series, 4.0)) }
+            (text(WIDTH - 6.0, middle + 4.0, "count", "end", &value(bar)))
+        }
+        (straight(area.left, area.top, area.left, area.bottom(), "axis"))
+    };
+    let listed = bars.iter().map(|bar| format!("{} {}", bar.label, value(bar)));
+    Chart {
+        name: name.to_owned(),
+        title: title.to_owned(),
+        desc: format!("{}: {}.", x.label, listed.collect::<Vec<_>>().join(", ")),
+        width_px: WIDTH,
+        height_px: area.bottom() + 40.0,
+        body,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_shares_of_the_axis() {
+        let bar = |label: &str, value| Bar { label: label.into(), value, interval: Some([0.0, 1.0]) };
+        let chart = bar_chart("b", "B", "recall", Format::Percent, 0, &[bar("a", 0.5), bar("<b>", 1.0)]);
+        assert_eq!(chart.desc, "recall: a 50.0 %, <b> 100.0 %.");
+        let svg = chart.to_svg();
+        let width = WIDTH - 46.0 - 64.0;
+        assert!(svg.contains(&format!("width=\"{}\" height=\"14\"", px(width / 2.0))), "{svg}");
+        assert!(svg.contains(&format!("width=\"{}\" height=\"14\"", px(width))));
+        assert!(svg.contains("&lt;b&gt;"));
+    }
+}

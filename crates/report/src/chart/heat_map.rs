@@ -1,0 +1,213 @@
+//! A confusion matrix as a heat map: hue and outline say in which band a cell is, strength says its row's share.
+
+use maud::{Markup, html};
+use tallow_metrics::{Band, Bands, ConfusionMatrix};
+
+use super::axis::grouped;
+use super::{Area, Chart, Format, TITLE_PX, px, text, text_px};
+use crate::shown::shown;
+
+/// Up to here cells hold counts and shares; up to [`MAX_WITH_COUNTS`] counts; beyond, colour alone.
+const MAX_WITH_SHARES: usize = 12;
+const MAX_WITH_COUNTS: usize = 30;
+const MAX_NAME_COLUMNS: usize = 16;
+
+/// The confusion matrix of `class_names`, true classes downwards, predicted ones to the right.
+pub fn heat_map(
+    name: &str,
+    title: &str,
+    matrix: &ConfusionMatrix,
+    bands: &Bands,
+    class_names: &[String],
+) -> Chart {
+    let c = matrix.n_classes();
+    let (cell_width, cell_height) = match c {
+        0..=5 => (64.0, 44.0),
+        6..=MAX_WITH_SHARES => (50.0, 36.0),
+        13..=MAX_WITH_COUNTS => (26.0, 22.0),
+        _ => ((620.0 / c as f64).max(2.5), (620.0 / c as f64).max(2.5)),
+    };
+    let named = c <= MAX_WITH_COUNTS;
+    let names: Vec<String> = class_names.iter().map(|name| super::name(name, MAX_NAME_COLUMNS)).collect();
+    let widest = names.iter().map(|name| text_px(name, 12.0)).fold(40.0, f64::max);
+    let upright = named && names.iter().any(|name| text_px(name, 12.0) > cell_width - 4.0);
+    let head = if upright { 0.75 * widest + 16.0 } else { 18.0 };
+    let left = if named { widest + 26.0 } else { 50.0 };
+    let area = Area {
+        left,
+        top: TITLE_PX + 16.0 + head,
+        width: cell_width * c as f64,
+        height: cell_height * c as f64,
+    };
+    let width = (area.right() + if upright { 0.75 * widest } else { 12.0 }).max(480.0);
+    let body = html! {
+        text x=(px(area.left + area.width / 2.0)) y=(px(TITLE_PX + 8.0)) class="tick" text-anchor="middle" { "predicted class" }
+        text x="13" y=(px(area.top + area.height / 2.0)) class="tick" text-anchor="middle"
+            transform={ "rotate(-90 13 " (px(area.top + area.height / 2.0)) ")" } { "true class" }
+        @if named { (labels(area, cell_width, cell_height, &names, upright)) } @else { (numbers(area, c)) }
+        @for target in 0..c {
+            @for predicted in 0..c {
+                @let corner = (area.left + predicted as f64 * cell_width, area.top + target as f64 * cell_height);
+                (cell(matrix, bands, (target, predicted), corner, (cell_width, cell_height)))
+            }
+        }
+        rect x=(px(area.left)) y=(px(area.top)) width=(px(area.width)) height=(px(area.height)) class="cell" {}
+        (legend(area.bottom() + 22.0, bands))
+    };
+    let desc = description(matrix, class_names);
+    let (name, title) = (name.to_owned(), title.to_owned());
+    Chart { name, title, desc, width_px: width, height_px: area.bottom() + 88.0, body }
+}
+
+fn labels(area: Area, cell_width: f64, cell_height: f64, names: &[String], upright: bool) -> Markup {
+    html! {
+        @for (i, name) in names.iter().enumerate() {
+            (text(area.left - 7.0, area.top + (i as f64 + 0.5) * cell_height + 4.0, "label", "end", name))
+            @let (x, y) = (area.left + (i as f64 + 0.5) * cell_width, area.top - 7.0);
+            @if upright {
+                text x=(px(x)) y=(px(y)) class="label" transform={ "rotate(-45 " (px(x)) " " (px(y)) ")" } { (name) }
+            } @else {
+                (text(x, y, "label", "middle", name))
+            }
+        }
+    }
+}
+
+/// Of many classes, the number of every tenth or fiftieth.
+fn numbers(area: Area, c: usize) -> Markup {
+    let step = if c > 120 { 50 } else { 10 };
+    html! {
+        @for class in (0..c).step_by(step) {
+            @let along = (class as f64 + 0.5) / c as f64;
+            (text(area.left - 5.0, area.top + along * area.height + 4.0, "small", "end", &class.to_string()))
+            (text(area.left + along * area.width, area.top - 5.0, "small", "middle", &class.to_string()))
+        }
+    }
+}
+
+fn cell(
+    matrix: &ConfusionMatrix,
+    bands: &Bands,
+    (target, predicted): (usize, usize),
+    (x, y): (f64, f64),
+    (width, height): (f64, f64),
+) -> Markup {
+    let (count, support, c) = (matrix.count(target, predicted), matrix.support(target), matrix.n_classes());
+    let share = count as f64 / support.max(1) as f64;
+    let band = bands.of_cell(matrix, target, predicted);
+    if count == 0 && c > MAX_WITH_COUNTS {
+        return html! {};
+    }
+    let class = band.map_or("right", Band::name);
+    // errors are small shares: their strength rises by the root
+    let strength =
+        if target == predicted { 0.12 + 0.5 * share } else { (0.05 + 0.9 * share.sqrt()).min(0.6) };
+    let strength = if count == 0 {
+        0.0
+    } else if c > MAX_WITH_COUNTS {
+        (strength * 1.6).min(1.0)
+    } else {
+        strength
+    };
+    let outline = match band {
+        Some(Band::Failing) => Some("outline-failing"),
+        Some(Band::Improvable) => Some("outline-improvable"),
+        _ => None,
+    };
+    html! {
+        rect x=(px(x)) y=(px(y)) width=(px(width)) height=(px(height)) class=(class) fill-opacity=(format!("{strength:.2}")) {}
+        @if c <= MAX_WITH_COUNTS {
+            rect x=(px(x)) y=(px(y)) width=(px(width)) height=(px(height)) class="cell" {}
+            @if let Some(outline) = outline.filter(|_| count > 0) {
+                rect x=(px(x + 1.5)) y=(px(y + 1.5)) width=(px(width - 3.0)) height=(px(height - 3.0)) class=(outline) {}
+            }
+            (figures(count, share, c, band, (x + width / 2.0, y + height / 2.0)))
+        }
+    }
+}
+
+fn figures(count: u64, share: f64, c: usize, band: Option<Band>, (x, y): (f64, f64)) -> Markup {
+    let bold = if band.is_none() || band == Some(Band::Failing) { " bold" } else { "" };
+    if count == 0 {
+        return html! {};
+    }
+    if c > MAX_WITH_SHARES {
+        let size = if count < 1000 { "small" } else { "tiny" };
+        return text(x, y + 3.5, &format!("{size}{bold}"), "middle", &count.to_string());
+    }
+    html! {
+        (text(x, y - 1.0, &format!("count{bold}"), "middle", &grouped(count as f64, 0)))
+        (text(x, y + 11.5, "small", "middle", &Format::Percent.write(share, 0.001)))
+    }
+}
+
+fn legend(top: f64, bands: &Bands) -> Markup {
+    let (low, high) = (bands.acceptable_up_to, bands.improvable_up_to);
+    let entries = [
+        ("right", None, "right answers".to_owned()),
+        ("acceptable", None, format!("acceptable: up to {low} of 1,000")),
+        ("improvable", Some("outline-improvable"), format!("can be improved: up to {high} of 1,000")),
+        ("failing", Some("outline-failing"), format!("failing: above {high} of 1,000")),
+    ];
+    html! {
+        @for (i, (class, outline, label)) in entries.iter().enumerate() {
+            @let (x, y) = (14.0 + 240.0 * (i % 2) as f64, top + 22.0 * (i / 2) as f64);
+            rect x=(px(x)) y=(px(y)) width="18" height="14" class=(class) fill-opacity="0.45" {}
+            @if let Some(outline) = outline {
+                rect x=(px(x + 1.0)) y=(px(y + 1.0)) width="16" height="12" class=(outline) {}
+            }
+            (text(x + 25.0, y + 11.0, "note", "start", label))
+        }
+    }
+}
+
+fn description(matrix: &ConfusionMatrix, class_names: &[String]) -> String {
+    let pairs = tallow_metrics::confused_pairs(matrix);
+    let worst = pairs.iter().take(5).map(|pair| {
+        let share = Format::Percent.write(pair.share, 0.001);
+        format!(
+            "{} taken for {} {} times ({share})",
+            shown(&class_names[pair.target]),
+            shown(&class_names[pair.predicted]),
+            pair.n
+        )
+    });
+    let n = matrix.n();
+    format!(
+        "Confusion matrix of {n} images of {} classes, {} of them right. Most confused: {}.",
+        matrix.n_classes(),
+        matrix.n_correct(),
+        worst.collect::<Vec<_>>().join("; ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drawn(c: usize) -> (Chart, String) {
+        let counts = (0..c * c).map(|i| if i / c == i % c { 900 } else { (i % 7) as u64 * 10 }).collect();
+        let matrix = ConfusionMatrix::from_counts(c, counts).unwrap();
+        let names: Vec<String> = (0..c).map(|i| format!("<class & {i}>")).collect();
+        let chart = heat_map("h", "Confusion", &matrix, &Bands::default(), &names);
+        let svg = chart.to_svg();
+        (chart, svg)
+    }
+
+    #[test]
+    fn few_classes_show_counts_and_many_show_colour() {
+        let (_, two) = drawn(2);
+        assert!(two.contains(">900<") && two.contains("97.8 %"));
+        let (_, twenty) = drawn(20);
+        assert!(twenty.contains(">900<") && !twenty.contains(" %<"));
+        let (chart, many) = drawn(200);
+        assert!(!many.contains(">900<") && chart.width_px < 720.0, "{}", chart.width_px);
+    }
+
+    #[test]
+    fn names_are_escaped_and_bands_told_without_colour() {
+        let (_, svg) = drawn(10);
+        assert!(svg.contains("&lt;class &amp; 3&gt;") && !svg.contains("<class &"));
+        assert!(svg.contains("outline-failing") && svg.contains("outline-improvable"));
+    }
+}

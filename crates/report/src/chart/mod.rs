@@ -1,0 +1,155 @@
+//! Charts: what each kind draws is in a file of its own; here is what they share, and how they leave.
+
+mod axis;
+mod bars;
+mod dots;
+mod fonts;
+mod heat_map;
+mod lines;
+mod marks;
+mod raster;
+mod reliability;
+mod theme;
+
+use maud::{Markup, PreEscaped, html};
+
+pub(crate) use axis::grouped;
+pub use axis::{Axis, Format};
+pub use bars::{Bar, bar_chart, interval_chart};
+pub use dots::{DotRow, dot_chart};
+pub use heat_map::heat_map;
+pub use lines::{Line, LineChart, Mark};
+pub use reliability::{Calibration, reliability_chart};
+pub(crate) use theme::{chart_css, colors_css};
+
+/// A picture in the making: SVG whose colours come from a style sheet, so that it follows a page into the dark.
+#[derive(Clone, Debug)]
+pub struct Chart {
+    /// What its files are called; also the prefix of its element ids, so of lower-case letters, digits and hyphens.
+    pub name: String,
+    /// The heading, drawn above it.
+    pub title: String,
+    /// What is to be seen on it, for those who do not see it.
+    pub desc: String,
+    /// Natural width.
+    pub width_px: f64,
+    /// Natural height.
+    pub height_px: f64,
+    body: Markup,
+}
+
+/// Height of the heading.
+const TITLE_PX: f64 = 30.0;
+/// How wide the average character is, in parts of the font size; generous, so that what fits here fits everywhere.
+const CHAR_EM: f64 = 0.6;
+
+/// A rectangle of the picture.
+#[derive(Clone, Copy, Debug)]
+struct Area {
+    left: f64,
+    top: f64,
+    width: f64,
+    height: f64,
+}
+
+impl Area {
+    fn right(&self) -> f64 {
+        self.left + self.width
+    }
+
+    fn bottom(&self) -> f64 {
+        self.top + self.height
+    }
+}
+
+impl Chart {
+    /// The chart as a part of a page that has the style sheets of charts.
+    pub(crate) fn inline(&self) -> Markup {
+        self.svg(None)
+    }
+
+    /// The chart as an SVG file of its own, light or dark as its reader is.
+    pub fn to_svg(&self) -> String {
+        let css = format!("{}{}", colors_css(), chart_css());
+        format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}\n", self.svg(Some(&css)).into_string())
+    }
+
+    /// The chart as PNG, `scale` pixels per unit, in light colours on white.
+    ///
+    /// # Errors
+    /// If it is too large for a picture.
+    pub fn to_png(&self, scale: f32) -> crate::error::Result<Vec<u8>> {
+        raster::png(self, scale)
+    }
+
+    fn svg(&self, css: Option<&str>) -> Markup {
+        let (w, h) = (px(self.width_px), px(self.height_px));
+        let (title_id, desc_id) = (format!("{}-title", self.name), format!("{}-desc", self.name));
+        let size = if self.width_px > 500.0 { "chart large" } else { "chart" };
+        html! {
+            svg xmlns="http://www.w3.org/2000/svg" class=(size) width=(w) height=(h) viewBox={ "0 0 " (w) " " (h) }
+                role="img" aria-labelledby={ (title_id) " " (desc_id) } {
+                title id=(title_id) { (self.title) }
+                desc id=(desc_id) { (self.desc) }
+                @if let Some(css) = css {
+                    style { (PreEscaped(css)) }
+                    rect class="paper" width="100%" height="100%" {}
+                }
+                text class="heading" x="8" y="18" { (self.title) }
+                (self.body)
+            }
+        }
+    }
+}
+
+/// A length or a coordinate, to a tenth of a pixel.
+fn px(x: f64) -> String {
+    let rounded = (x * 10.0).round() / 10.0 + 0.0; // no -0
+    rounded.to_string()
+}
+
+/// A name cut to `max_columns`, in a picture too.
+fn name(text: &str, max_columns: usize) -> String {
+    let text = crate::shown::shown(text);
+    if fonts::drawn_columns(&text) <= max_columns {
+        return text;
+    }
+    let mut used = 0;
+    let fits = |c: &char| {
+        used += fonts::drawn_columns(c.encode_utf8(&mut [0; 4]));
+        used < max_columns
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
+}
+
+/// How long a text in this font size is, at most.
+fn text_px(text: &str, font_px: f64) -> f64 {
+    fonts::drawn_columns(text) as f64 * font_px * CHAR_EM
+}
+
+/// Text at a place; `class` gives its look, `anchor` which end of it is there.
+fn text(x: f64, y: f64, class: &str, anchor: &str, content: &str) -> Markup {
+    html! { text x=(px(x)) y=(px(y)) class=(class) text-anchor=(anchor) { (content) } }
+}
+
+fn straight(x1: f64, y1: f64, x2: f64, y2: f64, class: &str) -> Markup {
+    html! { line x1=(px(x1)) y1=(px(y1)) x2=(px(x2)) y2=(px(y2)) class=(class) {} }
+}
+
+/// A mark of its own for each series, so that colour is not the only difference.
+fn marker(x: f64, y: f64, series: usize, radius: f64) -> Markup {
+    let class = format!("fill-{}", series % theme::N_SERIES);
+    let r = radius;
+    match series % 4 {
+        0 => html! { circle cx=(px(x)) cy=(px(y)) r=(px(r)) class=(class) {} },
+        1 => {
+            html! { rect x=(px(x - r)) y=(px(y - r)) width=(px(2.0 * r)) height=(px(2.0 * r)) class=(class) {} }
+        }
+        2 => {
+            html! { path d={ "M" (px(x)) " " (px(y - 1.3 * r)) "l" (px(1.3 * r)) " " (px(2.3 * r)) "h" (px(-2.6 * r)) "z" } class=(class) {} }
+        }
+        _ => {
+            html! { path d={ "M" (px(x)) " " (px(y - 1.4 * r)) "l" (px(1.4 * r)) " " (px(1.4 * r)) "l" (px(-1.4 * r)) " " (px(1.4 * r)) "l" (px(-1.4 * r)) " " (px(-1.4 * r)) "z" } class=(class) {} }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What a run came to, for people: pages, pictures and texts, made from run folders alone.
+//!
+//! * [`RunRecord`]: a run folder, read; what is missing or damaged in it is a list, not an end.
+//! * [`run_report`]: one self-contained HTML page that asks for nothing, and its charts.
+//! * [`Comparison`]: several runs on the same test images; [`comparison_report`] is its page.
+//! * [`chart`]: the charts, as SVG and PNG.
+//! * Texts: [`comparison_text`] and [`confusion_text`] for a terminal, [`model_card`] for a model hub.
+//!
+//! No model and no tensor is known here; the numbers come from `tallow-metrics`. Names from outside are escaped by the
+//! templates, and what no escaping helps against is shown as its code ([`shown`]).
+//!
+//! ```no_run
+//! use tallow_report::{Options, RunRecord, run_report};
+//! let run = RunRecord::read("runs/cnn-1".as_ref())?;
+//! let report = run_report(&run, &Options { target_accuracy: Some(0.98), ..Options::default() })?;
+//! tallow_core::files::write("report.html".as_ref(), report.html.as_bytes())?;
+//! for chart in &report.charts {
+//!     tallow_core::files::write(format!("plots/{}.png", chart.name).as_ref(), &chart.to_png(2.0)?)?;
+//! }
+//! # Ok::<(), tallow_report::ReportError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod chart;
+
+mod analysis;
+mod comparison;
+mod error;
+mod page;
+mod record;
+mod shown;
+mod text;
+mod times;
+
+pub use analysis::{CONFIDENCE, N_BINS, Options, wanted_test_images};
+pub use comparison::Comparison;
+pub use error::ReportError;
+pub use page::{Report, comparison_report, run_report};
+pub use record::{Picture, PictureIndex, Role, RunEvents, RunRecord};
+pub use shown::shown;
+pub use text::{comparison_text, confusion_text, model_card};

@@ -1,0 +1,68 @@
+//! Part 2: the data. There if the run folder has pictures or counts of them.
+
+use maud::{Markup, html};
+
+use super::{Part, figures};
+use crate::chart::{Bar, Format, bar_chart};
+use crate::record::{Picture, Role, RunRecord};
+use crate::shown::{shortened, shown};
+
+/// Classes beyond this many are not drawn one by one.
+const MAX_BARS: usize = 40;
+
+pub(super) fn part(run: &RunRecord) -> Option<Part> {
+    let charts: Vec<_> = balance(run).into_iter().collect();
+    let samples: Vec<&Picture> = run.pictures.of(Role::Sample).collect();
+    let augmented: Vec<&Picture> = run.pictures.of(Role::Augmented).collect();
+    if charts.is_empty() && samples.is_empty() && augmented.is_empty() {
+        return None;
+    }
+    let body = html! {
+        div class="columns" {
+            @if !samples.is_empty() { div { h3 { "Training images" } (grid(&samples)) } }
+            @if !augmented.is_empty() { div { h3 { "As the network sees them, after augmentation" } (grid(&augmented)) } }
+        }
+        (figures(&charts))
+    };
+    Some(Part { id: "data", heading: "The data", body, charts })
+}
+
+fn grid(pictures: &[&Picture]) -> Markup {
+    html! { ul class="grid" { @for picture in pictures { li { (image(picture)) span { (shortened(&picture.class, 14)) } } } } }
+}
+
+/// A picture with its class as its text.
+pub(super) fn image(picture: &Picture) -> Markup {
+    let class = shown(&picture.class);
+    html! { img src=(picture.data_url) alt={ "image " (picture.index) ", " (class) } title={ (class) ", image " (picture.index) } width="64" height="64"; }
+}
+
+/// Images per class: of training, where the folder says how many, else of the test.
+fn balance(run: &RunRecord) -> Option<crate::chart::Chart> {
+    let table = run.test.as_ref()?;
+    let names = &table.class_names;
+    let (what, counts) = match &run.pictures.train_counts {
+        Some(counts) if counts.len() == names.len() => ("Training images per class", counts.clone()),
+        _ => {
+            let mut counts = vec![0; names.len()];
+            table.predictions.targets().iter().for_each(|&target| counts[target as usize] += 1);
+            ("Test images per class", counts)
+        }
+    };
+    let mut bars: Vec<Bar> = names
+        .iter()
+        .zip(counts)
+        .map(|(name, n)| Bar { label: shown(name), value: n as f64, interval: None })
+        .collect();
+    let n_bars = bars.len();
+    if n_bars > MAX_BARS {
+        bars.sort_by(|a, b| a.value.total_cmp(&b.value)); // stable
+        bars.truncate(MAX_BARS);
+    }
+    let title = if n_bars > MAX_BARS {
+        format!("{what}: the {MAX_BARS} smallest of {n_bars}")
+    } else {
+        what.to_owned()
+    };
+    Some(bar_chart("balance", &title, "images", Format::Number, 5, &bars))
+}

@@ -1,0 +1,207 @@
+//! The page: one HTML file that asks for nothing, in parts. Each part is a file of its own; the frame is here.
+
+mod business;
+mod coverage;
+mod data;
+mod head_to_head;
+mod learning;
+mod test;
+mod trained;
+mod trust;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::analysis::{Options, Test, Trust};
+use crate::chart::{Chart, chart_css, colors_css};
+use crate::comparison::Comparison;
+use crate::error::Result;
+use crate::record::RunRecord;
+use crate::shown::{columns, shortened, shown};
+
+const PAGE_CSS: &str = include_str!("../../../../assets/report/page.css");
+
+/// A page, and its charts as files of their own.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The page.
+    pub html: String,
+    /// The charts, in the order of the page.
+    pub charts: Vec<Chart>,
+}
+
+/// A part of a page.
+struct Part {
+    id: &'static str,
+    heading: &'static str,
+    body: Markup,
+    charts: Vec<Chart>,
+}
+
+/// The report of one run: everything that its folder has.
+///
+/// # Errors
+/// If the options do not fit the run: a cost table for other classes, a target accuracy that is no share.
+pub fn run_report(run: &RunRecord, options: &Options) -> Result<Report> {
+    options.check(run)?;
+    let mut parts = vec![trained::part(run)];
+    parts.extend(data::part(run));
+    parts.extend(learning::part(run));
+    if let Some(test) = Test::of(run)? {
+        let trust = Trust::of(run, &test)?;
+        parts.push(test::part(run, &test));
+        parts.push(trust::part(&trust));
+        parts.push(business::part(&test, &trust, options)?);
+    }
+    let lead = html! {
+        @if !run.problems.is_empty() {
+            div class="notice" role="note" {
+                p { strong { "This run folder is not whole." } " The page shows what is there." }
+                ul { @for problem in &run.problems { li { (shown(problem)) } } }
+            }
+        }
+    };
+    Ok(document(&format!("{}: report", shown(&run.name)), &lead, parts))
+}
+
+/// The comparison of runs on the same test data.
+pub fn comparison_report(comparison: &Comparison<'_>) -> Report {
+    let names: Vec<String> = comparison.runs.iter().map(|run| shown(&run.label)).collect();
+    let title = match &names[..] {
+        [first, second] => format!("{second} against {first}"),
+        several => format!("Comparison of {} runs", several.len()),
+    };
+    document(&title, &html! {}, head_to_head::parts(comparison))
+}
+
+fn document(title: &str, lead: &Markup, parts: Vec<Part>) -> Report {
+    let css = format!("{}{}{PAGE_CSS}", colors_css(), chart_css());
+    // Only this style sheet, and images that are in the page: nothing else is loaded, run or sent.
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{}'; img-src data:; base-uri 'none'; form-action 'none'",
+        base64_digest(&css)
+    );
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(policy);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="referrer" content="no-referrer";
+                title { (title) }
+                style { (PreEscaped(&css)) }
+            }
+            body {
+                header { h1 { (title) } }
+                nav aria-label="Parts" { @for part in &parts { a href={ "#" (part.id) } { (part.heading) } } }
+                main {
+                    (lead)
+                    @for part in &parts {
+                        section id=(part.id) aria-labelledby={ (part.id) "-heading" } {
+                            h2 id={ (part.id) "-heading" } { (part.heading) }
+                            (part.body)
+                        }
+                    }
+                }
+                footer { p { "Made by Tallow " (env!("CARGO_PKG_VERSION")) " from the run folder alone." } }
+            }
+        }
+    };
+    Report { html: page.into_string(), charts: parts.into_iter().flat_map(|part| part.charts).collect() }
+}
+
+/// The SHA-256 of `text` as content policies have it.
+fn base64_digest(text: &str) -> String {
+    use base64::Engine as _;
+    let hex = tallow_core::digest::of_bytes(text.as_bytes());
+    let digit = |c: u8| (c as char).to_digit(16).unwrap_or(0) as u8;
+    let bytes: Vec<u8> =
+        hex.as_bytes().chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect();
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+/// Charts side by side where there is room.
+fn figures(charts: &[Chart]) -> Markup {
+    html! { div class="figures" { @for chart in charts { figure class=(if chart.width_px > 500.0 { "wide" } else { "" }) { (chart.inline()) } } } }
+}
+
+/// How a column of a table is set.
+#[derive(Clone, Copy, PartialEq)]
+enum Column {
+    Text,
+    Number,
+}
+use Column::{Number, Text};
+
+/// A table whose first column heads its rows; it scrolls within itself where the page is narrow.
+fn table(caption: &str, columns: &[(&str, Column)], rows: &[Vec<Markup>]) -> Markup {
+    let class = |i: usize| match columns.get(i) {
+        Some((_, Number)) => "number",
+        _ => "text",
+    };
+    html! {
+        div class="scroll" tabindex="0" role="region" aria-label=(caption) {
+            table {
+                caption { (caption) }
+                thead { tr { @for (i, (name, _)) in columns.iter().enumerate() { th scope="col" class=(class(i)) { (name) } } } }
+                tbody {
+                    @for row in rows {
+                        tr {
+                            @for (i, field) in row.iter().enumerate() {
+                                @if i == 0 { th scope="row" class=(class(i)) { (field) } } @else { td class=(class(i)) { (field) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Terms and what they are.
+fn facts(entries: &[(String, Markup)]) -> Markup {
+    html! { dl class="facts" { @for (term, fact) in entries { div { dt { (term) } dd { (fact) } } } } }
+}
+
+/// A share as percent with two decimals: "85.42 %".
+fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
+/// An interval in percent: "84.71 to 86.10 %".
+fn percent_interval([low, high]: [f64; 2]) -> String {
+    format!("{:.2} to {:.2} %", 100.0 * low, 100.0 * high)
+}
+
+/// The name of a class or a run in a table: whole where it is short, cut where it would fill the page.
+fn name(text: &str) -> Markup {
+    let text = shortened(text, 80);
+    let class = if columns(&text) <= 24 { "name" } else { "" };
+    html! { span class=(class) { (text) } }
+}
+
+/// Text as markup.
+fn plain(text: impl AsRef<str>) -> Markup {
+    html! { (text.as_ref()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_is_that_of_the_policy() {
+        // printf abc | openssl dgst -sha256 -binary | base64
+        assert_eq!(base64_digest("abc"), "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
+    }
+
+    #[test]
+    fn a_table_names_its_rows_and_columns() {
+        let text =
+            table("C", &[("class", Text), ("n", Number)], &[vec![plain("<a>"), plain("1")]]).into_string();
+        assert!(
+            text.contains("<th scope=\"row\" class=\"text\">&lt;a&gt;</th><td class=\"number\">1</td>"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! Part 4: the test: how right the model is, on what it fails, and how far the figures can be trusted.
+
+use maud::{Markup, html};
+use tallow_metrics::{Bands, confused_pairs, surest_errors};
+
+use super::data::image;
+use super::{Number, Part, Text, facts, figures, percent, percent_interval, plain, table};
+use crate::analysis::{N_PAIRS, N_SUREST, Test, examples};
+use crate::chart::{Bar, Chart, Format, bar_chart, grouped, heat_map};
+use crate::record::RunRecord;
+use crate::shown::shown;
+
+/// Classes beyond this many are not drawn one by one: the lowest are.
+const MAX_BARS: usize = 30;
+
+pub(super) fn part(run: &RunRecord, test: &Test<'_>) -> Part {
+    let matrix =
+        heat_map("confusion", "Who was taken for whom", &test.matrix, &Bands::default(), test.class_names);
+    let scores = score_charts(test);
+    let body = html! {
+        (facts(&headline(test)))
+        p { "Of 100 such intervals, about 95 hold the accuracy that the model would have on endlessly many images of this kind." }
+        (figures(std::slice::from_ref(&matrix)))
+        h3 { "The classification report" }
+        (report_table(test))
+        (figures(&scores))
+        p class="muted" { "Whiskers: 95 % Wilson intervals; of F1, carried over from that of TP / (TP + FP + FN)." }
+        h3 { "The most confused pairs" }
+        (pairs(run, test))
+        h3 { "Surest and wrong" }
+        (surest(run, test))
+    };
+    let charts = [vec![matrix], scores].concat();
+    Part { id: "test", heading: "The test", body, charts }
+}
+
+fn headline(test: &Test<'_>) -> Vec<(String, Markup)> {
+    let n = test.matrix.n();
+    let right = format!("{} of {} images", grouped(test.matrix.n_correct() as f64, 0), grouped(n as f64, 0));
+    let mut out = vec![
+        ("Accuracy".to_owned(), html! { strong { (percent(test.accuracy())) } ", " (right) }),
+        ("95 % interval".to_owned(), plain(percent_interval(test.accuracy_interval))),
+    ];
+    if let Some(loss) = test.predictions.mean_nll() {
+        out.push(("Loss (cross-entropy)".to_owned(), plain(format!("{loss:.4}"))));
+    }
+    for (k, accuracy) in test.top_k() {
+        out.push((format!("Top-{k} accuracy"), plain(percent(accuracy))));
+    }
+    out.push(("Macro F1".to_owned(), plain(percent(test.report.macro_avg.f1_score))));
+    out
+}
+
+fn report_table(test: &Test<'_>) -> Markup {
+    let columns = [
+        ("class", Text),
+        ("precision", Number),
+        ("recall", Number),
+        ("F1", Number),
+        ("support", Number),
+        ("recall, 95 % interval", Number),
+    ];
+    let score = |value: f64| plain(format!("{value:.3}"));
+    let count = |n: u64| plain(grouped(n as f64, 0));
+    let mut rows: Vec<Vec<Markup>> = test
+        .report
+        .classes
+        .iter()
+        .zip(&test.intervals)
+        .zip(test.class_names)
+        .map(|((s, i), name)| {
+            let [low, high] = i.recall;
+            let interval = plain(format!("{low:.3} to {high:.3}"));
+            vec![
+                super::name(name),
+                score(s.precision),
+                score(s.recall),
+                score(s.f1_score),
+                count(s.support),
+                interval,
+            ]
+        })
+        .collect();
+    for (name, average) in
+        [("macro average", test.report.macro_avg), ("weighted average", test.report.weighted_avg)]
+    {
+        let scores = [average.precision, average.recall, average.f1_score].map(score);
+        rows.push([vec![plain(name)], scores.to_vec(), vec![count(test.matrix.n()), plain("")]].concat());
+    }
+    let whole = table("Precision, recall and F1 of each class", &columns, &rows);
+    if test.class_names.len() > MAX_BARS {
+        html! { details { summary { "All " (test.class_names.len()) " classes" } (whole) } }
+    } else {
+        whole
+    }
+}
+
+/// Three charts with a bar per class, or per class of the lowest.
+fn score_charts(test: &Test<'_>) -> Vec<Chart> {
+    type Pick = fn(&Test<'_>, usize) -> (f64, [f64; 2]);
+    let kinds: [(&str, &str, usize, Pick); 3] = [
+        ("precision", "Precision: right among those taken for the class", 0, |t, i| {
+            (t.report.classes[i].precision, t.intervals[i].precision)
+        }),
+        ("recall", "Recall: found among those of the class", 2, |t, i| {
+            (t.report.classes[i].recall, t.intervals[i].recall)
+        }),
+        ("f1", "F1: the harmonic mean of both", 3, |t, i| {
+            (t.report.classes[i].f1_score, t.intervals[i].f1_score)
+        }),
+    ];
+    let draw = |(name, title, series, pick): (&str, &str, usize, Pick)| {
+        let mut bars: Vec<Bar> = (0..test.class_names.len())
+            .map(|i| {
+                let (value, interval) = pick(test, i);
+                Bar { label: shown(&test.class_names[i]), value, interval: Some(interval) }
+            })
+            .collect();
+        let n = bars.len();
+        let mut title = title.to_owned();
+        if n > MAX_BARS {
+            bars.sort_by(|a, b| a.value.total_cmp(&b.value)); // stable
+            bars.truncate(MAX_BARS);
+            title = format!("{}: the {MAX_BARS} lowest of {n}", title.split(':').next().unwrap_or_default());
+        }
+        bar_chart(name, &title, name, Format::Percent, series, &bars)
+    };
+    kinds.into_iter().map(draw).collect()
+}
+
+fn pairs(run: &RunRecord, test: &Test<'_>) -> Markup {
+    let pairs = confused_pairs(&test.matrix);
+    if pairs.is_empty() {
+        return html! { p { "No image was taken for another class." } };
+    }
+    let has_pictures = run.pictures.of(crate::record::Role::Test).next().is_some();
+    let mut columns =
+        vec![("true class", Text), ("taken for", Text), ("images", Number), ("of the class", Number)];
+    if has_pictures {
+        columns.push(("for example", Text));
+    }
+    let rows: Vec<Vec<Markup>> = pairs
+        .iter()
+        .take(if has_pictures { N_PAIRS } else { 10 })
+        .map(|pair| {
+            let [target, predicted] =
+                [pair.target, pair.predicted].map(|class| super::name(&test.class_names[class]));
+            let mut row = vec![
+                target,
+                predicted,
+                plain(pair.n.to_string()),
+                plain(format!("{:.1} %", 100.0 * pair.share)),
+            ];
+            if has_pictures {
+                let examples = examples(test.predictions, pair.target, pair.predicted);
+                let found = examples.iter().filter_map(|&i| run.pictures.test(test.predictions.indices()[i]));
+                row.push(html! { span class="row" { @for picture in found { (image(picture)) } } });
+            }
+            row
+        })
+        .collect();
+    table("Images of one class that were taken for another", &columns, &rows)
+}
+
+fn surest(run: &RunRecord, test: &Test<'_>) -> Markup {
+    let p = test.predictions;
+    let worst: Vec<usize> = surest_errors(p).into_iter().take(N_SUREST).collect();
+    if worst.is_empty() {
+        return html! { p { "No answer was wrong." } };
+    }
+    let with_files = test.files.iter().any(|file| !file.is_empty());
+    let has_pictures = worst.iter().any(|&i| run.pictures.test(p.indices()[i]).is_some());
+    let mut columns = vec![
+        ("image", Text),
+        ("true class", Text),
+        ("taken for", Text),
+        ("how sure", Number),
+        ("its own class got", Number),
+    ];
+    if has_pictures {
+        columns.push(("picture", Text));
+    }
+    let rows: Vec<Vec<Markup>> = worst
+        .iter()
+        .map(|&i| {
+            let index = p.indices()[i];
+            let target = p.targets()[i] as usize;
+            let name = if with_files { shown(&test.files[i]) } else { format!("test image {index}") };
+            let own = f64::from(p.row(i)[target]).exp();
+            let mut row = vec![
+                plain(name),
+                super::name(&test.class_names[target]),
+                super::name(&test.class_names[p.predicted(i) as usize]),
+                plain(format!("{:.1} %", 100.0 * p.confidence(i))),
+                plain(format!("{:.2} %", 100.0 * own)),
+            ];
+            if has_pictures {
+                row.push(html! { @if let Some(picture) = run.pictures.test(index) { (image(picture)) } });
+            }
+            row
+        })
+        .collect();
+    table(
+        "The wrong answers of which the model was surest; some may be errors of the labels",
+        &columns,
+        &rows,
+    )
+}

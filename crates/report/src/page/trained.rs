@@ -1,0 +1,126 @@
+//! Part 1: what was trained, and how to do it again.
+
+use maud::{Markup, html};
+
+use super::{Part, facts, percent, percent_interval, plain};
+use crate::chart::grouped;
+use crate::record::RunRecord;
+use crate::shown::shown;
+use crate::times::{duration, utc};
+
+pub(super) fn part(run: &RunRecord) -> Part {
+    let body = html! {
+        (figures_at_the_top(run))
+        (facts(&entries(run)))
+        h3 { "The same again" }
+        pre { code { (commands(run)) } }
+        @if let Some((text, _)) = &run.recipe {
+            details { summary { "The whole recipe, as it was resolved" } pre { code { (text) } } }
+        }
+    };
+    Part { id: "run", heading: "What was trained", body, charts: vec![] }
+}
+
+fn figures_at_the_top(run: &RunRecord) -> Markup {
+    let Some(summary) = &run.summary else {
+        return html! { p class="notice" role="note" { "The run has not ended: there is no summary yet." } };
+    };
+    html! {
+        div class="tiles" {
+            @if let Some(test) = &summary.test {
+                div { span class="figure" { (percent(test.accuracy)) } span { "accuracy on " (grouped(summary.n_test as f64, 0)) " test images" } span class="muted" { "95 %: " (percent_interval(test.accuracy_interval)) } }
+            }
+            @if let Some(val) = &summary.val {
+                div { span class="figure" { (percent(val.accuracy)) } span { "accuracy on " (grouped(summary.n_val as f64, 0)) " validation images" } }
+            }
+            div { span class="figure" { (duration(summary.train_seconds)) } span { "training, " (summary.epochs_run) " epochs" } span class="muted" { (grouped(summary.images_per_second, 0)) " images/s" } }
+            div { span class="figure" { (grouped(summary.n_parameters as f64, 0)) } span { "parameters" } }
+        }
+    }
+}
+
+fn entries(run: &RunRecord) -> Vec<(String, Markup)> {
+    let mut out: Vec<(String, Markup)> = Vec::new();
+    let mut put = |term: &str, fact: String| out.push((term.to_owned(), plain(shown(&fact))));
+    if let Some(s) = &run.summary {
+        let count = |n: u64| grouped(n as f64, 0);
+        put("Data", s.dataset.clone());
+        put(
+            "Images",
+            format!(
+                "{} to train on, {} to validate, {} to test",
+                count(s.n_train),
+                count(s.n_val),
+                count(s.n_test)
+            ),
+        );
+    }
+    if let Some([height, width]) = run.pictures.image_px {
+        put("Image size", format!("{width} × {height} pixels"));
+    }
+    if let Some(names) = run.test.as_ref().or(run.val.as_ref()).map(|table| &table.class_names) {
+        let list: Vec<String> = names.iter().take(20).map(|name| shown(name)).collect();
+        let more = if names.len() > 20 { ", …" } else { "" };
+        put("Classes", format!("{}: {}{more}", names.len(), list.join(", ")));
+    }
+    let recipe_name = run.recipe_value(&["name"]).or(run.summary.as_ref().map(|s| s.recipe.clone()));
+    if let Some(name) = recipe_name {
+        put("Recipe", name);
+    }
+    let optimiser = ["kind", "lr", "weight_decay"].map(|key| run.recipe_value(&["optimizer", key]));
+    if let [Some(kind), lr, decay] = optimiser {
+        let batch =
+            run.recipe_value(&["batch_size"]).map(|n| format!(", batches of {n}")).unwrap_or_default();
+        let lr = lr.map(|lr| format!(", learning rate {lr}")).unwrap_or_default();
+        let decay = decay.map(|d| format!(", weight decay {d}")).unwrap_or_default();
+        put("Optimiser", format!("{kind}{lr}{decay}{batch}"));
+    }
+    if let Some(s) = &run.summary {
+        put("Model", format!("{}, {} parameters", s.model, grouped(s.n_parameters as f64, 0)));
+        put("Seed", s.seed.to_string());
+        put("Computed on", format!("{}, {}, {}, {} threads", s.device, s.isa, s.precision, s.threads));
+        let memory =
+            s.peak_rss_bytes.map(|b| format!(", at most {} MB of memory", grouped(b as f64 / 1e6, 0)));
+        put("Training took", format!("{}{}", duration(s.train_seconds), memory.unwrap_or_default()));
+    }
+    if let Some(started) = run.events.started_unix_secs {
+        put("Started", utc(started));
+    }
+    if run.events.n_resumed > 0 {
+        put("Resumed", format!("{} times", run.events.n_resumed));
+    }
+    for (name, value) in &run.more {
+        put(name, value.clone());
+    }
+    if let Some(s) = &run.summary {
+        put("Digest of the data", s.data_digest.clone());
+    }
+    out
+}
+
+/// What to type to run it again and to look at it.
+fn commands(run: &RunRecord) -> String {
+    let path = quoted(&run.path.display().to_string());
+    format!("trainer --recipe {path}/recipe.toml\ntrainer eval {path}\ntrainer report {path}")
+}
+
+/// For a shell: in single quotes where it holds more than what is plain.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    if text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", shown(text).replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word_of_a_shell() {
+        assert_eq!(quoted("runs/cnn-1"), "runs/cnn-1");
+        assert_eq!(quoted("a b; rm 'x'"), r"'a b; rm '\''x'\'''");
+    }
+}

@@ -1,0 +1,48 @@
+//! Part 5: how far to trust a probability.
+
+use maud::html;
+use tallow_metrics::TEMPERATURES;
+
+use super::{Number, Part, Text, figures, percent, plain, table};
+use crate::analysis::{N_BINS, Trust};
+use crate::chart::reliability_chart;
+
+pub(super) fn part(trust: &Trust) -> Part {
+    let chart = reliability_chart("reliability", "How often right, by how sure", &trust.states);
+    let columns = [("probabilities", Text), ("expected calibration error", Number), ("loss", Number)];
+    let rows: Vec<_> = trust
+        .states
+        .iter()
+        .zip(&trust.losses)
+        .map(|(state, loss)| {
+            vec![plain(&state.label), plain(percent(state.ece)), plain(format!("{loss:.4}"))]
+        })
+        .collect();
+    let body = html! {
+        (figures(std::slice::from_ref(&chart)))
+        (table("Calibration on the test images", &columns, &rows))
+        p {
+            "Of answers given with 80 % confidence, 80 % should be right. The expected calibration error is the mean gap, over " (N_BINS) " bins of equal width, between confidence and share of right answers; bins of fewer than 10 images count, but are not drawn. "
+            @match trust.temperature {
+                Some(t) => {
+                    "The logits are divided by the temperature " strong { (format!("{t:.3}")) } ", fitted on the validation images: " (meaning(t)) " Which class is the most probable does not change. "
+                    @if trust.states.len() == 2 && trust.states[1].ece > trust.states[0].ece {
+                        "On the test images the error did not fall: the model was calibrated well enough as it was. "
+                    }
+                }
+                None => { "There are no validation predictions, so no temperature could be fitted. " }
+            }
+        }
+    };
+    Part { id: "trust", heading: "How far to trust a probability", body, charts: vec![chart] }
+}
+
+fn meaning(temperature: f64) -> &'static str {
+    if temperature <= *TEMPERATURES.start() || temperature >= *TEMPERATURES.end() {
+        "the validation images do not determine it, so take calibrated probabilities with care."
+    } else if temperature > 1.0 {
+        "the model is surer than it should be."
+    } else {
+        "the model is less sure than it could be."
+    }
+}

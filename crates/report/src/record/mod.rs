@@ -1,0 +1,153 @@
+//! A run folder, read: what is there, and what is not.
+//!
+//! Reading never stops at a file that is missing or damaged: the report shows the rest and says what it lacks.
+
+mod events;
+mod pictures;
+
+use std::path::{Path, PathBuf};
+
+use tallow_core::files;
+use tallow_metrics::{EpochRecord, PredictionsTable, Summary, parse_history, parse_predictions_csv};
+
+pub use events::RunEvents;
+pub use pictures::{Picture, PictureIndex, Role};
+
+use crate::error::{ReportError, Result};
+
+/// No text of a run folder is longer: 2 GiB hold the predictions of a million images for a hundred classes.
+const MAX_TEXT_BYTES: u64 = 2 << 30;
+
+/// What a run folder holds.
+#[derive(Clone, Debug)]
+pub struct RunRecord {
+    /// The folder.
+    pub path: PathBuf,
+    /// The folder's name.
+    pub name: String,
+    /// `recipe.toml`, as text and as a table.
+    pub recipe: Option<(String, toml::Table)>,
+    /// `summary.json`; there once the run has ended.
+    pub summary: Option<Summary>,
+    /// What `summary.json` says beyond [`Summary`]: versions, a commit; name and value.
+    pub more: Vec<(String, String)>,
+    /// `history.csv`.
+    pub history: Vec<EpochRecord>,
+    /// `events.jsonl`.
+    pub events: RunEvents,
+    /// `evaluation/predictions_val.csv`.
+    pub val: Option<PredictionsTable>,
+    /// `evaluation/predictions_test.csv`.
+    pub test: Option<PredictionsTable>,
+    /// `images/index.json` and the pictures that it lists.
+    pub pictures: PictureIndex,
+    /// What is missing or damaged, each with the file and, where there is one, the line and the field.
+    pub problems: Vec<String>,
+}
+
+impl RunRecord {
+    /// Reads the run folder at `path`.
+    ///
+    /// # Errors
+    /// If it is no folder, or has neither `recipe.toml` nor `summary.json` nor `history.csv`.
+    pub fn read(path: &Path) -> Result<Self> {
+        let not_a_run =
+            |problem: &str| ReportError::NotARun { path: path.to_owned(), problem: problem.to_owned() };
+        if !path.is_dir() {
+            return Err(not_a_run("there is no such folder"));
+        }
+        if !["recipe.toml", "summary.json", "history.csv"].iter().any(|file| path.join(file).is_file()) {
+            return Err(not_a_run("it has neither recipe.toml nor summary.json nor history.csv"));
+        }
+        let mut reader = Reader { path, problems: Vec::new() };
+        let recipe = reader.parse("recipe.toml", true, |text| {
+            let table: toml::Table =
+                toml::from_str(&text).map_err(|e| e.to_string().trim_end().to_owned())?;
+            Ok((text, table))
+        });
+        let (summary, more) = reader.parse("summary.json", true, summary).unzip();
+        let history =
+            reader.parse("history.csv", true, |text| parse_history(&text).map_err(|e| e.to_string()));
+        let events = reader.parse("events.jsonl", false, |text| Ok(RunEvents::parse(&text)));
+        let has_validation = history.iter().flatten().any(|record: &EpochRecord| record.val_loss.is_some());
+        let predictions = |text: String| parse_predictions_csv(&text).map_err(|e| e.to_string());
+        let val = reader.parse("evaluation/predictions_val.csv", has_validation, predictions);
+        let test = reader.parse("evaluation/predictions_test.csv", true, predictions);
+        let pictures = PictureIndex::read(path, &mut reader.problems);
+        let absolute = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let name = absolute.file_name().unwrap_or(absolute.as_os_str()).to_string_lossy().into_owned();
+        let (problems, path) = (reader.problems, path.to_owned());
+        let (more, history) = (more.unwrap_or_default(), history.unwrap_or_default());
+        let events = events.unwrap_or_default();
+        Ok(Self { path, name, recipe, summary, more, history, events, val, test, pictures, problems })
+    }
+
+    /// A value of the recipe, by its keys, as text.
+    pub fn recipe_value(&self, keys: &[&str]) -> Option<String> {
+        let (_, table) = self.recipe.as_ref()?;
+        let (first, rest) = keys.split_first()?;
+        let value = rest.iter().try_fold(table.get(*first)?, |value, key| value.get(key))?;
+        Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    }
+
+    /// The epoch whose weights the model has: the best one where those were taken up again, else the last.
+    pub fn best_epoch(&self) -> Option<u64> {
+        self.summary.as_ref().and_then(|summary| summary.best_epoch)
+    }
+}
+
+/// The summary, and what else stands in it.
+fn summary(text: String) -> std::result::Result<(Summary, Vec<(String, String)>), String> {
+    let summary: Summary = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+    let all: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(&text).map_err(|e| e.to_string())?;
+    let known = serde_json::to_value(&summary).map_err(|e| e.to_string())?;
+    let mut more = Vec::new();
+    for (key, value) in all.iter().filter(|(key, _)| known.get(key.as_str()).is_none()) {
+        push_values(&mut more, key, value);
+    }
+    Ok((summary, more))
+}
+
+/// One entry per value that is no object: `versions.candle`.
+fn push_values(out: &mut Vec<(String, String)>, key: &str, value: &serde_json::Value) {
+    match value {
+        serde_json::Value::Object(map) => {
+            for (inner, value) in map {
+                push_values(out, &format!("{key}.{inner}"), value);
+            }
+        }
+        serde_json::Value::Null => {}
+        serde_json::Value::String(text) => out.push((key.to_owned(), text.clone())),
+        other => out.push((key.to_owned(), other.to_string())),
+    }
+}
+
+/// Reads the files of a folder and collects what is wrong with them.
+struct Reader<'a> {
+    path: &'a Path,
+    problems: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn parse<T>(
+        &mut self,
+        name: &str,
+        expected: bool,
+        parse: impl FnOnce(String) -> std::result::Result<T, String>,
+    ) -> Option<T> {
+        let path = self.path.join(name);
+        if !path.exists() {
+            if expected {
+                self.problems.push(format!("{name} is not there"));
+            }
+            return None;
+        }
+        let read = files::read_at_most(&path, MAX_TEXT_BYTES).map_err(|e| e.to_string());
+        let text = read.and_then(|bytes| {
+            let text = String::from_utf8(bytes);
+            text.map_err(|e| format!("byte {} is not UTF-8", e.utf8_error().valid_up_to()))
+        });
+        text.and_then(parse).map_err(|problem| self.problems.push(format!("{name}: {problem}"))).ok()
+    }
+}

@@ -1,0 +1,162 @@
+//! `images/` of a run folder: PNG files, and `index.json`, which says what each shows.
+//!
+//! ```json
+//! {
+//!   "version": 1,
+//!   "image_px": [32, 32],
+//!   "train_counts": [4500, 4500],
+//!   "pictures": [
+//!     {"file": "sample-00.png", "role": "sample", "class": "cat", "index": 17},
+//!     {"file": "augmented-00.png", "role": "augmented", "class": "cat", "index": 17},
+//!     {"file": "test-4711.png", "role": "test", "class": "dog", "index": 4711}
+//!   ]
+//! }
+//! ```
+//!
+//! `sample`: training images as they are, 25 of them; `augmented`: the same, as the network saw them once; `test`: the
+//! test images that [`wanted_test_images`](crate::wanted_test_images) names. `index` is the image's place in its data
+//! set (that of `predictions_test.csv` for test images), `class` its true class. `image_px` is height and width;
+//! `train_counts` the number of training images per class, in the order of the classes. A run folder without all that
+//! is whole too.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use base64::Engine as _;
+use serde::Deserialize;
+use tallow_core::files;
+
+const VERSION: u32 = 1;
+const MAX_INDEX_BYTES: u64 = 4 << 20;
+/// What one picture, and all of them, may add to a page.
+const MAX_PICTURE_BYTES: u64 = 64 << 10;
+const MAX_TOTAL_BYTES: usize = 1_500_000;
+
+/// What a picture is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// A training image.
+    Sample,
+    /// A training image after augmentation.
+    Augmented,
+    /// A test image.
+    Test,
+}
+
+/// A picture, ready for a page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Picture {
+    /// What it is there for.
+    pub role: Role,
+    /// Its true class.
+    pub class: String,
+    /// Its place in its data set.
+    pub index: u32,
+    /// `data:image/png;base64,…`.
+    pub data_url: String,
+}
+
+/// What `images/` holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PictureIndex {
+    /// Height and width of the data set's images.
+    pub image_px: Option<[u32; 2]>,
+    /// How many training images each class has.
+    pub train_counts: Option<Vec<u64>>,
+    /// The pictures, in the order of the index.
+    pub pictures: Vec<Picture>,
+}
+
+#[derive(Deserialize)]
+struct IndexFile {
+    version: u32,
+    image_px: Option<[u32; 2]>,
+    train_counts: Option<Vec<u64>>,
+    #[serde(default)]
+    pictures: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    file: String,
+    role: Role,
+    class: String,
+    index: u32,
+}
+
+impl PictureIndex {
+    /// Reads `run/images`; what is wrong goes to `problems`, and is left out.
+    pub(super) fn read(run: &Path, problems: &mut Vec<String>) -> Self {
+        let folder = run.join("images");
+        let path = folder.join("index.json");
+        if !path.is_file() {
+            return Self::default();
+        }
+        let read = files::read_at_most(&path, MAX_INDEX_BYTES).map_err(|e| e.to_string());
+        let index =
+            read.and_then(|bytes| serde_json::from_slice::<IndexFile>(&bytes).map_err(|e| e.to_string()));
+        let index = match index {
+            Ok(index) if index.version == VERSION => index,
+            Ok(index) => {
+                problems.push(format!("images/index.json: version is {}, expected {VERSION}", index.version));
+                return Self::default();
+            }
+            Err(problem) => {
+                problems.push(format!("images/index.json: {problem}"));
+                return Self::default();
+            }
+        };
+        let mut total_bytes = 0;
+        let (mut pictures, mut seen) = (Vec::new(), HashSet::new());
+        for entry in index.pictures {
+            if !seen.insert(entry.file.clone()) {
+                continue;
+            }
+            match png(&folder, &entry.file) {
+                Ok(bytes) if total_bytes + bytes.len() > MAX_TOTAL_BYTES => {
+                    problems
+                        .push(format!("images/: more than {MAX_TOTAL_BYTES} bytes, the rest is left out"));
+                    break;
+                }
+                Ok(bytes) => {
+                    total_bytes += bytes.len();
+                    let data_url = format!(
+                        "data:image/png;base64,{}",
+                        base64::engine::general_purpose::STANDARD.encode(bytes)
+                    );
+                    pictures.push(Picture {
+                        role: entry.role,
+                        class: entry.class,
+                        index: entry.index,
+                        data_url,
+                    });
+                }
+                Err(problem) => problems.push(format!("images/{}: {problem}", entry.file)),
+            }
+        }
+        Self { image_px: index.image_px, train_counts: index.train_counts, pictures }
+    }
+
+    /// The pictures of a role.
+    pub fn of(&self, role: Role) -> impl Iterator<Item = &Picture> {
+        self.pictures.iter().filter(move |picture| picture.role == role)
+    }
+
+    /// The picture of the test image `index`.
+    pub fn test(&self, index: u32) -> Option<&Picture> {
+        self.of(Role::Test).find(|picture| picture.index == index)
+    }
+}
+
+/// A PNG file of `folder`, and of no other.
+fn png(folder: &Path, name: &str) -> Result<Vec<u8>, String> {
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if !plain || name.starts_with('.') {
+        return Err(
+            "expected the name of a file in the same folder, of letters, digits, '-', '_' and '.'".into()
+        );
+    }
+    let bytes = files::read_at_most(&folder.join(name), MAX_PICTURE_BYTES).map_err(|e| e.to_string())?;
+    if bytes.starts_with(b"\x89PNG\r\n\x1a\n") { Ok(bytes) } else { Err("is no PNG file".into()) }
+}

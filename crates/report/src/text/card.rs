@@ -1,0 +1,211 @@
+//! A model card: the README.md that a model hub shows beside `model.safetensors`.
+
+use std::fmt::Write as _;
+
+use tallow_metrics::Bands;
+
+use crate::analysis::{Test, Trust};
+use crate::chart::grouped;
+use crate::error::{ReportError, Result};
+use crate::record::RunRecord;
+use crate::shown::shown;
+use crate::times::duration;
+
+/// The text of a model card: Hugging Face metadata, figures with their intervals, bands, calibration, intended use,
+/// data, and how to load the model from Rust and from Python.
+///
+/// # Errors
+/// If the run has no summary or no test predictions: it has not ended.
+pub fn model_card(run: &RunRecord) -> Result<String> {
+    let missing = |what: &str| ReportError::Missing {
+        run: run.name.clone(),
+        problem: format!("has no {what}, which a model card needs: finish the run first"),
+    };
+    let summary = run.summary.as_ref().ok_or_else(|| missing("summary.json"))?;
+    let test = Test::of(run)?.ok_or_else(|| missing("evaluation/predictions_test.csv"))?;
+    let trust = Trust::of(run, &test)?;
+    let name = md(&run.name);
+    let (model, dataset) = (md(&summary.model), md(&summary.dataset));
+    let classes: Vec<String> = test.class_names.iter().map(|name| md(name)).collect();
+    let mut out = metadata(run, &test);
+    // writing to a String cannot fail
+    let _ = write!(
+        out,
+        "\n# {name}\n\n`{model}`, an image classifier with {} parameters, trained on {dataset} by Tallow (Rust, Candle).\n\n\
+         It tells {} classes apart: {}.\n\n## Figures\n\n{}\n## Classes\n\n{}\n## Probabilities\n\n{}\n",
+        grouped(summary.n_parameters as f64, 0),
+        classes.len(),
+        classes.join(", "),
+        figures(run, &test),
+        bands(&test),
+        calibration(&trust),
+    );
+    let (height, width) = run.pictures.image_px.map_or((None, None), |[h, w]| (Some(h), Some(w)));
+    let size = height.zip(width).map(|(h, w)| format!(" of {w} × {h} pixels")).unwrap_or_default();
+    let _ = write!(
+        out,
+        "\n## Intended use\n\nImages{size} of the kind that {dataset} holds, each showing one of the classes above. On \
+         anything else the model answers too, and just as surely: an image of no class gets one all the same. Not for \
+         decisions about people. Use classes that are called failing below a person's eye only.\n\n## Data\n\n{}",
+        data(run)
+    );
+    out.push_str(&loading(run));
+    Ok(out)
+}
+
+/// YAML between two rulers; texts are JSON strings, which are YAML too.
+fn metadata(run: &RunRecord, test: &Test<'_>) -> String {
+    let quoted = |text: &str| serde_json::Value::from(shown(text)).to_string();
+    let (dataset, model) = run.summary.as_ref().map_or(("", ""), |s| (s.dataset.as_str(), s.model.as_str()));
+    let metric = |kind: &str, name: &str, value: f64| {
+        format!("          - type: {kind}\n            name: {name}\n            value: {value:.4}\n")
+    };
+    format!(
+        "---\npipeline_tag: image-classification\ntags:\n  - image-classification\n  - candle\n  - tallow\n  - {}\n\
+         datasets:\n  - {}\nmetrics:\n  - accuracy\n  - f1\nmodel-index:\n  - name: {}\n    results:\n      - task:\n          \
+         type: image-classification\n        dataset:\n          type: {}\n          name: {}\n          split: test\n        \
+         metrics:\n{}{}---\n",
+        quoted(model),
+        quoted(dataset),
+        quoted(&run.name),
+        quoted(dataset),
+        quoted(dataset),
+        metric("accuracy", "Accuracy", test.accuracy()),
+        metric("f1", "Macro F1", test.report.macro_avg.f1_score),
+    )
+}
+
+fn figures(run: &RunRecord, test: &Test<'_>) -> String {
+    let [low, high] = test.accuracy_interval.map(|share| 100.0 * share);
+    let mut rows = vec![
+        ("test images".to_owned(), grouped(test.matrix.n() as f64, 0)),
+        (
+            "accuracy".to_owned(),
+            format!("{:.2} % (95 % interval {low:.2} to {high:.2})", 100.0 * test.accuracy()),
+        ),
+    ];
+    rows.extend(
+        test.top_k().iter().map(|(k, a)| (format!("top-{k} accuracy"), format!("{:.2} %", 100.0 * a))),
+    );
+    rows.push(("macro F1".to_owned(), format!("{:.2} %", 100.0 * test.report.macro_avg.f1_score)));
+    if let Some(loss) = test.predictions.mean_nll() {
+        rows.push(("cross-entropy".to_owned(), format!("{loss:.4}")));
+    }
+    if let Some(s) = &run.summary {
+        rows.push((
+            "training".to_owned(),
+            format!(
+                "{} epochs, {}, {} ({}, {})",
+                s.epochs_run,
+                duration(s.train_seconds),
+                md(&s.device),
+                md(&s.isa),
+                md(&s.precision)
+            ),
+        ));
+    }
+    let rows: String = rows.iter().map(|(name, value)| format!("| {name} | {value} |\n")).collect();
+    format!(
+        "| figure | value |\n| --- | --- |\n{rows}\nOne run with one seed: another seed gives another model.\n"
+    )
+}
+
+fn bands(test: &Test<'_>) -> String {
+    let bands = Bands::default();
+    let mut out = String::from(
+        "| class | precision | recall | F1 | band | most often taken for |\n| --- | --- | --- | --- | --- | --- |\n",
+    );
+    for (class, name) in test.class_names.iter().enumerate() {
+        let scores = test.report.classes[class];
+        let band = bands.of_class(&test.matrix, class);
+        let word = band.map_or("no images", |b| b.band.name());
+        let other = band.and_then(|b| {
+            Some(format!("{} ({:.0} of 1,000)", md(&test.class_names[b.confused_with?]), b.errors_per_1000))
+        });
+        let _ = writeln!(
+            out,
+            "| {} | {:.3} | {:.3} | {:.3} | {word} | {} |",
+            md(name),
+            scores.precision,
+            scores.recall,
+            scores.f1_score,
+            other.unwrap_or_default()
+        );
+    }
+    let _ = write!(
+        out,
+        "\nBands, by the worst single confusion of a class: up to {} of 1,000 images acceptable, up to {} can be improved, above failing.\n",
+        bands.acceptable_up_to, bands.improvable_up_to
+    );
+    out
+}
+
+fn calibration(trust: &Trust) -> String {
+    let ece =
+        |i: usize| trust.states.get(i).map(|state| format!("{:.2} %", 100.0 * state.ece)).unwrap_or_default();
+    match trust.temperature {
+        Some(t) => format!(
+            "Expected calibration error on test (15 bins): {}; {} after dividing the logits by the temperature {t:.4}, \
+             fitted on validation.",
+            ece(0),
+            ece(1)
+        ),
+        None => {
+            format!("Expected calibration error on test (15 bins): {}. No temperature was fitted.", ece(0))
+        }
+    }
+}
+
+fn data(run: &RunRecord) -> String {
+    let Some(s) = &run.summary else { return String::new() };
+    format!(
+        "{}: {} images to train on, {} for validation, {} for the test, which was looked at once. SHA-256 of the data: \
+         `{}`. Recipe `{}`, seed {}; all of it is in `recipe.toml` of the run.\n",
+        md(&s.dataset),
+        grouped(s.n_train as f64, 0),
+        grouped(s.n_val as f64, 0),
+        grouped(s.n_test as f64, 0),
+        md(&s.data_digest),
+        md(&s.recipe),
+        s.seed
+    )
+}
+
+fn loading(run: &RunRecord) -> String {
+    let n_classes = run.test.as_ref().map_or(0, |table| table.class_names.len());
+    format!(
+        "\n## Loading it\n\nRust, with the crates of Tallow:\n\n```rust\n\
+         let (info, tensors) = tallow_training::read_model(\"model.safetensors\".as_ref())?;\n\
+         let device = tallow_training::device(\"cpu\")?;\n\
+         let model = tallow_models::build(&info.model, info.class_names.len(), 0, &device)?; // {n_classes} classes\n\
+         model.params.load_tensors(&tensors)?;\n```\n\n\
+         Python: the weights have torchvision's names and layout (OIHW), and the file says the rest of itself.\n\n```python\n\
+         import json\nfrom safetensors import safe_open\n\n\
+         with safe_open(\"model.safetensors\", framework=\"pt\") as file:\n    \
+         info = json.loads(file.metadata()[\"tallow\"])  # class_names, mean, std, model\n    \
+         weights = {{name: file.get_tensor(name) for name in file.keys()}}\n```\n\n\
+         Input: RGB in 0..1, normalised per channel with `mean` and `std`.\n"
+    )
+}
+
+/// A name inside Markdown: nothing in it is markup, ends a table's cell or is HTML.
+fn md(text: &str) -> String {
+    let mut out = String::new();
+    for c in shown(text).chars() {
+        if "\\`*_{}[]<>#|~!".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_no_markup() {
+        assert_eq!(md("a|b *c* <script>\n"), r"a\|b \*c\* \<script\>\<U+000A\>");
+    }
+}

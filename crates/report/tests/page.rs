@@ -1,0 +1,240 @@
+//! The page of one run: its figures, its safety, and what it does with folders that are not whole.
+
+#[allow(dead_code)]
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{PNG, write_run};
+use tallow_report::{Options, RunRecord, model_card, run_report, wanted_test_images};
+
+fn fixture() -> RunRecord {
+    RunRecord::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run")).unwrap()
+}
+
+fn page(path: &Path) -> String {
+    run_report(&RunRecord::read(path).unwrap(), &Options::default()).unwrap().html
+}
+
+fn names(c: usize) -> Vec<String> {
+    (0..c).map(|i| format!("class {i}")).collect()
+}
+
+/// No element that runs or fetches something, no attribute that does, no address but places in the page and data.
+fn assert_safe(html: &str) {
+    for forbidden in ["<script", "<iframe", "<link", "<object", "\u{202e}", "\u{1b}"] {
+        assert!(!html.contains(forbidden), "{forbidden}");
+    }
+    for tag in html.split('<').skip(1).filter(|tag| !tag.starts_with('/')) {
+        let tag = tag.split('>').next().unwrap();
+        let names: String = tag.split('"').step_by(2).collect(); // without the values
+        assert!(!names.contains(" on") && !names.contains(" style="), "{tag}");
+    }
+    for (attribute, allowed) in [(" href=\"", "#"), (" src=\"", "data:image/png;base64,")] {
+        assert!(html.split(attribute).skip(1).all(|value| value.starts_with(allowed)), "{attribute}");
+    }
+}
+
+#[test]
+fn the_figures_are_those_of_scikit_learn_and_scipy() {
+    let golden: serde_json::Value = serde_json::from_str(include_str!("fixtures/expected.json")).unwrap();
+    let run = fixture();
+    assert_eq!(run.problems, [""; 0]);
+    let html = run_report(&run, &Options::default()).unwrap().html;
+    let expected = golden["on_the_page"].as_object().unwrap();
+    assert!(expected.len() >= 12);
+    for (what, text) in expected {
+        assert!(html.contains(text.as_str().unwrap()), "{what}: {text}");
+    }
+    for text in [
+        "2023-11-14 22:13 UTC",
+        "551,466",
+        "git_commit",
+        "abc123",
+        "versions.tallow",
+        "rate cut",
+        "best epoch",
+    ] {
+        assert!(html.contains(text), "{text}");
+    }
+}
+
+#[test]
+fn a_page_asks_for_nothing_and_runs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let hostile = [
+        "<script>alert(1)</script>",
+        "\" onload=\"alert(1)",
+        "</style></svg><b>",
+        "]]>&amp;",
+        "a\u{202e}b\u{1b}[2J\n",
+        "猫 🐕 Größe",
+        "javascript:alert(1)",
+        " ",
+        "x",
+        "'",
+    ];
+    write_run(folder.path(), &hostile.map(str::to_owned), 0);
+    let report = run_report(&RunRecord::read(folder.path()).unwrap(), &Options::default()).unwrap();
+    assert_safe(&report.html);
+    assert!(report.html.contains("default-src 'none'; style-src 'sha256-"));
+    assert!(
+        report.html.contains("&lt;script&gt;alert(1)&lt;/script&gt;")
+            && report.html.contains("a&lt;U+202E&gt;b")
+    );
+    for chart in &report.charts {
+        assert!(chart.to_png(1.0).is_ok(), "{} is well-formed", chart.name);
+    }
+    assert_safe(
+        &report.charts.iter().map(|c| c.to_svg()).collect::<String>().replace("javascript:alert(1)", ""),
+    );
+}
+
+#[test]
+fn any_number_of_classes_and_any_length_of_name_fits() {
+    for c in [2, 10, 21, 200] {
+        let folder = tempfile::tempdir().unwrap();
+        let names: Vec<String> =
+            names(c).iter().map(|name| format!("{name} {}", "long ".repeat(30))).collect();
+        write_run(folder.path(), &names, 0);
+        let report = run_report(&RunRecord::read(folder.path()).unwrap(), &Options::default()).unwrap();
+        assert!(report.html.len() < 3_000_000, "{c}: {} bytes", report.html.len());
+        for chart in &report.charts {
+            assert!(chart.width_px <= 900.0 && chart.height_px <= 1200.0, "{} of {c} classes", chart.name);
+            chart.to_png(1.0).unwrap();
+        }
+    }
+}
+
+#[test]
+fn element_ids_are_used_once() {
+    let html = run_report(&fixture(), &Options::default()).unwrap().html;
+    let mut ids: Vec<&str> =
+        html.split(" id=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let n = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert!(n > 20 && ids.len() == n, "{} of {n}", ids.len());
+    for label in
+        html.split("aria-labelledby=\"").skip(1).flat_map(|rest| rest.split('"').next().unwrap().split(' '))
+    {
+        assert!(ids.contains(&label), "{label}");
+    }
+}
+
+#[test]
+fn an_unfinished_run_shows_what_is_there_and_says_what_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    write_run(folder.path(), &names(3), 0);
+    fs::remove_file(folder.path().join("summary.json")).unwrap();
+    fs::remove_file(folder.path().join("evaluation/predictions_test.csv")).unwrap();
+    let html = page(folder.path());
+    assert!(html.contains("The run has not ended") && html.contains("summary.json is not there"));
+    assert!(html.contains("predictions_test.csv is not there") && html.contains("id=\"learning\""));
+    assert!(!html.contains("id=\"test\""));
+}
+
+#[test]
+fn a_damaged_file_is_named_with_its_line_and_field() {
+    let folder = tempfile::tempdir().unwrap();
+    write_run(folder.path(), &names(3), 0);
+    let history = folder.path().join("history.csv");
+    fs::write(&history, fs::read_to_string(&history).unwrap().replacen("0.5", "<i>", 1)).unwrap();
+    fs::write(folder.path().join("summary.json"), "{\"run_dir\": 5}").unwrap();
+    fs::write(folder.path().join("recipe.toml"), [0xff, 0xfe]).unwrap();
+    let problems = RunRecord::read(folder.path()).unwrap().problems;
+    assert!(problems[0].starts_with("recipe.toml: byte 0 is not UTF-8"), "{problems:?}");
+    assert!(problems[1].starts_with("summary.json: invalid type: integer"), "{problems:?}");
+    assert_eq!(problems[2], "history.csv: line 2, column accuracy: found \"<i>\", expected a number");
+    assert_safe(&page(folder.path()));
+}
+
+#[test]
+fn what_is_no_run_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = |path: &Path| RunRecord::read(path).unwrap_err().to_string();
+    assert!(error(folder.path()).ends_with("it has neither recipe.toml nor summary.json nor history.csv"));
+    assert!(error(&folder.path().join("absent")).ends_with("there is no such folder"));
+}
+
+#[test]
+fn pictures_are_shown_where_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    write_run(folder.path(), &names(3), 0);
+    let run = RunRecord::read(folder.path()).unwrap();
+    let wanted = wanted_test_images(&run.test.as_ref().unwrap().predictions);
+    let images = folder.path().join("images");
+    fs::create_dir(&images).unwrap();
+    let mut entries = vec![
+        serde_json::json!({"file": "sample-00.png", "role": "sample", "class": "<b>", "index": 3}),
+        serde_json::json!({"file": "../summary.json", "role": "sample", "class": "x", "index": 4}),
+        serde_json::json!({"file": "text.png", "role": "augmented", "class": "x", "index": 5}),
+    ];
+    fs::write(images.join("sample-00.png"), PNG).unwrap();
+    fs::write(images.join("text.png"), "no picture").unwrap();
+    for index in &wanted {
+        let file = format!("test-{index}.png");
+        fs::write(images.join(&file), PNG).unwrap();
+        entries.push(serde_json::json!({"file": file, "role": "test", "class": "class 0", "index": index}));
+    }
+    let index = serde_json::json!({"version": 1, "image_px": [32, 48], "train_counts": [4, 5, 6], "pictures": entries});
+    fs::write(images.join("index.json"), index.to_string()).unwrap();
+
+    let run = RunRecord::read(folder.path()).unwrap();
+    assert_eq!(run.problems.len(), 2, "{:?}", run.problems);
+    assert!(run.problems[0].starts_with("images/../summary.json: expected the name of a file"));
+    assert_eq!(run.problems[1], "images/text.png: is no PNG file");
+    let html = run_report(&run, &Options::default()).unwrap().html;
+    assert!(html.contains("alt=\"image 3, &lt;b&gt;\"") && html.contains("48 × 32 pixels"));
+    assert!(html.contains("Training images per class"));
+    for index in wanted {
+        assert!(html.contains(&format!("alt=\"image {index}, class 0\"")), "{index}");
+    }
+    assert_safe(&html);
+}
+
+#[test]
+fn costs_and_a_target_are_part_of_the_page() {
+    let run = fixture();
+    let costs = "currency = \"€ <b>\"\nask_a_person = 0.2\n[value]\ncat = 3\n".to_owned();
+    let options = Options { costs: Some(costs), target_accuracy: Some(0.9) };
+    let report = run_report(&run, &options).unwrap();
+    assert!(
+        report.html.contains("€ &lt;b&gt;")
+            && report.html.contains("For an accuracy of <strong>90.00 %</strong>")
+    );
+    assert!(report.charts.iter().any(|chart| chart.name == "coverage-cost"));
+    assert_safe(&report.html);
+
+    let unreachable = Options { target_accuracy: Some(0.999_999), ..Options::default() };
+    let mut never_sure = run.clone();
+    never_sure.val = run.val.clone().map(|mut table| {
+        let p = &table.predictions;
+        let targets = p.all_predicted().iter().map(|class| (class + 1) % 4).collect();
+        table.predictions =
+            tallow_metrics::Predictions::new(4, targets, p.log_probs().to_vec(), p.indices().to_vec())
+                .unwrap();
+        table
+    });
+    assert!(run_report(&never_sure, &unreachable).unwrap().html.contains("cannot be met"));
+
+    let error = |options: &Options| run_report(&run, options).unwrap_err().to_string();
+    let no_class = Options { costs: Some("[value]\ncow = 1\n".into()), ..Options::default() };
+    assert!(error(&no_class).starts_with("costs: value.cow: there is no class"));
+    assert!(error(&Options { target_accuracy: Some(98.0), ..Options::default() }).contains("such as 0.98"));
+}
+
+#[test]
+fn a_card_says_what_a_hub_asks_for() {
+    let card = model_card(&fixture()).unwrap();
+    assert!(card.starts_with("---\npipeline_tag: image-classification\n"));
+    assert!(
+        card.contains("value: 0.7325")
+            && card.contains("| accuracy | 73.25 % (95 % interval 68.71 to 77.35) |")
+    );
+    assert!(card.contains(r"\<script\>alert(1)\</script\>") && !card.replace(r"\<", "").contains('<'));
+    let mut unfinished = fixture();
+    unfinished.summary = None;
+    assert!(model_card(&unfinished).unwrap_err().to_string().contains("finish the run first"));
+}
