@@ -24,6 +24,7 @@ Examples:
   trainer --recipe cnn-5 --seed 1                    another recipe, another seed
   trainer --resume runs/cnn-1                        go on with an interrupted run
   trainer eval runs/cnn-1                            test a trained model again
+  trainer report runs/cnn-1                          a page about it
   trainer bench --model cnn                          how fast it is here, and where the time goes
   trainer recipes cnn > my.toml                      start a recipe of your own
   trainer data info                                  what the data are";
@@ -50,6 +51,12 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// Measure how fast an architecture trains or infers on this processor, and where the time goes
     Bench(BenchArgs),
+    /// Make a page of a run folder, or one that compares several
+    Report(ReportArgs),
+    /// Compare runs that were tested on the same images
+    Compare(CompareArgs),
+    /// Write a model card beside a run's model, ready for a model hub
+    Card(CardArgs),
     /// List the built-in recipes, or print one
     Recipes(RecipesArgs),
     /// Look at data sets
@@ -245,6 +252,41 @@ Examples:
 pub(crate) enum BenchMode {
     Train,
     Infer,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trainer report runs/cnn-1
+  trainer report runs/cnn-1 --target-accuracy 0.98
+  trainer report runs/keras-1 runs/cnn-1 --out comparison.html")]
+pub(crate) struct ReportArgs {
+    /// Run folders: one for its report, several for a comparison
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// The page [default: report.html in the run folder, or comparison.html]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// A table of what errors cost, a TOML file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) costs: Option<PathBuf>,
+    /// The accuracy that answers shall have where the model may leave images to a person
+    #[arg(long, value_name = "F")]
+    pub(crate) target_accuracy: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// Run folders
+    #[arg(required = true, num_args = 2.., value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CardArgs {
+    /// A run folder
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
 }
 
 #[derive(Debug, Args)]

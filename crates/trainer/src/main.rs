@@ -12,6 +12,7 @@ mod eval;
 mod output;
 mod pretrained;
 mod recipes;
+mod report;
 mod source;
 mod train;
 
@@ -57,6 +58,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Train(args) => train::run(&args, &app),
         Command::Eval(args) => eval::run(&args, &app),
         Command::Bench(args) => bench::run(&args, &app),
+        Command::Report(args) => report::report(&args, &app),
+        Command::Compare(args) => report::compare(&args, &app),
+        Command::Card(args) => report::card(&args, &app),
         Command::Recipes(args) => recipes::run(&args, &app),
         Command::Data { command: DataCommand::Info(args) } => data::info(&args, &app),
         Command::Data { command: DataCommand::Verify(args) } => data::verify(&args, &app),

@@ -1,0 +1,41 @@
+//! `trainer report`, `compare` and `card` on runs of the built binary.
+
+mod support;
+
+use support::{Sandbox, TINY};
+
+#[test]
+fn a_run_becomes_a_page_charts_and_a_card() {
+    let sandbox = Sandbox::new();
+    sandbox.trainer(&format!("{TINY} --run-dir run")).ok();
+    let told = sandbox.trainer("report run --target-accuracy 0.5 --json").ok().json();
+    assert_eq!(told["report"], "run/report.html");
+    let page = sandbox.text("run/report.html");
+    assert!(
+        page.contains("Content-Security-Policy") && page.contains("default-src 'none'"),
+        "no request leaves"
+    );
+    assert!(page.contains("airplane") && page.len() < 3_000_000);
+    let plots = told["plots"].as_array().unwrap();
+    assert!(plots.len() >= 6, "{plots:?}");
+    for plot in plots {
+        let bytes = sandbox.read(plot.as_str().unwrap());
+        assert!(bytes.starts_with(b"<svg") || bytes.starts_with(b"\x89PNG"), "{plot}");
+    }
+    sandbox.trainer("card run").ok();
+    let card = sandbox.text("run/README.md");
+    assert!(card.starts_with("---\n") && card.contains("model.safetensors"));
+}
+
+#[test]
+fn two_runs_are_compared_and_one_is_not() {
+    let sandbox = Sandbox::new();
+    sandbox.trainer(&format!("{TINY} --run-dir a")).ok();
+    sandbox.trainer(&format!("{TINY} --seed 1 --run-dir b")).ok();
+    let text = sandbox.trainer("compare a b").ok().stdout;
+    assert!(text.contains("a") && text.contains("b") && text.contains("McNemar"), "{text}");
+    sandbox.trainer("report a b").ok();
+    assert!(sandbox.text("comparison.html").contains("McNemar"));
+    sandbox.trainer("report nowhere").fails(&["nowhere", "no such folder"]);
+    sandbox.trainer("report a b --target-accuracy 0.9").fails(&["--target-accuracy"]);
+}

@@ -1,0 +1,107 @@
+//! Transfer learning, end to end: weights from a folder, features that are computed once and kept, heads on them.
+
+mod support;
+
+use std::fs;
+
+use support::Sandbox;
+use tallow_nn::encode;
+
+/// A head on a frozen ResNet-18 at 32 pixels, of some images of the sample.
+const HEAD: &str = "--recipe resnet18-head --dataset sample --offline --weights weights --train-subset 100 \
+     --epochs 2 --batch-size 50 --set model.input_px=[32,32]";
+
+/// A folder `weights` as the hub has it, with weights that nobody trained.
+fn with_weights() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let table = tallow_models::reference_table("resnet18").unwrap();
+    let model = tallow_models::build(&table, 1000, 0, &tallow_nn::Device::Cpu).unwrap();
+    let tensors = model.params.to_tensors().unwrap();
+    sandbox.write("weights/model.safetensors", encode(&tensors, "{}").unwrap());
+    let config = r#"{"architecture": "resnet18", "num_classes": 1000,
+        "pretrained_cfg": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}}"#;
+    sandbox.write("weights/config.json", config);
+    sandbox
+}
+
+/// The files of features, with their bytes.
+fn features(sandbox: &Sandbox) -> Vec<(String, Vec<u8>)> {
+    let is_shard = |name: &String| name.starts_with("data/features/") && name.ends_with(".safetensors");
+    sandbox
+        .everything()
+        .into_iter()
+        .filter(is_shard)
+        .map(|name| (name.clone(), sandbox.read(&name)))
+        .collect()
+}
+
+#[test]
+fn features_are_computed_once_and_serve_every_head() {
+    let sandbox = with_weights();
+    let first = sandbox.trainer(&format!("{HEAD} --run-dir first")).ok();
+    assert!(
+        first.stderr.contains("it starts anew") || first.stderr.contains("classifier"),
+        "{}",
+        first.stderr
+    );
+    let made = features(&sandbox);
+    assert_eq!(made.len(), 3, "training images, their mirror images, test images");
+    // what is saved is one model, backbone and head
+    let score = sandbox.trainer("eval first --json").ok().json();
+    assert_eq!(score["accuracy"], sandbox.json("first/summary.json")["test"]["accuracy"]);
+
+    // a damaged shard is noticed and made again, to the same bytes; the others are not touched
+    let (damaged, whole) = (&made[0].0, &made[1].0);
+    let mut bytes = made[0].1.clone();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    sandbox.write(damaged, &bytes);
+    let untouched = fs::metadata(sandbox.path(whole)).unwrap().modified().unwrap();
+    let second = sandbox.trainer(&format!("{HEAD} --seed 1 --set model.head.hidden=8 --run-dir second")).ok();
+    assert!(second.stderr.contains("is damaged"), "{}", second.stderr);
+    assert_eq!(features(&sandbox), made);
+    assert_eq!(fs::metadata(sandbox.path(whole)).unwrap().modified().unwrap(), untouched);
+    sandbox.trainer("eval second").ok();
+}
+
+#[test]
+fn a_head_goes_on_bit_for_bit_and_only_on_its_own_weights() {
+    let sandbox = with_weights();
+    sandbox.trainer(&format!("{HEAD} --epochs 3 --run-dir whole")).ok();
+    sandbox.trainer(&format!("{HEAD} --epochs 3 --run-dir parts --threads 1")).ok();
+    assert_eq!(sandbox.read("whole/model.safetensors"), sandbox.read("parts/model.safetensors"));
+    // checkpoints hold the head alone
+    assert!(sandbox.read("whole/checkpoints/last").len() < 1_000_000);
+
+    let bytes = sandbox.read("weights/model.safetensors");
+    let mut other = bytes.clone();
+    let last = other.len() - 2;
+    other[last] ^= 1;
+    sandbox.write("weights/model.safetensors", other);
+    sandbox.trainer("train --resume whole --epochs 4 --offline").fails(&["frozen weights", "--weights"]);
+    sandbox.write("weights/model.safetensors", bytes);
+    sandbox.trainer("train --resume whole --epochs 4 --offline").ok();
+}
+
+#[test]
+fn what_does_not_fit_is_said() {
+    let sandbox = with_weights();
+    sandbox
+        .trainer(&format!("{HEAD} --set model.name=resnet50"))
+        .fails(&["weights are of a resnet18", "resnet50"]);
+    sandbox.trainer(&format!("{HEAD} --set augment.cutout_px=4")).fails(&["augment", "once per image"]);
+    sandbox.trainer(&HEAD.replace("--weights weights", "--weights nowhere")).fails(&["nowhere"]);
+}
+
+/// The last stage alone, then everything: a step of each.
+#[test]
+fn stages_are_unfrozen() {
+    let sandbox = with_weights();
+    for unfreeze in ["layer4", "all"] {
+        let args = format!(
+            "{HEAD} --train-subset 40 --batch-size 20 --epochs 1 --val-fraction 0 --set model.unfreeze={unfreeze}"
+        );
+        sandbox.trainer(&format!("{args} --run-dir {unfreeze}")).ok();
+        sandbox.trainer(&format!("eval {unfreeze}")).ok();
+    }
+}
