@@ -108,9 +108,10 @@ fn px(x: f64) -> String {
     rounded.to_string()
 }
 
-/// A name cut to `max_columns`, in a picture too.
+/// A name cut to `max_columns`, in a picture too; to twice that where it holds codes, which say little when cut.
 fn name(text: &str, max_columns: usize) -> String {
     let text = crate::shown::shown(text);
+    let max_columns = if text.chars().all(fonts::can_draw) { max_columns } else { 2 * max_columns };
     if fonts::drawn_columns(&text) <= max_columns {
         return text;
     }

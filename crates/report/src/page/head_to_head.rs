@@ -89,7 +89,7 @@ fn tests(comparison: &Comparison<'_>) -> Part {
             let [low, high] = c.difference_interval.map(points);
             vec![
                 html! { strong { (label(j)) } " against " (label(i)) },
-                html! { strong { (verdict(c)) } },
+                html! { strong { (verdict_markup(verdict(c))) } },
                 plain(points(c.difference)),
                 plain(format!("{low} to {high}")),
                 plain(grouped(c.n_only_second as f64, 0)),
@@ -107,6 +107,14 @@ fn tests(comparison: &Comparison<'_>) -> Part {
         }
     };
     Part { id: "pairs", heading: "Which is better", body, charts: vec![] }
+}
+
+/// Broken only before its second half.
+fn verdict_markup(verdict: &str) -> Markup {
+    match verdict.split_once(" by ") {
+        Some((first, second)) => html! { (name(first)) " " (name(&format!("by {second}"))) },
+        None => plain(verdict),
+    }
 }
 
 fn curves(comparison: &Comparison<'_>) -> Option<Part> {
