@@ -8,8 +8,8 @@ use support::Sandbox;
 use tallow_nn::encode;
 
 /// A head on a frozen ResNet-18 at 32 pixels, of some images of the sample.
-const HEAD: &str = "--recipe resnet18-head --dataset sample --offline --weights weights --train-subset 100 \
-     --epochs 2 --batch-size 50 --set model.input_px=[32,32]";
+const HEAD: &str = "--recipe resnet18-head --dataset sample --offline --weights weights --set model.input_px=[32,32] \
+     --set data.train_subset=100 --set batch_size=50 --set epochs=2";
 
 /// A folder `weights` as the hub has it, with weights that nobody trained.
 fn with_weights() -> Sandbox {
@@ -67,8 +67,8 @@ fn features_are_computed_once_and_serve_every_head() {
 #[test]
 fn a_head_goes_on_bit_for_bit_and_only_on_its_own_weights() {
     let sandbox = with_weights();
-    sandbox.trainer(&format!("{HEAD} --epochs 3 --run-dir whole")).ok();
-    sandbox.trainer(&format!("{HEAD} --epochs 3 --run-dir parts --threads 1")).ok();
+    sandbox.trainer(&format!("{HEAD} --set epochs=3 --run-dir whole")).ok();
+    sandbox.trainer(&format!("{HEAD} --set epochs=3 --run-dir parts --threads 1")).ok();
     assert_eq!(sandbox.read("whole/model.safetensors"), sandbox.read("parts/model.safetensors"));
     // checkpoints hold the head alone
     assert!(sandbox.read("whole/checkpoints/last").len() < 1_000_000);
@@ -99,7 +99,7 @@ fn stages_are_unfrozen() {
     let sandbox = with_weights();
     for unfreeze in ["layer4", "all"] {
         let args = format!(
-            "{HEAD} --train-subset 40 --batch-size 20 --epochs 1 --val-fraction 0 --set model.unfreeze={unfreeze}"
+            "{HEAD} --set data.train_subset=40 --set epochs=1 --val-fraction 0 --set model.unfreeze={unfreeze}"
         );
         sandbox.trainer(&format!("{args} --run-dir {unfreeze}")).ok();
         sandbox.trainer(&format!("eval {unfreeze}")).ok();
