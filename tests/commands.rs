@@ -10,11 +10,16 @@ use support::{Sandbox, TINY, repository};
 #[test]
 fn recipes_are_listed() {
     let expected = "\
-cnn        The reference network with a modern protocol: 20 epochs.
-cnn-5      The recipe cnn in 5 epochs: less regularisation, since there is less time to overfit.
-keras      The Keras baseline's second run: Adam at 1e-3, batches of 32, up to 20 epochs, early stopping and a rate \
+cnn                The reference network with a modern protocol: 20 epochs.
+cnn-5              The recipe cnn in 5 epochs: less regularisation, since there is less time to overfit.
+keras              The Keras baseline's second run: Adam at 1e-3, batches of 32, up to 20 epochs, early stopping and a rate \
 that is cut on plateaus, both watching the validation loss.
-keras-5    The Keras baseline's first run: Adam at 1e-4, batches of 32, 5 epochs.
+keras-5            The Keras baseline's first run: Adam at 1e-4, batches of 32, 5 epochs.
+resnet50-head      A linear head on the features of a frozen ResNet-50 at 128 pixels, computed once per image and kept.
+resnet50-head-64   The recipe resnet50-head at 64 pixels.
+resnet18-head      The recipe resnet50-head on a ResNet-18.
+resnet50-finetune  A ResNet-50 that learns as a whole, its early layers more slowly; batch-norm statistics stay as they \
+are.
 
 One in full: trainer recipes NAME. Your own: a file ending in .toml that begins with base = \"cnn\".
 ";
@@ -23,13 +28,16 @@ One in full: trainer recipes NAME. Your own: a file ending in .toml that begins 
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), (expected, ""));
     let listed = sandbox.trainer("recipes --json").ok().json();
     let names: Vec<_> = listed.as_array().unwrap().iter().map(|entry| &entry["name"]).collect();
-    assert_eq!(names, ["cnn", "cnn-5", "keras", "keras-5"]);
+    let expected = ["cnn", "cnn-5", "keras", "keras-5", "resnet50-head", "resnet50-head-64", "resnet18-head"];
+    assert_eq!(names[..7], expected);
+    assert_eq!((names.len(), names[7]), (8, &serde_json::Value::from("resnet50-finetune")));
 }
 
 #[test]
 fn a_recipe_is_printed_as_it_stands_and_is_one() {
     let sandbox = Sandbox::new();
-    for name in ["cnn", "cnn-5", "keras", "keras-5"] {
+    for name in ["cnn", "cnn-5", "keras", "keras-5", "resnet50-head", "resnet50-head-64", "resnet50-finetune"]
+    {
         let text = fs::read_to_string(repository().join(format!("assets/recipes/{name}.toml"))).unwrap();
         assert_eq!(sandbox.trainer(&format!("recipes {name}")).ok().stdout, text);
         assert_eq!(sandbox.trainer(&format!("recipes {name} --json")).ok().json()["name"], name);

@@ -43,8 +43,9 @@ fn all(app: &App) -> Result<()> {
     if app.global.json {
         return output::json(&entries);
     }
+    let width = recipe_names().map(str::len).max().unwrap_or_default();
     for Entry { name, about } in entries {
-        output::line(&format!("{name:10} {about}"))?;
+        output::line(&format!("{name:width$}  {about}"))?;
     }
     output::line(
         "\nOne in full: trainer recipes NAME. Your own: a file ending in .toml that begins with base = \"cnn\".",
