@@ -120,7 +120,7 @@ pub(crate) struct TrainArgs {
     pub(crate) init_from: Option<PathBuf>,
 
     /// Pretrained weights for the recipe's model: a folder with config.json and model.safetensors, a file, or
-    /// hf:OWNER/NAME[@REVISION] on the Hugging Face hub
+    /// hf:OWNER/NAME@REVISION on the Hugging Face hub, where the revision may be left out
     #[arg(long, help_heading = "Training", value_name = "SOURCE")]
     pub(crate) weights: Option<String>,
 
