@@ -74,7 +74,7 @@ fn dims([n, h, w]: [usize; 3]) -> Dims {
 
 fn logits(model: &Model, mut ctx: Ctx, batch: [usize; 3]) -> Vec<f32> {
     let x = ctx.input(closed_form::images(dims(batch), 0), dims(batch)).unwrap();
-    model.network.forward(x, &mut ctx).unwrap().to_vec().unwrap()
+    model.forward(x, &mut ctx).unwrap().to_vec().unwrap()
 }
 
 fn norm(values: impl Iterator<Item = f64>) -> f64 {
@@ -145,7 +145,7 @@ fn train(model: &Model, path: Path, golden: &Training) -> (Vec<f32>, Gradients) 
     let dims = dims(golden.batch);
     let mut ctx = Ctx::train(path, &Device::Cpu, TrainKey { seed: 0, epoch: 0, first_position: 0 });
     let x = ctx.input(closed_form::images(dims, golden.images), dims).unwrap();
-    let logits = model.network.forward(x, &mut ctx).unwrap();
+    let logits = model.forward(x, &mut ctx).unwrap();
     let grad_logits = closed_form::values("grad_logits", logits.dims().len(), -1.0, 1.0);
     (logits.to_vec().unwrap(), ctx.backward(&logits, grad_logits).unwrap())
 }
