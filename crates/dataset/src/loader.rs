@@ -70,8 +70,8 @@ pub fn n_batches(n: usize, batch_size: usize, drop_last: bool) -> usize {
 /// [`Augment::draw`] says for (seed, `epoch`, `i`).
 ///
 /// # Errors
-/// If the batch size or a size to resize to is 0, not even one batch comes out, `first_batch` is beyond the end, an index has no image, or
-/// the augmentation does not fit the images.
+/// If the batch size or a size to resize to is 0, not even one batch comes out, `first_batch` is beyond the end, an
+/// index has no image, or the augmentation does not fit the images.
 pub fn train_batches(
     set: Arc<ImageSet>,
     indices: Arc<[u32]>,
@@ -100,7 +100,7 @@ pub fn train_batches(
 /// unchanged; the last batch may be short.
 ///
 /// # Errors
-/// If the batch size is 0, there is no image, or an index has no image.
+/// If the batch size or a size to resize to is 0, there is no image, or an index has no image.
 pub fn eval_batches(
     set: Arc<ImageSet>,
     indices: Arc<[u32]>,

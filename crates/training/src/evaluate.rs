@@ -50,8 +50,14 @@ pub fn evaluate(
     Ok(Some(Predictions::new(n_classes, targets, log_probs, part.indices.to_vec())?))
 }
 
+/// Rows of features per forward pass, and images at most.
+const MAX_BATCH: usize = 1024;
+
 /// 256 images of 32 x 32 pixels, or as many pixels of another size, but 8 images at least.
 fn batch_size(model: &Model, part: &Part) -> usize {
+    if part.features.is_some() {
+        return MAX_BATCH;
+    }
     let [h, w] = model.resize_px.unwrap_or([part.set.height(), part.set.width()]);
-    (BATCH_PX / (h * w).max(1)).clamp(8, 1024)
+    (BATCH_PX / (h * w).max(1)).clamp(8, MAX_BATCH)
 }

@@ -167,7 +167,7 @@ impl Session {
         let key = Key {
             kernels_version: KERNELS_VERSION,
             trunk: trunk.description.clone(),
-            weights: digest("", &self.model.params.frozen_tensors()?),
+            weights: self.state.frozen_digest.clone().unwrap_or_default(),
             data: dataset.digest.clone(),
             interpolation: "bilinear".into(),
             mean,

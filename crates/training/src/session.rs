@@ -90,7 +90,7 @@ impl Session {
         drop(tallow_dataset::train_batches(
             data.train.set.clone(),
             data.train.indices.clone(),
-            &loader,
+            &TrainLoader { size_px: None, ..loader }, // large images would be made for nobody
             0,
             0,
         )?);
