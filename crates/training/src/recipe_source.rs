@@ -9,11 +9,12 @@ use crate::error::{Result, TrainingError};
 use crate::recipe::Recipe;
 
 /// The built-in recipes: name and text, in the order in which they are listed.
-const BUILT_IN: [(&str, &str); 8] = [
+const BUILT_IN: [(&str, &str); 9] = [
     ("cnn", include_str!("../../../assets/recipes/cnn.toml")),
     ("cnn-5", include_str!("../../../assets/recipes/cnn-5.toml")),
     ("keras", include_str!("../../../assets/recipes/keras.toml")),
     ("keras-5", include_str!("../../../assets/recipes/keras-5.toml")),
+    ("keras-resnet", include_str!("../../../assets/recipes/keras-resnet.toml")),
     ("resnet50-head", include_str!("../../../assets/recipes/resnet50-head.toml")),
     ("resnet50-head-64", include_str!("../../../assets/recipes/resnet50-head-64.toml")),
     ("resnet18-head", include_str!("../../../assets/recipes/resnet18-head.toml")),
