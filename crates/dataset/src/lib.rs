@@ -35,6 +35,8 @@ pub mod fetch;
 mod image_set;
 mod loader;
 mod normalization;
+#[cfg(feature = "picture")]
+mod picture;
 mod resize;
 #[cfg(feature = "sample")]
 mod sample;
@@ -45,6 +47,8 @@ pub use error::Error;
 pub use image_set::{Dataset, ImageSet};
 pub use loader::{Batch, BatchIter, TrainLoader, eval_batches, n_batches, train_batches};
 pub use normalization::Normalization;
+#[cfg(feature = "picture")]
+pub use picture::{images_to_show, to_png, transformed_pixels};
 #[cfg(feature = "sample")]
 pub use sample::load_sample;
 pub use split::{Split, stratified_split, stratified_subset};
