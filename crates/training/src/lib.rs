@@ -46,6 +46,7 @@ mod finish;
 mod fit;
 mod memory;
 mod model_file;
+mod pictures;
 mod recipe;
 mod recipe_source;
 mod run_folder;
