@@ -72,6 +72,8 @@ pub(crate) enum DataCommand {
     Info(DataArgs),
     /// Whether a data set's files are whole and the official ones
     Verify(DataArgs),
+    /// Draw 5 x 5 training images with their class names under them
+    Grid(GridArgs),
 }
 
 #[derive(Debug, Args)]
@@ -267,6 +269,9 @@ pub(crate) struct ReportArgs {
     /// The page [default: report.html in the run folder, or comparison.html]
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Show the page, once it is made
+    #[arg(long)]
+    pub(crate) open: bool,
     /// A table of what errors cost, a TOML file
     #[arg(long, value_name = "FILE")]
     pub(crate) costs: Option<PathBuf>,
@@ -303,6 +308,29 @@ pub(crate) struct DataArgs {
     /// Where data sets lie
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub(crate) data_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trainer data grid
+  trainer data grid --augmented --recipe cnn-5 --out augmented.png")]
+pub(crate) struct GridArgs {
+    /// The images as the first epoch's augmentation changes them
+    #[arg(long)]
+    pub(crate) augmented: bool,
+    /// Whose training images they are: its data set, split, seed and augmentation count
+    #[arg(long, value_name = "NAME|FILE", default_value = "cnn")]
+    pub(crate) recipe: String,
+    /// Another data set than the recipe's: auto, cifar10, cifar100 or sample
+    #[arg(long, value_name = "NAME")]
+    pub(crate) dataset: Option<String>,
+    /// Where data sets lie [default: as the recipe says]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The picture
+    #[arg(long, value_name = "FILE.png", default_value = "grid.png")]
+    pub(crate) out: PathBuf,
 }
 
 /// The arguments with `train` put in where no command is named.

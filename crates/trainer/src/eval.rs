@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
 use tallow_core::Progress as _;
 use tallow_dataset::Dataset;
-use tallow_metrics::{ClassificationReport, ConfusionMatrix, Predictions, wilson_interval};
+use tallow_metrics::{Bands, ClassificationReport, ConfusionMatrix, Predictions, wilson_interval};
+use tallow_report::confusion_text;
 use tallow_training::{
     CONFIDENCE, ModelInfo, Part, RunFolder, TrainData, ValidateOn, device, evaluate, read_model,
 };
@@ -121,7 +122,8 @@ fn report(
     args: &EvalArgs,
     app: &App,
 ) -> Result<()> {
-    let report = ClassificationReport::new(&ConfusionMatrix::from_predictions(predictions));
+    let matrix = ConfusionMatrix::from_predictions(predictions);
+    let report = ClassificationReport::new(&matrix);
     let interval = wilson_interval(predictions.n_correct(), predictions.len() as u64, CONFIDENCE)?;
     let score = Score {
         model: args.model.display().to_string(),
@@ -137,6 +139,7 @@ fn report(
         return output::json(&score);
     }
     output::line(&report.to_text(&info.class_names)?)?;
+    output::colored(&confusion_text(&matrix, &info.class_names, &Bands::default(), true))?;
     let [low, high] = interval.map(|share| 100.0 * share);
     output::line(&format!(
         "{} accuracy {:.2} % (95 % interval {low:.2} to {high:.2}), loss {:.4}, on {} images of {}",

@@ -9,6 +9,7 @@ mod bench;
 mod bench_text;
 mod data;
 mod eval;
+mod grid;
 mod output;
 mod pretrained;
 mod recipes;
@@ -64,6 +65,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Recipes(args) => recipes::run(&args, &app),
         Command::Data { command: DataCommand::Info(args) } => data::info(&args, &app),
         Command::Data { command: DataCommand::Verify(args) } => data::verify(&args, &app),
+        Command::Data { command: DataCommand::Grid(args) } => grid::run(&args, &app),
     }
 }
 
