@@ -15,6 +15,7 @@ use tallow_training::{
 
 use crate::App;
 use crate::args::{EvalArgs, SplitName};
+use crate::calibration::Calibration;
 use crate::{output, source, train};
 
 #[derive(Serialize)]
@@ -26,6 +27,7 @@ struct Score<'a> {
     accuracy: f64,
     accuracy_interval: [f64; 2],
     loss: f64,
+    calibration: Calibration,
     report: serde_json::Value,
 }
 
@@ -133,6 +135,7 @@ fn report(
         accuracy: predictions.accuracy().unwrap_or_default(),
         accuracy_interval: interval,
         loss: predictions.mean_nll().unwrap_or_default(),
+        calibration: Calibration::new(predictions, info.temperature)?,
         report: serde_json::to_value(report.named(&info.class_names)?)?,
     };
     if app.global.json {
@@ -153,6 +156,7 @@ fn report(
         score.n,
         dataset.name
     ))?;
+    output::line(&score.calibration.to_string())?;
     if info.validate_on == ValidateOn::Test && args.split != SplitName::Train {
         app.progress.say("Note: the model was validated on the test images; its accuracy on them is not an honest estimate");
     }

@@ -7,6 +7,7 @@
 mod args;
 mod bench;
 mod bench_text;
+mod calibration;
 mod data;
 mod eval;
 mod grid;
