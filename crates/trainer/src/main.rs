@@ -10,6 +10,7 @@ mod bench_text;
 mod calibration;
 mod data;
 mod eval;
+mod event_pictures;
 mod grid;
 mod output;
 mod pretrained;

@@ -16,7 +16,7 @@ use crate::App;
 use crate::args::{self, TrainArgs};
 use crate::pretrained::Pretrained;
 use crate::source::{self, Loaded};
-use crate::{output, report};
+use crate::{event_pictures, output, report};
 
 /// Where run folders go.
 const RUNS: &str = "runs";
@@ -53,6 +53,7 @@ pub(crate) fn run(args: &TrainArgs, app: &App) -> Result<ExitCode> {
                 true => Some(page),
                 false => report::after_training(&session, app),
             };
+            event_pictures::log(&session, app);
             conclude(&summary, &run_dir, page.as_deref(), app)?;
             Ok(ExitCode::SUCCESS)
         }

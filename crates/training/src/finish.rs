@@ -43,6 +43,9 @@ impl Session {
         self.write_evaluation(val.as_ref(), &test)?;
         let summary = self.summary(val.as_ref(), &test)?;
         let json = serde_json::to_string_pretty(&summary).map_err(encoding)?;
+        if let Some(test) = &summary.test {
+            self.log_test(test)?;
+        }
         self.run.write("summary.json", format!("{json}\n").as_bytes())?;
         Ok(Outcome::Finished(Box::new(summary)))
     }

@@ -53,6 +53,7 @@ mod run_folder;
 mod schedule;
 mod session;
 mod state;
+mod tensorboard;
 
 pub use callbacks::{
     EarlyStopping, EarlyStoppingState, EarlyStoppingVerdict, Monitor, ReduceLrOnPlateau,

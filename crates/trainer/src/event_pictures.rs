@@ -1,0 +1,27 @@
+//! Pictures for TensorBoard: what `tallow-report` draws of a run goes into the event file that `tallow-training` wrote.
+
+use anyhow::{Context as _, Result};
+use tallow_core::Progress as _;
+use tallow_metrics::{Bands, ConfusionMatrix};
+use tallow_report::{RunRecord, chart::heat_map};
+use tallow_training::Session;
+
+use crate::App;
+
+/// Pixels per unit of the chart.
+const PNG_SCALE: f32 = 1.5;
+
+/// Adds the pictures of a run that has just ended. The run is whole without them: what goes wrong is said.
+pub(crate) fn log(session: &Session, app: &App) {
+    if let Err(error) = of_session(session) {
+        app.progress.say(&format!("Note: TensorBoard will show no pictures of the run: {error:#}"));
+    }
+}
+
+fn of_session(session: &Session) -> Result<()> {
+    let test = RunRecord::read(session.run_dir())?.test.context("it has no test predictions")?;
+    let matrix = ConfusionMatrix::from_predictions(&test.predictions);
+    let chart =
+        heat_map("confusion", "Confusion on the test images", &matrix, &Bands::default(), &test.class_names);
+    Ok(session.log_image("confusion matrix/test", &chart.to_png(PNG_SCALE)?)?)
+}
