@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use support::{Sandbox, TINY, read_safetensors, with_description, with_header};
 use tallow_dataset::cifar::CIFAR10_CLASSES;
 use tallow_metrics::{
-    Predictions, expected_calibration_error, fit_temperature, parse_predictions_csv, with_temperature,
+    Predictions, expected_calibration_error, fit_temperature, parse_predictions_csv, wilson_interval,
+    with_temperature,
 };
 
 /// A network that learns something in a second: its answers are not all the same.
@@ -86,6 +87,53 @@ fn the_report_and_one_line_are_the_result() {
         .split(' ')
         .collect::<Vec<_>>();
     assert_eq!(keys, expected);
+}
+
+/// The sample has a few near-duplicates, as the whole of CIFAR-10 does.
+#[test]
+fn near_duplicates_are_listed_and_left_out() {
+    let sandbox = Sandbox::new();
+    sandbox.trainer(&format!("{LEARNS} --run-dir run")).ok();
+    let told = sandbox.trainer("data duplicates --dataset sample --json").ok().json();
+    assert_eq!(
+        (&told["dataset"], &told["n_train"], &told["n_test"]),
+        (&json!("sample"), &json!(2000), &json!(1000))
+    );
+    assert_eq!(told["csv"], "duplicates-sample.csv");
+    let csv = sandbox.text("duplicates-sample.csv");
+    let mut lines = csv.lines();
+    assert_eq!(lines.next(), Some("test_index,train_index,distance"));
+    let found: Vec<u32> = lines.map(|line| line.split(',').next().unwrap().parse().unwrap()).collect();
+    assert_eq!(told["n_duplicates"], found.len());
+    assert!(!found.is_empty() && found.is_sorted(), "{found:?}");
+
+    let text = sandbox.text("run/evaluation/predictions_test.csv");
+    let rest = parse_predictions_csv(&text).unwrap().predictions.of_images(|index| !found.contains(&index));
+    let score = eval_json(&sandbox, "run --without-duplicates");
+    assert_eq!(
+        score["accuracy"],
+        sandbox.json("run/summary.json")["test"]["accuracy"],
+        "the whole score stays"
+    );
+    let without = &score["without_duplicates"];
+    assert_eq!((&without["n"], &without["n_duplicates"]), (&json!(rest.len()), &json!(found.len())));
+    assert_eq!((&without["accuracy"], &without["loss"]), (&json!(rest.accuracy()), &json!(rest.mean_nll())));
+    let interval = wilson_interval(rest.n_correct(), rest.len() as u64, 0.95).unwrap();
+    assert_eq!(without["accuracy_interval"], json!(interval));
+    let told = sandbox.trainer("eval run --without-duplicates").ok().stdout;
+    assert!(
+        told.contains(&format!("Without the {} near-duplicates of training images", found.len())),
+        "{told}"
+    );
+
+    sandbox.trainer("eval run --without-duplicates --split val").fails(&["use --split test"]);
+    let other = with_description(&sandbox.read("run/model.safetensors"), |description| {
+        description["data_digest"] = json!("0123456789");
+    });
+    sandbox.write("other.safetensors", other);
+    sandbox
+        .trainer("eval other.safetensors --without-duplicates")
+        .fails(&["trained on other data than sample"]);
 }
 
 /// One number, fitted once: the model file, `eval` and the report's page have the same.

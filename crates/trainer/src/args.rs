@@ -74,6 +74,8 @@ pub(crate) enum DataCommand {
     Verify(DataArgs),
     /// Draw 5 x 5 training images with their class names under them
     Grid(GridArgs),
+    /// Which test images are near-duplicates of training images: a model knows those already
+    Duplicates(DuplicatesArgs),
 }
 
 #[derive(Debug, Args)]
@@ -179,6 +181,7 @@ impl Precision {
 Examples:
   trainer eval runs/cnn-1
   trainer eval runs/cnn-1 --split val
+  trainer eval runs/cnn-1 --without-duplicates
   trainer eval model.safetensors --dataset cifar10 --json")]
 pub(crate) struct EvalArgs {
     /// A run folder, or a model file
@@ -193,6 +196,9 @@ pub(crate) struct EvalArgs {
     /// Which part of it
     #[arg(long, default_value = "test")]
     pub(crate) split: SplitName,
+    /// Also the score without the test images that are near-duplicates of training images
+    #[arg(long)]
+    pub(crate) without_duplicates: bool,
     /// auto, cpu, cuda, cuda:N or metal
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: String,
@@ -331,6 +337,20 @@ pub(crate) struct GridArgs {
     /// The picture
     #[arg(long, value_name = "FILE.png", default_value = "grid.png")]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trainer data duplicates
+  trainer data duplicates --dataset cifar100 --out pairs.csv
+  trainer eval runs/cnn-1 --without-duplicates")]
+pub(crate) struct DuplicatesArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// The list of pairs, a CSV file [default: duplicates-DATASET.csv]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// The arguments with `train` put in where no command is named.

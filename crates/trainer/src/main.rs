@@ -9,6 +9,7 @@ mod bench;
 mod bench_text;
 mod calibration;
 mod data;
+mod duplicates;
 mod eval;
 mod event_pictures;
 mod grid;
@@ -68,6 +69,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Data { command: DataCommand::Info(args) } => data::info(&args, &app),
         Command::Data { command: DataCommand::Verify(args) } => data::verify(&args, &app),
         Command::Data { command: DataCommand::Grid(args) } => grid::run(&args, &app),
+        Command::Data { command: DataCommand::Duplicates(args) } => duplicates::run(&args, &app),
     }
 }
 
