@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use tallow_core::Progress as _;
 use tallow_metrics::{Bands, ConfusionMatrix};
-use tallow_report::{RunRecord, chart::heat_map};
+use tallow_report::{RunRecord, chart::heat_map, sample_grids};
 use tallow_training::Session;
 
 use crate::App;
@@ -19,9 +19,14 @@ pub(crate) fn log(session: &Session, app: &App) {
 }
 
 fn of_session(session: &Session) -> Result<()> {
-    let test = RunRecord::read(session.run_dir())?.test.context("it has no test predictions")?;
+    let run = RunRecord::read(session.run_dir())?;
+    let test = run.test.as_ref().context("it has no test predictions")?;
     let matrix = ConfusionMatrix::from_predictions(&test.predictions);
     let chart =
         heat_map("confusion", "Confusion on the test images", &matrix, &Bands::default(), &test.class_names);
-    Ok(session.log_image("confusion matrix/test", &chart.to_png(PNG_SCALE)?)?)
+    session.log_image("confusion matrix/test", &chart.to_png(PNG_SCALE)?)?;
+    for (name, png) in sample_grids(&run, PNG_SCALE)? {
+        session.log_image(&format!("images/{name}"), &png)?;
+    }
+    Ok(())
 }
