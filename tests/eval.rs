@@ -7,7 +7,10 @@ use std::fs;
 use serde_json::{Value, json};
 use support::{Sandbox, TINY, read_safetensors, with_description, with_header};
 use tallow_dataset::cifar::CIFAR10_CLASSES;
-use tallow_metrics::parse_predictions_csv;
+use tallow_metrics::{
+    Predictions, expected_calibration_error, fit_temperature, parse_predictions_csv, wilson_interval,
+    with_temperature,
+};
 
 /// A network that learns something in a second: its answers are not all the same.
 const LEARNS: &str = "--dataset sample --offline --train-subset 600 --epochs 3 --batch-size 16 --lr 0.002 \
@@ -71,15 +74,135 @@ fn the_report_and_one_line_are_the_result() {
     let sandbox = with_run("");
     let ran = sandbox.trainer("eval run --split val").ok();
     assert!(ran.stdout.contains("weighted avg"), "{}", ran.stdout);
-    let last = ran.stdout.lines().last().unwrap();
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    let [.., accuracy, calibration] = lines[..] else { panic!("{}", ran.stdout) };
     assert!(
-        last.starts_with("Validation accuracy ") && last.ends_with(", on 200 images of sample"),
-        "{last}"
+        accuracy.starts_with("Validation accuracy ") && accuracy.ends_with(", on 200 images of sample"),
+        "{accuracy}"
     );
+    assert!(calibration.starts_with("Expected calibration error "), "{calibration}");
     let score = eval_json(&sandbox, "run");
     let keys: Vec<&String> = score.as_object().unwrap().keys().collect();
-    let expected = ["model", "dataset", "split", "n", "accuracy", "accuracy_interval", "loss", "report"];
+    let expected = "model dataset split n accuracy accuracy_interval loss calibration report"
+        .split(' ')
+        .collect::<Vec<_>>();
     assert_eq!(keys, expected);
+}
+
+/// The sample has a few near-duplicates, as the whole of CIFAR-10 does.
+#[test]
+fn near_duplicates_are_listed_and_left_out() {
+    let sandbox = Sandbox::new();
+    sandbox.trainer(&format!("{LEARNS} --run-dir run")).ok();
+    let told = sandbox.trainer("data duplicates --dataset sample --json").ok().json();
+    assert_eq!(
+        (&told["dataset"], &told["n_train"], &told["n_test"]),
+        (&json!("sample"), &json!(2000), &json!(1000))
+    );
+    assert_eq!(told["csv"], "duplicates-sample.csv");
+    let csv = sandbox.text("duplicates-sample.csv");
+    let mut lines = csv.lines();
+    assert_eq!(lines.next(), Some("test_index,train_index,distance"));
+    let found: Vec<u32> = lines.map(|line| line.split(',').next().unwrap().parse().unwrap()).collect();
+    assert_eq!(told["n_duplicates"], found.len());
+    assert!(!found.is_empty() && found.is_sorted(), "{found:?}");
+
+    let text = sandbox.text("run/evaluation/predictions_test.csv");
+    let rest = parse_predictions_csv(&text).unwrap().predictions.of_images(|index| !found.contains(&index));
+    let score = eval_json(&sandbox, "run --without-duplicates");
+    assert_eq!(
+        score["accuracy"],
+        sandbox.json("run/summary.json")["test"]["accuracy"],
+        "the whole score stays"
+    );
+    let without = &score["without_duplicates"];
+    assert_eq!((&without["n"], &without["n_duplicates"]), (&json!(rest.len()), &json!(found.len())));
+    assert_eq!((&without["accuracy"], &without["loss"]), (&json!(rest.accuracy()), &json!(rest.mean_nll())));
+    let interval = wilson_interval(rest.n_correct(), rest.len() as u64, 0.95).unwrap();
+    assert_eq!(without["accuracy_interval"], json!(interval));
+    let told = sandbox.trainer("eval run --without-duplicates").ok().stdout;
+    assert!(
+        told.contains(&format!("Without the {} near-duplicates of training images", found.len())),
+        "{told}"
+    );
+
+    sandbox.trainer("eval run --without-duplicates --split val").fails(&["use --split test"]);
+    let other = with_description(&sandbox.read("run/model.safetensors"), |description| {
+        description["data_digest"] = json!("0123456789");
+    });
+    sandbox.write("other.safetensors", other);
+    sandbox
+        .trainer("eval other.safetensors --without-duplicates")
+        .fails(&["trained on other data than sample"]);
+}
+
+/// One number, fitted once: the model file, `eval` and the report's page have the same.
+#[test]
+fn the_temperature_is_kept_in_the_model_file() {
+    let sandbox = Sandbox::new();
+    sandbox.trainer(&format!("{LEARNS} --run-dir run")).ok();
+    let table = |name: &str| {
+        let text = sandbox.text(&format!("run/evaluation/predictions_{name}.csv"));
+        parse_predictions_csv(&text).unwrap().predictions
+    };
+    let temperature = fit_temperature(&table("val")).unwrap();
+    assert!(temperature > 0.1 && temperature < 10.0 && temperature != 1.0, "{temperature}");
+    let calibrated = with_temperature(&table("test"), temperature).unwrap();
+    let ece = |p: &Predictions| json!(expected_calibration_error(p, 15).unwrap());
+    assert_eq!(
+        eval_json(&sandbox, "run")["calibration"],
+        json!({
+            "temperature": temperature,
+            "ece": ece(&table("test")),
+            "ece_calibrated": ece(&calibrated),
+            "loss_calibrated": calibrated.mean_nll(),
+        })
+    );
+    let told = sandbox.trainer("eval run").ok().stdout;
+    assert!(told.contains(&format!("at the model's temperature of {temperature:.3} ")), "{told}");
+    sandbox.trainer("report run").ok();
+    assert!(sandbox.text("run/report.html").contains(&format!("<strong>{temperature:.3}</strong>")));
+}
+
+#[test]
+fn a_model_file_without_a_temperature_is_evaluated_as_it_is() {
+    let sandbox = with_run("--val-fraction 0");
+    let description = |name: &str| {
+        let (header, _) = read_safetensors(&sandbox.read(name));
+        header["__metadata__"]["tallow"].as_str().unwrap().to_owned()
+    };
+    assert!(!description("run/model.safetensors").contains("temperature"), "no validation, no temperature");
+    let calibration = &eval_json(&sandbox, "run")["calibration"];
+    assert!(calibration["ece"].is_f64() && calibration["temperature"].is_null(), "{calibration}");
+    assert!(calibration["ece_calibrated"].is_null() && calibration["loss_calibrated"].is_null());
+    let told = sandbox.trainer("eval run").ok().stdout;
+    assert!(told.contains("the model file has no temperature to calibrate with"), "{told}");
+}
+
+#[test]
+fn a_temperature_that_is_none_is_refused() {
+    let sandbox = with_run("");
+    let model = sandbox.read("run/model.safetensors");
+    let out_of_range = "expected a number from 0.05 to 20";
+    for (value, part) in [
+        (json!(0), "temperature 0,"),
+        (json!(-1.5), "temperature -1.5,"),
+        (json!(1e300), out_of_range),
+        (json!("NaN"), "expected f64"),
+        (json!([1.0]), "expected f64"),
+    ] {
+        let changed = with_description(&model, |description| description["temperature"] = value);
+        sandbox.write("hostile.safetensors", changed);
+        sandbox.trainer("eval hostile.safetensors").fails(&["hostile.safetensors: its description", part]);
+    }
+    // not even JSON, which has no word for it
+    let (mut header, _) = read_safetensors(&model);
+    let text = header["__metadata__"]["tallow"].as_str().unwrap();
+    let (before, after) = text.split_once("\"temperature\":").unwrap();
+    let after = after.trim_start_matches(|c: char| !",}".contains(c));
+    header["__metadata__"]["tallow"] = json!(format!("{before}\"temperature\":NaN{after}"));
+    sandbox.write("nan.safetensors", with_header(&model, &header));
+    sandbox.trainer("eval nan.safetensors").fails(&["nan.safetensors", "its description cannot be read"]);
 }
 
 /// The same weights, whose answers are said to mean other classes: what meant class 0 means class 9.

@@ -59,13 +59,21 @@ fn a_run_folder_holds_this() {
         "runs/cnn-1/evaluation/report.json",
         "runs/cnn-1/evaluation/report.txt",
         "runs/cnn-1/events.jsonl",
+        "runs/cnn-1/events.out.tfevents",
         "runs/cnn-1/history.csv",
+        "runs/cnn-1/images",
         "runs/cnn-1/model.safetensors",
+        "runs/cnn-1/plots",
         "runs/cnn-1/recipe.toml",
+        "runs/cnn-1/report.html",
         "runs/cnn-1/summary.json",
     ];
     expected.sort_unstable();
-    assert_eq!(sandbox.everything(), expected);
+    // the page and its pictures are looked at in tests/pictures.rs
+    let for_the_eye =
+        |name: &String| ["images", "plots"].iter().any(|f| name.starts_with(&format!("runs/cnn-1/{f}/")));
+    let found: Vec<String> = sandbox.everything().into_iter().filter(|name| !for_the_eye(name)).collect();
+    assert_eq!(untimed(found), expected);
 
     let history = parse_history(&sandbox.text("runs/cnn-1/history.csv")).unwrap();
     assert_eq!(history.len(), 2);
@@ -74,6 +82,14 @@ fn a_run_folder_holds_this() {
     the_evaluation_agrees_with_the_summary(&sandbox);
     the_model_describes_itself(&sandbox);
     the_events_are_versioned(&sandbox);
+}
+
+/// The names without the time that the event file's has.
+fn untimed(mut names: Vec<String>) -> Vec<String> {
+    for name in &mut names {
+        name.truncate(name.find(".tfevents.").map_or(name.len(), |at| at + ".tfevents".len()));
+    }
+    names
 }
 
 fn the_summary_is_whole(sandbox: &Sandbox) {
@@ -153,7 +169,8 @@ fn results_go_to_standard_output_and_the_rest_to_standard_error() {
     let report = sandbox.text("runs/cnn-1/evaluation/report.txt");
     assert!(ran.stdout.contains(&report) && ran.stdout.contains("Test accuracy "), "{}", ran.stdout);
     assert!(
-        ran.stdout.ends_with("Run folder runs/cnn-1\n") && !ran.stdout.contains("Epoch"),
+        ran.stdout.ends_with("Run folder runs/cnn-1\nReport runs/cnn-1/report.html\n")
+            && !ran.stdout.contains("Epoch"),
         "{}",
         ran.stdout
     );

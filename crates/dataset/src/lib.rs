@@ -5,6 +5,8 @@
 //! archives. From there the way is always the same: an [`ImageSet`] is split ([`stratified_split`]), put into an
 //! order, changed ([`Augment`]), normalised, and handed out as [`Batch`]es ([`train_batches`], [`eval_batches`]).
 //!
+//! [`descriptors`] and [`Detail`] tell whether two images are the same photograph.
+//!
 //! What is random is a function of (seed, epoch, image): nothing depends on threads or on where an epoch was resumed.
 //!
 //! ```
@@ -34,7 +36,10 @@ mod error;
 pub mod fetch;
 mod image_set;
 mod loader;
+mod near_duplicates;
 mod normalization;
+#[cfg(feature = "picture")]
+mod picture;
 mod resize;
 #[cfg(feature = "sample")]
 mod sample;
@@ -44,7 +49,12 @@ pub use augment::{Augment, CropFill, Flip, Transform};
 pub use error::Error;
 pub use image_set::{Dataset, ImageSet};
 pub use loader::{Batch, BatchIter, TrainLoader, eval_batches, n_batches, train_batches};
+pub use near_duplicates::{
+    Detail, MAX_DUPLICATE_DISTANCE, MIN_CANDIDATE_SIMILARITY, descriptor_len, descriptors,
+};
 pub use normalization::Normalization;
+#[cfg(feature = "picture")]
+pub use picture::{images_to_show, to_png, transformed_pixels};
 #[cfg(feature = "sample")]
 pub use sample::load_sample;
 pub use split::{Split, stratified_split, stratified_subset};

@@ -14,6 +14,7 @@
 //! * activations: [`relu`], [`gelu`] and their gradients;
 //! * pooling: [`max_pool2d`], [`avg_pool2d`] and their gradients;
 //! * loss: [`softmax_cross_entropy`], [`log_softmax`];
+//! * search: [`largest_products`];
 //! * [`optim`]: steps of SGD, Adam and AdamW in place; [`math`]: functions whose bits are the same everywhere;
 //! * [`isa()`]: which instruction set is in use; [`profile`]: which kernels were called, and for how long;
 //!   [`measured_peak_gflops`]: what the processor can do at best.
@@ -50,6 +51,7 @@ mod reduce;
 mod activation;
 mod loss;
 pub mod math;
+mod nearest;
 pub mod optim;
 mod pool;
 
@@ -75,6 +77,7 @@ pub use error::IsaError;
 pub use isa::{ISA_VARIABLE, Isa, detect_isa, isa};
 pub use linear::{linear_forward, linear_input_grad, linear_weight_grad};
 pub use loss::{log_softmax, softmax_cross_entropy};
+pub use nearest::largest_products;
 pub use norm_act::{After, NormActShape, NormState, Saved, norm_act, norm_act_backward};
 pub use pool::{PoolShape, avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward};
 pub use reduce::{channel_moments, channel_sums};

@@ -85,6 +85,17 @@ impl Predictions {
         &self.log_probs[i * self.n_classes..][..self.n_classes]
     }
 
+    /// The predictions about the images whose index `keep` accepts.
+    pub fn of_images(&self, keep: impl Fn(u32) -> bool) -> Self {
+        let mut kept = Self { targets: vec![], log_probs: vec![], indices: vec![], ..*self };
+        for (i, &index) in self.indices.iter().enumerate().filter(|(_, index)| keep(**index)) {
+            kept.targets.push(self.targets[i]);
+            kept.log_probs.extend(self.row(i));
+            kept.indices.push(index);
+        }
+        kept
+    }
+
     /// The most probable class of prediction `i`, the lowest of equals.
     ///
     /// # Panics
@@ -156,6 +167,15 @@ mod tests {
         assert_eq!((p.predicted(0), p.accuracy()), (0, Some(1.0)));
         let missed = Predictions::new(2, vec![1], vec![0.0, f32::NEG_INFINITY], vec![9]).unwrap();
         assert_eq!((missed.accuracy(), missed.mean_nll()), (Some(0.0), Some(f64::INFINITY)));
+    }
+
+    #[test]
+    fn some_images_are_kept_whole() {
+        let log_probs = vec![-0.1, -3.0, -2.0, -0.2, -0.3, -1.5];
+        let p = Predictions::new(2, vec![0, 1, 1], log_probs, vec![7, 8, 9]).unwrap();
+        let expected = Predictions::new(2, vec![0, 1], vec![-0.1, -3.0, -0.3, -1.5], vec![7, 9]).unwrap();
+        assert_eq!(p.of_images(|index| index != 8), expected);
+        assert!(p.of_images(|_| false).is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! * [`RunRecord`]: a run folder, read; what is missing or damaged in it is a list, not an end.
 //! * [`run_report`]: one self-contained HTML page that asks for nothing, and its charts.
 //! * [`Comparison`]: several runs on the same test images; [`comparison_report`] is its page.
-//! * [`chart`]: the charts, as SVG and PNG.
+//! * [`chart`]: the charts, as SVG and PNG, and grids of images.
 //! * Texts: [`comparison_text`] and [`confusion_text`] for a terminal, [`model_card`] for a model hub.
 //!
 //! No model and no tensor is known here; the numbers come from `tallow-metrics`. Names from outside are escaped by the
@@ -35,7 +35,7 @@ mod times;
 pub use analysis::{CONFIDENCE, N_BINS, Options, wanted_test_images};
 pub use comparison::Comparison;
 pub use error::ReportError;
-pub use page::{Report, comparison_report, run_report};
+pub use page::{Report, comparison_report, run_report, sample_grids};
 pub use record::{Picture, PictureIndex, Role, RunEvents, RunRecord};
 pub use shown::shown;
 pub use text::{comparison_text, confusion_text, model_card};

@@ -72,6 +72,10 @@ pub(crate) enum DataCommand {
     Info(DataArgs),
     /// Whether a data set's files are whole and the official ones
     Verify(DataArgs),
+    /// Draw 5 x 5 training images with their class names under them
+    Grid(GridArgs),
+    /// Which test images are near-duplicates of training images: a model knows those already
+    Duplicates(DuplicatesArgs),
 }
 
 #[derive(Debug, Args)]
@@ -177,6 +181,7 @@ impl Precision {
 Examples:
   trainer eval runs/cnn-1
   trainer eval runs/cnn-1 --split val
+  trainer eval runs/cnn-1 --without-duplicates
   trainer eval model.safetensors --dataset cifar10 --json")]
 pub(crate) struct EvalArgs {
     /// A run folder, or a model file
@@ -191,6 +196,9 @@ pub(crate) struct EvalArgs {
     /// Which part of it
     #[arg(long, default_value = "test")]
     pub(crate) split: SplitName,
+    /// Also the score without the test images that are near-duplicates of training images
+    #[arg(long)]
+    pub(crate) without_duplicates: bool,
     /// auto, cpu, cuda, cuda:N or metal
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: String,
@@ -267,6 +275,9 @@ pub(crate) struct ReportArgs {
     /// The page [default: report.html in the run folder, or comparison.html]
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Show the page, once it is made
+    #[arg(long)]
+    pub(crate) open: bool,
     /// A table of what errors cost, a TOML file
     #[arg(long, value_name = "FILE")]
     pub(crate) costs: Option<PathBuf>,
@@ -303,6 +314,43 @@ pub(crate) struct DataArgs {
     /// Where data sets lie
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub(crate) data_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trainer data grid
+  trainer data grid --augmented --recipe cnn-5 --out augmented.png")]
+pub(crate) struct GridArgs {
+    /// The images as the first epoch's augmentation changes them
+    #[arg(long)]
+    pub(crate) augmented: bool,
+    /// Whose training images they are: its data set, split, seed and augmentation count
+    #[arg(long, value_name = "NAME|FILE", default_value = "cnn")]
+    pub(crate) recipe: String,
+    /// Another data set than the recipe's: auto, cifar10, cifar100 or sample
+    #[arg(long, value_name = "NAME")]
+    pub(crate) dataset: Option<String>,
+    /// Where data sets lie [default: as the recipe says]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The picture
+    #[arg(long, value_name = "FILE.png", default_value = "grid.png")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trainer data duplicates
+  trainer data duplicates --dataset cifar100 --out pairs.csv
+  trainer eval runs/cnn-1 --without-duplicates")]
+pub(crate) struct DuplicatesArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// The list of pairs, a CSV file [default: duplicates-DATASET.csv]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// The arguments with `train` put in where no command is named.

@@ -7,8 +7,12 @@
 mod args;
 mod bench;
 mod bench_text;
+mod calibration;
 mod data;
+mod duplicates;
 mod eval;
+mod event_pictures;
+mod grid;
 mod output;
 mod pretrained;
 mod recipes;
@@ -64,6 +68,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Recipes(args) => recipes::run(&args, &app),
         Command::Data { command: DataCommand::Info(args) } => data::info(&args, &app),
         Command::Data { command: DataCommand::Verify(args) } => data::verify(&args, &app),
+        Command::Data { command: DataCommand::Grid(args) } => grid::run(&args, &app),
+        Command::Data { command: DataCommand::Duplicates(args) } => duplicates::run(&args, &app),
     }
 }
 

@@ -10,6 +10,11 @@ pub(crate) fn line(text: &str) -> Result<()> {
     ignore_closed_pipe(writeln!(io::stdout().lock(), "{text}"))
 }
 
+/// Prints `text`, without its colours where standard output shows none: no terminal, NO_COLOR, TERM=dumb.
+pub(crate) fn colored(text: &str) -> Result<()> {
+    ignore_closed_pipe(writeln!(anstream::stdout().lock(), "{text}"))
+}
+
 /// Prints `value` as the one JSON document.
 pub(crate) fn json(value: &impl Serialize) -> Result<()> {
     line(&serde_json::to_string_pretty(value)?)

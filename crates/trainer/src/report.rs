@@ -1,20 +1,23 @@
-//! `trainer report`, `compare` and `card`: run folders in, pages and texts out.
+//! `trainer report`, `compare` and `card`: run folders in, pages and texts out; and the report at the end of a run.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
+use rayon::prelude::*;
 use tallow_core::{Progress as _, files};
 use tallow_report::{
     Comparison, Options, Report, RunRecord, comparison_report, comparison_text, model_card, run_report,
+    sample_grids, wanted_test_images,
 };
+use tallow_training::Session;
 
 use crate::App;
 use crate::args::{CardArgs, CompareArgs, ReportArgs};
 use crate::output;
 
 /// Pixels of a PNG per unit of its chart.
-const PNG_SCALE: f32 = 2.0;
+pub(crate) const PNG_SCALE: f32 = 2.0;
 
 pub(crate) fn report(args: &ReportArgs, app: &App) -> Result<ExitCode> {
     let runs = read(&args.runs, app)?;
@@ -24,10 +27,10 @@ pub(crate) fn report(args: &ReportArgs, app: &App) -> Result<ExitCode> {
         .map(|path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display())))
         .transpose()?;
     let options = Options { costs, target_accuracy: args.target_accuracy };
-    let (report, out) = match &runs[..] {
+    let (report, grids, out) = match &runs[..] {
         [run] => {
             let out = args.out.clone().unwrap_or_else(|| run.path.join("report.html"));
-            (run_report(run, &options)?, out)
+            (run_report(run, &options)?, sample_grids(run, PNG_SCALE)?, out)
         }
         several => {
             ensure!(
@@ -35,16 +38,48 @@ pub(crate) fn report(args: &ReportArgs, app: &App) -> Result<ExitCode> {
                 "--costs and --target-accuracy are for the report of one run"
             );
             let out = args.out.clone().unwrap_or_else(|| "comparison.html".into());
-            (comparison_report(&Comparison::new(several)?), out)
+            (comparison_report(&Comparison::new(several)?), Vec::new(), out)
         }
     };
-    let plots = write(&report, &out)?;
+    let plots = write(&report, &grids, &out)?;
+    if args.open {
+        open(&out, app);
+    }
     if app.global.json {
         output::json(&serde_json::json!({ "report": out, "plots": plots }))?;
     } else {
         output::line(&out.display().to_string())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens `page` in whatever shows pages here. Where nothing does, that is said: the page is there all the same.
+fn open(page: &Path, app: &App) {
+    if let Err(e) = open::that(page) {
+        app.progress.say(&format!("Note: {} could not be opened: {e}", page.display()));
+    }
+}
+
+/// Pictures, page and charts at the end of a run; returns the page. The run is whole without them: what goes wrong is
+/// said.
+pub(crate) fn after_training(session: &Session, app: &App) -> Option<PathBuf> {
+    let run_dir = session.run_dir();
+    let told = |error: anyhow::Error| {
+        let again = format!("trainer report {}", run_dir.display());
+        app.progress
+            .say(&format!("Note: the run is over, but has no report: {error:#}. To try again: {again}"));
+    };
+    of_session(session).map_err(told).ok()
+}
+
+fn of_session(session: &Session) -> Result<PathBuf> {
+    let run = RunRecord::read(session.run_dir())?;
+    let wanted = run.test.map(|table| wanted_test_images(&table.predictions)).unwrap_or_default();
+    session.write_pictures(&wanted)?;
+    let run = RunRecord::read(session.run_dir())?;
+    let out = run.path.join("report.html");
+    write(&run_report(&run, &Options::default())?, &sample_grids(&run, PNG_SCALE)?, &out)?;
+    Ok(out)
 }
 
 pub(crate) fn compare(args: &CompareArgs, app: &App) -> Result<ExitCode> {
@@ -69,9 +104,9 @@ fn read(paths: &[PathBuf], app: &App) -> Result<Vec<RunRecord>> {
     Ok(runs)
 }
 
-/// Writes the page, and beside it its charts as SVG and PNG in `plots`, or `<page>-plots` where the page has a name of
-/// its own; returns where the charts are.
-fn write(report: &Report, out: &Path) -> Result<Vec<PathBuf>> {
+/// Writes the page, and beside it its charts as SVG and PNG and `grids` as PNG in `plots`, or `<page>-plots` where the
+/// page has a name of its own; returns where they are.
+fn write(report: &Report, grids: &[(&str, Vec<u8>)], out: &Path) -> Result<Vec<PathBuf>> {
     let folder = files::folder_of(out);
     let plots = match out.file_name().and_then(|name| name.to_str()) {
         Some("report.html") => folder.join("plots"),
@@ -79,12 +114,18 @@ fn write(report: &Report, out: &Path) -> Result<Vec<PathBuf>> {
     };
     files::create_folder(&plots)?;
     let mut written = Vec::new();
-    for chart in &report.charts {
-        for (extension, bytes) in [("svg", chart.to_svg().into_bytes()), ("png", chart.to_png(PNG_SCALE)?)] {
+    let drawn = report.charts.par_iter().map(|chart| Ok((chart, chart.to_png(PNG_SCALE)?)));
+    for (chart, png) in drawn.collect::<Result<Vec<_>>>()? {
+        for (extension, bytes) in [("svg", chart.to_svg().into_bytes()), ("png", png)] {
             let path = plots.join(format!("{}.{extension}", chart.name));
             files::write(&path, &bytes)?;
             written.push(path);
         }
+    }
+    for (name, png) in grids {
+        let path = plots.join(format!("{name}.png"));
+        files::write(&path, png)?;
+        written.push(path);
     }
     files::write(out, report.html.as_bytes())?;
     Ok(written)

@@ -14,9 +14,9 @@ use tallow_training::{
 
 use crate::App;
 use crate::args::{self, TrainArgs};
-use crate::output;
 use crate::pretrained::Pretrained;
 use crate::source::{self, Loaded};
+use crate::{event_pictures, output, report};
 
 /// Where run folders go.
 const RUNS: &str = "runs";
@@ -35,6 +35,7 @@ pub(crate) fn run(args: &TrainArgs, app: &App) -> Result<ExitCode> {
     let recipe = resolve(recipe, &dataset, &device);
     let mut session = session(args, recipe, dataset, &device, app)?;
     let run_dir = session.run_dir().to_owned();
+    let was_over = run_dir.join("summary.json").is_file();
     app.progress.say(&format!("Run folder {}", run_dir.display()));
     let outcome = session.run(&mut Watch {
         on_event: &mut |event| tell(event, app),
@@ -47,7 +48,13 @@ pub(crate) fn run(args: &TrainArgs, app: &App) -> Result<ExitCode> {
     }
     match outcome? {
         Outcome::Finished(summary) => {
-            conclude(&summary, &run_dir, app)?;
+            let page = run_dir.join("report.html");
+            let page = match was_over && page.is_file() {
+                true => Some(page),
+                false => report::after_training(&session, app),
+            };
+            event_pictures::log(&session, app);
+            conclude(&summary, &run_dir, page.as_deref(), app)?;
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Interrupted(signal) => {
@@ -186,13 +193,16 @@ fn tell(event: &Event, app: &App) {
     app.progress.say(&text);
 }
 
-/// The last word: test accuracy with its interval, the report, the run folder.
-fn conclude(summary: &Summary, run_dir: &Path, app: &App) -> Result<()> {
+/// The last word: the report, test accuracy with its interval, the run folder, the page about it.
+fn conclude(summary: &Summary, run_dir: &Path, page: Option<&Path>, app: &App) -> Result<()> {
     let dishonest = "Validation looked at the test images: this test accuracy is not an honest estimate";
     let is_dishonest = RunFolder::recipe_of(run_dir)?.data.validate_on == ValidateOn::Test;
     if app.global.json {
         if is_dishonest {
             app.progress.say(dishonest);
+        }
+        if let Some(page) = page {
+            app.progress.say(&format!("Report {}", page.display()));
         }
         return output::json(summary);
     }
@@ -223,7 +233,8 @@ fn conclude(summary: &Summary, run_dir: &Path, app: &App) -> Result<()> {
         summary.isa,
         summary.precision
     ))?;
-    output::line(&format!("Run folder {}", run_dir.display()))
+    output::line(&format!("Run folder {}", run_dir.display()))?;
+    page.map_or(Ok(()), |page| output::line(&format!("Report {}", page.display())))
 }
 
 /// A time as people say it: `8.3s`, `12m 05s`, `3h 20m`.

@@ -73,6 +73,9 @@ pub enum TrainingError {
         /// What is wrong and what can be done.
         problem: String,
     },
+    /// A picture for the event file that is none.
+    #[error("the picture {0:?} is no PNG: nothing else can be logged as an image")]
+    NotAPng(String),
     /// A setting that may not change when a run goes on.
     #[error(
         "--resume: {key} is {now} now, the run was started with {then}; only --epochs may change (and be larger)"

@@ -2,8 +2,8 @@
 
 use tallow_core::StopSignal;
 use tallow_metrics::{
-    ClassificationReport, ConfusionMatrix, Predictions, SplitScore, Summary, TestScore, predictions_to_csv,
-    wilson_interval,
+    ClassificationReport, ConfusionMatrix, Predictions, SplitScore, Summary, TestScore, fit_temperature,
+    predictions_to_csv, wilson_interval,
 };
 use tallow_nn::{device_name, isa};
 
@@ -19,12 +19,10 @@ use crate::session::{Outcome, Session, Watch};
 pub const CONFIDENCE: f64 = 0.95;
 
 impl Session {
-    /// Keeps the weights, evaluates them, and writes `model.safetensors`, `evaluation/` and `summary.json`.
+    /// Evaluates the weights to keep, and writes `model.safetensors`, `evaluation/` and `summary.json`. The model file
+    /// holds the temperature as well, so that it comes after validation.
     pub(crate) fn finish(&mut self, watch: &mut Watch<'_>) -> Result<Outcome> {
         let epoch = self.restore_best(watch)?;
-        let info = ModelInfo::new(&self.recipe, &Provenance { dataset: &self.data.dataset, epoch });
-        self.run.write("model.safetensors", &model_bytes(&info, &self.model.params.to_tensors()?)?)?;
-
         let normalization = self.data.dataset.normalization;
         let look = |part, label| {
             evaluate(&self.model, part, &normalization, self.precision(), label, watch.progress, watch.stop)
@@ -34,6 +32,10 @@ impl Session {
             Ok(val) => val,
             Err(signal) => return Ok(Outcome::Interrupted(signal)),
         };
+        let temperature = val.as_ref().and_then(fit_temperature);
+        let info =
+            ModelInfo::new(&self.recipe, &Provenance { dataset: &self.data.dataset, epoch, temperature });
+        self.run.write("model.safetensors", &model_bytes(&info, &self.model.params.to_tensors()?)?)?;
         let test = match look(&self.data.test, "test")? {
             Ok(test) => test,
             Err(signal) => return Ok(Outcome::Interrupted(signal)),
@@ -41,6 +43,9 @@ impl Session {
         self.write_evaluation(val.as_ref(), &test)?;
         let summary = self.summary(val.as_ref(), &test)?;
         let json = serde_json::to_string_pretty(&summary).map_err(encoding)?;
+        if let Some(test) = &summary.test {
+            self.log_test(test)?;
+        }
         self.run.write("summary.json", format!("{json}\n").as_bytes())?;
         Ok(Outcome::Finished(Box::new(summary)))
     }

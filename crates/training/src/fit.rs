@@ -16,6 +16,7 @@ use crate::event::Event;
 use crate::memory::peak_rss_bytes;
 use crate::session::{Session, Watch};
 use crate::state::Best;
+use crate::tensorboard::EventFile;
 
 /// In a long epoch a checkpoint is written this often.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
@@ -30,10 +31,19 @@ const FORWARD_SHARE: f64 = 1.0 / 3.0;
 #[derive(Default)]
 struct Pace {
     n_steps: usize,
+    n_images: u64,
     secs: f64,
     /// The first step also warms up: it is left out of the estimate.
     first_secs: f64,
     estimated: bool,
+}
+
+/// What one step came to, before its update.
+pub(crate) struct StepFigures {
+    pub(crate) n_images: u64,
+    pub(crate) n_correct: u64,
+    /// The mean over its images.
+    pub(crate) loss: f64,
 }
 
 impl Session {
@@ -70,8 +80,10 @@ impl Session {
         loop {
             let step_started = Instant::now();
             let Some(batch) = batches.next() else { break };
-            self.step(batch).inspect_err(|_| watch.progress.end())?;
+            let figures = self.step(batch).inspect_err(|_| watch.progress.end())?;
+            pace.n_images += figures.n_images;
             self.count_step(step_started.elapsed().as_secs_f64(), &mut pace, watch)?;
+            self.log_step(&figures)?;
             if let Some(signal) = watch.stop.raised() {
                 watch.progress.end();
                 return Ok(Some(signal));
@@ -106,7 +118,7 @@ impl Session {
     }
 
     /// One training step: learning rate, forward, loss, backward, update, count.
-    fn step(&mut self, batch: Batch) -> Result<()> {
+    fn step(&mut self, batch: Batch) -> Result<StepFigures> {
         let (state, device) = (&mut self.state, self.model.params.device().clone());
         let steps_per_epoch =
             n_batches(self.data.train.len(), self.recipe.batch_size, self.recipe.data.drop_last);
@@ -134,14 +146,18 @@ impl Session {
         self.optimizer.step(&self.model.params, &grads, lr)?;
 
         let rows = loss.logits.chunks_exact(logits.dims().c);
-        state.n_correct +=
-            rows.zip(&batch.targets).filter(|(row, target)| argmax(row) == Some(**target as usize)).count()
-                as u64;
-        state.loss.add(f64::from(loss.mean), batch.n as u64);
+        let right = rows.zip(&batch.targets).filter(|(row, target)| argmax(row) == Some(**target as usize));
+        let figures = StepFigures {
+            n_images: batch.n as u64,
+            n_correct: right.count() as u64,
+            loss: f64::from(loss.mean),
+        };
+        state.n_correct += figures.n_correct;
+        state.loss.add(figures.loss, figures.n_images);
         state.last_lr = lr;
         state.batch += 1;
-        state.n_images += batch.n as u64;
-        Ok(())
+        state.n_images += figures.n_images;
+        Ok(figures)
     }
 
     fn count_step(&mut self, secs: f64, pace: &mut Pace, watch: &mut Watch<'_>) -> Result<()> {
@@ -195,6 +211,9 @@ impl Session {
         self.state.loss = Default::default();
         self.state.n_correct = 0;
         self.run.append_history(&record)?;
+        let images_per_second =
+            (pace.n_steps > 0).then(|| pace.n_images as f64 / pace.secs.max(f64::MIN_POSITIVE));
+        self.log_epoch(&record, images_per_second)?;
         self.emit(
             watch,
             Event::Epoch {
@@ -263,6 +282,7 @@ impl Session {
         self.state.train_secs += self.clock.elapsed().as_secs_f64();
         self.clock = Instant::now();
         self.state.events_bytes = self.run.events_bytes();
+        self.state.tfevents_bytes = self.event_file.as_ref().map_or(Ok(0), EventFile::sync)?;
         self.run.write_last(&self.checkpoint()?)?;
         self.last_saved = Instant::now();
         Ok(())

@@ -46,12 +46,14 @@ mod finish;
 mod fit;
 mod memory;
 mod model_file;
+mod pictures;
 mod recipe;
 mod recipe_source;
 mod run_folder;
 mod schedule;
 mod session;
 mod state;
+mod tensorboard;
 
 pub use callbacks::{
     EarlyStopping, EarlyStoppingState, EarlyStoppingVerdict, Monitor, ReduceLrOnPlateau,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tallow_core::files;
 use tallow_dataset::Normalization;
+use tallow_metrics::TEMPERATURES;
 use tallow_nn::{Tensors, decode, encode};
 
 use crate::checkpoint::{MAX_FILE_BYTES, encoding};
@@ -45,12 +46,18 @@ pub struct ModelInfo {
     pub epoch: u64,
     /// What it was trained, and is evaluated, in.
     pub precision: Precision,
+    /// What the logits are divided by for probabilities that can be taken at their word, in [`TEMPERATURES`]: fitted
+    /// on the validation images ([`tallow_metrics::fit_temperature`]). None where there were none, or in a file that
+    /// is older than this entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
 }
 
 /// What [`ModelInfo`] takes from a run besides its recipe.
 pub(crate) struct Provenance<'a> {
     pub(crate) dataset: &'a tallow_dataset::Dataset,
     pub(crate) epoch: u64,
+    pub(crate) temperature: Option<f64>,
 }
 
 impl ModelInfo {
@@ -70,6 +77,7 @@ impl ModelInfo {
             recipe: recipe.name.clone(),
             epoch: from.epoch,
             precision: recipe.precision,
+            temperature: from.temperature,
         }
     }
 
@@ -107,6 +115,12 @@ pub fn read_model(path: &Path) -> Result<(ModelInfo, Tensors)> {
     }
     if info.class_names.is_empty() {
         return Err(damaged("its description names no class".into()));
+    }
+    if let Some(temperature) = info.temperature.filter(|t| !TEMPERATURES.contains(t)) {
+        let (low, high) = (TEMPERATURES.start(), TEMPERATURES.end());
+        return Err(damaged(format!(
+            "its description has the temperature {temperature}, expected a number from {low} to {high}"
+        )));
     }
     Ok((info, tensors))
 }

@@ -17,6 +17,7 @@ use crate::model_file::read_model;
 use crate::recipe::Recipe;
 use crate::run_folder::{RunFolder, RunPlace};
 use crate::state::State;
+use crate::tensorboard::EventFile;
 
 /// Keys that may differ when a run goes on: where the data lie is no part of the result.
 const MAY_CHANGE: [&str; 2] = ["epochs", "data.data_dir"];
@@ -50,6 +51,8 @@ pub struct Session {
     pub(crate) optimizer: Optimizer,
     pub(crate) state: State,
     pub(crate) run: RunFolder,
+    /// Open as soon as the run is at work.
+    pub(crate) event_file: Option<EventFile>,
     /// The best epoch's weights, where they are to be restored.
     pub(crate) best: Option<Tensors>,
     /// The last word of a run that was over before it was taken up again.
@@ -159,6 +162,7 @@ impl Session {
             optimizer,
             state,
             run,
+            event_file: None,
             best: None,
             finished: None,
             notices: Vec::new(),
@@ -189,6 +193,7 @@ impl Session {
             (watch.on_event)(&Event::Notice { text });
             return Ok(Outcome::Finished(Box::new(summary)));
         }
+        self.open_event_file()?;
         if !self.prepare_features(watch)? {
             return Ok(Outcome::Interrupted(watch.stop.raised().unwrap_or(StopSignal::Interrupt)));
         }
@@ -267,8 +272,8 @@ fn check_unchanged(then: &Recipe, now: &Recipe) -> Result<()> {
     let (mut a, mut b) = (Vec::new(), Vec::new());
     flatten("", &Value::Table(table(then)?), &mut a);
     flatten("", &Value::Table(table(&resolved)?), &mut b);
-    let show = |side: &[(String, String)], key: &str| {
-        side.iter().find(|(k, _)| k == key).map_or("not set".to_owned(), |(_, v)| v.clone())
+    let show = |side: &[(String, Value)], key: &str| {
+        side.iter().find(|(k, _)| k == key).map_or("not set".to_owned(), |(_, v)| v.to_string())
     };
     for (key, _) in a.iter().chain(&b) {
         let (old, new) = (show(&a, key), show(&b, key));
@@ -280,12 +285,14 @@ fn check_unchanged(then: &Recipe, now: &Recipe) -> Result<()> {
     Ok(())
 }
 
-fn table(recipe: &Recipe) -> Result<Table> {
+/// The recipe as a table.
+pub(crate) fn table(recipe: &Recipe) -> Result<Table> {
     Table::try_from(recipe)
         .map_err(|e| TrainingError::Recipe { origin: recipe.name.clone(), problem: e.to_string() })
 }
 
-fn flatten(prefix: &str, value: &Value, out: &mut Vec<(String, String)>) {
+/// Every value of `value`, under its keys joined by dots.
+pub(crate) fn flatten(prefix: &str, value: &Value, out: &mut Vec<(String, Value)>) {
     match value {
         Value::Table(table) => {
             for (key, value) in table {
@@ -293,7 +300,7 @@ fn flatten(prefix: &str, value: &Value, out: &mut Vec<(String, String)>) {
                 flatten(&name, value, out);
             }
         }
-        other => out.push((prefix.to_owned(), other.to_string())),
+        other => out.push((prefix.to_owned(), other.clone())),
     }
 }
 

@@ -49,6 +49,9 @@ pub(crate) struct State {
     pub(crate) n_images: u64,
     /// The length of `events.jsonl` when this was written.
     pub(crate) events_bytes: u64,
+    /// The length of `events.out.tfevents.*` when this was written; 0 in a checkpoint of a program without it.
+    #[serde(default)]
+    pub(crate) tfevents_bytes: u64,
 }
 
 /// The best epoch so far.
@@ -83,6 +86,7 @@ impl State {
             step_secs: 0.0,
             n_images: 0,
             events_bytes: 0,
+            tfevents_bytes: 0,
         }
     }
 

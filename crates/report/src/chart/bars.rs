@@ -3,7 +3,7 @@
 use maud::html;
 
 use super::axis::horizontal_ticks;
-use super::{Area, Axis, Chart, Format, TITLE_PX, marker, px, straight, text, text_px, theme};
+use super::{Area, Axis, Chart, Format, TITLE_PX, filled, marker, straight, text, text_px};
 
 /// One bar.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,8 +68,7 @@ fn draw(
             @let end = area.left + x.at(bar.value) * area.width;
             (text(area.left - 8.0, middle + 4.0, "label", "end", &super::name(&bar.label, 20)))
             @if from_zero {
-                rect x=(px(area.left)) y=(px(middle - 7.0)) width=(px(end - area.left)) height="14"
-                    class={ "bar fill-" (series % theme::N_SERIES) } {}
+                (filled(area.left, middle - 7.0, end - area.left, 14.0, series))
             }
             @if let Some(interval) = bar.interval {
                 @let [low, high] = interval.map(|v| area.left + x.at(v) * area.width);
@@ -95,6 +94,7 @@ fn draw(
 
 #[cfg(test)]
 mod tests {
+    use super::super::px;
     use super::*;
 
     #[test]
@@ -107,5 +107,7 @@ mod tests {
         assert!(svg.contains(&format!("width=\"{}\" height=\"14\"", px(width / 2.0))), "{svg}");
         assert!(svg.contains(&format!("width=\"{}\" height=\"14\"", px(width))));
         assert!(svg.contains("&lt;b&gt;"));
+        let none = bar_chart("b", "B", "recall", Format::Percent, 0, &[bar("a", 0.0)]).to_svg();
+        assert!(!none.contains("height=\"14\""), "a bar of no length is no rectangle");
     }
 }

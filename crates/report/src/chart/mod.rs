@@ -4,6 +4,7 @@ mod axis;
 mod bars;
 mod dots;
 mod fonts;
+mod grid;
 mod heat_map;
 mod lines;
 mod marks;
@@ -17,6 +18,7 @@ pub(crate) use axis::grouped;
 pub use axis::{Axis, Format};
 pub use bars::{Bar, bar_chart, interval_chart};
 pub use dots::{DotRow, dot_chart};
+pub use grid::picture_grid;
 pub use heat_map::heat_map;
 pub use lines::{Line, LineChart, Mark};
 pub use reliability::{Calibration, reliability_chart};
@@ -135,6 +137,15 @@ fn text(x: f64, y: f64, class: &str, anchor: &str, content: &str) -> Markup {
 
 fn straight(x1: f64, y1: f64, x2: f64, y2: f64, class: &str) -> Markup {
     html! { line x1=(px(x1)) y1=(px(y1)) x2=(px(x2)) y2=(px(y2)) class=(class) {} }
+}
+
+/// A bar of a series; nothing where it would have no area, which is no rectangle to what draws PNG.
+fn filled(x: f64, y: f64, width: f64, height: f64, series: usize) -> Markup {
+    html! {
+        @if width >= 0.05 && height >= 0.05 {
+            rect x=(px(x)) y=(px(y)) width=(px(width)) height=(px(height)) class={ "bar fill-" (series % theme::N_SERIES) } {}
+        }
+    }
 }
 
 /// A mark of its own for each series, so that colour is not the only difference.

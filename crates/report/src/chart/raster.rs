@@ -7,6 +7,17 @@ use crate::error::ReportError;
 
 /// The chart as PNG, `scale` pixels per unit.
 pub(super) fn png(chart: &Chart, scale: f32) -> Result<Vec<u8>, ReportError> {
+    encode(chart, &drawn(chart, scale)?)
+}
+
+/// What was drawn of `chart`, as PNG.
+pub(super) fn encode(chart: &Chart, picture: &tiny_skia::Pixmap) -> Result<Vec<u8>, ReportError> {
+    let failed = |problem: String| ReportError::Picture { name: chart.name.clone(), problem };
+    picture.encode_png().map_err(|e| failed(e.to_string()))
+}
+
+/// The chart as pixels.
+pub(super) fn drawn(chart: &Chart, scale: f32) -> Result<tiny_skia::Pixmap, ReportError> {
     let failed = |problem: String| ReportError::Picture { name: chart.name.clone(), problem };
     let svg = chart.svg(Some(&theme::literal_css())).into_string();
     let svg = fonts::with_codes(&svg).replace("<U+", "&lt;U+"); // of codes alone: a template's elements are in lower case
@@ -21,7 +32,7 @@ pub(super) fn png(chart: &Chart, scale: f32) -> Result<Vec<u8>, ReportError> {
     let size = tree.size().to_int_size().scale_by(scale).ok_or_else(too_large)?;
     let mut picture = tiny_skia::Pixmap::new(size.width(), size.height()).ok_or_else(too_large)?;
     resvg::render(&tree, tiny_skia::Transform::from_scale(scale, scale), &mut picture.as_mut());
-    picture.encode_png().map_err(|e| failed(e.to_string()))
+    Ok(picture)
 }
 
 #[cfg(test)]

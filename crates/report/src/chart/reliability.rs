@@ -4,7 +4,7 @@ use maud::html;
 use tallow_metrics::{ReliabilityBin, wilson_interval};
 
 use super::axis::frame;
-use super::{Area, Axis, Chart, Format, TITLE_PX, marker, px, straight, text, theme};
+use super::{Area, Axis, Chart, Format, TITLE_PX, filled, marker, px, straight, text, theme};
 
 /// One state of a model's confidences.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ fn histogram(area: Area, states: &[Calibration]) -> maud::Markup {
         @for bin in &last.bins {
             @let (left, width) = (area.left + bin.low * area.width, (bin.high - bin.low) * area.width);
             @let height = bin.n as f64 / most * area.height;
-            rect x=(px(left + 0.5)) y=(px(area.bottom() - height)) width=(px(width - 1.0)) height=(px(height)) class={ "bar fill-" (i) } {}
+            (filled(left + 0.5, area.bottom() - height, width - 1.0, height, i))
         }
         (straight(area.left, area.bottom(), area.right(), area.bottom(), "axis"))
         @if let Some(bin) = last.bins.iter().max_by_key(|bin| bin.n) {

@@ -3,12 +3,33 @@
 use maud::{Markup, html};
 
 use super::{Part, figures};
-use crate::chart::{Bar, Format, bar_chart};
+use crate::chart::{Bar, Format, bar_chart, picture_grid};
+use crate::error::Result;
 use crate::record::{Picture, Role, RunRecord};
 use crate::shown::{shortened, shown};
 
 /// Classes beyond this many are not drawn one by one.
 const MAX_BARS: usize = 40;
+
+const TRAINING_IMAGES: &str = "Training images";
+const AUGMENTED_IMAGES: &str = "As the network sees them, after augmentation";
+
+/// The training images and the same after augmentation as files of their own, where the folder has them: names and PNG.
+///
+/// # Errors
+/// If a picture cannot be decoded.
+pub fn sample_grids(run: &RunRecord, scale: f32) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let roles =
+        [("samples", TRAINING_IMAGES, Role::Sample), ("augmented", AUGMENTED_IMAGES, Role::Augmented)];
+    let mut grids = Vec::new();
+    for (name, title, role) in roles {
+        let pictures: Vec<&Picture> = run.pictures.of(role).collect();
+        if !pictures.is_empty() {
+            grids.push((name, picture_grid(title, &pictures, scale)?));
+        }
+    }
+    Ok(grids)
+}
 
 pub(super) fn part(run: &RunRecord) -> Option<Part> {
     let charts: Vec<_> = balance(run).into_iter().collect();
@@ -19,8 +40,8 @@ pub(super) fn part(run: &RunRecord) -> Option<Part> {
     }
     let body = html! {
         div class="columns" {
-            @if !samples.is_empty() { div { h3 { "Training images" } (grid(&samples)) } }
-            @if !augmented.is_empty() { div { h3 { "As the network sees them, after augmentation" } (grid(&augmented)) } }
+            @if !samples.is_empty() { div { h3 { (TRAINING_IMAGES) } (grid(&samples)) } }
+            @if !augmented.is_empty() { div { h3 { (AUGMENTED_IMAGES) } (grid(&augmented)) } }
         }
         (figures(&charts))
     };
@@ -34,7 +55,7 @@ fn grid(pictures: &[&Picture]) -> Markup {
 /// A picture with its class as its text.
 pub(super) fn image(picture: &Picture) -> Markup {
     let class = shown(&picture.class);
-    html! { img src=(picture.data_url) alt={ "image " (picture.index) ", " (class) } title={ (class) ", image " (picture.index) } width="64" height="64"; }
+    html! { img src=(picture.data_url()) alt={ "image " (picture.index) ", " (class) } title={ (class) ", image " (picture.index) } width="64" height="64"; }
 }
 
 /// Images per class: of training, where the folder says how many, else of the test.

@@ -12,6 +12,8 @@ mod trust;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::analysis::{Options, Test, Trust};
+pub use data::sample_grids;
+
 use crate::chart::{Chart, chart_css, colors_css};
 use crate::comparison::Comparison;
 use crate::error::Result;
@@ -142,7 +144,7 @@ fn table(caption: &str, columns: &[(&str, Column)], rows: &[Vec<Markup>]) -> Mar
     html! {
         div class="scroll" tabindex="0" role="region" aria-label=(caption) {
             table {
-                caption { (caption) }
+                caption { span { (caption) } } // which stays in sight where the table scrolls
                 thead { tr { @for (i, (name, _)) in columns.iter().enumerate() { th scope="col" class=(class(i)) { (name) } } } }
                 tbody {
                     @for row in rows {

@@ -123,7 +123,7 @@ fn score_charts(test: &Test<'_>) -> Vec<Chart> {
             bars.truncate(MAX_BARS);
             title = format!("{}: the {MAX_BARS} lowest of {n}", title.split(':').next().unwrap_or_default());
         }
-        bar_chart(name, &title, name, Format::Percent, series, &bars)
+        bar_chart(name, &title, if name == "f1" { "F1" } else { name }, Format::Percent, series, &bars)
     };
     kinds.into_iter().map(draw).collect()
 }

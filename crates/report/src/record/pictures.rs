@@ -44,7 +44,7 @@ pub enum Role {
     Test,
 }
 
-/// A picture, ready for a page.
+/// A picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Picture {
     /// What it is there for.
@@ -53,8 +53,15 @@ pub struct Picture {
     pub class: String,
     /// Its place in its data set.
     pub index: u32,
+    /// A PNG file's content.
+    pub png: Vec<u8>,
+}
+
+impl Picture {
     /// `data:image/png;base64,…`.
-    pub data_url: String,
+    pub(crate) fn data_url(&self) -> String {
+        format!("data:image/png;base64,{}", base64::engine::general_purpose::STANDARD.encode(&self.png))
+    }
 }
 
 /// What `images/` holds.
@@ -119,18 +126,10 @@ impl PictureIndex {
                         .push(format!("images/: more than {MAX_TOTAL_BYTES} bytes, the rest is left out"));
                     break;
                 }
-                Ok(bytes) => {
-                    total_bytes += bytes.len();
-                    let data_url = format!(
-                        "data:image/png;base64,{}",
-                        base64::engine::general_purpose::STANDARD.encode(bytes)
-                    );
-                    pictures.push(Picture {
-                        role: entry.role,
-                        class: entry.class,
-                        index: entry.index,
-                        data_url,
-                    });
+                Ok(png) => {
+                    total_bytes += png.len();
+                    let Entry { role, class, index, .. } = entry;
+                    pictures.push(Picture { role, class, index, png });
                 }
                 Err(problem) => problems.push(format!("images/{}: {problem}", entry.file)),
             }

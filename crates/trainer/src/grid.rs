@@ -1,0 +1,70 @@
+//! `trainer data grid`: training images as a picture.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde::Serialize;
+use tallow_core::files;
+use tallow_dataset::{images_to_show, to_png, transformed_pixels};
+use tallow_report::chart::picture_grid;
+use tallow_report::{Picture, Role};
+use tallow_training::{TrainData, load_recipe};
+
+use crate::App;
+use crate::args::GridArgs;
+use crate::report::PNG_SCALE;
+use crate::{output, source};
+
+const N_IMAGES: usize = 25;
+/// Larger images are drawn smaller.
+const MAX_SIDE_PX: usize = 160;
+
+#[derive(Serialize)]
+struct Drawn<'a> {
+    picture: String,
+    dataset: &'a str,
+    images: Vec<Image<'a>>,
+}
+
+#[derive(Serialize)]
+struct Image<'a> {
+    index: u32,
+    class: &'a str,
+}
+
+pub(crate) fn run(args: &GridArgs, app: &App) -> Result<ExitCode> {
+    let recipe = load_recipe(&args.recipe, &[])?;
+    let name = args.dataset.as_deref().unwrap_or(&recipe.data.dataset);
+    let dataset = source::load_local(name, args.data_dir.as_deref().unwrap_or(&recipe.data.data_dir))?;
+    let data = TrainData::new(dataset, &recipe)?;
+    let set = &data.train.set;
+    let shape = [set.height(), set.width(), set.channels()];
+    let indices = images_to_show(set, &data.train.indices, N_IMAGES, recipe.seed)?;
+    let picture = |&index: &u32| -> Result<Picture> {
+        let pixels = set.image(index as usize);
+        let png = if args.augmented {
+            let transform = recipe.augment.draw(recipe.seed, 0, index, shape[0], shape[1]);
+            let seen = transformed_pixels(pixels, shape, &transform, &data.dataset.normalization);
+            to_png(&seen, shape, MAX_SIDE_PX)?
+        } else {
+            to_png(pixels, shape, MAX_SIDE_PX)?
+        };
+        let class = set.class_names()[set.label(index as usize) as usize].clone();
+        Ok(Picture { role: Role::Sample, class, index, png })
+    };
+    let pictures = indices.iter().map(picture).collect::<Result<Vec<_>>>()?;
+    let what = match args.augmented {
+        true => format!("Training images of {}, augmented as by {}", data.dataset.name, recipe.name),
+        false => format!("Training images of {}", data.dataset.name),
+    };
+    let png = picture_grid(&what, &pictures.iter().collect::<Vec<_>>(), PNG_SCALE)?;
+    files::write(&args.out, &png)?;
+    if !app.global.json {
+        output::line(&args.out.display().to_string())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let images = pictures.iter().map(|p| Image { index: p.index, class: &p.class }).collect();
+    let picture = args.out.display().to_string();
+    output::json(&Drawn { picture, dataset: &data.dataset.name, images })?;
+    Ok(ExitCode::SUCCESS)
+}

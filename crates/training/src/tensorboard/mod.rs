@@ -1,0 +1,164 @@
+//! `events.out.tfevents.*`: the run as TensorBoard, and whatever else reads its files, shows it.
+//!
+//! One file per run. On resume it is cut back to where the checkpoint saw it, as `events.jsonl` is: every reader, not
+//! TensorBoard alone, sees each step once. (TensorBoard's own way, a second file that begins with a `SessionLog`, leaves
+//! the steps twice for the readers that know no purging.) The same steps take the same number of bytes again, so a
+//! TensorBoard that watched the run before it was killed finds the next record where it stopped reading.
+
+mod proto;
+mod values;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tallow_core::{FileError, files};
+use tallow_metrics::{EpochRecord, TestScore};
+
+pub(crate) use values::Value;
+
+use crate::error::{Result, TrainingError};
+use crate::fit::StepFigures;
+use crate::recipe::Recipe;
+use crate::session::{Session, flatten, table};
+
+const PREFIX: &str = "events.out.tfevents.";
+
+/// Of every so many steps one is written: a run of 20 epochs of CIFAR-10 leaves 700 points, of which TensorBoard shows
+/// all; each takes about 100 bytes.
+const STEPS_PER_POINT: u64 = 10;
+
+/// An event file that is written.
+#[derive(Debug)]
+pub(crate) struct EventFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl EventFile {
+    /// The event file of the run in `folder`, cut back to `n_bytes`; a new one where there is none of that length. Also
+    /// whether nothing is in it yet.
+    pub(crate) fn open(folder: &Path, n_bytes: u64) -> Result<(Self, bool)> {
+        let newest = newest(folder)?.filter(|path| fs::metadata(path).is_ok_and(|m| m.len() >= n_bytes));
+        let n_bytes = newest.as_ref().map_or(0, |_| n_bytes);
+        let path =
+            newest.unwrap_or_else(|| folder.join(format!("{PREFIX}{:.0}.tallow", now_unix_secs().floor())));
+        let open = || -> std::io::Result<File> {
+            let file = OpenOptions::new().create(true).append(true).open(&path)?;
+            file.set_len(n_bytes)?;
+            Ok(file)
+        };
+        let file = open().map_err(FileError::writing(&path))?;
+        let event_file = Self { path, file };
+        if n_bytes == 0 {
+            event_file.write(&values::file_version(now_unix_secs()))?;
+            files::sync_folder(folder)?;
+        }
+        Ok((event_file, n_bytes == 0))
+    }
+
+    /// Appends `values` at `step`.
+    pub(crate) fn append(&self, step: u64, values: &[Value]) -> Result<()> {
+        self.write(&values::event(now_unix_secs(), step, values))
+    }
+
+    /// Brings what was written to the disk; returns how long the file is.
+    pub(crate) fn sync(&self) -> Result<u64> {
+        let synced = self.file.sync_data().and_then(|()| self.file.metadata());
+        Ok(synced.map_err(FileError::writing(&self.path))?.len())
+    }
+
+    /// In one piece, so that a process that is killed leaves whole records.
+    fn write(&self, event: &proto::Message) -> Result<()> {
+        let written = (&self.file).write_all(&event.to_record());
+        Ok(written.map_err(FileError::writing(&self.path))?)
+    }
+}
+
+/// The event file that was begun last.
+fn newest(folder: &Path) -> Result<Option<PathBuf>> {
+    let entries = fs::read_dir(folder).map_err(FileError::reading(folder))?;
+    let names = entries.flatten().map(|entry| entry.file_name());
+    Ok(names.filter(|name| name.to_string_lossy().starts_with(PREFIX)).max().map(|name| folder.join(name)))
+}
+
+fn now_unix_secs() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+impl Session {
+    /// Begins or goes on with the event file; a new one holds the recipe, as text and as hyper-parameters.
+    pub(crate) fn open_event_file(&mut self) -> Result<()> {
+        let (file, is_new) = EventFile::open(self.run.path(), self.state.tfevents_bytes)?;
+        if is_new {
+            let recipe =
+                Value::text("recipe", &format!("```toml\n{}\n```", self.recipe.to_toml()?.trim_end()));
+            file.append(0, &[recipe, Value::hparams(&hparams(&self.recipe)?, now_unix_secs())])?;
+        }
+        self.event_file = Some(file);
+        Ok(())
+    }
+
+    /// Logs the step that was just taken, if it is its turn.
+    pub(crate) fn log_step(&self, figures: &StepFigures) -> Result<()> {
+        let step = self.state.n_steps(self.steps_per_epoch());
+        if !step.is_multiple_of(STEPS_PER_POINT) {
+            return Ok(());
+        }
+        self.log(
+            step,
+            &[
+                Value::scalar("step/loss", figures.loss),
+                Value::scalar("step/accuracy", figures.n_correct as f64 / figures.n_images as f64),
+                Value::scalar("step/learning_rate", self.state.last_lr),
+            ],
+        )
+    }
+
+    /// Logs an epoch that is over; `images_per_second` where any step of it was taken.
+    pub(crate) fn log_epoch(&self, record: &EpochRecord, images_per_second: Option<f64>) -> Result<()> {
+        let scalars = [
+            ("loss/train", Some(record.loss)),
+            ("loss/val", record.val_loss),
+            ("accuracy/train", Some(record.accuracy)),
+            ("accuracy/val", record.val_accuracy),
+            ("learning_rate", Some(record.learning_rate)),
+            ("images_per_second", images_per_second),
+        ];
+        let values: Vec<Value> =
+            scalars.iter().filter_map(|(tag, value)| Some(Value::scalar(tag, (*value)?))).collect();
+        self.log(record.epoch, &values)
+    }
+
+    /// Logs the last word of the run.
+    pub(crate) fn log_test(&self, test: &TestScore) -> Result<()> {
+        let scalars = [Value::scalar("loss/test", test.loss), Value::scalar("accuracy/test", test.accuracy)];
+        self.log(self.state.epoch, &scalars)?;
+        self.log(self.state.epoch, &[Value::hparams_end(now_unix_secs())])
+    }
+
+    /// Adds a picture to the event file of a run that has just ended, under `tag`. A run that was over before stays as
+    /// it is.
+    ///
+    /// # Errors
+    /// If `png` is no PNG, or the file cannot be written.
+    pub fn log_image(&self, tag: &str, png: &[u8]) -> Result<()> {
+        let value = Value::image(tag, png).ok_or_else(|| TrainingError::NotAPng(tag.to_owned()))?;
+        self.log(self.state.epoch, &[value])
+    }
+
+    fn log(&self, step: u64, values: &[Value]) -> Result<()> {
+        self.event_file.as_ref().map_or(Ok(()), |file| file.append(step, values))
+    }
+}
+
+/// Every value of the recipe, under its key.
+fn hparams(recipe: &Recipe) -> Result<Vec<(String, toml::Value)>> {
+    let mut values = Vec::new();
+    flatten("", &toml::Value::Table(table(recipe)?), &mut values);
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! `events.out.tfevents.*` of the built binary, read by a reader that shares nothing with the writer. TensorBoard's own
+//! reader is asked in `tests/python/check_run.py`.
+
+mod support;
+
+use support::{Sandbox, TINY, TINY_MODEL, wait_until};
+use tallow_metrics::parse_history;
+
+/// What an event says.
+#[derive(Clone, Debug, PartialEq)]
+struct Event {
+    step: u64,
+    tag: String,
+    scalar: Option<f32>,
+}
+
+/// Bit by bit, from the polynomial.
+fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc: u32, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 })
+    })
+}
+
+/// The messages of the file's records. Every checksum is checked; nothing may be left over.
+#[track_caller]
+fn records(mut bytes: &[u8]) -> Vec<&[u8]> {
+    let mut take = |n: usize| {
+        let (head, rest) = bytes.split_at(n);
+        bytes = rest;
+        (head, rest.is_empty())
+    };
+    let mut records = Vec::new();
+    loop {
+        let length = take(8).0;
+        let checked = |covered: &[u8], checksum: &[u8]| {
+            let crc = u32::from_le_bytes(checksum.try_into().unwrap()).wrapping_sub(0xa282_ead8);
+            assert_eq!(crc.rotate_left(15), crc32c(covered), "record {}", records.len());
+        };
+        checked(length, take(4).0);
+        let message = take(u64::from_le_bytes(length.try_into().unwrap()) as usize).0;
+        let (checksum, is_last) = take(4);
+        checked(message, checksum);
+        records.push(message);
+        if is_last {
+            return records;
+        }
+    }
+}
+
+/// The fields of a message: number and content, which of a number are its bytes.
+fn fields(mut message: &[u8]) -> Vec<(u64, Vec<u8>)> {
+    fn varint(bytes: &mut &[u8]) -> u64 {
+        let n = bytes.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+        let value = bytes[..n].iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7f));
+        *bytes = &bytes[n..];
+        value
+    }
+    let mut fields = Vec::new();
+    while !message.is_empty() {
+        let key = varint(&mut message);
+        let n = match key & 7 {
+            0 => {
+                fields.push((key >> 3, varint(&mut message).to_le_bytes().to_vec()));
+                continue;
+            }
+            1 => 8,
+            2 => varint(&mut message) as usize,
+            5 => 4,
+            other => panic!("wire type {other}"),
+        };
+        fields.push((key >> 3, message[..n].to_vec()));
+        message = &message[n..];
+    }
+    fields
+}
+
+/// The only event file in `run`, without its first record, which says the version.
+#[track_caller]
+fn events(sandbox: &Sandbox, run: &str) -> Vec<Event> {
+    let prefix = format!("{run}/events.out.tfevents.");
+    let names: Vec<String> =
+        sandbox.everything().into_iter().filter(|name| name.starts_with(&prefix)).collect();
+    let [name] = &names[..] else { panic!("{names:?}") };
+    let bytes = sandbox.read(name);
+    let records = records(&bytes);
+    assert_eq!(fields(records[0])[1], (3, b"brain.Event:2".to_vec()));
+    let mut events = Vec::new();
+    for record in &records[1..] {
+        let event = fields(record);
+        assert_eq!(event.iter().map(|field| field.0).collect::<Vec<_>>(), [1, 2, 5]);
+        let step = u64::from_le_bytes(event[1].1[..].try_into().unwrap());
+        for (_, value) in fields(&event[2].1) {
+            let value = fields(&value);
+            let tag = String::from_utf8(value[0].1.clone()).unwrap();
+            let scalar = value.iter().find(|field| field.0 == 2);
+            let scalar = scalar.map(|(_, bytes)| f32::from_le_bytes(bytes[..].try_into().unwrap()));
+            events.push(Event { step, tag, scalar });
+        }
+    }
+    events
+}
+
+#[test]
+fn a_run_is_logged() {
+    let sandbox = Sandbox::new();
+    sandbox.trainer(&format!("{TINY_MODEL} --train-subset 60 --epochs 6 --batch-size 16 --run-dir run")).ok();
+    let events = events(&sandbox, "run");
+    let of = |tag: &str| -> Vec<(u64, f32)> {
+        let of_tag = events.iter().filter(|event| event.tag == tag);
+        of_tag.map(|event| (event.step, event.scalar.unwrap())).collect()
+    };
+    let history = parse_history(&sandbox.text("run/history.csv")).unwrap();
+    let expected = |read: fn(&tallow_metrics::EpochRecord) -> Option<f64>| -> Vec<(u64, f32)> {
+        history.iter().map(|row| (row.epoch, read(row).unwrap() as f32)).collect()
+    };
+    assert_eq!(of("loss/train"), expected(|row| Some(row.loss)));
+    assert_eq!(of("loss/val"), expected(|row| row.val_loss));
+    assert_eq!(of("accuracy/train"), expected(|row| Some(row.accuracy)));
+    assert_eq!(of("accuracy/val"), expected(|row| row.val_accuracy));
+    assert_eq!(of("learning_rate"), expected(|row| Some(row.learning_rate)));
+    assert!(of("images_per_second").iter().all(|(_, rate)| *rate > 0.0));
+    // 4 steps per epoch, one of 10 is written; the 20th ends the 5th epoch
+    let steps = |tag: &str| of(tag).into_iter().map(|(step, _)| step).collect::<Vec<_>>();
+    for tag in ["step/loss", "step/accuracy", "step/learning_rate"] {
+        assert_eq!(steps(tag), [10, 20], "{tag}");
+    }
+    assert_eq!(of("step/learning_rate")[1].1, history[4].learning_rate as f32);
+    let test = &sandbox.json("run/summary.json")["test"];
+    assert_eq!(of("accuracy/test"), [(6, test["accuracy"].as_f64().unwrap() as f32)]);
+    let others: Vec<&str> =
+        events.iter().filter(|event| event.scalar.is_none()).map(|event| &*event.tag).collect();
+    let session = ["_hparams_/session_start_info", "_hparams_/session_end_info"];
+    let pictures = ["confusion matrix/test", "images/samples", "images/augmented"];
+    assert_eq!(others, [&["recipe", session[0], session[1]][..], &pictures].concat());
+}
+
+#[test]
+fn a_run_without_validation_has_no_curves_of_it() {
+    let sandbox = Sandbox::new();
+    sandbox.trainer(&format!("{TINY} --val-fraction 0 --run-dir run")).ok();
+    assert!(!events(&sandbox, "run").iter().any(|event| event.tag.ends_with("/val")));
+}
+
+/// No step is there twice, and none is missing, after a kill; nor after the run is extended, which takes back its end.
+#[test]
+fn a_run_that_was_killed_and_extended_is_logged_as_one_left_alone() {
+    let sandbox = Sandbox::new();
+    let args = format!("{TINY_MODEL} --train-subset 60 --epochs 100 --batch-size 16");
+    let run = |name: &str| format!("{args} --run-dir {name}");
+    sandbox.trainer(&run("alone")).ok();
+    let mut running = sandbox.start(&run("run"));
+    wait_until("some epochs are over", || {
+        let history = std::fs::read_to_string(sandbox.path("run/history.csv")).unwrap_or_default();
+        history.lines().count() > 4 || !running.is_at_work()
+    });
+    assert!(running.kill(), "it was over before it could be killed");
+    sandbox.trainer("--resume run").ok();
+    // what was logged says nothing of time, but for the rate
+    let steady = |run: &str| -> Vec<Event> {
+        events(&sandbox, run).into_iter().filter(|event| event.tag != "images_per_second").collect()
+    };
+    assert_eq!(steady("run"), steady("alone"));
+    sandbox.trainer("--resume run").ok();
+    assert_eq!(steady("run"), steady("alone"), "a run that is over stays as it is");
+
+    sandbox.trainer("--resume run --epochs 101").ok();
+    let extended = steady("run");
+    let tested: Vec<u64> =
+        extended.iter().filter(|event| event.tag == "accuracy/test").map(|event| event.step).collect();
+    assert_eq!(tested, [101]);
+}
