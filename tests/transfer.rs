@@ -4,6 +4,7 @@ mod support;
 
 use std::fs;
 
+use serde_json::json;
 use support::Sandbox;
 use tallow_nn::encode;
 
@@ -62,6 +63,62 @@ fn features_are_computed_once_and_serve_every_head() {
     assert_eq!(features(&sandbox), made);
     assert_eq!(fs::metadata(sandbox.path(whole)).unwrap().modified().unwrap(), untouched);
     sandbox.trainer("eval second").ok();
+}
+
+#[test]
+fn caches_are_listed_and_removed() {
+    let sandbox = with_weights();
+    assert_eq!(sandbox.trainer("data caches").ok().stdout, "No features are kept in data/features.\n");
+    sandbox.trainer(&format!("{HEAD} --run-dir mirrored")).ok().says(&[" for the features of 5000 images"]);
+    let plain = HEAD.replace("[32,32]", "[20,24]");
+    sandbox.trainer(&format!("{plain} --set augment.flip=none --run-dir plain")).ok();
+    sandbox.write("data/features/mine/notes.txt", "");
+
+    let list = || sandbox.trainer("data caches --json").ok().json();
+    let caches = list();
+    let [newer, older] = &caches.as_array().unwrap()[..] else { panic!("{caches}") };
+    assert_eq!(
+        (&newer["about"]["key"]["trunk"], &newer["n_mirrored"]),
+        (&json!("resnet18 20x24"), &json!(0))
+    );
+    assert_eq!(older["about"]["key"]["trunk"], "resnet18 32x32");
+    for cache in [newer, older] {
+        assert_eq!((&cache["n_train"], &cache["n_test"]), (&json!(2000), &json!(1000)));
+        assert_eq!((&cache["complete"], &cache["about"]["dataset"]), (&json!(true), &json!("sample")));
+        let folder = sandbox.path(cache["path"].as_str().unwrap());
+        let sizes = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+        assert_eq!(cache["n_bytes"], sizes.sum::<u64>());
+    }
+
+    // a shard that is missing is seen, and a person's list says the same
+    let [newer, older] = [newer, older].map(|cache| cache["key"].as_str().unwrap());
+    fs::remove_file(sandbox.path(&format!("data/features/{older}/test-0000000.safetensors"))).unwrap();
+    assert_eq!(list()[1]["complete"], false);
+    let listed = sandbox.trainer("data caches").ok().stdout;
+    for part in [
+        &format!("{older}  resnet18 32x32, 512 features an image\n"),
+        "sample: 2000 of 2000 training images, 2000 mirrored, 0 of 1000 test images: not complete\n",
+        "last used just now\n2 caches, ",
+    ] {
+        assert!(listed.contains(part), "{listed}");
+    }
+
+    sandbox.trainer("data caches --remove").fails(&["--all"]);
+    sandbox.trainer(&format!("data caches --remove {newer} --all")).fails(&["--all"]);
+    sandbox.trainer("data caches --all").ends_with(2);
+    sandbox
+        .trainer(&format!("data caches --remove {newer} mine"))
+        .fails(&["--remove mine: there is no such cache"]);
+    assert_eq!(list().as_array().unwrap().len(), 2, "nothing is removed unless every key is right");
+    let freed = &caches[0]["n_bytes"];
+    let removed = sandbox.trainer(&format!("data caches --remove {} --json", &newer[..15])).ok().json();
+    assert_eq!(removed, json!({"removed": [newer], "freed_bytes": freed}));
+    let said = sandbox.trainer("data caches --remove --all").ok();
+    assert!(said.stdout.ends_with("freed, 1 cache removed\n") && said.stderr.contains(older), "{said:?}");
+    assert_eq!(list(), json!([]));
+    assert_eq!(fs::read_dir(sandbox.path("data/features")).unwrap().count(), 1, "what is no cache stays");
+    sandbox.trainer(&format!("{plain} --set augment.flip=none --run-dir again")).ok();
+    assert_eq!(sandbox.read("again/model.safetensors"), sandbox.read("plain/model.safetensors"));
 }
 
 #[test]

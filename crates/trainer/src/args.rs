@@ -72,6 +72,8 @@ pub(crate) enum DataCommand {
     Info(DataArgs),
     /// Whether a data set's files are whole and the official ones
     Verify(DataArgs),
+    /// Which features of frozen backbones are kept under the data folder; removes them on request
+    Caches(CachesArgs),
 }
 
 #[derive(Debug, Args)]
@@ -300,6 +302,26 @@ pub(crate) struct DataArgs {
     /// auto, cifar10, cifar100 or sample; auto is CIFAR-10 if it is there, else the embedded sample
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub(crate) dataset: String,
+    /// Where data sets lie
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub(crate) data_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Features are computed once per image and kept in DIR/features; what is removed is computed again when a run wants it.
+
+Examples:
+  trainer data caches
+  trainer data caches --remove 0f3a 9c41
+  trainer data caches --remove --all")]
+pub(crate) struct CachesArgs {
+    /// Remove the caches with these keys, or the beginnings of keys
+    #[arg(long, value_name = "KEY", num_args = 0.., required_if_eq("all", "true"))]
+    pub(crate) remove: Option<Vec<String>>,
+    /// With --remove: all of them
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Where data sets lie
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub(crate) data_dir: PathBuf,

@@ -7,6 +7,7 @@
 mod args;
 mod bench;
 mod bench_text;
+mod caches;
 mod data;
 mod eval;
 mod output;
@@ -64,6 +65,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Recipes(args) => recipes::run(&args, &app),
         Command::Data { command: DataCommand::Info(args) } => data::info(&args, &app),
         Command::Data { command: DataCommand::Verify(args) } => data::verify(&args, &app),
+        Command::Data { command: DataCommand::Caches(args) } => caches::run(&args, &app),
     }
 }
 
