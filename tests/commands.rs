@@ -20,6 +20,7 @@ resnet50-head-64   The recipe resnet50-head at 64 pixels.
 resnet18-head      The recipe resnet50-head on a ResNet-18.
 resnet50-finetune  A ResNet-50 that learns as a whole, its early layers more slowly; batch-norm statistics stay as they \
 are.
+dinov2-head        A linear head on the features of a frozen DINOv2 ViT-S/14 at 126 pixels, which Candle computes in f32.
 
 One in full: trainer recipes NAME. Your own: a file ending in .toml that begins with base = \"cnn\".
 ";
@@ -30,7 +31,7 @@ One in full: trainer recipes NAME. Your own: a file ending in .toml that begins 
     let names: Vec<_> = listed.as_array().unwrap().iter().map(|entry| &entry["name"]).collect();
     let expected = ["cnn", "cnn-5", "keras", "keras-5", "resnet50-head", "resnet50-head-64", "resnet18-head"];
     assert_eq!(names[..7], expected);
-    assert_eq!((names.len(), names[7]), (8, &serde_json::Value::from("resnet50-finetune")));
+    assert_eq!((names.len(), names[8]), (9, &serde_json::Value::from("dinov2-head")));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::fs;
 
 use serde_json::json;
 use support::Sandbox;
-use tallow_nn::encode;
+use tallow_nn::{HostTensor, Init, encode};
 
 /// A head on a frozen ResNet-18 at 32 pixels, of some images of the sample.
 const HEAD: &str = "--recipe resnet18-head --dataset sample --offline --weights weights --set model.input_px=[32,32] \
@@ -148,6 +148,45 @@ fn what_does_not_fit_is_said() {
         .fails(&["weights are of a resnet18", "resnet50"]);
     sandbox.trainer(&format!("{HEAD} --set augment.cutout_px=4")).fails(&["augment", "once per image"]);
     sandbox.trainer(&HEAD.replace("--weights weights", "--weights nowhere")).fails(&["nowhere"]);
+}
+
+/// A backbone of candle-transformers': its weights are parameters like others, in the digest and in the model file.
+#[test]
+fn a_head_on_dinov2() {
+    let sandbox = Sandbox::new();
+    let mut table = tallow_models::reference_table("vit_small_patch14_dinov2").unwrap();
+    table.insert("input_px".into(), vec![14, 14].into());
+    let model = tallow_models::build(&table, 10, 0, &tallow_nn::Device::Cpu).unwrap();
+    let mut tensors = model.params.frozen_tensors().unwrap();
+    for (name, tensor) in &mut tensors {
+        tensor.data = Init::he_normal(400).values(tensor.data.len(), 0, name);
+    }
+    tensors.insert("mask_token".to_owned(), HostTensor { shape: vec![1, 384], data: vec![0.0; 384] });
+    sandbox.write("weights.safetensors", encode(&tensors, "{}").unwrap());
+
+    let head = "--recipe dinov2-head --dataset sample --offline --weights weights.safetensors \
+         --set model.input_px=[14,14] --set data.train_subset=100 --set batch_size=50 --set epochs=2";
+    let ran = sandbox.trainer(&format!("{head} --run-dir run")).ok();
+    ran.says(&[
+        "classifier head: the network's starts anew",
+        "images/s: ",
+        "for the features of 3000 images",
+    ]);
+    let score = sandbox.trainer("eval run --json").ok().json();
+    assert_eq!(score["accuracy"], sandbox.json("run/summary.json")["test"]["accuracy"]);
+    let caches = sandbox.trainer("data caches --json").ok().json();
+    assert_eq!(caches[0]["about"]["n_features"], 768);
+    assert_eq!(
+        caches[0]["about"]["key"]["mean"][0], 0.485,
+        "pixels are ImageNet's where a bare file says nothing"
+    );
+
+    // the same bits on one thread; and sizes that do not fit are said before anything is computed
+    let made = features(&sandbox);
+    fs::rename(sandbox.path("data"), sandbox.path("of all threads")).unwrap();
+    sandbox.trainer(&format!("{head} --threads 1 --run-dir one")).ok();
+    assert!(features(&sandbox) == made);
+    sandbox.trainer(&head.replace("[14,14]", "[32,32]")).fails(&["model.input_px", "multiple of 14"]);
 }
 
 /// The last stage alone, then everything: a step of each.
