@@ -22,6 +22,7 @@ resnet50-head-64   The recipe resnet50-head at 64 pixels.
 resnet18-head      The recipe resnet50-head on a ResNet-18.
 resnet50-finetune  A ResNet-50 that learns as a whole, its early layers more slowly; batch-norm statistics stay as they \
 are.
+dinov2-head        A linear head on the features of a frozen DINOv2 ViT-S/14 at 126 pixels, which Candle computes in f32.
 
 One in full: trainer recipes NAME. Your own: a file ending in .toml that begins with base = \"cnn\".
 ";
@@ -40,6 +41,7 @@ One in full: trainer recipes NAME. Your own: a file ending in .toml that begins 
         "resnet50-head-64",
         "resnet18-head",
         "resnet50-finetune",
+        "dinov2-head",
     ];
     assert_eq!(names, expected);
 }

@@ -4,8 +4,9 @@ mod support;
 
 use std::fs;
 
+use serde_json::json;
 use support::Sandbox;
-use tallow_nn::encode;
+use tallow_nn::{HostTensor, Init, encode};
 
 /// A head on a frozen ResNet-18 at 32 pixels, of some images of the sample.
 const HEAD: &str = "--recipe resnet18-head --dataset sample --offline --weights weights --set model.input_px=[32,32] \
@@ -65,6 +66,62 @@ fn features_are_computed_once_and_serve_every_head() {
 }
 
 #[test]
+fn caches_are_listed_and_removed() {
+    let sandbox = with_weights();
+    assert_eq!(sandbox.trainer("data caches").ok().stdout, "No features are kept in data/features.\n");
+    sandbox.trainer(&format!("{HEAD} --run-dir mirrored")).ok().says(&[" for the features of 5000 images"]);
+    let plain = HEAD.replace("[32,32]", "[20,24]");
+    sandbox.trainer(&format!("{plain} --set augment.flip=none --run-dir plain")).ok();
+    sandbox.write("data/features/mine/notes.txt", "");
+
+    let list = || sandbox.trainer("data caches --json").ok().json();
+    let caches = list();
+    let [newer, older] = &caches.as_array().unwrap()[..] else { panic!("{caches}") };
+    assert_eq!(
+        (&newer["about"]["key"]["trunk"], &newer["n_mirrored"]),
+        (&json!("resnet18 20x24"), &json!(0))
+    );
+    assert_eq!(older["about"]["key"]["trunk"], "resnet18 32x32");
+    for cache in [newer, older] {
+        assert_eq!((&cache["n_train"], &cache["n_test"]), (&json!(2000), &json!(1000)));
+        assert_eq!((&cache["complete"], &cache["about"]["dataset"]), (&json!(true), &json!("sample")));
+        let folder = sandbox.path(cache["path"].as_str().unwrap());
+        let sizes = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+        assert_eq!(cache["n_bytes"], sizes.sum::<u64>());
+    }
+
+    // a shard that is missing is seen, and a person's list says the same
+    let [newer, older] = [newer, older].map(|cache| cache["key"].as_str().unwrap());
+    fs::remove_file(sandbox.path(&format!("data/features/{older}/test-0000000.safetensors"))).unwrap();
+    assert_eq!(list()[1]["complete"], false);
+    let listed = sandbox.trainer("data caches").ok().stdout;
+    for part in [
+        &format!("{older}  resnet18 32x32, 512 features an image\n"),
+        "sample: 2000 of 2000 training images, 2000 mirrored, 0 of 1000 test images: not complete\n",
+        "last used just now\n2 caches, ",
+    ] {
+        assert!(listed.contains(part), "{listed}");
+    }
+
+    sandbox.trainer("data caches --remove").fails(&["--all"]);
+    sandbox.trainer(&format!("data caches --remove {newer} --all")).fails(&["--all"]);
+    sandbox.trainer("data caches --all").ends_with(2);
+    sandbox
+        .trainer(&format!("data caches --remove {newer} mine"))
+        .fails(&["--remove mine: there is no such cache"]);
+    assert_eq!(list().as_array().unwrap().len(), 2, "nothing is removed unless every key is right");
+    let freed = &caches[0]["n_bytes"];
+    let removed = sandbox.trainer(&format!("data caches --remove {} --json", &newer[..15])).ok().json();
+    assert_eq!(removed, json!({"removed": [newer], "freed_bytes": freed}));
+    let said = sandbox.trainer("data caches --remove --all").ok();
+    assert!(said.stdout.ends_with("freed, 1 cache removed\n") && said.stderr.contains(older), "{said:?}");
+    assert_eq!(list(), json!([]));
+    assert_eq!(fs::read_dir(sandbox.path("data/features")).unwrap().count(), 1, "what is no cache stays");
+    sandbox.trainer(&format!("{plain} --set augment.flip=none --run-dir again")).ok();
+    assert_eq!(sandbox.read("again/model.safetensors"), sandbox.read("plain/model.safetensors"));
+}
+
+#[test]
 fn a_head_goes_on_bit_for_bit_and_only_on_its_own_weights() {
     let sandbox = with_weights();
     sandbox.trainer(&format!("{HEAD} --set epochs=3 --run-dir whole")).ok();
@@ -91,6 +148,45 @@ fn what_does_not_fit_is_said() {
         .fails(&["weights are of a resnet18", "resnet50"]);
     sandbox.trainer(&format!("{HEAD} --set augment.cutout_px=4")).fails(&["augment", "once per image"]);
     sandbox.trainer(&HEAD.replace("--weights weights", "--weights nowhere")).fails(&["nowhere"]);
+}
+
+/// A backbone of candle-transformers': its weights are parameters like others, in the digest and in the model file.
+#[test]
+fn a_head_on_dinov2() {
+    let sandbox = Sandbox::new();
+    let mut table = tallow_models::reference_table("vit_small_patch14_dinov2").unwrap();
+    table.insert("input_px".into(), vec![14, 14].into());
+    let model = tallow_models::build(&table, 10, 0, &tallow_nn::Device::Cpu).unwrap();
+    let mut tensors = model.params.frozen_tensors().unwrap();
+    for (name, tensor) in &mut tensors {
+        tensor.data = Init::he_normal(400).values(tensor.data.len(), 0, name);
+    }
+    tensors.insert("mask_token".to_owned(), HostTensor { shape: vec![1, 384], data: vec![0.0; 384] });
+    sandbox.write("weights.safetensors", encode(&tensors, "{}").unwrap());
+
+    let head = "--recipe dinov2-head --dataset sample --offline --weights weights.safetensors \
+         --set model.input_px=[14,14] --set data.train_subset=100 --set batch_size=50 --set epochs=2";
+    let ran = sandbox.trainer(&format!("{head} --run-dir run")).ok();
+    ran.says(&[
+        "classifier head: the network's starts anew",
+        "images/s: ",
+        "for the features of 3000 images",
+    ]);
+    let score = sandbox.trainer("eval run --json").ok().json();
+    assert_eq!(score["accuracy"], sandbox.json("run/summary.json")["test"]["accuracy"]);
+    let caches = sandbox.trainer("data caches --json").ok().json();
+    assert_eq!(caches[0]["about"]["n_features"], 768);
+    assert_eq!(
+        caches[0]["about"]["key"]["mean"][0], 0.485,
+        "pixels are ImageNet's where a bare file says nothing"
+    );
+
+    // the same bits on one thread; and sizes that do not fit are said before anything is computed
+    let made = features(&sandbox);
+    fs::rename(sandbox.path("data"), sandbox.path("of all threads")).unwrap();
+    sandbox.trainer(&format!("{head} --threads 1 --run-dir one")).ok();
+    assert!(features(&sandbox) == made);
+    sandbox.trainer(&head.replace("[14,14]", "[32,32]")).fails(&["model.input_px", "multiple of 14"]);
 }
 
 /// The last stage alone, then everything: a step of each.

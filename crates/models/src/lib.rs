@@ -18,14 +18,18 @@
 #![forbid(unsafe_code)]
 
 mod cnn;
+mod dinov2;
 mod error;
+mod head;
 mod registry;
 mod resnet;
 mod speedrun;
 pub mod weights;
 
 pub use cnn::CnnConfig;
+pub use dinov2::Dinov2Config;
 pub use error::ModelError;
-pub use registry::{build, input_px, names, reference_table, resizes};
-pub use resnet::{HeadConfig, ResnetConfig, Unfreeze};
+pub use head::HeadConfig;
+pub use registry::{build, classifier, input_px, names, normalization, reference_table, resizes};
+pub use resnet::{ResnetConfig, Unfreeze};
 pub use speedrun::SpeedrunConfig;

@@ -4,13 +4,15 @@ use serde::de::DeserializeOwned;
 use tallow_nn::{Device, Model, ParamStore};
 
 use crate::cnn::{self, CnnConfig};
+use crate::dinov2::{self, Dinov2Config};
 use crate::error::ModelError;
 use crate::resnet::{self, ResnetConfig};
 use crate::speedrun::{self, SpeedrunConfig};
+use crate::weights::default_weights;
 
 /// The names that a `[model]` table may have, in alphabetical order.
 pub fn names() -> &'static [&'static str] {
-    &["cnn", "resnet101", "resnet152", "resnet18", "resnet34", "resnet50", "speedrun"]
+    &["cnn", "resnet101", "resnet152", "resnet18", "resnet34", "resnet50", "speedrun", dinov2::NAME]
 }
 
 /// The `[model]` table of an architecture as it is published, which is what measurements compare; `None` where there
@@ -34,6 +36,12 @@ pub fn reference_table(name: &str) -> Option<toml::Table> {
             table.insert("name".into(), name.into());
             Some(table)
         }
+        dinov2::NAME => {
+            let mut table = toml::toml! { input_px = [224, 224] };
+            table.insert("name".into(), name.into());
+            table.insert("weights".into(), default_weights(name)?.into());
+            Some(table)
+        }
         _ => None,
     }
 }
@@ -48,6 +56,7 @@ pub fn build(table: &toml::Table, n_classes: usize, seed: u64, device: &Device) 
         "cnn" => Ok(Model::new(cnn::build(&parse(table)?, n_classes, &mut params)?, params)),
         "speedrun" => Ok(Model::new(speedrun::build(&parse(table)?, n_classes, &mut params)?, params)),
         name if resnet::NAMES.contains(&name) => resnet::build(name, &parse(table)?, n_classes, params),
+        dinov2::NAME => dinov2::build(&parse(table)?, n_classes, params),
         other => Err(unknown(other)),
     }
 }
@@ -61,6 +70,7 @@ pub fn input_px(table: &toml::Table) -> Result<[usize; 2], ModelError> {
         "cnn" => Ok(parse::<CnnConfig>(table)?.input_px),
         "speedrun" => Ok(parse::<SpeedrunConfig>(table)?.input_px),
         name if resnet::NAMES.contains(&name) => Ok(parse::<ResnetConfig>(table)?.input_px),
+        dinov2::NAME => Ok(parse::<Dinov2Config>(table)?.input_px),
         other => Err(unknown(other)),
     }
 }
@@ -70,7 +80,26 @@ pub fn input_px(table: &toml::Table) -> Result<[usize; 2], ModelError> {
 /// # Errors
 /// If the table names no model.
 pub fn resizes(table: &toml::Table) -> Result<bool, ModelError> {
-    Ok(resnet::NAMES.contains(&name(table)?))
+    let name = name(table)?;
+    Ok(name == dinov2::NAME || resnet::NAMES.contains(&name))
+}
+
+/// The layer that tells classes apart, which pretrained weights of another task have in another width.
+///
+/// # Errors
+/// If the table names no model.
+pub fn classifier(table: &toml::Table) -> Result<&'static str, ModelError> {
+    Ok(if name(table)? == dinov2::NAME { dinov2::CLASSIFIER } else { "fc" })
+}
+
+/// Mean and deviation, in 0..1, of the pixels that all weights of the architecture were trained on, where weights do not
+/// say themselves; `None` where they may have been trained on anything.
+///
+/// # Errors
+/// If the table names no model.
+pub fn normalization(table: &toml::Table) -> Result<Option<[[f32; 3]; 2]>, ModelError> {
+    const IMAGENET: [[f32; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
+    Ok((name(table)? == dinov2::NAME).then_some(IMAGENET))
 }
 
 fn name(table: &toml::Table) -> Result<&str, ModelError> {

@@ -5,11 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 use tallow_nn::{
-    After, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormAct, Dropout, GlobalAvgPool, Init,
-    Linear, MaxPool2d, Model, ParamStore, Relu, ResidualBlock, Scope, Sequential, Trunk,
+    After, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormAct, GlobalAvgPool, Init, MaxPool2d,
+    Model, ParamStore, ResidualBlock, Scope, Sequential, Trunk,
 };
 
 use crate::error::ModelError;
+use crate::head::HeadConfig;
 
 /// The `[model]` table of a ResNet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,19 +44,6 @@ pub enum Unfreeze {
     /// Everything; the batch-norm statistics are constant where the weights come from elsewhere.
     #[default]
     All,
-}
-
-/// What turns features into logits.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct HeadConfig {
-    /// Whether features are standardised first, by a batch norm.
-    pub norm: bool,
-    /// Units of a hidden layer with ReLU; none: a linear head.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hidden: Option<usize>,
-    /// The dropout rate before each dense layer.
-    pub dropout: f32,
 }
 
 /// What the architectures differ in.
@@ -101,7 +89,7 @@ pub(crate) fn build(
     config.validate()?;
     let mut trunk = trunk(kind, config, &mut params)?;
     let n_features = 512 * kind.expansion();
-    let head = head(n_features, &config.head, n_classes, &mut params)?;
+    let head = config.head.build(&mut params.root().sub("fc"), n_features, n_classes)?;
     let learns = |name: &str| match config.unfreeze {
         Unfreeze::None => name.starts_with("fc."),
         Unfreeze::Layer4 => name.starts_with("fc.") || name.starts_with("layer4.") && !is_statistic(name),
@@ -129,12 +117,7 @@ impl ResnetConfig {
         if self.input_px.contains(&0) {
             return refuse("input_px", format!("expected at least 1 x 1, found {:?}", self.input_px));
         }
-        if self.head.hidden == Some(0) {
-            return refuse("head.hidden", "expected at least 1 unit".into());
-        }
-        if !(0.0..1.0).contains(&self.head.dropout) {
-            return refuse("head.dropout", format!("expected a rate in [0, 1), found {}", self.head.dropout));
-        }
+        self.head.validate()?;
         if self.unfreeze != Unfreeze::All && self.weights.is_none() {
             let problem = "weights that nobody trained would stay as they are: name some with --weights";
             return refuse("unfreeze", problem.into());
@@ -162,42 +145,6 @@ fn trunk(kind: Kind, config: &ResnetConfig, params: &mut ParamStore) -> Result<S
     }
     trunk.push(GlobalAvgPool);
     Ok(trunk)
-}
-
-/// `fc` itself where it is nothing but a dense layer, as in torchvision; else its parts are `fc.0`, `fc.1`, … in the
-/// order of a PyTorch `Sequential(norm, dropout, linear, relu, dropout, linear)` without what is absent.
-fn head(
-    n_features: usize,
-    config: &HeadConfig,
-    n_classes: usize,
-    params: &mut ParamStore,
-) -> Result<Sequential, ModelError> {
-    let mut head = Sequential::new();
-    let mut root = params.root();
-    if *config == HeadConfig::default() {
-        head.push(Linear::new(&mut root.sub("fc"), n_features, n_classes, true)?);
-        return Ok(head);
-    }
-    let mut fc = root.sub("fc");
-    if config.norm {
-        let scope = &mut fc.sub(head.len());
-        head.push(BatchNorm2d::new(scope, n_features, BatchNormConfig::default())?);
-    }
-    let widths = config.hidden.into_iter().chain([n_classes]).collect::<Vec<_>>();
-    let mut f_in = n_features;
-    for (i, &f_out) in widths.iter().enumerate() {
-        if config.dropout > 0.0 {
-            let name = fc.sub(head.len()).name().to_owned();
-            head.push(Dropout::new(&name, config.dropout)?);
-        }
-        let scope = &mut fc.sub(head.len());
-        head.push(Linear::new(scope, f_in, f_out, true)?);
-        if i + 1 < widths.len() {
-            head.push(Relu);
-        }
-        f_in = f_out;
-    }
-    Ok(head)
 }
 
 /// A convolution without bias, padded so that an odd kernel with stride 1 keeps the map's size.

@@ -53,8 +53,9 @@ pub use error::{NnError, Result};
 pub use gradients::Gradients;
 pub use init::Init;
 pub use layers::{
-    AvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormAct, Dropout, Flatten, Gelu,
-    GlobalAvgPool, Layer, Linear, MaxPool2d, NormAct, Relu, Residual, ResidualBlock, Sequential,
+    AvgPool2d, BatchNorm2d, BatchNormConfig, CandleModel, CandleModule, Conv2d, Conv2dConfig, ConvNormAct,
+    Dropout, Flatten, Gelu, GlobalAvgPool, Layer, Linear, MaxPool2d, NormAct, Relu, Residual, ResidualBlock,
+    Sequential,
 };
 pub use loss::{CrossEntropy, Loss, log_softmax};
 pub use map::Precision;

@@ -212,6 +212,11 @@ impl Scope<'_> {
         &self.prefix
     }
 
+    /// The device that everything lives on.
+    pub(crate) fn device(&self) -> &Device {
+        &self.store.device
+    }
+
     /// Declares a parameter.
     ///
     /// # Errors

@@ -76,6 +76,8 @@ pub(crate) enum DataCommand {
     Grid(GridArgs),
     /// Which test images are near-duplicates of training images: a model knows those already
     Duplicates(DuplicatesArgs),
+    /// Which features of frozen backbones are kept under the data folder; removes them on request
+    Caches(CachesArgs),
 }
 
 #[derive(Debug, Args)]
@@ -351,6 +353,26 @@ pub(crate) struct DuplicatesArgs {
     /// The list of pairs, a CSV file [default: duplicates-DATASET.csv]
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Features are computed once per image and kept in DIR/features; what is removed is computed again when a run wants it.
+
+Examples:
+  trainer data caches
+  trainer data caches --remove 0f3a 9c41
+  trainer data caches --remove --all")]
+pub(crate) struct CachesArgs {
+    /// Remove the caches with these keys, or the beginnings of keys
+    #[arg(long, value_name = "KEY", num_args = 0.., required_if_eq("all", "true"))]
+    pub(crate) remove: Option<Vec<String>>,
+    /// With --remove: all of them
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Where data sets lie
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub(crate) data_dir: PathBuf,
 }
 
 /// The arguments with `train` put in where no command is named.

@@ -7,6 +7,7 @@
 mod args;
 mod bench;
 mod bench_text;
+mod caches;
 mod calibration;
 mod data;
 mod duplicates;
@@ -70,6 +71,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Data { command: DataCommand::Verify(args) } => data::verify(&args, &app),
         Command::Data { command: DataCommand::Grid(args) } => grid::run(&args, &app),
         Command::Data { command: DataCommand::Duplicates(args) } => duplicates::run(&args, &app),
+        Command::Data { command: DataCommand::Caches(args) } => caches::run(&args, &app),
     }
 }
 

@@ -12,13 +12,14 @@ use tallow_training::Model;
 
 use crate::App;
 
-/// The layer that tells a network's classes apart.
-const CLASSIFIER: &str = "fc";
-
 /// Weights that a recipe's model starts from.
 pub(crate) struct Pretrained {
     files: WeightFiles,
     config: PretrainedConfig,
+    /// The layer that tells classes apart.
+    classifier: &'static str,
+    /// Where `config` says nothing of it.
+    normalization: Option<Normalization>,
 }
 
 impl Pretrained {
@@ -33,7 +34,10 @@ impl Pretrained {
             Some(path) => PretrainedConfig::read(path)?,
             None => PretrainedConfig::default(),
         };
-        Ok(Some(Self { files, config }))
+        let classifier = tallow_models::classifier(model)?;
+        let normalization = tallow_models::normalization(model)?;
+        let normalization = normalization.map(|[mean, std]| Normalization { mean, std });
+        Ok(Some(Self { files, config, classifier, normalization }))
     }
 
     /// Checks that the weights are of this architecture, and writes into the table where its strides are.
@@ -52,16 +56,16 @@ impl Pretrained {
         Ok(())
     }
 
-    /// What pixels are normalised by, where the weights say so.
+    /// What pixels are normalised by, where the weights or their architecture say so.
     pub(crate) fn normalization(&self) -> Option<Normalization> {
-        let (mean, std) = self.config.mean.zip(self.config.std)?;
-        Some(Normalization { mean, std })
+        let stated = self.config.mean.zip(self.config.std).map(|(mean, std)| Normalization { mean, std });
+        stated.or(self.normalization)
     }
 
     /// Overwrites the model's parameters, and says what was not taken over.
     pub(crate) fn load_into(&self, model: &Model, app: &App) -> Result<()> {
         let path: &Path = &self.files.model;
-        let report = load_into(&model.params, read(path)?, CLASSIFIER)
+        let report = load_into(&model.params, read(path)?, self.classifier)
             .with_context(|| format!("{} does not fit the model", path.display()))?;
         app.progress.say(&format!("{} tensors from {}", report.n_loaded, self.files.origin));
         if let Some(change) = report.replaced_classifier {

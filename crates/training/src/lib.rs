@@ -63,6 +63,7 @@ pub use data::{Part, TrainData};
 pub use error::{Result, TrainingError};
 pub use evaluate::evaluate;
 pub use event::Event;
+pub use features::{AboutFeatures, FeatureCache, FeatureKey, feature_caches};
 pub use finish::CONFIDENCE;
 pub use memory::peak_rss_bytes;
 pub use model_file::{ModelInfo, read_model};

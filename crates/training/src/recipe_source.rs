@@ -9,7 +9,7 @@ use crate::error::{Result, TrainingError};
 use crate::recipe::Recipe;
 
 /// The built-in recipes: name and text, in the order in which they are listed.
-const BUILT_IN: [(&str, &str); 9] = [
+const BUILT_IN: [(&str, &str); 10] = [
     ("cnn", include_str!("../../../assets/recipes/cnn.toml")),
     ("cnn-5", include_str!("../../../assets/recipes/cnn-5.toml")),
     ("keras", include_str!("../../../assets/recipes/keras.toml")),
@@ -19,6 +19,7 @@ const BUILT_IN: [(&str, &str); 9] = [
     ("resnet50-head-64", include_str!("../../../assets/recipes/resnet50-head-64.toml")),
     ("resnet18-head", include_str!("../../../assets/recipes/resnet18-head.toml")),
     ("resnet50-finetune", include_str!("../../../assets/recipes/resnet50-finetune.toml")),
+    ("dinov2-head", include_str!("../../../assets/recipes/dinov2-head.toml")),
 ];
 
 /// How long a chain of `base` may be.

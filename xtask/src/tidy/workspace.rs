@@ -8,8 +8,8 @@ use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
 /// The folders that hold what the repository is made of.
-pub(super) const SOURCE_FOLDERS: [&str; 7] =
-    ["crates", "xtask", "assets", "tests", "benches", ".ci", ".cargo"];
+pub(super) const SOURCE_FOLDERS: [&str; 8] =
+    ["crates", "xtask", "assets", "tests", "benches", "python", ".ci", ".cargo"];
 
 /// The repository, read once.
 #[derive(Default)]

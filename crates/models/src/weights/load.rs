@@ -11,7 +11,11 @@ use super::error::WeightsError;
 /// The largest file that is read. The largest backbones that anybody trains a head on have about 5 GB.
 pub(super) const MAX_MODEL_BYTES: u64 = 8 << 30;
 
-/// The tensors of a safetensors file of f16, bf16 or f32, as f32. PyTorch's `num_batches_tracked` are left out.
+/// What stands for hidden patches while a vision transformer is pretrained; nothing reads it afterwards.
+const MASK_TOKEN: &str = "mask_token";
+
+/// The tensors of a safetensors file of f16, bf16 or f32, as f32. PyTorch's `num_batches_tracked` and what pretraining alone
+/// needs (`mask_token`) are left out.
 ///
 /// The file is read, not mapped into memory: it may change or vanish afterwards.
 ///
@@ -20,7 +24,10 @@ pub(super) const MAX_MODEL_BYTES: u64 = 8 << 30;
 pub fn read(path: &Path) -> Result<Tensors, WeightsError> {
     let bytes = files::read_at_most(path, MAX_MODEL_BYTES)?;
     match tallow_nn::decode(&bytes) {
-        Ok((tensors, _)) => Ok(tensors),
+        Ok((mut tensors, _)) => {
+            tensors.remove(MASK_TOKEN);
+            Ok(tensors)
+        }
         Err(source) => Err(WeightsError::Damaged { path: path.to_owned(), source }),
     }
 }
@@ -41,7 +48,7 @@ pub struct WidthChange {
     pub classifier: String,
     /// Classes in the file; 0: it has no classifier.
     pub n_file: usize,
-    /// Classes in the network; 0: it has no classifier.
+    /// Classes in the network; 0: it has no classifier, or one of several layers.
     pub n_network: usize,
 }
 
@@ -93,13 +100,16 @@ fn width_change(params: &ParamStore, tensors: &Tensors, classifier: &str) -> Opt
     let shapes_of = |shape: &dyn Fn(&str) -> Option<Vec<usize>>| {
         (shape(&format!("{classifier}.weight")), shape(&format!("{classifier}.bias")))
     };
+    let prefix = format!("{classifier}.");
+    let file_has_none = !tensors.keys().any(|name| name.starts_with(&prefix));
     let file = shapes_of(&|name| tensors.get(name).map(|t| t.shape.clone()));
     let network = shapes_of(&|name| params.get(name).map(|p| p.shape().to_vec()));
     let (n_file, file_features) = dense(&file)?;
     let (n_network, network_features) = dense(&network)?;
     let same_features = n_file == 0 || n_network == 0 || file_features == network_features;
     let change = WidthChange { classifier: classifier.to_owned(), n_file, n_network };
-    (n_file != n_network && same_features).then_some(change)
+    let starts_anew = file_has_none && params.params().any(|param| param.name().starts_with(&prefix));
+    (starts_anew || n_file != n_network && same_features).then_some(change)
 }
 
 /// Outputs and inputs of a dense layer with these shapes of weight and bias; zeros if there is none.
@@ -165,6 +175,23 @@ mod tests {
                 assert_eq!(tensor, *expected, "{name}");
             }
         }
+    }
+
+    #[test]
+    fn a_classifier_of_several_layers_starts_anew_where_the_file_has_none() {
+        let mut store = network(0, 0);
+        Linear::new(&mut store.root().sub("fc").sub(1), 3, 10, true).unwrap();
+        let before = store.to_tensors().unwrap();
+        let report = load_into(&store, trained(0), "fc").unwrap();
+        assert_eq!(report.n_loaded, 4);
+        assert!(report.replaced_classifier.unwrap().to_string().contains("the network's starts anew"));
+        let after = store.to_tensors().unwrap();
+        assert_eq!(after["fc.1.weight"], before["fc.1.weight"]);
+        assert_eq!(after["bn1.weight"], trained(0)["bn1.weight"]);
+        // half of it is a misfit
+        let mut half = trained(0);
+        half.insert("fc.1.weight".to_owned(), before["fc.1.weight"].clone());
+        assert!(load_into(&store, half, "fc").unwrap_err().to_string().contains("fc.1.bias is missing"));
     }
 
     #[test]

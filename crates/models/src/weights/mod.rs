@@ -29,13 +29,15 @@ const CONFIG_FILE: &str = "config.json";
 /// What holds its weights.
 const MODEL_FILE: &str = "model.safetensors";
 
-/// Each backbone's weights where nobody names others: trained on ImageNet-1k, under torchvision's names.
-const DEFAULTS: [(&str, &str); 5] = [
+/// Each backbone's weights where nobody names others: ResNets trained on ImageNet-1k, under
+/// torchvision's names.
+const DEFAULTS: [(&str, &str); 6] = [
     ("resnet18", "hf:timm/resnet18.a1_in1k"),
     ("resnet34", "hf:timm/resnet34.a1_in1k"),
     ("resnet50", "hf:timm/resnet50.a1_in1k"),
     ("resnet101", "hf:timm/resnet101.a1h_in1k"),
     ("resnet152", "hf:timm/resnet152.a1h_in1k"),
+    ("vit_small_patch14_dinov2", "hf:timm/vit_small_patch14_dinov2.lvd142m"),
 ];
 
 /// The text of the [`WeightsSource`] that a backbone has where nobody names another.

@@ -2,6 +2,7 @@
 
 mod activation;
 mod batch_norm;
+mod candle_model;
 mod conv;
 mod conv_norm_act;
 mod dropout;
@@ -13,6 +14,7 @@ mod residual;
 
 pub use activation::{Gelu, Relu};
 pub use batch_norm::{BatchNorm2d, BatchNormConfig};
+pub use candle_model::{CandleModel, CandleModule};
 pub use conv::{Conv2d, Conv2dConfig};
 pub use conv_norm_act::ConvNormAct;
 pub use dropout::Dropout;

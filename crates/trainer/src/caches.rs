@@ -1,0 +1,173 @@
+//! `trainer data caches`: the features of frozen backbones that lie under the data folder, and their removal.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+use tallow_core::Progress as _;
+use tallow_training::{AboutFeatures, FeatureCache, feature_caches};
+
+use crate::App;
+use crate::args::CachesArgs;
+use crate::output;
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    key: String,
+    path: String,
+    complete: bool,
+    /// Images whose features are there; what there is to be is in `about`.
+    n_train: usize,
+    n_mirrored: usize,
+    n_test: usize,
+    n_bytes: u64,
+    last_used_unix_secs: u64,
+    about: &'a AboutFeatures,
+}
+
+#[derive(Serialize)]
+struct Removed {
+    removed: Vec<String>,
+    freed_bytes: u64,
+}
+
+pub(crate) fn run(args: &CachesArgs, app: &App) -> Result<ExitCode> {
+    let caches = feature_caches(&args.data_dir)?;
+    match &args.remove {
+        Some(keys) => remove(&chosen(&caches, keys, args.all)?, app)?,
+        None if app.global.json => output::json(&caches.iter().map(entry).collect::<Vec<_>>())?,
+        None => print(&caches, args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn entry(cache: &FeatureCache) -> Entry<'_> {
+    Entry {
+        key: cache.key(),
+        path: cache.path.display().to_string(),
+        complete: cache.is_complete(),
+        n_train: cache.n_train,
+        n_mirrored: cache.n_mirrored,
+        n_test: cache.n_test,
+        n_bytes: cache.n_bytes,
+        last_used_unix_secs: cache.last_used.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
+        about: &cache.about,
+    }
+}
+
+/// The caches whose keys begin with one of `keys`, in their own order; nothing is chosen if one of them means none, or
+/// several.
+fn chosen<'a>(caches: &'a [FeatureCache], keys: &[String], all: bool) -> Result<Vec<&'a FeatureCache>> {
+    match (all, keys) {
+        (true, []) => return Ok(caches.iter().collect()),
+        (true, _) => bail!("--all removes every cache: name keys, or give --all"),
+        (false, []) => bail!("--remove: name the keys of caches, or give --all"),
+        (false, _) => {}
+    }
+    let mut chosen = BTreeMap::new();
+    for key in keys {
+        let fits: Vec<_> =
+            caches.iter().enumerate().filter(|(_, cache)| cache.key().starts_with(key)).collect();
+        match fits[..] {
+            [(place, cache)] if !key.is_empty() => chosen.insert(place, cache),
+            [] => bail!("--remove {key}: there is no such cache; `trainer data caches` lists them"),
+            _ => bail!("--remove {key}: {} caches begin with this: give more of the key", fits.len()),
+        };
+    }
+    Ok(chosen.into_values().collect())
+}
+
+fn remove(caches: &[&FeatureCache], app: &App) -> Result<()> {
+    let mut done = Removed { removed: Vec::new(), freed_bytes: 0 };
+    for cache in caches {
+        done.freed_bytes += cache.remove()?;
+        done.removed.push(cache.key());
+        app.progress.say(&format!("Removed {}", cache.path.display()));
+    }
+    if app.global.json {
+        return output::json(&done);
+    }
+    output::line(&format!("{} freed, {} removed", size(done.freed_bytes), counted(caches.len())))
+}
+
+fn print(caches: &[FeatureCache], args: &CachesArgs) -> Result<()> {
+    let now = SystemTime::now();
+    for cache in caches {
+        let AboutFeatures { dataset, n_train, n_test, n_features, key } = &cache.about;
+        let state = if cache.is_complete() { "complete" } else { "not complete" };
+        let mirrored = match cache.n_mirrored {
+            0 => String::new(),
+            n => format!(", {n} mirrored"),
+        };
+        output::line(&format!("{}  {}, {n_features} features an image", cache.key(), key.trunk))?;
+        output::line(&format!(
+            "    {dataset}: {} of {n_train} training images{mirrored}, {} of {n_test} test images: {state}",
+            cache.n_train, cache.n_test
+        ))?;
+        output::line(&format!(
+            "    {} on {} ({}); {}, last used {}",
+            key.precision,
+            key.device,
+            key.isa,
+            size(cache.n_bytes),
+            age(now.duration_since(cache.last_used).unwrap_or_default())
+        ))?;
+    }
+    let n_bytes = caches.iter().map(|cache| cache.n_bytes).sum();
+    let folder = args.data_dir.join("features");
+    output::line(&match caches.len() {
+        0 => format!("No features are kept in {}.", folder.display()),
+        n => format!(
+            "{}, {} in {}. To remove some: trainer data caches --remove KEY...; all: --remove --all",
+            counted(n),
+            size(n_bytes),
+            folder.display()
+        ),
+    })
+}
+
+fn counted(n: usize) -> String {
+    if n == 1 { "1 cache".to_owned() } else { format!("{n} caches") }
+}
+
+/// In the unit that leaves at most three digits before the point.
+fn size(n_bytes: u64) -> String {
+    let mut value = n_bytes as f64 / 1e3;
+    for unit in ["kB", "MB"] {
+        if value < 999.95 {
+            return format!("{value:.1} {unit}");
+        }
+        value /= 1e3;
+    }
+    format!("{value:.1} GB")
+}
+
+/// How long ago something was.
+fn age(since: Duration) -> String {
+    let minutes = since.as_secs() / 60;
+    match minutes {
+        0 => "just now".to_owned(),
+        1..120 => format!("{minutes} min ago"),
+        120..2880 => format!("{} h ago", minutes / 60),
+        _ => format!("{} days ago", minutes / 1440),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_ages_read_well() {
+        let sizes = [(0, "0.0 kB"), (999_949, "999.9 kB"), (999_950, "1.0 MB"), (1_234_567_890, "1.2 GB")];
+        for (n_bytes, text) in sizes {
+            assert_eq!(size(n_bytes), text);
+        }
+        let ages = [(59, "just now"), (60, "1 min ago"), (7_200, "2 h ago"), (200_000, "2 days ago")];
+        for (secs, text) in ages {
+            assert_eq!(age(Duration::from_secs(secs)), text);
+        }
+    }
+}

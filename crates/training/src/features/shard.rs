@@ -1,0 +1,67 @@
+//! A shard: the file of the features of some images, with a digest of what it holds.
+//!
+//! Files are written whole or not at all; one that was damaged since is noticed here.
+
+use std::ops::Range;
+use std::path::Path;
+
+use tallow_core::{Progress, files};
+use tallow_nn::{HostTensor, Tensors, decode, encode};
+
+use crate::checkpoint::digest;
+use crate::error::Result;
+
+/// Images of a shard; of the last one of a set fewer.
+pub(super) const SHARD_LEN: usize = 2048;
+
+/// Longer files are no shards.
+const MAX_SHARD_BYTES: u64 = 1 << 30;
+
+/// The one tensor of a shard.
+const FEATURES: &str = "features";
+
+/// What shards may be of: training images, their mirror images, test images.
+pub(super) const PARTS: [&str; 3] = ["train", "train-mirrored", "test"];
+
+/// The images of each shard of `n` images.
+pub(super) fn shards(n: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..n).step_by(SHARD_LEN).map(move |first| first..n.min(first + SHARD_LEN))
+}
+
+/// The file of the shard of a part that begins with image `first`.
+pub(super) fn shard_name(part: &str, first: usize) -> String {
+    format!("{part}-{first:07}.safetensors")
+}
+
+/// Whether [`shard_name`] could give a file this name.
+pub(super) fn is_shard_name(name: &str) -> bool {
+    let first = |part: &str| name.strip_prefix(part)?.strip_prefix('-')?.strip_suffix(".safetensors");
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    PARTS.iter().filter_map(|part| first(part)).any(is_number)
+}
+
+/// What a whole shard of this shape holds; `None` where there is none, and it has to be made.
+pub(super) fn read_shard(path: &Path, shape: &[usize], progress: &dyn Progress) -> Option<Vec<f32>> {
+    if !path.exists() {
+        return None;
+    }
+    let read = || -> Option<HostTensor> {
+        let bytes = files::read_at_most(path, MAX_SHARD_BYTES).ok()?;
+        let (mut tensors, metadata) = decode(&bytes).ok()?;
+        let is_whole = metadata.as_deref() == Some(&digest("", &tensors));
+        tensors.remove(FEATURES).filter(|features| is_whole && features.shape == shape)
+    };
+    let shard = read();
+    if shard.is_none() {
+        progress.say(&format!("{} is damaged: these features are computed again", path.display()));
+    }
+    shard.map(|features| features.data)
+}
+
+/// Writes a shard, and gives back what it holds.
+pub(super) fn write_shard(path: &Path, features: HostTensor) -> Result<Vec<f32>> {
+    let mut tensors: Tensors = [(FEATURES.to_owned(), features)].into();
+    let bytes = encode(&tensors, &digest("", &tensors))?;
+    files::write(path, &bytes)?;
+    Ok(tensors.remove(FEATURES).map(|features| features.data).unwrap_or_default())
+}

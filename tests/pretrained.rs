@@ -1,0 +1,54 @@
+//! Real weights, and the same logits in torchvision.
+//!
+//! `TALLOW_RESNET50` names a folder with a ResNet-50 that was trained on ImageNet, `TALLOW_PYTHON` a Python with torch,
+//! torchvision and safetensors; what is not there is skipped, and says so.
+
+mod support;
+
+use std::process::Command;
+
+use support::{Sandbox, repository};
+
+/// What the variable names; without it the test named `test` is skipped.
+#[expect(clippy::print_stderr, reason = "a test that did not take place must say so")]
+fn variable(name: &str, test: &str) -> Option<String> {
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+    if value.is_none() {
+        eprintln!("SKIPPED: {test} (set {name})");
+    }
+    value
+}
+
+/// `python/torchvision_resnet.py --check` on a run.
+fn assert_torchvision_agrees(python: &str, sandbox: &Sandbox, run: &str) {
+    let mut command = Command::new(python);
+    command.arg(repository().join("python/torchvision_resnet.py")).args([run, "--check"]);
+    let ran = sandbox.start_command(command, "torchvision_resnet.py").wait().ok();
+    assert!(ran.stdout.contains("1000 images: log-probabilities differ by"), "{}", ran.stdout);
+}
+
+#[test]
+fn what_was_trained_here_is_torchvisions_too() {
+    let Some(python) = variable("TALLOW_PYTHON", "what_was_trained_here_is_torchvisions_too") else { return };
+    let sandbox = Sandbox::new();
+    let args = "--recipe resnet50-finetune --dataset sample --offline --set model={name=\"resnet18\",input_px=[40,36]} \
+         --set data.train_subset=60 --epochs 1 --precision f32";
+    for (run, head) in [("linear", "{}"), ("hidden", "{norm=true,hidden=16,dropout=0.2}")] {
+        sandbox.trainer(&format!("{args} --set model.head={head} --run-dir {run}")).ok();
+        assert_torchvision_agrees(&python, &sandbox, run);
+    }
+}
+
+/// Through a linear head at 64 pixels, on 1,800 images.
+#[test]
+fn real_weights_give_useful_features() {
+    let Some(weights) = variable("TALLOW_RESNET50", "real_weights_give_useful_features") else { return };
+    let sandbox = Sandbox::new();
+    let args = "--recipe resnet50-head-64 --dataset sample --offline --set augment.flip=none --precision f32";
+    sandbox.trainer(&format!("{args} --weights {weights} --run-dir run")).ok();
+    let accuracy = sandbox.json("run/summary.json")["test"]["accuracy"].as_f64().unwrap();
+    assert!(accuracy > 0.6, "{accuracy}"); // 0.666 was measured
+    if let Some(python) = variable("TALLOW_PYTHON", "the same in torchvision") {
+        assert_torchvision_agrees(&python, &sandbox, "run");
+    }
+}
