@@ -28,6 +28,10 @@ pub struct ResnetConfig {
     /// Which part learns.
     #[serde(default)]
     pub unfreeze: Unfreeze,
+    /// Where batch norm takes its statistics from while the part that learns is trained; without it,
+    /// [`BatchNormMode::Frozen`] where `weights` are given and [`BatchNormMode::Live`] where none are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_norm: Option<BatchNormMode>,
     /// What turns features into logits.
     #[serde(default)]
     pub head: HeadConfig,
@@ -39,11 +43,21 @@ pub struct ResnetConfig {
 pub enum Unfreeze {
     /// None: the rest gives features, which are computed once per image.
     None,
-    /// The last stage, with constant batch-norm statistics.
+    /// The last stage.
     Layer4,
-    /// Everything; the batch-norm statistics are constant where the weights come from elsewhere.
+    /// Everything.
     #[default]
     All,
+}
+
+/// Where batch norm takes mean and variance from in training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchNormMode {
+    /// From the weights' running statistics, which stay as they are.
+    Frozen,
+    /// From each batch; the running statistics follow.
+    Live,
 }
 
 /// What the architectures differ in.
@@ -90,12 +104,13 @@ pub(crate) fn build(
     let mut trunk = trunk(kind, config, &mut params)?;
     let n_features = 512 * kind.expansion();
     let head = config.head.build(&mut params.root().sub("fc"), n_features, n_classes)?;
+    let live = config.batch_norm.unwrap_or_else(|| config.default_batch_norm()) == BatchNormMode::Live;
     let learns = |name: &str| match config.unfreeze {
-        Unfreeze::None => name.starts_with("fc."),
-        Unfreeze::Layer4 => name.starts_with("fc.") || name.starts_with("layer4.") && !is_statistic(name),
-        Unfreeze::All => name.starts_with("fc.") || config.weights.is_none() || !is_statistic(name),
+        Unfreeze::None => false,
+        Unfreeze::Layer4 => name.starts_with("layer4.") && (live || !is_statistic(name)),
+        Unfreeze::All => live || !is_statistic(name),
     };
-    params.freeze(|name| !learns(name));
+    params.freeze(|name| !name.starts_with("fc.") && !learns(name));
     let resize_px = Some(config.input_px);
     if config.unfreeze == Unfreeze::None {
         let ([h, w], v1) = (config.input_px, config.downsample_in_bottleneck);
@@ -122,7 +137,15 @@ impl ResnetConfig {
             let problem = "weights that nobody trained would stay as they are: name some with --weights";
             return refuse("unfreeze", problem.into());
         }
+        if self.unfreeze == Unfreeze::None && self.batch_norm == Some(BatchNormMode::Live) {
+            let problem = "\"live\" needs a part that learns: unfreeze = \"layer4\" or \"all\"";
+            return refuse("batch_norm", problem.into());
+        }
         Ok(())
+    }
+
+    fn default_batch_norm(&self) -> BatchNormMode {
+        if self.weights.is_some() { BatchNormMode::Frozen } else { BatchNormMode::Live }
     }
 }
 
@@ -269,7 +292,17 @@ mod tests {
             !has_trunk && names.iter().all(|name| name.starts_with("fc.") || name.starts_with("layer4."))
         );
         assert!(names.iter().all(|name| !name.contains("running")) && names.len() > 10);
-        assert!(learned("").1.contains(&"conv1.weight".into()));
+        let (_, names) = learned("unfreeze = \"layer4\"\nbatch_norm = \"live\"");
+        let n_live = names.iter().filter(|name| is_statistic(name)).count();
+        assert_eq!(n_live, 2 * 5, "layer4 of a ResNet-18 has five batch norms: {names:?}");
+        assert!(names.iter().all(|name| name.starts_with("fc.") || name.starts_with("layer4.")), "{names:?}");
+        let (_, names) = learned("");
+        assert!(names.contains(&"conv1.weight".into()) && !names.iter().any(|name| is_statistic(name)));
+        assert!(learned("batch_norm = \"live\"").1.contains(&"bn1.running_mean".into()));
+        let config = "input_px = [32, 32]\nweights = \"x\"\nunfreeze = \"none\"\nbatch_norm = \"live\"";
+        let config = toml::from_str(config).unwrap();
+        let error = build("resnet18", &config, 3, ParamStore::new(0, &Device::Cpu)).err().unwrap();
+        assert!(error.to_string().contains("batch_norm"), "{error}");
         let config = toml::from_str("input_px = [32, 32]\nunfreeze = \"layer4\"").unwrap();
         let error = build("resnet18", &config, 3, ParamStore::new(0, &Device::Cpu)).err().unwrap();
         assert!(error.to_string().contains("--weights"), "{error}");
