@@ -157,7 +157,7 @@ pub fn conv2d_forward_with_moments<E: Element>(
 }
 
 fn pack<E: Element>(kernels: &Kernels<E>, s: &ConvShape, weight: &[f32]) -> PackedWeights<E> {
-    PackedWeights::new(kernels, [s.c_out, s.c_in, s.k_h, s.k_w], weight, None)
+    PackedWeights::new(kernels, [s.c_out, s.c_in, s.k_h, s.k_w], s.stride, weight, None)
 }
 
 /// The weights as the products see them.

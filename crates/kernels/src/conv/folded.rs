@@ -15,6 +15,7 @@ use crate::profile;
 pub struct FoldedConv<E> {
     /// (c_out, c_in, k_h, k_w).
     dims: [usize; 4],
+    stride: usize,
     weights: Weights<E>,
     bias: Vec<f32>,
 }
@@ -36,16 +37,16 @@ pub struct FoldedEpilogue<'a, E> {
 }
 
 impl<E: Element> FoldedConv<E> {
-    /// Folds `scale` (c_out) into the OIHW `weight` of the size `dims`.
+    /// Folds `scale` (c_out) into the OIHW `weight` of the size `dims`, of a convolution with this stride.
     ///
     /// # Panics
     /// If a length does not fit.
-    pub fn new(dims: [usize; 4], weight: &[f32], scale: &[f32], bias: Vec<f32>) -> Self {
+    pub fn new(dims: [usize; 4], stride: usize, weight: &[f32], scale: &[f32], bias: Vec<f32>) -> Self {
         check_len("FoldedConv", "weight", weight.len(), dims.iter().product());
         check_len("FoldedConv", "scale", scale.len(), dims[0]);
         check_len("FoldedConv", "bias", bias.len(), dims[0]);
         let weights = match Kernels::of(isa()) {
-            Some(kernels) => Weights::Packed(PackedWeights::new(&kernels, dims, weight, Some(scale))),
+            Some(kernels) => Weights::Packed(PackedWeights::new(&kernels, dims, stride, weight, Some(scale))),
             None => {
                 let per_channel = weight.chunks_exact(dims[1] * dims[2] * dims[3]).zip(scale);
                 let scaled: Vec<f32> =
@@ -53,7 +54,7 @@ impl<E: Element> FoldedConv<E> {
                 Weights::Plain(rounded::<E>(&scaled))
             }
         };
-        Self { dims, weights, bias }
+        Self { dims, stride, weights, bias }
     }
 
     /// Overwrites `y` with `epilogue(conv2d(x) + bias)`.
@@ -62,11 +63,12 @@ impl<E: Element> FoldedConv<E> {
     /// `x` (n, h, w, c_in); `y` (n, h_out, w_out, c_out), or (n, h_out / 2, w_out / 2, c_out) where it is pooled.
     ///
     /// # Panics
-    /// If a length does not fit the shape, `s` is of another size than the weights, or the epilogue is none.
+    /// If a length does not fit the shape, `s` is of another size or stride than the weights, or the epilogue is none.
     pub fn forward(&self, s: &ConvShape, x: &[E], epilogue: &FoldedEpilogue<'_, E>, y: &mut [E]) {
         let _span = profile::conv("conv2d_folded", s);
         let FoldedEpilogue { residual, after } = *epilogue;
         assert_eq!(self.dims, [s.c_out, s.c_in, s.k_h, s.k_w], "FoldedConv: weights of another size");
+        assert_eq!(self.stride, s.stride, "FoldedConv: weights of another stride");
         assert!(after != After::Gelu, "FoldedConv: GELU is a pass of its own");
         assert!(after != After::ReluPool || residual.is_none(), "FoldedConv: a residual before pooling");
         let out = NormActShape { n: s.n, h: s.h_out(), w: s.w_out(), c: s.c_out, after };
@@ -125,7 +127,7 @@ mod tests {
         let (mut expected, mut winners) = (vec![E::default(); out.a_len()], vec![0; out.winners_len()]);
         norm_act(&out, &y, &scale, &bias, residual, &mut expected, &mut winners);
         let mut a = vec![E::from_f32(f32::NAN); out.a_len()];
-        let folded = FoldedConv::new([s.c_out, s.c_in, s.k_h, s.k_w], &weight, &scale, bias);
+        let folded = FoldedConv::new([s.c_out, s.c_in, s.k_h, s.k_w], s.stride, &weight, &scale, bias);
         folded.forward(&s, &x, &FoldedEpilogue { residual, after }, &mut a);
         let (a, expected) = (E::as_f32(&a), E::as_f32(&expected));
         let norm = expected.iter().map(|e| e * e).sum::<f32>().sqrt() + 1e-6;
@@ -148,6 +150,7 @@ mod tests {
         };
         for s in [
             shape(3, 9, 7, 5, 33, 3, 1, 1),
+            shape(3, 9, 7, 70, 50, 3, 1, 1),
             shape(2, 8, 8, 4, 64, 1, 1, 0),
             shape(5, 4, 6, 3, 20, 1, 2, 0),
             shape(1, 130, 61, 16, 40, 3, 1, 1),
@@ -169,7 +172,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "FoldedConv: weights of another size")]
     fn other_weights_are_refused() {
-        let folded = FoldedConv::<f32>::new([2, 1, 1, 1], &[1.0; 2], &[1.0; 2], vec![0.0; 2]);
+        let folded = FoldedConv::<f32>::new([2, 1, 1, 1], 1, &[1.0; 2], &[1.0; 2], vec![0.0; 2]);
         let s = ConvShape { n: 1, h: 1, w: 1, c_in: 2, c_out: 2, k_h: 1, k_w: 1, stride: 1, padding: 0 };
         let epilogue = FoldedEpilogue { residual: None, after: After::Nothing };
         folded.forward(&s, &[0.0; 2], &epilogue, &mut [0.0; 2]);

@@ -52,7 +52,8 @@ mod x86_64 {
         weight_grad: unsafe fn(WeightTask<'_, A::Elem>),
         peak: unsafe fn(usize) -> usize,
     ) -> Kernels<A::Elem> {
-        Kernels { block: NV * A::LANES, unit: A::UNIT, forward, weight_grad, peak }
+        let has_winograd = size_of::<A::Elem>() == size_of::<f32>();
+        Kernels { block: NV * A::LANES, unit: A::UNIT, has_winograd, forward, weight_grad, peak }
     }
 
     /// The loops compiled for one instruction set.

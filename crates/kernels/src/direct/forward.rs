@@ -7,6 +7,7 @@ use super::geometry::{Geometry, Task, tasks};
 use super::kernel::{ForwardTask, Kernels};
 use super::pack::PackedWeights;
 use super::scratch;
+use super::winograd;
 use crate::chunks::cut;
 use crate::conv::ConvShape;
 use crate::pool::pool_2x2;
@@ -59,7 +60,8 @@ pub(crate) fn forward<E: Element>(
         padded
     });
     let row_len = g.w_out * g.c_out;
-    let tasks = tasks(s.n, &g, if epilogue.pool { 2 } else { 1 });
+    let (row_step, min_pixels) = weights.cut(if epilogue.pool { 2 } else { 1 });
+    let tasks = tasks(s.n, &g, row_step, min_pixels);
     let numbers = |task: &Task| match epilogue.pool {
         true => task.images.len() * (task.rows.len() / 2) * (g.w_out / 2) * g.c_out,
         false => task.images.len() * task.rows.len() * row_len,
@@ -84,11 +86,11 @@ pub(crate) fn forward<E: Element>(
             if epilogue.pool {
                 scratch::with(|scratch| {
                     let [whole] = scratch.buffers([len]);
-                    run_task(kernels, &g, task, x, &weights.0, whole, out);
+                    run_task(kernels, &g, task, x, weights, whole, out);
                     pool_2x2(whole, task.images.len(), task.rows.len(), g.w_out, g.c_out, y);
                 });
             } else {
-                run_task(kernels, &g, task, x, &weights.0, y, out);
+                run_task(kernels, &g, task, x, weights, y, out);
             }
             sums
         })
@@ -120,9 +122,23 @@ pub(super) struct TaskOutput<'a, E> {
     pub(super) moments: Option<(&'a mut [f32], &'a mut [f32])>,
 }
 
+/// Convolves the pixels of `task`. Transformed weights want tasks that begin at even rows.
+pub(super) fn run_task<E: Element>(
+    kernels: &Kernels<E>,
+    g: &Geometry,
+    task: &Task,
+    x: &[E],
+    weights: &PackedWeights<E>,
+    y: &mut [E],
+    out: TaskOutput<'_, E>,
+) {
+    let run = if weights.transformed { winograd::run_task } else { run_directly };
+    run(kernels, g, task, x, &weights.numbers, y, out);
+}
+
 /// Runs the loop over the pixels of `task`: on `x` itself where no window reaches beyond it, else on a padded copy of
 /// what the task sees.
-pub(super) fn run_task<E: Element>(
+fn run_directly<E: Element>(
     kernels: &Kernels<E>,
     g: &Geometry,
     task: &Task,

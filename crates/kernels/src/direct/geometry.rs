@@ -76,22 +76,23 @@ pub(super) struct Task {
     pub(super) rows: Range<usize>,
 }
 
-/// Output pixels that a task has at least, where there are so many: enough for full tiles.
-const MIN_PIXELS: usize = 192;
+/// Output pixels that a task of the direct loop has at least, where there are so many: enough for full tiles.
+pub(super) const MIN_PIXELS: usize = 192;
 
 /// Padded input of a task at most, in numbers: it stays in L2 beside the weights.
 const MAX_SCRATCH: usize = 1 << 17;
 
-/// Cuts `n` images of `g` into tasks; a function of the shape alone. Bands are multiples of `row_step` rows.
-pub(super) fn tasks(n: usize, g: &Geometry, row_step: usize) -> Vec<Task> {
+/// Cuts `n` images of `g` into tasks of `min_pixels` at least; a function of the shape alone. Bands are multiples of
+/// `row_step` rows.
+pub(super) fn tasks(n: usize, g: &Geometry, row_step: usize, min_pixels: usize) -> Vec<Task> {
     let rows_that_fit = |n_rows: usize| g.padded_len(1, n_rows) <= MAX_SCRATCH;
     if rows_that_fit(g.h_out) || g.h_out <= row_step {
-        let per_task = MIN_PIXELS.div_ceil(g.h_out * g.w_out).min(n).max(1);
+        let per_task = min_pixels.div_ceil(g.h_out * g.w_out).min(n).max(1);
         let images = (0..n).step_by(per_task).map(|first| first..n.min(first + per_task));
         return images.map(|images| Task { images, rows: 0..g.h_out }).collect();
     }
     let mut band = row_step;
-    while band < g.h_out && (rows_that_fit(band + row_step) || band * g.w_out < MIN_PIXELS) {
+    while band < g.h_out && (rows_that_fit(band + row_step) || band * g.w_out < min_pixels) {
         band += row_step;
     }
     let bands = (0..g.h_out).step_by(band).map(|first| first..g.h_out.min(first + band));
@@ -115,7 +116,7 @@ mod tests {
         {
             let g = square(size, c);
             let mut seen = vec![0; n * size];
-            for task in tasks(n, &g, step) {
+            for task in tasks(n, &g, step, MIN_PIXELS) {
                 assert!(task.rows.start % step == 0);
                 for image in task.images {
                     task.rows.clone().for_each(|row| seen[image * size + row] += 1);
@@ -127,8 +128,8 @@ mod tests {
 
     #[test]
     fn small_maps_are_grouped_and_large_ones_cut() {
-        assert_eq!(tasks(128, &square(4, 256), 1).len(), 11);
-        assert_eq!(tasks(128, &square(32, 32), 1).len(), 128);
-        assert!(tasks(1, &square(224, 64), 1).len() > 8);
+        assert_eq!(tasks(128, &square(4, 256), 1, MIN_PIXELS).len(), 11);
+        assert_eq!(tasks(128, &square(32, 32), 1, MIN_PIXELS).len(), 128);
+        assert!(tasks(1, &square(224, 64), 1, MIN_PIXELS).len() > 8);
     }
 }

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::element::Element;
 use super::forward::{TaskOutput, pixel_offsets, run_task};
-use super::geometry::{Geometry, Task, tasks};
+use super::geometry::{Geometry, MIN_PIXELS, Task, tasks};
 use super::kernel::Kernels;
 use super::pack::{PackedWeights, Taps};
 use crate::chunks::cut;
@@ -70,7 +70,9 @@ pub(crate) fn input_grad<E: Element>(
     let has_gaps = phases.len() < s.stride.min(s.h) * s.stride.min(s.w);
     // cut by the rows of dx, in steps that hold the same rows of every phase
     let whole = Geometry { h_out: s.h, w_out: s.w, stride: 1, ..geometry(s, &FULL, &FULL) };
-    let tasks = tasks(s.n, &whole, s.stride);
+    let (row_step, min_pixels) =
+        phases.first().map_or((s.stride, MIN_PIXELS), |(.., packed)| packed.cut(s.stride));
+    let tasks = tasks(s.n, &whole, row_step, min_pixels);
     let row_len = s.w * s.c_in;
     let pieces = cut(dx, tasks.iter().map(|task| task.images.len() * task.rows.len() * row_len));
     tasks.par_iter().zip(pieces).for_each(|(task, dx)| {
@@ -89,7 +91,7 @@ pub(crate) fn input_grad<E: Element>(
             offsets.iter_mut().for_each(|offset| *offset += start);
             let out =
                 TaskOutput { bias: None, residual: None, relu: false, offsets: &offsets, moments: None };
-            run_task(kernels, g, &part, dy, &packed.0, dx, out);
+            run_task(kernels, g, &part, dy, packed, dx, out);
         }
     });
 }

@@ -89,6 +89,8 @@ pub(crate) struct Kernels<E> {
     pub(super) block: usize,
     /// Elements in a unit.
     pub(super) unit: usize,
+    /// Whether numbers of this type are exact enough between Winograd's transforms.
+    pub(super) has_winograd: bool,
     pub(super) forward: unsafe fn(ForwardTask<'_, E>),
     pub(super) weight_grad: unsafe fn(WeightTask<'_, E>),
     /// See `peak`.

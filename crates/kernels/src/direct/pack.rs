@@ -1,30 +1,50 @@
-//! Weights in the order in which the direct loop reads them.
+//! Weights in the order in which the loops read them.
 
 use rayon::prelude::*;
 
 use super::element::Element;
-use super::geometry::Geometry;
+use super::geometry::{Geometry, MIN_PIXELS};
 use super::kernel::Kernels;
+use super::winograd;
 
-/// (blocks, k_h, units, block, unit), zeros where there are none.
+/// A convolution's weights, ready for use.
 #[derive(Clone, Debug)]
-pub(crate) struct PackedWeights<E>(pub(super) Vec<E>);
+pub(crate) struct PackedWeights<E> {
+    /// (blocks, k_h, units, block, unit), or transformed: (16, blocks, c_in, block). Zeros where there are none.
+    pub(super) numbers: Vec<E>,
+    /// Whether they are those of `winograd`.
+    pub(super) transformed: bool,
+}
 
 impl<E: Element> PackedWeights<E> {
-    /// OIHW `weight`, each output channel times its `scale` where there is one.
+    /// OIHW `weight` of a convolution with this stride, each output channel times its `scale` where there is one.
     pub(crate) fn new(
         kernels: &Kernels<E>,
-        [c_out, c_in, k_h, k_w]: [usize; 4],
+        dims: [usize; 4],
+        stride: usize,
         weight: &[f32],
         scale: Option<&[f32]>,
     ) -> Self {
+        let [_, c_in, k_h, k_w] = dims;
         let taps = Taps { weight, c_in, k: [k_h, k_w], first: [0, 0], step: [1, 1], swapped: false, scale };
-        Self(pack(kernels, c_out, c_in, [k_h, k_w], &taps))
+        Self::pack(kernels, dims, stride, &taps)
     }
 
     /// The taps that an input gradient's geometry uses.
     pub(super) fn of_taps(kernels: &Kernels<E>, g: &Geometry, taps: &Taps<'_>) -> Self {
-        Self(pack(kernels, g.c_out, g.c_in, [g.k_h, g.k_w], taps))
+        Self::pack(kernels, [g.c_out, g.c_in, g.k_h, g.k_w], g.stride, taps)
+    }
+
+    /// The rows that a task's bands are multiples of, where they would be of `row_step`, and the pixels that it has at
+    /// least.
+    pub(super) fn cut(&self, row_step: usize) -> (usize, usize) {
+        if self.transformed { (2, winograd::MIN_PIXELS) } else { (row_step, MIN_PIXELS) }
+    }
+
+    fn pack(kernels: &Kernels<E>, dims: [usize; 4], stride: usize, taps: &Taps<'_>) -> Self {
+        let transformed = winograd::applies(kernels, dims, stride);
+        let pack = if transformed { pack_transformed } else { pack_plain };
+        Self { numbers: pack(kernels, dims, taps), transformed }
     }
 }
 
@@ -51,17 +71,20 @@ impl Taps<'_> {
         (o * self.c_in + i) * self.k[0] * self.k[1]
     }
 
+    /// The factor of output channel `o` of the geometry.
+    fn scale(&self, o: usize) -> f32 {
+        self.scale.map_or(1.0, |scale| scale[o])
+    }
+
     fn offset(&self, r: usize, s: usize) -> usize {
         let tap = |axis: usize, t: usize| self.first[axis].wrapping_add_signed(self.step[axis] * t as isize);
         tap(0, r) * self.k[1] + tap(1, s)
     }
 }
 
-fn pack<E: Element>(
+fn pack_plain<E: Element>(
     kernels: &Kernels<E>,
-    c_out: usize,
-    c_in: usize,
-    [k_h, k_w]: [usize; 2],
+    [c_out, c_in, k_h, k_w]: [usize; 4],
     taps: &Taps<'_>,
 ) -> Vec<E> {
     let (block, unit) = (kernels.block, kernels.unit);
@@ -77,11 +100,42 @@ fn pack<E: Element>(
                 let at = (r * n_units + j / unit) * block * unit + j % unit;
                 let packed = packed[at..].iter_mut().step_by(unit);
                 for (o, packed) in outputs.clone().zip(packed) {
-                    let scale = taps.scale.map_or(1.0, |scale| scale[o]);
-                    *packed = E::from_f32(taps.weight[taps.plane(o, i) + offset] * scale);
+                    *packed = E::from_f32(taps.weight[taps.plane(o, i) + offset] * taps.scale(o));
                 }
             }
         }
+    });
+    packed
+}
+
+/// Of 3x3 filters, each transformed.
+fn pack_transformed<E: Element>(
+    kernels: &Kernels<E>,
+    [c_out, c_in, ..]: [usize; 4],
+    taps: &Taps<'_>,
+) -> Vec<E> {
+    let (block, n_blocks) = (kernels.block, kernels.n_blocks(c_out));
+    let offsets: [[usize; 3]; 3] = [0, 1, 2].map(|r| [0, 1, 2].map(|s| taps.offset(r, s)));
+    let transformed: Vec<Vec<E>> = (0..n_blocks)
+        .into_par_iter()
+        .map(|b| {
+            let mut packed = vec![E::default(); winograd::N_PRODUCTS * c_in * block];
+            for i in 0..c_in {
+                for (lane, o) in (b * block..c_out.min((b + 1) * block)).enumerate() {
+                    let (plane, scale) = (taps.plane(o, i), taps.scale(o));
+                    let filter = offsets.map(|line| line.map(|offset| taps.weight[plane + offset] * scale));
+                    for (e, u) in winograd::weight_of(&filter).into_iter().enumerate() {
+                        packed[(e * c_in + i) * block + lane] = E::from_f32(u);
+                    }
+                }
+            }
+            packed
+        })
+        .collect();
+    let mut packed = vec![E::default(); winograd::N_PRODUCTS * n_blocks * c_in * block];
+    packed.par_chunks_mut(c_in * block).enumerate().for_each(|(i, packed)| {
+        let (e, b) = (i / n_blocks, i % n_blocks);
+        packed.copy_from_slice(&transformed[b][e * c_in * block..][..c_in * block]);
     });
     packed
 }

@@ -80,7 +80,7 @@ fn all_three<E: Element>(isa: Isa, s: &ConvShape, tolerance: f64) {
     let what = format!("{isa:?} {s:?}");
     let junk = E::from_f32(f32::NAN); // whatever was in the outputs is overwritten
     let mut actual = vec![junk; s.y_len()];
-    let packed = PackedWeights::new(&kernels, [s.c_out, s.c_in, s.k_h, s.k_w], &w, None);
+    let packed = PackedWeights::new(&kernels, [s.c_out, s.c_in, s.k_h, s.k_w], s.stride, &w, None);
     let moments = forward(&kernels, s, &x, &packed, &Epilogue::bias(Some(&bias)), &mut actual, true).unwrap();
     check(&format!("{what} forward"), actual.iter().map(|y| y.to_f32()), &y, tolerance);
     for (o, (&sum, &square)) in moments.sums.iter().zip(&moments.squares).enumerate() {
@@ -117,6 +117,23 @@ fn shapes() -> impl Strategy<Value = ConvShape> {
         .prop_filter("the kernel fits", |s| s.h_out() * s.w_out() > 0)
 }
 
+/// Shapes that Winograd's transforms are for.
+fn winograd_shapes() -> impl Strategy<Value = ConvShape> {
+    (1usize..6, 1usize..14, 1usize..14, 40usize..70, 40usize..80, 0usize..4)
+        .prop_map(|(n, h, w, c_in, c_out, padding)| ConvShape {
+            n,
+            h,
+            w,
+            c_in,
+            c_out,
+            k_h: 3,
+            k_w: 3,
+            stride: 1,
+            padding,
+        })
+        .prop_filter("the kernel fits", |s| s.h_out() * s.w_out() > 0)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -127,6 +144,12 @@ proptest! {
 
     #[test]
     fn avx512_is_right(s in shapes()) {
+        all_three::<f32>(Isa::Avx512, &s, 1e-5);
+    }
+
+    #[test]
+    fn winograd_is_right(s in winograd_shapes()) {
+        all_three::<f32>(Isa::Avx2, &s, 1e-5);
         all_three::<f32>(Isa::Avx512, &s, 1e-5);
     }
 
@@ -154,6 +177,7 @@ fn shapes_of_networks_are_right() {
         shape(1, 60, 3, 16, 7, 2, 3),
         shape(1, 90, 33, 8, 3, 2, 1),
         shape(1, 97, 40, 8, 3, 1, 1),
+        shape(1, 97, 50, 49, 3, 1, 1),
         shape(30, 4, 64, 48, 3, 1, 1),
         shape(9, 1, 64, 70, 3, 1, 1),
         shape(3, 8, 64, 33, 1, 2, 0),
@@ -166,15 +190,15 @@ fn shapes_of_networks_are_right() {
 }
 
 /// Output, moments and both gradients on this number of threads.
-fn run_on<E: Element>(isa: Isa, threads: usize) -> (Vec<E>, Option<Moments>, Vec<E>, Vec<f32>) {
-    let s = ConvShape { n: 70, h: 9, w: 7, c_in: 6, c_out: 40, k_h: 3, k_w: 3, stride: 1, padding: 1 };
+fn run_on<E: Element>(isa: Isa, c_in: usize, threads: usize) -> (Vec<E>, Option<Moments>, Vec<E>, Vec<f32>) {
+    let s = ConvShape { n: 70, h: 9, w: 7, c_in, c_out: 40, k_h: 3, k_w: 3, stride: 1, padding: 1 };
     let (x, dy): (Vec<E>, Vec<E>) = (random(s.x_len(), 1), random(s.y_len(), 3));
     let w: Vec<f32> = random(s.weight_len(), 2);
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
         let kernels = Kernels::<E>::of(isa).unwrap();
         let (mut y, mut dx) = (vec![E::default(); s.y_len()], vec![E::default(); s.x_len()]);
         let mut dw = vec![0.0; s.weight_len()];
-        let packed = PackedWeights::new(&kernels, [s.c_out, s.c_in, s.k_h, s.k_w], &w, None);
+        let packed = PackedWeights::new(&kernels, [s.c_out, s.c_in, s.k_h, s.k_w], s.stride, &w, None);
         let moments = forward(&kernels, &s, &x, &packed, &Epilogue::bias(None), &mut y, true);
         input_grad(&kernels, &s, &dy, &w, &mut dx);
         weight_grad(&kernels, &s, &x, &dy, &mut dw);
@@ -184,14 +208,17 @@ fn run_on<E: Element>(isa: Isa, threads: usize) -> (Vec<E>, Option<Moments>, Vec
 
 #[test]
 fn threads_do_not_change_a_bit() {
-    for isa in [Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| available(*isa)) {
-        let one = run_on::<f32>(isa, 1);
-        assert_eq!(one, run_on(isa, 2));
-        assert_eq!(one, run_on(isa, 16));
-    }
-    if available(Isa::Avx512Bf16) {
-        let one = run_on::<bf16>(Isa::Avx512Bf16, 1);
-        assert_eq!(one, run_on(Isa::Avx512Bf16, 2));
-        assert_eq!(one, run_on(Isa::Avx512Bf16, 16));
+    // few channels go the direct way, more that of Winograd in f32
+    for c_in in [6, 64] {
+        for isa in [Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| available(*isa)) {
+            let one = run_on::<f32>(isa, c_in, 1);
+            assert_eq!(one, run_on(isa, c_in, 2));
+            assert_eq!(one, run_on(isa, c_in, 16));
+        }
+        if available(Isa::Avx512Bf16) {
+            let one = run_on::<bf16>(Isa::Avx512Bf16, c_in, 1);
+            assert_eq!(one, run_on(Isa::Avx512Bf16, c_in, 2));
+            assert_eq!(one, run_on(Isa::Avx512Bf16, c_in, 16));
+        }
     }
 }

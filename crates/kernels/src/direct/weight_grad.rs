@@ -15,9 +15,10 @@
 use rayon::prelude::*;
 
 use super::element::Element;
-use super::geometry::{Geometry, Task, tasks};
+use super::geometry::{Geometry, MIN_PIXELS, Task, tasks};
 use super::kernel::{Kernels, WeightTask};
 use super::scratch::{self, Scratch};
+use super::winograd;
 use crate::conv::ConvShape;
 use crate::vectorise::vectorised;
 
@@ -33,31 +34,41 @@ const UNITS_AT_ONCE: usize = 128;
 /// How the work is cut: a function of the shape and the kernels' block and unit.
 struct Plan {
     g: Geometry,
+    /// Whether `winograd` does it.
+    transformed: bool,
     tasks: Vec<Task>,
     n_chunks: usize,
     n_blocks: usize,
     /// Blocks of output channels in a group.
     per_group: usize,
-    /// Sums of a block: (k_h, run, block).
+    /// Sums of a block: (k_h, run, block), or (16, c_in, block) where they are transformed.
     sums_len: usize,
 }
 
 impl Plan {
     fn new<E: Element>(kernels: &Kernels<E>, s: &ConvShape) -> Self {
         let g = Geometry::of(s);
-        let mut tasks = tasks(s.n, &g, 1);
+        let transformed =
+            winograd::applies_to_weight_grad(kernels, [g.c_out, g.c_in, g.k_h, g.k_w], g.stride);
+        let (row_step, min_pixels) = if transformed { (2, winograd::MIN_PIXELS) } else { (1, MIN_PIXELS) };
+        let mut tasks = tasks(s.n, &g, row_step, min_pixels);
         if kernels.unit == 2 && g.w_out % 2 == 1 {
             tasks = with_pairs_of_images(tasks);
         }
         let n_blocks = kernels.n_blocks(g.c_out);
-        let sums_len = g.k_h * g.run() * kernels.block;
+        let sums_per_channel = if transformed { winograd::N_PRODUCTS * g.c_in } else { g.k_h * g.run() };
+        let sums_len = sums_per_channel * kernels.block;
         let input = |task: &Task| g.padded_len(task.images.len(), task.rows.len()) * kernels.unit;
         let input_bytes = tasks.iter().map(input).max().unwrap_or(0) * size_of::<E>();
-        let room = GROUP_BYTES.saturating_sub(input_bytes) / (sums_len * size_of::<f32>());
+        let group_bytes = match transformed {
+            true => winograd::GROUP_BYTES,
+            false => GROUP_BYTES.saturating_sub(input_bytes),
+        };
+        let room = group_bytes / (sums_len * size_of::<f32>());
         let per_group = room.clamp(1, n_blocks);
         let n_groups = n_blocks.div_ceil(per_group);
         let n_chunks = MIN_PIECES.div_ceil(n_groups).min(tasks.len()).max(1);
-        Self { g, tasks, n_chunks, n_blocks, per_group, sums_len }
+        Self { g, transformed, tasks, n_chunks, n_blocks, per_group, sums_len }
     }
 
     /// The tasks of a chunk: as many as of the others, or one more.
@@ -93,13 +104,16 @@ pub(crate) fn weight_grad<E: Element>(
     let plan = Plan::new(kernels, s);
     let n_groups = plan.n_blocks.div_ceil(plan.per_group);
     scratch::with_sums(n_groups * plan.n_chunks * plan.group_len(), |sums| {
-        // (groups, chunks, (blocks of a group, k_h, run, block))
+        // (groups, chunks, (blocks of a group, sums of a block))
         sums.par_chunks_mut(plan.group_len()).enumerate().for_each(|(piece, dw)| {
             dw.fill(0.0);
             scratch::with(|scratch| {
                 for task in plan.chunk(piece % plan.n_chunks) {
                     let first_block = piece / plan.n_chunks * plan.per_group;
-                    add_task(kernels, &plan, task, x, dy, first_block, dw, scratch);
+                    match plan.transformed {
+                        true => winograd::add_task(kernels, &plan.g, task, x, dy, first_block, dw, scratch),
+                        false => add_task(kernels, &plan, task, x, dy, first_block, dw, scratch),
+                    }
                 }
             });
         });
@@ -117,7 +131,11 @@ pub(crate) fn weight_grad<E: Element>(
             let block = o / kernels.block;
             let group = block / plan.per_group * plan.n_chunks * plan.group_len();
             let first = group + block % plan.per_group * plan.sums_len;
-            unpack(g, &sums[first..first + plan.sums_len], kernels.block, o % kernels.block, dweight);
+            let (sums, lane) = (&sums[first..first + plan.sums_len], o % kernels.block);
+            match plan.transformed {
+                true => winograd::unpack(g.c_in, sums, kernels.block, lane, dweight),
+                false => unpack(g, sums, kernels.block, lane, dweight),
+            }
         });
     });
 }

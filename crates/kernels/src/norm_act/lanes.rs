@@ -6,12 +6,18 @@ use crate::math::normal_cdf_and_pdf;
 /// over all channels would be unrolled so far that 32 of them are a rest.
 pub(crate) const LANES: usize = 16;
 
-/// Calls `$call` with `$i` at every 16th channel and `$n` = 16, then at each channel of the rest with `$n` = 1.
+/// Calls `$call` with `$i` at every 16th channel and `$n` = 16, then for 8 channels if there are as many, with `$n` = 8,
+/// then at each channel of the rest with `$n` = 1.
 macro_rules! for_lanes {
     ($c:expr, $i:ident, $n:ident, $call:expr) => {
         let mut $i = 0;
         while $i + $crate::norm_act::lanes::LANES <= $c {
             const $n: usize = $crate::norm_act::lanes::LANES;
+            $call;
+            $i += $n;
+        }
+        if $i + $crate::norm_act::lanes::LANES / 2 <= $c {
+            const $n: usize = $crate::norm_act::lanes::LANES / 2;
             $call;
             $i += $n;
         }

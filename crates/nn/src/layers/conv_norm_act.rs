@@ -107,7 +107,7 @@ impl ConvNormAct {
             for (shift, (bias, scale)) in shift.iter_mut().zip(bias.unwrap_or_default().iter().zip(&scale)) {
                 *shift += bias * scale;
             }
-            FoldedConv::new(self.conv.weight_dims(), weight, &scale, shift)
+            FoldedConv::new(self.conv.weight_dims(), self.conv.stride(), weight, &scale, shift)
         })
     }
 
