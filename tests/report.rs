@@ -23,6 +23,8 @@ fn a_run_becomes_a_page_charts_and_a_card() {
         let is_svg = String::from_utf8_lossy(&bytes).contains("<svg");
         assert!(is_svg || bytes.starts_with(b"\x89PNG"), "{plot}");
     }
+    sandbox.write("costs.toml", "[value]\ncow = 1\n");
+    sandbox.trainer("report run --costs costs.toml").fails(&["costs.toml", "value.cow"]);
     sandbox.trainer("card run").ok();
     let card = sandbox.text("run/README.md");
     assert!(card.starts_with("---\n") && card.contains("model.safetensors"));

@@ -95,7 +95,7 @@ fn untimed(mut names: Vec<String>) -> Vec<String> {
 fn the_summary_is_whole(sandbox: &Sandbox) {
     let summary = sandbox.json("runs/cnn-1/summary.json");
     let expected = "run_dir dataset data_digest n_train n_val n_test model n_parameters recipe seed device isa \
-         precision threads epochs_run best_epoch train_seconds images_per_second peak_rss_bytes val test";
+         precision threads epochs_run best_epoch train_seconds features_seconds images_per_second peak_rss_bytes val test";
     assert_eq!(keys(&summary), expected.split_whitespace().collect::<Vec<_>>());
     assert_eq!(keys(&summary["val"]), ["accuracy", "loss"]);
     assert_eq!(keys(&summary["test"]), ["accuracy", "loss", "accuracy_interval"]);

@@ -39,6 +39,10 @@ pub struct Summary {
     pub best_epoch: Option<u64>,
     /// Seconds spent training, by the clock.
     pub train_seconds: f64,
+    /// Seconds that a frozen backbone took for the features of all training and test images, in this run or in the
+    /// earlier one that computed them; none for a model without features that are kept.
+    #[serde(default)]
+    pub features_seconds: Option<f64>,
     /// Training images per second, validation not counted.
     pub images_per_second: f64,
     /// The most memory the process held at once; none where the system does not say.
@@ -47,6 +51,13 @@ pub struct Summary {
     pub val: Option<SplitScore>,
     /// The score on the test data; none if there are no test data.
     pub test: Option<TestScore>,
+}
+
+impl Summary {
+    /// What the model cost in time: training, and the features of a frozen backbone where it has one.
+    pub fn model_seconds(&self) -> f64 {
+        self.train_seconds + self.features_seconds.unwrap_or(0.0)
+    }
 }
 
 /// A score on the validation data.
@@ -91,6 +102,7 @@ mod tests {
   "epochs_run": 5,
   "best_epoch": null,
   "train_seconds": 0.1,
+  "features_seconds": null,
   "images_per_second": 0.30000000000000004,
   "peak_rss_bytes": 734003200,
   "val": null,
@@ -109,5 +121,15 @@ mod tests {
         let summary: Summary = serde_json::from_str(TEXT).unwrap();
         assert_eq!(serde_json::to_string_pretty(&summary).unwrap(), TEXT);
         assert_eq!((summary.seed, summary.images_per_second), (u64::MAX, 0.1 + 0.2));
+    }
+
+    /// Summaries of builds that did not know the time of features can be read.
+    #[test]
+    fn features_count_where_there_are_any() {
+        let old = TEXT.replace("  \"features_seconds\": null,\n", "");
+        let mut summary: Summary = serde_json::from_str(&old).unwrap();
+        assert_eq!((summary.features_seconds, summary.model_seconds()), (None, 0.1));
+        summary.features_seconds = Some(2.0);
+        assert_eq!(summary.model_seconds(), 2.1);
     }
 }

@@ -9,6 +9,10 @@ use crate::record::RunRecord;
 /// Decides the draws of the bootstrap intervals.
 const SEED: u64 = 0;
 
+/// What the minutes of a run with a frozen backbone are.
+pub(crate) const FEATURES_COUNT: &str =
+    "The minutes count the features of a frozen backbone, whichever run computed them.";
+
 /// Runs that were tested on the same images.
 pub struct Comparison<'a> {
     pub(crate) runs: Vec<ComparedRun<'a>>,
@@ -52,6 +56,12 @@ impl<'a> Comparison<'a> {
         }
         let pairs = pairs(&compared)?;
         Ok(Self { runs: compared, pairs })
+    }
+
+    /// Whether some run's minutes are partly those of a frozen backbone.
+    pub(crate) fn has_features(&self) -> bool {
+        let mut summaries = self.runs.iter().filter_map(|run| run.record.summary.as_ref());
+        summaries.any(|summary| summary.features_seconds.is_some())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Durations and instants for people.
+//! Durations, instants and numbers of epochs for people.
 
 /// "34 s", "2 min 51 s", "1 h 5 min".
 pub(crate) fn duration(secs: f64) -> String {
@@ -9,6 +9,11 @@ pub(crate) fn duration(secs: f64) -> String {
         60..3600 => format!("{} min {} s", whole / 60, whole % 60),
         _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
     }
+}
+
+/// "1 epoch", "20 epochs".
+pub(crate) fn epochs(n: u64) -> String {
+    format!("{n} {}", if n == 1 { "epoch" } else { "epochs" })
 }
 
 /// "2026-11-23 20:59 UTC".
@@ -41,6 +46,11 @@ mod tests {
     #[test]
     fn durations() {
         assert_eq!([4.26, 34.4, 171.0, 3900.0].map(duration), ["4.3 s", "34 s", "2 min 51 s", "1 h 5 min"]);
+    }
+
+    #[test]
+    fn one_epoch_is_not_epochs() {
+        assert_eq!([0, 1, 20].map(epochs), ["0 epochs", "1 epoch", "20 epochs"]);
     }
 
     #[test]

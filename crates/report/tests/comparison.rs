@@ -103,3 +103,18 @@ run                    accuracy   95 % interval  macro F1    loss  parameters  e
     let width = |line: &str| line.chars().count() + line.matches('猫').count();
     assert!(table.iter().all(|line| width(line) == width(expected)), "{text}");
 }
+
+/// A head is trained in seconds on features that took minutes: both count.
+#[test]
+fn minutes_count_the_features_of_a_frozen_backbone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut runs = [run(folder.path(), "a", &names(3), 0), run(folder.path(), "b", &names(3), 5)];
+    let text = |runs: &[RunRecord]| comparison_text(&Comparison::new(runs).unwrap());
+    let minutes =
+        |text: &str| text.lines().nth(2).unwrap().split_whitespace().rev().nth(2).unwrap().to_owned();
+    let before = text(&runs);
+    assert!(minutes(&before) == "1.0" && !before.contains("frozen backbone"), "{before}");
+    runs[1].summary.as_mut().unwrap().features_seconds = Some(120.0);
+    let after = text(&runs);
+    assert!(minutes(&after) == "3.0" && after.contains("features of a frozen backbone"), "{after}");
+}

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, ensure};
 use rayon::prelude::*;
 use tallow_core::{Progress as _, files};
+use tallow_metrics::MetricsError;
 use tallow_report::{
-    Comparison, Options, Report, RunRecord, comparison_report, comparison_text, model_card, run_report,
-    sample_grids, wanted_test_images,
+    Comparison, Options, Report, ReportError, RunRecord, comparison_report, comparison_text, model_card,
+    run_report, sample_grids, wanted_test_images,
 };
 use tallow_training::Session;
 
@@ -30,7 +31,8 @@ pub(crate) fn report(args: &ReportArgs, app: &App) -> Result<ExitCode> {
     let (report, grids, out) = match &runs[..] {
         [run] => {
             let out = args.out.clone().unwrap_or_else(|| run.path.join("report.html"));
-            (run_report(run, &options)?, sample_grids(run, PNG_SCALE)?, out)
+            let report = run_report(run, &options).map_err(|e| in_cost_file(e, args.costs.as_deref()))?;
+            (report, sample_grids(run, PNG_SCALE)?, out)
         }
         several => {
             ensure!(
@@ -51,6 +53,16 @@ pub(crate) fn report(args: &ReportArgs, app: &App) -> Result<ExitCode> {
         output::line(&out.display().to_string())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// An error of the cost table, with the file that holds it.
+fn in_cost_file(error: ReportError, costs: Option<&Path>) -> anyhow::Error {
+    match (&error, costs) {
+        (ReportError::Metrics(MetricsError::Costs { .. }), Some(path)) => {
+            anyhow::Error::new(error).context(format!("{} is no cost table for this run", path.display()))
+        }
+        _ => error.into(),
+    }
 }
 
 /// Opens `page` in whatever shows pages here. Where nothing does, that is said: the page is there all the same.

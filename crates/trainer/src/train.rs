@@ -224,8 +224,9 @@ fn conclude(summary: &Summary, run_dir: &Path, page: Option<&Path>, app: &App) -
         output::line(dishonest)?;
     }
     output::line(&format!(
-        "{} epochs in {}, {:.0} images/s with {} threads ({}, {}, {})",
+        "{} {} in {}, {:.0} images/s with {} threads ({}, {}, {})",
         summary.epochs_run,
+        if summary.epochs_run == 1 { "epoch" } else { "epochs" },
         duration(summary.train_seconds),
         summary.images_per_second,
         summary.threads,
@@ -233,6 +234,9 @@ fn conclude(summary: &Summary, run_dir: &Path, page: Option<&Path>, app: &App) -
         summary.isa,
         summary.precision
     ))?;
+    if let Some(secs) = summary.features_seconds {
+        output::line(&format!("The backbone's features took {}; they are kept", duration(secs)))?;
+    }
     output::line(&format!("Run folder {}", run_dir.display()))?;
     page.map_or(Ok(()), |page| output::line(&format!("Report {}", page.display())))
 }

@@ -25,7 +25,7 @@ pub use cache::{AboutFeatures, FeatureCache, FeatureKey, feature_caches};
 use job::{Job, Wanted};
 
 /// Changes whenever the trunk's kernels give other bits than before.
-const KERNELS_VERSION: u32 = 1;
+const KERNELS_VERSION: u32 = 2;
 
 /// The features of all images of a set, in their order.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub(crate) struct Features {
     plain: Vec<f32>,
     /// Of the mirrored images; empty where nobody wants them.
     mirrored: Vec<f32>,
+    /// How long the trunk took for them, in this run or an earlier one, if that is known.
+    secs: Option<f64>,
 }
 
 impl Features {
@@ -129,6 +131,12 @@ impl Session {
             part.features = Some(Arc::clone(features));
         }
         Ok(true)
+    }
+
+    /// How long the trunk took for the features that this run uses, whenever that was; none where it has none.
+    pub(crate) fn features_secs(&self) -> Option<f64> {
+        let secs = |part: &Part| part.features.as_ref()?.secs;
+        Some(secs(&self.data.train)? + secs(&self.data.test)?)
     }
 
     /// The folder of this trunk's features of these data.

@@ -97,6 +97,7 @@ impl Session {
             epochs_run: state.epoch,
             best_epoch: state.best.map(|best| best.epoch),
             train_seconds: state.train_secs,
+            features_seconds: self.features_secs(),
             images_per_second: state.n_images as f64 / state.step_secs.max(f64::MIN_POSITIVE),
             peak_rss_bytes: peak_rss_bytes(),
             val: val.map(|val| SplitScore {

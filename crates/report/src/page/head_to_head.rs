@@ -5,7 +5,7 @@ use tallow_metrics::EpochRecord;
 
 use super::{Number, Part, Text, figures, name, percent, percent_interval, plain, table};
 use crate::chart::{Axis, Bar, Chart, DotRow, Format, Line, LineChart, dot_chart, grouped, interval_chart};
-use crate::comparison::{Comparison, caution, p_value, points, verdict};
+use crate::comparison::{Comparison, FEATURES_COUNT, caution, p_value, points, verdict};
 use crate::shown::shown;
 
 /// Beyond this many classes only those that differ most are drawn.
@@ -37,7 +37,7 @@ fn overview(comparison: &Comparison<'_>) -> Part {
         .map(|run| {
             let summary = run.record.summary.as_ref();
             let of = |value: Option<String>| plain(value.unwrap_or("–".to_owned()));
-            let minutes = summary.map(|s| s.train_seconds / 60.0);
+            let minutes = summary.map(|s| s.model_seconds() / 60.0);
             vec![
                 name(&run.label),
                 html! { strong { (percent(run.test.accuracy())) } },
@@ -62,9 +62,10 @@ fn overview(comparison: &Comparison<'_>) -> Part {
         })
         .collect();
     let charts = vec![interval_chart("runs-accuracy", "Test accuracy, 95 % intervals", "accuracy", &bars)];
+    let has_features = comparison.has_features();
     let n = comparison.runs.first().map_or(0, |run| run.test.matrix.n());
     let body = html! {
-        p { "All runs were tested on the same " (grouped(n as f64, 0)) " images." }
+        p { "All runs were tested on the same " (grouped(n as f64, 0)) " images." @if has_features { " " (FEATURES_COUNT) } }
         (table("The runs beside one another", &columns, &rows))
         (figures(&charts))
     };

@@ -108,9 +108,12 @@ fn charts(run: &RunRecord) -> Vec<Chart> {
 
 const BEST: &str = "best epoch";
 
-/// The best epoch, the cuts of the learning rate, and the end that came early.
+/// The best epoch, if there is a choice, and the cuts of the learning rate.
 fn marks(run: &RunRecord) -> Vec<Mark> {
-    let best = run.best_epoch().map(|epoch| Mark { x: epoch as f64, label: BEST.into() });
+    let best = run
+        .best_epoch()
+        .filter(|_| run.history.len() > 1)
+        .map(|epoch| Mark { x: epoch as f64, label: BEST.into() });
     let cuts =
         run.events.rate_lowered.iter().map(|&(epoch, _)| Mark { x: epoch as f64, label: "rate cut".into() });
     let mut marks: Vec<Mark> = cuts.chain(best).collect();

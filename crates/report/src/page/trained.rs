@@ -6,7 +6,7 @@ use super::{Part, facts, percent, percent_interval, plain};
 use crate::chart::grouped;
 use crate::record::RunRecord;
 use crate::shown::shown;
-use crate::times::{duration, utc};
+use crate::times::{duration, epochs, utc};
 
 pub(super) fn part(run: &RunRecord) -> Part {
     let body = html! {
@@ -33,7 +33,7 @@ fn figures_at_the_top(run: &RunRecord) -> Markup {
             @if let Some(val) = &summary.val {
                 div { span class="figure" { (percent(val.accuracy)) } span { "accuracy on " (grouped(summary.n_val as f64, 0)) " validation images" } }
             }
-            div { span class="figure" { (duration(summary.train_seconds)) } span { "training, " (summary.epochs_run) " epochs" } span class="muted" { (grouped(summary.images_per_second, 0)) " images/s" } }
+            div { span class="figure" { (duration(summary.train_seconds)) } span { "training, " (epochs(summary.epochs_run)) } span class="muted" { (grouped(summary.images_per_second, 0)) " images/s" } }
             div { span class="figure" { (grouped(summary.n_parameters as f64, 0)) } span { "parameters" } }
         }
     }
@@ -82,6 +82,12 @@ fn entries(run: &RunRecord) -> Vec<(String, Markup)> {
         let memory =
             s.peak_rss_bytes.map(|b| format!(", at most {} MB of memory", grouped(b as f64 / 1e6, 0)));
         put("Training took", format!("{}{}", duration(s.train_seconds), memory.unwrap_or_default()));
+        if let Some(secs) = s.features_seconds {
+            put(
+                "Features took",
+                format!("{}, kept for every run on the same images and weights", duration(secs)),
+            );
+        }
     }
     if let Some(started) = run.events.started_unix_secs {
         put("Started", utc(started));

@@ -9,7 +9,7 @@ use crate::chart::grouped;
 use crate::error::{ReportError, Result};
 use crate::record::RunRecord;
 use crate::shown::shown;
-use crate::times::duration;
+use crate::times::{duration, epochs};
 
 /// The text of a model card: Hugging Face metadata, figures with their intervals, bands, calibration, intended use,
 /// data, and how to load the model from Rust and from Python.
@@ -95,9 +95,12 @@ fn figures(run: &RunRecord, test: &Test<'_>) -> String {
         rows.push((
             "training".to_owned(),
             format!(
-                "{} epochs, {}, {} ({}, {})",
-                s.epochs_run,
+                "{}, {}{}, {} ({}, {})",
+                epochs(s.epochs_run),
                 duration(s.train_seconds),
+                s.features_seconds
+                    .map(|secs| format!(", and {} for the backbone's features", duration(secs)))
+                    .unwrap_or_default(),
                 md(&s.device),
                 md(&s.isa),
                 md(&s.precision)

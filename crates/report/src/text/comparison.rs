@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::chart::grouped;
-use crate::comparison::{Comparison, caution, p_value, points, verdict};
+use crate::comparison::{Comparison, FEATURES_COUNT, caution, p_value, points, verdict};
 use crate::shown::{columns, padded, shortened};
 
 const MAX_NAME_COLUMNS: usize = 28;
@@ -30,6 +30,9 @@ pub fn comparison_text(comparison: &Comparison<'_>) -> String {
     if let Some(caution) = caution(comparison.pairs.len()) {
         let _ = writeln!(out, "\n{caution}");
     }
+    if comparison.has_features() {
+        let _ = writeln!(out, "\n{FEATURES_COUNT}");
+    }
     out
 }
 
@@ -49,7 +52,7 @@ fn table(comparison: &Comparison<'_>) -> String {
     let mut rows: Vec<Vec<String>> = vec![header.map(str::to_owned).to_vec()];
     for run in &comparison.runs {
         let summary = run.record.summary.as_ref();
-        let minutes = summary.map(|s| s.train_seconds / 60.0);
+        let minutes = summary.map(|s| s.model_seconds() / 60.0);
         let [low, high] = run.test.accuracy_interval.map(|share| format!("{:.2}", 100.0 * share));
         let of = |value: Option<String>| value.unwrap_or("-".to_owned());
         rows.push(vec![

@@ -86,7 +86,7 @@ impl<'a> Job<'a> {
         watch: &mut Watch<'_>,
     ) -> Result<Option<Arc<Features>>> {
         let (n, width) = (wanted.set.len(), self.trunk.n_features);
-        let mut features = Features { width, plain: Vec::new(), mirrored: Vec::new() };
+        let mut features = Features { width, plain: Vec::new(), mirrored: Vec::new(), secs: Some(0.0) };
         let label = format!("features of the {} images", wanted.part);
         let n_total = wanted.passes().count() * n;
         watch.progress.begin(&label, Some(n_total as u64), Unit::Items("images"));
@@ -101,6 +101,7 @@ impl<'a> Job<'a> {
                 let shard = match read_shard(&path, &shape, watch.progress) {
                     Some(shard) => shard,
                     None => {
+                        let start = Instant::now();
                         let computed = self.compute(
                             wanted.set,
                             images.clone(),
@@ -112,10 +113,11 @@ impl<'a> Job<'a> {
                             watch.progress.end();
                             return Ok(None);
                         };
-                        write_shard(&path, HostTensor { shape, data })?
+                        write_shard(&path, HostTensor { shape, data }, start.elapsed().as_secs_f64())?
                     }
                 };
-                all.extend_from_slice(&shard);
+                all.extend_from_slice(&shard.features);
+                features.secs = features.secs.zip(shard.secs).map(|(all, shard)| all + shard);
                 watch.progress.advance(n_done as u64);
             }
         }

@@ -17,8 +17,11 @@ pub(super) const SHARD_LEN: usize = 2048;
 /// Longer files are no shards.
 const MAX_SHARD_BYTES: u64 = 1 << 30;
 
-/// The one tensor of a shard.
+/// The tensor of the features, (images, width).
 const FEATURES: &str = "features";
+
+/// The tensor of the one number of seconds that they took. Shards of older builds have none.
+const SECONDS: &str = "seconds";
 
 /// What shards may be of: training images, their mirror images, test images.
 pub(super) const PARTS: [&str; 3] = ["train", "train-mirrored", "test"];
@@ -40,28 +43,40 @@ pub(super) fn is_shard_name(name: &str) -> bool {
     PARTS.iter().filter_map(|part| first(part)).any(is_number)
 }
 
+/// The features of a shard's images.
+pub(super) struct Shard {
+    /// (images, width).
+    pub(super) features: Vec<f32>,
+    /// How long the backbone took for them, if that is known.
+    pub(super) secs: Option<f64>,
+}
+
 /// What a whole shard of this shape holds; `None` where there is none, and it has to be made.
-pub(super) fn read_shard(path: &Path, shape: &[usize], progress: &dyn Progress) -> Option<Vec<f32>> {
+pub(super) fn read_shard(path: &Path, shape: &[usize], progress: &dyn Progress) -> Option<Shard> {
     if !path.exists() {
         return None;
     }
-    let read = || -> Option<HostTensor> {
+    let read = || -> Option<Shard> {
         let bytes = files::read_at_most(path, MAX_SHARD_BYTES).ok()?;
         let (mut tensors, metadata) = decode(&bytes).ok()?;
         let is_whole = metadata.as_deref() == Some(&digest("", &tensors));
-        tensors.remove(FEATURES).filter(|features| is_whole && features.shape == shape)
+        let features = tensors.remove(FEATURES).filter(|features| is_whole && features.shape == shape)?;
+        let secs = tensors.remove(SECONDS).and_then(|secs| secs.data.first().map(|&secs| f64::from(secs)));
+        Some(Shard { features: features.data, secs })
     };
     let shard = read();
     if shard.is_none() {
         progress.say(&format!("{} is damaged: these features are computed again", path.display()));
     }
-    shard.map(|features| features.data)
+    shard
 }
 
 /// Writes a shard, and gives back what it holds.
-pub(super) fn write_shard(path: &Path, features: HostTensor) -> Result<Vec<f32>> {
-    let mut tensors: Tensors = [(FEATURES.to_owned(), features)].into();
+pub(super) fn write_shard(path: &Path, features: HostTensor, secs: f64) -> Result<Shard> {
+    let seconds = HostTensor { shape: vec![1], data: vec![secs as f32] };
+    let mut tensors: Tensors = [(FEATURES.to_owned(), features), (SECONDS.to_owned(), seconds)].into();
     let bytes = encode(&tensors, &digest("", &tensors))?;
     files::write(path, &bytes)?;
-    Ok(tensors.remove(FEATURES).map(|features| features.data).unwrap_or_default())
+    let features = tensors.remove(FEATURES).map(|features| features.data).unwrap_or_default();
+    Ok(Shard { features, secs: Some(secs) })
 }
