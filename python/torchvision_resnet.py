@@ -45,7 +45,10 @@ def load(run):
     net = getattr(torchvision.models, table["name"])(num_classes=n_classes)
     if table.get("downsample_in_bottleneck", False):
         move_strides(net)
-    net.fc = head(net.fc.in_features, n_classes, **table.get("head", {}))
+    stages = table.get("features", ["layer4"])
+    net.fc = head(sum(width(getattr(net, stage)) for stage in stages), n_classes, **table.get("head", {}))
+    if stages != ["layer4"]:
+        net.forward = lambda x: net.fc(features(net, stages, x))
     net.load_state_dict(weights, strict=True)
     return net.eval(), info
 
@@ -56,6 +59,22 @@ def move_strides(net):
         block = stage[0]
         if hasattr(block, "conv3"):
             block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
+
+
+def width(stage):
+    """Channels that a stage gives."""
+    last = stage[-1]
+    return (last.bn3 if hasattr(last, "bn3") else last.bn2).num_features
+
+
+def features(net, stages, x):
+    """The mean maps of these stages side by side, where torchvision has the last stage's alone."""
+    x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
+    means = []
+    for name in ("layer1", "layer2", "layer3", "layer4"):
+        x = getattr(net, name)(x)
+        means += [x.mean((2, 3))] if name in stages else []
+    return torch.cat(means, 1)
 
 
 def head(n_features, n_classes, norm=False, hidden=None, dropout=0.0):

@@ -33,8 +33,12 @@ fn what_was_trained_here_is_torchvisions_too() {
     let sandbox = Sandbox::new();
     let args = "--recipe resnet50-finetune --dataset sample --offline --set model={name=\"resnet18\",input_px=[40,36]} \
          --set data.train_subset=60 --epochs 1 --precision f32";
-    for (run, head) in [("linear", "{}"), ("hidden", "{norm=true,hidden=16,dropout=0.2}")] {
-        sandbox.trainer(&format!("{args} --set model.head={head} --run-dir {run}")).ok();
+    for (run, table) in [
+        ("linear", "model.head={}"),
+        ("hidden", "model.head={norm=true,hidden=16,dropout=0.2}"),
+        ("stages", "model.features=[\"layer1\",\"layer3\",\"layer4\"]"),
+    ] {
+        sandbox.trainer(&format!("{args} --set {table} --run-dir {run}")).ok();
         assert_torchvision_agrees(&python, &sandbox, run);
     }
 }

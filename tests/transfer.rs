@@ -10,7 +10,7 @@ use tallow_nn::{HostTensor, Init, encode};
 
 /// A head on a frozen ResNet-18 at 32 pixels, of some images of the sample.
 const HEAD: &str = "--recipe resnet18-head --dataset sample --offline --weights weights --set model.input_px=[32,32] \
-     --set data.train_subset=100 --set batch_size=50 --set epochs=2";
+     --set data.train_subset=100 --set batch_size=50 --set epochs=2 --set augment.flip=random";
 
 /// A folder `weights` as the hub has it, with weights that nobody trained.
 fn with_weights() -> Sandbox {
@@ -79,9 +79,9 @@ fn caches_are_listed_and_removed() {
     let [newer, older] = &caches.as_array().unwrap()[..] else { panic!("{caches}") };
     assert_eq!(
         (&newer["about"]["key"]["trunk"], &newer["n_mirrored"]),
-        (&json!("resnet18 20x24"), &json!(0))
+        (&json!("resnet18 20x24 layer2+layer3+layer4"), &json!(0))
     );
-    assert_eq!(older["about"]["key"]["trunk"], "resnet18 32x32");
+    assert_eq!(older["about"]["key"]["trunk"], "resnet18 32x32 layer2+layer3+layer4");
     for cache in [newer, older] {
         assert_eq!((&cache["n_train"], &cache["n_test"]), (&json!(2000), &json!(1000)));
         assert_eq!((&cache["complete"], &cache["about"]["dataset"]), (&json!(true), &json!("sample")));
@@ -96,7 +96,7 @@ fn caches_are_listed_and_removed() {
     assert_eq!(list()[1]["complete"], false);
     let listed = sandbox.trainer("data caches").ok().stdout;
     for part in [
-        &format!("{older}  resnet18 32x32, 512 features an image\n"),
+        &format!("{older}  resnet18 32x32 layer2+layer3+layer4, 896 features an image\n"),
         "sample: 2000 of 2000 training images, 2000 mirrored, 0 of 1000 test images: not complete\n",
         "last used just now\n2 caches, ",
     ] {

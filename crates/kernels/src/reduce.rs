@@ -87,7 +87,7 @@ pub(crate) fn row_sums(
     width: usize,
     add_row: impl Fn(usize, &mut [f32]) + Send + Sync,
 ) -> Vec<f64> {
-    let rows_per_chunk = rows_per_chunk(c);
+    let rows_per_chunk = rows_per_chunk(c).max(ROWS_PER_BLOCK); // a chunk's sums cost as much as some rows
     let chunks = map_in_order(n_rows.div_ceil(rows_per_chunk), |chunk| {
         let mut sums = vec![0.0f64; width];
         let mut block = vec![0.0f32; width];

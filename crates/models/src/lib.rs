@@ -31,5 +31,5 @@ pub use dinov2::Dinov2Config;
 pub use error::ModelError;
 pub use head::HeadConfig;
 pub use registry::{build, classifier, input_px, names, normalization, reference_table, resizes};
-pub use resnet::{BatchNormMode, ResnetConfig, Unfreeze};
+pub use resnet::{BatchNormMode, ResnetConfig, Stage, Unfreeze};
 pub use speedrun::SpeedrunConfig;

@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 use tallow_nn::{
-    After, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormAct, GlobalAvgPool, Init, MaxPool2d,
-    Model, ParamStore, ResidualBlock, Scope, Sequential, Trunk,
+    After, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormAct, Init, MaxPool2d, Model,
+    ParamStore, PooledStages, ResidualBlock, Scope, Sequential, Trunk,
 };
 
 use crate::error::ModelError;
@@ -32,9 +32,45 @@ pub struct ResnetConfig {
     /// [`BatchNormMode::Frozen`] where `weights` are given and [`BatchNormMode::Live`] where none are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_norm: Option<BatchNormMode>,
+    /// The stages whose mean maps are the features, side by side; torchvision's have the last one's alone.
+    #[serde(default = "last_stage")]
+    pub features: Vec<Stage>,
     /// What turns features into logits.
     #[serde(default)]
     pub head: HeadConfig,
+}
+
+/// One of the four stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "they are torchvision's names")]
+pub enum Stage {
+    Layer1,
+    Layer2,
+    Layer3,
+    Layer4,
+}
+
+impl Stage {
+    const ALL: [Self; 4] = [Self::Layer1, Self::Layer2, Self::Layer3, Self::Layer4];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Layer1 => "layer1",
+            Self::Layer2 => "layer2",
+            Self::Layer3 => "layer3",
+            Self::Layer4 => "layer4",
+        }
+    }
+
+    /// Channels of the narrow convolutions.
+    fn width(self) -> usize {
+        64 << self as usize
+    }
+}
+
+fn last_stage() -> Vec<Stage> {
+    vec![Stage::Layer4]
 }
 
 /// Which part of a network learns besides its head.
@@ -101,8 +137,8 @@ pub(crate) fn build(
         return Err(ModelError::UnknownName { name: name.to_owned(), known: NAMES.join(", ") });
     };
     config.validate()?;
-    let mut trunk = trunk(kind, config, &mut params)?;
-    let n_features = 512 * kind.expansion();
+    let trunk = trunk(kind, config, &mut params)?;
+    let n_features = config.features.iter().map(|stage| stage.width() * kind.expansion()).sum();
     let head = config.head.build(&mut params.root().sub("fc"), n_features, n_classes)?;
     let live = config.batch_norm.unwrap_or_else(|| config.default_batch_norm()) == BatchNormMode::Live;
     let learns = |name: &str| match config.unfreeze {
@@ -113,13 +149,13 @@ pub(crate) fn build(
     params.freeze(|name| !name.starts_with("fc.") && !learns(name));
     let resize_px = Some(config.input_px);
     if config.unfreeze == Unfreeze::None {
-        let ([h, w], v1) = (config.input_px, config.downsample_in_bottleneck);
-        let description = format!("{name} {h}x{w}{}", if v1 { " downsample_in_bottleneck" } else { "" });
-        let trunk = Trunk { layer: Box::new(trunk), description, n_features };
+        let trunk = Trunk { layer: Box::new(trunk), description: config.describe(name), n_features };
         return Ok(Model { trunk: Some(trunk), network: Box::new(head), params, resize_px });
     }
-    trunk.push(head);
-    Ok(Model { trunk: None, network: Box::new(trunk), params, resize_px })
+    let mut network = Sequential::new();
+    network.push(trunk);
+    network.push(head);
+    Ok(Model { trunk: None, network: Box::new(network), params, resize_px })
 }
 
 fn is_statistic(name: &str) -> bool {
@@ -131,6 +167,16 @@ impl ResnetConfig {
         let refuse = |key, problem: String| Err(ModelError::Value { key, problem });
         if self.input_px.contains(&0) {
             return refuse("input_px", format!("expected at least 1 x 1, found {:?}", self.input_px));
+        }
+        let ascends = self.features.is_sorted_by(|a, b| a < b);
+        if !ascends || self.features.last() != Some(&Stage::Layer4) {
+            let names: Vec<&str> = self.features.iter().map(|stage| stage.as_str()).collect();
+            return refuse(
+                "features",
+                format!(
+                    "expected some of layer1 to layer4 in this order, layer4 among them, found {names:?}"
+                ),
+            );
         }
         self.head.validate()?;
         if self.unfreeze != Unfreeze::All && self.weights.is_none() {
@@ -144,29 +190,47 @@ impl ResnetConfig {
         Ok(())
     }
 
+    /// What decides features besides the weights.
+    fn describe(&self, name: &str) -> String {
+        let [h, w] = self.input_px;
+        let mut text = format!("{name} {h}x{w}");
+        if self.downsample_in_bottleneck {
+            text += " downsample_in_bottleneck";
+        }
+        if self.features != last_stage() {
+            text += &format!(
+                " {}",
+                self.features.iter().map(|stage| stage.as_str()).collect::<Vec<_>>().join("+")
+            );
+        }
+        text
+    }
+
     fn default_batch_norm(&self) -> BatchNormMode {
         if self.weights.is_some() { BatchNormMode::Frozen } else { BatchNormMode::Live }
     }
 }
 
 /// From images to features.
-fn trunk(kind: Kind, config: &ResnetConfig, params: &mut ParamStore) -> Result<Sequential, ModelError> {
-    let mut trunk = Sequential::new();
+fn trunk(kind: Kind, config: &ResnetConfig, params: &mut ParamStore) -> Result<PooledStages, ModelError> {
     let mut root = params.root();
-    let stem = Convolution { c_in: 3, c_out: 64, k: 7, stride: 2 };
-    trunk.push(conv_norm(&mut root, ["conv1", "bn1"], stem, After::Relu)?);
-    trunk.push(MaxPool2d { k: 3, stride: 2, padding: 1 });
+    let mut stem = Sequential::new();
+    let first = Convolution { c_in: 3, c_out: 64, k: 7, stride: 2 };
+    stem.push(conv_norm(&mut root, ["conv1", "bn1"], first, After::Relu)?);
+    stem.push(MaxPool2d { k: 3, stride: 2, padding: 1 });
+    let mut trunk = PooledStages::new();
+    trunk.push(stem, false);
     let mut c_in = 64;
-    for (stage, &n_blocks) in kind.n_blocks.iter().enumerate() {
-        let width = 64 << stage;
+    for (stage, n_blocks) in Stage::ALL.into_iter().zip(kind.n_blocks) {
+        let mut scope = root.sub(stage.as_str());
+        let mut blocks = Sequential::new();
         for block in 0..n_blocks {
-            let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-            let mut layer = root.sub(format_args!("layer{}", stage + 1));
-            trunk.push(residual(&mut layer.sub(block), kind, config, c_in, width, stride)?);
-            c_in = width * kind.expansion();
+            let stride = if stage > Stage::Layer1 && block == 0 { 2 } else { 1 };
+            blocks.push(residual(&mut scope.sub(block), kind, config, c_in, stage.width(), stride)?);
+            c_in = stage.width() * kind.expansion();
         }
+        trunk.push(blocks, config.features.contains(&stage));
     }
-    trunk.push(GlobalAvgPool);
     Ok(trunk)
 }
 
@@ -269,6 +333,33 @@ mod tests {
                 let x = ctx.input(vec![0.5; h * w * 3], Dims { n: 1, c: 3, h, w }).unwrap();
                 assert_eq!(model.forward(x, &mut ctx).unwrap().dims(), Dims { n: 1, c: 3, h: 1, w: 1 });
             }
+        }
+    }
+
+    #[test]
+    fn features_of_several_stages_stand_side_by_side() {
+        let build = |features: &str| {
+            let text =
+                format!("input_px = [32, 32]\nweights = \"x\"\nunfreeze = \"none\"\nfeatures = {features}");
+            build("resnet50", &toml::from_str(&text).unwrap(), 3, ParamStore::new(0, &Device::Cpu))
+        };
+        let features = |features: &str| {
+            let model = build(features).unwrap();
+            let trunk = model.trunk.as_ref().unwrap();
+            let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu);
+            let x = ctx.input(vec![0.5; 32 * 32 * 3], Dims { n: 1, c: 3, h: 32, w: 32 }).unwrap();
+            let features = trunk.layer.forward(x, &mut ctx).unwrap().to_vec().unwrap();
+            assert_eq!(features.len(), trunk.n_features);
+            (trunk.description.clone(), features)
+        };
+        let (last, of_last) = features("[\"layer4\"]");
+        let (both, of_both) = features("[\"layer2\", \"layer4\"]");
+        assert_eq!([&last, &both], ["resnet50 32x32", "resnet50 32x32 layer2+layer4"]);
+        assert_eq!((of_last.len(), of_both.len()), (2048, 512 + 2048));
+        assert_eq!(of_both[512..], of_last);
+        for wrong in ["[]", "[\"layer3\"]", "[\"layer4\", \"layer2\"]", "[\"layer4\", \"layer4\"]"] {
+            let error = build(wrong).err().unwrap().to_string();
+            assert!(error.contains("features") && error.contains("layer4"), "{error}");
         }
     }
 

@@ -54,8 +54,8 @@ pub use gradients::Gradients;
 pub use init::Init;
 pub use layers::{
     AvgPool2d, BatchNorm2d, BatchNormConfig, CandleModel, CandleModule, Conv2d, Conv2dConfig, ConvNormAct,
-    Dropout, Flatten, Gelu, GlobalAvgPool, Layer, Linear, MaxPool2d, NormAct, Relu, Residual, ResidualBlock,
-    Sequential,
+    Dropout, Flatten, Gelu, GlobalAvgPool, Layer, Linear, MaxPool2d, NormAct, PooledStages, Relu, Residual,
+    ResidualBlock, Sequential,
 };
 pub use loss::{CrossEntropy, Loss, log_softmax};
 pub use map::Precision;

@@ -53,9 +53,13 @@ impl Features {
         first_position: usize,
         mirror: impl Fn(u32) -> bool,
     ) -> Batch {
+        let mut images = Vec::with_capacity(indices.len() * self.width);
+        for &i in indices {
+            images.extend_from_slice(self.row(i, mirror(i)));
+        }
         Batch {
             first_position,
-            images: indices.iter().flat_map(|&i| self.row(i, mirror(i))).copied().collect(),
+            images,
             targets: indices.iter().map(|&i| set.label(i as usize)).collect(),
             indices: indices.to_vec(),
             n: indices.len(),

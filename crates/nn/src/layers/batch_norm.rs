@@ -11,6 +11,7 @@ use crate::device::Path;
 use crate::error::{NnError, Result};
 use crate::gradients::Gradients;
 use crate::init::Init;
+use crate::map::Buffer;
 use crate::params::{Param, Scope};
 
 /// What a [`BatchNorm2d`] is besides its channels. The default is PyTorch's.
@@ -92,13 +93,13 @@ impl BatchNorm2d {
             false => self.running()?,
         };
         let (scale, shift) = self.scale_and_shift(&mean, &inv_std)?;
-        let mut y = vec![0.0; x.len()];
+        let mut y = Buffer::<f32>::dirty(x.len());
         kernels::scale_shift(&x, &scale, &shift, &mut y);
         let params = self.params();
         let gamma = params.weight.read(<[f32]>::to_vec)?;
         ctx.push(move |dy, grads| {
             let (mut dgamma, mut dbeta) = (vec![0.0; dims.c], vec![0.0; dims.c]);
-            let mut dx = x_needs_grad.then(|| vec![0.0; x.len()]);
+            let mut dx = x_needs_grad.then(|| Buffer::<f32>::dirty(x.len()));
             let into = dx.as_deref_mut();
             let backward = match of_batch {
                 true => kernels::batch_norm_backward,

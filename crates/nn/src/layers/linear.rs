@@ -9,6 +9,7 @@ use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::{NnError, Result};
 use crate::init::Init;
+use crate::map::Buffer;
 use crate::params::{Param, Scope};
 
 /// A dense layer: `y = x * weight^T + bias`.
@@ -60,7 +61,7 @@ impl Linear {
             if !x_needs_grad {
                 return Ok(None);
             }
-            let mut dx = vec![0.0; n * f_in];
+            let mut dx = Buffer::<f32>::dirty(n * f_in);
             weight.read(|weight| kernels::linear_input_grad(n, f_in, f_out, &dy, weight, &mut dx))?;
             Ok(Some(dx))
         });

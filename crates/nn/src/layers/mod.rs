@@ -10,6 +10,7 @@ mod flatten;
 mod linear;
 mod norm_act;
 mod pool;
+mod pooled_stages;
 mod residual;
 
 pub use activation::{Gelu, Relu};
@@ -22,6 +23,7 @@ pub use flatten::Flatten;
 pub use linear::Linear;
 pub use norm_act::NormAct;
 pub use pool::{AvgPool2d, GlobalAvgPool, MaxPool2d};
+pub use pooled_stages::PooledStages;
 pub use residual::{Residual, ResidualBlock};
 
 use crate::act::Act;

@@ -115,7 +115,7 @@ pub(super) fn add_acts(a: &Act, b: &Act) -> Result<Act> {
 }
 
 /// The sum of two gradients, of which one may be missing: nobody below that branch wanted it.
-fn total<E: MapElement>(a: Option<HostMap>, b: Option<HostMap>) -> Option<HostMap> {
+pub(super) fn total<E: MapElement>(a: Option<HostMap>, b: Option<HostMap>) -> Option<HostMap> {
     match (a, b) {
         (Some(a), Some(b)) => Some(sum::<E>(&E::of(&a), &E::of(&b)).into()),
         (a, b) => a.or(b),

@@ -2,7 +2,7 @@
 
 use tallow_nn::{
     Act, AvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, Ctx, Dims, Dropout, Flatten, Gelu,
-    GlobalAvgPool, Layer, Linear, MaxPool2d, Relu, Residual, Result, Scope, Sequential,
+    GlobalAvgPool, Layer, Linear, MaxPool2d, PooledStages, Relu, Residual, Result, Scope, Sequential,
 };
 
 /// A layer and the size of what it is tested on; rows, columns, channels and images all differ.
@@ -86,6 +86,7 @@ fn others() -> Vec<Case> {
         case("dropout on vectors", dims(3, 50, 1, 1), |_| boxed(Dropout::new("drop", 0.4)?)),
         case("residual, identity", map, |s| boxed(Residual::new(branch(s, 3, 1)?, None))),
         case("residual, shortcut", dims(2, 3, 5, 8), residual_with_shortcut),
+        case("pooled stages", dims(2, 3, 5, 8), pooled_stages),
         case("a layer used twice", map, |s| boxed(Twice(Conv2d::new(s, 3, 3, conv(3, 3, 1, 1, true))?))),
         case("sequential, empty", map, |_| boxed(Sequential::new())),
         case("sequential", dims(3, 2, 7, 5), sequential),
@@ -108,6 +109,21 @@ fn residual_with_shortcut(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
     shortcut.push(Conv2d::new(&mut s.sub("downsample.0"), 3, 4, conv(1, 1, 2, 0, false))?);
     shortcut.push(BatchNorm2d::new(&mut s.sub("downsample.1"), 4, BatchNormConfig::default())?);
     boxed(Residual::new(branch, Some(Box::new(shortcut))))
+}
+
+/// The first and the last of three stages give features; the second only leads from one to the other.
+fn pooled_stages(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
+    let mut first = Sequential::new();
+    first.push(Conv2d::new(&mut s.sub("0"), 3, 4, conv(3, 3, 1, 1, false))?);
+    let mut middle = Sequential::new();
+    middle.push(Conv2d::new(&mut s.sub("1"), 4, 2, conv(3, 3, 2, 1, true))?);
+    let mut last = Sequential::new();
+    last.push(Conv2d::new(&mut s.sub("2"), 2, 5, conv(1, 1, 1, 0, true))?);
+    let mut stages = PooledStages::new();
+    stages.push(first, true);
+    stages.push(middle, false);
+    stages.push(last, true);
+    boxed(stages)
 }
 
 /// A layer of the user's own, made of ours: one set of parameters, two gradients for each.
