@@ -15,6 +15,8 @@ fn a_run_becomes_a_page_charts_and_a_card() {
         page.contains("Content-Security-Policy") && page.contains("default-src 'none'"),
         "no request leaves"
     );
+    let versions = format!("Tallow {}, Candle ", env!("CARGO_PKG_VERSION"));
+    assert!(page.contains(&versions), "versions");
     assert!(page.contains("airplane") && page.len() < 3_000_000);
     let plots = told["plots"].as_array().unwrap();
     assert!(plots.len() >= 6, "{plots:?}");
@@ -28,6 +30,7 @@ fn a_run_becomes_a_page_charts_and_a_card() {
     sandbox.trainer("card run").ok();
     let card = sandbox.text("run/README.md");
     assert!(card.starts_with("---\n") && card.contains("model.safetensors"));
+    assert!(card.contains(&versions), "{card}");
 }
 
 #[test]

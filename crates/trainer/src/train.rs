@@ -153,7 +153,7 @@ fn session(
 /// Tells the user what happened.
 fn tell(event: &Event, app: &App) {
     let text = match event {
-        Event::Started { n_train, n_val, n_test, n_parameters, epoch, batch } => {
+        Event::Started { n_train, n_val, n_test, n_parameters, epoch, batch, .. } => {
             let from = match (epoch, batch) {
                 (1, 0) => String::new(),
                 (epoch, 0) => format!("; going on with epoch {epoch}"),

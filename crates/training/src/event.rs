@@ -3,6 +3,8 @@
 use serde::Serialize;
 use tallow_metrics::EpochRecord;
 
+use crate::program::Program;
+
 /// Something that happened. Epochs count from 1.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -22,6 +24,8 @@ pub enum Event {
         epoch: u64,
         /// Batches of that epoch that were trained on already.
         batch: usize,
+        /// What trains.
+        program: Program,
     },
     /// After the first steps: what the run will take.
     Estimate {

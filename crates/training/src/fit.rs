@@ -14,6 +14,7 @@ use crate::error::{Result, TrainingError};
 use crate::evaluate::evaluate;
 use crate::event::Event;
 use crate::memory::peak_rss_bytes;
+use crate::program::Program;
 use crate::session::{Session, Watch};
 use crate::state::Best;
 use crate::tensorboard::EventFile;
@@ -302,6 +303,7 @@ impl Session {
             n_parameters: self.model.params.n_parameters(),
             epoch: self.state.epoch + 1,
             batch: self.state.batch,
+            program: Program::here(),
         }
     }
 

@@ -95,8 +95,11 @@ fn entries(run: &RunRecord) -> Vec<(String, Markup)> {
     if run.events.n_resumed > 0 {
         put("Resumed", format!("{} times", run.events.n_resumed));
     }
-    for (name, value) in &run.more {
-        put(name, value.clone());
+    if let Some(versions) = run.events.versions() {
+        put("Versions", shown(&versions));
+    }
+    if let Some(commit) = &run.events.git_commit {
+        put("Git commit", shown(commit));
     }
     if let Some(s) = &run.summary {
         put("Digest of the data", s.data_digest.clone());

@@ -19,6 +19,10 @@ pub struct RunEvents {
     pub n_resumed: u64,
     /// Notices to the user.
     pub notices: Vec<String>,
+    /// Names and versions of what trained, at the last start.
+    pub versions: Vec<(&'static str, String)>,
+    /// The commit of the folder in which the run was last started; it ends in `-dirty` where files had been changed.
+    pub git_commit: Option<String>,
 }
 
 /// The fields of a line that are read, whatever its kind.
@@ -30,9 +34,24 @@ struct EventLine {
     batch: Option<u64>,
     to: Option<f64>,
     text: Option<String>,
+    program: Option<Program>,
+}
+
+/// What trained.
+#[derive(Deserialize)]
+struct Program {
+    tallow: Option<String>,
+    candle: Option<String>,
+    git_commit: Option<String>,
 }
 
 impl RunEvents {
+    /// What trained, in words: `Tallow 0.1.0, Candle 0.11.1`.
+    pub fn versions(&self) -> Option<String> {
+        let named = self.versions.iter().map(|(name, version)| format!("{name} {version}"));
+        (!self.versions.is_empty()).then(|| named.collect::<Vec<_>>().join(", "))
+    }
+
     /// Reads the lines that can be read: the last one of a run that was killed may be cut off.
     pub(super) fn parse(text: &str) -> Self {
         let mut found = Self::default();
@@ -43,7 +62,15 @@ impl RunEvents {
                 ("stopped_early", epoch) => found.stopped_early = epoch,
                 ("best_restored", epoch) => found.best_restored = epoch,
                 ("started", Some(epoch)) => {
-                    found.n_resumed += u64::from(epoch > 1 || line.batch.unwrap_or(0) > 0)
+                    found.n_resumed += u64::from(epoch > 1 || line.batch.unwrap_or(0) > 0);
+                    if let Some(program) = line.program {
+                        let versions = [("Tallow", program.tallow), ("Candle", program.candle)];
+                        found.versions = versions
+                            .into_iter()
+                            .filter_map(|(name, version)| Some((name, version?)))
+                            .collect();
+                        found.git_commit = program.git_commit;
+                    }
                 }
                 ("notice", _) => found.notices.extend(line.text),
                 _ => {}
@@ -62,7 +89,7 @@ mod tests {
         let text = r#"{"version":1,"time_unix_secs":5.5,"event":"started","epoch":1,"batch":0}
 {"version":1,"time_unix_secs":6,"event":"rate_lowered","epoch":3,"from":0.1,"to":0.05}
 {"version":9,"event":"a new kind"}
-{"version":1,"event":"started","epoch":4,"batch":0}
+{"version":1,"event":"started","epoch":4,"batch":0,"program":{"tallow":"0.2.0","candle":null,"git_commit":"c0ffee-dirty"}}
 {"version":1,"event":"notice","text":"<b>"}
 {"version":1,"event":"stopped_early","epoch":7}
 {"version":1,"event":"best_rest"#;
@@ -73,6 +100,8 @@ mod tests {
             best_restored: None,
             n_resumed: 1,
             notices: vec!["<b>".into()],
+            versions: vec![("Tallow", "0.2.0".into())],
+            git_commit: Some("c0ffee-dirty".into()),
         };
         assert_eq!(RunEvents::parse(text), expected);
     }

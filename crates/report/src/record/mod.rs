@@ -29,8 +29,6 @@ pub struct RunRecord {
     pub recipe: Option<(String, toml::Table)>,
     /// `summary.json`; there once the run has ended.
     pub summary: Option<Summary>,
-    /// What `summary.json` says beyond [`Summary`]: versions, a commit; name and value.
-    pub more: Vec<(String, String)>,
     /// `history.csv`.
     pub history: Vec<EpochRecord>,
     /// `events.jsonl`.
@@ -65,7 +63,9 @@ impl RunRecord {
                 toml::from_str(&text).map_err(|e| e.to_string().trim_end().to_owned())?;
             Ok((text, table))
         });
-        let (summary, more) = reader.parse("summary.json", true, summary).unzip();
+        let summary = reader.parse("summary.json", true, |text| {
+            serde_json::from_str::<Summary>(&text).map_err(|e| e.to_string())
+        });
         let history =
             reader.parse("history.csv", true, |text| parse_history(&text).map_err(|e| e.to_string()));
         let events = reader.parse("events.jsonl", false, |text| Ok(RunEvents::parse(&text)));
@@ -77,9 +77,8 @@ impl RunRecord {
         let absolute = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let name = absolute.file_name().unwrap_or(absolute.as_os_str()).to_string_lossy().into_owned();
         let (problems, path) = (reader.problems, path.to_owned());
-        let (more, history) = (more.unwrap_or_default(), history.unwrap_or_default());
-        let events = events.unwrap_or_default();
-        Ok(Self { path, name, recipe, summary, more, history, events, val, test, pictures, problems })
+        let (history, events) = (history.unwrap_or_default(), events.unwrap_or_default());
+        Ok(Self { path, name, recipe, summary, history, events, val, test, pictures, problems })
     }
 
     /// A value of the recipe, by its keys, as text.
@@ -93,33 +92,6 @@ impl RunRecord {
     /// The epoch whose weights the model has: the best one where those were taken up again, else the last.
     pub fn best_epoch(&self) -> Option<u64> {
         self.summary.as_ref().and_then(|summary| summary.best_epoch)
-    }
-}
-
-/// The summary, and what else stands in it.
-fn summary(text: String) -> std::result::Result<(Summary, Vec<(String, String)>), String> {
-    let summary: Summary = serde_json::from_str(&text).map_err(|e| e.to_string())?;
-    let all: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(&text).map_err(|e| e.to_string())?;
-    let known = serde_json::to_value(&summary).map_err(|e| e.to_string())?;
-    let mut more = Vec::new();
-    for (key, value) in all.iter().filter(|(key, _)| known.get(key.as_str()).is_none()) {
-        push_values(&mut more, key, value);
-    }
-    Ok((summary, more))
-}
-
-/// One entry per value that is no object: `versions.candle`.
-fn push_values(out: &mut Vec<(String, String)>, key: &str, value: &serde_json::Value) {
-    match value {
-        serde_json::Value::Object(map) => {
-            for (inner, value) in map {
-                push_values(out, &format!("{key}.{inner}"), value);
-            }
-        }
-        serde_json::Value::Null => {}
-        serde_json::Value::String(text) => out.push((key.to_owned(), text.clone())),
-        other => out.push((key.to_owned(), other.to_string())),
     }
 }
 

@@ -107,6 +107,9 @@ fn figures(run: &RunRecord, test: &Test<'_>) -> String {
             ),
         ));
     }
+    if let Some(versions) = run.events.versions() {
+        rows.push(("made with".to_owned(), md(&versions)));
+    }
     let rows: String = rows.iter().map(|(name, value)| format!("| {name} | {value} |\n")).collect();
     format!(
         "| figure | value |\n| --- | --- |\n{rows}\nOne run with one seed: another seed gives another model.\n"
