@@ -7,7 +7,7 @@ macro_rules! vectorised {
         $(#[$meta])*
         #[allow(unsafe_code)] // calls below the match on the instruction set
         #[allow(clippy::too_many_arguments)] // parts of a feature map and one number per channel
-        pub(super) fn $name<E: Element>($($arg: $ty),*) {
+        pub(crate) fn $name<E: Element>($($arg: $ty),*) {
             #[inline(always)]
             #[allow(clippy::too_many_arguments)]
             fn body<E: Element>($($arg: $ty),*) $body

@@ -133,7 +133,7 @@ pub(super) fn run_task<E: Element>(
     out: TaskOutput<'_, E>,
 ) {
     let run = if weights.transformed { winograd::run_task } else { run_directly };
-    run(kernels, g, task, x, &weights.numbers, y, out);
+    run(kernels, g, task, x, weights.numbers(), y, out);
 }
 
 /// Runs the loop over the pixels of `task`: on `x` itself where no window reaches beyond it, else on a padded copy of

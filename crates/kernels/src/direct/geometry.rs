@@ -79,6 +79,9 @@ pub(super) struct Task {
 /// Output pixels that a task of the direct loop has at least, where there are so many: enough for full tiles.
 pub(super) const MIN_PIXELS: usize = 192;
 
+/// Tasks at least, where they get a third of [`MIN_PIXELS`] each.
+const MIN_TASKS: usize = 4;
+
 /// Padded input of a task at most, in numbers: it stays in L2 beside the weights.
 const MAX_SCRATCH: usize = 1 << 17;
 
@@ -87,7 +90,7 @@ const MAX_SCRATCH: usize = 1 << 17;
 pub(super) fn tasks(n: usize, g: &Geometry, row_step: usize, min_pixels: usize) -> Vec<Task> {
     let rows_that_fit = |n_rows: usize| g.padded_len(1, n_rows) <= MAX_SCRATCH;
     if rows_that_fit(g.h_out) || g.h_out <= row_step {
-        let per_task = min_pixels.div_ceil(g.h_out * g.w_out).min(n).max(1);
+        let per_task = images_per_task(n, g.h_out * g.w_out, min_pixels);
         let images = (0..n).step_by(per_task).map(|first| first..n.min(first + per_task));
         return images.map(|images| Task { images, rows: 0..g.h_out }).collect();
     }
@@ -97,6 +100,14 @@ pub(super) fn tasks(n: usize, g: &Geometry, row_step: usize, min_pixels: usize) 
     }
     let bands = (0..g.h_out).step_by(band).map(|first| first..g.h_out.min(first + band));
     (0..n).flat_map(|i| bands.clone().map(move |rows| Task { images: i..i + 1, rows })).collect()
+}
+
+/// Images of `n` in a task, each with so many pixels: `min_pixels` altogether, or fewer where that would leave less than
+/// a few tasks; then so that they are an even number of about the same size, which two threads finish together.
+fn images_per_task(n: usize, pixels: usize, min_pixels: usize) -> usize {
+    let (fewest, most) = ((min_pixels / 3).div_ceil(pixels), min_pixels.div_ceil(pixels));
+    let n_tasks = n.div_ceil(n.div_ceil(MIN_TASKS).clamp(fewest, most));
+    n.div_ceil(if n_tasks > 1 { n_tasks.next_multiple_of(2) } else { 1 }).max(1)
 }
 
 #[cfg(test)]
@@ -128,7 +139,9 @@ mod tests {
 
     #[test]
     fn small_maps_are_grouped_and_large_ones_cut() {
-        assert_eq!(tasks(128, &square(4, 256), 1, MIN_PIXELS).len(), 11);
+        assert_eq!(tasks(128, &square(4, 256), 1, MIN_PIXELS).len(), 12);
+        assert_eq!(tasks(64, &square(2, 512), 1, MIN_PIXELS).len(), 4);
+        assert_eq!(tasks(1, &square(1, 512), 1, MIN_PIXELS).len(), 1);
         assert_eq!(tasks(128, &square(32, 32), 1, MIN_PIXELS).len(), 128);
         assert!(tasks(1, &square(224, 64), 1, MIN_PIXELS).len() > 8);
     }

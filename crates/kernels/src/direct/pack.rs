@@ -1,17 +1,19 @@
 //! Weights in the order in which the loops read them.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::element::Element;
 use super::geometry::{Geometry, MIN_PIXELS};
 use super::kernel::Kernels;
+use super::scratch::Reused;
 use super::winograd;
 
 /// A convolution's weights, ready for use.
 #[derive(Clone, Debug)]
 pub(crate) struct PackedWeights<E> {
-    /// (blocks, k_h, units, block, unit), or transformed: (16, blocks, c_in, block). Zeros where there are none.
-    pub(super) numbers: Vec<E>,
+    numbers: Reused<E>,
     /// Whether they are those of `winograd`.
     pub(super) transformed: bool,
 }
@@ -35,6 +37,11 @@ impl<E: Element> PackedWeights<E> {
         Self::pack(kernels, [g.c_out, g.c_in, g.k_h, g.k_w], g.stride, taps)
     }
 
+    /// (blocks, k_h, units, block, unit), or transformed: (16, blocks, c_in, block). Zeros where there are none.
+    pub(super) fn numbers(&self) -> &[E] {
+        self.numbers.as_slice()
+    }
+
     /// The rows that a task's bands are multiples of, where they would be of `row_step`, and the pixels that it has at
     /// least.
     pub(super) fn cut(&self, row_step: usize) -> (usize, usize) {
@@ -49,7 +56,7 @@ impl<E: Element> PackedWeights<E> {
 }
 
 /// Which taps of an OIHW weight a geometry uses: tap (r, s) of it is tap `first + step * (r, s)` of the weight.
-pub(super) struct Taps<'a> {
+pub(crate) struct Taps<'a> {
     pub(super) weight: &'a [f32],
     /// The weight's own input channels.
     pub(super) c_in: usize,
@@ -66,13 +73,15 @@ pub(super) struct Taps<'a> {
 
 impl Taps<'_> {
     /// The numbers of output channel `o` and input channel `i` of the geometry begin here.
-    fn plane(&self, o: usize, i: usize) -> usize {
+    #[inline(always)]
+    pub(super) fn plane(&self, o: usize, i: usize) -> usize {
         let (o, i) = if self.swapped { (i, o) } else { (o, i) };
         (o * self.c_in + i) * self.k[0] * self.k[1]
     }
 
     /// The factor of output channel `o` of the geometry.
-    fn scale(&self, o: usize) -> f32 {
+    #[inline(always)]
+    pub(super) fn scale(&self, o: usize) -> f32 {
         self.scale.map_or(1.0, |scale| scale[o])
     }
 
@@ -80,32 +89,90 @@ impl Taps<'_> {
         let tap = |axis: usize, t: usize| self.first[axis].wrapping_add_signed(self.step[axis] * t as isize);
         tap(0, r) * self.k[1] + tap(1, s)
     }
+
+    /// The offsets of nine taps, row by row.
+    pub(super) fn offsets_3x3(&self) -> [usize; 9] {
+        std::array::from_fn(|tap| self.offset(tap / 3, tap % 3))
+    }
 }
+
+/// Input channels that are packed together: what is read and what is written stay in L1.
+const INPUTS_AT_ONCE: usize = 16;
+
+/// Blocks that are packed together where channels are swapped: such weights are read across their rows, from each a few
+/// lines at least.
+const SWAPPED_AT_ONCE: usize = 4;
 
 fn pack_plain<E: Element>(
     kernels: &Kernels<E>,
     [c_out, c_in, k_h, k_w]: [usize; 4],
     taps: &Taps<'_>,
-) -> Vec<E> {
+) -> Reused<E> {
     let (block, unit) = (kernels.block, kernels.unit);
-    let run = k_w * c_in;
-    let n_units = run.div_ceil(unit);
-    let mut packed = vec![E::default(); kernels.n_blocks(c_out) * k_h * n_units * block * unit];
-    packed.par_chunks_mut(k_h * n_units * block * unit).enumerate().for_each(|(b, packed)| {
-        let outputs = b * block..c_out.min((b + 1) * block);
-        // output channels innermost: what is written lies together, and what is read stays in L1 for the next taps
-        for i in 0..c_in {
-            for (r, s) in (0..k_h).flat_map(|r| (0..k_w).map(move |s| (r, s))) {
-                let (j, offset) = (s * c_in + i, taps.offset(r, s));
-                let at = (r * n_units + j / unit) * block * unit + j % unit;
-                let packed = packed[at..].iter_mut().step_by(unit);
-                for (o, packed) in outputs.clone().zip(packed) {
-                    *packed = E::from_f32(taps.weight[taps.plane(o, i) + offset] * taps.scale(o));
+    let line_len = (k_w * c_in).div_ceil(unit) * block * unit;
+    let mut packed = Reused::new(kernels.n_blocks(c_out) * k_h * line_len);
+    let has_gaps = c_out % block != 0 || k_w * c_in % unit != 0;
+    let n_at_once = if taps.swapped { SWAPPED_AT_ONCE } else { 1 };
+    packed.as_mut_slice().par_chunks_mut(n_at_once * k_h * line_len).enumerate().for_each(
+        |(group, packed)| {
+            if has_gaps {
+                packed.fill(E::default());
+            }
+            for first in (0..c_in).step_by(INPUTS_AT_ONCE) {
+                let inputs = first..c_in.min(first + INPUTS_AT_ONCE);
+                for (i, line) in packed.chunks_exact_mut(line_len).enumerate() {
+                    let (b, r) = (group * n_at_once + i / k_h, i % k_h);
+                    let outputs = b * block..c_out.min((b + 1) * block);
+                    for s in 0..k_w {
+                        let place = Place { j: s * c_in, offset: taps.offset(r, s), block, unit };
+                        pack_tile(taps, &place, outputs.clone(), inputs.clone(), line);
+                    }
                 }
             }
-        }
-    });
+        },
+    );
     packed
+}
+
+/// Where one tap's numbers come from and go to.
+struct Place {
+    /// The number under the kernel's row at which the tap begins.
+    j: usize,
+    /// The tap in its plane.
+    offset: usize,
+    block: usize,
+    unit: usize,
+}
+
+/// One tap of some input channels, for the output channels of a block; `line` is (units, block, unit).
+fn pack_tile<E: Element>(
+    taps: &Taps<'_>,
+    place: &Place,
+    outputs: Range<usize>,
+    inputs: Range<usize>,
+    line: &mut [E],
+) {
+    let shift = place.unit.trailing_zeros(); // of 1 or 2
+    let at = |i: usize, lane: usize| {
+        let j = place.j + i;
+        (((j >> shift) * place.block + lane) << shift) + (j & (place.unit - 1))
+    };
+    let number = |o: usize, i: usize| taps.weight[taps.plane(o, i) + place.offset];
+    // along what lies together in the weight
+    if taps.swapped {
+        for i in inputs {
+            for (lane, o) in outputs.clone().enumerate() {
+                line[at(i, lane)] = E::from_f32(number(o, i) * taps.scale(o));
+            }
+        }
+    } else {
+        for (lane, o) in outputs.enumerate() {
+            let scale = taps.scale(o);
+            for i in inputs.clone() {
+                line[at(i, lane)] = E::from_f32(number(o, i) * scale);
+            }
+        }
+    }
 }
 
 /// Of 3x3 filters, each transformed.
@@ -113,29 +180,15 @@ fn pack_transformed<E: Element>(
     kernels: &Kernels<E>,
     [c_out, c_in, ..]: [usize; 4],
     taps: &Taps<'_>,
-) -> Vec<E> {
+) -> Reused<E> {
     let (block, n_blocks) = (kernels.block, kernels.n_blocks(c_out));
-    let offsets: [[usize; 3]; 3] = [0, 1, 2].map(|r| [0, 1, 2].map(|s| taps.offset(r, s)));
-    let transformed: Vec<Vec<E>> = (0..n_blocks)
-        .into_par_iter()
-        .map(|b| {
-            let mut packed = vec![E::default(); winograd::N_PRODUCTS * c_in * block];
-            for i in 0..c_in {
-                for (lane, o) in (b * block..c_out.min((b + 1) * block)).enumerate() {
-                    let (plane, scale) = (taps.plane(o, i), taps.scale(o));
-                    let filter = offsets.map(|line| line.map(|offset| taps.weight[plane + offset] * scale));
-                    for (e, u) in winograd::weight_of(&filter).into_iter().enumerate() {
-                        packed[(e * c_in + i) * block + lane] = E::from_f32(u);
-                    }
-                }
-            }
-            packed
-        })
-        .collect();
-    let mut packed = vec![E::default(); winograd::N_PRODUCTS * n_blocks * c_in * block];
-    packed.par_chunks_mut(c_in * block).enumerate().for_each(|(i, packed)| {
-        let (e, b) = (i / n_blocks, i % n_blocks);
-        packed.copy_from_slice(&transformed[b][e * c_in * block..][..c_in * block]);
+    let mut packed = Reused::new(winograd::N_PRODUCTS * n_blocks * c_in * block);
+    let mut blocks: Vec<Vec<&mut [E]>> = (0..n_blocks).map(|_| Vec::new()).collect();
+    for (i, plane) in packed.as_mut_slice().chunks_exact_mut(c_in * block).enumerate() {
+        blocks[i % n_blocks].push(plane);
+    }
+    blocks.par_iter_mut().enumerate().for_each(|(b, planes)| {
+        winograd::transform_weights(taps, b * block, c_out.min((b + 1) * block), block, planes);
     });
     packed
 }

@@ -1,8 +1,10 @@
 //! Copies of a task's input as the kernels want it: padded, and for the weight gradient with neighbouring pixels
-//! side by side. Scratches belong to a thread and are kept from one task to the next.
+//! side by side. Scratches belong to a thread and are kept from one task to the next. And memory for packed weights and
+//! sums, which is kept from one step to the next.
 
 use std::cell::RefCell;
-use std::sync::{Mutex, PoisonError};
+use std::marker::PhantomData;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::element::Element;
 use super::geometry::{Geometry, Task};
@@ -26,18 +28,55 @@ pub(super) fn with<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     result
 }
 
-/// Calls `work` with `len` numbers that any thread may have used before, with whatever they hold: fresh memory costs
-/// page faults, and every step wants as much.
-pub(super) fn with_sums<T>(len: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
-    static FREE: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
-    let free = || FREE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut sums = free().pop().unwrap_or_default();
-    if sums.len() < len {
-        sums.resize(len, 0.0);
+/// Numbers in memory that any thread may have used before: fresh memory costs page faults, and every step wants as much.
+#[derive(Clone, Debug)]
+pub(super) struct Reused<E> {
+    words: Vec<u64>,
+    len: usize,
+    element: PhantomData<E>,
+}
+
+/// What was given back.
+static FREE_WORDS: Mutex<Vec<Vec<u64>>> = Mutex::new(Vec::new());
+
+/// Vectors that are kept at most.
+const MAX_FREE: usize = 16;
+
+fn free_words() -> MutexGuard<'static, Vec<Vec<u64>>> {
+    FREE_WORDS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<E: Element> Reused<E> {
+    /// `len` numbers, with whatever the memory held before.
+    pub(super) fn new(len: usize) -> Self {
+        let n_words = (len * size_of::<E>()).div_ceil(size_of::<u64>());
+        let mut free = free_words();
+        let fitting = free.iter().enumerate().filter(|(_, words)| words.len() >= n_words);
+        let best = fitting.min_by_key(|(_, words)| words.len()).map(|(i, _)| i);
+        let words = best.map(|i| free.swap_remove(i));
+        drop(free); // zeroing takes its time
+        Self { words: words.unwrap_or_else(|| vec![0; n_words]), len, element: PhantomData }
     }
-    let result = work(&mut sums[..len]);
-    free().push(sums);
-    result
+
+    pub(super) fn as_slice(&self) -> &[E] {
+        // SAFETY: as in `as_elements`; `new` saw to the length, and nobody shortens the vector.
+        unsafe { std::slice::from_raw_parts(self.words.as_ptr().cast(), self.len) }
+    }
+
+    pub(super) fn as_mut_slice(&mut self) -> &mut [E] {
+        as_elements(&mut self.words, self.len)
+    }
+}
+
+impl<E> Drop for Reused<E> {
+    fn drop(&mut self) {
+        let mut free = free_words();
+        free.push(std::mem::take(&mut self.words));
+        if free.len() > MAX_FREE {
+            let smallest = free.iter().enumerate().min_by_key(|(_, words)| words.len()).map(|(i, _)| i);
+            smallest.map(|i| free.swap_remove(i));
+        }
+    }
 }
 
 impl Scratch {

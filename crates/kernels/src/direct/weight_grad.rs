@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use super::element::Element;
 use super::geometry::{Geometry, MIN_PIXELS, Task, tasks};
 use super::kernel::{Kernels, WeightTask};
-use super::scratch::{self, Scratch};
+use super::scratch::{self, Reused, Scratch};
 use super::winograd;
 use crate::conv::ConvShape;
 use crate::vectorise::vectorised;
@@ -103,49 +103,57 @@ pub(crate) fn weight_grad<E: Element>(
 ) {
     let plan = Plan::new(kernels, s);
     let n_groups = plan.n_blocks.div_ceil(plan.per_group);
-    scratch::with_sums(n_groups * plan.n_chunks * plan.group_len(), |sums| {
-        // (groups, chunks, (blocks of a group, sums of a block))
-        sums.par_chunks_mut(plan.group_len()).enumerate().for_each(|(piece, dw)| {
-            dw.fill(0.0);
-            scratch::with(|scratch| {
-                for task in plan.chunk(piece % plan.n_chunks) {
-                    let first_block = piece / plan.n_chunks * plan.per_group;
-                    match plan.transformed {
-                        true => winograd::add_task(kernels, &plan.g, task, x, dy, first_block, dw, scratch),
-                        false => add_task(kernels, &plan, task, x, dy, first_block, dw, scratch),
-                    }
+    // (groups, chunks, (blocks of a group, sums of a block))
+    let mut sums = Reused::<f32>::new(n_groups * plan.n_chunks * plan.group_len());
+    sums.as_mut_slice().par_chunks_mut(plan.group_len()).enumerate().for_each(|(piece, dw)| {
+        dw.fill(0.0);
+        scratch::with(|scratch| {
+            for task in plan.chunk(piece % plan.n_chunks) {
+                let first_block = piece / plan.n_chunks * plan.per_group;
+                match plan.transformed {
+                    true => winograd::add_task(kernels, &plan.g, task, x, dy, first_block, dw, scratch),
+                    false => add_task(kernels, &plan, task, x, dy, first_block, dw, scratch),
                 }
-            });
-        });
-        for sums in sums.chunks_exact_mut(plan.n_chunks * plan.group_len()) {
-            let (total, parts) = sums.split_at_mut(plan.group_len());
-            total.par_chunks_mut(plan.sums_len).enumerate().for_each(|(block, total)| {
-                let at = block * plan.sums_len;
-                for part in parts.chunks_exact(plan.group_len()) {
-                    add_to::<f32>(total, &part[at..at + plan.sums_len]);
-                }
-            });
-        }
-        let (g, sums) = (&plan.g, &*sums);
-        dweight.par_chunks_mut(g.c_in * g.k_h * g.k_w).enumerate().for_each(|(o, dweight)| {
-            let block = o / kernels.block;
-            let group = block / plan.per_group * plan.n_chunks * plan.group_len();
-            let first = group + block % plan.per_group * plan.sums_len;
-            let (sums, lane) = (&sums[first..first + plan.sums_len], o % kernels.block);
-            match plan.transformed {
-                true => winograd::unpack(g.c_in, sums, kernels.block, lane, dweight),
-                false => unpack(g, sums, kernels.block, lane, dweight),
             }
         });
     });
+    for sums in sums.as_mut_slice().chunks_exact_mut(plan.n_chunks * plan.group_len()) {
+        let (total, parts) = sums.split_at_mut(plan.group_len());
+        total.par_chunks_mut(plan.sums_len).enumerate().for_each(|(block, total)| {
+            let at = block * plan.sums_len;
+            for part in parts.chunks_exact(plan.group_len()) {
+                add_to::<f32>(total, &part[at..at + plan.sums_len]);
+            }
+        });
+    }
+    let (g, sums) = (&plan.g, sums.as_slice());
+    dweight.par_chunks_mut(kernels.block * g.c_in * g.k_h * g.k_w).enumerate().for_each(
+        |(block, dweight)| {
+            let group = block / plan.per_group * plan.n_chunks * plan.group_len();
+            let first = group + block % plan.per_group * plan.sums_len;
+            let sums = &sums[first..first + plan.sums_len];
+            match plan.transformed {
+                true => winograd::unpack(sums, g.c_in, kernels.block, dweight),
+                false => unpack(g, sums, kernels.block, dweight),
+            }
+        },
+    );
 }
 
-/// Channel `o` of the sums (k_h, run, block) of a block, as IHW.
-fn unpack(g: &Geometry, sums: &[f32], block: usize, o: usize, dweight: &mut [f32]) {
-    for (i, plane) in dweight.chunks_exact_mut(g.k_h * g.k_w).enumerate() {
-        for (r, line) in plane.chunks_exact_mut(g.k_w).enumerate() {
-            for (s, dweight) in line.iter_mut().enumerate() {
-                *dweight = sums[(r * g.run() + s * g.c_in + i) * block + o];
+/// Input channels that are unpacked together: what is read and what is written stay in L1.
+const INPUTS_AT_ONCE: usize = 16;
+
+/// The sums (k_h, run, block) of a block, as OIHW of as many of its channels as there are.
+fn unpack(g: &Geometry, sums: &[f32], block: usize, dweight: &mut [f32]) {
+    let filters_len = g.c_in * g.k_h * g.k_w;
+    for first in (0..g.c_in).step_by(INPUTS_AT_ONCE) {
+        let inputs = first..g.c_in.min(first + INPUTS_AT_ONCE);
+        for (lane, filters) in dweight.chunks_exact_mut(filters_len).enumerate() {
+            for (tap, (r, s)) in (0..g.k_h).flat_map(|r| (0..g.k_w).map(move |s| (r, s))).enumerate() {
+                let sums = &sums[(r * g.run() + s * g.c_in) * block + lane..];
+                for i in inputs.clone() {
+                    filters[i * g.k_h * g.k_w + tap] = sums[i * block];
+                }
             }
         }
     }
@@ -209,6 +217,7 @@ fn add_task<E: Element>(
         (_, 1, 0) => Partner::Image,
         _ => Partner::Column,
     };
+    let is_pixelwise = partner == Partner::None && g.k_h * g.k_w == 1 && g.sees_only_the_input(task);
     let (rows, row) = (g.padded_h(n_rows), g.padded_w() * g.c_in);
     let (image_len, len) = (rows * row, g.padded_len(n_images, n_rows));
     // what a pair that reaches beyond the row's end reads, times 0
@@ -216,9 +225,15 @@ fn add_task<E: Element>(
     let units_per_row = if partner == Partner::Column { g.w_out.div_ceil(2) } else { g.w_out };
     let n_unit_images = if partner == Partner::Image { n_images / 2 } else { n_images };
     let n_units = n_unit_images * n_rows * units_per_row;
+    let skewed = g.c_in + SKEW;
+    let len = if is_pixelwise { n_units * skewed } else { len };
     let [padded, pairs, packed] = scratch.buffers([len + reach, len * unit, n_units * block * unit]);
-    scratch::pad(x, g, task, &mut padded[..len]);
-    padded[len..].fill(E::default());
+    if is_pixelwise {
+        copy_pixels(x, g, task, skewed, padded);
+    } else {
+        scratch::pad(x, g, task, &mut padded[..len]);
+        padded[len..].fill(E::default());
+    }
     let x_units: &[E] = match partner {
         Partner::None => &padded[..len],
         Partner::Column => {
@@ -242,6 +257,9 @@ fn add_task<E: Element>(
             offsets.extend((0..units_per_row).map(|u| (start + u * step * g.stride * g.c_in) as u32));
         }
     }
+    if is_pixelwise {
+        offsets.iter_mut().enumerate().for_each(|(i, offset)| *offset = (i * skewed) as u32);
+    }
     let blocks = first_block..plan.n_blocks.min(first_block + plan.per_group);
     for (output_block, dw) in blocks.zip(dw.chunks_exact_mut(plan.sums_len)) {
         pack_gradient(g, task, dy, output_block * block, block, partner, packed);
@@ -255,6 +273,22 @@ fn add_task<E: Element>(
                 dy,
                 dw,
             });
+        }
+    }
+}
+
+/// Numbers between the pixels of a 1x1 convolution: at a distance of a power of two they would fight for places in L1.
+const SKEW: usize = 16;
+
+/// Copies the pixels that a 1x1 convolution without padding sees, `skewed` numbers apart.
+fn copy_pixels<E: Element>(x: &[E], g: &Geometry, task: &Task, skewed: usize, out: &mut [E]) {
+    let mut out = out.chunks_exact_mut(skewed);
+    for image in task.images.clone() {
+        for oy in task.rows.clone() {
+            let line = &x[(image * g.h + oy * g.stride) * g.w * g.c_in..][..g.w * g.c_in];
+            for (pixel, out) in line.chunks_exact(g.c_in).step_by(g.stride).take(g.w_out).zip(&mut out) {
+                out[..g.c_in].copy_from_slice(pixel);
+            }
         }
     }
 }

@@ -19,10 +19,11 @@
 mod forward;
 mod transform;
 mod weight_grad;
+mod weights;
 
 pub(super) use forward::run_task;
-pub(super) use transform::weight_of;
-pub(super) use weight_grad::{add_task, unpack};
+pub(super) use weight_grad::add_task;
+pub(super) use weights::{transform_weights, unpack};
 
 use super::element::Element;
 use super::geometry::{Geometry, Task};

@@ -225,32 +225,11 @@ fn gradient_lanes<E: Element, const N: usize>(
     }
 }
 
-/// `U = G w G^T` of one filter, row by row.
-pub(in crate::direct) fn weight_of(w: &[[f32; 3]; 3]) -> [f32; N_PRODUCTS] {
-    let mix = |[a, b, c]: [f32; 3]| [a, 0.5 * (a + b + c), 0.5 * (a - b + c), c];
-    let columns = [0, 1, 2].map(|s| mix([w[0][s], w[1][s], w[2][s]]));
-    let mut u = [0.0; N_PRODUCTS];
-    for (r, u) in u.chunks_exact_mut(4).enumerate() {
-        u.copy_from_slice(&mix([columns[0][r], columns[1][r], columns[2][r]]));
-    }
-    u
-}
-
-/// `dw = G^T dU G` of one filter, row by row; its transpose in every sense.
-pub(super) fn weight_gradient_of(du: &[f32; N_PRODUCTS]) -> [f32; 9] {
-    let mix = |[a, b, c, d]: [f32; 4]| [a + 0.5 * (b + c), 0.5 * (b - c), 0.5 * (b + c) + d];
-    let columns = [0, 1, 2, 3].map(|s| mix([du[s], du[4 + s], du[8 + s], du[12 + s]]));
-    let mut dw = [0.0; 9];
-    for (r, dw) in dw.chunks_exact_mut(3).enumerate() {
-        dw.copy_from_slice(&mix([columns[0][r], columns[1][r], columns[2][r], columns[3][r]]));
-    }
-    dw
-}
-
 #[cfg(test)]
 mod tests {
     use tallow_core::{Purpose, Stream};
 
+    use super::super::weights::weights_of;
     use super::*;
 
     /// One tile of two channels, against nine products per pixel in f64.
@@ -259,11 +238,11 @@ mod tests {
         let mut stream = Stream::new(0, Purpose::Test, 0, 0);
         let mut random = |n: usize| (0..n).map(|_| stream.uniform_f32(-1.0, 1.0)).collect::<Vec<f32>>();
         let (x, w, bias) = (random(4 * 4), random(9), random(1));
-        let w: [[f32; 3]; 3] = std::array::from_fn(|r| std::array::from_fn(|s| w[3 * r + s]));
+        let filter: [[f32; 1]; 9] = std::array::from_fn(|t| [w[t]]);
         let mut v = [0.0; N_PRODUCTS];
         transform_input(&x, &[0], 4, 1, &mut v);
-        let u = weight_of(&w);
-        let m: [f32; N_PRODUCTS] = std::array::from_fn(|e| u[e] * v[e]);
+        let u = weights_of(&filter);
+        let m: [f32; N_PRODUCTS] = std::array::from_fn(|e| u[e][0] * v[e]);
         let mut y = [f32::NAN; 4];
         let mut finish = Finish { bias: Some(&bias), residual: None, relu: false, moments: None };
         transform_output(&m, 1, 1, &[[0, 1, 2, 3]], &mut finish, &mut y);
@@ -272,24 +251,19 @@ mod tests {
             for r in 0..3 {
                 for s in 0..3 {
                     let x = x[(pixel / 2 + r) * 4 + pixel % 2 + s];
-                    expected += f64::from(x) * f64::from(w[r][s]);
+                    expected += f64::from(x) * f64::from(w[3 * r + s]);
                 }
             }
             assert!((f64::from(*y) - expected).abs() < 1e-6, "pixel {pixel}: {y}, expected {expected}");
         }
     }
 
-    /// The gradient's transforms are the others' transposes: <U(w), dU> = <w, dw>, and <A^T M A, dy> = <M, D>.
+    /// <A^T M A, dy> = <M, D>
     #[test]
-    fn gradients_are_transposes() {
+    fn the_gradients_transform_is_the_outputs_transpose() {
         let mut stream = Stream::new(1, Purpose::Test, 0, 0);
         let mut random = || -> [f32; N_PRODUCTS] { std::array::from_fn(|_| stream.uniform_f32(-1.0, 1.0)) };
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-        let (w, du) = (random(), random());
-        let filter = std::array::from_fn(|r| std::array::from_fn(|s| w[3 * r + s]));
-        let (left, right) = (dot(&weight_of(&filter), &du), dot(&w[..9], &weight_gradient_of(&du)));
-        assert!((left - right).abs() < 1e-5, "{left} {right}");
-
         let (m, dy) = (random(), random());
         let (mut y, mut d) = ([0.0; 4], [0.0; N_PRODUCTS]);
         let mut finish = Finish { bias: None, residual: None, relu: false, moments: None };

@@ -1,6 +1,6 @@
 //! A task of the weight gradient.
 
-use super::transform::{transform_gradient, transform_input, weight_gradient_of};
+use super::transform::{transform_gradient, transform_input};
 use super::{N_PRODUCTS, TILES_AT_ONCE, Tiles, row_offsets};
 use crate::direct::element::Element;
 use crate::direct::forward::pixel_offsets;
@@ -53,13 +53,5 @@ pub(in crate::direct) fn add_task<E: Element>(
                 });
             }
         }
-    }
-}
-
-/// Channel `o` of the sums (16, c_in, block) of a block, as IHW.
-pub(in crate::direct) fn unpack(c_in: usize, sums: &[f32], block: usize, o: usize, dweight: &mut [f32]) {
-    for (i, filter) in dweight.chunks_exact_mut(9).enumerate() {
-        let du = std::array::from_fn(|e| sums[(e * c_in + i) * block + o]);
-        filter.copy_from_slice(&weight_gradient_of(&du));
     }
 }
