@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 
 use serde_json::json;
-use support::Sandbox;
+use support::{Sandbox, TINY};
 use tallow_nn::{HostTensor, Init, decode, encode};
 
 /// A head on a frozen ResNet-18 at 32 pixels, of some images of the sample.
@@ -154,6 +154,31 @@ fn what_does_not_fit_is_said() {
         .fails(&["weights are of a resnet18", "resnet50"]);
     sandbox.trainer(&format!("{HEAD} --set augment.cutout_px=4")).fails(&["augment", "once per image"]);
     sandbox.trainer(&HEAD.replace("--weights weights", "--weights nowhere")).fails(&["nowhere"]);
+}
+
+/// Progressive resizing: an epoch of smaller images trains as a run that knows no other size.
+#[test]
+fn the_first_epochs_may_have_smaller_images() {
+    let sandbox = with_weights();
+    let train = "--set data.train_subset=40 --val-fraction 0 --set model.unfreeze=all --set epochs=1";
+    sandbox.trainer(&format!("{HEAD} {train} --set data.size_factors=[0.5] --run-dir half")).ok();
+    let small = HEAD.replace("[32,32]", "[16,16]");
+    sandbox.trainer(&format!("{small} {train} --run-dir small")).ok();
+    sandbox.trainer(&format!("{HEAD} {train} --run-dir full")).ok();
+    assert_eq!(sandbox.text("half/history.csv"), sandbox.text("small/history.csv"));
+    assert_ne!(sandbox.text("half/history.csv"), sandbox.text("full/history.csv"));
+    let weights = |run: &str| decode(&sandbox.read(&format!("{run}/model.safetensors"))).unwrap().0;
+    assert!(weights("half") == weights("small"));
+    // it is tested at the model's own size
+    let [half, small] =
+        ["half", "small"].map(|run| sandbox.json(&format!("{run}/summary.json"))["test"].clone());
+    assert_ne!(half, small);
+
+    sandbox.trainer(&format!("{HEAD} --set data.size_factors=[0.5]")).fails(&["data.size_factors", "frozen"]);
+    sandbox
+        .trainer(&format!("{TINY} --set data.size_factors=[0.5]"))
+        .fails(&["data.size_factors", "one size"]);
+    sandbox.trainer(&format!("{HEAD} --set data.size_factors=[0]")).fails(&["data.size_factors", "above 0"]);
 }
 
 /// A backbone of candle-transformers': its weights are parameters like others, in the digest and in the model file.

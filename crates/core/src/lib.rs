@@ -2,6 +2,7 @@
 //!
 //! * [`rng`]: random streams that are a function of (seed, purpose, epoch, index), never shared state;
 //! * [`files`]: files that are either whole or not there, also after a power cut;
+//! * [`memory`]: large arrays that are used again;
 //! * [`digest`]: SHA-256 as hexadecimal text;
 //! * [`stop`]: a flag that Ctrl-C and SIGTERM raise and long work looks at;
 //! * [`progress`]: what libraries report to while they work; a binary decides how it is drawn.
@@ -16,6 +17,7 @@
 
 pub mod digest;
 pub mod files;
+pub mod memory;
 pub mod progress;
 pub mod rng;
 pub mod stop;

@@ -79,6 +79,24 @@ impl Stream {
         (self.next_u32() >> 8) as f32 * (1.0 / (1 << 24) as f32)
     }
 
+    /// What as many calls of [`unit_f32`](Self::unit_f32) give, faster.
+    pub fn fill_unit_f32(&mut self, out: &mut [f32]) {
+        let mut bytes = [0; 4 * 64];
+        for out in out.chunks_mut(64) {
+            let bytes = &mut bytes[..4 * out.len()];
+            self.0.fill_bytes(bytes);
+            for (out, bits) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                *out = (u32::from_le_bytes(*bits) >> 8) as f32 * (1.0 / (1 << 24) as f32);
+            }
+        }
+    }
+
+    /// Leaves out `n` draws of 32 bits from the beginning of the stream on.
+    pub fn starting_at(mut self, n: u64) -> Self {
+        self.0.set_word_pos(u128::from(n));
+        self
+    }
+
     /// A number in `[low, high)`.
     pub fn uniform_f32(&mut self, low: f32, high: f32) -> f32 {
         low + (high - low) * self.unit_f32()
@@ -134,6 +152,20 @@ mod tests {
     }
     const PINNED_BELOW_1000: [u32; 4] = [106, 50, 625, 910];
     const PINNED_KEY: u64 = 0xf70f941a24398456;
+
+    #[test]
+    fn a_stream_can_be_drawn_from_in_pieces() {
+        let stream = || Stream::new(3, Purpose::Test, 1, 2);
+        let mut one_by_one = stream();
+        let expected: Vec<f32> = (0..1000).map(|_| one_by_one.unit_f32()).collect();
+        let (mut filled, mut out) = (stream(), vec![0.0; 1000]);
+        let (first, rest) = out.split_at_mut(333);
+        filled.fill_unit_f32(first);
+        rest[0] = filled.unit_f32();
+        filled.fill_unit_f32(&mut rest[1..]);
+        assert_eq!(out, expected);
+        assert_eq!(stream().starting_at(777).unit_f32(), expected[777]);
+    }
 
     #[test]
     fn below_is_uniform_and_in_range() {

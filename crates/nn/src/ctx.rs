@@ -122,7 +122,7 @@ impl Ctx {
             return Err(NnError::shape("input", format!("{} numbers given for {dims}", pixels.len())));
         }
         match self.path {
-            Path::Kernels => Ok(Act::host(dims, pixels, false)),
+            Path::Kernels => Ok(Act::host(dims, Buffer::of_batch(pixels), false)),
             Path::Candle => Ok(Act::candle(dims, to_candle(&pixels, dims, &self.device)?)),
         }
     }

@@ -1,5 +1,6 @@
 //! Initial values of parameters, a function of (seed, parameter name) alone.
 
+use rayon::prelude::*;
 use tallow_core::rng::key_of_name;
 use tallow_core::{Purpose, Stream};
 
@@ -35,13 +36,32 @@ impl Init {
 
     /// `len` initial values of the parameter called `name`.
     pub fn values(self, len: usize, seed: u64, name: &str) -> Vec<f32> {
-        let mut stream = Stream::new(seed, Purpose::Init, 0, key_of_name(name));
         match self {
             Self::Constant(value) => vec![value; len],
-            Self::Uniform { bound } => (0..len).map(|_| stream.uniform_f32(-bound, bound)).collect(),
-            Self::Normal { std } => (0..len).map(|_| std * stream.normal_f32()).collect(),
+            Self::Uniform { bound } => draw(len, seed, name, 1, |stream| stream.uniform_f32(-bound, bound)),
+            Self::Normal { std } => draw(len, seed, name, 2, |stream| std * stream.normal_f32()),
         }
     }
+}
+
+/// `len` numbers, each from the next `n_words` draws of 32 bits from the parameter's stream: any number of threads draw
+/// the same, and a large network would keep one busy for seconds.
+fn draw(
+    len: usize,
+    seed: u64,
+    name: &str,
+    n_words: u64,
+    number: impl Fn(&mut Stream) -> f32 + Sync,
+) -> Vec<f32> {
+    const AT_ONCE: usize = 1 << 14;
+    let key = key_of_name(name);
+    let mut values = vec![0.0; len];
+    values.par_chunks_mut(AT_ONCE).enumerate().for_each(|(i, values)| {
+        let first = (i * AT_ONCE) as u64 * n_words;
+        let mut stream = Stream::new(seed, Purpose::Init, 0, key).starting_at(first);
+        values.iter_mut().for_each(|value| *value = number(&mut stream));
+    });
+    values
 }
 
 #[cfg(test)]
@@ -55,6 +75,9 @@ mod tests {
         assert_eq!(values, init.values(1000, 1, "a.weight"));
         assert_ne!(values, init.values(1000, 2, "a.weight"));
         assert_ne!(values, init.values(1000, 1, "b.weight"));
+        let many = init.values(40_000, 1, "a.weight");
+        let mut stream = Stream::new(1, Purpose::Init, 0, key_of_name("a.weight"));
+        assert!(many.iter().all(|v| *v == stream.uniform_f32(-0.5, 0.5)), "drawn in pieces as in one go");
         assert!(values.iter().all(|v| v.abs() <= 0.5));
         assert!(values.iter().any(|v| *v > 0.45) && values.iter().any(|v| *v < -0.45));
     }
@@ -62,6 +85,8 @@ mod tests {
     #[test]
     fn he_normal_has_its_deviation() {
         let values = Init::he_normal(50).values(100_000, 0, "w");
+        let mut stream = Stream::new(0, Purpose::Init, 0, key_of_name("w"));
+        assert!(values.iter().all(|v| *v == 0.2 * stream.normal_f32()), "drawn in pieces as in one go");
         let variance = values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>() / 1e5;
         assert!((variance - 0.04).abs() < 0.001, "{variance}");
     }

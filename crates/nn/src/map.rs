@@ -1,11 +1,10 @@
 //! Feature maps in main memory, in f32 or bf16, whose memory goes back to a pool when nobody holds them any more.
-//!
-//! Fresh memory costs page faults and zeros, and a training step asks for the same sizes as the one before.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use half::bf16;
+use tallow_core::memory::{self, Pool};
 use tallow_kernels::Element;
 
 use crate::folded::Folds;
@@ -32,59 +31,51 @@ pub(crate) trait MapElement: Element + Pooled + Folds {
     fn of(map: &HostMap) -> Arc<Buffer<Self>>;
 }
 
-/// Free memory, by length.
-pub(crate) struct Pool<E>(Mutex<Vec<Vec<E>>>);
-
-/// Free buffers that are kept at most: more than one training step of a deep network holds at a time.
-const MAX_FREE: usize = 512;
-
-impl<E: Pooled> Pool<E> {
-    const fn new() -> Self {
-        Self(Mutex::new(Vec::new()))
-    }
-
-    fn take(&self, len: usize) -> Vec<E> {
-        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match free.iter().rposition(|buffer| buffer.len() == len) {
-            Some(i) => free.swap_remove(i),
-            None => vec![E::default(); len],
-        }
-    }
-
-    fn give(&self, buffer: Vec<E>) {
-        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.len() == MAX_FREE {
-            free.remove(0); // the one that nobody has asked for longest
-        }
-        free.push(buffer);
-    }
-}
-
 /// The numbers of a map.
 #[derive(Debug)]
 pub(crate) struct Buffer<E: Pooled> {
     values: Vec<E>,
-    /// Whether the memory is the pool's: what came from elsewhere nobody would ask the pool for.
-    pooled: bool,
+    fate: Fate,
+}
+
+/// What becomes of a buffer's memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fate {
+    /// It goes back to the pool.
+    Pool,
+    /// The pool may keep it: it may be the pool's.
+    MaybePool,
+    /// Nobody would ask the pool for it.
+    Free,
 }
 
 impl<E: Pooled> Buffer<E> {
     /// `len` numbers with whatever the memory held before: for what is overwritten whole.
     pub(crate) fn dirty(len: usize) -> Self {
-        Self { values: E::pool().take(len), pooled: true }
+        Self { values: E::pool().take(len), fate: Fate::Pool }
+    }
+}
+
+impl Buffer<f32> {
+    /// A batch: its memory may be the pool's.
+    pub(crate) fn of_batch(values: Vec<f32>) -> Self {
+        Self { values, fate: Fate::MaybePool }
     }
 }
 
 impl From<Vec<f32>> for Buffer<f32> {
     fn from(values: Vec<f32>) -> Self {
-        Self { values, pooled: false }
+        Self { values, fate: Fate::Free }
     }
 }
 
 impl<E: Pooled> Drop for Buffer<E> {
     fn drop(&mut self) {
-        if self.pooled {
-            E::pool().give(std::mem::take(&mut self.values));
+        let values = std::mem::take(&mut self.values);
+        match self.fate {
+            Fate::Pool => E::pool().give(values),
+            Fate::MaybePool => E::pool().give_foreign(values),
+            Fate::Free => {}
         }
     }
 }
@@ -138,17 +129,19 @@ impl<E: MapElement> From<Arc<Buffer<E>>> for HostMap {
 }
 
 macro_rules! pooled {
-    ($($element:ty),*) => {$(
+    ($($element:ty: $pool:expr),*) => {$(
         impl Pooled for $element {
             fn pool() -> &'static Pool<Self> {
-                static POOL: Pool<$element> = Pool::new();
-                &POOL
+                &$pool
             }
         }
     )*};
 }
 
-pooled!(f32, bf16, u8);
+static BF16: Pool<bf16> = Pool::new();
+static U8: Pool<u8> = Pool::new();
+
+pooled!(f32: memory::F32, bf16: BF16, u8: U8);
 
 impl MapElement for f32 {
     fn wrap(buffer: Arc<Buffer<Self>>) -> HostMap {

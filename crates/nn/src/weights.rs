@@ -30,10 +30,8 @@ pub type Tensors = BTreeMap<String, HostTensor>;
 /// # Errors
 /// If a shape and its data do not agree.
 pub fn encode(tensors: &Tensors, metadata: &str) -> Result<Vec<u8>> {
-    let bytes: Vec<(&String, &[usize], Vec<u8>)> = tensors
-        .iter()
-        .map(|(name, t)| (name, t.shape.as_slice(), t.data.iter().flat_map(|v| v.to_le_bytes()).collect()))
-        .collect();
+    let bytes: Vec<(&String, &[usize], Vec<u8>)> =
+        tensors.iter().map(|(name, t)| (name, t.shape.as_slice(), le_bytes(&t.data))).collect();
     let views = bytes
         .iter()
         .map(|(name, shape, data)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.to_vec(), data)?)))
@@ -41,6 +39,13 @@ pub fn encode(tensors: &Tensors, metadata: &str) -> Result<Vec<u8>> {
         .map_err(|e| NnError::Format(e.to_string()))?;
     let metadata = HashMap::from([(METADATA_KEY.to_owned(), metadata.to_owned())]);
     safetensors::serialize(views, Some(metadata)).map_err(|e| NnError::Format(e.to_string()))
+}
+
+/// The numbers as bytes, the lowest first.
+fn le_bytes(data: &[f32]) -> Vec<u8> {
+    let mut bytes = vec![0; 4 * data.len()];
+    bytes.as_chunks_mut::<4>().0.iter_mut().zip(data).for_each(|(bytes, v)| *bytes = v.to_le_bytes());
+    bytes
 }
 
 /// The tensors of a safetensors file as f32, and the text under the metadata key if there is one.

@@ -81,9 +81,12 @@ pub(crate) fn digest(state: &str, tensors: &Tensors) -> String {
     hasher.update(state.as_bytes());
     for (name, HostTensor { shape, data }) in tensors {
         hasher.update(format!("\n{name} {shape:?}\n").as_bytes());
-        let mut bytes = Vec::with_capacity(4 * data.len());
-        bytes.extend(data.iter().flat_map(|v| v.to_le_bytes()));
-        hasher.update(&bytes);
+        let mut bytes = [0; 1 << 14];
+        for data in data.chunks(bytes.len() / 4) {
+            let bytes = &mut bytes[..4 * data.len()];
+            bytes.as_chunks_mut::<4>().0.iter_mut().zip(data).for_each(|(bytes, v)| *bytes = v.to_le_bytes());
+            hasher.update(bytes);
+        }
     }
     hasher.finish()
 }

@@ -12,7 +12,8 @@ mod shard;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tallow_core::{Purpose, Stream};
+use rayon::prelude::*;
+use tallow_core::{Purpose, Stream, memory};
 use tallow_dataset::{Batch, Flip, ImageSet, Normalization, TrainLoader, n_batches};
 use tallow_nn::{Trunk, device_name, isa};
 
@@ -51,12 +52,12 @@ impl Features {
         set: &ImageSet,
         indices: &[u32],
         first_position: usize,
-        mirror: impl Fn(u32) -> bool,
+        mirror: impl Fn(u32) -> bool + Sync,
     ) -> Batch {
-        let mut images = Vec::with_capacity(indices.len() * self.width);
-        for &i in indices {
-            images.extend_from_slice(self.row(i, mirror(i)));
-        }
+        let mut images = memory::F32.take(indices.len() * self.width);
+        images.par_chunks_exact_mut(self.width).zip(indices).for_each(|(row, &i)| {
+            row.copy_from_slice(self.row(i, mirror(i)));
+        });
         Batch {
             first_position,
             images,

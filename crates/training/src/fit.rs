@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use tallow_core::{StopSignal, Unit};
-use tallow_dataset::{Batch, n_batches};
+use tallow_dataset::{Batch, TrainLoader, n_batches};
 use tallow_metrics::{EpochRecord, argmax};
 use tallow_nn::{Ctx, Dims, Path, TrainKey};
 
@@ -74,7 +74,8 @@ impl Session {
     fn epoch(&mut self, watch: &mut Watch<'_>, estimated: &mut bool) -> Result<Option<StopSignal>> {
         let started = Instant::now();
         let (epoch, n_steps) = (self.state.epoch, self.steps_per_epoch());
-        let mut batches = self.data.train.train_batches(&self.loader, epoch, self.state.batch)?;
+        let loader = TrainLoader { size_px: self.train_px(epoch), ..self.loader.clone() };
+        let mut batches = self.data.train.train_batches(&loader, epoch, self.state.batch)?;
         let mut pace = Pace { estimated: *estimated, ..Pace::default() };
         let label = format!("epoch {}/{}", epoch + 1, self.recipe.epochs);
         watch.progress.begin(&label, Some(n_steps as u64), Unit::Items("steps"));
@@ -184,7 +185,10 @@ impl Session {
         let n_val = self.data.val.as_ref().map_or(0, crate::data::Part::len);
         let val_secs = n_val as f64 * FORWARD_SHARE * step_secs / self.recipe.batch_size as f64;
         let epoch_secs = self.steps_per_epoch() as f64 * step_secs + val_secs;
-        let epochs_left = (self.recipe.epochs - self.state.epoch) as f64;
+        // epochs of larger images take longer
+        let pixels = |epoch| self.train_px(epoch).map_or(1.0, |[h, w]| (h * w) as f64);
+        let epochs_left = (self.state.epoch..self.recipe.epochs).map(pixels).sum::<f64>();
+        let epochs_left = epochs_left / pixels(self.state.epoch);
         let left_secs = epochs_left * epoch_secs - self.state.batch as f64 * step_secs;
         Event::Estimate { epoch_secs, left_secs, peak_rss_bytes: peak_rss_bytes() }
     }
@@ -305,6 +309,12 @@ impl Session {
             batch: self.state.batch,
             program: Program::here(),
         }
+    }
+
+    /// Rows and columns of the training images in the epoch `epoch`, counted from 0; none where they stay as they are.
+    fn train_px(&self, epoch: u64) -> Option<[usize; 2]> {
+        let factor = self.recipe.data.size_factors.get(epoch as usize).copied().unwrap_or(1.0);
+        self.model.resize_px.map(|size| size.map(|px| (px as f64 * factor).round().max(1.0) as usize))
     }
 
     pub(crate) fn steps_per_epoch(&self) -> usize {

@@ -123,6 +123,10 @@ pub struct DataConfig {
     pub train_subset: Option<usize>,
     /// Leave out a last batch that is not full.
     pub drop_last: bool,
+    /// Progressive resizing: the sizes of the training images in the first epochs, as shares of the model's input size,
+    /// which all later epochs, validation and test have. For models that resize their images.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub size_factors: Vec<f64>,
 }
 
 impl Default for DataConfig {
@@ -134,6 +138,7 @@ impl Default for DataConfig {
             validate_on: ValidateOn::Split,
             train_subset: None,
             drop_last: false,
+            size_factors: Vec::new(),
         }
     }
 }
@@ -194,6 +199,9 @@ impl Recipe {
         }
         if self.data.train_subset == Some(0) {
             return value("data.train_subset", "must be at least 1, it is 0".into());
+        }
+        if let Some(factor) = self.data.size_factors.iter().find(|f| !(**f > 0.0 && **f <= 1.0)) {
+            return value("data.size_factors", format!("must be above 0 and at most 1, one is {factor}"));
         }
         if let Some(norm) = self.max_grad_norm.filter(|n| !(*n > 0.0 && n.is_finite())) {
             return value("max_grad_norm", format!("must be above 0, it is {norm}"));

@@ -81,6 +81,7 @@ impl Session {
         let precision = recipe.precision.resolve(model.params.device()).into();
         let recipe = Recipe { schedule: recipe.schedule.clone().resolve(recipe.epochs), precision, ..recipe };
         recipe.schedule.validate()?;
+        check_sizes(&recipe, &model)?;
         let state = State::new(&recipe, &data.dataset.digest, frozen_digest(&model)?);
         let optimizer = Optimizer::new(&recipe.optimizer, &recipe.param_groups, &model.params)?;
         let checkpoint = Checkpoint {
@@ -264,6 +265,17 @@ fn loader(recipe: &Recipe, data: &TrainData, model: &Model) -> TrainLoader {
         size_px: model.resize_px,
         seed: recipe.seed,
     }
+}
+
+/// Refuses sizes that images could not be resized to.
+fn check_sizes(recipe: &Recipe, model: &Model) -> Result<()> {
+    let problem = match model.resize_px {
+        _ if recipe.data.size_factors.is_empty() => return Ok(()),
+        Some(_) if model.trunk.is_none() => return Ok(()),
+        Some(_) => "the features of a frozen backbone are computed once, at one size: leave it out",
+        None => "this model takes images of one size only: leave it out",
+    };
+    Err(TrainingError::Value { key: "data.size_factors", problem: problem.into() })
 }
 
 /// Refuses whatever is not the same in both recipes and may not change; also fewer epochs.

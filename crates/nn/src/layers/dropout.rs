@@ -46,8 +46,12 @@ impl Dropout {
             // the multiplication keeps the streams of different layers apart: an odd factor permutes the positions
             let index = self.key.wrapping_add(position.wrapping_mul(0x9e37_79b9_7f4a_7c15));
             let mut stream = Stream::new(train.seed, Purpose::Dropout, train.epoch, index);
-            for keeps in mask {
-                *keeps = u8::from(stream.unit_f32() >= self.p);
+            let mut units = [0.0; 256];
+            for mask in mask.chunks_mut(units.len()) {
+                stream.fill_unit_f32(&mut units[..mask.len()]);
+                for (keeps, unit) in mask.iter_mut().zip(&units) {
+                    *keeps = u8::from(*unit >= self.p);
+                }
             }
         });
         mask

@@ -7,12 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tallow_core::Unit;
+use rayon::prelude::*;
+use tallow_core::{Progress, Unit};
 use tallow_dataset::{Batch, ImageSet, Normalization, eval_batches};
 use tallow_nn::{Ctx, Dims, HostTensor, Model, Precision, Trunk};
 
 use super::Features;
-use super::shard::{read_shard, shard_name, shards, write_shard};
+use super::shard::{SHARD_LEN, read_shard, shard_name, shards, write_shard};
 use crate::error::Result;
 use crate::session::Watch;
 
@@ -92,37 +93,55 @@ impl<'a> Job<'a> {
         watch.progress.begin(&label, Some(n_total as u64), Unit::Items("images"));
         for (mirrored, part) in wanted.passes() {
             let all = if mirrored { &mut features.mirrored } else { &mut features.plain };
-            all.reserve_exact(n * width);
-            let n_before = if mirrored { n } else { 0 };
-            for images in shards(n) {
-                let path = self.folder.join(shard_name(&part, images.start));
-                let shape = vec![images.len(), width];
-                let n_done = n_before + images.end;
-                let shard = match read_shard(&path, &shape, watch.progress) {
-                    Some(shard) => shard,
+            *all = vec![0.0; n * width];
+            let found = self.read_shards(&part, n, all, watch.progress);
+            let is_found = |images: &Range<usize>| found[images.start / SHARD_LEN].is_some();
+            let mut n_done = shards(n).filter(is_found).map(|images| images.len()).sum::<usize>();
+            n_done += if mirrored { n } else { 0 };
+            for (images, found) in shards(n).zip(&found) {
+                let secs = match found {
+                    Some(secs) => *secs,
                     None => {
                         let start = Instant::now();
-                        let computed = self.compute(
-                            wanted.set,
-                            images.clone(),
-                            mirrored,
-                            n_before + images.start,
-                            watch,
-                        );
+                        let computed = self.compute(wanted.set, images.clone(), mirrored, n_done, watch);
                         let Some(data) = computed? else {
                             watch.progress.end();
                             return Ok(None);
                         };
-                        write_shard(&path, HostTensor { shape, data }, start.elapsed().as_secs_f64())?
+                        n_done += images.len();
+                        all[images.start * width..images.end * width].copy_from_slice(&data);
+                        let path = self.folder.join(shard_name(&part, images.start));
+                        let tensor = HostTensor { shape: vec![images.len(), width], data };
+                        Some(write_shard(&path, tensor, start.elapsed().as_secs_f64())?)
                     }
                 };
-                all.extend_from_slice(&shard.features);
-                features.secs = features.secs.zip(shard.secs).map(|(all, shard)| all + shard);
+                features.secs = features.secs.zip(secs).map(|(all, shard)| all + shard);
                 watch.progress.advance(n_done as u64);
             }
         }
         watch.progress.end();
         Ok(Some(Arc::new(features)))
+    }
+
+    /// Fills `all`, the features of `n` images, from the shards of a part that lie there whole, by all threads. Of each
+    /// shard that did: how long the trunk took, if that is known.
+    fn read_shards(
+        &self,
+        part: &str,
+        n: usize,
+        all: &mut [f32],
+        progress: &dyn Progress,
+    ) -> Vec<Option<Option<f64>>> {
+        let width = self.trunk.n_features;
+        let shards: Vec<Range<usize>> = shards(n).collect();
+        let pieces = all.par_chunks_mut(SHARD_LEN * width).zip(shards);
+        let read = |(rows, images): (&mut [f32], Range<usize>)| {
+            let path = self.folder.join(shard_name(part, images.start));
+            let shard = read_shard(&path, &[images.len(), width], progress)?;
+            rows.copy_from_slice(&shard.features);
+            Some(shard.secs)
+        };
+        pieces.map(read).collect()
     }
 
     /// The features of these images, computed now; `None` if a stop was asked for. `n_done` were done before.
