@@ -66,8 +66,9 @@ mod tests {
         let array = pool.take(100);
         let place = array.as_ptr();
         pool.give(array);
-        assert_ne!(pool.take(99).as_ptr(), place);
-        assert_eq!(pool.take(100).as_ptr(), place);
+        let (other, again) = (pool.take(99), pool.take(100));
+        assert_ne!(other.as_ptr(), place);
+        assert_eq!(again.as_ptr(), place);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Durations, instants and numbers of epochs for people.
+//! Durations, instants and numbers of epochs and threads for people.
 
 /// "34 s", "2 min 51 s", "1 h 5 min".
 pub(crate) fn duration(secs: f64) -> String {
@@ -14,6 +14,11 @@ pub(crate) fn duration(secs: f64) -> String {
 /// "1 epoch", "20 epochs".
 pub(crate) fn epochs(n: u64) -> String {
     format!("{n} {}", if n == 1 { "epoch" } else { "epochs" })
+}
+
+/// "1 thread", "2 threads".
+pub(crate) fn threads(n: u64) -> String {
+    format!("{n} {}", if n == 1 { "thread" } else { "threads" })
 }
 
 /// "2026-11-23 20:59 UTC".

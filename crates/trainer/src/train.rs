@@ -169,12 +169,13 @@ fn tell(event: &Event, app: &App) {
             format!("About {} per epoch, {} in all{memory}", duration(*epoch_secs), duration(*left_secs))
         }
         Event::Epoch { record, n_epochs, n_steps, secs, step_ms } => {
+            let decimals = if *step_ms < 10.0 { 1 } else { 0 };
             let val = match (record.val_accuracy, record.val_loss) {
                 (Some(accuracy), Some(loss)) => format!("  val_accuracy {accuracy:.4}  val_loss {loss:.4}"),
                 _ => String::new(),
             };
             format!(
-                "Epoch {}/{n_epochs}  {n_steps} steps  {}  {step_ms:.0}ms/step  accuracy {:.4}  loss {:.4}{val}  learning_rate {:.4e}",
+                "Epoch {}/{n_epochs}  {n_steps} steps  {}  {step_ms:.decimals$}ms/step  accuracy {:.4}  loss {:.4}{val}  learning_rate {:.4e}",
                 record.epoch,
                 duration(*secs),
                 record.accuracy,
@@ -224,12 +225,13 @@ fn conclude(summary: &Summary, run_dir: &Path, page: Option<&Path>, app: &App) -
         output::line(dishonest)?;
     }
     output::line(&format!(
-        "{} {} in {}, {:.0} images/s with {} threads ({}, {}, {})",
+        "{} {} in {}, {:.0} images/s with {} {} ({}, {}, {})",
         summary.epochs_run,
         if summary.epochs_run == 1 { "epoch" } else { "epochs" },
         duration(summary.train_seconds),
         summary.images_per_second,
         summary.threads,
+        if summary.threads == 1 { "thread" } else { "threads" },
         summary.device,
         summary.isa,
         summary.precision

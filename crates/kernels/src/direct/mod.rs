@@ -29,6 +29,7 @@ mod kernel;
 mod pack;
 mod peak;
 mod scratch;
+mod units;
 mod weight_grad;
 mod winograd;
 

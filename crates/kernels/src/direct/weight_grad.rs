@@ -18,6 +18,7 @@ use super::element::Element;
 use super::geometry::{Geometry, MIN_PIXELS, Task, tasks};
 use super::kernel::{Kernels, WeightTask};
 use super::scratch::{self, Reused, Scratch};
+use super::units::Units;
 use super::winograd;
 use crate::conv::ConvShape;
 use crate::vectorise::vectorised;
@@ -167,37 +168,6 @@ vectorised! {
     }
 }
 
-vectorised! {
-    /// `pairs = a0 b0 a1 b1 …`
-    fn interleave<E: Element>(a: &[E], b: &[E], pairs: &mut [E]) {
-        let (pairs, rest) = pairs.as_chunks_mut::<32>();
-        let n_whole = pairs.len();
-        let whole = a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0);
-        for (pairs, (a, b)) in pairs.iter_mut().zip(whole) {
-            for i in 0..16 {
-                pairs[2 * i] = a[i];
-                pairs[2 * i + 1] = b[i];
-            }
-        }
-        let left = a[16 * n_whole..].iter().zip(&b[16 * n_whole..]);
-        for (pair, (&a, &b)) in rest.chunks_exact_mut(2).zip(left) {
-            pair[0] = a;
-            pair[1] = b;
-        }
-    }
-}
-
-/// Which pixels make a unit.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Partner {
-    /// Every one is its own unit.
-    None,
-    /// The next one of the row.
-    Column,
-    /// The same one of the next image.
-    Image,
-}
-
 /// Adds what the pixels of `task` give to `dw` (blocks of the group, k_h, run, block).
 #[expect(clippy::too_many_arguments, reason = "the body of one loop")]
 fn add_task<E: Element>(
@@ -211,63 +181,19 @@ fn add_task<E: Element>(
     scratch: &mut Scratch,
 ) {
     let (g, unit, block) = (&plan.g, kernels.unit, kernels.block);
-    let (n_images, n_rows) = (task.images.len(), task.rows.len());
-    let partner = match (unit, g.w_out % 2, n_images % 2) {
-        (1, ..) => Partner::None,
-        (_, 1, 0) => Partner::Image,
-        _ => Partner::Column,
-    };
-    let is_pixelwise = partner == Partner::None && g.k_h * g.k_w == 1 && g.sees_only_the_input(task);
-    let (rows, row) = (g.padded_h(n_rows), g.padded_w() * g.c_in);
-    let (image_len, len) = (rows * row, g.padded_len(n_images, n_rows));
-    // what a pair that reaches beyond the row's end reads, times 0
-    let reach = if partner == Partner::Column { g.stride * g.c_in } else { 0 };
-    let units_per_row = if partner == Partner::Column { g.w_out.div_ceil(2) } else { g.w_out };
-    let n_unit_images = if partner == Partner::Image { n_images / 2 } else { n_images };
-    let n_units = n_unit_images * n_rows * units_per_row;
-    let skewed = g.c_in + SKEW;
-    let len = if is_pixelwise { n_units * skewed } else { len };
-    let [padded, pairs, packed] = scratch.buffers([len + reach, len * unit, n_units * block * unit]);
-    if is_pixelwise {
-        copy_pixels(x, g, task, skewed, padded);
-    } else {
-        scratch::pad(x, g, task, &mut padded[..len]);
-        padded[len..].fill(E::default());
-    }
-    let x_units: &[E] = match partner {
-        Partner::None => &padded[..len],
-        Partner::Column => {
-            interleave(&padded[..len], &padded[reach..], pairs);
-            pairs
-        }
-        Partner::Image => {
-            for (images, pairs) in
-                padded.chunks_exact(2 * image_len).zip(pairs.chunks_exact_mut(2 * image_len))
-            {
-                interleave(&images[..image_len], &images[image_len..], pairs);
-            }
-            &pairs[..len]
-        }
-    };
-    let step = if partner == Partner::Column { 2 } else { 1 };
-    let mut offsets = Vec::with_capacity(n_units);
-    for n in 0..n_unit_images {
-        for oy in 0..n_rows {
-            let start = n * image_len + oy * g.stride * row;
-            offsets.extend((0..units_per_row).map(|u| (start + u * step * g.stride * g.c_in) as u32));
-        }
-    }
-    if is_pixelwise {
-        offsets.iter_mut().enumerate().for_each(|(i, offset)| *offset = (i * skewed) as u32);
-    }
+    let units = Units::new(g, task, unit);
+    let pairs_len = if unit == 1 { 0 } else { units.len * unit };
+    let lens = [units.len + units.reach, pairs_len, units.n() * block * unit];
+    let [padded, pairs, packed] = scratch.buffers(lens);
+    let (x, offsets) = (units.copy(x, padded, pairs), units.offsets());
     let blocks = first_block..plan.n_blocks.min(first_block + plan.per_group);
     for (output_block, dw) in blocks.zip(dw.chunks_exact_mut(plan.sums_len)) {
-        pack_gradient(g, task, dy, output_block * block, block, partner, packed);
+        units.pack_gradient(dy, output_block * block, block, packed);
         for (offsets, dy) in offsets.chunks(UNITS_AT_ONCE).zip(packed.chunks(UNITS_AT_ONCE * block * unit)) {
             kernels.run_weight_grad(WeightTask {
-                x: x_units,
+                x,
                 x_offsets: offsets,
-                row,
+                row: units.row,
                 k_h: g.k_h,
                 run: g.run(),
                 dy,
@@ -275,80 +201,4 @@ fn add_task<E: Element>(
             });
         }
     }
-}
-
-/// Numbers between the pixels of a 1x1 convolution: at a distance of a power of two they would fight for places in L1.
-const SKEW: usize = 16;
-
-/// Copies the pixels that a 1x1 convolution without padding sees, `skewed` numbers apart.
-fn copy_pixels<E: Element>(x: &[E], g: &Geometry, task: &Task, skewed: usize, out: &mut [E]) {
-    let mut out = out.chunks_exact_mut(skewed);
-    for image in task.images.clone() {
-        for oy in task.rows.clone() {
-            let line = &x[(image * g.h + oy * g.stride) * g.w * g.c_in..][..g.w * g.c_in];
-            for (pixel, out) in line.chunks_exact(g.c_in).step_by(g.stride).take(g.w_out).zip(&mut out) {
-                out[..g.c_in].copy_from_slice(pixel);
-            }
-        }
-    }
-}
-
-/// The gradients of `block` channels from `first` on: (units, block, unit), zeros where a pixel has no partner, and
-/// beyond the last channel.
-fn pack_gradient<E: Element>(
-    g: &Geometry,
-    task: &Task,
-    dy: &[E],
-    first: usize,
-    block: usize,
-    partner: Partner,
-    packed: &mut [E],
-) {
-    let n_channels = block.min(g.c_out - first);
-    let line_len = g.w_out * g.c_out;
-    let line = |image: usize, oy: usize| &dy[(image * g.h_out + oy) * line_len..][..line_len];
-    let channels = first..first + n_channels;
-    let step = if partner == Partner::Image { 2 } else { 1 };
-    let unit = if partner == Partner::None { 1 } else { 2 };
-    let mut units = packed.chunks_exact_mut(block * unit);
-    for image in task.images.clone().step_by(step) {
-        for oy in task.rows.clone() {
-            let own = line(image, oy);
-            match partner {
-                Partner::None => {
-                    for (pixel, out) in own.chunks_exact(g.c_out).zip(&mut units) {
-                        out[..n_channels].copy_from_slice(&pixel[channels.clone()]);
-                        out[n_channels..].fill(E::default());
-                    }
-                }
-                Partner::Column => {
-                    for (pixels, out) in own.chunks(2 * g.c_out).zip(&mut units) {
-                        let (pixel, next) = pixels.split_at(g.c_out);
-                        let next = next.get(channels.clone()).unwrap_or_default();
-                        pack_unit(&pixel[channels.clone()], next, out);
-                    }
-                }
-                Partner::Image => {
-                    let pixels = own.chunks_exact(g.c_out).zip(line(image + 1, oy).chunks_exact(g.c_out));
-                    for ((pixel, next), out) in pixels.zip(&mut units) {
-                        pack_unit(&pixel[channels.clone()], &next[channels.clone()], out);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// A pixel's gradients and its partner's (or zeros), interleaved.
-fn pack_unit<E: Element>(own: &[E], next: &[E], out: &mut [E]) {
-    let (pairs, rest) = out.split_at_mut(2 * own.len());
-    if next.is_empty() {
-        for (pair, &a) in pairs.chunks_exact_mut(2).zip(own) {
-            pair[0] = a;
-            pair[1] = E::default();
-        }
-    } else {
-        interleave(own, next, pairs);
-    }
-    rest.fill(E::default());
 }

@@ -6,7 +6,7 @@ use super::{Part, facts, percent, percent_interval, plain};
 use crate::chart::grouped;
 use crate::record::RunRecord;
 use crate::shown::shown;
-use crate::times::{duration, epochs, utc};
+use crate::times::{duration, epochs, threads, utc};
 
 pub(super) fn part(run: &RunRecord) -> Part {
     let body = html! {
@@ -78,7 +78,7 @@ fn entries(run: &RunRecord) -> Vec<(String, Markup)> {
     if let Some(s) = &run.summary {
         put("Model", format!("{}, {} parameters", s.model, grouped(s.n_parameters as f64, 0)));
         put("Seed", s.seed.to_string());
-        put("Computed on", format!("{}, {}, {}, {} threads", s.device, s.isa, s.precision, s.threads));
+        put("Computed on", format!("{}, {}, {}, {}", s.device, s.isa, s.precision, threads(s.threads)));
         let memory =
             s.peak_rss_bytes.map(|b| format!(", at most {} MB of memory", grouped(b as f64 / 1e6, 0)));
         put("Training took", format!("{}{}", duration(s.train_seconds), memory.unwrap_or_default()));

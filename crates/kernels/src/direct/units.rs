@@ -1,0 +1,190 @@
+//! The pixels that the weight gradient sums over, in units: what of the input they see, copied as the loop wants it, and
+//! their gradients.
+
+use super::element::Element;
+use super::geometry::{Geometry, Task};
+use super::scratch;
+use crate::vectorise::vectorised;
+
+/// Numbers between the pixels of a 1x1 convolution: at a distance of a power of two they would fight for places in L1.
+const SKEW: usize = 16;
+
+/// Which pixels make a unit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Partner {
+    /// Every one is its own unit.
+    None,
+    /// The next one of the row.
+    Column,
+    /// The same one of the next image.
+    Image,
+}
+
+/// The units of a task.
+pub(super) struct Units<'a> {
+    g: &'a Geometry,
+    task: &'a Task,
+    partner: Partner,
+    /// Of a 1x1 convolution without padding: copied pixel by pixel, and so many numbers apart.
+    skewed: Option<usize>,
+    /// Units in a row of the output, and rows of them.
+    per_row: usize,
+    n_rows: usize,
+    /// Numbers of a row of the padded input, and of an image of it.
+    pub(super) row: usize,
+    image_len: usize,
+    /// Numbers of the copy, and what a pair that goes beyond its end reads of it, times 0.
+    pub(super) len: usize,
+    pub(super) reach: usize,
+}
+
+impl<'a> Units<'a> {
+    /// Of `unit` pixels each: 1, or 2.
+    pub(super) fn new(g: &'a Geometry, task: &'a Task, unit: usize) -> Self {
+        let n_images = task.images.len();
+        let partner = match (unit, g.w_out % 2, n_images % 2) {
+            (1, ..) => Partner::None,
+            (_, 1, 0) => Partner::Image,
+            _ => Partner::Column,
+        };
+        let is_pixelwise = partner == Partner::None && g.k_h * g.k_w == 1 && g.sees_only_the_input(task);
+        let per_row = if partner == Partner::Column { g.w_out.div_ceil(2) } else { g.w_out };
+        let n_rows = task.rows.len() * if partner == Partner::Image { n_images / 2 } else { n_images };
+        let row = g.padded_w() * g.c_in;
+        let image_len = g.padded_h(task.rows.len()) * row;
+        let skewed = is_pixelwise.then_some(g.c_in + SKEW);
+        let len = skewed.map_or(n_images * image_len, |distance| n_rows * per_row * distance);
+        let reach = if partner == Partner::Column { g.stride * g.c_in } else { 0 };
+        Self { g, task, partner, skewed, per_row, n_rows, row, image_len, len, reach }
+    }
+
+    /// How many there are.
+    pub(super) fn n(&self) -> usize {
+        self.n_rows * self.per_row
+    }
+
+    /// Where each unit's window begins in the copy, in units.
+    pub(super) fn offsets(&self) -> Vec<u32> {
+        if let Some(distance) = self.skewed {
+            return (0..self.n()).map(|unit| (unit * distance) as u32).collect();
+        }
+        let pixels = if self.partner == Partner::Column { 2 } else { 1 };
+        let rows = self.task.rows.len();
+        let row_start = |i: usize| i / rows * self.image_len + i % rows * self.g.stride * self.row;
+        let step = pixels * self.g.stride * self.g.c_in;
+        let row = |i: usize| (0..self.per_row).map(move |unit| (row_start(i) + unit * step) as u32);
+        (0..self.n_rows).flat_map(row).collect()
+    }
+
+    /// Copies what the task sees of `x`: into `padded`, `len + reach` long, and from there, where units are pairs, into
+    /// `pairs`. Returns the copy that the offsets are of.
+    pub(super) fn copy<'b, E: Element>(&self, x: &[E], padded: &'b mut [E], pairs: &'b mut [E]) -> &'b [E] {
+        if let Some(distance) = self.skewed {
+            self.copy_pixels(x, distance, padded);
+            return padded;
+        }
+        scratch::pad(x, self.g, self.task, &mut padded[..self.len]);
+        padded[self.len..].fill(E::default());
+        match self.partner {
+            Partner::None => padded,
+            Partner::Column => {
+                interleave(&padded[..self.len], &padded[self.reach..], pairs);
+                pairs
+            }
+            Partner::Image => {
+                let images = padded.chunks_exact(2 * self.image_len);
+                for (images, pairs) in images.zip(pairs.chunks_exact_mut(2 * self.image_len)) {
+                    let (own, next) = images.split_at(self.image_len);
+                    interleave(own, next, pairs);
+                }
+                &pairs[..self.len]
+            }
+        }
+    }
+
+    fn copy_pixels<E: Element>(&self, x: &[E], distance: usize, out: &mut [E]) {
+        let (g, task) = (self.g, self.task);
+        let mut out = out.chunks_exact_mut(distance);
+        for image in task.images.clone() {
+            for oy in task.rows.clone() {
+                let line = &x[(image * g.h + oy * g.stride) * g.w * g.c_in..][..g.w * g.c_in];
+                for (pixel, out) in line.chunks_exact(g.c_in).step_by(g.stride).take(g.w_out).zip(&mut out) {
+                    out[..g.c_in].copy_from_slice(pixel);
+                }
+            }
+        }
+    }
+
+    /// The gradients of `block` channels from `first` on: (units, block, unit), zeros where a pixel has no partner, and
+    /// beyond the last channel.
+    pub(super) fn pack_gradient<E: Element>(&self, dy: &[E], first: usize, block: usize, packed: &mut [E]) {
+        let (g, task) = (self.g, self.task);
+        let n_channels = block.min(g.c_out - first);
+        let line_len = g.w_out * g.c_out;
+        let line = |image: usize, oy: usize| &dy[(image * g.h_out + oy) * line_len..][..line_len];
+        let channels = first..first + n_channels;
+        let step = if self.partner == Partner::Image { 2 } else { 1 };
+        let unit = if self.partner == Partner::None { 1 } else { 2 };
+        let mut units = packed.chunks_exact_mut(block * unit);
+        for image in task.images.clone().step_by(step) {
+            for oy in task.rows.clone() {
+                let own = line(image, oy);
+                match self.partner {
+                    Partner::None => {
+                        for (pixel, out) in own.chunks_exact(g.c_out).zip(&mut units) {
+                            out[..n_channels].copy_from_slice(&pixel[channels.clone()]);
+                            out[n_channels..].fill(E::default());
+                        }
+                    }
+                    Partner::Column => {
+                        for (pixels, out) in own.chunks(2 * g.c_out).zip(&mut units) {
+                            let (pixel, next) = pixels.split_at(g.c_out);
+                            let next = next.get(channels.clone()).unwrap_or_default();
+                            pack_unit(&pixel[channels.clone()], next, out);
+                        }
+                    }
+                    Partner::Image => {
+                        let pixels = own.chunks_exact(g.c_out).zip(line(image + 1, oy).chunks_exact(g.c_out));
+                        for ((pixel, next), out) in pixels.zip(&mut units) {
+                            pack_unit(&pixel[channels.clone()], &next[channels.clone()], out);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A pixel's gradients and its partner's (or zeros), interleaved.
+fn pack_unit<E: Element>(own: &[E], next: &[E], out: &mut [E]) {
+    let (pairs, rest) = out.split_at_mut(2 * own.len());
+    if next.is_empty() {
+        for (pair, &a) in pairs.chunks_exact_mut(2).zip(own) {
+            pair[0] = a;
+            pair[1] = E::default();
+        }
+    } else {
+        interleave(own, next, pairs);
+    }
+    rest.fill(E::default());
+}
+
+vectorised! {
+    /// `pairs = a0 b0 a1 b1 …`
+    fn interleave<E: Element>(a: &[E], b: &[E], pairs: &mut [E]) {
+        let (pairs, rest) = pairs.as_chunks_mut::<32>();
+        let n_whole = pairs.len();
+        let whole = a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0);
+        for (pairs, (a, b)) in pairs.iter_mut().zip(whole) {
+            for i in 0..16 {
+                pairs[2 * i] = a[i];
+                pairs[2 * i + 1] = b[i];
+            }
+        }
+        let left = a[16 * n_whole..].iter().zip(&b[16 * n_whole..]);
+        for (pair, (&a, &b)) in rest.chunks_exact_mut(2).zip(left) {
+            pair[0] = a;
+            pair[1] = b;
+        }
+    }
+}
