@@ -50,9 +50,8 @@ fn the_figures_are_those_of_scikit_learn_and_scipy() {
     for text in [
         "2023-11-14 22:13 UTC",
         "551,466",
-        "git_commit",
-        "abc123",
-        "versions.tallow",
+        "<dt>Git commit</dt><dd>abc123</dd>",
+        "<dt>Versions</dt><dd>Tallow 0.3.7, Candle 0.9.9</dd>",
         "rate cut",
         "best epoch",
     ] {
