@@ -34,6 +34,8 @@ mod weight_grad;
 mod winograd;
 
 #[cfg(test)]
+mod emulated;
+#[cfg(test)]
 mod tests;
 
 pub use element::Element;

@@ -63,7 +63,11 @@ fn all_three<E: Element>(isa: Isa, s: &ConvShape, tolerance: f64) {
     if !available(isa) {
         return;
     }
-    let kernels = Kernels::<E>::of(isa).unwrap();
+    check_all_three(&Kernels::<E>::of(isa).unwrap(), &format!("{isa:?} {s:?}"), s, tolerance);
+}
+
+/// Forward convolution, input gradient and weight gradient.
+fn check_all_three<E: Element>(kernels: &Kernels<E>, what: &str, s: &ConvShape, tolerance: f64) {
     let x: Vec<E> = random(s.x_len(), 1);
     let w: Vec<E> = random(s.weight_len(), 2);
     let w: Vec<f32> = w.iter().map(|w| w.to_f32()).collect();
@@ -77,11 +81,10 @@ fn all_three<E: Element>(isa: Isa, s: &ConvShape, tolerance: f64) {
         dx[ix] += dy * w;
         dw[iw] += dy * x;
     });
-    let what = format!("{isa:?} {s:?}");
     let junk = E::from_f32(f32::NAN); // whatever was in the outputs is overwritten
     let mut actual = vec![junk; s.y_len()];
-    let packed = PackedWeights::new(&kernels, [s.c_out, s.c_in, s.k_h, s.k_w], s.stride, &w, None);
-    let moments = forward(&kernels, s, &x, &packed, &Epilogue::bias(Some(&bias)), &mut actual, true).unwrap();
+    let packed = PackedWeights::new(kernels, [s.c_out, s.c_in, s.k_h, s.k_w], s.stride, &w, None);
+    let moments = forward(kernels, s, &x, &packed, &Epilogue::bias(Some(&bias)), &mut actual, true).unwrap();
     check(&format!("{what} forward"), actual.iter().map(|y| y.to_f32()), &y, tolerance);
     for (o, (&sum, &square)) in moments.sums.iter().zip(&moments.squares).enumerate() {
         let values = || y.iter().skip(o).step_by(s.c_out);
@@ -93,10 +96,10 @@ fn all_three<E: Element>(isa: Isa, s: &ConvShape, tolerance: f64) {
         );
     }
     let mut actual = vec![junk; s.x_len()];
-    input_grad(&kernels, s, &dy, &w, &mut actual);
+    input_grad(kernels, s, &dy, &w, &mut actual);
     check(&format!("{what} input gradient"), actual.iter().map(|y| y.to_f32()), &dx, tolerance);
     let mut actual = vec![f32::NAN; s.weight_len()];
-    weight_grad(&kernels, s, &x, &dy, &mut actual);
+    weight_grad(kernels, s, &x, &dy, &mut actual);
     check(&format!("{what} weight gradient"), actual.iter().copied(), &dw, 1e-5);
 }
 
@@ -154,6 +157,11 @@ proptest! {
     }
 
     #[test]
+    fn emulated_bf16_is_right(s in shapes()) {
+        check_all_three(&emulated::bf16_kernels(), &format!("emulated {s:?}"), &s, 1e-2);
+    }
+
+    #[test]
     fn avx512_bf16_is_right(s in shapes()) {
         all_three::<bf16>(Isa::Avx512Bf16, &s, 1e-2);
     }
@@ -186,6 +194,7 @@ fn shapes_of_networks_are_right() {
         all_three::<f32>(Isa::Avx2, &s, 1e-5);
         all_three::<f32>(Isa::Avx512, &s, 1e-5);
         all_three::<bf16>(Isa::Avx512Bf16, &s, 1e-2);
+        check_all_three(&emulated::bf16_kernels(), &format!("emulated {s:?}"), &s, 1e-2);
     }
 }
 
