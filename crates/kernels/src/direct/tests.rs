@@ -154,10 +154,12 @@ proptest! {
     fn winograd_is_right(s in winograd_shapes()) {
         all_three::<f32>(Isa::Avx2, &s, 1e-5);
         all_three::<f32>(Isa::Avx512, &s, 1e-5);
+        check_all_three(&emulated::f32_kernels(), &format!("emulated {s:?}"), &s, 1e-5);
     }
 
     #[test]
-    fn emulated_bf16_is_right(s in shapes()) {
+    fn emulated_avx512_is_right(s in shapes()) {
+        check_all_three(&emulated::f32_kernels(), &format!("emulated {s:?}"), &s, 1e-5);
         check_all_three(&emulated::bf16_kernels(), &format!("emulated {s:?}"), &s, 1e-2);
     }
 
@@ -194,6 +196,7 @@ fn shapes_of_networks_are_right() {
         all_three::<f32>(Isa::Avx2, &s, 1e-5);
         all_three::<f32>(Isa::Avx512, &s, 1e-5);
         all_three::<bf16>(Isa::Avx512Bf16, &s, 1e-2);
+        check_all_three(&emulated::f32_kernels(), &format!("emulated {s:?}"), &s, 1e-5);
         check_all_three(&emulated::bf16_kernels(), &format!("emulated {s:?}"), &s, 1e-2);
     }
 }
