@@ -76,7 +76,7 @@ impl Stream {
 
     /// A number in `[0, 1)`: a multiple of 2^-24.
     pub fn unit_f32(&mut self) -> f32 {
-        (self.next_u32() >> 8) as f32 * (1.0 / (1 << 24) as f32)
+        unit_f32(self.next_u32())
     }
 
     /// What as many calls of [`unit_f32`](Self::unit_f32) give, faster.
@@ -86,7 +86,7 @@ impl Stream {
             let bytes = &mut bytes[..4 * out.len()];
             self.0.fill_bytes(bytes);
             for (out, bits) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                *out = (u32::from_le_bytes(*bits) >> 8) as f32 * (1.0 / (1 << 24) as f32);
+                *out = unit_f32(u32::from_le_bytes(*bits));
             }
         }
     }
@@ -119,6 +119,11 @@ impl Stream {
             items.swap(i, self.below(i as u32 + 1) as usize);
         }
     }
+}
+
+/// The upper 24 bits as a number in `[0, 1)`.
+fn unit_f32(bits: u32) -> f32 {
+    (bits >> 8) as f32 * (1.0 / (1 << 24) as f32)
 }
 
 /// A number that stands for `name` in a key: its 64-bit FNV-1a hash.

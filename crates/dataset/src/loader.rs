@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-use tallow_core::{Purpose, Stream};
+use tallow_core::{Purpose, Stream, memory};
 
 use crate::resize::Resize;
 use crate::{Augment, Error, ImageSet, Normalization, Transform};
@@ -162,7 +162,7 @@ impl<T: Fn(u32) -> Transform> Work<T> {
         let own = [set.height(), set.width(), set.channels()];
         let [height, width] = self.resize.as_ref().map_or([own[0], own[1]], Resize::size);
         let image_len = height * width * own[2];
-        let mut images = vec![0.0; indices.len() * image_len];
+        let mut images = memory::F32.take(indices.len() * image_len);
         let (mut image, mut line) = (vec![0.0; set.image_len()], Vec::new());
         for (&index, out) in indices.iter().zip(images.chunks_exact_mut(image_len)) {
             let (transform, pixels) = ((self.transform)(index), set.image(index as usize));

@@ -63,4 +63,4 @@ pub use model::{Model, Trunk};
 pub use optim::{Optimizer, OptimizerConfig, ParamGroup};
 pub use params::{Param, ParamStore, Scope};
 pub use tallow_kernels::{After, Isa, IsaError, detect_isa, isa};
-pub use weights::{HostTensor, Tensors, decode, encode};
+pub use weights::{HostTensor, Tensors, decode, encode, le_bytes};

@@ -41,8 +41,8 @@ pub fn encode(tensors: &Tensors, metadata: &str) -> Result<Vec<u8>> {
     safetensors::serialize(views, Some(metadata)).map_err(|e| NnError::Format(e.to_string()))
 }
 
-/// The numbers as bytes, the lowest first.
-fn le_bytes(data: &[f32]) -> Vec<u8> {
+/// The numbers as bytes, each with its lowest first.
+pub fn le_bytes(data: &[f32]) -> Vec<u8> {
     let mut bytes = vec![0; 4 * data.len()];
     bytes.as_chunks_mut::<4>().0.iter_mut().zip(data).for_each(|(bytes, v)| *bytes = v.to_le_bytes());
     bytes

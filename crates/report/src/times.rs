@@ -13,12 +13,16 @@ pub(crate) fn duration(secs: f64) -> String {
 
 /// "1 epoch", "20 epochs".
 pub(crate) fn epochs(n: u64) -> String {
-    format!("{n} {}", if n == 1 { "epoch" } else { "epochs" })
+    counted(n, "epoch")
 }
 
 /// "1 thread", "2 threads".
 pub(crate) fn threads(n: u64) -> String {
-    format!("{n} {}", if n == 1 { "thread" } else { "threads" })
+    counted(n, "thread")
+}
+
+fn counted(n: u64, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 /// "2026-11-23 20:59 UTC".

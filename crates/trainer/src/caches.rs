@@ -89,7 +89,11 @@ fn remove(caches: &[&FeatureCache], app: &App) -> Result<()> {
     if app.global.json {
         return output::json(&done);
     }
-    output::line(&format!("{} freed, {} removed", size(done.freed_bytes), counted(caches.len())))
+    output::line(&format!(
+        "{} freed, {} removed",
+        size(done.freed_bytes),
+        output::counted(caches.len() as u64, "cache")
+    ))
 }
 
 fn print(caches: &[FeatureCache], args: &CachesArgs) -> Result<()> {
@@ -121,15 +125,11 @@ fn print(caches: &[FeatureCache], args: &CachesArgs) -> Result<()> {
         0 => format!("No features are kept in {}.", folder.display()),
         n => format!(
             "{}, {} in {}. To remove some: trainer data caches --remove KEY...; all: --remove --all",
-            counted(n),
+            output::counted(n as u64, "cache"),
             size(n_bytes),
             folder.display()
         ),
     })
-}
-
-fn counted(n: usize) -> String {
-    if n == 1 { "1 cache".to_owned() } else { format!("{n} caches") }
 }
 
 /// In the unit that leaves at most three digits before the point.

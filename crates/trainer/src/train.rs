@@ -225,13 +225,11 @@ fn conclude(summary: &Summary, run_dir: &Path, page: Option<&Path>, app: &App) -
         output::line(dishonest)?;
     }
     output::line(&format!(
-        "{} {} in {}, {:.0} images/s with {} {} ({}, {}, {})",
-        summary.epochs_run,
-        if summary.epochs_run == 1 { "epoch" } else { "epochs" },
+        "{} in {}, {:.0} images/s with {} ({}, {}, {})",
+        output::counted(summary.epochs_run, "epoch"),
         duration(summary.train_seconds),
         summary.images_per_second,
-        summary.threads,
-        if summary.threads == 1 { "thread" } else { "threads" },
+        output::counted(summary.threads, "thread"),
         summary.device,
         summary.isa,
         summary.precision

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use tallow_core::digest::Hasher;
 use tallow_core::{FileError, files};
-use tallow_nn::{HostTensor, Tensors, decode, encode};
+use tallow_nn::{HostTensor, Tensors, decode, encode, le_bytes};
 
 use crate::error::{Result, TrainingError};
 use crate::state::{STATE_VERSION, State};
@@ -81,12 +81,8 @@ pub(crate) fn digest(state: &str, tensors: &Tensors) -> String {
     hasher.update(state.as_bytes());
     for (name, HostTensor { shape, data }) in tensors {
         hasher.update(format!("\n{name} {shape:?}\n").as_bytes());
-        let mut bytes = [0; 1 << 14];
-        for data in data.chunks(bytes.len() / 4) {
-            let bytes = &mut bytes[..4 * data.len()];
-            bytes.as_chunks_mut::<4>().0.iter_mut().zip(data).for_each(|(bytes, v)| *bytes = v.to_le_bytes());
-            hasher.update(bytes);
-        }
+        // in pieces that stay in the caches
+        data.chunks(1 << 12).for_each(|data| hasher.update(&le_bytes(data)));
     }
     hasher.finish()
 }

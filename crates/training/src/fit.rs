@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use tallow_core::{StopSignal, Unit};
-use tallow_dataset::{Batch, TrainLoader, n_batches};
+use tallow_dataset::{Batch, n_batches};
 use tallow_metrics::{EpochRecord, argmax};
 use tallow_nn::{Ctx, Dims, Path, TrainKey};
 
@@ -15,7 +15,7 @@ use crate::evaluate::evaluate;
 use crate::event::Event;
 use crate::memory::peak_rss_bytes;
 use crate::program::Program;
-use crate::session::{Session, Watch};
+use crate::session::{Session, Watch, loader};
 use crate::state::Best;
 use crate::tensorboard::EventFile;
 
@@ -74,7 +74,7 @@ impl Session {
     fn epoch(&mut self, watch: &mut Watch<'_>, estimated: &mut bool) -> Result<Option<StopSignal>> {
         let started = Instant::now();
         let (epoch, n_steps) = (self.state.epoch, self.steps_per_epoch());
-        let loader = TrainLoader { size_px: self.train_px(epoch), ..self.loader.clone() };
+        let loader = loader(&self.recipe, &self.data, self.train_px(epoch));
         let mut batches = self.data.train.train_batches(&loader, epoch, self.state.batch)?;
         let mut pace = Pace { estimated: *estimated, ..Pace::default() };
         let label = format!("epoch {}/{}", epoch + 1, self.recipe.epochs);

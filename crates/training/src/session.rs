@@ -47,7 +47,6 @@ pub struct Session {
     pub(crate) model: Model,
     pub(crate) data: TrainData,
     pub(crate) criterion: CrossEntropy,
-    pub(crate) loader: TrainLoader,
     pub(crate) optimizer: Optimizer,
     pub(crate) state: State,
     pub(crate) run: RunFolder,
@@ -89,12 +88,11 @@ impl Session {
             model: model.params.learned_tensors()?,
             optimizer: optimizer.state(&model.params)?,
         };
-        let loader = loader(&recipe, &data, &model);
-        // the loader checks what only it knows, before anything is written
+        // the loader checks what only it knows, before anything is written; large images would be made for nobody
         drop(tallow_dataset::train_batches(
             data.train.set.clone(),
             data.train.indices.clone(),
-            &TrainLoader { size_px: None, ..loader }, // large images would be made for nobody
+            &loader(&recipe, &data, None),
             0,
             0,
         )?);
@@ -152,14 +150,12 @@ impl Session {
             label_smoothing: recipe.loss.label_smoothing as f32,
             class_weights: recipe.loss.class_weights.as_ref().map(|w| w.iter().map(|&w| w as f32).collect()),
         };
-        let loader = loader(&recipe, &data, &model);
         let (clock, last_saved) = (Instant::now(), Instant::now());
         Self {
             recipe,
             model,
             data,
             criterion,
-            loader,
             optimizer,
             state,
             run,
@@ -256,13 +252,14 @@ fn frozen_digest(model: &Model) -> Result<Option<String>> {
     Ok((!frozen.is_empty()).then(|| digest("", &frozen)))
 }
 
-fn loader(recipe: &Recipe, data: &TrainData, model: &Model) -> TrainLoader {
+/// How batches of images of this size are made; `None`: of their own.
+pub(crate) fn loader(recipe: &Recipe, data: &TrainData, size_px: Option<[usize; 2]>) -> TrainLoader {
     TrainLoader {
         batch_size: recipe.batch_size,
         drop_last: recipe.data.drop_last,
         augment: recipe.augment.clone(),
         normalization: data.dataset.normalization,
-        size_px: model.resize_px,
+        size_px,
         seed: recipe.seed,
     }
 }

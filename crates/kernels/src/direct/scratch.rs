@@ -29,6 +29,7 @@ pub(super) fn with<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
 }
 
 /// Numbers in memory that any thread may have used before: fresh memory costs page faults, and every step wants as much.
+/// Few are in use at a time and their lengths differ from layer to layer, so that each takes the shortest that fits.
 #[derive(Clone, Debug)]
 pub(super) struct Reused<E> {
     words: Vec<u64>,

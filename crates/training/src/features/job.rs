@@ -95,9 +95,9 @@ impl<'a> Job<'a> {
             let all = if mirrored { &mut features.mirrored } else { &mut features.plain };
             *all = vec![0.0; n * width];
             let found = self.read_shards(&part, n, all, watch.progress);
-            let is_found = |images: &Range<usize>| found[images.start / SHARD_LEN].is_some();
-            let mut n_done = shards(n).filter(is_found).map(|images| images.len()).sum::<usize>();
-            n_done += if mirrored { n } else { 0 };
+            let found_here = shards(n).zip(&found).filter(|(_, found)| found.is_some());
+            let n_before = if mirrored { n } else { 0 };
+            let mut n_done = n_before + found_here.map(|(images, _)| images.len()).sum::<usize>();
             for (images, found) in shards(n).zip(&found) {
                 let secs = match found {
                     Some(secs) => *secs,
