@@ -59,9 +59,9 @@ impl Augment {
     /// is larger than the image.
     pub fn validate(&self, height: usize, width: usize) -> Result<(), Error> {
         let shorter = height.min(width);
-        let refuse = |field, value, limit| {
+        let refuse = |field, value: usize, limit| {
             let reason = format!("at most {limit} is expected for images of {height} x {width} pixels");
-            Err(Error::Augment { field, value, reason })
+            Err(Error::Augment { field, value: value.to_string(), reason })
         };
         if self.crop_padding_px >= shorter {
             return refuse("crop_padding_px", self.crop_padding_px, shorter - 1);

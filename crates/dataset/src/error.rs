@@ -103,13 +103,33 @@ pub enum Error {
         /// Why they cannot be had.
         reason: String,
     },
-    /// A setting of the augmentation that does not fit the images.
+    /// A setting of how pictures are fitted to the model's input size that cannot be.
+    #[error("preprocess.{field} = {value}: {reason}")]
+    Preprocess {
+        /// The key.
+        field: &'static str,
+        /// What it holds.
+        value: String,
+        /// Why it cannot be.
+        reason: String,
+    },
+    /// A setting of the augmentation that cannot be, or does not fit the images.
     #[error("augment.{field} = {value}: {reason}")]
     Augment {
         /// The recipe's key.
         field: &'static str,
         /// What it holds.
-        value: usize,
+        value: String,
+        /// Why it cannot be.
+        reason: String,
+    },
+    /// A setting of mixup or cutmix that cannot be.
+    #[error("mix.{field} = {value}: {reason}")]
+    Mix {
+        /// The recipe's key.
+        field: &'static str,
+        /// What it holds.
+        value: f64,
         /// Why it cannot be.
         reason: String,
     },

@@ -34,6 +34,7 @@ pub mod cifar;
 mod error;
 #[cfg(feature = "fetch")]
 pub mod fetch;
+mod fit;
 mod image_set;
 mod loader;
 mod near_duplicates;
@@ -47,6 +48,7 @@ mod split;
 
 pub use augment::{Augment, CropFill, Flip, Transform};
 pub use error::Error;
+pub use fit::{Fit, Fitter, Interpolation, Preprocess};
 pub use image_set::{Dataset, ImageSet};
 pub use loader::{Batch, BatchIter, TrainLoader, eval_batches, n_batches, train_batches};
 pub use near_duplicates::{
