@@ -46,7 +46,7 @@ mod resize;
 mod sample;
 mod split;
 
-pub use augment::{Augment, CropFill, Flip, Transform};
+pub use augment::{Augment, CropFill, Flip, Jitter, RandomResizedCrop, Transform, Warp};
 pub use error::Error;
 pub use fit::{Fit, Fitter, Interpolation, Preprocess};
 pub use image_set::{Dataset, ImageSet};

@@ -75,8 +75,13 @@ fn the_flip_comes_after_the_crop_and_cutout_last() {
 
 #[test]
 fn what_is_drawn_depends_on_seed_epoch_and_image() {
-    let augment =
-        Augment { flip: Flip::Random, crop_padding_px: 4, crop_fill: CropFill::Reflect, cutout_px: 5 };
+    let augment = Augment {
+        flip: Flip::Random,
+        crop_padding_px: 4,
+        crop_fill: CropFill::Reflect,
+        cutout_px: 5,
+        ..Augment::default()
+    };
     let draw = |seed, epoch, index| augment.draw(seed, epoch, index, 20, 30);
     assert_eq!(draw(1, 2, 3), draw(1, 2, 3));
     assert_eq!(draw(1, 2, 3).fill, CropFill::Reflect);
@@ -159,8 +164,13 @@ fn what_does_not_fit_the_images_is_refused() {
 fn a_recipe_names_what_it_wants_and_nothing_else() {
     let read = |text: &str| toml::from_str::<Augment>(text);
     assert_eq!(read("").unwrap(), Augment::default());
-    let all =
-        Augment { flip: Flip::Alternate, crop_padding_px: 2, crop_fill: CropFill::Reflect, cutout_px: 8 };
+    let all = Augment {
+        flip: Flip::Alternate,
+        crop_padding_px: 2,
+        crop_fill: CropFill::Reflect,
+        cutout_px: 8,
+        ..Augment::default()
+    };
     assert_eq!(read("flip='alternate'\ncrop_padding_px=2\ncrop_fill='reflect'\ncutout_px=8").unwrap(), all);
     assert_eq!(read(&toml::to_string(&all).unwrap()).unwrap(), all);
     assert!(read("vertical_flip = true").unwrap_err().to_string().contains("vertical_flip"));

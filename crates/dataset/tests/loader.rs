@@ -21,7 +21,13 @@ fn indices() -> Arc<[u32]> {
 }
 
 fn loader(batch_size: usize, drop_last: bool) -> TrainLoader {
-    let augment = Augment { flip: Flip::Random, crop_padding_px: 2, crop_fill: CropFill::Zero, cutout_px: 2 };
+    let augment = Augment {
+        flip: Flip::Random,
+        crop_padding_px: 2,
+        crop_fill: CropFill::Zero,
+        cutout_px: 2,
+        ..Augment::default()
+    };
     TrainLoader {
         batch_size,
         drop_last,
