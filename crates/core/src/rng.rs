@@ -30,6 +30,8 @@ pub enum Purpose {
     Bootstrap = 7,
     /// Inputs of tests and benchmarks.
     Test = 8,
+    /// Mixup and cutmix; the index is the batch's number in the epoch.
+    Mix = 9,
 }
 
 /// A stream of random numbers that is a function of its key alone.

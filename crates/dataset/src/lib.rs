@@ -37,6 +37,7 @@ pub mod fetch;
 mod fit;
 mod image_set;
 mod loader;
+mod mix;
 mod near_duplicates;
 mod normalization;
 #[cfg(feature = "picture")]
@@ -51,6 +52,7 @@ pub use error::Error;
 pub use fit::{Fit, Fitter, Interpolation, Preprocess};
 pub use image_set::{Dataset, ImageSet};
 pub use loader::{Batch, BatchIter, TrainLoader, eval_batches, n_batches, train_batches};
+pub use mix::{Blend, Mix, Mixed};
 pub use near_duplicates::{
     Detail, MAX_DUPLICATE_DISTANCE, MIN_CANDIDATE_SIMILARITY, descriptor_len, descriptors,
 };
