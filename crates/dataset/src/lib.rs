@@ -5,6 +5,8 @@
 //! archives. From there the way is always the same: an [`ImageSet`] is split ([`stratified_split`]), put into an
 //! order, changed ([`Augment`]), normalised, and handed out as [`Batch`]es ([`train_batches`], [`eval_batches`]).
 //!
+//! [`Fitter`] brings pictures of any size to a model's input size, and [`Mix`] mixes the images of a batch.
+//!
 //! [`descriptors`] and [`Detail`] tell whether two images are the same photograph.
 //!
 //! What is random is a function of (seed, epoch, image): nothing depends on threads or on where an epoch was resumed.

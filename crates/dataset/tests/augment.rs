@@ -94,6 +94,18 @@ fn what_is_drawn_depends_on_seed_epoch_and_image() {
     assert!(places(|i| (0, 0, i)) > 10);
 }
 
+/// Seeds keep their meaning from one version to the next.
+#[test]
+fn draws_are_pinned() {
+    let augment = Augment { flip: Flip::Random, crop_padding_px: 4, cutout_px: 5, ..Augment::default() };
+    let drawn = [0, 1, 2].map(|index| augment.draw(9, 3, index, 32, 32));
+    let expected =
+        [(true, (0, 4), (2..7, 0..5)), (true, (1, 1), (27..32, 18..23)), (false, (-4, -4), (2..7, 17..22))];
+    for (drawn, (flip, shift, cutout)) in drawn.into_iter().zip(expected) {
+        assert_eq!(drawn, Transform { flip, shift, cutout: Some(cutout), ..Transform::IDENTITY });
+    }
+}
+
 #[test]
 fn shifts_and_cutouts_are_uniform_and_within_their_bounds() {
     let augment = Augment { crop_padding_px: 2, cutout_px: 4, ..Augment::default() };

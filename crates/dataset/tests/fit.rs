@@ -65,7 +65,6 @@ fn bytes_are_pillows() {
         n += found.len();
         n_same += found.iter().zip(&expected).filter(|(a, b)| a == b).count();
     }
-    println!("{n_same} of {n} bytes are the same: {:.3} %", 100.0 * n_same as f64 / n as f64);
     assert_eq!(goldens.cases.len(), 58);
     assert!(n_same as f64 > 0.99 * n as f64, "{n_same} of {n}");
 }
@@ -136,7 +135,7 @@ fn extreme_shapes_are_fitted() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn every_shape_can_be_fitted(
         shape in [1..70usize, 1..70usize, 1..4usize], size_px in [1..40usize, 1..40usize],
