@@ -35,7 +35,7 @@ fn a_run_ends_with_pictures_a_page_and_charts() {
     let data = load_sample().unwrap();
     for (role, set) in [("sample", &data.train), ("test", &data.test)] {
         for (file, i, class) in entries(&index, role) {
-            assert_eq!(pixels(&sandbox, &file), set.image(i as usize), "{file}");
+            assert_eq!(pixels(&sandbox, &file), *set.read(i as usize).unwrap().pixels, "{file}");
             assert_eq!(class, set.class_names()[set.label(i as usize) as usize], "{file}");
         }
     }

@@ -59,7 +59,8 @@ fn write(path: &Path, png: &[u8]) -> anyhow::Result<()> {
 /// The first `n_per_class` images of each class side by side, one row for each class.
 fn picture(set: &ImageSet, n_per_class: usize) -> anyhow::Result<Vec<u8>> {
     let n_classes = set.class_names().len();
-    let (height, row_len) = (set.height(), set.width() * set.channels());
+    let [height, width, channels] = set.block_shape().context("images in memory are expected")?;
+    let row_len = width * channels;
     let picture_row_len = n_per_class * row_len;
     let mut pixels = vec![0; n_classes * height * picture_row_len];
     for (class, band) in pixels.chunks_exact_mut(height * picture_row_len).enumerate() {
@@ -67,12 +68,12 @@ fn picture(set: &ImageSet, n_per_class: usize) -> anyhow::Result<Vec<u8>> {
             (0..set.len()).filter(|&i| set.label(i) as usize == class).take(n_per_class).collect();
         ensure!(members.len() == n_per_class, "class {class} has only {} images", members.len());
         for (place, &i) in members.iter().enumerate() {
-            for (row, image_row) in set.image(i).chunks_exact(row_len).enumerate() {
+            for (row, image_row) in set.read(i)?.pixels.chunks_exact(row_len).enumerate() {
                 band[row * picture_row_len + place * row_len..][..row_len].copy_from_slice(image_row);
             }
         }
     }
-    encode(&pixels, n_per_class * set.width(), n_classes * height)
+    encode(&pixels, n_per_class * width, n_classes * height)
 }
 
 /// `pixels` (RGB) as PNG. Of the filters and layouts tried on these images, the adaptive filter on this layout came

@@ -24,7 +24,12 @@ impl Hasher {
 
     /// The digest: 64 hexadecimal digits.
     pub fn finish(self) -> String {
-        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.finish_bytes())
+    }
+
+    /// The digest as bytes.
+    pub fn finish_bytes(self) -> [u8; 32] {
+        self.0.finalize().into()
     }
 }
 
@@ -37,6 +42,11 @@ impl io::Write for Hasher {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Two lower-case hexadecimal digits for each byte.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The digest of `bytes`.

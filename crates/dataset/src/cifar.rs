@@ -286,7 +286,8 @@ mod tests {
             let data = layout.load(folder.path()).unwrap();
             assert_eq!((data.train.len(), data.test.len()), (8, 4));
             assert_eq!(data.train.labels(), [0, 1, 0, 1, 0, 1, 0, 1]);
-            let pixel = |row: usize, column: usize| &data.train.image(6)[(row * 32 + column) * 3..][..3];
+            let frog = data.train.read(6).unwrap().pixels;
+            let pixel = |row: usize, column: usize| &frog[(row * 32 + column) * 3..][..3];
             assert_eq!(pixel(0, 0), [0, 0, 2]);
             assert_eq!(pixel(3, 31), [3, 31, 2]);
             assert_eq!(pixel(31, 4), [31, 4, 2]);

@@ -49,8 +49,9 @@ pub enum Interpolation {
     Bilinear,
     /// Cubic with a = -0.5, widened in the same way. Pillow's `BICUBIC`.
     Bicubic,
-    /// Between the nearest pixels only, not antialiased: `torch.nn.functional.interpolate(mode="bilinear")`. Model
-    /// files of older versions mean this one, after normalisation and in f32; in bytes it is within one level of it.
+    /// Between the nearest pixels only: `torch.nn.functional.interpolate(mode="bilinear")`. Images in memory that are
+    /// smaller than the model's size are enlarged so, in f32 and after normalisation; the batches' pipeline takes
+    /// [`Bilinear`](Self::Bilinear) for all others. Model files of older versions mean this one.
     Linear,
 }
 

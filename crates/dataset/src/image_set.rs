@@ -1,28 +1,31 @@
-//! Images in memory: bytes, labels and class names that are known to fit together.
+//! A set of pictures with their classes and names, and a data set of two of them.
+//!
+//! Labels, class names and file names are always in memory; pictures come from a source, one at a time.
 
 use std::fmt;
 use std::sync::Arc;
 
 use tallow_core::digest::Hasher;
 
+use crate::fit::{Fit, Fitter, Preprocess};
+use crate::kept::{Kept, KeptBudget};
+use crate::source::{Block, Facts, Identity, ImageSource, Picture};
 use crate::{Error, Normalization};
 
-/// Images of one size with their labels.
-///
-/// Pixels are `u8` in NHWC order: image after image, rows from the top, columns from the left, channels together
-/// (red, green, blue).
-#[derive(Clone, PartialEq, Eq)]
+/// Pictures with their labels.
+#[derive(Clone)]
 pub struct ImageSet {
-    height: usize,
-    width: usize,
-    channels: usize,
-    pixels: Vec<u8>,
-    labels: Vec<u32>,
+    source: Arc<dyn ImageSource>,
+    labels: Arc<[u32]>,
     class_names: Arc<[String]>,
+    /// The name of each picture's file below the data set's folder; none where pictures have no files.
+    files: Option<Arc<[String]>>,
+    /// Pictures at the model's size, where reading them takes time.
+    kept: Option<Arc<Kept>>,
 }
 
 impl ImageSet {
-    /// Images of `height` x `width` pixels with `channels` (1 to 3) from `pixels` (NHWC), one of `labels` for each.
+    /// Images of `height` x `width` pixels with `channels` (1 to 3) from `pixels` (NHWC, u8), one of `labels` for each.
     ///
     /// # Errors
     /// If a size is 0, there are more than 3 channels, the lengths do not fit or a label names no class.
@@ -34,23 +37,48 @@ impl ImageSet {
         labels: Vec<u32>,
         class_names: Arc<[String]>,
     ) -> Result<Self, Error> {
+        let shape = [height, width, channels];
         if height == 0 || width == 0 || !(1..=3).contains(&channels) {
             let shape = format!("{height} x {width} pixels with {channels} channels is no image");
             return Err(Error::Images(shape));
         }
-        let expected = [height, width, channels]
-            .iter()
-            .try_fold(labels.len(), |product, &side| product.checked_mul(side));
-        if expected != Some(pixels.len()) || u32::try_from(labels.len()).is_err() {
+        let expected = shape.iter().try_fold(labels.len(), |product, &side| product.checked_mul(side));
+        if expected != Some(pixels.len()) {
             let (bytes, n) = (pixels.len(), labels.len());
             let what = format!("{bytes} bytes for {n} labels of {height} x {width} x {channels} images");
+            return Err(Error::Images(what));
+        }
+        Self::of(Arc::new(Block { shape, pixels }), labels, class_names, None)
+    }
+
+    /// The pictures of `source`, one of `labels` for each, and the names of their `files`, where they have any.
+    ///
+    /// # Errors
+    /// If the lengths do not fit or a label names no class.
+    pub fn of(
+        source: Arc<dyn ImageSource>,
+        labels: Vec<u32>,
+        class_names: Arc<[String]>,
+        files: Option<Vec<String>>,
+    ) -> Result<Self, Error> {
+        let n = source.len();
+        let n_files = files.as_ref().map_or(n, Vec::len);
+        if labels.len() != n || n_files != n || u32::try_from(n).is_err() {
+            let what = format!("{n} pictures, {} labels, {n_files} names of files", labels.len());
             return Err(Error::Images(what));
         }
         if let Some(i) = labels.iter().position(|&label| label as usize >= class_names.len()) {
             let (label, n_classes) = (labels[i], class_names.len());
             return Err(Error::Images(format!("image {i} has label {label}, there are {n_classes} classes")));
         }
-        Ok(Self { height, width, channels, pixels, labels, class_names })
+        Ok(Self { source, labels: labels.into(), class_names, files: files.map(Into::into), kept: None })
+    }
+
+    /// The same set, which keeps pictures that were fitted by `preprocess`, within `budget`.
+    #[must_use]
+    pub fn keeping(self, preprocess: Preprocess, budget: &Arc<KeptBudget>) -> Self {
+        let kept = Kept::new(self.len(), preprocess, Arc::clone(budget));
+        Self { kept: Some(Arc::new(kept)), ..self }
     }
 
     /// How many images there are.
@@ -63,32 +91,87 @@ impl ImageSet {
         self.labels.is_empty()
     }
 
-    /// Rows of an image.
-    pub fn height(&self) -> usize {
-        self.height
-    }
-
-    /// Columns of an image.
-    pub fn width(&self) -> usize {
-        self.width
-    }
-
-    /// Numbers per pixel.
-    pub fn channels(&self) -> usize {
-        self.channels
-    }
-
-    /// Numbers per image.
-    pub fn image_len(&self) -> usize {
-        self.height * self.width * self.channels
-    }
-
-    /// The pixels of image `i`, HWC.
+    /// Image `i`.
+    ///
+    /// # Errors
+    /// If its file cannot be read, with its name.
     ///
     /// # Panics
     /// If there is no such image, as for a slice.
-    pub fn image(&self, i: usize) -> &[u8] {
-        &self.pixels[i * self.image_len()..][..self.image_len()]
+    pub fn read(&self, i: usize) -> Result<Picture<'_>, Error> {
+        self.source.read(i)
+    }
+
+    /// Gives image `i`, fitted by `fitter`, to `take`: as it is kept, or read now. `fitted` is memory to work in.
+    ///
+    /// # Errors
+    /// If its file cannot be read, with its name.
+    pub(crate) fn fitted(
+        &self,
+        i: usize,
+        fitter: &mut Fitter,
+        fitted: &mut Vec<u8>,
+        take: impl FnOnce(&[u8]),
+    ) -> Result<(), Error> {
+        let preprocess = *fitter.preprocess();
+        let kept = self.kept.as_ref().filter(|kept| kept.is_of(&preprocess));
+        if let Some(pixels) = kept.and_then(|kept| kept.get(i)) {
+            take(pixels);
+            return Ok(());
+        }
+        let picture = self.read(i)?;
+        let is_whole = preprocess.fit != Fit::Crop || preprocess.crop_fraction == 1.0;
+        let pixels: &[u8] = if is_whole && [picture.height, picture.width] == preprocess.size_px {
+            &picture.pixels
+        } else {
+            fitted.resize(preprocess.size_px.iter().product::<usize>() * picture.channels, 0);
+            fitter.apply(&picture.pixels, picture.shape(), fitted)?;
+            fitted
+        };
+        if let Some(kept) = kept {
+            kept.put(i, pixels);
+        }
+        take(pixels);
+        Ok(())
+    }
+
+    /// Rows, columns and channels of every image, where they lie in memory and have one size.
+    pub fn block_shape(&self) -> Option<[usize; 3]> {
+        self.source.block().map(|(_, shape)| shape)
+    }
+
+    /// The pixels of all images, (n, h, w, c), and the shape (h, w, c) of each, where they lie in memory.
+    pub fn block(&self) -> Option<(&[u8], [usize; 3])> {
+        self.source.block()
+    }
+
+    /// What a scan found out about image `i`, where there was one.
+    ///
+    /// # Panics
+    /// If there is no such image, as for a slice.
+    pub fn facts(&self, i: usize) -> Option<&Facts> {
+        self.source.facts(i)
+    }
+
+    /// Numbers per pixel: those of images in memory, 3 of files.
+    pub fn channels(&self) -> usize {
+        self.block_shape().map_or(3, |[_, _, channels]| channels)
+    }
+
+    /// What tells image `i` from any other.
+    ///
+    /// # Panics
+    /// If there is no such image, as for a slice.
+    pub fn identity(&self, i: usize) -> Identity {
+        self.source.identity(i)
+    }
+
+    /// The name of image `i`'s file below the data set's folder, where it has one.
+    ///
+    /// # Panics
+    /// If there is no such image, as for a slice.
+    pub fn file(&self, i: usize) -> Option<&str> {
+        self.files.as_ref().map(|files| files[i].as_str())
     }
 
     /// The class of image `i`.
@@ -104,11 +187,6 @@ impl ImageSet {
         &self.labels
     }
 
-    /// The pixels of all images, NHWC.
-    pub fn pixels(&self) -> &[u8] {
-        &self.pixels
-    }
-
     /// The names of the classes, in the order of the labels.
     pub fn class_names(&self) -> &Arc<[String]> {
         &self.class_names
@@ -117,10 +195,29 @@ impl ImageSet {
     /// How many images each class has.
     pub fn class_counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.class_names.len()];
-        for &label in &self.labels {
+        for &label in self.labels() {
             counts[label as usize] += 1;
         }
         counts
+    }
+
+    /// Adds sizes, labels, names of classes and pictures to a digest; every part that varies in length is led by its
+    /// length, so that no two contents give the same bytes.
+    fn digest(&self, hasher: &mut Hasher) {
+        let mut size = |size: usize| hasher.update(&(size as u64).to_le_bytes());
+        size(self.len());
+        self.block_shape().into_iter().flatten().for_each(&mut size);
+        size(self.class_names.len());
+        for name in self.class_names.iter() {
+            hasher.update(&(name.len() as u64).to_le_bytes());
+            hasher.update(name.as_bytes());
+        }
+        let labels: Vec<u8> = self.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+        hasher.update(&labels);
+        match self.source.block() {
+            Some((pixels, _)) => hasher.update(pixels),
+            None => (0..self.len()).for_each(|i| hasher.update(&self.identity(i))),
+        }
     }
 }
 
@@ -128,17 +225,23 @@ impl ImageSet {
 impl fmt::Debug for ImageSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (n, n_classes) = (self.len(), self.class_names.len());
-        write!(f, "ImageSet({n} x {} x {} x {}, {n_classes} classes)", self.height, self.width, self.channels)
+        match self.block_shape() {
+            Some([h, w, c]) => write!(f, "ImageSet({n} x {h} x {w} x {c}, {n_classes} classes)"),
+            None => write!(f, "ImageSet({n} files, {n_classes} classes)"),
+        }
     }
 }
 
 /// A data set: images to train on, images to test on, and what belongs to both.
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    /// "cifar10", "cifar100" or "sample".
+    /// "cifar10", "cifar100", "sample", or the name of a folder, table or archive.
     pub name: String,
-    /// What is trained on; validation is split from it (see [`stratified_split`](crate::stratified_split)).
+    /// What is trained and validated on.
     pub train: Arc<ImageSet>,
+    /// Which images of `train` are for validation, where the data set itself says so, ascending; else they are split off
+    /// (see [`stratified_split`](crate::stratified_split)).
+    pub val_indices: Option<Arc<[u32]>>,
     /// What is looked at once, after training.
     pub test: Arc<ImageSet>,
     /// Mean and deviation of the training pixels.
@@ -149,30 +252,37 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// A data set of these parts.
+    /// A data set of these parts, without images for validation of its own.
     pub fn new(name: &str, train: ImageSet, test: ImageSet, normalization: Normalization) -> Self {
-        let digest = digest(&train, &test);
-        Self { name: name.to_owned(), train: Arc::new(train), test: Arc::new(test), normalization, digest }
+        Self::with_val(name, train, None, test, normalization)
     }
-}
 
-/// Every part that varies in length is led by its length, so that no two contents give the same bytes.
-fn digest(train: &ImageSet, test: &ImageSet) -> String {
-    let mut hasher = Hasher::new();
-    for (part, set) in [("train", train), ("test", test)] {
-        hasher.update(part.as_bytes());
-        for size in [set.len(), set.height, set.width, set.channels, set.class_names.len()] {
-            hasher.update(&(size as u64).to_le_bytes());
+    /// A data set of these parts, of which `val_indices` of `train` are for validation.
+    pub fn with_val(
+        name: &str,
+        train: ImageSet,
+        val_indices: Option<Vec<u32>>,
+        test: ImageSet,
+        normalization: Normalization,
+    ) -> Self {
+        let mut hasher = Hasher::new();
+        for (part, set) in [("train", &train), ("test", &test)] {
+            hasher.update(part.as_bytes());
+            set.digest(&mut hasher);
         }
-        for name in set.class_names.iter() {
-            hasher.update(&(name.len() as u64).to_le_bytes());
-            hasher.update(name.as_bytes());
+        if let Some(indices) = &val_indices {
+            hasher.update(b"val");
+            indices.iter().for_each(|i| hasher.update(&i.to_le_bytes()));
         }
-        let labels: Vec<u8> = set.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
-        hasher.update(&labels);
-        hasher.update(&set.pixels);
+        Self {
+            name: name.to_owned(),
+            train: Arc::new(train),
+            val_indices: val_indices.map(Into::into),
+            test: Arc::new(test),
+            normalization,
+            digest: hasher.finish(),
+        }
     }
-    hasher.finish()
 }
 
 #[cfg(test)]
@@ -191,8 +301,9 @@ mod tests {
     #[test]
     fn images_are_found_where_they_were_put() {
         let set = two();
-        assert_eq!((set.len(), set.height(), set.width(), set.channels()), (2, 2, 3, 3));
-        assert_eq!(set.image(1), (18..36).collect::<Vec<u8>>());
+        assert_eq!((set.len(), set.block_shape(), set.channels()), (2, Some([2, 3, 3]), 3));
+        assert_eq!(*set.read(1).unwrap().pixels, (18..36).collect::<Vec<u8>>());
+        assert_ne!(set.identity(0), set.identity(1));
         assert_eq!(set.label(0), 1);
         assert_eq!(set.class_counts(), [1, 1]);
     }
@@ -215,20 +326,22 @@ mod tests {
             Dataset::new("any name", train.clone(), test.clone(), Normalization::CIFAR10).digest
         };
         let set = two();
-        let changed = |change: fn(&mut ImageSet)| {
-            let mut other = two();
-            change(&mut other);
-            other
+        let new = |h, w, labels: [u32; 2], n_classes, flipped: u8| {
+            let pixels = (0..36).map(|i| if i == 7 { i ^ flipped } else { i }).collect();
+            ImageSet::new(h, w, 3, pixels, labels.to_vec(), names(n_classes)).unwrap()
         };
         let mut digests = vec![of(&set, &set)];
         for other in [
-            changed(|s| s.pixels[7] ^= 1),
-            changed(|s| s.labels.swap(0, 1)),
-            changed(|s| (s.height, s.width) = (3, 2)),
-            changed(|s| s.class_names = names(3)),
+            new(2, 3, [1, 0], 2, 1),
+            new(2, 3, [0, 1], 2, 0),
+            new(3, 2, [1, 0], 2, 0),
+            new(2, 3, [1, 0], 3, 0),
         ] {
             digests.extend([of(&other, &set), of(&set, &other)]);
         }
+        let with_val =
+            Dataset::with_val("x", set.clone(), Some(vec![1]), set.clone(), Normalization::CIFAR10);
+        digests.push(with_val.digest);
         let n = digests.len();
         digests.sort();
         digests.dedup();

@@ -13,19 +13,21 @@
 //!
 //! ```
 //! # #[cfg(feature = "sample")] {
-//! use tallow_dataset::{Augment, Flip, TrainLoader, load_sample, stratified_split, train_batches};
+//! use tallow_dataset::{Augment, Flip, Mix, TrainLoader, load_sample, stratified_split, train_batches};
 //! let data = load_sample()?;
-//! let split = stratified_split(data.train.labels(), data.train.class_names().len(), 0.1, 42)?;
+//! let split = stratified_split(data.train.labels(), data.train.class_names().len(), 0.1, 0, 42)?;
 //! let loader = TrainLoader {
 //!     batch_size: 64,
 //!     drop_last: false,
 //!     augment: Augment { flip: Flip::Random, crop_padding_px: 4, ..Augment::default() },
+//!     mix: Mix::default(),
 //!     normalization: data.normalization,
-//!     size_px: None,
+//!     preprocess: None,
 //!     seed: 42,
 //! };
 //! let batches = train_batches(data.train.clone(), split.train.into(), &loader, 0, 0)?;
-//! assert_eq!(batches.map(|batch| batch.n).sum::<usize>(), 1_800);
+//! let n = batches.map(|batch| Ok(batch?.n)).sum::<Result<usize, tallow_dataset::Error>>()?;
+//! assert_eq!(n, 1_800);
 //! # }
 //! # Ok::<(), tallow_dataset::Error>(())
 //! ```
@@ -38,29 +40,37 @@ mod error;
 pub mod fetch;
 mod fit;
 mod image_set;
+mod kept;
 mod loader;
 mod mix;
 mod near_duplicates;
 mod normalization;
 #[cfg(feature = "picture")]
 mod picture;
+mod pipeline;
 mod resize;
 #[cfg(feature = "sample")]
 mod sample;
+mod source;
 mod split;
 
 pub use augment::{Augment, CropFill, Flip, Jitter, RandomResizedCrop, Transform, Warp};
 pub use error::Error;
 pub use fit::{Fit, Fitter, Interpolation, Preprocess};
 pub use image_set::{Dataset, ImageSet};
-pub use loader::{Batch, BatchIter, TrainLoader, eval_batches, n_batches, train_batches};
+pub use kept::KeptBudget;
+pub use loader::{
+    Batch, BatchIter, Readable, TrainLoader, epoch_order, eval_batches, n_batches, readable_batches,
+    train_batches,
+};
 pub use mix::{Blend, Mix, Mixed};
 pub use near_duplicates::{
     Detail, MAX_DUPLICATE_DISTANCE, MIN_CANDIDATE_SIMILARITY, descriptor_len, descriptors,
 };
 pub use normalization::Normalization;
 #[cfg(feature = "picture")]
-pub use picture::{images_to_show, to_png, transformed_pixels};
+pub use picture::{as_seen, images_to_show, to_png};
 #[cfg(feature = "sample")]
 pub use sample::load_sample;
+pub use source::{Facts, Identity, ImageSource, Levels, Picture};
 pub use split::{Split, stratified_split, stratified_subset};

@@ -1,18 +1,20 @@
-//! Batches: a seeded order, augmentation, normalisation, prepared ahead by one thread.
+//! Batches: a seeded order, and every picture on its way through the pipeline, prepared ahead of the training step.
 //!
 //! A batch is a function of (images, configuration, epoch, its place in the epoch) alone. An epoch that begins at
-//! batch `k` gives exactly what a whole one gives from batch `k` on: that is what resuming needs. One plain thread
-//! prepares, because a step of the training occupies every core already, and preparing takes a small part of it.
+//! batch `k` gives exactly what a whole one gives from batch `k` on: that is what resuming needs. Images in memory are
+//! prepared by one plain thread, because a step of the training occupies every core already, and preparing takes a small
+//! part of it; files are read and decoded by as many threads as compute, batch by batch.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
+use rayon::prelude::*;
 use tallow_core::{Purpose, Stream, memory};
 
-use crate::resize::Resize;
-use crate::{Augment, Error, ImageSet, Normalization, Transform};
+use crate::pipeline::{Pipeline, Scratch};
+use crate::{Augment, Error, ImageSet, Mix, Mixed, Normalization, Preprocess, Transform};
 
 /// How many prepared batches wait at most, beside the one that is used and the one in the making.
 const N_PREFETCHED: usize = 2;
@@ -26,10 +28,12 @@ pub struct TrainLoader {
     pub drop_last: bool,
     /// What is done to the images.
     pub augment: Augment,
+    /// Whether images of a batch are mixed with one another.
+    pub mix: Mix,
     /// What the pixels are normalised by.
     pub normalization: Normalization,
-    /// Rows and columns that images are resized to, bilinearly, after they were changed; `None`: their own.
-    pub size_px: Option<[usize; 2]>,
+    /// How images come to the model's size; `None`: they keep their own, which is one for all.
+    pub preprocess: Option<Preprocess>,
     /// Seed of order and augmentation.
     pub seed: u64,
 }
@@ -43,6 +47,8 @@ pub struct Batch {
     pub images: Vec<f32>,
     /// The class of each image.
     pub targets: Vec<u32>,
+    /// What each image was mixed with, where images are mixed.
+    pub mixed: Option<Mixed>,
     /// The index of each image in its set.
     pub indices: Vec<u32>,
     /// Number of images.
@@ -66,11 +72,11 @@ pub fn n_batches(n: usize, batch_size: usize, drop_last: bool) -> usize {
 
 /// The training batches of `epoch`, from batch `first_batch` on.
 ///
-/// The order is that of the stream (seed, shuffle, `epoch`, 0); image `i` of the set is changed as
-/// [`Augment::draw`] says for (seed, `epoch`, `i`).
+/// The order is that of [`epoch_order`]; image `i` of the set is changed as [`Augment::draw`] says for (seed, `epoch`,
+/// `i`), and batch `k` is mixed as [`Mix`] says for (seed, `epoch`, `k`).
 ///
 /// # Errors
-/// If the batch size or a size to resize to is 0, not even one batch comes out, `first_batch` is beyond the end, an
+/// If the batch size or a size to fit to is 0, not even one batch comes out, `first_batch` is beyond the end, an
 /// index has no image, or the augmentation does not fit the images.
 pub fn train_batches(
     set: Arc<ImageSet>,
@@ -79,56 +85,103 @@ pub fn train_batches(
     epoch: u64,
     first_batch: usize,
 ) -> Result<BatchIter, Error> {
-    let n_batches = check(&set, &indices, cfg.batch_size, cfg.drop_last, cfg.size_px)?;
-    cfg.augment.validate(set.height(), set.width())?;
+    let n_batches = check(&set, &indices, cfg.batch_size, cfg.drop_last)?;
+    let pipeline = Pipeline::new(set, cfg.preprocess.clone(), cfg.normalization)?;
+    let [height, width] = pipeline.augmented_px();
+    cfg.augment.validate(height, width)?;
+    cfg.mix.validate()?;
     if first_batch > n_batches {
         let reason = format!("an epoch has {n_batches} batches, and number {first_batch} is asked for");
         return Err(Error::Batches { batch_size: cfg.batch_size, n_images: indices.len(), reason });
     }
-    let mut order = indices.to_vec();
-    Stream::new(cfg.seed, Purpose::Shuffle, epoch, 0).shuffle(&mut order);
-    let (augment, seed) = (cfg.augment.clone(), cfg.seed);
-    let (height, width) = (set.height(), set.width());
-    let transform = move |index| augment.draw(seed, epoch, index, height, width);
-    let resize = resize(&set, cfg.size_px);
-    let table = cfg.normalization.table();
-    let work = Work { set, order, batch_size: cfg.batch_size, table, resize, transform };
-    BatchIter::start(work, first_batch..n_batches)
+    let order = epoch_order(&indices, cfg.seed, epoch);
+    let (augment, mix, seed) = (cfg.augment.clone(), cfg.mix, cfg.seed);
+    let work = Work {
+        pipeline,
+        order,
+        batch_size: cfg.batch_size,
+        transform: move |index| augment.draw(seed, epoch, index, height, width),
+        mix: move |batch: &mut Batch, number| {
+            let Batch { height, width, channels, .. } = *batch;
+            let blend = mix.draw(seed, epoch, number as u64, height, width);
+            let shape = [height, width, channels];
+            batch.mixed = blend.map(|blend| blend.apply(&mut batch.images, shape, &batch.targets));
+        },
+    };
+    BatchIter::start(first_batch..n_batches, move |number| work.batch(number))
 }
 
-/// All of `indices` in their order, normalised, resized to `size_px` rows and columns where it says so, and otherwise
-/// unchanged; the last batch may be short.
+/// The order in which an epoch takes these images: that of the stream (`seed`, shuffle, `epoch`, 0).
+pub fn epoch_order(indices: &[u32], seed: u64, epoch: u64) -> Vec<u32> {
+    let mut order = indices.to_vec();
+    Stream::new(seed, Purpose::Shuffle, epoch, 0).shuffle(&mut order);
+    order
+}
+
+/// All of `indices` in their order, fitted as `preprocess` says, normalised, and otherwise unchanged; the last batch may
+/// be short.
 ///
 /// # Errors
-/// If the batch size or a size to resize to is 0, there is no image, or an index has no image.
+/// If the batch size or a size to fit to is 0, there is no image, or an index has no image.
 pub fn eval_batches(
     set: Arc<ImageSet>,
     indices: Arc<[u32]>,
     batch_size: usize,
     normalization: &Normalization,
-    size_px: Option<[usize; 2]>,
+    preprocess: Option<&Preprocess>,
 ) -> Result<BatchIter, Error> {
-    let n_batches = check(&set, &indices, batch_size, false, size_px)?;
-    let transform = |_| Transform::IDENTITY;
-    let resize = resize(&set, size_px);
-    let (order, table) = (indices.to_vec(), normalization.table());
-    let work = Work { set, order, batch_size, table, resize, transform };
-    BatchIter::start(work, 0..n_batches)
+    let n_batches = check(&set, &indices, batch_size, false)?;
+    let work = unchanged(set, &indices, batch_size, normalization, preprocess)?;
+    BatchIter::start(0..n_batches, move |number| work.batch(number))
 }
 
-fn resize(set: &ImageSet, size_px: Option<[usize; 2]>) -> Option<Resize> {
-    let own = [set.height(), set.width()];
-    size_px.filter(|size| *size != own).map(|size| Resize::new(own, size, set.channels()))
+/// The images of a batch that could be read, and those that could not, with the reason.
+#[derive(Debug)]
+pub struct Readable {
+    /// What could be read; it may be empty.
+    pub batch: Batch,
+    /// Index and error of each image that could not be read, in the batch's order.
+    pub failed: Vec<(u32, Error)>,
+}
+
+/// As [`eval_batches`], but an image that cannot be read costs no other its place.
+///
+/// # Errors
+/// As [`eval_batches`].
+pub fn readable_batches(
+    set: Arc<ImageSet>,
+    indices: Arc<[u32]>,
+    batch_size: usize,
+    normalization: &Normalization,
+    preprocess: Option<&Preprocess>,
+) -> Result<BatchIter<Readable>, Error> {
+    let n_batches = check(&set, &indices, batch_size, false)?;
+    let work = unchanged(set, &indices, batch_size, normalization, preprocess)?;
+    BatchIter::start(0..n_batches, move |number| work.readable(number))
+}
+
+/// Images in their order, which nothing changes.
+fn unchanged(
+    set: Arc<ImageSet>,
+    indices: &[u32],
+    batch_size: usize,
+    normalization: &Normalization,
+    preprocess: Option<&Preprocess>,
+) -> Result<
+    Work<impl Fn(u32) -> Transform + Send + Sync + use<>, impl Fn(&mut Batch, usize) + Send + Sync + use<>>,
+    Error,
+> {
+    Ok(Work {
+        pipeline: Pipeline::new(set, preprocess.cloned(), *normalization)?,
+        order: indices.to_vec(),
+        batch_size,
+        transform: |_| Transform::IDENTITY,
+        mix: |_: &mut Batch, _| {},
+    })
 }
 
 /// The number of batches, if they can be made.
-fn check(
-    set: &ImageSet,
-    indices: &[u32],
-    batch_size: usize,
-    drop_last: bool,
-    size_px: Option<[usize; 2]>,
-) -> Result<usize, Error> {
+fn check(set: &ImageSet, indices: &[u32], batch_size: usize, drop_last: bool) -> Result<usize, Error> {
     let n_images = indices.len();
     let refuse = |reason: &str| Err(Error::Batches { batch_size, n_images, reason: reason.to_owned() });
     if let Some(i) = indices.iter().find(|&&i| i as usize >= set.len()) {
@@ -136,77 +189,127 @@ fn check(
     }
     match n_batches(n_images, batch_size, drop_last) {
         _ if batch_size == 0 => refuse("a batch size of at least 1 is expected"),
-        _ if size_px.is_some_and(|size| size.contains(&0)) => refuse("images cannot be resized to no pixels"),
         0 if n_images > 0 => refuse("no batch is full, and drop_last leaves out what is not"),
         0 => refuse("there is no image"),
         n => Ok(n),
     }
 }
 
-/// What the thread needs to make any batch of an epoch; `T` says what is done to the image with an index.
-struct Work<T> {
-    set: Arc<ImageSet>,
+/// What is needed to make any batch of an epoch; `T` says what is done to the image with an index, `M` mixes a batch with
+/// a number.
+struct Work<T, M> {
+    pipeline: Pipeline,
     order: Vec<u32>,
     batch_size: usize,
-    table: [[f32; 256]; 3],
-    /// Where images are to have another size.
-    resize: Option<Resize>,
     transform: T,
+    mix: M,
 }
 
-impl<T: Fn(u32) -> Transform> Work<T> {
-    fn batch(&self, number: usize) -> Batch {
-        let first_position = number * self.batch_size;
-        let indices = &self.order[first_position..self.order.len().min(first_position + self.batch_size)];
-        let set = &self.set;
-        let own = [set.height(), set.width(), set.channels()];
-        let [height, width] = self.resize.as_ref().map_or([own[0], own[1]], Resize::size);
-        let image_len = height * width * own[2];
-        let mut images = memory::F32.take(indices.len() * image_len);
-        let (mut image, mut line) = (vec![0.0; set.image_len()], Vec::new());
-        for (&index, out) in indices.iter().zip(images.chunks_exact_mut(image_len)) {
-            let (transform, pixels) = ((self.transform)(index), set.image(index as usize));
-            match &self.resize {
-                None => transform.apply(pixels, own, &self.table, out),
-                Some(resize) => {
-                    transform.apply(pixels, own, &self.table, &mut image);
-                    resize.apply(&image, &mut line, out);
-                }
+impl<T: Fn(u32) -> Transform + Sync, M: Fn(&mut Batch, usize) + Sync> Work<T, M> {
+    /// The batch with this number; the first image that cannot be read stands for all.
+    fn batch(&self, number: usize) -> Result<Batch, Error> {
+        let Readable { mut batch, failed } = self.readable(number)?;
+        match failed.into_iter().next() {
+            Some((_, error)) => Err(error),
+            None => {
+                (self.mix)(&mut batch, number);
+                Ok(batch)
             }
         }
-        Batch {
+    }
+
+    /// What can be read of the batch with this number, not mixed.
+    fn readable(&self, number: usize) -> Result<Readable, Error> {
+        let first_position = number * self.batch_size;
+        let order = &self.order[first_position..self.order.len().min(first_position + self.batch_size)];
+        let [height, width, channels] = self.pipeline.shape();
+        let image_len = height * width * channels;
+        let mut images = memory::F32.take(order.len() * image_len);
+        let results = self.write(order, &mut images, image_len)?;
+        let (mut indices, mut failed) = (Vec::with_capacity(order.len()), Vec::new());
+        for (place, (&index, result)) in order.iter().zip(results).enumerate() {
+            match result {
+                Ok(()) => {
+                    if !failed.is_empty() {
+                        // what could be read moves up
+                        let from = place * image_len..(place + 1) * image_len;
+                        images.copy_within(from, indices.len() * image_len);
+                    }
+                    indices.push(index);
+                }
+                Err(error) => failed.push((index, error)),
+            }
+        }
+        images.truncate(indices.len() * image_len);
+        let batch = Batch {
             first_position,
             images,
-            targets: indices.iter().map(|&i| set.label(i as usize)).collect(),
-            indices: indices.to_vec(),
+            targets: indices.iter().map(|&i| self.pipeline.set().label(i as usize)).collect(),
+            mixed: None,
             n: indices.len(),
+            indices,
             height,
             width,
-            channels: own[2],
-        }
+            channels,
+        };
+        Ok(Readable { batch, failed })
     }
+
+    /// Overwrites `images` with these, one after another, and says of each whether that could be done.
+    fn write(
+        &self,
+        indices: &[u32],
+        images: &mut [f32],
+        image_len: usize,
+    ) -> Result<Vec<Result<(), Error>>, Error> {
+        let write = |scratch: &mut Scratch, (out, &index): (&mut [f32], &u32)| {
+            self.pipeline.write(index as usize, &(self.transform)(index), scratch, out)
+        };
+        if self.pipeline.set().block_shape().is_some() {
+            let mut scratch = Scratch::default();
+            let images = images.chunks_exact_mut(image_len).zip(indices);
+            return Ok(images.map(|image| write(&mut scratch, image)).collect());
+        }
+        let images = images.par_chunks_exact_mut(image_len).zip(indices).with_max_len(1);
+        Ok(decoders()?.install(|| images.map_init(Scratch::default, write).collect()))
+    }
+}
+
+/// The threads that read and decode files: as many as compute. They are others than those, for whom a picture to decode
+/// in the middle of a kernel would be a long wait.
+pub(crate) fn decoders() -> Result<&'static rayon::ThreadPool, Error> {
+    static POOL: OnceLock<rayon::ThreadPool> = OnceLock::new();
+    if let Some(pool) = POOL.get() {
+        return Ok(pool);
+    }
+    let builder = rayon::ThreadPoolBuilder::new().num_threads(rayon::current_num_threads());
+    let pool = builder.thread_name(|i| format!("decode-{i}")).build();
+    let pool = pool.map_err(|e| Error::Thread(std::io::Error::other(e)))?;
+    Ok(POOL.get_or_init(|| pool))
 }
 
 /// Batches as they are ready. Dropping it ends the thread that prepares them.
 #[derive(Debug)]
-pub struct BatchIter {
+pub struct BatchIter<T = Batch> {
     /// `None` only while the iterator is dropped.
-    batches: Option<Receiver<Batch>>,
+    batches: Option<Receiver<Result<T, Error>>>,
     thread: Option<JoinHandle<()>>,
     n_left: usize,
 }
 
-impl BatchIter {
-    fn start<T>(work: Work<T>, numbers: Range<usize>) -> Result<Self, Error>
-    where
-        T: Fn(u32) -> Transform + Send + 'static,
-    {
+impl<T: Send + 'static> BatchIter<T> {
+    fn start(
+        numbers: Range<usize>,
+        make: impl Fn(usize) -> Result<T, Error> + Send + 'static,
+    ) -> Result<Self, Error> {
         let n_left = numbers.len();
         let (sender, receiver) = sync_channel(N_PREFETCHED);
         let prepare = move || {
             for number in numbers {
-                if sender.send(work.batch(number)).is_err() {
-                    return; // nobody takes any more
+                let batch = make(number);
+                let is_last = batch.is_err();
+                if sender.send(batch).is_err() || is_last {
+                    return; // nobody takes any more, or there is no more to take
                 }
             }
         };
@@ -216,10 +319,11 @@ impl BatchIter {
     }
 }
 
-impl Iterator for BatchIter {
-    type Item = Batch;
+/// A batch that cannot be made is the last one.
+impl<T> Iterator for BatchIter<T> {
+    type Item = Result<T, Error>;
 
-    fn next(&mut self) -> Option<Batch> {
+    fn next(&mut self) -> Option<Self::Item> {
         if self.n_left == 0 {
             return None;
         }
@@ -227,6 +331,10 @@ impl Iterator for BatchIter {
         match (&batch, self.thread.take_if(|_| batch.is_none())) {
             // the thread ended early: it panicked, and an epoch that silently lacks batches would be worse
             (None, Some(thread)) => thread.join().err().map(|panic| std::panic::resume_unwind(panic)),
+            (Some(Err(_)), _) => {
+                self.n_left = 0;
+                batch
+            }
             _ => {
                 self.n_left -= 1;
                 batch
@@ -235,13 +343,18 @@ impl Iterator for BatchIter {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.n_left, Some(self.n_left))
+        (0, Some(self.n_left))
     }
 }
 
-impl ExactSizeIterator for BatchIter {}
+impl<T> BatchIter<T> {
+    /// How many batches come yet, if none fails.
+    pub fn n_left(&self) -> usize {
+        self.n_left
+    }
+}
 
-impl Drop for BatchIter {
+impl<T> Drop for BatchIter<T> {
     fn drop(&mut self) {
         drop(self.batches.take()); // the thread's next send fails, and it ends
         if let Some(thread) = self.thread.take() {

@@ -4,7 +4,8 @@
 //! search for the nearest of them, which is the caller's, candidates are found. [`Detail::distance`] then judges each
 //! candidate by its fine detail, which another photograph of the same thing does not share.
 
-use crate::ImageSet;
+use crate::source::Picture;
+use crate::{Error, ImageSet};
 
 /// Images whose [`Detail::distance`] is no more than this are taken for the same photograph.
 ///
@@ -41,13 +42,19 @@ pub fn descriptor_len(channels: usize) -> usize {
 /// # Shapes
 /// The result: (n, [`descriptor_len`]).
 ///
+/// # Errors
+/// If an image cannot be read.
+///
 /// # Panics
 /// If `range` reaches beyond the set.
-pub fn descriptors(set: &ImageSet, range: std::ops::Range<usize>, mirrored: bool) -> Vec<f32> {
+pub fn descriptors(set: &ImageSet, range: std::ops::Range<usize>, mirrored: bool) -> Result<Vec<f32>, Error> {
     let channels = set.channels();
     let mut rows = Vec::with_capacity(range.len() * descriptor_len(channels));
     for i in range {
-        let mut row = shrunk(set, i, DESCRIPTOR_SIDE, mirrored);
+        let mut row = match set.facts(i) {
+            Some(facts) => of_fields(&facts.fields, mirrored),
+            None => shrunk(&set.read(i)?, DESCRIPTOR_SIDE, mirrored),
+        };
         for channel in 0..channels {
             let values = row.iter_mut().skip(channel).step_by(channels);
             let mean = values.map(|value| *value).sum::<f32>() / (DESCRIPTOR_SIDE * DESCRIPTOR_SIDE) as f32;
@@ -56,7 +63,24 @@ pub fn descriptors(set: &ImageSet, range: std::ops::Range<usize>, mirrored: bool
         let norm = row.iter().map(|value| value * value).sum::<f32>().sqrt();
         rows.extend(row.iter().map(|value| value / norm.max(f32::MIN_POSITIVE)));
     }
-    rows
+    Ok(rows)
+}
+
+/// The means over 8 x 8 fields of a picture, rounded: what a scan keeps of it for [`descriptors`].
+pub(crate) fn fields(picture: &Picture<'_>) -> Vec<u8> {
+    shrunk(picture, DESCRIPTOR_SIDE, false).into_iter().map(|mean| mean.round() as u8).collect()
+}
+
+/// What [`fields`] kept, mirrored or as it is, (8, 8, 3).
+fn of_fields(fields: &[u8], mirrored: bool) -> Vec<f32> {
+    let mut row: Vec<f32> = fields.iter().map(|&level| f32::from(level)).collect();
+    if mirrored {
+        for line in row.chunks_exact_mut(DESCRIPTOR_SIDE * 3) {
+            let pixels: Vec<f32> = line.chunks_exact(3).rev().flatten().copied().collect();
+            line.copy_from_slice(&pixels);
+        }
+    }
+    row
 }
 
 /// The fine detail of an image: each of 32 x 32 pixels less the mean of the 5 x 5 around it, (h, w, c).
@@ -67,13 +91,10 @@ pub struct Detail {
 }
 
 impl Detail {
-    /// Of image `i` of `set`, mirrored or as it is.
-    ///
-    /// # Panics
-    /// If there is no such image.
-    pub fn new(set: &ImageSet, i: usize, mirrored: bool) -> Self {
-        let channels = set.channels();
-        let mut values = shrunk(set, i, SIDE, mirrored);
+    /// Of `picture`, mirrored or as it is.
+    pub fn new(picture: &Picture<'_>, mirrored: bool) -> Self {
+        let channels = picture.channels;
+        let mut values = shrunk(picture, SIDE, mirrored);
         let means = means_around(&means_around(&values, channels), channels * SIDE);
         values.iter_mut().zip(means).for_each(|(value, mean)| *value -= mean);
         Self { channels, values }
@@ -112,9 +133,9 @@ impl Detail {
     }
 }
 
-/// Image `i` as means over `side` x `side` fields, (side, side, c); where it is smaller, fields are shared.
-fn shrunk(set: &ImageSet, i: usize, side: usize, mirrored: bool) -> Vec<f32> {
-    let (pixels, [h, w, channels]) = (set.image(i), [set.height(), set.width(), set.channels()]);
+/// The picture as means over `side` x `side` fields, (side, side, c); where it is smaller, fields are shared.
+fn shrunk(picture: &Picture<'_>, side: usize, mirrored: bool) -> Vec<f32> {
+    let (pixels, [h, w, channels]) = (&picture.pixels, picture.shape());
     let field = |at: usize, size: usize| at * size / side..((at + 1) * size / side).max(at * size / side + 1);
     let mut means = Vec::with_capacity(side * side * channels);
     for y in 0..side {
@@ -122,10 +143,10 @@ fn shrunk(set: &ImageSet, i: usize, side: usize, mirrored: bool) -> Vec<f32> {
             let (rows, columns) = (field(y, h), field(if mirrored { side - 1 - x } else { x }, w));
             let area = (rows.len() * columns.len()) as f32;
             for channel in 0..channels {
-                let row_sum = |y: usize| -> u32 {
-                    columns.clone().map(|x| u32::from(pixels[(y * w + x) * channels + channel])).sum()
+                let row_sum = |y: usize| -> u64 {
+                    columns.clone().map(|x| u64::from(pixels[(y * w + x) * channels + channel])).sum()
                 };
-                means.push(rows.clone().map(row_sum).sum::<u32>() as f32 / area);
+                means.push(rows.clone().map(row_sum).sum::<u64>() as f32 / area);
             }
         }
     }
@@ -178,7 +199,8 @@ mod tests {
     }
 
     fn distance(a: &ImageSet, b: &ImageSet) -> f32 {
-        Detail::new(a, 0, false).distance(&Detail::new(b, 0, false))
+        let detail = |set: &ImageSet| Detail::new(&set.read(0).unwrap(), false);
+        detail(a).distance(&detail(b))
     }
 
     #[test]
@@ -186,7 +208,7 @@ mod tests {
         let half = |y, x, channel| level(y, x, channel) / 2;
         let plain = image(32, 32, 3, half);
         let tinted = image(32, 32, 3, |y, x, channel| half(y, x, channel) + 20 * channel as u8);
-        let row = |set: &ImageSet, mirrored| descriptors(set, 0..1, mirrored);
+        let row = |set: &ImageSet, mirrored| descriptors(set, 0..1, mirrored).unwrap();
         assert_eq!(row(&plain, false).len(), descriptor_len(3));
         let similarity = |a: &[f32], b: &[f32]| dot(a, b);
         assert!((similarity(&row(&plain, false), &row(&plain, false)) - 1.0).abs() < 1e-5);
@@ -215,7 +237,7 @@ mod tests {
         assert!(distance(&wide, &image(32, 32, 3, level)) < 1e-4);
         let small = image(5, 3, 3, level);
         assert!(distance(&small, &small) < 1e-5);
-        assert_eq!(descriptors(&small, 0..1, false).len(), descriptor_len(3));
+        assert_eq!(descriptors(&small, 0..1, false).unwrap().len(), descriptor_len(3));
     }
 
     #[test]

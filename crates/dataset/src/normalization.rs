@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::source::Levels;
 use crate::{Error, ImageSet};
 
 /// Mean and standard deviation (of the whole population) per channel, of pixels in 0 to 1.
@@ -27,13 +28,14 @@ impl Normalization {
         std: [0.267_334_28, 0.256_438_46, 0.276_150_47],
     };
 
-    /// Of the images `indices` of `set`, exactly: sums are of integers, rounded once at the end.
+    /// Of the images `indices` of `set`: of images in memory exactly, as sums are of integers and rounded once at the end;
+    /// of files as the mean over pictures, each of which counts alike, from what the scan found.
     ///
     /// A channel that never varies gets deviation 1, so that it normalises to 0. Channels that `set` does not have
     /// get mean 0 and deviation 1.
     ///
     /// # Errors
-    /// If `indices` is empty or names an image that is not there.
+    /// If `indices` is empty or names an image that is not there, or a picture's levels are not known.
     pub fn of(set: &ImageSet, indices: &[u32]) -> Result<Self, Error> {
         if let Some(i) = indices.iter().find(|&&i| i as usize >= set.len()) {
             return Err(Error::Images(format!("image {i} of {} is asked for", set.len())));
@@ -41,18 +43,19 @@ impl Normalization {
         if indices.is_empty() {
             return Err(Error::Images("no images to take the mean of".into()));
         }
+        let Some((pixels, shape)) = set.block() else { return Self::of_levels(set, indices) };
+        let image_len = shape.iter().product::<usize>();
         let (mut sums, mut squares) = ([0u64; 3], [0u64; 3]);
         for &i in indices {
-            for pixel in set.image(i as usize).chunks_exact(set.channels()) {
-                for (channel, &value) in pixel.iter().enumerate() {
-                    sums[channel] += u64::from(value);
-                    squares[channel] += u64::from(value) * u64::from(value);
-                }
+            let image = Levels::of(&pixels[i as usize * image_len..][..image_len], shape[2]);
+            for channel in 0..3 {
+                sums[channel] += image.sums[channel];
+                squares[channel] += image.squares[channel];
             }
         }
-        let n = (indices.len() * set.height() * set.width()) as u128;
+        let n = (indices.len() * shape[0] * shape[1]) as u128;
         let mut result = Self { mean: [0.0; 3], std: [1.0; 3] };
-        for channel in 0..set.channels() {
+        for channel in 0..shape[2] {
             let (sum, square) = (u128::from(sums[channel]), u128::from(squares[channel]));
             let n_n_variance = n * square - sum * sum; // never negative (Cauchy and Schwarz)
             result.mean[channel] = (sum as f64 / n as f64 / 255.0) as f32;
@@ -61,6 +64,27 @@ impl Normalization {
             }
         }
         Ok(result)
+    }
+
+    fn of_levels(set: &ImageSet, indices: &[u32]) -> Result<Self, Error> {
+        let (mut means, mut squares) = ([0.0f64; 3], [0.0f64; 3]);
+        for &i in indices {
+            let Some(facts) = set.facts(i as usize) else {
+                return Err(Error::Images(format!("the levels of picture {i} are not known")));
+            };
+            let n = facts.levels.n.max(1) as f64;
+            for channel in 0..3 {
+                means[channel] += facts.levels.sums[channel] as f64 / n;
+                squares[channel] += facts.levels.squares[channel] as f64 / n;
+            }
+        }
+        let n = indices.len() as f64;
+        let variance = |channel: usize| squares[channel] / n - (means[channel] / n).powi(2);
+        let std = |channel| match variance(channel) {
+            variance if variance > 1e-6 => (variance.sqrt() / 255.0) as f32,
+            _ => 1.0,
+        };
+        Ok(Self { mean: means.map(|mean| (mean / n / 255.0) as f32), std: [0, 1, 2].map(std) })
     }
 
     /// What each byte becomes: `table[channel][byte] = (byte / 255 - mean) / std`, each operation in f32, as

@@ -2,9 +2,14 @@
 //!
 //! Where the files go and what is drawn around the images is left to others.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use tallow_core::{Purpose, Stream};
 
-use crate::{Error, ImageSet, Normalization, Transform, stratified_subset};
+use crate::pipeline::{Pipeline, Scratch};
+use crate::source::Picture;
+use crate::{Error, ImageSet, TrainLoader, stratified_subset};
 
 /// The key of the choice of classes, where the others are classes.
 const WHICH_CLASSES: u64 = u64::MAX;
@@ -31,38 +36,42 @@ pub fn images_to_show(set: &ImageSet, indices: &[u32], n: usize, seed: u64) -> R
     Ok(shown)
 }
 
-/// The pixels of `image` (HWC) as a network sees them after `transform`, in the same shape: what cutout takes away has
-/// the mean's colour.
+/// Image `i` as a network that is trained with `cfg` sees it in `epoch`: what cutout takes away has the mean's colour.
+///
+/// # Errors
+/// If the image cannot be read, or does not fit the augmentation.
 ///
 /// # Panics
-/// If the image does not have the shape.
-pub fn transformed_pixels(
-    image: &[u8],
-    shape: [usize; 3],
-    transform: &Transform,
-    normalization: &Normalization,
-) -> Vec<u8> {
-    let mut values = vec![0.0; image.len()];
-    transform.apply(image, shape, &normalization.table(), &mut values);
+/// If there is no such image, as for a slice.
+pub fn as_seen(
+    set: &Arc<ImageSet>,
+    i: u32,
+    cfg: &TrainLoader,
+    epoch: u64,
+) -> Result<Picture<'static>, Error> {
+    let TrainLoader { augment, normalization, preprocess, seed, .. } = cfg;
+    let pipeline = Pipeline::new(Arc::clone(set), preprocess.clone(), *normalization)?;
+    let ([rows, columns], [height, width, channels]) = (pipeline.augmented_px(), pipeline.shape());
+    augment.validate(rows, columns)?;
+    let transform = augment.draw(*seed, epoch, i, rows, columns);
+    let mut values = vec![0.0; height * width * channels];
+    pipeline.write(i as usize, &transform, &mut Scratch::default(), &mut values)?;
     let byte = |(i, value): (usize, f32)| {
-        let channel = i % shape[2];
+        let channel = i % channels;
         let share = value * normalization.std[channel] + normalization.mean[channel];
         (255.0 * share).round().clamp(0.0, 255.0) as u8
     };
-    values.into_iter().enumerate().map(byte).collect()
+    let pixels = values.into_iter().enumerate().map(byte).collect();
+    Ok(Picture { height, width, channels, pixels: Cow::Owned(pixels) })
 }
 
-/// `image` (HWC, 1 to 3 channels) as a PNG file; where a side is longer than `max_side_px`, shrunk to that. A pixel of
+/// `picture` (1 to 3 channels) as a PNG file; where a side is longer than `max_side_px`, shrunk to that. A pixel of
 /// the smaller image is the mean of those that it covers. One channel is grey; a third that is missing is 0.
 ///
 /// # Errors
-/// If the image has no pixels.
-///
-/// # Panics
-/// If the image does not have the shape.
-pub fn to_png(image: &[u8], shape: [usize; 3], max_side_px: usize) -> Result<Vec<u8>, Error> {
-    assert_eq!(image.len(), shape.iter().product::<usize>(), "to_png: image");
-    let (pixels, [height, width, channels]) = shrunk(image, shape, max_side_px);
+/// If the picture has no pixels.
+pub fn to_png(picture: &Picture<'_>, max_side_px: usize) -> Result<Vec<u8>, Error> {
+    let (pixels, [height, width, channels]) = shrunk(&picture.pixels, picture.shape(), max_side_px);
     let (color, pixels) = match channels {
         1 => (png::ColorType::Grayscale, pixels),
         3 => (png::ColorType::Rgb, pixels),
@@ -108,7 +117,7 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
-    use crate::{Augment, CropFill};
+    use crate::{Augment, Flip, Mix, Normalization};
 
     /// Images of one pixel with these labels.
     fn set(labels: &[u32], n_classes: usize) -> ImageSet {
@@ -151,21 +160,39 @@ mod tests {
     #[test]
     fn pixels_come_back_from_the_normalised_values() {
         let image: Vec<u8> = (0..2 * 3 * 3).map(|i| (i * 14) as u8).collect();
-        let shape = [2, 3, 3];
-        let seen = |t: &Transform| transformed_pixels(&image, shape, t, &Normalization::CIFAR10);
-        assert_eq!(seen(&Transform::IDENTITY), image);
-        let flip = Transform { flip: true, ..Transform::IDENTITY };
-        assert_eq!(seen(&flip)[..3], image[6..9]);
-        let cut = Transform { cutout: Some((1..2, 0..1)), ..Transform::IDENTITY };
-        assert_eq!(seen(&cut)[9..12], [125, 123, 114]); // the mean of CIFAR-10
-        let shifted = Transform { shift: (-1, 0), fill: CropFill::Zero, ..Transform::IDENTITY };
-        assert_eq!(seen(&shifted)[..9], [0; 9]);
-        assert_eq!(Augment::default().draw(0, 0, 0, 2, 3), Transform::IDENTITY);
+        let names = vec!["thing".to_owned()].into();
+        let set = Arc::new(ImageSet::new(2, 3, 3, image.clone(), vec![0], names).unwrap());
+        let cfg = |augment: Augment| TrainLoader {
+            batch_size: 1,
+            drop_last: false,
+            augment,
+            mix: Mix::default(),
+            normalization: Normalization::CIFAR10,
+            preprocess: None,
+            seed: 1,
+        };
+        let seen =
+            |augment: Augment, epoch| as_seen(&set, 0, &cfg(augment), epoch).unwrap().pixels.into_owned();
+        assert_eq!(seen(Augment::default(), 0), image);
+        let alternate = Augment { flip: Flip::Alternate, ..Augment::default() };
+        let mut sides = [seen(alternate.clone(), 0)[..3].to_vec(), seen(alternate, 1)[..3].to_vec()];
+        sides.sort();
+        assert_eq!(sides, [image[..3].to_vec(), image[6..9].to_vec()]);
+        let cut = seen(Augment { cutout_px: 2, ..Augment::default() }, 0);
+        assert!(cut.chunks(3).any(|pixel| pixel == [125, 123, 114]), "the mean of CIFAR-10: {cut:?}");
+    }
+
+    fn png(
+        pixels: &[u8],
+        [height, width, channels]: [usize; 3],
+        max_side_px: usize,
+    ) -> Result<Vec<u8>, Error> {
+        to_png(&Picture { height, width, channels, pixels: pixels.into() }, max_side_px)
     }
 
     /// Shape, colour and pixels of a PNG file.
-    fn decoded(png: &[u8]) -> ([u32; 2], png::ColorType, Vec<u8>) {
-        let mut reader = png::Decoder::new(Cursor::new(png)).read_info().unwrap();
+    fn decoded(file: &[u8]) -> ([u32; 2], png::ColorType, Vec<u8>) {
+        let mut reader = png::Decoder::new(Cursor::new(file)).read_info().unwrap();
         let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
         let info = reader.next_frame(&mut pixels).unwrap();
         ([info.height, info.width], info.color_type, pixels)
@@ -174,21 +201,21 @@ mod tests {
     #[test]
     fn a_small_image_is_its_pixels() {
         let image: Vec<u8> = (0..2 * 3 * 3).collect();
-        let png = to_png(&image, [2, 3, 3], 96).unwrap();
-        assert_eq!(decoded(&png), ([2, 3], png::ColorType::Rgb, image));
-        let grey = to_png(&[7, 9], [1, 2, 1], 96).unwrap();
+        let color = png(&image, [2, 3, 3], 96).unwrap();
+        assert_eq!(decoded(&color), ([2, 3], png::ColorType::Rgb, image));
+        let grey = png(&[7, 9], [1, 2, 1], 96).unwrap();
         assert_eq!(decoded(&grey), ([1, 2], png::ColorType::Grayscale, vec![7, 9]));
-        let two = to_png(&[7, 9], [1, 1, 2], 96).unwrap();
+        let two = png(&[7, 9], [1, 1, 2], 96).unwrap();
         assert_eq!(decoded(&two), ([1, 1], png::ColorType::Rgb, vec![7, 9, 0]));
-        assert!(to_png(&[], [0, 2, 3], 96).is_err());
+        assert!(png(&[], [0, 2, 3], 96).is_err());
     }
 
     #[test]
     fn a_large_image_is_shrunk_to_means() {
         let image = [0, 2, 100, 104, 4, 6, 100, 104].map(|v| v as u8);
-        assert_eq!(decoded(&to_png(&image, [2, 4, 1], 2).unwrap()).2, [3, 102]);
+        assert_eq!(decoded(&png(&image, [2, 4, 1], 2).unwrap()).2, [3, 102]);
         let wide: Vec<u8> = vec![200; 1000 * 3];
-        let (size, _, pixels) = decoded(&to_png(&wide, [1, 1000, 3], 96).unwrap());
+        let (size, _, pixels) = decoded(&png(&wide, [1, 1000, 3], 96).unwrap());
         assert_eq!(size, [1, 96]);
         assert!(pixels.iter().all(|&v| v == 200));
         assert_eq!(shrunk(&[1, 2, 4], [1, 3, 1], 2).0, [2, 3]); // the middle pixel lies in both halves

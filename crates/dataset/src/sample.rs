@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(data.test.class_counts(), [100; 10]);
         assert_eq!(data.digest, DIGEST);
         // the first frog is the first record of CIFAR-10
-        let frog = data.train.image(6 * 200);
+        let frog = data.train.read(6 * 200).unwrap().pixels;
         assert_eq!(frog[..3], [59, 62, 63]);
         assert_eq!(frog[31 * 3..][..3], [148, 124, 103]);
         assert_eq!(frog[31 * 32 * 3..][..3], [177, 144, 116]);

@@ -2,6 +2,9 @@
 //!
 //! A choice is a function of the labels and the seed alone, so that a later `eval --split val` finds the same images.
 
+use std::collections::HashSet;
+use std::hash::Hash;
+
 use tallow_core::{Purpose, Stream};
 
 use crate::Error;
@@ -15,18 +18,19 @@ pub struct Split {
     pub val: Vec<u32>,
 }
 
-/// Splits the images with these `labels`: of each class `round(val_fraction * count)` images validate, chosen by the
-/// stream of (`seed`, split, 0, class).
+/// Splits the images with these `labels`: of each class `round(val_fraction * count)` images validate, at least one of
+/// three or more, and never all; chosen by the stream of (`seed`, split, `level`, class).
 ///
-/// With `val_fraction` 0 everything trains.
+/// With `val_fraction` 0 everything trains. `level` 0 splits validation from training images, 1 the test images from all.
 ///
 /// # Errors
-/// If `val_fraction` is not in `[0, 1)`, leaves a class without training images, or is above 0 and leaves no image
-/// to validate on; or if a label is not below `n_classes`.
+/// If `val_fraction` is not in `[0, 1)`, or is above 0 and leaves no image to validate on; or if a label is not below
+/// `n_classes`.
 pub fn stratified_split(
     labels: &[u32],
     n_classes: usize,
     val_fraction: f64,
+    level: u64,
     seed: u64,
 ) -> Result<Split, Error> {
     let refuse = |reason: String| Error::ValFraction { fraction: val_fraction, reason };
@@ -37,12 +41,8 @@ pub fn stratified_split(
     for (class, mut members) in
         members_of_classes(labels, 0..labels.len() as u32, n_classes)?.into_iter().enumerate()
     {
-        let n_val = (val_fraction * members.len() as f64).round() as usize;
-        if n_val == members.len() && n_val > 0 {
-            let n = members.len();
-            return Err(refuse(format!("class {class} has {n} images, and none would be left to train on")));
-        }
-        Stream::new(seed, Purpose::Split, 0, class as u64).shuffle(&mut members);
+        let n_val = n_held_out(members.len(), val_fraction);
+        Stream::new(seed, Purpose::Split, level, class as u64).shuffle(&mut members);
         split.val.extend(&members[..n_val]);
         split.train.extend(&members[n_val..]);
     }
@@ -52,6 +52,25 @@ pub fn stratified_split(
     split.train.sort_unstable();
     split.val.sort_unstable();
     Ok(split)
+}
+
+/// How many of a class's `n` images a fraction takes: one at least where three are left to see the class by.
+fn n_held_out(n: usize, fraction: f64) -> usize {
+    let least = usize::from(fraction > 0.0 && n >= 3);
+    ((fraction * n as f64).round() as usize).max(least).min(n.saturating_sub(1))
+}
+
+impl Split {
+    /// Moves to the training side what validates while the same picture, told by its `identity`, trains: no picture is
+    /// ever on both sides.
+    pub fn keep_copies_together<I: Eq + Hash>(&mut self, identity: impl Fn(u32) -> I) {
+        let trained: HashSet<I> = self.train.iter().map(|&i| identity(i)).collect();
+        let (copies, val) = self.val.iter().partition(|&&i| trained.contains(&identity(i)));
+        let copies: Vec<u32> = copies;
+        self.val = val;
+        self.train.extend(copies);
+        self.train.sort_unstable();
+    }
 }
 
 /// Chooses `n` of `indices`, from each class as nearly the same number as the data allows; ascending.
@@ -144,16 +163,18 @@ mod tests {
             seed: u64,
         ) {
             let fraction = f64::from(percent) / 100.0;
-            let Ok(split) = stratified_split(&labels, 4, fraction, seed) else {
+            let Ok(split) = stratified_split(&labels, 4, fraction, 0, seed) else {
                 return Ok(()); // too small a class; see below
             };
             prop_assert!(split.train.is_sorted() && split.val.is_sorted());
             let mut all = [split.train.clone(), split.val.clone()].concat();
             all.sort_unstable();
             prop_assert_eq!(&all, &(0..labels.len() as u32).collect::<Vec<_>>());
-            let expected = counts(&labels, &all, 4).into_iter().map(|n| (fraction * n as f64).round() as usize);
+            let expected = counts(&labels, &all, 4).into_iter().map(|n| {
+                ((fraction * n as f64).round() as usize).max(usize::from(n > 2)).min(n.max(1) - 1)
+            });
             prop_assert_eq!(counts(&labels, &split.val, 4), expected.collect::<Vec<_>>());
-            prop_assert_eq!(stratified_split(&labels, 4, fraction, seed).unwrap(), split);
+            prop_assert_eq!(stratified_split(&labels, 4, fraction, 0, seed).unwrap(), split);
         }
 
         #[test]
@@ -185,7 +206,7 @@ mod tests {
     #[test]
     fn choices_are_pinned() {
         let labels: Vec<u32> = (0..40).map(|i| i % 2).collect();
-        assert_eq!(stratified_split(&labels, 2, 0.1, 7).unwrap().val, PINNED_VAL);
+        assert_eq!(stratified_split(&labels, 2, 0.1, 0, 7).unwrap().val, PINNED_VAL);
         let all: Vec<u32> = (0..40).collect();
         assert_eq!(stratified_subset(&labels, &all, 5, 7).unwrap(), PINNED_SUBSET);
         let backwards: Vec<u32> = (0..40).rev().collect();
@@ -197,7 +218,7 @@ mod tests {
 
     #[test]
     fn fraction_0_trains_on_everything() {
-        let split = stratified_split(&[0, 1, 1], 3, 0.0, 0).unwrap();
+        let split = stratified_split(&[0, 1, 1], 3, 0.0, 0, 0).unwrap();
         assert_eq!((split.train, split.val), (vec![0, 1, 2], vec![]));
     }
 
@@ -205,17 +226,31 @@ mod tests {
     fn a_fraction_that_cannot_be_is_refused() {
         for fraction in [1.0, 2.0, -0.1, f64::NAN, f64::INFINITY] {
             assert!(
-                said(stratified_split(&[0; 9], 1, fraction, 0)).contains("below 1 is expected"),
+                said(stratified_split(&[0; 9], 1, fraction, 0, 0)).contains("below 1 is expected"),
                 "{fraction}"
             );
         }
-        let one_image_of_class_1 = [0, 0, 0, 0, 0, 1];
-        let message = said(stratified_split(&one_image_of_class_1, 2, 0.5, 0));
-        assert!(message.contains("class 1 has 1 images"), "{message}");
-        let message = said(stratified_split(&[0, 0, 1, 1], 2, 0.1, 0));
+        let message = said(stratified_split(&[0, 0, 1, 1], 2, 0.1, 0, 0));
         assert!(message.contains("no class is large enough"), "{message}");
-        let message = said(stratified_split(&[0, 2], 2, 0.5, 0));
+        let message = said(stratified_split(&[0, 2], 2, 0.5, 0, 0));
         assert!(message.contains("image 1 has label 2"), "{message}");
+    }
+
+    #[test]
+    fn a_small_class_keeps_an_image_to_train_on_and_gives_one_where_it_can() {
+        let labels = [vec![0; 20], vec![1; 2], vec![2; 1], vec![3; 4]].concat();
+        let split = stratified_split(&labels, 4, 0.1, 0, 0).unwrap();
+        assert_eq!(counts(&labels, &split.val, 4), [2, 0, 0, 1]);
+        let split = stratified_split(&labels, 4, 0.9, 0, 0).unwrap();
+        assert_eq!(counts(&labels, &split.train, 4), [2, 1, 1, 1]);
+        assert_ne!(split, stratified_split(&labels, 4, 0.9, 1, 0).unwrap());
+    }
+
+    #[test]
+    fn copies_of_a_picture_are_never_on_both_sides() {
+        let mut split = Split { train: vec![0, 2, 5], val: vec![1, 3, 4] };
+        split.keep_copies_together(|i| ["a", "b", "c", "a", "d", "b"][i as usize]);
+        assert_eq!(split, Split { train: vec![0, 1, 2, 3, 5], val: vec![4] });
     }
 
     #[test]

@@ -32,7 +32,7 @@ fn the_whole_of_cifar10() {
 }
 
 fn pixel(set: &ImageSet, image: usize, row: usize, column: usize) -> &[u8] {
-    &set.image(image)[(row * 32 + column) * 3..][..3]
+    &set.block().unwrap().0[image * 32 * 32 * 3..][(row * 32 + column) * 3..][..3]
 }
 
 /// Read once from the bytes of the files, with nothing of this crate.
@@ -72,7 +72,7 @@ fn the_sample_is_the_first_images_of_each_class(data: &Dataset) {
         let mut at = 0;
         for class in 0..10 {
             for i in (0..whole.len()).filter(|&i| whole.label(i) == class).take(n_per_class) {
-                assert_eq!((part.label(at), part.image(at)), (class, whole.image(i)));
+                assert_eq!((part.label(at), part.read(at).unwrap()), (class, whole.read(i).unwrap()));
                 at += 1;
             }
         }

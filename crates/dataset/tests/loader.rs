@@ -1,9 +1,11 @@
-//! Batches: complete, in a seeded order, the same when an epoch is resumed, and without a thread left behind.
+//! Batches: complete, in a seeded order, the same when an epoch is resumed, and without a thread left behind; pictures
+//! of all sizes fitted to one, and those that cannot be read named.
 
 use std::sync::Arc;
 
 use tallow_dataset::{
-    Augment, Batch, CropFill, Error, Flip, ImageSet, Normalization, TrainLoader, eval_batches, n_batches,
+    Augment, Batch, CropFill, Error, Fit, Flip, Identity, ImageSet, ImageSource, Interpolation, KeptBudget,
+    Mix, Normalization, Picture, Preprocess, TrainLoader, eval_batches, n_batches, readable_batches,
     train_batches,
 };
 
@@ -32,14 +34,15 @@ fn loader(batch_size: usize, drop_last: bool) -> TrainLoader {
         batch_size,
         drop_last,
         augment,
+        mix: Mix::default(),
         normalization: Normalization::CIFAR10,
-        size_px: None,
+        preprocess: None,
         seed: 9,
     }
 }
 
 fn epoch(cfg: &TrainLoader, epoch: u64, first_batch: usize) -> Vec<Batch> {
-    train_batches(set(), indices(), cfg, epoch, first_batch).unwrap().collect()
+    train_batches(set(), indices(), cfg, epoch, first_batch).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
 fn order(batches: &[Batch]) -> Vec<u32> {
@@ -73,7 +76,12 @@ fn a_batch_holds_the_images_that_it_names() {
             assert_eq!(batch.targets[place], set.label(index as usize));
             let mut expected = vec![0.0; 60];
             let transform = cfg.augment.draw(cfg.seed, 4, index, 4, 5);
-            transform.apply(set.image(index as usize), [4, 5, 3], &cfg.normalization.table(), &mut expected);
+            transform.apply(
+                &set.read(index as usize).unwrap().pixels,
+                [4, 5, 3],
+                &cfg.normalization.table(),
+                &mut expected,
+            );
             assert_eq!(batch.images[place * 60..][..60], expected);
         }
     }
@@ -113,11 +121,12 @@ fn evaluation_keeps_the_order_and_changes_nothing() {
     let set = set();
     let normalization = Normalization { mean: [0.0; 3], std: [1.0 / 255.0; 3] };
     let chosen: Arc<[u32]> = [20, 4, 4, 9].into();
-    let batches: Vec<Batch> = eval_batches(set.clone(), chosen, 3, &normalization, None).unwrap().collect();
+    let batches = eval_batches(set.clone(), chosen, 3, &normalization, None).unwrap();
+    let batches: Vec<Batch> = batches.map(Result::unwrap).collect();
     assert_eq!(order(&batches), [20, 4, 4, 9]);
     assert_eq!(batches[0].targets, [2, 1, 1]);
     assert_eq!((batches[1].n, batches[1].first_position), (1, 3));
-    for (value, &byte) in batches[1].images.iter().zip(set.image(9)) {
+    for (value, &byte) in batches[1].images.iter().zip(set.read(9).unwrap().pixels.iter()) {
         assert!((value - f32::from(byte)).abs() < 1e-4);
     }
 }
@@ -143,10 +152,108 @@ fn a_dropped_iterator_leaves_no_thread_behind() {
     let set = set();
     for n_taken in [0, 1, 20] {
         let mut batches = train_batches(set.clone(), indices(), &loader(1, false), 0, 0).unwrap();
-        assert_eq!(batches.len(), 20);
+        assert_eq!(batches.n_left(), 20);
         assert_eq!(batches.by_ref().take(n_taken).count(), n_taken);
-        assert_eq!(batches.len(), 20 - n_taken);
+        assert_eq!(batches.n_left(), 20 - n_taken);
         drop(batches);
         assert_eq!(Arc::strong_count(&set), 1); // the thread had another one
     }
+}
+
+/// Pictures of `i + 1` rows and 3 columns, whose bytes are all `10 * i`; some cannot be read.
+struct Steps {
+    n: usize,
+    damaged: Vec<usize>,
+}
+
+impl ImageSource for Steps {
+    fn len(&self) -> usize {
+        self.n
+    }
+
+    fn read(&self, i: usize) -> Result<Picture<'_>, Error> {
+        if self.damaged.contains(&i) {
+            return Err(Error::Images(format!("picture {i} is damaged")));
+        }
+        let pixels = vec![10 * i as u8; (i + 1) * 3 * 3].into();
+        Ok(Picture { height: i + 1, width: 3, channels: 3, pixels })
+    }
+
+    fn identity(&self, i: usize) -> Identity {
+        [i as u8; 32]
+    }
+}
+
+fn steps(damaged: &[usize]) -> Arc<ImageSet> {
+    let source = Arc::new(Steps { n: 9, damaged: damaged.to_vec() });
+    let names = ["a", "b", "c"].map(str::to_owned);
+    Arc::new(ImageSet::of(source, (0..9).map(|i| i % 3).collect(), names.into(), None).unwrap())
+}
+
+/// To 2 rows and 4 columns.
+const SQUASH: Preprocess = Preprocess {
+    size_px: [2, 4],
+    fit: Fit::Squash,
+    crop_fraction: 1.0,
+    interpolation: Interpolation::Bilinear,
+};
+const BYTES: Normalization = Normalization { mean: [0.0; 3], std: [1.0 / 255.0; 3] };
+
+#[test]
+fn pictures_of_all_sizes_are_fitted_to_one() {
+    let indices: Arc<[u32]> = [7, 0, 3].into();
+    let set = steps(&[]);
+    let batch = eval_batches(set.clone(), indices.clone(), 3, &BYTES, Some(&SQUASH))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    assert_eq!((batch.n, batch.height, batch.width, batch.channels), (3, 2, 4, 3));
+    for (image, i) in batch.images.chunks_exact(2 * 4 * 3).zip(indices.iter()) {
+        assert!(image.iter().all(|value| (value - 10.0 * *i as f32).abs() < 1e-4), "{i}: {image:?}");
+    }
+    assert_eq!((&batch.indices[..], &batch.targets[..]), (&indices[..], &[1, 0, 0][..]));
+    let error = eval_batches(set, indices, 3, &BYTES, None).unwrap_err().to_string();
+    assert!(error.contains("different sizes"), "{error}");
+}
+
+#[test]
+fn the_first_picture_that_cannot_be_read_ends_an_epoch_by_its_name() {
+    let indices: Arc<[u32]> = (0..9).collect();
+    let mut batches = eval_batches(steps(&[7, 5]), indices, 2, &BYTES, Some(&SQUASH)).unwrap();
+    assert!(batches.next().unwrap().is_ok() && batches.next().unwrap().is_ok());
+    assert_eq!(
+        batches.next().unwrap().unwrap_err().to_string(),
+        "images do not fit together: picture 5 is damaged"
+    );
+    assert!(batches.next().is_none());
+}
+
+#[test]
+fn where_that_is_wanted_pictures_that_cannot_be_read_cost_no_other_its_place() {
+    let indices: Arc<[u32]> = (0..9).collect();
+    let batches = readable_batches(steps(&[0, 5, 6, 7, 8]), indices, 4, &BYTES, Some(&SQUASH)).unwrap();
+    let (mut read, mut failed) = (Vec::new(), Vec::new());
+    for readable in batches.map(Result::unwrap) {
+        for (image, i) in readable.batch.images.chunks_exact(2 * 4 * 3).zip(&readable.batch.indices) {
+            assert!(image.iter().all(|value| (value - 10.0 * *i as f32).abs() < 1e-4), "{i}: {image:?}");
+            read.push(*i);
+        }
+        failed.extend(readable.failed.into_iter().map(|(i, _)| i));
+    }
+    assert_eq!((read, failed), (vec![1, 2, 3, 4], vec![0, 5, 6, 7, 8]));
+}
+
+#[test]
+fn pictures_are_kept_and_read_no_more() {
+    let budget = KeptBudget::new(1 << 10);
+    let whole = ImageSet::clone(&steps(&[])).keeping(SQUASH, &budget);
+    let set = Arc::new(whole);
+    let all: Arc<[u32]> = (0..9).collect();
+    let epoch = || -> Vec<Batch> {
+        let batches = eval_batches(set.clone(), all.clone(), 4, &BYTES, Some(&SQUASH)).unwrap();
+        batches.map(Result::unwrap).collect()
+    };
+    let first = epoch();
+    assert_eq!(first, epoch());
 }

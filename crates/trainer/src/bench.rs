@@ -10,12 +10,11 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 use tallow_core::{Purpose, Stream};
+use tallow_dataset::Batch;
 use tallow_kernels::measured_peak_gflops;
 use tallow_kernels::profile::{self, Span};
-use tallow_nn::{
-    CrossEntropy, Ctx, Device, Dims, Model, Optimizer, OptimizerConfig, Path, Precision, TrainKey,
-};
-use tallow_training::peak_rss_bytes;
+use tallow_nn::{CrossEntropy, Ctx, Device, Dims, Optimizer, OptimizerConfig, Path, Precision, TrainKey};
+use tallow_training::{Content, Learner, peak_rss_bytes};
 
 use crate::App;
 use crate::args::{BenchArgs, BenchMode};
@@ -83,9 +82,7 @@ pub(crate) struct Part {
 /// A network with something to work on.
 struct Bench {
     mode: BenchMode,
-    model: Model,
-    optimizer: Optimizer,
-    precision: Precision,
+    learner: Learner,
     dims: Dims,
     pixels: Vec<f32>,
     targets: Vec<u32>,
@@ -95,7 +92,7 @@ struct Bench {
 pub(crate) fn run(args: &BenchArgs, app: &App) -> Result<ExitCode> {
     train::set_threads(args.threads)?;
     let mut bench = Bench::new(args)?;
-    let precision = bench.precision;
+    let precision = bench.learner.precision;
     let peak = || match precision {
         Precision::F32 => measured_peak_gflops::<f32>(),
         Precision::Bf16 => measured_peak_gflops::<half::bf16>(),
@@ -156,12 +153,16 @@ impl Bench {
         let mut stream = Stream::new(0, Purpose::Test, 0, 0);
         Ok(Self {
             mode: args.mode,
-            optimizer: Optimizer::new(&config, &[], &model.params)?,
-            precision: args.precision.in_recipe().resolve(&Device::Cpu),
+            learner: Learner {
+                criterion: CrossEntropy::default(),
+                optimizer: Optimizer::new(&config, &[], &model.params)?,
+                precision: args.precision.in_recipe().resolve(&Device::Cpu),
+                max_grad_norm: None,
+                model,
+            },
             dims: Dims { n, c: 3, h, w },
             pixels: (0..len).map(|_| stream.uniform_f32(-1.0, 1.0)).collect(),
             targets: (0..n).map(|_| stream.below(N_CLASSES as u32)).collect(),
-            model,
             n_steps: 0,
         })
     }
@@ -179,20 +180,32 @@ impl Bench {
     }
 
     fn train(&mut self, pixels: Vec<f32>) -> Result<()> {
-        let first_position = self.n_steps * self.dims.n as u64;
-        let key = TrainKey { seed: 0, epoch: 0, first_position };
-        let mut ctx = Ctx::train(Path::Kernels, &Device::Cpu, key).with_precision(self.precision);
-        let x = ctx.input(pixels, self.dims)?;
-        let logits = self.model.forward(x, &mut ctx)?;
-        let loss = CrossEntropy::default().forward(&logits, &self.targets)?;
-        let grads = ctx.backward(&logits, loss.grad_logits)?;
-        Ok(self.optimizer.step(&self.model.params, &grads, LR)?)
+        let Dims { n, c: channels, h: height, w: width } = self.dims;
+        let first_position = self.n_steps as usize * n;
+        let key = TrainKey { seed: 0, epoch: 0, first_position: first_position as u64 };
+        let targets = self.targets.clone();
+        let indices = (0..n as u32).collect();
+        let batch = Batch {
+            first_position,
+            images: pixels,
+            targets,
+            mixed: None,
+            indices,
+            n,
+            height,
+            width,
+            channels,
+        };
+        let figures = self.learner.step(batch, Content::Images, key, LR)?;
+        ensure!(figures.loss.is_finite(), "the loss became {}", figures.loss);
+        Ok(())
     }
 
     fn infer(&self, pixels: Vec<f32>) -> Result<()> {
-        let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu).with_precision(self.precision);
+        let Learner { model, precision, .. } = &self.learner;
+        let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu).with_precision(*precision);
         let x = ctx.input(pixels, self.dims)?;
-        let logits = self.model.forward(x, &mut ctx)?.to_vec()?;
+        let logits = Content::Images.forward(model, x, &mut ctx)?.to_vec()?;
         ensure!(logits.len() == self.dims.n * N_CLASSES, "{} logits came out", logits.len());
         Ok(())
     }
@@ -220,7 +233,7 @@ fn figures(args: &BenchArgs, bench: &Bench, measured: Measured) -> Figures {
             BenchMode::Train => "train",
             BenchMode::Infer => "infer",
         },
-        precision: tallow_training::Precision::from(bench.precision).as_str(),
+        precision: tallow_training::Precision::from(bench.learner.precision).as_str(),
         isa: tallow_kernels::isa().as_str(),
         n_threads: rayon::current_num_threads(),
         batch_size: bench.dims.n,

@@ -41,7 +41,10 @@ pub(crate) fn info(args: &DataArgs, app: &App) -> Result<ExitCode> {
 }
 
 fn gather(dataset: &Dataset) -> Info {
-    let shape = |set: &ImageSet| [set.len(), set.height(), set.width(), set.channels()];
+    let shape = |set: &ImageSet| {
+        let [h, w, c] = set.block_shape().unwrap_or_default();
+        [set.len(), h, w, c]
+    };
     let (train, test) = (dataset.train.class_counts(), dataset.test.class_counts());
     let names = dataset.train.class_names().iter();
     let classes = names.zip(train.into_iter().zip(test));

@@ -84,7 +84,7 @@ pub(crate) fn find(
         bail!("the training images have {} channels, the test images {}", train.channels(), test.channels());
     }
     let dim = descriptor_len(train.channels());
-    let keys = descriptors(train, 0..train.len(), false);
+    let keys = descriptors(train, 0..train.len(), false)?;
     let mut duplicates = Vec::new();
     progress.begin("near-duplicates", Some(test.len() as u64), Unit::Items("images"));
     for first in (0..test.len()).step_by(N_PER_LOOK) {
@@ -93,16 +93,18 @@ pub(crate) fn find(
             return Ok(None);
         }
         let range = first..(first + N_PER_LOOK).min(test.len());
-        let [plain, mirrored] = [false, true].map(|mirrored| {
-            largest_products(&descriptors(test, range.clone(), mirrored), &keys, dim, N_CANDIDATES)
+        let candidates = |mirrored| -> Result<Vec<Vec<(u32, f32)>>> {
+            let queries = descriptors(test, range.clone(), mirrored)?;
+            Ok(largest_products(&queries, &keys, dim, N_CANDIDATES))
+        };
+        let candidates = candidates(false)?.into_par_iter().zip(candidates(true)?);
+        let judged = range.clone().into_par_iter().zip(candidates);
+        let nearest = judged.map(|(i, (plain, mirrored))| -> Result<Option<Duplicate>> {
+            let of = |candidates, mirrored| nearest(train, test, i, mirrored, candidates);
+            let found = [of(plain, false)?, of(mirrored, true)?];
+            Ok(found.into_iter().flatten().min_by(|a, b| a.distance.total_cmp(&b.distance)))
         });
-        let judged = range.clone().into_par_iter().zip(plain.into_par_iter().zip(mirrored));
-        let nearest = judged.map(|(i, (plain, mirrored))| {
-            let of = |candidates, mirrored| nearest(train, &Detail::new(test, i, mirrored), candidates, i);
-            let found = [of(plain, false), of(mirrored, true)];
-            found.into_iter().flatten().min_by(|a, b| a.distance.total_cmp(&b.distance))
-        });
-        let nearest: Vec<Option<Duplicate>> = nearest.collect();
+        let nearest: Vec<Option<Duplicate>> = nearest.collect::<Result<_>>()?;
         duplicates.extend(nearest.into_iter().flatten().filter(|d| d.distance <= MAX_DUPLICATE_DISTANCE));
         progress.advance(range.end as u64);
     }
@@ -110,20 +112,27 @@ pub(crate) fn find(
     Ok(Some(duplicates))
 }
 
-/// Which of the candidates is most like the test image with this detail.
+/// Which of the candidates is most like test image `i`, mirrored or as it is.
 fn nearest(
     train: &ImageSet,
-    detail: &Detail,
+    test: &ImageSet,
+    i: usize,
+    mirrored: bool,
     candidates: Vec<(u32, f32)>,
-    test_index: usize,
-) -> Option<Duplicate> {
+) -> Result<Option<Duplicate>> {
     let alike = candidates.into_iter().filter(|&(_, similarity)| similarity >= MIN_CANDIDATE_SIMILARITY);
-    let judged = alike.map(|(train_index, _)| Duplicate {
-        test_index: test_index as u32,
-        train_index,
-        distance: detail.distance(&Detail::new(train, train_index as usize, false)),
+    let mut alike = alike.peekable();
+    if alike.peek().is_none() {
+        return Ok(None);
+    }
+    let detail = Detail::new(&test.read(i)?, mirrored);
+    let judged = alike.map(|(train_index, _)| {
+        let other = Detail::new(&train.read(train_index as usize)?, false);
+        let distance = detail.distance(&other);
+        Ok(Duplicate { test_index: i as u32, train_index, distance })
     });
-    judged.min_by(|a, b| a.distance.total_cmp(&b.distance))
+    let judged = judged.collect::<Result<Vec<Duplicate>>>()?;
+    Ok(judged.into_iter().min_by(|a, b| a.distance.total_cmp(&b.distance)))
 }
 
 fn to_csv(duplicates: &[Duplicate]) -> String {

@@ -11,7 +11,7 @@ use tallow_dataset::Dataset;
 use tallow_metrics::{Bands, ClassificationReport, ConfusionMatrix, Predictions, wilson_interval};
 use tallow_report::confusion_text;
 use tallow_training::{
-    CONFIDENCE, ModelInfo, Part, RunFolder, TrainData, ValidateOn, device, evaluate, read_model,
+    CONFIDENCE, ModelInfo, Part, Predictor, RunFolder, TrainData, ValidateOn, device, read_model,
 };
 
 use crate::App;
@@ -53,21 +53,14 @@ pub(crate) fn run(args: &EvalArgs, app: &App) -> Result<ExitCode> {
     let model = tallow_models::build(&info.model, info.class_names.len(), 0, &device)
         .with_context(|| format!("{}: its architecture cannot be built", args.model.display()))?;
     model.params.load_tensors(&tensors).with_context(|| args.model.display().to_string())?;
-    check_images(&info, &dataset)?;
     let classes = model_classes(&info, &dataset)?;
     let part = part(args, &info, &dataset)?;
     check_duplicates_count(args, &info, &dataset)?;
+    let predictor = Predictor::new(info, model);
+    let info = predictor.info();
     let stopped = || Ok(ExitCode::from(app.stop.raised().map_or(1, tallow_core::StopSignal::exit_status)));
     let label = args.split.as_str();
-    let seen = evaluate(
-        &model,
-        &part,
-        &info.normalization(),
-        info.precision.resolve(model.params.device()),
-        label,
-        &app.progress,
-        &app.stop,
-    )?;
+    let seen = predictor.evaluate(&part, label, &app.progress, &app.stop)?;
     let Some(seen) = seen else { return stopped() };
     let targets = seen.targets().iter().map(|&target| classes[target as usize]).collect();
     let (log_probs, indices) = (seen.log_probs().to_vec(), seen.indices().to_vec());
@@ -79,7 +72,7 @@ pub(crate) fn run(args: &EvalArgs, app: &App) -> Result<ExitCode> {
         },
         false => None,
     };
-    report(&predictions, rest, &info, &dataset, args, app)?;
+    report(&predictions, rest, info, &dataset, args, app)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -103,17 +96,6 @@ fn model_classes(info: &ModelInfo, dataset: &Dataset) -> Result<Vec<u32>> {
             names.join(", ")
         ),
     }
-}
-
-fn check_images(info: &ModelInfo, dataset: &Dataset) -> Result<()> {
-    let found = [dataset.test.height(), dataset.test.width()];
-    let expected = tallow_models::input_px(&info.model)?;
-    ensure!(
-        expected == found || tallow_models::resizes(&info.model)?,
-        "the model takes images of {expected:?} pixels, those of {} have {found:?}",
-        dataset.name
-    );
-    Ok(())
 }
 
 /// The images to look at. The parts that a run made of the training images can only be had of the same data.

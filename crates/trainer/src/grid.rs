@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use serde::Serialize;
 use tallow_core::files;
-use tallow_dataset::{images_to_show, to_png, transformed_pixels};
+use tallow_dataset::{as_seen, images_to_show, to_png};
 use tallow_report::chart::picture_grid;
 use tallow_report::{Picture, Role};
-use tallow_training::{TrainData, load_recipe};
+use tallow_training::{TrainData, load_recipe, train_loader};
 
 use crate::App;
 use crate::args::GridArgs;
@@ -38,17 +38,14 @@ pub(crate) fn run(args: &GridArgs, app: &App) -> Result<ExitCode> {
     let dataset = source::load_local(name, args.data_dir.as_deref().unwrap_or(&recipe.data.data_dir))?;
     let data = TrainData::new(dataset, &recipe)?;
     let set = &data.train.set;
-    let shape = [set.height(), set.width(), set.channels()];
+    let cfg = train_loader(&recipe, &data, Some(tallow_models::input_px(&recipe.model)?));
     let indices = images_to_show(set, &data.train.indices, N_IMAGES, recipe.seed)?;
     let picture = |&index: &u32| -> Result<Picture> {
-        let pixels = set.image(index as usize);
-        let png = if args.augmented {
-            let transform = recipe.augment.draw(recipe.seed, 0, index, shape[0], shape[1]);
-            let seen = transformed_pixels(pixels, shape, &transform, &data.dataset.normalization);
-            to_png(&seen, shape, MAX_SIDE_PX)?
-        } else {
-            to_png(pixels, shape, MAX_SIDE_PX)?
+        let shown = match args.augmented {
+            true => as_seen(set, index, &cfg, 0)?,
+            false => set.read(index as usize)?,
         };
+        let png = to_png(&shown, MAX_SIDE_PX)?;
         let class = set.class_names()[set.label(index as usize) as usize].clone();
         Ok(Picture { role: Role::Sample, class, index, png })
     };

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use tallow_core::Progress as _;
 use tallow_dataset::Dataset;
 use tallow_metrics::Summary;
@@ -103,7 +103,7 @@ fn recipe(args: &TrainArgs) -> Result<Recipe> {
     match &args.resume {
         Some(run) => {
             RunFolder::recipe_of(run)?; // says what is wrong with the folder, where it is no run folder
-            Ok(load_recipe(&run.join("recipe.toml").to_string_lossy(), &overrides)?)
+            Ok(RunFolder::load(run, &overrides)?)
         }
         None => Ok(load_recipe(&args.recipe, &overrides)?),
     }
@@ -127,15 +127,6 @@ fn session(
     if let Some(pretrained) = &pretrained {
         pretrained.describe(&mut recipe.model)?;
         dataset.normalization = pretrained.normalization().unwrap_or(dataset.normalization);
-    }
-    let found = [dataset.train.height(), dataset.train.width()];
-    let expected = tallow_models::input_px(&recipe.model)?;
-    if expected != found && !tallow_models::resizes(&recipe.model)? {
-        bail!(
-            "recipe: model.input_px is {expected:?}, but the images of {} have {found:?} pixels: \
-             --set model.input_px={found:?}",
-            dataset.name
-        );
     }
     let n_classes = dataset.train.class_names().len();
     let model = tallow_models::build(&recipe.model, n_classes, recipe.seed, device)?;

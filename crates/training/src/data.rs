@@ -2,13 +2,9 @@
 
 use std::sync::Arc;
 
-use tallow_dataset::{
-    Batch, Dataset, ImageSet, Normalization, TrainLoader, eval_batches, stratified_split, stratified_subset,
-    train_batches,
-};
+use tallow_dataset::{Dataset, ImageSet, Split, stratified_split, stratified_subset};
 
 use crate::error::{Result, TrainingError};
-use crate::features::Features;
 use crate::model_file::ModelInfo;
 use crate::recipe::{DataConfig, Recipe, ValidateOn};
 
@@ -19,8 +15,6 @@ pub struct Part {
     pub set: Arc<ImageSet>,
     /// Which of its images.
     pub indices: Arc<[u32]>,
-    /// Of all images of the set, where a frozen trunk has given them: they stand in for the images.
-    pub(crate) features: Option<Arc<Features>>,
 }
 
 impl Part {
@@ -31,34 +25,7 @@ impl Part {
 
     /// Some images of `set`.
     pub fn new(set: &Arc<ImageSet>, indices: Vec<u32>) -> Self {
-        Self { set: Arc::clone(set), indices: indices.into(), features: None }
-    }
-
-    /// The training batches of `epoch` from batch `first_batch` on.
-    pub(crate) fn train_batches(
-        &self,
-        loader: &TrainLoader,
-        epoch: u64,
-        first_batch: usize,
-    ) -> Result<Box<dyn Iterator<Item = Batch>>> {
-        if let Some(features) = &self.features {
-            return Ok(Box::new(features.train_batches(self, loader, epoch, first_batch)));
-        }
-        Ok(Box::new(train_batches(self.set.clone(), self.indices.clone(), loader, epoch, first_batch)?))
-    }
-
-    /// All batches in the part's order, of images of the size `size_px`.
-    pub(crate) fn eval_batches(
-        &self,
-        batch_size: usize,
-        normalization: &Normalization,
-        size_px: Option<[usize; 2]>,
-    ) -> Result<Box<dyn Iterator<Item = Batch>>> {
-        if let Some(features) = &self.features {
-            return Ok(Box::new(features.eval_batches(self, batch_size)));
-        }
-        let (set, indices) = (self.set.clone(), self.indices.clone());
-        Ok(Box::new(eval_batches(set, indices, batch_size, normalization, size_px)?))
+        Self { set: Arc::clone(set), indices: indices.into() }
     }
 
     /// How many images there are.
@@ -89,11 +56,9 @@ impl TrainData {
     /// Splits `dataset` as `recipe` says: a function of the recipe's seed, fraction and subset alone.
     ///
     /// # Errors
-    /// If the fraction or the subset cannot be had, or the augmentation does not fit the images.
+    /// If the fraction or the subset cannot be had.
     pub fn new(dataset: Dataset, recipe: &Recipe) -> Result<Self> {
-        let set = &dataset.train;
-        recipe.augment.validate(set.height(), set.width())?;
-        check_class_weights(recipe, set)?;
+        check_class_weights(recipe, &dataset.train)?;
         let DataConfig { val_fraction, validate_on, train_subset, .. } = recipe.data;
         Self::split(dataset, val_fraction, validate_on, train_subset, recipe.seed)
     }
@@ -116,7 +81,14 @@ impl TrainData {
         let set = &dataset.train;
         let on_test = validate_on == ValidateOn::Test;
         let fraction = if on_test { 0.0 } else { val_fraction };
-        let split = stratified_split(set.labels(), set.class_names().len(), fraction, seed)?;
+        let split = match &dataset.val_indices {
+            Some(val) if fraction > 0.0 => given_split(set.len(), val),
+            _ => {
+                let mut split = stratified_split(set.labels(), set.class_names().len(), fraction, 0, seed)?;
+                split.keep_copies_together(|i| set.identity(i as usize));
+                split
+            }
+        };
         let train = match train_subset {
             Some(n) => stratified_subset(set.labels(), &split.train, n, seed)?,
             None => split.train,
@@ -129,6 +101,12 @@ impl TrainData {
         };
         Ok(Self { train: part(train), val, test, dataset })
     }
+}
+
+/// The split that a data set comes with.
+fn given_split(n: usize, val: &[u32]) -> Split {
+    let train = (0..n as u32).filter(|i| val.binary_search(i).is_err()).collect();
+    Split { train, val: val.to_vec() }
 }
 
 fn check_class_weights(recipe: &Recipe, set: &ImageSet) -> Result<()> {

@@ -13,12 +13,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use tallow_core::{Purpose, Stream, memory};
-use tallow_dataset::{Batch, Flip, ImageSet, Normalization, TrainLoader, n_batches};
+use tallow_core::memory;
+use tallow_dataset::{
+    Batch, Fit, Flip, ImageSet, Interpolation, Normalization, Preprocess, TrainLoader, epoch_order, n_batches,
+};
 use tallow_nn::{Trunk, device_name, isa};
 
 use crate::data::Part;
-use crate::error::{Result, TrainingError};
+use crate::error::Result;
+use crate::feed::{Feed, Feeds, Input};
 use crate::session::{Session, Watch};
 
 use cache::folder_for;
@@ -62,6 +65,7 @@ impl Features {
             first_position,
             images,
             targets: indices.iter().map(|&i| set.label(i as usize)).collect(),
+            mixed: None,
             indices: indices.to_vec(),
             n: indices.len(),
             height: 1,
@@ -78,14 +82,13 @@ impl Features {
         epoch: u64,
         first_batch: usize,
     ) -> impl Iterator<Item = Batch> + use<> {
-        let mut order = part.indices.to_vec();
-        Stream::new(loader.seed, Purpose::Shuffle, epoch, 0).shuffle(&mut order);
+        let order = epoch_order(&part.indices, loader.seed, epoch);
         let n_batches = n_batches(order.len(), loader.batch_size, loader.drop_last);
         let (features, set, loader) = (Arc::clone(self), Arc::clone(&part.set), loader.clone());
         (first_batch..n_batches).map(move |number| {
             let first = number * loader.batch_size;
             let indices = &order[first..order.len().min(first + loader.batch_size)];
-            let is_mirrored = |i| loader.augment.draw(loader.seed, epoch, i, set.height(), set.width()).flip;
+            let is_mirrored = |i| loader.augment.draw(loader.seed, epoch, i, 1, 1).flip;
             features.batch(&set, indices, first, is_mirrored)
         })
     }
@@ -104,60 +107,70 @@ impl Features {
     }
 }
 
+/// What decides the pixels of a resized picture, in words; "bilinear" is what older versions had.
+fn described(preprocess: Option<Preprocess>) -> String {
+    match preprocess {
+        Some(Preprocess { interpolation, fit, crop_fraction, .. }) => match (interpolation, fit) {
+            (Interpolation::Linear, Fit::Squash) => "bilinear".to_owned(),
+            (_, Fit::Crop) => format!("{interpolation:?}, {fit:?} of {crop_fraction}"),
+            _ => format!("{interpolation:?}, {fit:?}"),
+        },
+        None => "bilinear".to_owned(),
+    }
+}
+
 impl Session {
-    /// Gives the parts of the data their features where the model has a trunk: from files, or computed now.
+    /// The feeds of the run: images, or where the model has a trunk its features, from files or computed now.
     ///
-    /// Returns whether it was done; not if a stop was asked for.
-    pub(crate) fn prepare_features(&mut self, watch: &mut Watch<'_>) -> Result<bool> {
-        let Some(trunk) = &self.model.trunk else { return Ok(true) };
-        let augment = &self.recipe.augment;
-        if augment.crop_padding_px > 0 || augment.cutout_px > 0 {
-            let problem =
-                "must be 0: features are computed once per image, which can only be mirrored".into();
-            return Err(TrainingError::Value {
-                key: "augment.crop_padding_px and augment.cutout_px",
-                problem,
-            });
-        }
-        let dataset = &self.data.dataset;
+    /// Returns none if a stop was asked for.
+    pub(crate) fn feeds(&self, watch: &mut Watch<'_>) -> Result<Option<Feeds>> {
+        let (data, input) = (&self.data, self.input());
+        let Some(trunk) = &self.learner.model.trunk else {
+            let feed = |part: &Part| Feed::Images { part: part.clone(), input: input.clone() };
+            let (train, val, test) = (feed(&data.train), data.val.as_ref().map(feed), feed(&data.test));
+            return Ok(Some(Feeds { train, val, test }));
+        };
+        let dataset = &data.dataset;
         let folder = self.feature_folder(trunk)?;
-        let mirrored = augment.flip != Flip::None;
         let wanted = [
-            Wanted { set: &dataset.train, part: "train", mirrored },
+            Wanted { set: &dataset.train, part: "train", mirrored: self.recipe.augment.flip != Flip::None },
             Wanted { set: &dataset.test, part: "test", mirrored: false },
         ];
-        let mut job = Job::new(&self.model, trunk, dataset.normalization, self.precision(), &folder, &wanted);
-        let Some(train) = job.features(&wanted[0], watch)? else { return Ok(false) };
-        let Some(test) = job.features(&wanted[1], watch)? else { return Ok(false) };
-        let of_train = Arc::clone(&dataset.train);
-        let parts = [Some(&mut self.data.train), self.data.val.as_mut(), Some(&mut self.data.test)];
-        for part in parts.into_iter().flatten() {
-            let features = if Arc::ptr_eq(&part.set, &of_train) { &train } else { &test };
-            part.features = Some(Arc::clone(features));
-        }
-        Ok(true)
+        let (model, precision) = (&self.learner.model, self.learner.precision);
+        let mut job = Job::new(model, trunk, input, precision, &folder, &wanted);
+        let Some(of_train) = job.features(&wanted[0], watch)? else { return Ok(None) };
+        let Some(of_test) = job.features(&wanted[1], watch)? else { return Ok(None) };
+        let feed = |part: &Part| {
+            let features = if Arc::ptr_eq(&part.set, &dataset.train) { &of_train } else { &of_test };
+            Feed::Features { part: part.clone(), features: Arc::clone(features) }
+        };
+        Ok(Some(Feeds { train: feed(&data.train), val: data.val.as_ref().map(feed), test: feed(&data.test) }))
     }
 
     /// How long the trunk took for the features that this run uses, whenever that was; none where it has none.
     pub(crate) fn features_secs(&self) -> Option<f64> {
-        let secs = |part: &Part| part.features.as_ref()?.secs;
-        Some(secs(&self.data.train)? + secs(&self.data.test)?)
+        let secs = |feed: &Feed| match feed {
+            Feed::Features { features, .. } => features.secs,
+            Feed::Images { .. } => None,
+        };
+        let feeds = self.feeds.as_ref()?;
+        Some(secs(&feeds.train)? + secs(&feeds.test)?)
     }
 
     /// The folder of this trunk's features of these data.
     fn feature_folder(&self, trunk: &Trunk) -> Result<PathBuf> {
         let dataset = &self.data.dataset;
-        let Normalization { mean, std } = dataset.normalization;
+        let Input { preprocess, normalization: Normalization { mean, std } } = self.input();
         let key = FeatureKey {
             kernels_version: KERNELS_VERSION,
             trunk: trunk.description.clone(),
             weights: self.state.frozen_digest.clone().unwrap_or_default(),
             data: dataset.digest.clone(),
-            interpolation: "bilinear".into(),
+            interpolation: described(preprocess),
             mean,
             std,
             precision: self.recipe.precision.as_str().into(),
-            device: device_name(self.model.params.device()),
+            device: device_name(self.learner.model.params.device()),
             isa: isa().as_str().into(),
         };
         let about = AboutFeatures {

@@ -11,9 +11,11 @@ use crate::checkpoint::encoding;
 use crate::error::Result;
 use crate::evaluate::evaluate;
 use crate::event::Event;
+use crate::feed::Feeds;
 use crate::memory::peak_rss_bytes;
 use crate::model_file::{ModelInfo, Provenance, model_bytes};
 use crate::session::{Outcome, Session, Watch};
+use crate::step::Learner;
 
 /// The confidence of the intervals that are told.
 pub const CONFIDENCE: f64 = 0.95;
@@ -21,22 +23,23 @@ pub const CONFIDENCE: f64 = 0.95;
 impl Session {
     /// Evaluates the weights to keep, and writes `model.safetensors`, `evaluation/` and `summary.json`. The model file
     /// holds the temperature as well, so that it comes after validation.
-    pub(crate) fn finish(&mut self, watch: &mut Watch<'_>) -> Result<Outcome> {
+    pub(crate) fn finish(&mut self, feeds: &Feeds, watch: &mut Watch<'_>) -> Result<Outcome> {
         let epoch = self.restore_best(watch)?;
-        let normalization = self.data.dataset.normalization;
-        let look = |part, label| {
-            evaluate(&self.model, part, &normalization, self.precision(), label, watch.progress, watch.stop)
+        let look = |feed, label| {
+            let Learner { model, precision, .. } = &self.learner;
+            evaluate(model, feed, *precision, label, watch.progress, watch.stop)
                 .map(|seen| seen.ok_or_else(|| watch.stop.raised().unwrap_or(StopSignal::Interrupt)))
         };
-        let val = match self.data.val.as_ref().map(|part| look(part, "validation")).transpose()?.transpose() {
+        let val = match feeds.val.as_ref().map(|feed| look(feed, "validation")).transpose()?.transpose() {
             Ok(val) => val,
             Err(signal) => return Ok(Outcome::Interrupted(signal)),
         };
         let temperature = val.as_ref().and_then(fit_temperature);
-        let info =
-            ModelInfo::new(&self.recipe, &Provenance { dataset: &self.data.dataset, epoch, temperature });
-        self.run.write("model.safetensors", &model_bytes(&info, &self.model.params.to_tensors()?)?)?;
-        let test = match look(&self.data.test, "test")? {
+        let provenance = Provenance { dataset: &self.data.dataset, input: self.input(), epoch, temperature };
+        let info = ModelInfo::new(&self.recipe, provenance);
+        let tensors = self.learner.model.params.to_tensors()?;
+        self.run.write("model.safetensors", &model_bytes(&info, &tensors)?)?;
+        let test = match look(&feeds.test, "test")? {
             Ok(test) => test,
             Err(signal) => return Ok(Outcome::Interrupted(signal)),
         };
@@ -55,7 +58,7 @@ impl Session {
         let Some((weights, best)) = self.best.take().zip(self.state.best) else {
             return Ok(self.state.epoch);
         };
-        self.model.params.load_learned(&weights)?;
+        self.learner.model.params.load_learned(&weights)?;
         self.emit(watch, Event::BestRestored { epoch: best.epoch })?;
         Ok(best.epoch)
     }
@@ -87,10 +90,10 @@ impl Session {
             n_val: val.map_or(0, Predictions::len) as u64,
             n_test: test.len() as u64,
             model: model_name.to_owned(),
-            n_parameters: self.model.params.n_parameters() as u64,
+            n_parameters: self.learner.model.params.n_parameters() as u64,
             recipe: recipe.name.clone(),
             seed: recipe.seed,
-            device: device_name(self.model.params.device()),
+            device: device_name(self.learner.model.params.device()),
             isa: isa().as_str().to_owned(),
             precision: recipe.precision.as_str().to_owned(),
             threads: rayon::current_num_threads() as u64,

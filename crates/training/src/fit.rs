@@ -1,22 +1,24 @@
-//! The training loop: steps, epochs, callbacks, checkpoints. The step is one function; everything that survives an
-//! interruption is in the session's state.
+//! The training loop: epochs, callbacks, checkpoints. The step is `step.rs`'s; everything that survives an interruption
+//! is in the session's state.
 
 use std::time::{Duration, Instant};
 
 use tallow_core::{StopSignal, Unit};
 use tallow_dataset::{Batch, n_batches};
-use tallow_metrics::{EpochRecord, argmax};
-use tallow_nn::{Ctx, Dims, Path, TrainKey};
+use tallow_metrics::EpochRecord;
+use tallow_nn::TrainKey;
 
 use crate::callbacks::Monitor;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Result, TrainingError};
 use crate::evaluate::evaluate;
 use crate::event::Event;
+use crate::feed::{Content, Feeds};
 use crate::memory::peak_rss_bytes;
 use crate::program::Program;
-use crate::session::{Session, Watch, loader};
+use crate::session::{Session, Watch, train_loader};
 use crate::state::Best;
+use crate::step::{Learner, StepFigures};
 use crate::tensorboard::EventFile;
 
 /// In a long epoch a checkpoint is written this often.
@@ -39,17 +41,9 @@ struct Pace {
     estimated: bool,
 }
 
-/// What one step came to, before its update.
-pub(crate) struct StepFigures {
-    pub(crate) n_images: u64,
-    pub(crate) n_correct: u64,
-    /// The mean over its images.
-    pub(crate) loss: f64,
-}
-
 impl Session {
     /// Trains until the recipe's epochs are over or early stopping ends them; or until asked to stop.
-    pub(crate) fn fit(&mut self, watch: &mut Watch<'_>) -> Result<Option<StopSignal>> {
+    pub(crate) fn fit(&mut self, feeds: &Feeds, watch: &mut Watch<'_>) -> Result<Option<StopSignal>> {
         self.clock = Instant::now();
         for text in std::mem::take(&mut self.notices) {
             self.emit(watch, Event::Notice { text })?;
@@ -60,7 +54,7 @@ impl Session {
         self.emit(watch, self.started())?;
         let mut estimated = false;
         while !self.state.is_trained(&self.recipe) {
-            if let Some(signal) = self.epoch(watch, &mut estimated)? {
+            if let Some(signal) = self.epoch(feeds, watch, &mut estimated)? {
                 self.save()?;
                 let (epoch, batch) = (self.state.epoch + 1, self.state.batch);
                 self.emit(watch, Event::Interrupted { epoch, batch })?;
@@ -71,18 +65,24 @@ impl Session {
     }
 
     /// What is left of the current epoch.
-    fn epoch(&mut self, watch: &mut Watch<'_>, estimated: &mut bool) -> Result<Option<StopSignal>> {
+    fn epoch(
+        &mut self,
+        feeds: &Feeds,
+        watch: &mut Watch<'_>,
+        estimated: &mut bool,
+    ) -> Result<Option<StopSignal>> {
         let started = Instant::now();
         let (epoch, n_steps) = (self.state.epoch, self.steps_per_epoch());
-        let loader = loader(&self.recipe, &self.data, self.train_px(epoch));
-        let mut batches = self.data.train.train_batches(&loader, epoch, self.state.batch)?;
+        let loader = train_loader(&self.recipe, &self.data, self.train_px(epoch));
+        let mut batches = feeds.train.train_batches(&loader, epoch, self.state.batch)?;
         let mut pace = Pace { estimated: *estimated, ..Pace::default() };
         let label = format!("epoch {}/{}", epoch + 1, self.recipe.epochs);
         watch.progress.begin(&label, Some(n_steps as u64), Unit::Items("steps"));
         loop {
             let step_started = Instant::now();
             let Some(batch) = batches.next() else { break };
-            let figures = self.step(batch).inspect_err(|_| watch.progress.end())?;
+            let figures = batch.and_then(|batch| self.step(batch, feeds.train.content()));
+            let figures = figures.inspect_err(|_| watch.progress.end())?;
             pace.n_images += figures.n_images;
             self.count_step(step_started.elapsed().as_secs_f64(), &mut pace, watch)?;
             self.log_step(&figures)?;
@@ -97,17 +97,9 @@ impl Session {
         watch.progress.end();
         *estimated = pace.estimated;
         let (mut val_accuracy, mut val_loss) = (None, None);
-        if let Some(part) = &self.data.val {
-            let normalization = self.data.dataset.normalization;
-            let predictions = evaluate(
-                &self.model,
-                part,
-                &normalization,
-                self.precision(),
-                "validation",
-                watch.progress,
-                watch.stop,
-            );
+        if let Some(feed) = &feeds.val {
+            let Learner { model, precision, .. } = &self.learner;
+            let predictions = evaluate(model, feed, *precision, "validation", watch.progress, watch.stop);
             match predictions? {
                 Some(predictions) => {
                     (val_accuracy, val_loss) = (predictions.accuracy(), predictions.mean_nll())
@@ -119,11 +111,10 @@ impl Session {
         Ok(None)
     }
 
-    /// One training step: learning rate, forward, loss, backward, update, count.
-    fn step(&mut self, batch: Batch) -> Result<StepFigures> {
-        let (state, device) = (&mut self.state, self.model.params.device().clone());
-        let steps_per_epoch =
-            n_batches(self.data.train.len(), self.recipe.batch_size, self.recipe.data.drop_last);
+    /// One training step at the schedule's rate, and its place in the epoch's figures.
+    fn step(&mut self, batch: Batch, content: Content) -> Result<StepFigures> {
+        let steps_per_epoch = self.steps_per_epoch();
+        let state = &mut self.state;
         let lr = state.base_lr
             * self.recipe.schedule.factor(state.n_steps(steps_per_epoch), steps_per_epoch as u64);
         let key = TrainKey {
@@ -131,29 +122,11 @@ impl Session {
             epoch: state.epoch,
             first_position: batch.first_position as u64,
         };
-        let mut ctx = Ctx::train(Path::of(&device), &device, key)
-            .with_precision(self.recipe.precision.resolve(&device));
-        let x =
-            ctx.input(batch.images, Dims { n: batch.n, c: batch.channels, h: batch.height, w: batch.width })?;
-        let logits = self.model.network.forward(x, &mut ctx)?;
-        let loss = self.criterion.forward(&logits, &batch.targets)?;
-        if !loss.mean.is_finite() {
-            let (epoch, step) = (state.epoch + 1, state.batch + 1);
-            return Err(TrainingError::NonFinite { loss: loss.mean, epoch, step, lr });
+        let figures = self.learner.step(batch, content, key, lr)?;
+        if !figures.loss.is_finite() {
+            let (loss, epoch, step) = (figures.loss as f32, state.epoch + 1, state.batch + 1);
+            return Err(TrainingError::NonFinite { loss, epoch, step, lr });
         }
-        let mut grads = ctx.backward(&logits, loss.grad_logits)?;
-        if let Some(max_norm) = self.recipe.max_grad_norm {
-            grads.clip_global_norm(max_norm)?;
-        }
-        self.optimizer.step(&self.model.params, &grads, lr)?;
-
-        let rows = loss.logits.chunks_exact(logits.dims().c);
-        let right = rows.zip(&batch.targets).filter(|(row, target)| argmax(row) == Some(**target as usize));
-        let figures = StepFigures {
-            n_images: batch.n as u64,
-            n_correct: right.count() as u64,
-            loss: f64::from(loss.mean),
-        };
         state.n_correct += figures.n_correct;
         state.loss.add(figures.loss, figures.n_images);
         state.last_lr = lr;
@@ -214,7 +187,7 @@ impl Session {
         self.state.epoch += 1;
         self.state.batch = 0;
         self.state.loss = Default::default();
-        self.state.n_correct = 0;
+        self.state.n_correct = 0.0;
         self.run.append_history(&record)?;
         let images_per_second =
             (pace.n_steps > 0).then(|| pace.n_images as f64 / pace.secs.max(f64::MIN_POSITIVE));
@@ -274,11 +247,11 @@ impl Session {
     }
 
     fn checkpoint(&self) -> Result<Checkpoint> {
-        let params = &self.model.params;
+        let params = &self.learner.model.params;
         Ok(Checkpoint {
             state: self.state.clone(),
             model: params.learned_tensors()?,
-            optimizer: self.optimizer.state(params)?,
+            optimizer: self.learner.optimizer.state(params)?,
         })
     }
 
@@ -304,7 +277,7 @@ impl Session {
             n_train: self.data.train.len(),
             n_val: self.data.val.as_ref().map_or(0, crate::data::Part::len),
             n_test: self.data.test.len(),
-            n_parameters: self.model.params.n_parameters(),
+            n_parameters: self.learner.model.params.n_parameters(),
             epoch: self.state.epoch + 1,
             batch: self.state.batch,
             program: Program::here(),
@@ -314,7 +287,7 @@ impl Session {
     /// Rows and columns of the training images in the epoch `epoch`, counted from 0; none where they stay as they are.
     fn train_px(&self, epoch: u64) -> Option<[usize; 2]> {
         let factor = self.recipe.data.size_factors.get(epoch as usize).copied().unwrap_or(1.0);
-        self.model.resize_px.map(|size| size.map(|px| (px as f64 * factor).round().max(1.0) as usize))
+        self.learner.model.resize_px.map(|size| size.map(|px| (px as f64 * factor).round().max(1.0) as usize))
     }
 
     pub(crate) fn steps_per_epoch(&self) -> usize {
@@ -322,6 +295,6 @@ impl Session {
     }
 
     fn accuracy(&self) -> f64 {
-        self.state.n_correct as f64 / self.state.loss.weight().max(1) as f64
+        self.state.n_correct / self.state.loss.weight().max(1) as f64
     }
 }

@@ -42,11 +42,13 @@ mod error;
 mod evaluate;
 mod event;
 mod features;
+mod feed;
 mod finish;
 mod fit;
 mod memory;
 mod model_file;
 mod pictures;
+mod predictor;
 mod program;
 mod recipe;
 mod recipe_source;
@@ -54,6 +56,7 @@ mod run_folder;
 mod schedule;
 mod session;
 mod state;
+mod step;
 mod tensorboard;
 
 pub use callbacks::{
@@ -62,17 +65,19 @@ pub use callbacks::{
 };
 pub use data::{Part, TrainData};
 pub use error::{Result, TrainingError};
-pub use evaluate::evaluate;
 pub use event::Event;
 pub use features::{AboutFeatures, FeatureCache, FeatureKey, feature_caches};
+pub use feed::{Content, Input};
 pub use finish::CONFIDENCE;
 pub use memory::peak_rss_bytes;
 pub use model_file::{ModelInfo, read_model};
+pub use predictor::{Answer, Predictor};
 pub use program::Program;
 pub use recipe::{Callbacks, DataConfig, LossConfig, Precision, Recipe, ValidateOn};
 pub use recipe_source::{Override, load_recipe, recipe_names, recipe_text};
 pub use run_folder::{RunFolder, RunPlace};
 pub use schedule::{InvalidSetting, Schedule};
-pub use session::{Outcome, Session, Watch};
+pub use session::{Outcome, Session, Watch, train_loader};
+pub use step::{Learner, StepFigures};
 /// What a binary needs of `tallow-nn` to bring a model.
 pub use tallow_nn::{Device, Model, detect_isa, device, device_name};

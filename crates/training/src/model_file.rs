@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tallow_core::files;
-use tallow_dataset::Normalization;
+use tallow_dataset::{Fit, Interpolation, Normalization, Preprocess};
 use tallow_metrics::TEMPERATURES;
-use tallow_nn::{Tensors, decode, encode};
+use tallow_nn::{Model, Tensors, decode, encode};
 
 use crate::checkpoint::{MAX_FILE_BYTES, encoding};
 use crate::error::{Result, TrainingError};
+use crate::feed::Input;
 use crate::recipe::{Precision, ValidateOn};
 
 /// The version of [`ModelInfo`].
@@ -28,6 +29,10 @@ pub struct ModelInfo {
     pub mean: [f32; 3],
     /// The deviation of the training pixels, per channel.
     pub std: [f32; 3],
+    /// How pictures are fitted to the model's size. None in a file that is older than this entry, whose pictures were
+    /// enlarged as [`Interpolation::Linear`] says, and of a network that takes images as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preprocess: Option<Preprocess>,
     /// The data set that it was trained on.
     pub dataset: String,
     /// The digest of that data set.
@@ -56,18 +61,20 @@ pub struct ModelInfo {
 /// What [`ModelInfo`] takes from a run besides its recipe.
 pub(crate) struct Provenance<'a> {
     pub(crate) dataset: &'a tallow_dataset::Dataset,
+    pub(crate) input: Input,
     pub(crate) epoch: u64,
     pub(crate) temperature: Option<f64>,
 }
 
 impl ModelInfo {
-    pub(crate) fn new(recipe: &crate::recipe::Recipe, from: &Provenance<'_>) -> Self {
+    pub(crate) fn new(recipe: &crate::recipe::Recipe, from: Provenance<'_>) -> Self {
         Self {
             version: VERSION,
             model: recipe.model.clone(),
             class_names: from.dataset.train.class_names().to_vec(),
-            mean: from.dataset.normalization.mean,
-            std: from.dataset.normalization.std,
+            mean: from.input.normalization.mean,
+            std: from.input.normalization.std,
+            preprocess: from.input.preprocess,
             dataset: from.dataset.name.clone(),
             data_digest: from.dataset.digest.clone(),
             split_seed: recipe.seed,
@@ -81,9 +88,16 @@ impl ModelInfo {
         }
     }
 
-    /// How pixels are normalised.
-    pub fn normalization(&self) -> Normalization {
-        Normalization { mean: self.mean, std: self.std }
+    /// How pictures come to what `model` sees.
+    pub fn input(&self, model: &Model) -> Input {
+        let older = |size_px| Preprocess {
+            size_px,
+            fit: Fit::Squash,
+            crop_fraction: 1.0,
+            interpolation: Interpolation::Linear,
+        };
+        let preprocess = self.preprocess.clone().or_else(|| model.resize_px.map(older));
+        Input { preprocess, normalization: Normalization { mean: self.mean, std: self.std } }
     }
 }
 

@@ -5,23 +5,26 @@ use std::fs;
 
 use serde::Serialize;
 use tallow_core::FileError;
-use tallow_dataset::{Augment, ImageSet, images_to_show, to_png, transformed_pixels};
+use tallow_dataset::{Augment, ImageSet, Picture, as_seen, images_to_show, to_png};
 
 use crate::checkpoint::encoding;
 use crate::error::{Result, TrainingError};
-use crate::session::Session;
+use crate::session::{Session, train_loader};
 
 const VERSION: u32 = 1;
 /// Training images that are shown: five rows of five.
 const N_SAMPLES: usize = 25;
 /// No picture is longer or wider, so that all of them fit into a page.
 const MAX_SIDE_PX: usize = 72;
+/// Photographs are shown at a size to look at.
+const MAX_PHOTOGRAPH_SIDE_PX: usize = 144;
 
 #[derive(Serialize)]
 struct Index<'a> {
     version: u32,
-    /// Height and width of the data set's images.
-    image_px: [usize; 2],
+    /// Height and width of the data set's images, where all have the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_px: Option<[usize; 2]>,
     /// Images that are trained on, by class.
     train_counts: Vec<u64>,
     pictures: Vec<Entry<'a>>,
@@ -34,6 +37,9 @@ struct Entry<'a> {
     class: &'a str,
     /// Its place in its data set.
     index: u32,
+    /// Its file below the data set's folder, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
 }
 
 impl Session {
@@ -55,28 +61,25 @@ impl Session {
         let samples = images_to_show(set, &data.train.indices, N_SAMPLES, recipe.seed)?;
         let mut pictures = Vec::new();
         for (i, &index) in samples.iter().enumerate() {
-            let pixels = set.image(index as usize);
-            pictures.push(self.picture(format!("sample-{i:02}.png"), "sample", set, index, pixels)?);
+            let picture = set.read(index as usize)?;
+            pictures.push(self.picture(format!("sample-{i:02}.png"), "sample", set, index, &picture)?);
         }
         if recipe.augment != Augment::default() {
+            let cfg = train_loader(recipe, data, self.learner.model.resize_px);
             for (i, &index) in samples.iter().enumerate() {
-                let (shape, augment) = (shape(set), &recipe.augment);
-                let transform = augment.draw(recipe.seed, 0, index, shape[0], shape[1]);
-                let normalization = &data.dataset.normalization;
-                let seen = transformed_pixels(set.image(index as usize), shape, &transform, normalization);
+                let seen = as_seen(set, index, &cfg, 0)?;
                 let file = format!("augmented-{i:02}.png");
                 pictures.push(self.picture(file, "augmented", set, index, &seen)?);
             }
         }
         let set = &data.test.set;
         for &index in test {
-            let pixels = set.image(index as usize);
-            pictures.push(self.picture(format!("test-{index}.png"), "test", set, index, pixels)?);
+            let picture = set.read(index as usize)?;
+            pictures.push(self.picture(format!("test-{index}.png"), "test", set, index, &picture)?);
         }
-        let [height, width, _] = shape(set);
         let index = Index {
             version: VERSION,
-            image_px: [height, width],
+            image_px: data.train.set.block_shape().map(|[height, width, _]| [height, width]),
             train_counts: self.train_counts(),
             pictures,
         };
@@ -91,11 +94,13 @@ impl Session {
         role: &'static str,
         set: &'a ImageSet,
         index: u32,
-        pixels: &[u8],
+        picture: &Picture<'_>,
     ) -> Result<Entry<'a>> {
-        self.run.write(&format!("images/{file}"), &to_png(pixels, shape(set), MAX_SIDE_PX)?)?;
+        let name = set.file(index as usize);
+        let max_side_px = if name.is_some() { MAX_PHOTOGRAPH_SIDE_PX } else { MAX_SIDE_PX };
+        self.run.write(&format!("images/{file}"), &to_png(picture, max_side_px)?)?;
         let class = &set.class_names()[set.label(index as usize) as usize];
-        Ok(Entry { file, role, class, index })
+        Ok(Entry { file, role, class, index, name })
     }
 
     /// Removes the pictures of an earlier end of the run.
@@ -115,9 +120,4 @@ impl Session {
         part.indices.iter().for_each(|&i| counts[part.set.label(i as usize) as usize] += 1);
         counts
     }
-}
-
-/// Height, width and channels.
-fn shape(set: &ImageSet) -> [usize; 3] {
-    [set.height(), set.width(), set.channels()]
 }

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use tallow_dataset::Augment;
+use tallow_dataset::{Augment, Fit, Interpolation, Mix, Normalization, Preprocess};
 use tallow_nn::{Device, OptimizerConfig, ParamGroup, native_precision};
 
 use crate::callbacks::{EarlyStopping, ReduceLrOnPlateau};
@@ -43,6 +43,9 @@ pub struct Recipe {
     /// What is done to training images.
     #[serde(default)]
     pub augment: Augment,
+    /// Whether images of a batch are mixed with one another.
+    #[serde(default, skip_serializing_if = "Mix::is_none")]
+    pub mix: Mix,
     /// The architecture, for `tallow-models`; nothing here reads it.
     pub model: toml::Table,
     /// The loss.
@@ -127,6 +130,31 @@ pub struct DataConfig {
     /// which all later epochs, validation and test have. For models that resize their images.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub size_factors: Vec<f64>,
+    /// How pictures of another size come to the model's: whole and squashed, cropped or padded. Left out: as the weights
+    /// were trained, else whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fit: Option<Fit>,
+    /// What lies between pixels, when pictures are resized. Left out: as the weights were trained, else bilinear.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interpolation: Option<Interpolation>,
+    /// Of `fit = "crop"`: which share of the shorter side is seen, in (0, 1]. Left out: as the weights were trained, else 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crop_fraction: Option<f64>,
+    /// Mean and deviation that pixels are normalised by. Left out: as the weights were trained, else the data set's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub normalization: Option<Normalization>,
+}
+
+impl DataConfig {
+    /// How pictures are fitted to `size_px`, rows and columns; what is left open as for a network without history.
+    pub fn preprocess(&self, size_px: [usize; 2]) -> Preprocess {
+        Preprocess {
+            size_px,
+            fit: self.fit.unwrap_or_default(),
+            crop_fraction: self.crop_fraction.unwrap_or(1.0),
+            interpolation: self.interpolation.unwrap_or_default(),
+        }
+    }
 }
 
 impl Default for DataConfig {
@@ -139,6 +167,10 @@ impl Default for DataConfig {
             train_subset: None,
             drop_last: false,
             size_factors: Vec::new(),
+            fit: None,
+            interpolation: None,
+            crop_fraction: None,
+            normalization: None,
         }
     }
 }

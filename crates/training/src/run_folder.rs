@@ -10,13 +10,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use tallow_core::{FileError, files};
+use tallow_dataset::{Fit, Interpolation};
 use tallow_metrics::{EpochRecord, Summary};
 
 use crate::checkpoint::{Checkpoint, encoding};
 use crate::error::{Result, TrainingError};
 use crate::event::Event;
 use crate::recipe::Recipe;
-use crate::recipe_source::load_recipe;
+use crate::recipe_source::{Override, load_recipe};
 
 /// The version of the lines of `events.jsonl`.
 const EVENTS_VERSION: u32 = 1;
@@ -120,7 +121,20 @@ impl RunFolder {
                 problem: "it has no recipe.toml".into(),
             });
         }
-        load_recipe(&recipe.to_string_lossy(), &[])
+        Self::load(path, &[])
+    }
+
+    /// The recipe that the run `path` was started with, but for `overrides`. Where it is of a version that wrote nothing
+    /// of it, images are resized as that version did.
+    ///
+    /// # Errors
+    /// As [`load_recipe`].
+    pub fn load(path: &Path, overrides: &[Override]) -> Result<Recipe> {
+        let mut recipe = load_recipe(&path.join("recipe.toml").to_string_lossy(), overrides)?;
+        let data = &mut recipe.data;
+        data.interpolation.get_or_insert(Interpolation::Linear);
+        data.fit.get_or_insert(Fit::Squash);
+        Ok(recipe)
     }
 
     pub(crate) fn write_recipe(&self, recipe: &Recipe) -> Result<()> {

@@ -4,19 +4,21 @@ use std::path::Path;
 use std::time::Instant;
 
 use tallow_core::{Progress, StopFlag, StopSignal};
-use tallow_dataset::{TrainLoader, n_batches};
+use tallow_dataset::{Augment, TrainLoader, n_batches};
 use tallow_metrics::Summary;
 use tallow_nn::{CrossEntropy, Model, Optimizer, Tensors};
 use toml::{Table, Value};
 
 use crate::checkpoint::{Checkpoint, digest};
-use crate::data::TrainData;
+use crate::data::{Part, TrainData};
 use crate::error::{Result, TrainingError};
 use crate::event::Event;
+use crate::feed::{Feeds, Input};
 use crate::model_file::read_model;
 use crate::recipe::Recipe;
 use crate::run_folder::{RunFolder, RunPlace};
 use crate::state::State;
+use crate::step::Learner;
 use crate::tensorboard::EventFile;
 
 /// Keys that may differ when a run goes on: where the data lie is no part of the result.
@@ -44,10 +46,10 @@ pub enum Outcome {
 /// One run at work.
 pub struct Session {
     pub(crate) recipe: Recipe,
-    pub(crate) model: Model,
+    pub(crate) learner: Learner,
     pub(crate) data: TrainData,
-    pub(crate) criterion: CrossEntropy,
-    pub(crate) optimizer: Optimizer,
+    /// What batches are made of; known as soon as the run is at work.
+    pub(crate) feeds: Option<Feeds>,
     pub(crate) state: State,
     pub(crate) run: RunFolder,
     /// Open as soon as the run is at work.
@@ -81,6 +83,7 @@ impl Session {
         let recipe = Recipe { schedule: recipe.schedule.clone().resolve(recipe.epochs), precision, ..recipe };
         recipe.schedule.validate()?;
         check_sizes(&recipe, &model)?;
+        check_trunk(&recipe, &model)?;
         let state = State::new(&recipe, &data.dataset.digest, frozen_digest(&model)?);
         let optimizer = Optimizer::new(&recipe.optimizer, &recipe.param_groups, &model.params)?;
         let checkpoint = Checkpoint {
@@ -88,14 +91,8 @@ impl Session {
             model: model.params.learned_tensors()?,
             optimizer: optimizer.state(&model.params)?,
         };
-        // the loader checks what only it knows, before anything is written; large images would be made for nobody
-        drop(tallow_dataset::train_batches(
-            data.train.set.clone(),
-            data.train.indices.clone(),
-            &loader(&recipe, &data, None),
-            0,
-            0,
-        )?);
+        // the loader checks what only it knows, before anything is written
+        check_batches(&recipe, &data, model.resize_px)?;
         let run = RunFolder::create(place, &recipe, &checkpoint)?;
         Ok(Self::new(recipe, model, data, optimizer, state, run))
     }
@@ -150,13 +147,14 @@ impl Session {
             label_smoothing: recipe.loss.label_smoothing as f32,
             class_weights: recipe.loss.class_weights.as_ref().map(|w| w.iter().map(|&w| w as f32).collect()),
         };
+        let precision = recipe.precision.resolve(model.params.device());
+        let learner = Learner { model, criterion, optimizer, precision, max_grad_norm: recipe.max_grad_norm };
         let (clock, last_saved) = (Instant::now(), Instant::now());
         Self {
             recipe,
-            model,
+            learner,
             data,
-            criterion,
-            optimizer,
+            feeds: None,
             state,
             run,
             event_file: None,
@@ -175,7 +173,7 @@ impl Session {
 
     /// The network that is trained.
     pub fn model(&self) -> &Model {
-        &self.model
+        &self.learner.model
     }
 
     /// Trains what is left, evaluates, and writes everything down; or stops on request with a checkpoint. Where the
@@ -191,18 +189,22 @@ impl Session {
             return Ok(Outcome::Finished(Box::new(summary)));
         }
         self.open_event_file()?;
-        if !self.prepare_features(watch)? {
+        let Some(feeds) = self.feeds(watch)? else {
             return Ok(Outcome::Interrupted(watch.stop.raised().unwrap_or(StopSignal::Interrupt)));
-        }
-        if let Some(signal) = self.fit(watch)? {
+        };
+        let feeds = self.feeds.insert(feeds).clone();
+        if let Some(signal) = self.fit(&feeds, watch)? {
             return Ok(Outcome::Interrupted(signal));
         }
-        self.finish(watch)
+        self.finish(&feeds, watch)
     }
 
-    /// What the network computes in.
-    pub(crate) fn precision(&self) -> tallow_nn::Precision {
-        self.recipe.precision.resolve(self.model.params.device())
+    /// How images come to what the network sees.
+    pub(crate) fn input(&self) -> Input {
+        Input {
+            preprocess: self.learner.model.resize_px.map(|px| self.recipe.data.preprocess(px)),
+            normalization: self.data.dataset.normalization,
+        }
     }
 
     /// Whether the run ends with its best epoch's weights.
@@ -252,16 +254,39 @@ fn frozen_digest(model: &Model) -> Result<Option<String>> {
     Ok((!frozen.is_empty()).then(|| digest("", &frozen)))
 }
 
-/// How batches of images of this size are made; `None`: of their own.
-pub(crate) fn loader(recipe: &Recipe, data: &TrainData, size_px: Option<[usize; 2]>) -> TrainLoader {
+/// How batches of images are made in an epoch that trains on images of this size; `None`: of their own.
+pub fn train_loader(recipe: &Recipe, data: &TrainData, size_px: Option<[usize; 2]>) -> TrainLoader {
     TrainLoader {
         batch_size: recipe.batch_size,
         drop_last: recipe.data.drop_last,
         augment: recipe.augment.clone(),
+        mix: recipe.mix,
         normalization: data.dataset.normalization,
-        size_px,
+        preprocess: size_px.map(|px| recipe.data.preprocess(px)),
         seed: recipe.seed,
     }
+}
+
+/// Refuses batches that could not be made, without making one.
+fn check_batches(recipe: &Recipe, data: &TrainData, size_px: Option<[usize; 2]>) -> Result<()> {
+    let Part { set, indices } = &data.train;
+    let n_batches = n_batches(indices.len(), recipe.batch_size, recipe.data.drop_last);
+    let cfg = train_loader(recipe, data, size_px);
+    drop(tallow_dataset::train_batches(set.clone(), indices.clone(), &cfg, 0, n_batches)?);
+    Ok(())
+}
+
+/// Refuses changes to images that a frozen trunk sees once.
+fn check_trunk(recipe: &Recipe, model: &Model) -> Result<()> {
+    let Recipe { augment, mix, .. } = recipe;
+    let only_mirrors =
+        *augment == Augment { flip: augment.flip, crop_fill: augment.crop_fill, ..Augment::default() };
+    if model.trunk.is_none() || (only_mirrors && mix.is_none()) {
+        return Ok(());
+    }
+    let problem = "a frozen backbone's features are computed once per image, which can only be mirrored: leave out \
+                   all but augment.flip, or let the backbone learn (model.unfreeze)";
+    Err(TrainingError::Value { key: "augment, mix:", problem: problem.into() })
 }
 
 /// Refuses sizes that images could not be resized to.

@@ -28,7 +28,7 @@ pub(crate) struct State {
     /// The mean loss of the current epoch so far.
     pub(crate) loss: WeightedMean,
     /// Right answers in the current epoch so far.
-    pub(crate) n_correct: u64,
+    pub(crate) n_correct: f64,
     /// The base rate; callbacks lower it.
     pub(crate) base_lr: f64,
     /// The rate of the last step.
@@ -74,7 +74,7 @@ impl State {
             epoch: 0,
             batch: 0,
             loss: WeightedMean::default(),
-            n_correct: 0,
+            n_correct: 0.0,
             base_lr: recipe.optimizer.lr(),
             last_lr: 0.0,
             early_stopping: EarlyStoppingState::default(),

@@ -9,19 +9,15 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 use tallow_core::{Progress, Unit};
-use tallow_dataset::{Batch, ImageSet, Normalization, eval_batches};
+use tallow_dataset::{Batch, ImageSet, eval_batches};
 use tallow_nn::{Ctx, Dims, HostTensor, Model, Precision, Trunk};
 
 use super::Features;
 use super::shard::{SHARD_LEN, read_shard, shard_name, shards, write_shard};
 use crate::error::Result;
+use crate::evaluate::images_per_pass;
+use crate::feed::Input;
 use crate::session::Watch;
-
-/// Pixels of a batch, about: maps stay small, and there are enough of them for all threads.
-const BATCH_PX: usize = 1 << 18;
-
-/// Images of a batch at least.
-const MIN_BATCH: usize = 8;
 
 /// Batches that the rate is measured on, after a first one that prepares weights and memory.
 const TIMED_BATCHES: usize = 2;
@@ -60,7 +56,7 @@ impl Wanted<'_> {
 pub(super) struct Job<'a> {
     model: &'a Model,
     trunk: &'a Trunk,
-    normalization: Normalization,
+    input: Input,
     precision: Precision,
     folder: &'a Path,
     pace: Pace,
@@ -71,13 +67,13 @@ impl<'a> Job<'a> {
     pub(super) fn new(
         model: &'a Model,
         trunk: &'a Trunk,
-        normalization: Normalization,
+        input: Input,
         precision: Precision,
         folder: &'a Path,
         wanted: &[Wanted<'_>],
     ) -> Self {
         let n_images = wanted.iter().map(|wanted| wanted.n_missing(folder)).sum();
-        Self { model, trunk, normalization, precision, folder, pace: Pace::new(n_images) }
+        Self { model, trunk, input, precision, folder, pace: Pace::new(n_images) }
     }
 
     /// The features of all images of a set; `None` if a stop was asked for.
@@ -153,16 +149,18 @@ impl<'a> Job<'a> {
         n_done: usize,
         watch: &mut Watch<'_>,
     ) -> Result<Option<Vec<f32>>> {
-        let size = self.model.resize_px;
-        let [h, w] = size.unwrap_or([set.height(), set.width()]);
-        let batch_size = (BATCH_PX / (h * w).max(1)).max(MIN_BATCH);
+        let Input { preprocess, normalization } = &self.input;
+        let own = set.block_shape().map(|[h, w, _]| [h, w]);
+        let size_px = preprocess.as_ref().map(|p| p.size_px).or(own);
+        let batch_size = images_per_pass(size_px.unwrap_or([1, 1]));
         let indices: Arc<[u32]> = images.map(|i| i as u32).collect();
         let device = self.model.params.device();
         let mut all = Vec::with_capacity(indices.len() * self.trunk.n_features);
-        for mut batch in eval_batches(set.clone(), indices, batch_size, &self.normalization, size)? {
+        for batch in eval_batches(set.clone(), indices, batch_size, normalization, preprocess.as_ref())? {
             if watch.stop.raised().is_some() {
                 return Ok(None);
             }
+            let mut batch = batch?;
             if mirrored {
                 mirror(&mut batch);
             }

@@ -19,9 +19,9 @@ use tallow_metrics::{EpochRecord, TestScore};
 pub(crate) use values::Value;
 
 use crate::error::{Result, TrainingError};
-use crate::fit::StepFigures;
 use crate::recipe::Recipe;
 use crate::session::{Session, flatten, table};
+use crate::step::StepFigures;
 
 const PREFIX: &str = "events.out.tfevents.";
 
