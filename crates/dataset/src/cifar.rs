@@ -1,344 +1,69 @@
-//! CIFAR-10 and CIFAR-100 in the binary version: every size, label and count checked.
+//! CIFAR-10 and CIFAR-100, in the binary version and in the Python version.
 //!
-//! A file is a row of records without any header: one label byte (CIFAR-100: coarse, then fine), then 1,024 bytes of
-//! red, of green, of blue, each row by row. Images are kept as HWC here. Described at
-//! <https://www.cs.toronto.edu/~kriz/cifar.html>. Getting the files is `fetch`'s business.
+//! Both hold the same images: 1,024 bytes of red, of green, of blue, each row by row; images are kept as HWC here, and
+//! either version gives the same [`Dataset`], digest included. `binary` reads the one, `python` the other, with
+//! `pickle`, which reads a pickle as data and runs nothing of it. Getting the files is `fetch`'s business.
 
-use std::fs::File;
-use std::io::{BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use tallow_core::{FileError, Progress, Unit, digest};
+use crate::{Dataset, Error};
 
-use crate::{Dataset, Error, ImageSet, Normalization};
+mod binary;
+mod names;
+mod pickle;
+mod python;
+
+#[cfg(feature = "fetch")]
+pub(crate) use binary::{CIFAR10, CIFAR100, Layout};
+pub use binary::{CIFAR10_FILES, FileCheck, verify_cifar10};
+pub use names::{CIFAR10_CLASSES, CIFAR100_CLASSES, CIFAR100_SUPERCLASSES};
+pub use python::load_cifar_python;
 
 /// Rows and columns of an image.
 const SIDE_PX: usize = 32;
 /// Pixels of an image: the length of a colour plane.
 const PLANE: usize = SIDE_PX * SIDE_PX;
 
-/// The classes of CIFAR-10.
-pub const CIFAR10_CLASSES: [&str; 10] =
-    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
-
-/// The fine classes of CIFAR-100.
-#[rustfmt::skip]
-pub const CIFAR100_CLASSES: [&str; 100] = [
-    "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle",
-    "bowl", "boy", "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle",
-    "chair", "chimpanzee", "clock", "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur",
-    "dolphin", "elephant", "flatfish", "forest", "fox", "girl", "hamster", "house", "kangaroo", "keyboard",
-    "lamp", "lawn_mower", "leopard", "lion", "lizard", "lobster", "man", "maple_tree", "motorcycle", "mountain",
-    "mouse", "mushroom", "oak_tree", "orange", "orchid", "otter", "palm_tree", "pear", "pickup_truck", "pine_tree",
-    "plain", "plate", "poppy", "porcupine", "possum", "rabbit", "raccoon", "ray", "road", "rocket",
-    "rose", "sea", "seal", "shark", "shrew", "skunk", "skyscraper", "snail", "snake", "spider",
-    "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank", "telephone", "television", "tiger", "tractor",
-    "train", "trout", "tulip", "turtle", "wardrobe", "whale", "willow_tree", "wolf", "woman", "worm",
-];
-
-/// The files of CIFAR-10, training first, with their official digests.
-pub const CIFAR10_FILES: [(&str, &str); 6] = [
-    ("data_batch_1.bin", "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5"),
-    ("data_batch_2.bin", "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed"),
-    ("data_batch_3.bin", "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67"),
-    ("data_batch_4.bin", "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48"),
-    ("data_batch_5.bin", "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add"),
-    ("test_batch.bin", "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"),
-];
-
-/// What distinguishes one data set of this family from another.
-pub(crate) struct Layout {
-    pub(crate) title: &'static str,
-    name: &'static str,
-    pub(crate) folder: &'static str,
-    train_files: &'static [&'static str],
-    test_files: &'static [&'static str],
-    n_records_per_train_file: usize,
-    n_records_per_test_file: usize,
-    /// The class is the last of these bytes.
-    n_label_bytes: usize,
-    class_names: &'static [&'static str],
-    normalization: Normalization,
-    remedy: &'static str,
-}
-
-pub(crate) const CIFAR10: Layout = Layout {
-    title: "CIFAR-10",
-    name: "cifar10",
-    folder: "cifar-10-batches-bin",
-    train_files: &[
-        CIFAR10_FILES[0].0,
-        CIFAR10_FILES[1].0,
-        CIFAR10_FILES[2].0,
-        CIFAR10_FILES[3].0,
-        CIFAR10_FILES[4].0,
-    ],
-    test_files: &[CIFAR10_FILES[5].0],
-    n_records_per_train_file: 10_000,
-    n_records_per_test_file: 10_000,
-    n_label_bytes: 1,
-    class_names: &CIFAR10_CLASSES,
-    normalization: Normalization::CIFAR10,
-    remedy: "cargo xtask fetch-data",
-};
-
-pub(crate) const CIFAR100: Layout = Layout {
-    title: "CIFAR-100",
-    name: "cifar100",
-    folder: "cifar-100-binary",
-    train_files: &["train.bin"],
-    test_files: &["test.bin"],
-    n_records_per_train_file: 50_000,
-    n_records_per_test_file: 10_000,
-    n_label_bytes: 2,
-    class_names: &CIFAR100_CLASSES,
-    normalization: Normalization::CIFAR100,
-    remedy: "cargo xtask fetch-data --dataset cifar100",
-};
-
-/// CIFAR-10 from `data_dir/cifar-10-batches-bin`: 50,000 and 10,000 images, 5,000 and 1,000 of each class.
+/// CIFAR-10 from `data_dir/cifar-10-batches-bin`, or else from `data_dir/cifar-10-batches-py`.
+///
+/// The binary version must be the whole of it: 50,000 and 10,000 images, 5,000 and 1,000 of each class. The Python
+/// version may have batches of any length ([`load_cifar_python`]).
 ///
 /// # Errors
-/// [`Error::Absent`] if the folder is not there; otherwise what is wrong with which file, and how to get a good one.
+/// [`Error::Absent`] if neither folder is there; otherwise what is wrong with which file, and how to get a good one.
 pub fn load_cifar10(data_dir: &Path) -> Result<Dataset, Error> {
-    CIFAR10.load(data_dir)
+    load_either(data_dir, &binary::CIFAR10, &python::CIFAR10)
 }
 
-/// CIFAR-100 with its 100 fine classes from `data_dir/cifar-100-binary`: 50,000 and 10,000 images, 500 and 100 of
-/// each class.
+/// CIFAR-100 with its 100 fine classes from `data_dir/cifar-100-binary`, or else from `data_dir/cifar-100-python`: of
+/// the binary version 50,000 and 10,000 images, 500 and 100 of each class.
 ///
 /// # Errors
 /// As [`load_cifar10`].
 pub fn load_cifar100(data_dir: &Path) -> Result<Dataset, Error> {
-    CIFAR100.load(data_dir)
+    load_either(data_dir, &binary::CIFAR100, &python::CIFAR100)
 }
 
-/// One file's digest beside what it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileCheck {
-    /// The file.
-    pub path: PathBuf,
-    /// The official SHA-256.
-    pub expected: &'static str,
-    /// The SHA-256 of what is there; `None` if the file is missing.
-    pub actual: Option<String>,
-}
-
-impl FileCheck {
-    /// Whether the file is the official one.
-    pub fn is_ok(&self) -> bool {
-        self.actual.as_deref() == Some(self.expected)
-    }
-}
-
-/// Compares each file of CIFAR-10 in `data_dir` with its official digest.
+/// CIFAR-100 with its 20 coarse classes, the superclasses, otherwise as [`load_cifar100`].
 ///
 /// # Errors
-/// [`Error::Absent`] if the folder is not there, or if a file cannot be read.
-pub fn verify_cifar10(data_dir: &Path, progress: &dyn Progress) -> Result<Vec<FileCheck>, Error> {
-    let folder = CIFAR10.folder_in(data_dir)?;
-    progress.begin("verifying", Some(CIFAR10_FILES.len() as u64), Unit::Items("files"));
-    let check = |(done, (name, expected)): (usize, (&str, &'static str))| {
-        let path = folder.join(name);
-        let actual = if path.exists() { Some(digest::of_file(&path)?) } else { None };
-        progress.advance(done as u64 + 1);
-        Ok(FileCheck { path, expected, actual })
-    };
-    let checks = CIFAR10_FILES.into_iter().enumerate().map(check).collect();
-    progress.end();
-    checks
+/// As [`load_cifar10`].
+pub fn load_cifar100_coarse(data_dir: &Path) -> Result<Dataset, Error> {
+    load_either(data_dir, &binary::CIFAR100_COARSE, &python::CIFAR100_COARSE)
 }
 
-impl Layout {
-    /// The names and lengths of all files.
-    #[cfg(feature = "fetch")]
-    pub(crate) fn files(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let n_bytes = |n_records| (n_records * self.n_record_bytes()) as u64;
-        let train = self.train_files.iter().map(move |&name| (name, n_bytes(self.n_records_per_train_file)));
-        train.chain(self.test_files.iter().map(move |&name| (name, n_bytes(self.n_records_per_test_file))))
-    }
-
-    fn n_record_bytes(&self) -> usize {
-        self.n_label_bytes + 3 * PLANE
-    }
-
-    /// The data set's folder, if it is there.
-    fn folder_in(&self, data_dir: &Path) -> Result<PathBuf, Error> {
-        let folder = data_dir.join(self.folder);
-        if folder.is_dir() {
-            Ok(folder)
-        } else {
-            Err(Error::Absent { dataset: self.title, folder, remedy: self.remedy })
+fn load_either(data_dir: &Path, binary: &binary::Layout, python: &python::Layout) -> Result<Dataset, Error> {
+    match binary.load(data_dir) {
+        Err(Error::Absent { .. }) if data_dir.join(python.folder).is_dir() => {
+            python.load(&data_dir.join(python.folder))
         }
-    }
-
-    fn load(&self, data_dir: &Path) -> Result<Dataset, Error> {
-        let folder = self.folder_in(data_dir)?;
-        let train = self.load_part(&folder, "training", self.train_files, self.n_records_per_train_file)?;
-        let test = self.load_part(&folder, "test", self.test_files, self.n_records_per_test_file)?;
-        Ok(Dataset::new(self.name, train, test, self.normalization))
-    }
-
-    fn load_part(
-        &self,
-        folder: &Path,
-        part: &'static str,
-        files: &[&str],
-        n_records: usize,
-    ) -> Result<ImageSet, Error> {
-        let n_images = files.len() * n_records;
-        let mut labels = Vec::with_capacity(n_images);
-        let mut pixels = Vec::with_capacity(n_images * 3 * PLANE);
-        for file in files {
-            self.read_file(&folder.join(file), n_records, &mut labels, &mut pixels)?;
-        }
-        let class_names: Arc<[String]> = self.class_names.iter().map(|&name| name.to_owned()).collect();
-        let set = ImageSet::new(SIDE_PX, SIDE_PX, 3, pixels, labels, class_names)?;
-        let expected = n_images / self.class_names.len();
-        match set.class_counts().into_iter().zip(self.class_names).find(|(found, _)| *found != expected) {
-            None => Ok(set),
-            Some((found, &class)) => Err(Error::ClassCount {
-                folder: folder.to_owned(),
-                part,
-                class: class.to_owned(),
-                found,
-                expected,
-                remedy: self.remedy,
-            }),
-        }
-    }
-
-    /// Appends the `n_records` of the file at `path`.
-    fn read_file(
-        &self,
-        path: &Path,
-        n_records: usize,
-        labels: &mut Vec<u32>,
-        pixels: &mut Vec<u8>,
-    ) -> Result<(), Error> {
-        let file = File::open(path).map_err(FileError::reading(path))?;
-        let mut record = vec![0; self.n_record_bytes()];
-        let expected = (n_records * record.len()) as u64;
-        let found = file.metadata().map_err(FileError::reading(path))?.len();
-        if found != expected {
-            return Err(Error::FileLength { path: path.to_owned(), found, expected, remedy: self.remedy });
-        }
-        let mut reader = BufReader::with_capacity(1 << 20, file);
-        for number in 0..n_records {
-            reader.read_exact(&mut record).map_err(FileError::reading(path))?;
-            let (label_bytes, planes) = record.split_at(self.n_label_bytes);
-            let label = u32::from(label_bytes[self.n_label_bytes - 1]);
-            let n_classes = self.class_names.len();
-            if label as usize >= n_classes {
-                let (path, remedy) = (path.to_owned(), self.remedy);
-                return Err(Error::RecordLabel { path, record: number, label, n_classes, remedy });
-            }
-            labels.push(label);
-            let (red, rest) = planes.split_at(PLANE);
-            let (green, blue) = rest.split_at(PLANE);
-            pixels.extend(red.iter().zip(green).zip(blue).flat_map(|((&r, &g), &b)| [r, g, b]));
-        }
-        Ok(())
+        loaded => loaded,
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    /// Two training files and a test file of four records, two classes.
-    const SMALL: Layout = Layout {
-        folder: "small",
-        train_files: &["one.bin", "two.bin"],
-        test_files: &["test.bin"],
-        n_records_per_train_file: 4,
-        n_records_per_test_file: 4,
-        class_names: &["left", "right"],
-        remedy: "get it",
-        ..CIFAR10
-    };
-
-    /// A record whose pixel at (row, column) is (row, column, `blue`).
-    fn record(label_bytes: &[u8], blue: u8) -> Vec<u8> {
-        let plane = |value: fn(usize) -> usize| (0..PLANE).map(move |i| value(i) as u8);
-        let pixels = plane(|i| i / 32).chain(plane(|i| i % 32)).chain(std::iter::repeat_n(blue, PLANE));
-        label_bytes.iter().copied().chain(pixels).collect()
-    }
-
-    /// Writes the files of `layout`, with the labels 0 1 0 1; `blue` counts the records of a file.
-    fn write(layout: &Layout, data_dir: &Path) {
-        fs::create_dir_all(data_dir.join(layout.folder)).unwrap();
-        for file in layout.train_files.iter().chain(layout.test_files) {
-            let bytes: Vec<u8> =
-                (0..4).flat_map(|i| record(&[9, i % 2][2 - layout.n_label_bytes..], i)).collect();
-            fs::write(data_dir.join(layout.folder).join(file), bytes).unwrap();
-        }
-    }
-
-    #[test]
-    fn planes_become_pixels_and_the_last_label_byte_counts() {
-        for layout in [SMALL, Layout { n_label_bytes: 2, ..SMALL }] {
-            let folder = tempfile::tempdir().unwrap();
-            write(&layout, folder.path());
-            let data = layout.load(folder.path()).unwrap();
-            assert_eq!((data.train.len(), data.test.len()), (8, 4));
-            assert_eq!(data.train.labels(), [0, 1, 0, 1, 0, 1, 0, 1]);
-            let frog = data.train.read(6).unwrap().pixels;
-            let pixel = |row: usize, column: usize| &frog[(row * 32 + column) * 3..][..3];
-            assert_eq!(pixel(0, 0), [0, 0, 2]);
-            assert_eq!(pixel(3, 31), [3, 31, 2]);
-            assert_eq!(pixel(31, 4), [31, 4, 2]);
-        }
-    }
-
-    /// The message after `change` has been done to a file.
-    fn refusal(file: &str, change: impl FnOnce(&mut Vec<u8>)) -> String {
-        let folder = tempfile::tempdir().unwrap();
-        write(&SMALL, folder.path());
-        let path = folder.path().join("small").join(file);
-        let mut bytes = fs::read(&path).unwrap();
-        change(&mut bytes);
-        fs::write(&path, bytes).unwrap();
-        let message = SMALL.load(folder.path()).unwrap_err().to_string();
-        assert!(message.contains("`get it`") && message.contains("trainer data verify"), "{message}");
-        message
-    }
-
-    #[test]
-    fn the_fine_classes_are_a_hundred_in_alphabetical_order() {
-        assert!(CIFAR100_CLASSES.is_sorted_by(|a, b| a < b));
-        assert_eq!((CIFAR100_CLASSES.len(), CIFAR100.class_names[99]), (100, "worm"));
-    }
-
-    #[test]
-    fn damaged_files_are_refused_by_name() {
-        let message = refusal("two.bin", |bytes| bytes.truncate(4 * 3073 - 1));
-        assert!(
-            message.contains("two.bin has 12291 bytes, 12292 are expected: it is cut short"),
-            "{message}"
-        );
-        let message = refusal("test.bin", |bytes| bytes.push(0));
-        assert!(message.contains("test.bin has 12293 bytes"), "{message}");
-        let message = refusal("one.bin", |bytes| bytes[2 * 3073] = 2);
-        assert!(message.contains("one.bin, record 2: label 2, 0 to 1 are expected"), "{message}");
-        let message = refusal("two.bin", |bytes| bytes[0] = 1);
-        assert!(message.contains("3 training images of class \"left\", 4 are expected"), "{message}");
-    }
-
-    #[test]
-    fn missing_files_are_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = SMALL.load(folder.path()).unwrap_err();
-        assert!(
-            matches!(error, Error::Absent { .. }) && error.to_string().contains("get it with `get it`"),
-            "{error}"
-        );
-        write(&SMALL, folder.path());
-        fs::remove_file(folder.path().join("small/test.bin")).unwrap();
-        let message = SMALL.load(folder.path()).unwrap_err().to_string();
-        assert!(message.contains("test.bin"), "{message}");
-    }
+/// Appends an image's `planes` (CHW) to `pixels` as HWC.
+fn push_pixels(planes: &[u8], pixels: &mut Vec<u8>) {
+    let (red, rest) = planes.split_at(PLANE);
+    let (green, blue) = rest.split_at(PLANE);
+    pixels.extend(red.iter().zip(green).zip(blue).flat_map(|((&r, &g), &b)| [r, g, b]));
 }

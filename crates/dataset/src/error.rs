@@ -56,6 +56,13 @@ pub enum Error {
         /// The command that gets it anew.
         remedy: &'static str,
     },
+    /// Files of CIFAR's Python version that cannot be used: each with what is wrong with it.
+    #[error(
+        "{} (get good files from https://www.cs.toronto.edu/~kriz/cifar.html, or the binary version with \
+         `cargo xtask fetch-data`)",
+        each(.0)
+    )]
+    CifarPickles(Vec<(PathBuf, String)>),
     /// A class has more or fewer images than the data set is known to have.
     #[error(
         "{}: {found} {part} images of class {class:?}, {expected} are expected: a file is damaged or there twice \
@@ -149,6 +156,12 @@ pub enum Error {
     /// A name that is no data set's.
     #[error("unknown data set {0:?}: cifar10 and cifar100 are known")]
     UnknownDataset(String),
+}
+
+fn each(problems: &[(PathBuf, String)]) -> String {
+    let lines: Vec<_> =
+        problems.iter().map(|(path, problem)| format!("{}: {problem}", path.display())).collect();
+    lines.join("\n")
 }
 
 fn length_trouble(found: u64, expected: u64) -> &'static str {

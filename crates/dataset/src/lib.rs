@@ -1,6 +1,6 @@
 //! Where images come from, and how they become batches.
 //!
-//! Sources are CIFAR-10 and CIFAR-100 in the binary version ([`cifar`]), and a small sample of CIFAR-10 that is part
+//! Sources are CIFAR-10 and CIFAR-100 in the binary and the Python version ([`cifar`]), and a small sample of CIFAR-10 that is part
 //! of the program (`load_sample`, feature `sample`, on by default); `fetch` (a feature) downloads the official
 //! archives. From there the way is always the same: an [`ImageSet`] is split ([`stratified_split`]), put into an
 //! order, changed ([`Augment`]), normalised, and handed out as [`Batch`]es ([`train_batches`], [`eval_batches`]).

@@ -9,6 +9,8 @@ use tallow_dataset::cifar::{load_cifar10, verify_cifar10};
 use tallow_dataset::fetch::{FetchRequest, Fetched, Which, fetch};
 use tallow_dataset::{Dataset, ImageSet, Normalization, load_sample};
 
+mod pickles;
+
 #[test]
 #[expect(clippy::print_stderr, reason = "a test that did not take place must say so")]
 fn the_whole_of_cifar10() {
@@ -28,6 +30,7 @@ fn the_whole_of_cifar10() {
     named_pixels_of_named_records(&data);
     everything_is_counted_and_pinned(&data);
     the_sample_is_the_first_images_of_each_class(&data);
+    the_python_version_is_the_same(folder.path(), &data.digest);
     verifying_finds_a_changed_file(folder.path());
 }
 
@@ -78,6 +81,20 @@ fn the_sample_is_the_first_images_of_each_class(data: &Dataset) {
         }
         assert_eq!(at, part.len());
     }
+}
+
+/// The same records as pickles.
+fn the_python_version_is_the_same(data_dir: &Path, digest: &str) {
+    let (binary, python) = (data_dir.join("cifar-10-batches-bin"), tempfile::tempdir().unwrap());
+    let folder = python.path().join("cifar-10-batches-py");
+    std::fs::create_dir(&folder).unwrap();
+    for name in pickles::BATCH_FILES {
+        let bytes = std::fs::read(binary.join(format!("{name}.bin"))).unwrap();
+        let (labels, rows): (Vec<u8>, Vec<&[u8]>) = bytes.chunks(3073).map(|r| (r[0], &r[1..])).unzip();
+        std::fs::write(folder.join(name), pickles::batch("labels", &labels, &rows.concat())).unwrap();
+    }
+    let data = load_cifar10(python.path()).unwrap();
+    assert_eq!((data.digest.as_str(), data.normalization), (digest, Normalization::CIFAR10));
 }
 
 fn verifying_finds_a_changed_file(data_dir: &Path) {

@@ -1,0 +1,171 @@
+//! A pickle read as data: what Python's `pickle` wrote is taken apart, nothing of it is ever run.
+//!
+//! A pickle is a program for a small stack machine, and may name any function of Python to be called. Here the machine
+//! has dictionaries, lists, tuples, numbers, texts and byte strings, of protocols 0 to 5. Of functions it knows the few
+//! that NumPy writes for an array (`globals`) and the one that stands for a byte string before protocol 3, and takes
+//! them for what they mean; any other is refused by its name. What the data mean is `python`'s business.
+//!
+//! ```text
+//! nodes: every value made so far        stack: values under construction
+//! marks: where on the stack a list, dictionary or tuple began        memo: values by number, to be used again
+//! ```
+//!
+//! Values hold each other by index into `nodes`, so that no depth of nesting is deep here, and one that holds itself
+//! does no harm. Byte strings stay where they are in the file. The opcodes are those of CPython's `pickletools`.
+
+use std::borrow::Cow;
+
+mod globals;
+mod machine;
+mod reader;
+
+use globals::Global;
+
+/// A pickle's values.
+pub(super) struct Pickle<'a> {
+    nodes: Vec<Node<'a>>,
+    root: Ref,
+}
+
+/// The index of a value.
+type Ref = usize;
+
+#[derive(Debug)]
+enum Node<'a> {
+    None,
+    Bool(bool),
+    Int(i64),
+    /// Read over: nothing here is told by one.
+    Float,
+    Bytes(Cow<'a, [u8]>),
+    Text(Cow<'a, str>),
+    List(Vec<Ref>),
+    Tuple(Vec<Ref>),
+    Dict(Vec<(Ref, Ref)>),
+    Global(Global),
+    /// A type of numbers, as "u1".
+    Dtype(Ref),
+    /// An array; none until BUILD has filled it.
+    Array(Option<ArrayParts>),
+}
+
+/// What an array is made of.
+#[derive(Clone, Copy, Debug)]
+struct ArrayParts {
+    shape: Ref,
+    dtype: Ref,
+    /// Columns lie one after the other, instead of rows.
+    by_columns: bool,
+    data: Ref,
+}
+
+/// A value of a pickle.
+#[derive(Clone, Copy)]
+pub(super) struct Value<'p, 'a> {
+    pickle: &'p Pickle<'a>,
+    at: Ref,
+}
+
+/// A matrix of bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Matrix<'p> {
+    pub(super) n_rows: usize,
+    pub(super) n_columns: usize,
+    /// Row by row.
+    pub(super) data: Cow<'p, [u8]>,
+}
+
+impl<'a> Pickle<'a> {
+    /// Reads the pickle that `bytes` begin with; what follows it is passed over, as Python does.
+    ///
+    /// # Errors
+    /// If it is cut, damaged, larger than a data set would be, or asks for something to be run.
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, String> {
+        machine::run(bytes)
+    }
+
+    /// What the pickle holds, all in all.
+    pub(super) fn root(&self) -> Value<'_, 'a> {
+        Value { pickle: self, at: self.root }
+    }
+}
+
+impl<'p, 'a> Value<'p, 'a> {
+    fn node(self) -> &'p Node<'a> {
+        &self.pickle.nodes[self.at]
+    }
+
+    /// The value under `key`, text or byte string, of a dictionary.
+    pub(super) fn get(self, key: &str) -> Option<Self> {
+        let Node::Dict(entries) = self.node() else { return None };
+        let with = |at| Self { at, ..self };
+        let found = entries.iter().rev().find(|(k, _)| with(*k).bytes() == Some(key.as_bytes()));
+        found.map(|&(_, value)| with(value))
+    }
+
+    /// Whether it is a dictionary.
+    pub(super) fn is_dict(self) -> bool {
+        matches!(self.node(), Node::Dict(_))
+    }
+
+    /// The values of a list or tuple.
+    pub(super) fn items(self) -> Option<impl ExactSizeIterator<Item = Self>> {
+        match self.node() {
+            Node::List(items) | Node::Tuple(items) => Some(items.iter().map(move |&at| Self { at, ..self })),
+            _ => None,
+        }
+    }
+
+    /// A whole number, or a truth value as one.
+    pub(super) fn int(self) -> Option<i64> {
+        match self.node() {
+            Node::Int(value) => Some(*value),
+            Node::Bool(value) => Some(i64::from(*value)),
+            _ => None,
+        }
+    }
+
+    /// A byte string, or the UTF-8 bytes of a text.
+    fn bytes(self) -> Option<&'p [u8]> {
+        match self.node() {
+            Node::Bytes(bytes) => Some(bytes),
+            Node::Text(text) => Some(text.as_bytes()),
+            _ => None,
+        }
+    }
+
+    /// A text, or a byte string that is one.
+    pub(super) fn text(self) -> Option<&'p str> {
+        self.bytes().and_then(|bytes| std::str::from_utf8(bytes).ok())
+    }
+
+    /// A matrix of unsigned bytes.
+    ///
+    /// # Errors
+    /// If it is something else, or its bytes are not as many as its sizes say.
+    pub(super) fn matrix(self) -> Result<Matrix<'p>, String> {
+        let Node::Array(Some(parts)) = self.node() else { return Err("is no array".into()) };
+        let part = |at| Self { at, ..self };
+        let dtype = match part(parts.dtype).node() {
+            Node::Dtype(name) => part(*name).text().unwrap_or_default(),
+            _ => "",
+        };
+        if !matches!(dtype, "u1" | "|u1" | "uint8" | "B") {
+            return Err(format!("is of type {dtype:?}, unsigned bytes (\"u1\") are expected"));
+        }
+        let shape: Option<Vec<usize>> =
+            part(parts.shape).items().map(|sizes| sizes.filter_map(|v| v.int()?.try_into().ok()).collect());
+        let &[n_rows, n_columns] = shape.as_deref().unwrap_or_default() else {
+            return Err(format!("has sizes {:?}, rows and columns are expected", shape.unwrap_or_default()));
+        };
+        let Node::Bytes(data) = part(parts.data).node() else { return Err("is no plain bytes".into()) };
+        if n_rows.checked_mul(n_columns) != Some(data.len()) {
+            return Err(format!("has {} bytes for {n_rows} rows of {n_columns}", data.len()));
+        }
+        let data = match parts.by_columns {
+            false => Cow::Borrowed(&**data),
+            true => (0..data.len()).map(|i| data[i / n_columns + i % n_columns * n_rows]).collect(),
+        };
+        Ok(Matrix { n_rows, n_columns, data })
+    }
+}

@@ -1,0 +1,195 @@
+//! CIFAR-10 and CIFAR-100 in the Python version: pickled dictionaries of labels and of a matrix of bytes, an image a row.
+//!
+//! A row is the planes of red, of green, of blue (<https://www.cs.toronto.edu/~kriz/cifar.html>). The class names are
+//! those of the folder's own meta file. Batches may have any number of rows: people write data of their own in this
+//! format. All files are read before one is refused, so that every bad file is named.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tallow_core::files;
+
+use super::names::{CIFAR10_CLASSES, CIFAR100_CLASSES, CIFAR100_SUPERCLASSES};
+use super::pickle::Pickle;
+use super::{PLANE, SIDE_PX, push_pixels};
+use crate::{Dataset, Error, ImageSet, Normalization};
+
+/// Longer files are not read; CIFAR-100's training file has 155 million bytes.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// The columns of a row.
+const ROW_BYTES: usize = 3 * PLANE;
+
+/// What distinguishes one data set of this family from another.
+pub(super) struct Layout {
+    name: &'static str,
+    pub(super) folder: &'static str,
+    train_files: &'static [&'static str],
+    test_files: &'static [&'static str],
+    labels_key: &'static str,
+    meta_file: &'static str,
+    names_key: &'static str,
+    /// Where there is no meta file.
+    class_names: &'static [&'static str],
+}
+
+pub(super) const CIFAR10: Layout = Layout {
+    name: "cifar10",
+    folder: "cifar-10-batches-py",
+    train_files: &["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"],
+    test_files: &["test_batch"],
+    labels_key: "labels",
+    meta_file: "batches.meta",
+    names_key: "label_names",
+    class_names: &CIFAR10_CLASSES,
+};
+
+pub(super) const CIFAR100: Layout = Layout {
+    name: "cifar100",
+    folder: "cifar-100-python",
+    train_files: &["train"],
+    test_files: &["test"],
+    labels_key: "fine_labels",
+    meta_file: "meta",
+    names_key: "fine_label_names",
+    class_names: &CIFAR100_CLASSES,
+};
+
+pub(super) const CIFAR100_COARSE: Layout = Layout {
+    name: "cifar100-coarse",
+    labels_key: "coarse_labels",
+    names_key: "coarse_label_names",
+    class_names: &CIFAR100_SUPERCLASSES,
+    ..CIFAR100
+};
+
+/// CIFAR-10, or CIFAR-100 with its fine classes, in the Python version from `folder`, whichever it holds.
+///
+/// Batches may have any number of rows. Classes are called as `batches.meta` or `meta` has them; the official names
+/// serve where there is no such file. Mean and deviation are those of the training images.
+///
+/// # Errors
+/// [`Error::CifarPickles`] with every file that is missing, cut, not made of 3,072 bytes a row with a label each, or
+/// that asks for anything to be run.
+pub fn load_cifar_python(folder: &Path) -> Result<Dataset, Error> {
+    let holds = |name: &str| folder.join(name).is_file();
+    let is = |layout: &Layout| {
+        holds(layout.meta_file) || layout.train_files.iter().chain(layout.test_files).any(|name| holds(name))
+    };
+    match [CIFAR10, CIFAR100].iter().find(|layout| is(layout)) {
+        Some(layout) => layout.load(folder),
+        None => {
+            let expected = "neither CIFAR-10 (batches.meta, data_batch_1, ...) nor CIFAR-100 (meta, train, test) is there";
+            Err(Error::CifarPickles(vec![(folder.to_owned(), expected.to_owned())]))
+        }
+    }
+}
+
+/// Files that cannot be used, and why.
+type Problems = Vec<(PathBuf, String)>;
+
+impl Layout {
+    /// The data set in `folder`.
+    pub(super) fn load(&self, folder: &Path) -> Result<Dataset, Error> {
+        let mut problems = Problems::new();
+        let class_names = self.class_names(folder).unwrap_or_else(|problem| {
+            problems.push(problem);
+            self.official_names()
+        });
+        let mut parts = [self.train_files, self.test_files].map(|names| {
+            let mut part = (Vec::new(), Vec::new());
+            for path in names.iter().map(|name| folder.join(name)) {
+                if let Err(problem) = self.read_batch(&path, class_names.len(), &mut part) {
+                    problems.push((path, problem));
+                }
+            }
+            part
+        });
+        if !problems.is_empty() {
+            return Err(Error::CifarPickles(problems));
+        }
+        let mut set = |part: usize| {
+            let (labels, pixels) = std::mem::take(&mut parts[part]);
+            ImageSet::new(SIDE_PX, SIDE_PX, 3, pixels, labels, class_names.clone())
+        };
+        let (train, test) = (set(0)?, set(1)?);
+        let indices: Vec<u32> = (0..train.len() as u32).collect();
+        let normalization = Normalization::of(&train, &indices)?;
+        Ok(Dataset::new(self.name, train, test, normalization))
+    }
+
+    fn official_names(&self) -> Arc<[String]> {
+        self.class_names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    fn class_names(&self, folder: &Path) -> Result<Arc<[String]>, (PathBuf, String)> {
+        let path = folder.join(self.meta_file);
+        if !path.exists() {
+            return Ok(self.official_names());
+        }
+        self.read_names(&path).map_err(|problem| (path, problem))
+    }
+
+    fn read_names(&self, path: &Path) -> Result<Arc<[String]>, String> {
+        let bytes = read(path)?;
+        let pickle = Pickle::read(&bytes)?;
+        let names = pickle.root().get(self.names_key).and_then(|names| names.items());
+        let names = names.ok_or_else(|| format!("it has no list {:?}", self.names_key))?;
+        let names: Option<Arc<[String]>> = names.map(|name| Some(name.text()?.to_owned())).collect();
+        let names = names.ok_or_else(|| format!("{:?} has an entry that is no text", self.names_key))?;
+        match names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
+            _ if names.is_empty() => Err(format!("{:?} is empty", self.names_key)),
+            Some((_, name)) => Err(format!("{:?} has {name:?} twice", self.names_key)),
+            None => Ok(names),
+        }
+    }
+
+    /// Appends the labels and the pixels of the batch at `path`.
+    fn read_batch(
+        &self,
+        path: &Path,
+        n_classes: usize,
+        part: &mut (Vec<u32>, Vec<u8>),
+    ) -> Result<(), String> {
+        let bytes = read(path)?;
+        let pickle = Pickle::read(&bytes)?;
+        let batch = pickle.root();
+        if !batch.is_dict() {
+            return Err("it holds no dictionary".into());
+        }
+        let data = batch.get("data").ok_or("it has no \"data\"")?;
+        let data = data.matrix().map_err(|problem| format!("\"data\" {problem}"))?;
+        if data.n_columns != ROW_BYTES {
+            return Err(format!("its rows have {} bytes, {ROW_BYTES} are expected", data.n_columns));
+        }
+        let key = self.labels_key;
+        let labels = batch.get(key).and_then(|labels| labels.items());
+        let labels = labels.ok_or_else(|| format!("it has no list {key:?}"))?;
+        if labels.len() != data.n_rows {
+            return Err(format!(
+                "it has {} {key} for {} rows, one a row is expected",
+                labels.len(),
+                data.n_rows
+            ));
+        }
+        if data.n_rows == 0 {
+            return Err("it has no rows".into());
+        }
+        for (row, label) in labels.enumerate() {
+            let label = label.int().ok_or_else(|| format!("the label of row {row} is no whole number"))?;
+            if !(0..n_classes as i64).contains(&label) {
+                return Err(format!("row {row} has label {label}, 0 to {} are expected", n_classes - 1));
+            }
+            part.0.push(label as u32);
+        }
+        data.data.chunks_exact(ROW_BYTES).for_each(|planes| push_pixels(planes, &mut part.1));
+        Ok(())
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    if !path.exists() {
+        return Err("it is missing".into());
+    }
+    files::read_at_most(path, MAX_FILE_BYTES).map_err(|e| format!("it cannot be read: {}", e.source))
+}
