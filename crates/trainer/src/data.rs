@@ -96,7 +96,7 @@ pub(crate) fn verify(args: &DataArgs, app: &App) -> Result<ExitCode> {
         }
         "cifar100" => {
             load_cifar100(&args.data_dir)?; // sizes, labels and counts; no digests of its files are published
-            vec![FileVerdict { file: "cifar-100-binary".into(), expected: None, actual: None, ok: true }]
+            vec![FileVerdict { file: "CIFAR-100".into(), expected: None, actual: None, ok: true }]
         }
         "auto" | "cifar10" => cifar10(args, app)?,
         other => anyhow::bail!("unknown data set \"{other}\": expected auto, cifar10, cifar100 or sample"),

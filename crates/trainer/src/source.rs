@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use tallow_core::{Progress, StopSignal};
-use tallow_dataset::cifar::{load_cifar10, load_cifar100};
+use tallow_dataset::cifar::{load_cifar10, load_cifar100, load_cifar100_coarse};
 use tallow_dataset::fetch::{FetchError, FetchRequest, Fetched, Which, fetch};
 use tallow_dataset::{Dataset, Error, load_sample};
 
@@ -60,8 +60,9 @@ fn by_name(name: &str, data_dir: &Path) -> Result<Dataset> {
     let loaded = match name {
         "cifar10" => load_cifar10(data_dir),
         "cifar100" => load_cifar100(data_dir),
+        "cifar100-coarse" => load_cifar100_coarse(data_dir),
         "sample" => load_sample(),
-        other => bail!("unknown data set \"{other}\": expected auto, cifar10, cifar100 or sample"),
+        other => bail!("unknown data set \"{other}\": expected auto, cifar10, cifar100 or sample (or cifar100-coarse: its 20 superclasses)"),
     };
     loaded.with_context(|| format!("cannot load the data set {name}"))
 }
