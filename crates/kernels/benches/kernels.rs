@@ -155,7 +155,7 @@ fn main() {
             BATCH,
             10,
             &logits,
-            &[3; BATCH],
+            [3; BATCH][..].into(),
             None,
             0.1,
             &mut losses,

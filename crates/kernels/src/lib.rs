@@ -76,7 +76,7 @@ pub use direct::{Element, Moments, measured_peak_gflops};
 pub use error::IsaError;
 pub use isa::{ISA_VARIABLE, Isa, detect_isa, isa};
 pub use linear::{linear_forward, linear_input_grad, linear_weight_grad};
-pub use loss::{log_softmax, softmax_cross_entropy};
+pub use loss::{CrossEntropyMeans, Targets, log_softmax, softmax_cross_entropy};
 pub use nearest::largest_products;
 pub use norm_act::{After, NormActShape, NormState, Saved, norm_act, norm_act_backward};
 pub use pool::{PoolShape, avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward};

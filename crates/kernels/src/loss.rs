@@ -31,20 +31,52 @@ pub fn log_softmax(n: usize, c: usize, logits: &[f32], out: &mut [f32]) {
     });
 }
 
+/// The classes that samples are to have: one each, or two by shares, as Mixup and CutMix make them.
+#[derive(Clone, Copy, Debug)]
+pub struct Targets<'a> {
+    /// A class for each sample.
+    pub first: &'a [u32],
+    /// What each sample is besides.
+    pub second: &'a [u32],
+    /// How much of each sample is its first class, in `[0, 1]`; the rest is its second.
+    pub share: f32,
+}
+
+impl<'a> From<&'a [u32]> for Targets<'a> {
+    /// One class each.
+    fn from(targets: &'a [u32]) -> Self {
+        Self { first: targets, second: targets, share: 1.0 }
+    }
+}
+
+/// Means over samples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CrossEntropyMeans {
+    /// Of the loss that is minimised.
+    pub mean: f32,
+    /// Of the cross-entropy without smoothing and weights, by the targets' shares where they are mixed.
+    pub plain_mean: f32,
+}
+
 /// Returns the mean loss; overwrites `losses` with each sample's own and `dlogits` with the gradient of the mean.
 ///
 /// As `torch.nn.functional.cross_entropy` with `weight`, `label_smoothing` and probabilities p:
 ///
 /// ```text
-/// loss  = -(1 - smoothing) * weight[target] * ln p[target]  -  smoothing / c * sum over classes of weight * ln p
-/// mean  = sum of the losses / sum of weight[target]          (reduction='mean'; losses: reduction='none')
+/// loss(target) = -(1 - smoothing) * weight[target] * ln p[target]  -  smoothing / c * sum over classes of weight * ln p
+/// loss  = share * loss(first) + (1 - share) * loss(second)
+/// mean  = sum of the losses / sum of (share * weight[first] + (1 - share) * weight[second])
 /// ```
+///
+/// `losses` are PyTorch's reduction='none'. With one class a sample, `mean` is its reduction='mean'. PyTorch takes
+/// mixed targets as probabilities and divides by the number of samples instead; here a weight means the same in mixed
+/// batches and in plain ones, and the two agree where there are no weights.
 ///
 /// Without `class_weights` all are 1. `label_smoothing` is in `[0, 1]`. Of no samples, and of weights that sum to 0,
 /// the mean is NaN.
 ///
 /// # Shapes
-/// `logits` and `dlogits` (n, c), `targets` and `losses` (n), `class_weights` (c).
+/// `logits` and `dlogits` (n, c), the targets and `losses` (n), `class_weights` (c).
 ///
 /// # Panics
 /// If a length does not fit, there are no classes, or a target is none of them.
@@ -53,44 +85,56 @@ pub fn softmax_cross_entropy(
     n: usize,
     c: usize,
     logits: &[f32],
-    targets: &[u32],
+    targets: Targets<'_>,
     class_weights: Option<&[f32]>,
     label_smoothing: f32,
     losses: &mut [f32],
     dlogits: Option<&mut [f32]>,
-) -> f32 {
+) -> CrossEntropyMeans {
     let _span = profile::channels("softmax_cross_entropy", logits.len(), c);
     check(n, c, logits, targets, class_weights);
     check_len("softmax_cross_entropy", "losses", losses.len(), n);
     let ones = vec![1.0; c];
     let criterion = Criterion::new(class_weights.unwrap_or(&ones), targets, label_smoothing);
-    let samples =
-        losses.par_iter_mut().zip(logits.par_chunks(c)).zip(targets).with_min_len(rows_per_chunk(c));
+    let mut plain = vec![0.0; n];
+    let results = losses.par_iter_mut().zip(&mut plain);
+    let samples = results
+        .zip(logits.par_chunks(c))
+        .zip(targets.first.par_iter().zip(targets.second))
+        .with_min_len(rows_per_chunk(c));
     match dlogits {
         Some(dlogits) => {
             check_len("softmax_cross_entropy", "dlogits", dlogits.len(), n * c);
-            samples.zip(dlogits.par_chunks_mut(c)).for_each(|(((loss, logits), &target), dlogits)| {
-                *loss = criterion.loss(logits, target as usize) as f32;
-                criterion.gradient(logits, target as usize, dlogits);
+            samples.zip(dlogits.par_chunks_mut(c)).for_each(|((((loss, plain), logits), pair), dlogits)| {
+                (*loss, *plain) = criterion.loss(logits, pair);
+                criterion.gradient(logits, pair, dlogits);
             });
         }
-        None => samples.for_each(|((loss, logits), &target)| {
-            *loss = criterion.loss(logits, target as usize) as f32;
+        None => samples.for_each(|(((loss, plain), logits), pair)| {
+            (*loss, *plain) = criterion.loss(logits, pair);
         }),
     }
-    let total: f64 = losses.iter().map(|&loss| f64::from(loss)).sum();
-    (total / criterion.sum_of_targets) as f32
+    let total = |losses: &[f32]| losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
+    CrossEntropyMeans {
+        mean: (total(losses) / criterion.sum_of_targets) as f32,
+        plain_mean: (total(&plain) / n as f64) as f32,
+    }
 }
 
-fn check(n: usize, c: usize, logits: &[f32], targets: &[u32], class_weights: Option<&[f32]>) {
+fn check(n: usize, c: usize, logits: &[f32], targets: Targets<'_>, class_weights: Option<&[f32]>) {
     assert!(c > 0, "softmax_cross_entropy: 0 classes, expected at least 1");
     check_len("softmax_cross_entropy", "logits", logits.len(), n * c);
-    check_len("softmax_cross_entropy", "targets", targets.len(), n);
     if let Some(weights) = class_weights {
         check_len("softmax_cross_entropy", "class_weights", weights.len(), c);
     }
-    if let Some((sample, target)) = targets.iter().enumerate().find(|&(_, &target)| target as usize >= c) {
-        panic!("softmax_cross_entropy: the target of sample {sample} is {target}, expected less than {c}");
+    for targets in [targets.first, targets.second] {
+        check_len("softmax_cross_entropy", "targets", targets.len(), n);
+        if let Some((sample, target)) = targets.iter().enumerate().find(|&(_, &target)| target as usize >= c)
+        {
+            panic!(
+                "softmax_cross_entropy: the target of sample {sample} is {target}, expected less than {c}"
+            );
+        }
     }
 }
 
@@ -116,40 +160,60 @@ impl LogTotal {
 /// What is the same for all samples.
 struct Criterion<'a> {
     weights: &'a [f32],
-    /// The share of the target, and of each class, in the smoothed label.
+    /// The share of the targets, and of each class, in the smoothed label.
     hard: f64,
     soft: f64,
+    /// The shares of the first and of the second target.
+    shares: [f64; 2],
     sum_of_weights: f64,
     sum_of_targets: f64,
 }
 
 impl<'a> Criterion<'a> {
-    fn new(weights: &'a [f32], targets: &[u32], label_smoothing: f32) -> Self {
-        let smoothing = f64::from(label_smoothing);
-        Self {
+    fn new(weights: &'a [f32], targets: Targets<'_>, label_smoothing: f32) -> Self {
+        let (smoothing, share) = (f64::from(label_smoothing), f64::from(targets.share));
+        let shares = [share, 1.0 - share];
+        let mut criterion = Self {
             weights,
             hard: 1.0 - smoothing,
             soft: smoothing / weights.len() as f64,
+            shares,
             sum_of_weights: weights.iter().map(|&weight| f64::from(weight)).sum(),
-            sum_of_targets: targets.iter().map(|&target| f64::from(weights[target as usize])).sum(),
-        }
+            sum_of_targets: 0.0,
+        };
+        let pairs = targets.first.iter().zip(targets.second);
+        criterion.sum_of_targets = pairs.map(|pair| criterion.of_targets(pair, |_| 1.0)).sum();
+        criterion
     }
 
-    fn loss(&self, logits: &[f32], target: usize) -> f64 {
+    /// A sample's loss, and the one without smoothing and weights.
+    fn loss(&self, logits: &[f32], pair: (&u32, &u32)) -> (f32, f32) {
         let log_total = LogTotal::of(logits);
-        let mut loss = self.hard * f64::from(self.weights[target]) * log_total.minus(logits[target]);
+        let minus_ln_p = |target: usize| log_total.minus(logits[target]);
+        let mut loss = self.hard * self.of_targets(pair, minus_ln_p);
         if self.soft > 0.0 {
             let classes = self.weights.iter().zip(logits);
             let sum: f64 = classes.map(|(&weight, &logit)| f64::from(weight) * log_total.minus(logit)).sum();
             loss += self.soft * sum;
         }
-        loss
+        (loss as f32, self.by_share(pair, minus_ln_p) as f32)
+    }
+
+    /// `value` of a sample's targets, times weights and shares.
+    fn of_targets(&self, pair: (&u32, &u32), value: impl Fn(usize) -> f64) -> f64 {
+        self.by_share(pair, |target| f64::from(self.weights[target]) * value(target))
+    }
+
+    /// `value` of a sample's targets, times shares; of a target without a share, which may be infinite, it is not asked.
+    fn by_share(&self, (&first, &second): (&u32, &u32), value: impl Fn(usize) -> f64) -> f64 {
+        let of = |share: f64, target: u32| if share > 0.0 { share * value(target as usize) } else { 0.0 };
+        of(self.shares[0], first) + of(self.shares[1], second)
     }
 
     /// The derivative of `-weight[k] * ln p[k]` by logit `i` is `weight[k] * (p[i] - (i == k))`; the sum of these over
     /// the smoothed label, divided as the mean is.
-    fn gradient(&self, logits: &[f32], target: usize, dlogits: &mut [f32]) {
-        let target_weight = self.hard * f64::from(self.weights[target]);
+    fn gradient(&self, logits: &[f32], pair: (&u32, &u32), dlogits: &mut [f32]) {
+        let target_weight = self.hard * self.of_targets(pair, |_| 1.0);
         let of_p = (target_weight + self.soft * self.sum_of_weights) / self.sum_of_targets;
         let of_weight = self.soft / self.sum_of_targets;
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -160,6 +224,9 @@ impl<'a> Criterion<'a> {
         for (dlogit, &weight) in dlogits.iter_mut().zip(self.weights) {
             *dlogit = (of_exp * f64::from(*dlogit) - of_weight * f64::from(weight)) as f32;
         }
-        dlogits[target] -= (target_weight / self.sum_of_targets) as f32;
+        for (share, &target) in self.shares.into_iter().zip([pair.0, pair.1]) {
+            let weight = self.hard * share * f64::from(self.weights[target as usize]);
+            dlogits[target as usize] -= (weight / self.sum_of_targets) as f32;
+        }
     }
 }

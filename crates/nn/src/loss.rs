@@ -15,7 +15,8 @@ pub struct CrossEntropy {
     /// (<https://arxiv.org/abs/1512.00567>, section 7).
     pub label_smoothing: f32,
     /// A weight per class, 0 or more; the mean is divided by the sum of the targets' weights, and is a NaN where
-    /// that is 0, as in PyTorch.
+    /// that is 0, as in PyTorch. (PyTorch divides by the number of images where targets are mixed; here by their
+    /// weights too, those of the two classes by share.)
     pub class_weights: Option<Vec<f32>>,
 }
 
@@ -24,6 +25,9 @@ pub struct CrossEntropy {
 pub struct Loss {
     /// The batch's mean.
     pub mean: f32,
+    /// The batch's mean without smoothing and class weights: -ln p of the targets, by share where they are mixed. It
+    /// can be compared between recipes.
+    pub plain_mean: f32,
     /// Each image's own loss, before the mean.
     pub per_image: Vec<f32>,
     /// The gradient of the mean: (n, classes) row by row, for [`crate::Ctx::backward`].
@@ -38,22 +42,41 @@ impl CrossEntropy {
     /// # Errors
     /// If their numbers do not agree, a target is no class, or the settings are out of range.
     pub fn forward(&self, logits: &Act, targets: &[u32]) -> Result<Loss> {
+        self.forward_mixed(logits, targets, targets, 1.0)
+    }
+
+    /// The loss where each image is two classes, as Mixup and CutMix make them: `share` of the one in `targets`, the
+    /// rest of the one in `second`.
+    ///
+    /// ```text
+    /// mean = sum of (share * loss(target) + (1 - share) * loss(second))
+    ///        / sum of (share * weight[target] + (1 - share) * weight[second])
+    /// ```
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), and if `share` is not in `[0, 1]`.
+    pub fn forward_mixed(&self, logits: &Act, targets: &[u32], second: &[u32], share: f32) -> Result<Loss> {
         let (n, c) = (logits.dims().n, logits.dims().c);
         self.check(logits, targets)?;
+        self.check(logits, second)?;
+        if !(0.0..=1.0).contains(&share) {
+            return Err(NnError::Loss(format!(
+                "the share of the first target must lie in [0, 1], it is {share}"
+            )));
+        }
         let logits = logits.to_vec()?;
         let (mut per_image, mut grad_logits) = (vec![0.0; n], vec![0.0; n * c]);
-        let weights = self.class_weights.as_deref();
-        let mean = kernels::softmax_cross_entropy(
+        let kernels::CrossEntropyMeans { mean, plain_mean } = kernels::softmax_cross_entropy(
             n,
             c,
             &logits,
-            targets,
-            weights,
+            kernels::Targets { first: targets, second, share },
+            self.class_weights.as_deref(),
             self.label_smoothing,
             &mut per_image,
             Some(&mut grad_logits),
         );
-        Ok(Loss { mean, per_image, grad_logits, logits })
+        Ok(Loss { mean, plain_mean, per_image, grad_logits, logits })
     }
 
     fn check(&self, logits: &Act, targets: &[u32]) -> Result<()> {
@@ -118,6 +141,29 @@ mod tests {
         assert!(refusal(&weighted(&[1.0, 1.0]), &[0, 1]).contains("2 entries for 3 classes"));
         assert!(refusal(&weighted(&[1.0, 1.0, -2.0]), &[0, 1]).contains("one is -2"));
         assert!(refusal(&weighted(&[1.0, f32::NAN, 1.0]), &[0, 1]).contains("one is NaN"));
+    }
+
+    /// Two images of three classes whose probabilities are 1/2, 1/4, 1/4.
+    #[test]
+    fn mixed_targets_by_hand() {
+        let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu);
+        let ln_2 = std::f32::consts::LN_2;
+        let logits = ctx.input([ln_2, 0.0, 0.0].repeat(2), Dims { n: 2, c: 3, h: 1, w: 1 }).unwrap();
+        let weighted = CrossEntropy { class_weights: Some(vec![1.0, 2.0, 4.0]), ..CrossEntropy::default() };
+        let loss = weighted.forward_mixed(&logits, &[0, 1], &[1, 2], 0.75).unwrap();
+        // weights of the targets: 0.75 * 1 + 0.25 * 2 and 0.75 * 2 + 0.25 * 4
+        let expected = [(0.75 + 0.25 * 2.0 * 2.0) * ln_2, (0.75 * 2.0 * 2.0 + 0.25 * 4.0 * 2.0) * ln_2];
+        let near = |a: f32, b: f32| assert!((a - b).abs() < 1e-6, "{a} is not {b}");
+        near(loss.per_image[0], expected[0]);
+        near(loss.per_image[1], expected[1]);
+        near(loss.mean, (expected[0] + expected[1]) / (1.25 + 2.5));
+        near(loss.plain_mean, (0.75 + 0.25 * 2.0 + 2.0) * ln_2 / 2.0);
+        near(loss.grad_logits[0], (1.25 * 0.5 - 0.75) / 3.75);
+        near(loss.grad_logits[5], (2.5 * 0.25 - 0.25 * 4.0) / 3.75);
+        let message = weighted.forward_mixed(&logits, &[0, 1], &[1, 2], 1.5).unwrap_err().to_string();
+        assert!(message.contains("[0, 1]") && message.contains("1.5"), "{message}");
+        assert!(weighted.forward_mixed(&logits, &[0, 1], &[1, 3], 0.5).is_err());
+        assert!(weighted.forward_mixed(&logits, &[0, 1], &[1], 0.5).is_err());
     }
 
     #[test]

@@ -30,15 +30,15 @@ proptest! {
         let (mut losses, mut alone) = (vec![f32::NAN; n], vec![f32::NAN; n]);
         let mut dlogits = vec![f32::NAN; n * c];
         let run = |losses: &mut [f32], dlogits| {
-            softmax_cross_entropy(n, c, &logits, &targets, weights.as_deref(), smoothing, losses, dlogits)
+            softmax_cross_entropy(n, c, &logits, targets[..].into(), weights.as_deref(), smoothing, losses, dlogits)
         };
-        let mean = run(&mut losses, Some(&mut dlogits));
+        let means = run(&mut losses, Some(&mut dlogits));
         // of one class the loss is 0, and so is the scale that errors are measured by
         if c > 1 {
             assert_close("losses", &losses, &losses64, 1e-6);
-            assert_close("mean", &[mean], &[mean64], 1e-6);
+            assert_close("mean", &[means.mean], &[mean64], 1e-6);
         }
-        assert_eq!((run(&mut alone, None), &alone), (mean, &losses), "with gradient and without");
+        assert_eq!((run(&mut alone, None), &alone), (means, &losses), "with gradient and without");
 
         let by_logits = |logits: &[f64]| {
             naive::cross_entropy(logits, &targets, &weights64, f64::from(smoothing)).1
@@ -46,6 +46,44 @@ proptest! {
         let expected = finite_differences(&logits, 1e-4, by_logits);
         let worst = dlogits.iter().zip(&expected).map(|(&a, &e)| (f64::from(a) - e).abs()).fold(0.0, f64::max);
         prop_assert!(worst < 1e-6, "gradient off by {worst:e}");
+    }
+
+    /// The mixture of the losses of either target, by the oracle; with share 1 the plain loss, to the bit.
+    #[test]
+    fn mixed_targets_are_a_mixture_of_losses(
+        n in 1usize..=20, c in 2usize..=30, weighted: bool, smoothing in 0u8..10, share in 0u8..=16, seed in any::<u32>(),
+    ) {
+        let (logits, first, weights) = inputs(n, c, weighted, u64::from(seed));
+        let second = inputs(n, c, false, u64::from(seed) + 1).1;
+        let (smoothing, share) = (f32::from(smoothing) / 10.0, f32::from(share) / 16.0);
+        let weights64 = weights.as_deref().map_or(vec![1.0; c], to_f64);
+        let mixed = |logits: &[f64], weights: &[f64], smoothing: f64| {
+            let losses = |targets| naive::cross_entropy(logits, targets, weights, smoothing).0;
+            let by_share = |a: f64, b: f64| f64::from(share) * a + (1.0 - f64::from(share)) * b;
+            let losses: Vec<f64> = losses(&first).iter().zip(losses(&second)).map(|(&a, b)| by_share(a, b)).collect();
+            let weight = |(a, b): (&u32, &u32)| by_share(weights[*a as usize], weights[*b as usize]);
+            let mean = losses.iter().sum::<f64>() / first.iter().zip(&second).map(weight).sum::<f64>();
+            (losses, mean)
+        };
+        let run = |targets, losses: &mut [f32], dlogits: &mut [f32]| {
+            softmax_cross_entropy(n, c, &logits, targets, weights.as_deref(), smoothing, losses, Some(dlogits))
+        };
+        let (mut losses, mut dlogits) = (vec![f32::NAN; n], vec![f32::NAN; n * c]);
+        let means = run(Targets { first: &first, second: &second, share }, &mut losses, &mut dlogits);
+
+        let (losses64, mean64) = mixed(&to_f64(&logits), &weights64, f64::from(smoothing));
+        assert_close("losses", &losses, &losses64, 1e-6);
+        assert_close("mean", &[means.mean], &[mean64], 1e-6);
+        let plain64 = mixed(&to_f64(&logits), &vec![1.0; c], 0.0).1;
+        assert_close("plain mean", &[means.plain_mean], &[plain64], 1e-6);
+        let expected = finite_differences(&logits, 1e-4, |l| mixed(l, &weights64, f64::from(smoothing)).1);
+        let worst = dlogits.iter().zip(&expected).map(|(&a, &e)| (f64::from(a) - e).abs()).fold(0.0, f64::max);
+        prop_assert!(worst < 1e-6, "gradient off by {worst:e}");
+
+        let (mut plain, mut dplain) = (vec![f32::NAN; n], vec![f32::NAN; n * c]);
+        let plain_means = run(first[..].into(), &mut plain, &mut dplain);
+        let all = run(Targets { first: &first, second: &second, share: 1.0 }, &mut losses, &mut dlogits);
+        prop_assert_eq!((all, losses, dlogits), (plain_means, plain, dplain));
     }
 
     #[test]
@@ -62,10 +100,11 @@ proptest! {
 fn large_logits_neither_overflow_nor_vanish() {
     let logits = [1000.0, 0.0, -1000.0, f32::MAX, f32::MAX, 0.0];
     let (mut losses, mut dlogits) = ([f32::NAN; 2], [f32::NAN; 6]);
-    let mean = softmax_cross_entropy(2, 3, &logits, &[1, 0], None, 0.0, &mut losses, Some(&mut dlogits));
+    let targets = [1, 0][..].into();
+    let means = softmax_cross_entropy(2, 3, &logits, targets, None, 0.0, &mut losses, Some(&mut dlogits));
     let ln_2 = std::f32::consts::LN_2;
     assert_eq!(losses, [1000.0, ln_2]);
-    assert_eq!(mean, (1000.0 + ln_2) / 2.0);
+    assert_eq!((means.mean, means.plain_mean), ((1000.0 + ln_2) / 2.0, (1000.0 + ln_2) / 2.0));
     assert_eq!(dlogits, [0.5, -0.5, 0.0, -0.25, 0.25, 0.0]);
 }
 
@@ -73,7 +112,7 @@ fn large_logits_neither_overflow_nor_vanish() {
 #[test]
 fn small_losses_keep_their_digits() {
     let mut losses = [f32::NAN];
-    softmax_cross_entropy(1, 2, &[20.0, 0.0], &[0], None, 0.0, &mut losses, None);
+    softmax_cross_entropy(1, 2, &[20.0, 0.0], [0][..].into(), None, 0.0, &mut losses, None);
     assert_close("loss", &losses, &[(-20f64).exp().ln_1p()], 1e-6);
 }
 
@@ -81,14 +120,16 @@ fn small_losses_keep_their_digits() {
 fn a_nan_is_passed_on_and_no_samples_have_no_mean() {
     let (mut losses, mut dlogits) = ([0.0; 2], [0.0; 4]);
     let logits = [f32::NAN, 0.0, 1.0, 2.0];
-    let mean = softmax_cross_entropy(2, 2, &logits, &[1, 1], None, 0.1, &mut losses, Some(&mut dlogits));
-    assert!(mean.is_nan() && losses[0].is_nan() && dlogits[..2].iter().all(|d| d.is_nan()));
+    let targets = [1, 1][..].into();
+    let means = softmax_cross_entropy(2, 2, &logits, targets, None, 0.1, &mut losses, Some(&mut dlogits));
+    assert!(means.mean.is_nan() && means.plain_mean.is_nan());
+    assert!(losses[0].is_nan() && dlogits[..2].iter().all(|d| d.is_nan()));
     assert!(losses[1].is_finite() && dlogits[2..].iter().all(|d| d.is_finite()));
-    assert!(softmax_cross_entropy(0, 2, &[], &[], None, 0.0, &mut [], None).is_nan());
+    assert!(softmax_cross_entropy(0, 2, &[], [][..].into(), None, 0.0, &mut [], None).mean.is_nan());
 }
 
 #[test]
 #[should_panic(expected = "the target of sample 1 is 3, expected less than 3")]
 fn a_target_that_is_no_class_is_named() {
-    softmax_cross_entropy(2, 3, &[0.0; 6], &[2, 3], None, 0.0, &mut [0.0; 2], None);
+    softmax_cross_entropy(2, 3, &[0.0; 6], [2, 3][..].into(), None, 0.0, &mut [0.0; 2], None);
 }

@@ -48,11 +48,12 @@ fn linear_and_loss() {
         let (mut y, mut dy) = (vec![0.0; n * f_out], vec![0.0; n * f_out]);
         let (mut dx, mut dweight, mut losses) = (vec![0.0; n * f_in], vec![0.0; f_in * f_out], vec![0.0; n]);
         linear_forward(n, f_in, f_out, &x, &weight, None, &mut y);
-        let mean = softmax_cross_entropy(n, f_out, &y, &targets, None, 0.1, &mut losses, Some(&mut dy));
+        let means =
+            softmax_cross_entropy(n, f_out, &y, targets[..].into(), None, 0.1, &mut losses, Some(&mut dy));
         linear_input_grad(n, f_in, f_out, &dy, &weight, &mut dx);
         linear_weight_grad(n, f_in, f_out, &x, &dy, &mut dweight);
         log_softmax(n, f_out, &y.clone(), &mut y);
-        vec![y, dy, dx, dweight, losses, vec![mean]]
+        vec![y, dy, dx, dweight, losses, vec![means.mean, means.plain_mean]]
     });
 }
 
