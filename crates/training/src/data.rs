@@ -58,9 +58,23 @@ impl TrainData {
     /// # Errors
     /// If the fraction or the subset cannot be had.
     pub fn new(dataset: Dataset, recipe: &Recipe) -> Result<Self> {
-        check_class_weights(recipe, &dataset.train)?;
         let DataConfig { val_fraction, validate_on, train_subset, .. } = recipe.data;
-        Self::split(dataset, val_fraction, validate_on, train_subset, recipe.seed)
+        let data = Self::split(dataset, val_fraction, validate_on, train_subset, recipe.seed)?;
+        data.class_weights(recipe)?;
+        Ok(data)
+    }
+
+    /// The weight of each class in the loss, where the recipe has weights.
+    ///
+    /// # Errors
+    /// If they do not fit the classes.
+    pub(crate) fn class_weights(&self, recipe: &Recipe) -> Result<Option<Vec<f32>>> {
+        let Some(weights) = &recipe.loss.class_weights else { return Ok(None) };
+        let set = &self.train.set;
+        let mut counts = vec![0; set.class_names().len()];
+        self.train.indices.iter().for_each(|&i| counts[set.label(i as usize) as usize] += 1);
+        let resolved = weights.resolve(set.class_names(), &counts);
+        resolved.map(Some).map_err(|problem| TrainingError::Value { key: "loss.class_weights", problem })
     }
 
     /// Splits `dataset`, which must be the one that the model was trained on, as it was split then.
@@ -107,16 +121,4 @@ impl TrainData {
 fn given_split(n: usize, val: &[u32]) -> Split {
     let train = (0..n as u32).filter(|i| val.binary_search(i).is_err()).collect();
     Split { train, val: val.to_vec() }
-}
-
-fn check_class_weights(recipe: &Recipe, set: &ImageSet) -> Result<()> {
-    let n_classes = set.class_names().len();
-    match &recipe.loss.class_weights {
-        Some(weights) if weights.len() != n_classes => {
-            let problem =
-                format!("has {} entries, expected one for each of {n_classes} classes", weights.len());
-            Err(TrainingError::Value { key: "loss.class_weights", problem })
-        }
-        _ => Ok(()),
-    }
 }

@@ -37,6 +37,7 @@
 
 mod callbacks;
 mod checkpoint;
+mod class_weights;
 mod data;
 mod error;
 mod evaluate;
@@ -63,6 +64,7 @@ pub use callbacks::{
     EarlyStopping, EarlyStoppingState, EarlyStoppingVerdict, Monitor, ReduceLrOnPlateau,
     ReduceLrOnPlateauState,
 };
+pub use class_weights::{Balanced, ClassWeights};
 pub use data::{Part, TrainData};
 pub use error::{Result, TrainingError};
 pub use event::Event;

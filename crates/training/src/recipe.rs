@@ -9,6 +9,7 @@ use tallow_dataset::{Augment, Fit, Interpolation, Mix, Normalization, Preprocess
 use tallow_nn::{Device, OptimizerConfig, ParamGroup, native_precision};
 
 use crate::callbacks::{EarlyStopping, ReduceLrOnPlateau};
+use crate::class_weights::ClassWeights;
 use crate::error::{Result, TrainingError};
 use crate::schedule::Schedule;
 
@@ -192,9 +193,9 @@ pub enum ValidateOn {
 pub struct LossConfig {
     /// The share of each target that is spread over all classes, in [0, 1).
     pub label_smoothing: f64,
-    /// A weight per class, in the order of the classes.
+    /// A weight per class: a list in the order of the classes, a table by name, or `balanced`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub class_weights: Option<Vec<f64>>,
+    pub class_weights: Option<ClassWeights>,
 }
 
 /// The `[callbacks]` table.
@@ -242,7 +243,7 @@ impl Recipe {
         if !(0.0..1.0).contains(&smoothing) {
             return value("loss.label_smoothing", format!("must lie in [0, 1), it is {smoothing}"));
         }
-        if let Some(w) = self.loss.class_weights.iter().flatten().find(|w| !(**w >= 0.0 && w.is_finite())) {
+        if let Some(w) = self.loss.class_weights.as_ref().and_then(ClassWeights::out_of_range) {
             return value("loss.class_weights", format!("must be 0 or more, one is {w}"));
         }
         self.optimizer.validate()?;

@@ -84,6 +84,7 @@ impl Session {
         recipe.schedule.validate()?;
         check_sizes(&recipe, &model)?;
         check_trunk(&recipe, &model)?;
+        let criterion = criterion(&recipe, &data)?;
         let state = State::new(&recipe, &data.dataset.digest, frozen_digest(&model)?);
         let optimizer = Optimizer::new(&recipe.optimizer, &recipe.param_groups, &model.params)?;
         let checkpoint = Checkpoint {
@@ -94,7 +95,7 @@ impl Session {
         // the loader checks what only it knows, before anything is written
         check_batches(&recipe, &data, model.resize_px)?;
         let run = RunFolder::create(place, &recipe, &checkpoint)?;
-        Ok(Self::new(recipe, model, data, optimizer, state, run))
+        Ok(Self::new(recipe, model, data, criterion, optimizer, state, run))
     }
 
     /// Takes up the run in the folder `path` where its last checkpoint left it. `recipe` is the run's own, but for
@@ -122,8 +123,10 @@ impl Session {
         let mut optimizer = Optimizer::new(&recipe.optimizer, &recipe.param_groups, &model.params)?;
         let steps_per_epoch = n_batches(data.train.len(), recipe.batch_size, recipe.data.drop_last);
         optimizer.load_state(&model.params, state.n_steps(steps_per_epoch), &checkpoint.optimizer)?;
+        let criterion = criterion(&recipe, &data)?;
         let finished = if state.is_trained(&recipe) { run.read_summary() } else { None };
-        let mut session = Self { finished, ..Self::new(recipe, model, data, optimizer, state, run) };
+        let mut session =
+            Self { finished, ..Self::new(recipe, model, data, criterion, optimizer, state, run) };
         if session.finished.is_some() {
             return Ok(session);
         }
@@ -139,14 +142,11 @@ impl Session {
         recipe: Recipe,
         model: Model,
         data: TrainData,
+        criterion: CrossEntropy,
         optimizer: Optimizer,
         state: State,
         run: RunFolder,
     ) -> Self {
-        let criterion = CrossEntropy {
-            label_smoothing: recipe.loss.label_smoothing as f32,
-            class_weights: recipe.loss.class_weights.as_ref().map(|w| w.iter().map(|&w| w as f32).collect()),
-        };
         let precision = recipe.precision.resolve(model.params.device());
         let learner = Learner { model, criterion, optimizer, precision, max_grad_norm: recipe.max_grad_norm };
         let (clock, last_saved) = (Instant::now(), Instant::now());
@@ -246,6 +246,12 @@ impl Session {
         self.notices.push(notice);
         Ok(())
     }
+}
+
+/// The loss of `recipe` on `data`.
+fn criterion(recipe: &Recipe, data: &TrainData) -> Result<CrossEntropy> {
+    let class_weights = data.class_weights(recipe)?;
+    Ok(CrossEntropy { label_smoothing: recipe.loss.label_smoothing as f32, class_weights })
 }
 
 /// Of the weights that stay as they are, where there are any: they are not in checkpoints.

@@ -1,0 +1,111 @@
+//! Weights of the classes in the loss, as a recipe has them: a list, by name, or balanced by what there is to train on.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// `loss.class_weights`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected \"balanced\", a list of numbers, or a table of numbers by class name"
+)]
+pub enum ClassWeights {
+    /// `"balanced"`: classes count alike, however many images they have.
+    Word(Balanced),
+    /// One for each class, in their order.
+    List(Vec<f64>),
+    /// Some classes' by name; the others weigh 1.
+    ByName(BTreeMap<String, f64>),
+}
+
+/// The word `balanced`: `n_images / (n_classes * n_images_of_the_class)` over the training images, as scikit-learn's
+/// `compute_class_weight` has it. Classes without images weigh 0 and do not count among the classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Balanced {
+    /// The only one.
+    Balanced,
+}
+
+impl ClassWeights {
+    /// A weight that is none, if there is one.
+    pub(crate) fn out_of_range(&self) -> Option<f64> {
+        let given: Vec<f64> = match self {
+            Self::Word(_) => Vec::new(),
+            Self::List(weights) => weights.clone(),
+            Self::ByName(weights) => weights.values().copied().collect(),
+        };
+        given.into_iter().find(|weight| !(*weight >= 0.0 && weight.is_finite()))
+    }
+
+    /// A weight for each of `class_names`, which have `counts` training images.
+    ///
+    /// # Errors
+    /// With what the recipe's value lacks or has too much of.
+    pub(crate) fn resolve(&self, class_names: &[String], counts: &[usize]) -> Result<Vec<f32>, String> {
+        match self {
+            Self::Word(Balanced::Balanced) => Ok(balanced(counts)),
+            Self::List(weights) if weights.len() != class_names.len() => Err(format!(
+                "has {} entries, expected one for each of {} classes",
+                weights.len(),
+                class_names.len()
+            )),
+            Self::List(weights) => Ok(weights.iter().map(|&weight| weight as f32).collect()),
+            Self::ByName(weights) => match weights.keys().find(|name| !class_names.contains(name)) {
+                Some(name) => Err(format!("names the class {name:?}: known are {}", class_names.join(", "))),
+                None => {
+                    Ok(class_names.iter().map(|name| weights.get(name).map_or(1.0, |&w| w as f32)).collect())
+                }
+            },
+        }
+    }
+}
+
+fn balanced(counts: &[usize]) -> Vec<f32> {
+    let (n, n_classes) = (counts.iter().sum::<usize>(), counts.iter().filter(|&&count| count > 0).count());
+    let weight = |&count: &usize| match count {
+        0 => 0.0,
+        _ => (n as f64 / (n_classes as f64 * count as f64)) as f32,
+    };
+    counts.iter().map(weight).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(toml: &str) -> Result<Vec<f32>, String> {
+        #[derive(Deserialize)]
+        struct Loss {
+            class_weights: ClassWeights,
+        }
+        let loss: Loss = toml::from_str(toml).map_err(|e| e.to_string())?;
+        loss.class_weights.resolve(&["cat", "dog", "fox"].map(str::to_owned), &[10, 0, 30])
+    }
+
+    #[test]
+    fn each_form_gives_a_weight_a_class() {
+        assert_eq!(resolved("class_weights = [1, 2.5, 0]").unwrap(), [1.0, 2.5, 0.0]);
+        assert_eq!(resolved("class_weights = { fox = 2, cat = 0.5 }").unwrap(), [0.5, 1.0, 2.0]);
+        // 40 images of 2 classes: 40 / (2 * 10) and 40 / (2 * 30)
+        assert_eq!(resolved("class_weights = \"balanced\"").unwrap(), [2.0, 0.0, 2.0 / 3.0]);
+        assert_eq!(balanced(&[7, 7]), [1.0, 1.0]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let message = resolved("class_weights = { wolf = 2 }").unwrap_err();
+        assert_eq!(message, "names the class \"wolf\": known are cat, dog, fox");
+        assert!(resolved("class_weights = [1, 2]").unwrap_err().contains("has 2 entries"));
+        for wrong in ["\"balance\"", "3", "[\"cat\"]"] {
+            let message = resolved(&format!("class_weights = {wrong}")).unwrap_err();
+            assert!(message.contains("expected \"balanced\", a list of numbers, or a table"), "{message}");
+        }
+        assert_eq!(ClassWeights::List(vec![1.0, -2.0]).out_of_range(), Some(-2.0));
+        assert_eq!(
+            ClassWeights::ByName([("cat".into(), f64::INFINITY)].into()).out_of_range(),
+            Some(f64::INFINITY)
+        );
+    }
+}
