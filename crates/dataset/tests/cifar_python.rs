@@ -175,9 +175,7 @@ fn any_byte_may_be_wrong() {
     let whole = batch("labels", &[7], &image_row(7));
     let skeleton = whole.len() - 3072;
     for at in (0..skeleton - 30).chain(whole.len() - 30..whole.len()) {
-        for byte in
-            [0, b'.', b'(', b'e', b't', b'u', b'b', b'R', b'0', b'1', b'2', b'h', b'\n', 0x93, 0x96, 255]
-        {
+        for byte in *b"\0.(tbR\x93\xff" {
             let mut bytes = whole.clone();
             bytes[at] = byte;
             fs::write(folder.path().join("data_batch_3"), bytes).unwrap();
