@@ -62,7 +62,10 @@ fn by_name(name: &str, data_dir: &Path) -> Result<Dataset> {
         "cifar100" => load_cifar100(data_dir),
         "cifar100-coarse" => load_cifar100_coarse(data_dir),
         "sample" => load_sample(),
-        other => bail!("unknown data set \"{other}\": expected auto, cifar10, cifar100 or sample (or cifar100-coarse: its 20 superclasses)"),
+        other => bail!(
+            "unknown data set \"{other}\": expected auto, cifar10, cifar100 or sample \
+             (or cifar100-coarse: the 20 superclasses)"
+        ),
     };
     loaded.with_context(|| format!("cannot load the data set {name}"))
 }
