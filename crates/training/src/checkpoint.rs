@@ -15,6 +15,7 @@ pub(crate) const MAX_FILE_BYTES: u64 = 16 << 30;
 
 const MODEL: &str = "model.";
 const OPTIMIZER: &str = "optimizer.";
+const AVERAGE: &str = "average.";
 
 /// What a checkpoint file holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +23,8 @@ pub(crate) struct Checkpoint {
     pub(crate) state: State,
     pub(crate) model: Tensors,
     pub(crate) optimizer: Tensors,
+    /// The average of the weights, where there is one.
+    pub(crate) average: Option<Tensors>,
 }
 
 /// The metadata of the file. The state is kept as text, so that the digest is one of bytes.
@@ -38,6 +41,7 @@ impl Checkpoint {
         };
         let mut tensors: Tensors = prefixed(MODEL, &self.model).into_iter().collect();
         tensors.extend(prefixed(OPTIMIZER, &self.optimizer));
+        tensors.extend(self.average.iter().flat_map(|average| prefixed(AVERAGE, average)));
         let state = self.state.to_json()?;
         let envelope = Envelope { digest: digest(&state, &tensors), state };
         let metadata = serde_json::to_string(&envelope).map_err(encoding)?;
@@ -63,15 +67,22 @@ impl Checkpoint {
         if state.version != STATE_VERSION {
             return Err(damaged(format!("it has version {}, expected {STATE_VERSION}", state.version)));
         }
-        let (mut model, mut optimizer) = (Tensors::new(), Tensors::new());
+        let mut parts = [MODEL, OPTIMIZER, AVERAGE].map(|prefix| (prefix, Tensors::new()));
         while let Some((name, tensor)) = tensors.pop_first() {
-            match (name.strip_prefix(MODEL), name.strip_prefix(OPTIMIZER)) {
-                (Some(name), _) => model.insert(name.to_owned(), tensor),
-                (_, Some(name)) => optimizer.insert(name.to_owned(), tensor),
-                _ => None,
-            };
+            for (prefix, part) in &mut parts {
+                if let Some(name) = name.strip_prefix(*prefix) {
+                    part.insert(name.to_owned(), tensor);
+                    break;
+                }
+            }
         }
-        Ok(Self { state, model, optimizer })
+        let [model, optimizer, average] = parts.map(|(_, tensors)| tensors);
+        Ok(Self { state, model, optimizer, average: (!average.is_empty()).then_some(average) })
+    }
+
+    /// The weights that the run would end with: averaged ones, where there are any.
+    pub(crate) fn into_weights(self) -> Tensors {
+        self.average.unwrap_or(self.model)
     }
 }
 
@@ -106,6 +117,7 @@ mod tests {
             state,
             model: Tensors::from([("a.weight".into(), tensor(0.1))]),
             optimizer: Tensors::from([("a.weight.exp_avg".into(), tensor(f32::MIN_POSITIVE))]),
+            average: Some(Tensors::from([("a.weight".into(), tensor(0.3))])),
         }
     }
 

@@ -53,9 +53,11 @@ impl Session {
         Ok(Outcome::Finished(Box::new(summary)))
     }
 
-    /// Puts the best epoch's weights back where the recipe says so; returns the epoch of the weights.
+    /// Puts the best epoch's weights back where the recipe says so, or else takes the averaged ones, where there are
+    /// any; returns the epoch of the weights.
     fn restore_best(&mut self, watch: &mut Watch<'_>) -> Result<u64> {
         let Some((weights, best)) = self.best.take().zip(self.state.best) else {
+            self.swap_weights(self.average.as_ref())?;
             return Ok(self.state.epoch);
         };
         self.learner.model.params.load_learned(&weights)?;

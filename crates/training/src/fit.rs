@@ -17,7 +17,7 @@ use crate::feed::{Content, Feeds};
 use crate::memory::peak_rss_bytes;
 use crate::program::Program;
 use crate::session::{Session, Watch, train_loader};
-use crate::state::Best;
+use crate::state::{Best, State};
 use crate::step::{Learner, StepFigures};
 use crate::tensorboard::EventFile;
 
@@ -97,6 +97,8 @@ impl Session {
         watch.progress.end();
         *estimated = pace.estimated;
         let (mut val_accuracy, mut val_loss) = (None, None);
+        let average = self.average_at_end_of_epoch()?;
+        let raw = self.swap_weights(average.as_ref())?;
         if let Some(feed) = &feeds.val {
             let Learner { model, precision, .. } = &self.learner;
             let predictions = evaluate(model, feed, *precision, "validation", watch.progress, watch.stop);
@@ -104,9 +106,14 @@ impl Session {
                 Some(predictions) => {
                     (val_accuracy, val_loss) = (predictions.accuracy(), predictions.mean_nll())
                 }
-                None => return Ok(watch.stop.raised()),
+                None => {
+                    self.put_back(raw)?;
+                    return Ok(watch.stop.raised());
+                }
             }
         }
+        self.put_back(raw)?;
+        self.average = average;
         self.end_epoch(watch, val_accuracy, val_loss, started, &pace)?;
         Ok(None)
     }
@@ -126,6 +133,9 @@ impl Session {
         if !figures.loss.is_finite() {
             let (loss, epoch, step) = (figures.loss as f32, state.epoch + 1, state.batch + 1);
             return Err(TrainingError::NonFinite { loss, epoch, step, lr });
+        }
+        if let Some(averaging) = self.recipe.averaging {
+            averaging.after_step(&mut self.average, || self.learner.model.params.learned_tensors())?;
         }
         state.n_correct += figures.n_correct;
         state.loss.add(figures.loss, figures.n_images);
@@ -238,7 +248,7 @@ impl Session {
             self.state.best = Some(Best { epoch, value });
             let checkpoint = self.checkpoint()?;
             self.run.write_best(&checkpoint)?;
-            self.best = self.restores_best().then_some(checkpoint.model);
+            self.best = self.restores_best().then(|| checkpoint.into_weights());
         }
         if self.state.stopped_early.is_some() {
             self.emit(watch, Event::StoppedEarly { epoch })?;
@@ -248,8 +258,10 @@ impl Session {
 
     fn checkpoint(&self) -> Result<Checkpoint> {
         let params = &self.learner.model.params;
+        let n_averaged = self.average.as_ref().map_or(0, |average| average.n);
         Ok(Checkpoint {
-            state: self.state.clone(),
+            state: State { n_averaged, ..self.state.clone() },
+            average: self.average.as_ref().map(|average| average.tensors.clone()),
             model: params.learned_tensors()?,
             optimizer: self.learner.optimizer.state(params)?,
         })

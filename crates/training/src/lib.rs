@@ -35,6 +35,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod averaging;
 mod callbacks;
 mod checkpoint;
 mod class_weights;
@@ -60,6 +61,7 @@ mod state;
 mod step;
 mod tensorboard;
 
+pub use averaging::Averaging;
 pub use callbacks::{
     EarlyStopping, EarlyStoppingState, EarlyStoppingVerdict, Monitor, ReduceLrOnPlateau,
     ReduceLrOnPlateauState,

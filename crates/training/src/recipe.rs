@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tallow_dataset::{Augment, Fit, Interpolation, Mix, Normalization, Preprocess};
 use tallow_nn::{Device, OptimizerConfig, ParamGroup, native_precision};
 
+use crate::averaging::Averaging;
 use crate::callbacks::{EarlyStopping, ReduceLrOnPlateau};
 use crate::class_weights::ClassWeights;
 use crate::error::{Result, TrainingError};
@@ -59,6 +60,9 @@ pub struct Recipe {
     pub param_groups: Vec<ParamGroup>,
     /// The learning rate over the run.
     pub schedule: Schedule,
+    /// Averages of the weights, which validation and the finished model have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub averaging: Option<Averaging>,
     /// What happens between epochs.
     #[serde(default)]
     pub callbacks: Callbacks,
@@ -248,6 +252,7 @@ impl Recipe {
         }
         self.optimizer.validate()?;
         self.schedule.validate()?;
+        self.averaging.map_or(Ok(()), |averaging| averaging.validate())?;
         self.validate_callbacks()
     }
 

@@ -9,6 +9,7 @@ use tallow_metrics::Summary;
 use tallow_nn::{CrossEntropy, Model, Optimizer, Tensors};
 use toml::{Table, Value};
 
+use crate::averaging::Average;
 use crate::checkpoint::{Checkpoint, digest};
 use crate::data::{Part, TrainData};
 use crate::error::{Result, TrainingError};
@@ -54,6 +55,8 @@ pub struct Session {
     pub(crate) run: RunFolder,
     /// Open as soon as the run is at work.
     pub(crate) event_file: Option<EventFile>,
+    /// The average of the weights so far, where the recipe asks for one and it has begun.
+    pub(crate) average: Option<Average>,
     /// The best epoch's weights, where they are to be restored.
     pub(crate) best: Option<Tensors>,
     /// The last word of a run that was over before it was taken up again.
@@ -87,15 +90,18 @@ impl Session {
         let criterion = criterion(&recipe, &data)?;
         let state = State::new(&recipe, &data.dataset.digest, frozen_digest(&model)?);
         let optimizer = Optimizer::new(&recipe.optimizer, &recipe.param_groups, &model.params)?;
+        let weights = || model.params.learned_tensors();
+        let average = recipe.averaging.map_or(Ok(None), |averaging| averaging.start(weights))?;
         let checkpoint = Checkpoint {
             state: state.clone(),
-            model: model.params.learned_tensors()?,
+            model: weights()?,
             optimizer: optimizer.state(&model.params)?,
+            average: average.as_ref().map(|average| average.tensors.clone()),
         };
         // the loader checks what only it knows, before anything is written
         check_batches(&recipe, &data, model.resize_px)?;
         let run = RunFolder::create(place, &recipe, &checkpoint)?;
-        Ok(Self::new(recipe, model, data, criterion, optimizer, state, run))
+        Ok(Self { average, ..Self::new(recipe, model, data, criterion, optimizer, state, run) })
     }
 
     /// Takes up the run in the folder `path` where its last checkpoint left it. `recipe` is the run's own, but for
@@ -124,9 +130,10 @@ impl Session {
         let steps_per_epoch = n_batches(data.train.len(), recipe.batch_size, recipe.data.drop_last);
         optimizer.load_state(&model.params, state.n_steps(steps_per_epoch), &checkpoint.optimizer)?;
         let criterion = criterion(&recipe, &data)?;
+        let average = checkpoint.average.map(|tensors| Average { tensors, n: state.n_averaged });
         let finished = if state.is_trained(&recipe) { run.read_summary() } else { None };
         let mut session =
-            Self { finished, ..Self::new(recipe, model, data, criterion, optimizer, state, run) };
+            Self { finished, average, ..Self::new(recipe, model, data, criterion, optimizer, state, run) };
         if session.finished.is_some() {
             return Ok(session);
         }
@@ -158,6 +165,7 @@ impl Session {
             state,
             run,
             event_file: None,
+            average: None,
             best: None,
             finished: None,
             notices: Vec::new(),
@@ -218,7 +226,7 @@ impl Session {
         let Some(best) = self.state.best.filter(|_| self.restores_best()) else { return Ok(None) };
         let checkpoint = self.run.read_best()?;
         match checkpoint.state.best.filter(|b| b.epoch >= best.epoch) {
-            Some(_) => Ok(Some(checkpoint.model)),
+            Some(_) => Ok(Some(checkpoint.into_weights())),
             None => Err(TrainingError::Damaged {
                 path: self.run.path().join("checkpoints/best"),
                 problem: format!("it is not of epoch {}: start the run anew", best.epoch),

@@ -41,6 +41,9 @@ pub(crate) struct State {
     pub stopped_early: Option<u64>,
     /// One record per epoch that is over.
     pub history: Vec<EpochRecord>,
+    /// Weights in the average that the checkpoint holds, where the recipe asks for one.
+    #[serde(default)]
+    pub(crate) n_averaged: u64,
     /// How long the run has trained and validated, by the clock.
     pub(crate) train_secs: f64,
     /// How long of that its steps took.
@@ -82,6 +85,7 @@ impl State {
             best: None,
             stopped_early: None,
             history: Vec::new(),
+            n_averaged: 0,
             train_secs: 0.0,
             step_secs: 0.0,
             n_images: 0,
