@@ -35,6 +35,8 @@
 
 mod augment;
 pub mod cifar;
+#[cfg(feature = "files")]
+pub mod decode;
 mod error;
 #[cfg(feature = "fetch")]
 pub mod fetch;

@@ -1,0 +1,379 @@
+//! What a JPEG file is made of: its frame, its colours, its turn, and a lean copy of what makes the picture.
+//!
+//! The copy ([`Stream::lean`]) holds tables, frame and scans only: comments, profiles, previews and a second picture
+//! cannot disturb the decoder. And it makes the decoder strict: each stretch of coded data is followed by bits of 1, which
+//! are a valid code in no lawful table, so that data which ends early is an error where a decoder would go on with
+//! zeros, that is with grey.
+//!
+//! ```text
+//! for each segment before the end:
+//!     tables (DQT, DHT, DRI)   copied
+//!     frame (SOF)              copied, components renamed 1, 2, 3, 4
+//!     scan (SOS)               copied, components renamed; data up to the next marker, ones, then the marker
+//!     EXIF, JFIF, Adobe        read
+//!     all else                 left behind
+//! ```
+//!
+//! Decoding itself is left to [`super::jpeg`].
+
+use memchr::memchr;
+
+use super::orientation::Orientation;
+use super::{DecodeError, Format};
+
+/// A stuffed byte of eight 1 bits.
+const ONES: [u8; 2] = [0xff, 0];
+/// After data in codes: more than the longest value and the longest code, in bytes.
+const ONES_AFTER_CODES: usize = 8;
+/// After data that refines: encoders write no more than 1,000 bits without a code.
+const ONES_AFTER_REFINEMENT: usize = 160;
+/// A stretch of zeros that no picture has, see [`Scan::check_zeros`].
+const ZEROS: [u8; 64] = [0; 64];
+
+/// How the components are to be understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Colours {
+    Grey,
+    YCbCr,
+    Rgb,
+    Cmyk,
+    Ycck,
+}
+
+/// A component of the frame.
+#[derive(Clone, Copy)]
+struct Component {
+    id: u8,
+    horizontal: u8,
+    vertical: u8,
+}
+
+/// The frame header.
+pub(super) struct Frame {
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) is_progressive: bool,
+    components: Vec<Component>,
+}
+
+/// What the segments of a file say.
+pub(super) struct Stream {
+    frame: Option<Frame>,
+    orientation: Option<Orientation>,
+    is_jfif: bool,
+    adobe_transform: Option<u8>,
+    /// By class and number: the value of the code that is all zeros.
+    zero_codes: [[Option<u8>; 4]; 2],
+    /// By component and coefficient: how many low bits are still to come; all of them before the first scan.
+    bits_missing: [[u8; 64]; 4],
+    n_scans: usize,
+    has_end: bool,
+    /// The copy for the decoder.
+    pub(super) lean: Vec<u8>,
+}
+
+/// Reads the segments before the first scan.
+pub(super) fn read_header(bytes: &[u8]) -> Result<Stream, DecodeError> {
+    read(bytes, true)
+}
+
+/// Reads the whole file and makes the copy.
+pub(super) fn read_picture(bytes: &[u8]) -> Result<Stream, DecodeError> {
+    let stream = read(bytes, false)?;
+    let n_components = stream.frame()?.components.len();
+    let is_whole = stream.bits_missing[..n_components].iter().flatten().all(|&missing| missing == 0);
+    if stream.n_scans == 0 || !is_whole {
+        return Err(truncated());
+    }
+    Ok(stream)
+}
+
+fn read(bytes: &[u8], stop_at_scan: bool) -> Result<Stream, DecodeError> {
+    let capacity = if stop_at_scan { 0 } else { bytes.len() + 4 * ONES_AFTER_REFINEMENT };
+    let mut stream = Stream::with_capacity(capacity);
+    let mut at = 2;
+    while let Some(marker_at) = next_marker(bytes, at) {
+        let marker = bytes[marker_at];
+        at = marker_at + 1;
+        match marker {
+            0xd9 => {
+                stream.has_end = true;
+                break;
+            }
+            0x01..=0xbf | 0xd0..=0xd8 | 0xf0..=0xfd => continue, // without a length, or stray bytes
+            0xda if stop_at_scan => break,
+            _ => {}
+        }
+        let body = segment(bytes, at)?;
+        at += 2 + body.len();
+        match marker {
+            0xda => at = stream.scan(bytes, body, at)?,
+            0xc4 | 0xdb | 0xdd => stream.table(marker, body),
+            0xc0..=0xcf => stream.set_frame(marker, body)?,
+            0xe0 => stream.is_jfif |= body.starts_with(b"JFIF\0"),
+            0xe1 if body.starts_with(b"Exif\0\0") => {
+                stream.orientation.get_or_insert(Orientation::of_exif(body));
+            }
+            0xee if body.starts_with(b"Adobe") => stream.adobe_transform = body.get(11).copied(),
+            _ => {}
+        }
+    }
+    stream.lean.extend([0xff, 0xd9]);
+    Ok(stream)
+}
+
+/// Where the next marker's code stands, at `at` or later: after bytes of 255, neither 0 nor 255.
+fn next_marker(bytes: &[u8], at: usize) -> Option<usize> {
+    let from = at + memchr(0xff, bytes.get(at..)?)?;
+    let code = from + bytes[from..].iter().position(|&b| b != 0xff)?;
+    if bytes[code] == 0 { next_marker(bytes, code) } else { Some(code) }
+}
+
+/// The body of the segment whose length stands at `at`.
+fn segment(bytes: &[u8], at: usize) -> Result<&[u8], DecodeError> {
+    let n_bytes = bytes.get(at..at + 2).map(|b| usize::from(u16::from_be_bytes([b[0], b[1]]))).ok_or_else(truncated)?;
+    if n_bytes < 2 {
+        return Err(damaged("a segment without a length"));
+    }
+    bytes.get(at + 2..at + n_bytes).ok_or_else(truncated)
+}
+
+pub(super) fn truncated() -> DecodeError {
+    DecodeError::Truncated { format: Format::Jpeg }
+}
+
+pub(super) fn damaged(reason: impl Into<String>) -> DecodeError {
+    DecodeError::Damaged { format: Format::Jpeg, reason: reason.into() }
+}
+
+fn unsupported(what: impl Into<String>) -> DecodeError {
+    DecodeError::Unsupported { format: Format::Jpeg, what: what.into() }
+}
+
+impl Stream {
+    fn with_capacity(n_bytes: usize) -> Self {
+        let mut lean = Vec::with_capacity(n_bytes);
+        lean.extend([0xff, 0xd8]);
+        Self {
+            frame: None,
+            orientation: None,
+            is_jfif: false,
+            adobe_transform: None,
+            zero_codes: [[None; 4]; 2],
+            bits_missing: [[u8::MAX; 64]; 4],
+            n_scans: 0,
+            has_end: false,
+            lean,
+        }
+    }
+
+    /// The frame header.
+    pub(super) fn frame(&self) -> Result<&Frame, DecodeError> {
+        self.frame.as_ref().ok_or_else(|| if self.has_end { damaged("no frame header") } else { truncated() })
+    }
+
+    /// How the picture is turned.
+    pub(super) fn orientation(&self) -> Orientation {
+        self.orientation.unwrap_or(Orientation::UPRIGHT)
+    }
+
+    /// Whether the end marker is there.
+    pub(super) fn has_end(&self) -> bool {
+        self.has_end
+    }
+
+    /// What the components are, by the rules of libjpeg.
+    pub(super) fn colours(&self) -> Result<Colours, DecodeError> {
+        let ids: Vec<u8> = self.frame()?.components.iter().map(|component| component.id).collect();
+        Ok(match (ids.len(), self.adobe_transform) {
+            (1, _) => Colours::Grey,
+            (3, _) if self.is_jfif => Colours::YCbCr,
+            (3, Some(0)) => Colours::Rgb,
+            (3, None) if ids == *b"RGB" => Colours::Rgb,
+            (3, _) => Colours::YCbCr,
+            (_, None | Some(0)) => Colours::Cmyk,
+            _ => Colours::Ycck,
+        })
+    }
+
+    fn set_frame(&mut self, marker: u8, body: &[u8]) -> Result<(), DecodeError> {
+        match marker {
+            0xc0..=0xc2 => {}
+            0xc3 => return Err(unsupported("lossless JPEG")),
+            0xc9..=0xcf => return Err(unsupported("JPEG with arithmetic coding")),
+            _ => return Err(unsupported("hierarchical JPEG")),
+        }
+        if self.frame.is_some() {
+            return Err(damaged("two frame headers"));
+        }
+        let &[precision, h1, h0, w1, w0, n_components, ref rest @ ..] = body else {
+            return Err(damaged("a frame header of too few bytes"));
+        };
+        if precision != 8 {
+            return Err(unsupported(format!("{precision}-bit JPEG")));
+        }
+        if !matches!(n_components, 1 | 3 | 4) {
+            return Err(unsupported(format!("JPEG of {n_components} channels")));
+        }
+        let (components, []) = rest.as_chunks::<3>() else {
+            return Err(damaged("a frame header of the wrong length"));
+        };
+        let component = |&[id, sampling, _]: &[u8; 3]| Component { id, horizontal: sampling >> 4, vertical: sampling & 15 };
+        let frame = Frame {
+            height: u16::from_be_bytes([h1, h0]).into(),
+            width: u16::from_be_bytes([w1, w0]).into(),
+            is_progressive: marker == 0xc2,
+            components: components.iter().map(component).collect(),
+        };
+        let is_sampling = |n: u8| (1..=4).contains(&n);
+        let is_sound = |c: &Component| is_sampling(c.horizontal) && is_sampling(c.vertical);
+        if frame.components.len() != usize::from(n_components) || !frame.components.iter().all(is_sound) {
+            return Err(damaged("a frame header that contradicts itself"));
+        }
+        if frame.height == 0 || frame.width == 0 {
+            return Err(damaged("a side of no pixels"));
+        }
+        let renamed = (1..).zip(components).flat_map(|(id, [_, sampling, table])| [id, *sampling, *table]);
+        let body: Vec<u8> = body[..6].iter().copied().chain(renamed).collect();
+        self.copy(marker, &body);
+        self.frame = Some(frame);
+        Ok(())
+    }
+
+    /// A segment into the copy.
+    fn copy(&mut self, marker: u8, body: &[u8]) {
+        let length = (body.len() + 2) as u16;
+        self.lean.extend([0xff, marker]);
+        self.lean.extend(length.to_be_bytes());
+        self.lean.extend_from_slice(body);
+    }
+
+    fn table(&mut self, marker: u8, body: &[u8]) {
+        self.copy(marker, body);
+        let mut rest = if marker == 0xc4 { body } else { &[] };
+        while let Some((&[name, ref counts @ ..], values)) = rest.split_first_chunk::<17>() {
+            let n_values: usize = counts.iter().map(|&n| usize::from(n)).sum();
+            if let Some(table) = self.zero_codes.get_mut(usize::from(name >> 4)) {
+                table[usize::from(name & 3)] = values.first().copied(); // codes count up from zero
+            }
+            rest = values.get(n_values..).unwrap_or_default();
+        }
+    }
+
+    /// A scan with its data, which begin at `at`; where they end.
+    fn scan(&mut self, bytes: &[u8], body: &[u8], at: usize) -> Result<usize, DecodeError> {
+        let frame = self.frame()?;
+        let scan = Scan::read(body, frame)?;
+        let (is_progressive, is_only) = (frame.is_progressive, scan.components.len() == frame.components.len());
+        let renamed = scan.components.iter().flat_map(|&(i, tables)| [i as u8 + 1, tables]);
+        let header: Vec<u8> =
+            [body[0]].into_iter().chain(renamed).chain(body[body.len() - 3..].iter().copied()).collect();
+        self.copy(0xda, &header);
+        // The decoder wants the marker after the first of several scans within its reach. A cut there is seen by
+        // what is missing.
+        let n_ones = match (is_progressive, self.n_scans, scan.is_refinement()) {
+            (true, 0, _) => 0,
+            (false, ..) if !is_only => 0,
+            (_, _, true) => ONES_AFTER_REFINEMENT,
+            _ => ONES_AFTER_CODES,
+        };
+        self.n_scans += 1;
+        for &(i, _) in &scan.components {
+            for coefficient in scan.first..=if is_progressive { scan.last } else { 63 } {
+                let missing = &mut self.bits_missing[i][usize::from(coefficient)];
+                *missing = (*missing).min(if is_progressive { scan.low_bit } else { 0 });
+            }
+        }
+        let end = self.copy_data(bytes, at, n_ones);
+        self.check_zeros(&scan, &bytes[at..end], end == bytes.len())?;
+        Ok(end)
+    }
+
+    /// Coded data from `at` to a marker that is no restart, which is where they end.
+    fn copy_data(&mut self, bytes: &[u8], at: usize, n_ones: usize) -> usize {
+        let mut from = at;
+        loop {
+            let end = data_end(bytes, from);
+            self.lean.extend_from_slice(&bytes[from..end]);
+            (0..n_ones).for_each(|_| self.lean.extend(ONES));
+            match bytes.get(end..end + 2) {
+                Some(&[_, restart @ 0xd0..=0xd7]) => self.lean.extend([0xff, restart]),
+                _ => return end,
+            }
+            from = end + 2;
+        }
+    }
+
+    /// Zeros in place of data, as dead memory cards leave them, decode to some picture. They are told by a long
+    /// stretch where zeros would be values one after the other, not empty blocks; or by reaching to the file's end.
+    fn check_zeros(&self, scan: &Scan, data: &[u8], is_at_end_of_file: bool) -> Result<(), DecodeError> {
+        let zero_is_empty = |&(_, tables): &(usize, u8)| self.zero_codes[1][usize::from(tables & 3)] == Some(0);
+        let is_sequential = !self.frame()?.is_progressive;
+        let has_zeros = data.as_chunks().0.contains(&ZEROS);
+        if has_zeros && is_sequential && !scan.components.iter().all(zero_is_empty)
+            || is_at_end_of_file && data.len() >= 16 && data.ends_with(&ZEROS[..16])
+        {
+            return Err(damaged("zeros in place of data"));
+        }
+        Ok(())
+    }
+}
+
+/// Where coded data stop: at a byte of 255 that neither is stuffed nor precedes such a byte; or at the end.
+fn data_end(bytes: &[u8], from: usize) -> usize {
+    let mut at = from;
+    while let Some(n) = memchr(0xff, &bytes[at..]) {
+        at += n;
+        match bytes.get(at + 1) {
+            Some(0) => at += 2,
+            Some(0xff) => at += 1,
+            _ => return at,
+        }
+    }
+    bytes.len()
+}
+
+/// A scan header.
+struct Scan {
+    /// The place in the frame, and the numbers of the tables.
+    components: Vec<(usize, u8)>,
+    first: u8,
+    last: u8,
+    high_bit: u8,
+    low_bit: u8,
+}
+
+impl Scan {
+    fn read(body: &[u8], frame: &Frame) -> Result<Self, DecodeError> {
+        let wrong = || damaged("a scan header that contradicts itself");
+        let [n_components, rest @ .., first, last, bits] = body else { return Err(wrong()) };
+        let (components, []) = rest.as_chunks::<2>() else { return Err(wrong()) };
+        let place = |&[id, tables]: &[u8; 2]| {
+            frame.components.iter().position(|component| component.id == id).map(|i| (i, tables)).ok_or_else(wrong)
+        };
+        let components = components.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+        if components.len() != usize::from(*n_components) || components.is_empty() || *first > 63 || *last > 63 {
+            return Err(wrong());
+        }
+        Ok(Self { components, first: *first, last: *last, high_bit: bits >> 4, low_bit: bits & 15 })
+    }
+
+    fn is_refinement(&self) -> bool {
+        self.high_bit > 0
+    }
+}
+
+impl Frame {
+    /// How many components there are.
+    pub(super) fn n_components(&self) -> usize {
+        self.components.len()
+    }
+
+    /// What the coefficients of the whole picture take in 16 bits, in bytes per pixel, rounded up.
+    pub(super) fn coefficient_bytes_per_px(&self) -> u64 {
+        let area = |c: &Component| u64::from(c.horizontal) * u64::from(c.vertical);
+        let largest = |side: fn(&Component) -> u8| self.components.iter().map(side).max().map_or(1, u64::from);
+        let full = largest(|c| c.horizontal) * largest(|c| c.vertical);
+        (2 * self.components.iter().map(area).sum::<u64>()).div_ceil(full)
+    }
+}
