@@ -11,7 +11,8 @@ use serde_json::Value;
 use tallow_dataset::decode::{DecodeError, Image, decode, probe};
 
 /// Kinds of cases in which each file stands for itself.
-const KINDS: [&str; 6] = ["decoding", "damaged files", "sizes", "predicting", "names", "models and data drift"];
+const KINDS: [&str; 6] =
+    ["decoding", "damaged files", "sizes", "predicting", "names", "models and data drift"];
 
 #[test]
 fn every_picture_of_the_field_corpus_has_its_best_outcome() {

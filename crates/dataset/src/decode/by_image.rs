@@ -48,10 +48,14 @@ pub(super) fn decode(bytes: &[u8], format: Format) -> Result<Vec<u8>, DecodeErro
     }
     let mut samples = vec![0; n_bytes];
     decoder.read_image(&mut samples).map_err(|e| error(e, format))?;
-    if format == Format::Bmp && colour == ColorType::Rgba8 && samples.iter().skip(3).step_by(4).all(|&a| a == 0) {
+    if format == Format::Bmp
+        && colour == ColorType::Rgba8
+        && samples.iter().skip(3).step_by(4).all(|&a| a == 0)
+    {
         samples.iter_mut().skip(3).step_by(4).for_each(|alpha| *alpha = u8::MAX); // padding, not alpha
     }
-    to_rgb(samples, colour).ok_or_else(|| unsupported(format, format!("{} of {colour:?} samples", format.name())))
+    to_rgb(samples, colour)
+        .ok_or_else(|| unsupported(format, format!("{} of {colour:?} samples", format.name())))
 }
 
 fn to_rgb(samples: Vec<u8>, colour: ColorType) -> Option<Vec<u8>> {
@@ -96,7 +100,8 @@ fn decoder<'a>(bytes: &'a [u8], format: Format) -> Result<Box<dyn ImageDecoder +
 /// Whether the first picture's chunk ends within the file. Its decoder goes on with zeros where data end.
 fn is_whole_webp(bytes: &[u8]) -> bool {
     let mut at = 12;
-    while let Some((name, length)) = bytes.get(at..at + 8).and_then(|header| header.split_first_chunk::<4>()) {
+    while let Some((name, length)) = bytes.get(at..at + 8).and_then(|header| header.split_first_chunk::<4>())
+    {
         let n_bytes = length.first_chunk().map_or(0, |length| u32::from_le_bytes(*length) as usize);
         at += 8 + n_bytes;
         if matches!(name, b"VP8 " | b"VP8L" | b"ANMF") {

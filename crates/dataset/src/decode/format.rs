@@ -31,6 +31,8 @@ pub enum Format {
     Psd,
     /// Windows icons.
     Ico,
+    /// PBM, PGM, PPM.
+    Netpbm,
     /// Drawings as text.
     Svg,
 }
@@ -67,12 +69,20 @@ impl Format {
         if is_bmp(first) {
             return Some(Self::Bmp);
         }
+        if let [b'P', b'1'..=b'6', blank, digit, ..] = first
+            && blank.is_ascii_whitespace()
+            && (digit.is_ascii_digit() || *digit == b'#')
+        {
+            return Some(Self::Netpbm);
+        }
         let mut brands = brands(first);
         if brands.clone().any(|brand| matches!(brand, b"avif" | b"avis")) {
             return Some(Self::Avif);
         }
         let is_heif = |brand: &[u8]| {
-            matches!(brand, b"mif1" | b"msf1" | b"miaf") || brand.starts_with(b"hei") || brand.starts_with(b"hev")
+            matches!(brand, b"mif1" | b"msf1" | b"miaf")
+                || brand.starts_with(b"hei")
+                || brand.starts_with(b"hev")
         };
         if brands.any(is_heif) {
             return Some(Self::Heic);
@@ -95,6 +105,7 @@ impl Format {
             Self::Jpeg2000 => "JPEG 2000",
             Self::Psd => "PSD",
             Self::Ico => "ICO",
+            Self::Netpbm => "PBM, PGM or PPM",
             Self::Svg => "SVG",
         }
     }
@@ -129,7 +140,8 @@ fn text(first: &[u8]) -> Option<String> {
 }
 
 fn is_svg(text: &str) -> bool {
-    text.starts_with("<svg") || ((text.starts_with("<?xml") || text.starts_with("<!")) && text.contains("<svg"))
+    text.starts_with("<svg")
+        || ((text.starts_with("<?xml") || text.starts_with("<!")) && text.contains("<svg"))
 }
 
 /// What bytes are that are no picture, as far as their beginning tells; for a message.
@@ -157,7 +169,9 @@ pub(super) fn other_content(first_bytes: &[u8]) -> &'static str {
         return "a video";
     }
     match text(first) {
-        Some(text) if text.starts_with("version https://git-lfs") => "a pointer of Git LFS (see `git lfs pull`)",
+        Some(text) if text.starts_with("version https://git-lfs") => {
+            "a pointer of Git LFS (see `git lfs pull`)"
+        }
         Some(text) if text.starts_with("<!doctype html") || text.contains("<html") => "a web page (HTML)",
         Some(text) if text.starts_with("<?xml") => "XML",
         Some(_) => "text",

@@ -1,36 +1,50 @@
-//! JPEG: what `zune-jpeg` decodes of the lean copy that [`super::jpeg_stream`] makes, as RGB.
+//! JPEG: what `zune-jpeg` (in rare cases `jpeg-decoder`) decodes of the lean copy that [`super::jpeg_stream`] makes, as RGB.
 //!
 //! Four colours are converted here: files are written with the inks inverted, as Adobe does, so that light is light.
 
+use jpeg_decoder::ColorTransform;
 use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::budget::MAX_SIDE_PX;
-use super::jpeg_stream::{Colours, Stream, damaged, read_header, read_picture, truncated};
+use super::jpeg_headers::{damaged, truncated};
+use super::jpeg_stream::{Colours, read_header, read_picture};
 use super::{DecodeError, Header};
 
 pub(super) fn header(bytes: &[u8]) -> Result<Header, DecodeError> {
-    header_of(&read_header(bytes)?)
-}
-
-fn header_of(stream: &Stream) -> Result<Header, DecodeError> {
+    let stream = read_header(bytes)?;
     let frame = stream.frame()?;
-    let pixels = frame.n_components().max(3) as u64;
-    let coefficients = if frame.is_progressive { frame.coefficient_bytes_per_px() } else { 0 };
     Ok(Header {
         height: frame.height,
         width: frame.width,
         orientation: stream.orientation(),
-        bytes_per_px: pixels + coefficients,
+        bytes_per_px: stream.bytes_per_px()?,
     })
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
     let stream = read_picture(bytes)?;
     let colours = stream.colours()?;
-    // Where the decoder takes the components for what they are not, they are asked for as they are stored.
+    let samples = if stream.is_in_sequential_scans() || !stream.is_sampling_usual() {
+        rare(&stream.lean, colours).map_err(|e| e.to_string())
+    } else {
+        usual(&stream.lean, colours).map_err(|e| e.to_string())
+    };
+    let failed =
+        |e| if stream.has_end() { damaged(format!("data is missing or wrong ({e})")) } else { truncated() };
+    let samples = samples.map_err(failed)?;
+    Ok(match colours {
+        Colours::Cmyk => four_to_rgb(samples, |cmy| cmy),
+        Colours::Ycck => four_to_rgb(samples, |ycc| rgb(ycc).map(|light| 255 - light)),
+        _ => samples,
+    })
+}
+
+/// Colours that the decoder would get wrong are asked for as they are stored.
+fn usual(lean: &[u8], colours: Colours) -> Result<Vec<u8>, DecodeErrors> {
     let out = match colours {
         Colours::Grey | Colours::YCbCr => ColorSpace::RGB,
         Colours::Rgb => ColorSpace::YCbCr,
@@ -41,16 +55,22 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
         .set_max_width(MAX_SIDE_PX)
         .set_max_height(MAX_SIDE_PX)
         .jpeg_set_out_colorspace(out);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&stream.lean), options);
-    let failed = |e: zune_jpeg::errors::DecodeErrors| {
-        if stream.has_end() { damaged(format!("data is missing or wrong ({e})")) } else { truncated() }
+    JpegDecoder::new_with_options(ZCursor::new(lean), options).decode()
+}
+
+/// `zune-jpeg` 0.5.15 garbles sequential coding in several scans without a word, and refuses some sampling;
+/// `jpeg-decoder`, which takes twice the time, does neither.
+fn rare(lean: &[u8], colours: Colours) -> Result<Vec<u8>, jpeg_decoder::Error> {
+    let mut decoder = jpeg_decoder::Decoder::new(lean);
+    let (transform, inverted) = match colours {
+        Colours::Grey | Colours::YCbCr => (ColorTransform::YCbCr, 0),
+        Colours::Rgb => (ColorTransform::RGB, 0),
+        Colours::Cmyk | Colours::Ycck => (ColorTransform::CMYK, 0xff), // it undoes Adobe's inversion; we do later
     };
-    let samples = decoder.decode().map_err(failed)?;
-    Ok(match colours {
-        Colours::Cmyk => four_to_rgb(samples, |cmy| cmy),
-        Colours::Ycck => four_to_rgb(samples, |ycc| rgb(ycc).map(|light| 255 - light)),
-        _ => samples,
-    })
+    decoder.set_color_transform(transform);
+    let mut samples = decoder.decode()?;
+    samples.iter_mut().for_each(|sample| *sample ^= inverted);
+    Ok(samples)
 }
 
 /// Four components to RGB in the same memory; `light` makes of the first three how much of each light the inks leave.

@@ -18,13 +18,14 @@
 
 use memchr::memchr;
 
+use super::DecodeError;
+use super::jpeg_headers::{Component, Frame, Scan, damaged, truncated};
 use super::orientation::Orientation;
-use super::{DecodeError, Format};
 
 /// A stuffed byte of eight 1 bits.
 const ONES: [u8; 2] = [0xff, 0];
-/// After data in codes: more than the longest value and the longest code, in bytes.
-const ONES_AFTER_CODES: usize = 8;
+/// After data in codes, in bytes: more than the longest value and the longest code; less than decoders read ahead.
+const ONES_AFTER_CODES: usize = 6;
 /// After data that refines: encoders write no more than 1,000 bits without a code.
 const ONES_AFTER_REFINEMENT: usize = 160;
 /// A stretch of zeros that no picture has, see [`Scan::check_zeros`].
@@ -40,22 +41,6 @@ pub(super) enum Colours {
     Ycck,
 }
 
-/// A component of the frame.
-#[derive(Clone, Copy)]
-struct Component {
-    id: u8,
-    horizontal: u8,
-    vertical: u8,
-}
-
-/// The frame header.
-pub(super) struct Frame {
-    pub(super) height: usize,
-    pub(super) width: usize,
-    pub(super) is_progressive: bool,
-    components: Vec<Component>,
-}
-
 /// What the segments of a file say.
 pub(super) struct Stream {
     frame: Option<Frame>,
@@ -67,6 +52,8 @@ pub(super) struct Stream {
     /// By component and coefficient: how many low bits are still to come; all of them before the first scan.
     bits_missing: [[u8; 64]; 4],
     n_scans: usize,
+    /// How many components the first scan has, where reading stops at it.
+    n_in_first_scan: usize,
     has_end: bool,
     /// The copy for the decoder.
     pub(super) lean: Vec<u8>,
@@ -101,7 +88,10 @@ fn read(bytes: &[u8], stop_at_scan: bool) -> Result<Stream, DecodeError> {
                 break;
             }
             0x01..=0xbf | 0xd0..=0xd8 | 0xf0..=0xfd => continue, // without a length, or stray bytes
-            0xda if stop_at_scan => break,
+            0xda if stop_at_scan => {
+                stream.n_in_first_scan = bytes.get(marker_at + 3).copied().map_or(0, usize::from);
+                break;
+            }
             _ => {}
         }
         let body = segment(bytes, at)?;
@@ -131,23 +121,12 @@ fn next_marker(bytes: &[u8], at: usize) -> Option<usize> {
 
 /// The body of the segment whose length stands at `at`.
 fn segment(bytes: &[u8], at: usize) -> Result<&[u8], DecodeError> {
-    let n_bytes = bytes.get(at..at + 2).map(|b| usize::from(u16::from_be_bytes([b[0], b[1]]))).ok_or_else(truncated)?;
+    let n_bytes =
+        bytes.get(at..at + 2).map(|b| usize::from(u16::from_be_bytes([b[0], b[1]]))).ok_or_else(truncated)?;
     if n_bytes < 2 {
         return Err(damaged("a segment without a length"));
     }
     bytes.get(at + 2..at + n_bytes).ok_or_else(truncated)
-}
-
-pub(super) fn truncated() -> DecodeError {
-    DecodeError::Truncated { format: Format::Jpeg }
-}
-
-pub(super) fn damaged(reason: impl Into<String>) -> DecodeError {
-    DecodeError::Damaged { format: Format::Jpeg, reason: reason.into() }
-}
-
-fn unsupported(what: impl Into<String>) -> DecodeError {
-    DecodeError::Unsupported { format: Format::Jpeg, what: what.into() }
 }
 
 impl Stream {
@@ -162,6 +141,7 @@ impl Stream {
             zero_codes: [[None; 4]; 2],
             bits_missing: [[u8::MAX; 64]; 4],
             n_scans: 0,
+            n_in_first_scan: 0,
             has_end: false,
             lean,
         }
@@ -172,6 +152,20 @@ impl Stream {
         self.frame.as_ref().ok_or_else(|| if self.has_end { damaged("no frame header") } else { truncated() })
     }
 
+    /// What decoding takes at its worst moment, in bytes per pixel, from the header alone: the picture, and what of all
+    /// components is kept until the last scan.
+    pub(super) fn bytes_per_px(&self) -> Result<u64, DecodeError> {
+        let frame = self.frame()?;
+        let n_components = frame.components.len();
+        let kept = match frame.is_progressive {
+            true => 2 * frame.samples_per_px(), // coefficients, in 16 bits
+            false if self.n_in_first_scan < n_components => frame.samples_per_px(),
+            false => 0,
+        };
+        let planes = if self.is_sampling_usual() { 0 } else { frame.samples_per_px() };
+        Ok(n_components.max(3) as u64 + kept + planes)
+    }
+
     /// How the picture is turned.
     pub(super) fn orientation(&self) -> Orientation {
         self.orientation.unwrap_or(Orientation::UPRIGHT)
@@ -180,6 +174,17 @@ impl Stream {
     /// Whether the end marker is there.
     pub(super) fn has_end(&self) -> bool {
         self.has_end
+    }
+
+    /// Whether sequential coding comes in several scans. Needs the whole file.
+    pub(super) fn is_in_sequential_scans(&self) -> bool {
+        let is_separable = |frame: &Frame| !frame.is_progressive && frame.components.len() > 1;
+        self.n_scans > 1 && self.frame.as_ref().is_some_and(is_separable)
+    }
+
+    /// Whether sampling is as cameras and libraries write it.
+    pub(super) fn is_sampling_usual(&self) -> bool {
+        self.frame.as_ref().is_none_or(Frame::is_sampling_usual)
     }
 
     /// What the components are, by the rules of libjpeg.
@@ -197,43 +202,12 @@ impl Stream {
     }
 
     fn set_frame(&mut self, marker: u8, body: &[u8]) -> Result<(), DecodeError> {
-        match marker {
-            0xc0..=0xc2 => {}
-            0xc3 => return Err(unsupported("lossless JPEG")),
-            0xc9..=0xcf => return Err(unsupported("JPEG with arithmetic coding")),
-            _ => return Err(unsupported("hierarchical JPEG")),
-        }
         if self.frame.is_some() {
             return Err(damaged("two frame headers"));
         }
-        let &[precision, h1, h0, w1, w0, n_components, ref rest @ ..] = body else {
-            return Err(damaged("a frame header of too few bytes"));
-        };
-        if precision != 8 {
-            return Err(unsupported(format!("{precision}-bit JPEG")));
-        }
-        if !matches!(n_components, 1 | 3 | 4) {
-            return Err(unsupported(format!("JPEG of {n_components} channels")));
-        }
-        let (components, []) = rest.as_chunks::<3>() else {
-            return Err(damaged("a frame header of the wrong length"));
-        };
-        let component = |&[id, sampling, _]: &[u8; 3]| Component { id, horizontal: sampling >> 4, vertical: sampling & 15 };
-        let frame = Frame {
-            height: u16::from_be_bytes([h1, h0]).into(),
-            width: u16::from_be_bytes([w1, w0]).into(),
-            is_progressive: marker == 0xc2,
-            components: components.iter().map(component).collect(),
-        };
-        let is_sampling = |n: u8| (1..=4).contains(&n);
-        let is_sound = |c: &Component| is_sampling(c.horizontal) && is_sampling(c.vertical);
-        if frame.components.len() != usize::from(n_components) || !frame.components.iter().all(is_sound) {
-            return Err(damaged("a frame header that contradicts itself"));
-        }
-        if frame.height == 0 || frame.width == 0 {
-            return Err(damaged("a side of no pixels"));
-        }
-        let renamed = (1..).zip(components).flat_map(|(id, [_, sampling, table])| [id, *sampling, *table]);
+        let frame = Frame::read(marker, body)?;
+        let sampling = |c: &Component| c.horizontal << 4 | c.vertical;
+        let renamed = (1..).zip(&frame.components).flat_map(|(id, c)| [id, sampling(c), c.table]);
         let body: Vec<u8> = body[..6].iter().copied().chain(renamed).collect();
         self.copy(marker, &body);
         self.frame = Some(frame);
@@ -264,17 +238,16 @@ impl Stream {
     fn scan(&mut self, bytes: &[u8], body: &[u8], at: usize) -> Result<usize, DecodeError> {
         let frame = self.frame()?;
         let scan = Scan::read(body, frame)?;
-        let (is_progressive, is_only) = (frame.is_progressive, scan.components.len() == frame.components.len());
+        let is_progressive = frame.is_progressive;
         let renamed = scan.components.iter().flat_map(|&(i, tables)| [i as u8 + 1, tables]);
         let header: Vec<u8> =
             [body[0]].into_iter().chain(renamed).chain(body[body.len() - 3..].iter().copied()).collect();
         self.copy(0xda, &header);
-        // The decoder wants the marker after the first of several scans within its reach. A cut there is seen by
-        // what is missing.
-        let n_ones = match (is_progressive, self.n_scans, scan.is_refinement()) {
-            (true, 0, _) => 0,
-            (false, ..) if !is_only => 0,
-            (_, _, true) => ONES_AFTER_REFINEMENT,
+        // The decoder wants the marker after a first progressive scan within its reach. A cut there is seen by what
+        // is missing afterwards.
+        let n_ones = match (is_progressive, self.n_scans) {
+            (true, 0) => 0,
+            (true, _) if scan.is_refinement() => ONES_AFTER_REFINEMENT,
             _ => ONES_AFTER_CODES,
         };
         self.n_scans += 1;
@@ -295,11 +268,11 @@ impl Stream {
         loop {
             let end = data_end(bytes, from);
             self.lean.extend_from_slice(&bytes[from..end]);
+            let restart = bytes.get(end + 1).filter(|code| (0xd0..=0xd7).contains(*code));
+            let n_ones = if restart.is_some() { ONES_AFTER_CODES } else { n_ones };
             (0..n_ones).for_each(|_| self.lean.extend(ONES));
-            match bytes.get(end..end + 2) {
-                Some(&[_, restart @ 0xd0..=0xd7]) => self.lean.extend([0xff, restart]),
-                _ => return end,
-            }
+            let Some(&restart) = restart else { return end };
+            self.lean.extend([0xff, restart]);
             from = end + 2;
         }
     }
@@ -307,11 +280,12 @@ impl Stream {
     /// Zeros in place of data, as dead memory cards leave them, decode to some picture. They are told by a long
     /// stretch where zeros would be values one after the other, not empty blocks; or by reaching to the file's end.
     fn check_zeros(&self, scan: &Scan, data: &[u8], is_at_end_of_file: bool) -> Result<(), DecodeError> {
-        let zero_is_empty = |&(_, tables): &(usize, u8)| self.zero_codes[1][usize::from(tables & 3)] == Some(0);
+        let zero_is_empty =
+            |&(_, tables): &(usize, u8)| self.zero_codes[1][usize::from(tables & 3)] == Some(0);
         let is_sequential = !self.frame()?.is_progressive;
         let has_zeros = data.as_chunks().0.contains(&ZEROS);
         if has_zeros && is_sequential && !scan.components.iter().all(zero_is_empty)
-            || is_at_end_of_file && data.len() >= 16 && data.ends_with(&ZEROS[..16])
+            || is_at_end_of_file && data.ends_with(&ZEROS[..4])
         {
             return Err(damaged("zeros in place of data"));
         }
@@ -331,49 +305,4 @@ fn data_end(bytes: &[u8], from: usize) -> usize {
         }
     }
     bytes.len()
-}
-
-/// A scan header.
-struct Scan {
-    /// The place in the frame, and the numbers of the tables.
-    components: Vec<(usize, u8)>,
-    first: u8,
-    last: u8,
-    high_bit: u8,
-    low_bit: u8,
-}
-
-impl Scan {
-    fn read(body: &[u8], frame: &Frame) -> Result<Self, DecodeError> {
-        let wrong = || damaged("a scan header that contradicts itself");
-        let [n_components, rest @ .., first, last, bits] = body else { return Err(wrong()) };
-        let (components, []) = rest.as_chunks::<2>() else { return Err(wrong()) };
-        let place = |&[id, tables]: &[u8; 2]| {
-            frame.components.iter().position(|component| component.id == id).map(|i| (i, tables)).ok_or_else(wrong)
-        };
-        let components = components.iter().map(place).collect::<Result<Vec<_>, _>>()?;
-        if components.len() != usize::from(*n_components) || components.is_empty() || *first > 63 || *last > 63 {
-            return Err(wrong());
-        }
-        Ok(Self { components, first: *first, last: *last, high_bit: bits >> 4, low_bit: bits & 15 })
-    }
-
-    fn is_refinement(&self) -> bool {
-        self.high_bit > 0
-    }
-}
-
-impl Frame {
-    /// How many components there are.
-    pub(super) fn n_components(&self) -> usize {
-        self.components.len()
-    }
-
-    /// What the coefficients of the whole picture take in 16 bits, in bytes per pixel, rounded up.
-    pub(super) fn coefficient_bytes_per_px(&self) -> u64 {
-        let area = |c: &Component| u64::from(c.horizontal) * u64::from(c.vertical);
-        let largest = |side: fn(&Component) -> u8| self.components.iter().map(side).max().map_or(1, u64::from);
-        let full = largest(|c| c.horizontal) * largest(|c| c.vertical);
-        (2 * self.components.iter().map(area).sum::<u64>()).div_ceil(full)
-    }
 }

@@ -9,6 +9,7 @@ mod by_image;
 mod error;
 mod format;
 mod jpeg;
+mod jpeg_headers;
 mod jpeg_stream;
 mod orientation;
 mod pixels;

@@ -58,7 +58,8 @@ fn tag_value(block: &[u8]) -> Option<u16> {
     let (high, low) = if is_little { (u16_at(6)?, u16_at(4)?) } else { (u16_at(4)?, u16_at(6)?) };
     let directory = usize::from(high) << 16 | usize::from(low);
     let n_entries = usize::from(u16_at(directory)?);
-    let entry = (0..n_entries).map(|i| directory + 2 + 12 * i).find(|&at| u16_at(at).is_none_or(|t| t == TAG))?;
+    let entry =
+        (0..n_entries).map(|i| directory + 2 + 12 * i).find(|&at| u16_at(at).is_none_or(|t| t == TAG))?;
     (u16_at(entry + 2)? == SHORT).then(|| u16_at(entry + 8))?
 }
 

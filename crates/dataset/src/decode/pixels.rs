@@ -17,7 +17,9 @@ pub(super) fn push_rgb(samples: &[u8], n_channels: usize, rgb: &mut Vec<u8>) {
         1 => rgb.extend(samples.iter().flat_map(|&grey| [grey; 3])),
         2 => rgb.extend(samples.as_chunks().0.iter().flat_map(|&[grey, alpha]| [over_white(grey, alpha); 3])),
         3 => rgb.extend_from_slice(samples),
-        _ => rgb.extend(samples.as_chunks().0.iter().flat_map(|&[r, g, b, a]| [r, g, b].map(|c| over_white(c, a)))),
+        _ => rgb.extend(
+            samples.as_chunks().0.iter().flat_map(|&[r, g, b, a]| [r, g, b].map(|c| over_white(c, a))),
+        ),
     }
 }
 

@@ -6,7 +6,9 @@
 
 use std::io::{Cursor, ErrorKind};
 
-use png::{BitDepth, Decoder, DecodingError, InterlaceInfo, Limits, Reader, Transformations, expand_interlaced_row};
+use png::{
+    BitDepth, Decoder, DecodingError, InterlaceInfo, Limits, Reader, Transformations, expand_interlaced_row,
+};
 
 use super::orientation::Orientation;
 use super::pixels::{push_rgb, to_8_bits};
@@ -75,7 +77,9 @@ fn chunk(bytes: &[u8], name: [u8; 4]) -> Option<&[u8]> {
 fn error(error: DecodingError) -> DecodeError {
     let format = Format::Png;
     match error {
-        DecodingError::IoError(e) if e.kind() == ErrorKind::UnexpectedEof => DecodeError::Truncated { format },
+        DecodingError::IoError(e) if e.kind() == ErrorKind::UnexpectedEof => {
+            DecodeError::Truncated { format }
+        }
         e => DecodeError::Damaged { format, reason: e.to_string() },
     }
 }
