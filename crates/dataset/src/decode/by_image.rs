@@ -20,9 +20,10 @@ pub(super) fn header(bytes: &[u8], format: Format) -> Result<Header, DecodeError
     // A wrong note is no reason to lose the picture.
     let orientation = decoder.orientation().map_or(1, image::metadata::Orientation::to_exif);
     let samples = u64::from(decoder.color_type().bytes_per_pixel());
-    // Beside samples and RGB: a WebP's planes, canvas and frame; a GIF's frame; strips of a TIFF.
+    // Beside samples and RGB: a WebP's canvas and frame; a TIFF's samples once more; a GIF's frame.
     let working = match format {
         Format::WebP => 8,
+        Format::Tiff => samples,
         _ => 4,
     };
     Ok(Header {

@@ -100,6 +100,7 @@ fn read(bytes: &[u8], stop_at_scan: bool) -> Result<Stream, DecodeError> {
             0xda => at = stream.scan(bytes, body, at)?,
             0xc4 | 0xdb | 0xdd => stream.table(marker, body),
             0xc0..=0xcf => stream.set_frame(marker, body)?,
+            0xe0 if body.starts_with(b"AVI1") => stream.copy(marker, body), // of a film: with the usual code tables
             0xe0 => stream.is_jfif |= body.starts_with(b"JFIF\0"),
             0xe1 if body.starts_with(b"Exif\0\0") => {
                 stream.orientation.get_or_insert(Orientation::of_exif(body));
