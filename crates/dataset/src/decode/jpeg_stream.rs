@@ -16,7 +16,7 @@
 //!
 //! Decoding itself is left to [`super::jpeg`].
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use super::DecodeError;
 use super::jpeg_headers::{Component, Frame, Scan, damaged, truncated};
@@ -28,6 +28,8 @@ const ONES: [u8; 2] = [0xff, 0];
 const ONES_AFTER_CODES: usize = 6;
 /// After data that refines: encoders write no more than 1,000 bits without a code.
 const ONES_AFTER_REFINEMENT: usize = 160;
+/// Encoders write a dozen.
+const MAX_SCANS: usize = 100;
 /// A stretch of zeros that no picture has, see [`Scan::check_zeros`].
 const ZEROS: [u8; 64] = [0; 64];
 
@@ -67,12 +69,8 @@ pub(super) fn read_header(bytes: &[u8]) -> Result<Stream, DecodeError> {
 /// Reads the whole file and makes the copy.
 pub(super) fn read_picture(bytes: &[u8]) -> Result<Stream, DecodeError> {
     let stream = read(bytes, false)?;
-    let n_components = stream.frame()?.components.len();
-    let is_whole = stream.bits_missing[..n_components].iter().flatten().all(|&missing| missing == 0);
-    if stream.n_scans == 0 || !is_whole {
-        return Err(truncated());
-    }
-    Ok(stream)
+    stream.frame()?;
+    if stream.is_whole() { Ok(stream) } else { Err(truncated()) }
 }
 
 fn read(bytes: &[u8], stop_at_scan: bool) -> Result<Stream, DecodeError> {
@@ -97,7 +95,13 @@ fn read(bytes: &[u8], stop_at_scan: bool) -> Result<Stream, DecodeError> {
         let body = segment(bytes, at)?;
         at += 2 + body.len();
         match marker {
-            0xda => at = stream.scan(bytes, body, at)?,
+            0xda => {
+                at = stream.scan(bytes, body, at)?;
+                if stream.is_whole() {
+                    stream.has_end = at < bytes.len();
+                    break; // whatever follows is no part of this picture
+                }
+            }
             0xc4 | 0xdb | 0xdd => stream.table(marker, body),
             0xc0..=0xcf => stream.set_frame(marker, body)?,
             0xe0 if body.starts_with(b"AVI1") => stream.copy(marker, body), // of a film: with the usual code tables
@@ -115,9 +119,9 @@ fn read(bytes: &[u8], stop_at_scan: bool) -> Result<Stream, DecodeError> {
 
 /// Where the next marker's code stands, at `at` or later: after bytes of 255, neither 0 nor 255.
 fn next_marker(bytes: &[u8], at: usize) -> Option<usize> {
-    let from = at + memchr(0xff, bytes.get(at..)?)?;
-    let code = from + bytes[from..].iter().position(|&b| b != 0xff)?;
-    if bytes[code] == 0 { next_marker(bytes, code) } else { Some(code) }
+    memchr_iter(0xff, bytes.get(at..)?)
+        .map(|n| at + n + 1)
+        .find(|&code| bytes.get(code).is_some_and(|&b| b != 0 && b != 0xff))
 }
 
 /// The body of the segment whose length stands at `at`.
@@ -172,7 +176,13 @@ impl Stream {
         self.orientation.unwrap_or(Orientation::UPRIGHT)
     }
 
-    /// Whether the end marker is there.
+    /// Whether scans have brought all bits of all coefficients.
+    fn is_whole(&self) -> bool {
+        let n_components = self.frame.as_ref().map_or(0, |frame| frame.components.len());
+        n_components > 0 && self.bits_missing[..n_components].iter().flatten().all(|&missing| missing == 0)
+    }
+
+    /// Whether a marker ends the data, rather than the file.
     pub(super) fn has_end(&self) -> bool {
         self.has_end
     }
@@ -252,6 +262,9 @@ impl Stream {
             _ => ONES_AFTER_CODES,
         };
         self.n_scans += 1;
+        if self.n_scans > MAX_SCANS {
+            return Err(damaged("too many scans"));
+        }
         for &(i, _) in &scan.components {
             for coefficient in scan.first..=if is_progressive { scan.last } else { 63 } {
                 let missing = &mut self.bits_missing[i][usize::from(coefficient)];

@@ -140,6 +140,7 @@ fn luggage_and_a_second_picture_make_no_difference() {
     let end = plain.len() - 2;
     assert_eq!(decoded(&[&plain[..end], &[1, 2, 3, 0, 0], &plain[end..]].concat()), whole);
     assert_eq!(decoded(&[&plain[..], &grey_steps(&YCBCR, TOGETHER, &[])[..40]].concat()), whole);
+    assert_eq!(decoded(&[&plain[..end], &[0xff, 0xe5, 0xff, 0xf0, 1, 2, 3]].concat()), whole); // of no such length
     let stuffed = vec![0xff; 65_533];
     let profile = [&b"ICC_PROFILE\0\x01\x02"[..], &[0xaa; 30]].concat();
     let segments: [(u8, &[u8]); 3] = [(0xef, &stuffed), (0xe2, &profile), (0xfe, b"a remark")];
@@ -162,6 +163,10 @@ fn zeros_in_place_of_data_are_no_picture() {
 
 #[test]
 fn kinds_of_jpeg_that_are_not_read_are_named() {
+    assert_eq!(
+        refusal(&[&[0xff, 0xd8, 0xff, 0xf1][..], &[0xff, 0].repeat(500_000)].concat()),
+        "ends early: the JPEG is cut short"
+    );
     let frame_of = |marker: u8, precision: u8| {
         let mut bytes = vec![0xff, 0xd8];
         segment(&mut bytes, marker, &[precision, 0, 8, 0, 8, 1, 1, 0x11, 0]);
