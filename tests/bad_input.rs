@@ -140,7 +140,6 @@ fn keys_and_values_of_recipes() {
             ("+ --set model.depth=3", 1, &["[model] cnn", "unknown field `depth`", "`widths`"]),
             ("+ --set model.widths=[4]", 1, &["model.widths", "even number"]),
             ("+ --set model.dropout=[1.0,0]", 1, &["model.dropout", "2 rates in [0, 1)"]),
-            ("+ --set model.input_px=[16,16]", 1, &["model.input_px is [16, 16]", "input_px=[32, 32]"]),
         ],
     );
 }

@@ -15,7 +15,7 @@ const HEAD: &str = "--recipe resnet18-head --dataset sample --offline --weights 
 /// A folder `weights` as the hub has it, with weights that nobody trained.
 fn with_weights() -> Sandbox {
     let sandbox = Sandbox::new();
-    let table = tallow_models::reference_table("resnet18").unwrap();
+    let table = tallow_models::architecture("resnet18").unwrap().reference_table();
     let model = tallow_models::build(&table, 1000, 0, &tallow_nn::Device::Cpu).unwrap();
     let tensors = model.params.to_tensors().unwrap();
     sandbox.write("weights/model.safetensors", encode(&tensors, "{}").unwrap());
@@ -181,11 +181,20 @@ fn the_first_epochs_may_have_smaller_images() {
     sandbox.trainer(&format!("{HEAD} --set data.size_factors=[0]")).fails(&["data.size_factors", "above 0"]);
 }
 
+/// The size is the model's, never the data's.
+#[test]
+fn a_cnn_may_be_built_for_another_size_than_the_images() {
+    let sandbox = Sandbox::new();
+    sandbox.trainer(&format!("{TINY} --epochs 1 --set model.input_px=[16,20] --run-dir run")).ok();
+    let score = sandbox.trainer("eval run --json").ok().json();
+    assert_eq!(score["accuracy"], sandbox.json("run/summary.json")["test"]["accuracy"]);
+}
+
 /// A backbone of candle-transformers': its weights are parameters like others, in the digest and in the model file.
 #[test]
 fn a_head_on_dinov2() {
     let sandbox = Sandbox::new();
-    let mut table = tallow_models::reference_table("vit_small_patch14_dinov2").unwrap();
+    let mut table = tallow_models::architecture("vit_small_patch14_dinov2").unwrap().reference_table();
     table.insert("input_px".into(), vec![14, 14].into());
     let model = tallow_models::build(&table, 10, 0, &tallow_nn::Device::Cpu).unwrap();
     let mut tensors = model.params.frozen_tensors().unwrap();

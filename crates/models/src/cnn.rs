@@ -4,11 +4,31 @@
 
 use serde::{Deserialize, Serialize};
 use tallow_nn::{
-    After, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormAct, Dropout, Flatten, Linear,
+    After, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormAct, Dropout, Flatten, Linear, Model,
     ParamStore, Relu, Scope, Sequential,
 };
 
+use crate::architecture::{Architecture, InputSizes, parse};
 use crate::error::ModelError;
+
+pub(crate) const ARCHITECTURE: Architecture = Architecture {
+    name: "cnn",
+    sizes: InputSizes::Own,
+    classifier: "classifier.2",
+    weights: None,
+    reference: || {
+        toml::toml! {
+            input_px = [32, 32]
+            widths = [32, 32, 64, 64, 128, 128]
+            dropout = [0.0, 0.1, 0.2]
+            dense = 128
+        }
+    },
+    input_px: |table| Ok(parse::<CnnConfig>(table)?.input_px),
+    build: |table, n_classes, mut params| {
+        Ok(Model::new(build(&parse(table)?, n_classes, &mut params)?, params))
+    },
+};
 
 /// The `[model]` table of a `cnn`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,11 +73,7 @@ impl CnnConfig {
 /// The network. Parameters are named as in the torchvision-like
 /// `Sequential(features = Sequential(conv, bn, relu, conv, bn, relu, pool, dropout, …), Flatten, classifier =
 /// Sequential(linear, relu, linear))`.
-pub(crate) fn build(
-    config: &CnnConfig,
-    n_classes: usize,
-    params: &mut ParamStore,
-) -> Result<Sequential, ModelError> {
+fn build(config: &CnnConfig, n_classes: usize, params: &mut ParamStore) -> Result<Sequential, ModelError> {
     config.validate()?;
     let mut network = Sequential::new();
     network.push(features(config, &mut params.root().sub("features"))?);

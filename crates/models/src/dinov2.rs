@@ -18,21 +18,43 @@ use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 use candle_transformers::models::dinov2::vit_small;
 use serde::{Deserialize, Serialize};
-use tallow_nn::{CandleModel, CandleModule, Model, ParamStore, Trunk};
+use tallow_nn::{CandleModel, CandleModule, Model, ParamStore};
 
+use crate::architecture::{Architecture, InputSizes, PublishedWeights, parse};
+use crate::backbone::{Backbone, BatchNormMode, Learning, Unfreeze};
 use crate::error::ModelError;
 use crate::head::HeadConfig;
+use crate::weights::PretrainedInput;
 
-/// The name of the architecture, as timm has it.
-pub(crate) const NAME: &str = "vit_small_patch14_dinov2";
+pub(crate) const ARCHITECTURE: Architecture = Architecture {
+    name: NAME,
+    sizes: InputSizes::Patches { patch_px: PATCH_PX, max_px: MAX_PX },
+    classifier: CLASSIFIER,
+    weights: Some(PublishedWeights {
+        source: WEIGHTS,
+        licence: "Apache-2.0",
+        input: PretrainedInput::imagenet(MAX_PX, 1.0),
+    }),
+    reference: || {
+        let mut table = toml::toml! { input_px = [224, 224] };
+        table.insert("weights".into(), WEIGHTS.into());
+        table
+    },
+    input_px: |table| Ok(parse::<Dinov2Config>(table)?.input_px),
+    build: |table, n_classes, params| build(&parse(table)?, n_classes, params),
+};
 
-/// The last layer's name, as timm has it.
-pub(crate) const CLASSIFIER: &str = "head";
+/// timm's name.
+const NAME: &str = "vit_small_patch14_dinov2";
+const WEIGHTS: &str = "hf:timm/vit_small_patch14_dinov2.lvd142m";
+/// timm's name.
+const CLASSIFIER: &str = "head";
 
 /// Rows and columns of a patch.
 const PATCH_PX: usize = 14;
 /// Patches in a row and in a column of the images that positions were learnt on, 518 pixels.
 const N_SIDE: usize = 37;
+const MAX_PX: usize = N_SIDE * PATCH_PX;
 /// The width of a token.
 const WIDTH: usize = 384;
 /// Class token and mean patch token.
@@ -58,7 +80,7 @@ pub struct Dinov2Config {
 }
 
 /// The network; all but its head is frozen.
-pub(crate) fn build(
+fn build(
     config: &Dinov2Config,
     n_classes: usize,
     mut params: ParamStore,
@@ -66,22 +88,23 @@ pub(crate) fn build(
     config.validate()?;
     let [side, _] = config.input_px;
     let layer = CandleModel::new(&mut params.root(), move |vb| network(vb, side / PATCH_PX))?;
-    let head = config.head.build(&mut params.root().sub(CLASSIFIER), N_FEATURES, n_classes)?;
-    params.freeze(|name| !name.starts_with("head."));
-    let description = format!("{NAME} {side}x{side}, class and mean patch token, f32");
-    let trunk = Trunk { layer: Box::new(layer), description, n_features: N_FEATURES };
-    Ok(Model { trunk: Some(trunk), network: Box::new(head), params, resize_px: Some(config.input_px) })
+    let backbone = Backbone {
+        layer,
+        n_features: N_FEATURES,
+        description: format!("{NAME} {side}x{side}, class and mean patch token, f32"),
+        last_stage: "blocks.11",
+    };
+    let learning = Learning { unfreeze: Unfreeze::None, batch_norm: BatchNormMode::Frozen };
+    backbone.with_head(&config.head, CLASSIFIER, n_classes, learning, params)
 }
 
 impl Dinov2Config {
     fn validate(&self) -> std::result::Result<(), ModelError> {
         let refuse = |key, problem: String| Err(ModelError::Value { key, problem });
         let [h, w] = self.input_px;
-        if h != w || h == 0 || h % PATCH_PX != 0 || h > N_SIDE * PATCH_PX {
-            let problem = format!(
-                "expected the same multiple of {PATCH_PX} twice, up to {}, found {h} x {w}",
-                N_SIDE * PATCH_PX
-            );
+        if h != w || h == 0 || h % PATCH_PX != 0 || h > MAX_PX {
+            let problem =
+                format!("expected the same multiple of {PATCH_PX} twice, up to {MAX_PX}, found {h} x {w}");
             return refuse("input_px", problem);
         }
         if self.weights.is_none() {

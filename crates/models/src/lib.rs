@@ -1,4 +1,5 @@
-//! Architectures by name. A recipe's `[model]` table comes in, a network with its parameters comes out.
+//! Architectures by name. A recipe's `[model]` table comes in, a network with its parameters comes out; what holds of
+//! every network of an architecture is an [`Architecture`].
 //!
 //! What a model computes with, and on which device, is `tallow-nn`'s business; how it is trained is
 //! `tallow-training`'s. Pretrained weights, from files or from the hub: [`weights`].
@@ -17,6 +18,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod architecture;
+mod backbone;
 mod cnn;
 mod dinov2;
 mod error;
@@ -26,10 +29,12 @@ mod resnet;
 mod speedrun;
 pub mod weights;
 
+pub use architecture::{Architecture, InputSizes, PublishedWeights};
+pub use backbone::{BatchNormMode, Unfreeze};
 pub use cnn::CnnConfig;
 pub use dinov2::Dinov2Config;
 pub use error::ModelError;
 pub use head::HeadConfig;
-pub use registry::{build, classifier, input_px, names, normalization, reference_table, resizes};
-pub use resnet::{BatchNormMode, ResnetConfig, Stage, Unfreeze};
+pub use registry::{architecture, architecture_of, architectures, build};
+pub use resnet::{ResnetConfig, Stage};
 pub use speedrun::SpeedrunConfig;

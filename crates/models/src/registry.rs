@@ -1,48 +1,45 @@
-//! The registry: which architectures there are, and how a `[model]` table becomes one.
+//! The registry: which architectures there are. What each is stands in its own file.
 
-use serde::de::DeserializeOwned;
-use tallow_nn::{Device, Model, ParamStore};
+use tallow_nn::{Device, Model};
 
-use crate::cnn::{self, CnnConfig};
-use crate::dinov2::{self, Dinov2Config};
+use crate::architecture::Architecture;
 use crate::error::ModelError;
-use crate::resnet::{self, ResnetConfig};
-use crate::speedrun::{self, SpeedrunConfig};
-use crate::weights::default_weights;
+use crate::{cnn, dinov2, resnet, speedrun};
 
-/// The names that a `[model]` table may have, in alphabetical order.
-pub fn names() -> &'static [&'static str] {
-    &["cnn", "resnet101", "resnet152", "resnet18", "resnet34", "resnet50", "speedrun", dinov2::NAME]
+/// All of them, in alphabetical order. ResNets' weights were trained on ImageNet-1k, and have torchvision's names.
+static ARCHITECTURES: [Architecture; 8] = [
+    cnn::ARCHITECTURE,
+    resnet::architecture::<101>("resnet101", "hf:timm/resnet101.a1h_in1k"),
+    resnet::architecture::<152>("resnet152", "hf:timm/resnet152.a1h_in1k"),
+    resnet::architecture::<18>("resnet18", "hf:timm/resnet18.a1_in1k"),
+    resnet::architecture::<34>("resnet34", "hf:timm/resnet34.a1_in1k"),
+    resnet::architecture::<50>("resnet50", "hf:timm/resnet50.a1_in1k"),
+    speedrun::ARCHITECTURE,
+    dinov2::ARCHITECTURE,
+];
+
+/// All architectures, in alphabetical order.
+pub fn architectures() -> &'static [Architecture] {
+    &ARCHITECTURES
 }
 
-/// The `[model]` table of an architecture as it is published, which is what measurements compare; `None` where there
-/// is no such name.
-pub fn reference_table(name: &str) -> Option<toml::Table> {
-    match name {
-        "cnn" => Some(toml::toml! {
-            name = "cnn"
-            input_px = [32, 32]
-            widths = [32, 32, 64, 64, 128, 128]
-            dropout = [0.0, 0.1, 0.2]
-            dense = 128
-        }),
-        "speedrun" => Some(toml::toml! {
-            name = "speedrun"
-            input_px = [32, 32]
-            widths = [64, 256, 256]
-        }),
-        name if resnet::NAMES.contains(&name) => {
-            let mut table = toml::toml! { input_px = [224, 224] };
-            table.insert("name".into(), name.into());
-            Some(table)
-        }
-        dinov2::NAME => {
-            let mut table = toml::toml! { input_px = [224, 224] };
-            table.insert("name".into(), name.into());
-            table.insert("weights".into(), default_weights(name)?.into());
-            Some(table)
-        }
-        _ => None,
+/// The architecture called `name`.
+///
+/// # Errors
+/// If there is none; the message has the names that there are.
+pub fn architecture(name: &str) -> Result<&'static Architecture, ModelError> {
+    let found = ARCHITECTURES.iter().find(|architecture| architecture.name == name);
+    found.ok_or_else(|| ModelError::UnknownName { name: name.to_owned(), known: names() })
+}
+
+/// The architecture that a `[model]` table names.
+///
+/// # Errors
+/// If it names none, or one that there is not.
+pub fn architecture_of(table: &toml::Table) -> Result<&'static Architecture, ModelError> {
+    match table.get("name").and_then(toml::Value::as_str) {
+        Some(name) => architecture(name),
+        None => Err(ModelError::NoName { known: names() }),
     }
 }
 
@@ -51,81 +48,18 @@ pub fn reference_table(name: &str) -> Option<toml::Table> {
 /// # Errors
 /// If there is no such model, or a key is missing, unknown or out of range.
 pub fn build(table: &toml::Table, n_classes: usize, seed: u64, device: &Device) -> Result<Model, ModelError> {
-    let mut params = ParamStore::new(seed, device);
-    match name(table)? {
-        "cnn" => Ok(Model::new(cnn::build(&parse(table)?, n_classes, &mut params)?, params)),
-        "speedrun" => Ok(Model::new(speedrun::build(&parse(table)?, n_classes, &mut params)?, params)),
-        name if resnet::NAMES.contains(&name) => resnet::build(name, &parse(table)?, n_classes, params),
-        dinov2::NAME => dinov2::build(&parse(table)?, n_classes, params),
-        other => Err(unknown(other)),
-    }
+    architecture_of(table)?.build(table, n_classes, seed, device)
 }
 
-/// The rows and columns of the images that the model takes.
-///
-/// # Errors
-/// As [`build`].
-pub fn input_px(table: &toml::Table) -> Result<[usize; 2], ModelError> {
-    match name(table)? {
-        "cnn" => Ok(parse::<CnnConfig>(table)?.input_px),
-        "speedrun" => Ok(parse::<SpeedrunConfig>(table)?.input_px),
-        name if resnet::NAMES.contains(&name) => Ok(parse::<ResnetConfig>(table)?.input_px),
-        dinov2::NAME => Ok(parse::<Dinov2Config>(table)?.input_px),
-        other => Err(unknown(other)),
-    }
-}
-
-/// Whether images of another size are resized to the one that the model takes; else they must have it.
-///
-/// # Errors
-/// If the table names no model.
-pub fn resizes(table: &toml::Table) -> Result<bool, ModelError> {
-    let name = name(table)?;
-    Ok(name == dinov2::NAME || resnet::NAMES.contains(&name))
-}
-
-/// The layer that tells classes apart, which pretrained weights of another task have in another width.
-///
-/// # Errors
-/// If the table names no model.
-pub fn classifier(table: &toml::Table) -> Result<&'static str, ModelError> {
-    Ok(if name(table)? == dinov2::NAME { dinov2::CLASSIFIER } else { "fc" })
-}
-
-/// Mean and deviation, in 0..1, of the pixels that all weights of the architecture were trained on, where weights do not
-/// say themselves; `None` where they may have been trained on anything.
-///
-/// # Errors
-/// If the table names no model.
-pub fn normalization(table: &toml::Table) -> Result<Option<[[f32; 3]; 2]>, ModelError> {
-    const IMAGENET: [[f32; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
-    Ok((name(table)? == dinov2::NAME).then_some(IMAGENET))
-}
-
-fn name(table: &toml::Table) -> Result<&str, ModelError> {
-    match table.get("name").and_then(toml::Value::as_str) {
-        Some(name) => Ok(name),
-        None => Err(ModelError::NoName { known: names().join(", ") }),
-    }
-}
-
-fn unknown(name: &str) -> ModelError {
-    ModelError::UnknownName { name: name.to_owned(), known: names().join(", ") }
-}
-
-/// The table without its name, as the architecture's own configuration.
-fn parse<T: DeserializeOwned>(table: &toml::Table) -> Result<T, ModelError> {
-    let rest: toml::Table =
-        table.iter().filter(|(k, _)| *k != "name").map(|(k, v)| (k.clone(), v.clone())).collect();
-    rest.try_into().map_err(|e: toml::de::Error| ModelError::Table {
-        name: table.get("name").and_then(toml::Value::as_str).unwrap_or_default().to_owned(),
-        problem: e.message().to_owned(),
-    })
+fn names() -> String {
+    ARCHITECTURES.iter().map(|architecture| architecture.name).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::architecture::InputSizes;
+    use crate::weights::{PretrainedConfig, WeightsSource};
 
     fn error(text: &str) -> String {
         let table = toml::from_str(text).unwrap();
@@ -140,28 +74,59 @@ mod tests {
         assert!(
             error("name = \"cnn\"\ninput_px = [32, 32]\nwidths = [8, 8]\ndropout = [0.1]").contains("dense")
         );
+        assert!(architecture("vgg").unwrap_err().to_string().contains("speedrun, vit_small_patch14_dinov2"));
     }
 
     #[test]
-    fn every_architecture_has_a_reference() {
-        for name in names() {
-            let table = reference_table(name).unwrap();
-            assert_eq!(table["name"].as_str(), Some(*name));
-            assert!(input_px(&table).unwrap()[0] >= 32);
+    fn names_are_in_order_and_each_is_found() {
+        assert!(architectures().is_sorted_by(|a, b| a.name < b.name));
+        for expected in architectures() {
+            let table = expected.reference_table();
+            assert_eq!(table["name"].as_str(), Some(expected.name));
+            assert!(std::ptr::eq(architecture_of(&table).unwrap(), expected));
+            assert!(expected.input_px(&table).unwrap()[0] >= 32);
         }
-        assert_eq!(reference_table("vgg"), None);
+    }
+
+    /// The classifier is there under its name, and the model says which images it wants.
+    #[test]
+    fn networks_are_what_the_table_says_of_them() {
+        for name in ["cnn", "speedrun", "resnet18", "vit_small_patch14_dinov2"] {
+            let architecture = architecture(name).unwrap();
+            let table = architecture.reference_table();
+            let model = architecture.build(&table, 7, 0, &Device::Cpu).unwrap();
+            let classifier = model.params.get(&format!("{}.weight", architecture.classifier));
+            assert_eq!(classifier.map(|weight| weight.shape()[0]), Some(7), "{name}");
+            assert_eq!(model.input_px, Some(architecture.input_px(&table).unwrap()));
+            assert_eq!(model.trunk.is_some(), matches!(architecture.sizes, InputSizes::Patches { .. }));
+        }
+    }
+
+    #[test]
+    fn published_weights_are_of_their_architecture_and_say_what_they_want() {
+        for Architecture { name, weights, .. } in architectures() {
+            let Some(weights) = weights else { continue };
+            let source: WeightsSource = weights.source.parse().unwrap();
+            assert!(matches!(source, WeightsSource::Hub(model) if model.id().contains(&format!("/{name}."))));
+            let input = &weights.input;
+            assert!(input.mean.is_some() && input.std.is_some() && input.input_px.is_some(), "{name}");
+            assert!(input.interpolation.is_some() && input.crop_fraction.is_some(), "{name}");
+            assert_eq!(architecture(name).unwrap().pretrained_input(&PretrainedConfig::default()), *input);
+        }
+        assert!(architecture("cnn").unwrap().weights.is_none());
     }
 
     #[test]
     fn the_reference_network_is_that_of_its_recipe() {
         let recipe: toml::Table = toml::from_str(include_str!("../../../assets/recipes/cnn.toml")).unwrap();
-        assert_eq!(reference_table("cnn"), recipe["model"].as_table().cloned());
+        assert_eq!(Some(&architecture("cnn").unwrap().reference_table()), recipe["model"].as_table());
     }
 
     #[test]
     fn the_input_size_is_known_without_building() {
         let table =
             toml::from_str("name = \"cnn\"\ninput_px = [24, 40]\nwidths = [8, 8]\ndropout = [0]\ndense = 8");
-        assert_eq!(input_px(&table.unwrap()).unwrap(), [24, 40]);
+        let table = table.unwrap();
+        assert_eq!(architecture_of(&table).unwrap().input_px(&table).unwrap(), [24, 40]);
     }
 }

@@ -6,11 +6,14 @@
 use serde::{Deserialize, Serialize};
 use tallow_nn::{
     After, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormAct, Init, MaxPool2d, Model,
-    ParamStore, PooledStages, ResidualBlock, Scope, Sequential, Trunk,
+    ParamStore, PooledStages, ResidualBlock, Scope, Sequential,
 };
 
+use crate::architecture::{Architecture, InputSizes, PublishedWeights, parse};
+use crate::backbone::{Backbone, BatchNormMode, Learning, Unfreeze};
 use crate::error::ModelError;
 use crate::head::HeadConfig;
+use crate::weights::PretrainedInput;
 
 /// The `[model]` table of a ResNet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,29 +76,6 @@ fn last_stage() -> Vec<Stage> {
     vec![Stage::Layer4]
 }
 
-/// Which part of a network learns besides its head.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Unfreeze {
-    /// None: the rest gives features, which are computed once per image.
-    None,
-    /// The last stage.
-    Layer4,
-    /// Everything.
-    #[default]
-    All,
-}
-
-/// Where batch norm takes mean and variance from in training.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BatchNormMode {
-    /// From the weights' running statistics, which stay as they are.
-    Frozen,
-    /// From each batch; the running statistics follow.
-    Live,
-}
-
 /// What the architectures differ in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Kind {
@@ -106,16 +86,17 @@ struct Kind {
 }
 
 impl Kind {
-    fn named(name: &str) -> Option<Self> {
-        let (n_blocks, bottleneck) = match name {
-            "resnet18" => ([2, 2, 2, 2], false),
-            "resnet34" => ([3, 4, 6, 3], false),
-            "resnet50" => ([3, 4, 6, 3], true),
-            "resnet101" => ([3, 4, 23, 3], true),
-            "resnet152" => ([3, 8, 36, 3], true),
-            _ => return None,
+    /// That of the ResNet with so many layers.
+    const fn of(n_layers: usize) -> Self {
+        let (n_blocks, bottleneck) = match n_layers {
+            18 => ([2, 2, 2, 2], false),
+            34 => ([3, 4, 6, 3], false),
+            50 => ([3, 4, 6, 3], true),
+            101 => ([3, 4, 23, 3], true),
+            152 => ([3, 8, 36, 3], true),
+            _ => panic!("there is no ResNet of so many layers"), // seen by the compiler alone
         };
-        Some(Self { n_blocks, bottleneck })
+        Self { n_blocks, bottleneck }
     }
 
     fn expansion(self) -> usize {
@@ -123,43 +104,42 @@ impl Kind {
     }
 }
 
-/// The names of the architectures.
-pub(crate) const NAMES: [&str; 5] = ["resnet101", "resnet152", "resnet18", "resnet34", "resnet50"];
+/// The ResNet with `N` layers, whose weights were trained as in <https://arxiv.org/abs/2110.00476>.
+pub(crate) const fn architecture<const N: usize>(name: &'static str, weights: &'static str) -> Architecture {
+    Architecture {
+        name,
+        sizes: InputSizes::Any,
+        classifier: CLASSIFIER,
+        weights: Some(PublishedWeights {
+            source: weights,
+            licence: "Apache-2.0",
+            input: PretrainedInput::imagenet(224, 0.95),
+        }),
+        reference: || toml::toml! { input_px = [224, 224] },
+        input_px: |table| Ok(parse::<ResnetConfig>(table)?.input_px),
+        build: |table, n_classes, params| build::<N>(&parse(table)?, n_classes, params),
+    }
+}
 
-/// The network called `name`, of which there is one.
-pub(crate) fn build(
-    name: &str,
+/// torchvision's name.
+const CLASSIFIER: &str = "fc";
+
+fn build<const N: usize>(
     config: &ResnetConfig,
     n_classes: usize,
     mut params: ParamStore,
 ) -> Result<Model, ModelError> {
-    let Some(kind) = Kind::named(name) else {
-        return Err(ModelError::UnknownName { name: name.to_owned(), known: NAMES.join(", ") });
-    };
+    let kind = const { Kind::of(N) };
     config.validate()?;
-    let trunk = trunk(kind, config, &mut params)?;
-    let n_features = config.features.iter().map(|stage| stage.width() * kind.expansion()).sum();
-    let head = config.head.build(&mut params.root().sub("fc"), n_features, n_classes)?;
-    let live = config.batch_norm.unwrap_or_else(|| config.default_batch_norm()) == BatchNormMode::Live;
-    let learns = |name: &str| match config.unfreeze {
-        Unfreeze::None => false,
-        Unfreeze::Layer4 => name.starts_with("layer4.") && (live || !is_statistic(name)),
-        Unfreeze::All => live || !is_statistic(name),
+    let backbone = Backbone {
+        layer: trunk(kind, config, &mut params)?,
+        n_features: config.features.iter().map(|stage| stage.width() * kind.expansion()).sum(),
+        description: config.describe(N),
+        last_stage: Stage::Layer4.as_str(),
     };
-    params.freeze(|name| !name.starts_with("fc.") && !learns(name));
-    let resize_px = Some(config.input_px);
-    if config.unfreeze == Unfreeze::None {
-        let trunk = Trunk { layer: Box::new(trunk), description: config.describe(name), n_features };
-        return Ok(Model { trunk: Some(trunk), network: Box::new(head), params, resize_px });
-    }
-    let mut network = Sequential::new();
-    network.push(trunk);
-    network.push(head);
-    Ok(Model { trunk: None, network: Box::new(network), params, resize_px })
-}
-
-fn is_statistic(name: &str) -> bool {
-    name.ends_with("running_mean") || name.ends_with("running_var")
+    let batch_norm = config.batch_norm.unwrap_or_else(|| config.default_batch_norm());
+    let learning = Learning { unfreeze: config.unfreeze, batch_norm };
+    backbone.with_head(&config.head, CLASSIFIER, n_classes, learning, params)
 }
 
 impl ResnetConfig {
@@ -191,9 +171,9 @@ impl ResnetConfig {
     }
 
     /// What decides features besides the weights.
-    fn describe(&self, name: &str) -> String {
+    fn describe(&self, n_layers: usize) -> String {
         let [h, w] = self.input_px;
-        let mut text = format!("{name} {h}x{w}");
+        let mut text = format!("resnet{n_layers} {h}x{w}");
         if self.downsample_in_bottleneck {
             text += " downsample_in_bottleneck";
         }
@@ -291,27 +271,29 @@ mod tests {
     use tallow_nn::{Ctx, Device, Dims, Path};
 
     use super::*;
+    use crate::backbone::is_statistic;
 
     fn config(input_px: [usize; 2]) -> ResnetConfig {
         toml::from_str(&format!("input_px = {input_px:?}")).unwrap()
     }
 
+    fn built<const N: usize>(config: &ResnetConfig, n_classes: usize) -> Result<Model, ModelError> {
+        build::<N>(config, n_classes, ParamStore::new(0, &Device::Cpu))
+    }
+
     /// torchvision's own numbers of parameters for 1,000 classes.
     #[test]
     fn they_have_torchvisions_parameters() {
-        for (name, n_parameters) in
-            [("resnet18", 11_689_512), ("resnet34", 21_797_672), ("resnet50", 25_557_032)]
-        {
-            let model = build(name, &config([224, 224]), 1000, ParamStore::new(0, &Device::Cpu)).unwrap();
-            assert_eq!(model.params.n_parameters(), n_parameters, "{name}");
-        }
-        assert_eq!(Kind::named("resnet101").map(|kind| kind.n_blocks), Some([3, 4, 23, 3]));
-        assert_eq!(Kind::named("resnet152").map(|kind| kind.n_blocks), Some([3, 8, 36, 3]));
+        assert_eq!(built::<18>(&config([224, 224]), 1000).unwrap().params.n_parameters(), 11_689_512);
+        assert_eq!(built::<34>(&config([224, 224]), 1000).unwrap().params.n_parameters(), 21_797_672);
+        assert_eq!(built::<50>(&config([224, 224]), 1000).unwrap().params.n_parameters(), 25_557_032);
+        assert_eq!(Kind::of(101).n_blocks, [3, 4, 23, 3]);
+        assert_eq!(Kind::of(152).n_blocks, [3, 8, 36, 3]);
     }
 
     #[test]
     fn names_are_torchvisions() {
-        let model = build("resnet50", &config([64, 64]), 10, ParamStore::new(0, &Device::Cpu)).unwrap();
+        let model = built::<50>(&config([64, 64]), 10).unwrap();
         let shape = |name: &str| model.params.get(name).map(|p| p.shape().to_vec());
         assert_eq!(shape("conv1.weight"), Some(vec![64, 3, 7, 7]));
         assert_eq!(shape("layer1.0.downsample.0.weight"), Some(vec![256, 64, 1, 1]));
@@ -324,11 +306,11 @@ mod tests {
     /// The smallest maps there can be, odd sizes, and both places for the stride.
     #[test]
     fn images_of_any_size_go_through() {
-        for (name, downsample_in_bottleneck) in [("resnet18", false), ("resnet50", false), ("resnet50", true)]
-        {
-            for (h, w) in [(1, 1), (33, 50)] {
-                let config = ResnetConfig { downsample_in_bottleneck, ..config([h, w]) };
-                let model = build(name, &config, 3, ParamStore::new(0, &Device::Cpu)).unwrap();
+        let v1 = |config| ResnetConfig { downsample_in_bottleneck: true, ..config };
+        for (h, w) in [(1, 1), (33, 50)] {
+            let config = config([h, w]);
+            for model in [built::<18>(&config, 3), built::<50>(&config, 3), built::<50>(&v1(config), 3)] {
+                let model = model.unwrap();
                 let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu);
                 let x = ctx.input(vec![0.5; h * w * 3], Dims { n: 1, c: 3, h, w }).unwrap();
                 assert_eq!(model.forward(x, &mut ctx).unwrap().dims(), Dims { n: 1, c: 3, h: 1, w: 1 });
@@ -341,7 +323,7 @@ mod tests {
         let build = |features: &str| {
             let text =
                 format!("input_px = [32, 32]\nweights = \"x\"\nunfreeze = \"none\"\nfeatures = {features}");
-            build("resnet50", &toml::from_str(&text).unwrap(), 3, ParamStore::new(0, &Device::Cpu))
+            built::<50>(&toml::from_str(&text).unwrap(), 3)
         };
         let features = |features: &str| {
             let model = build(features).unwrap();
@@ -367,7 +349,7 @@ mod tests {
     fn what_learns_is_what_the_table_says() {
         let learned = |text: &str| {
             let config = toml::from_str(&format!("input_px = [32, 32]\nweights = \"x\"\n{text}")).unwrap();
-            let model = build("resnet18", &config, 3, ParamStore::new(0, &Device::Cpu)).unwrap();
+            let model = built::<18>(&config, 3).unwrap();
             let names: Vec<String> = model.params.learned_tensors().unwrap().into_keys().collect();
             (model.trunk.is_some(), names)
         };
@@ -392,10 +374,10 @@ mod tests {
         assert!(learned("batch_norm = \"live\"").1.contains(&"bn1.running_mean".into()));
         let config = "input_px = [32, 32]\nweights = \"x\"\nunfreeze = \"none\"\nbatch_norm = \"live\"";
         let config = toml::from_str(config).unwrap();
-        let error = build("resnet18", &config, 3, ParamStore::new(0, &Device::Cpu)).err().unwrap();
+        let error = built::<18>(&config, 3).err().unwrap();
         assert!(error.to_string().contains("batch_norm"), "{error}");
         let config = toml::from_str("input_px = [32, 32]\nunfreeze = \"layer4\"").unwrap();
-        let error = build("resnet18", &config, 3, ParamStore::new(0, &Device::Cpu)).err().unwrap();
+        let error = built::<18>(&config, 3).err().unwrap();
         assert!(error.to_string().contains("--weights"), "{error}");
     }
 }

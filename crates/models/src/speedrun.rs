@@ -7,10 +7,28 @@
 use serde::{Deserialize, Serialize};
 use tallow_nn::{
     After, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormAct, Flatten, Gelu, Linear, MaxPool2d,
-    NormAct, ParamStore, Sequential,
+    Model, NormAct, ParamStore, Sequential,
 };
 
+use crate::architecture::{Architecture, InputSizes, parse};
 use crate::error::ModelError;
+
+pub(crate) const ARCHITECTURE: Architecture = Architecture {
+    name: "speedrun",
+    sizes: InputSizes::Own,
+    classifier: "head",
+    weights: None,
+    reference: || {
+        toml::toml! {
+            input_px = [32, 32]
+            widths = [64, 256, 256]
+        }
+    },
+    input_px: |table| Ok(parse::<SpeedrunConfig>(table)?.input_px),
+    build: |table, n_classes, mut params| {
+        Ok(Model::new(build(&parse(table)?, n_classes, &mut params)?, params))
+    },
+};
 
 /// Output channels of the first convolution: each of 12 directions of a 2x2 patch of 3 channels, and its opposite.
 const FIRST_WIDTH: usize = 24;
@@ -48,7 +66,7 @@ impl SpeedrunConfig {
 
 /// The network. Parameters are named as in `Sequential(features = Sequential(conv, gelu, conv, pool, norm, gelu, conv,
 /// norm, gelu, …, pool), head)`.
-pub(crate) fn build(
+fn build(
     config: &SpeedrunConfig,
     n_classes: usize,
     params: &mut ParamStore,

@@ -24,14 +24,15 @@ pub struct Model {
     pub network: Box<dyn Layer>,
     /// The parameters and buffers of both.
     pub params: ParamStore,
-    /// Rows and columns that images are resized to; `None` where they come in the network's own size.
-    pub resize_px: Option<[usize; 2]>,
+    /// Rows and columns of the images that the network was built for: others are resized to it. `None`: images come as they
+    /// are.
+    pub input_px: Option<[usize; 2]>,
 }
 
 impl Model {
-    /// A model without a trunk, for images of its own size.
+    /// A model without a trunk, which takes images as they are.
     pub fn new(network: impl Layer + 'static, params: ParamStore) -> Self {
-        Self { trunk: None, network: Box::new(network), params, resize_px: None }
+        Self { trunk: None, network: Box::new(network), params, input_px: None }
     }
 
     /// Logits of a batch of images.

@@ -133,22 +133,20 @@ fn repeat<T>(repeats: &Repeats, app: &App, mut work: impl FnMut() -> Result<T>) 
 
 impl Bench {
     fn new(args: &BenchArgs) -> Result<Self> {
-        let mut table = tallow_models::reference_table(&args.model).with_context(|| {
-            let known = tallow_models::names().join(", ");
-            format!("--model: there is no model \"{}\": expected one of {known}", args.model)
-        })?;
+        let architecture = tallow_models::architecture(&args.model).context("--model")?;
+        let mut table = architecture.reference_table();
         if let Some(px) = args.size {
             let px = i64::try_from(px).with_context(|| format!("--size {px} is too large"))?;
             table.insert("input_px".to_owned(), vec![px; 2].into());
         }
-        let [h, w] = tallow_models::input_px(&table)?;
+        let [h, w] = architecture.input_px(&table)?;
         let len = [args.batch_size, h, w].into_iter().try_fold(3usize, usize::checked_mul);
         let len = len.filter(|len| (1..=MAX_INPUT_LEN).contains(len));
         let n = args.batch_size;
         let len = len.with_context(|| {
             format!("--batch-size {n} of {h} x {w} pixels: expected 1 to {MAX_INPUT_LEN} numbers in a batch")
         })?;
-        let model = tallow_models::build(&table, N_CLASSES, 0, &Device::Cpu)?;
+        let model = architecture.build(&table, N_CLASSES, 0, &Device::Cpu)?;
         let config = OptimizerConfig::Sgd { lr: LR, momentum: 0.9, nesterov: true, weight_decay: 0.0 };
         let mut stream = Stream::new(0, Purpose::Test, 0, 0);
         Ok(Self {

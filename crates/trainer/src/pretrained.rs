@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use tallow_core::Progress as _;
 use tallow_dataset::Normalization;
 use tallow_models::weights::{
-    HubOptions, PretrainedConfig, WeightFiles, WeightsSource, load_into, read, resolve,
+    HubOptions, PretrainedConfig, PretrainedInput, WeightFiles, WeightsSource, load_into, read, resolve,
 };
 use tallow_training::Model;
 
@@ -18,8 +18,8 @@ pub(crate) struct Pretrained {
     config: PretrainedConfig,
     /// The layer that tells classes apart.
     classifier: &'static str,
-    /// Where `config` says nothing of it.
-    normalization: Option<Normalization>,
+    /// The images that they want to see, as they say themselves or as the architecture's published ones do.
+    input: PretrainedInput,
 }
 
 impl Pretrained {
@@ -34,10 +34,9 @@ impl Pretrained {
             Some(path) => PretrainedConfig::read(path)?,
             None => PretrainedConfig::default(),
         };
-        let classifier = tallow_models::classifier(model)?;
-        let normalization = tallow_models::normalization(model)?;
-        let normalization = normalization.map(|[mean, std]| Normalization { mean, std });
-        Ok(Some(Self { files, config, classifier, normalization }))
+        let architecture = tallow_models::architecture_of(model)?;
+        let (classifier, input) = (architecture.classifier, architecture.pretrained_input(&config));
+        Ok(Some(Self { files, config, classifier, input }))
     }
 
     /// Checks that the weights are of this architecture, and writes into the table where its strides are.
@@ -58,8 +57,7 @@ impl Pretrained {
 
     /// What pixels are normalised by, where the weights or their architecture say so.
     pub(crate) fn normalization(&self) -> Option<Normalization> {
-        let stated = self.config.mean.zip(self.config.std).map(|(mean, std)| Normalization { mean, std });
-        stated.or(self.normalization)
+        self.input.mean.zip(self.input.std).map(|(mean, std)| Normalization { mean, std })
     }
 
     /// Overwrites the model's parameters, and says what was not taken over.

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use tallow_core::Progress as _;
 use tallow_dataset::Dataset;
 use tallow_metrics::Summary;
+use tallow_models::InputSizes;
 use tallow_training::{
     Device, Event, Outcome, Override, Recipe, RunFolder, RunPlace, Session, TrainData, TrainingError,
     ValidateOn, Watch, device, device_name, load_recipe,
@@ -128,8 +129,14 @@ fn session(
         pretrained.describe(&mut recipe.model)?;
         dataset.normalization = pretrained.normalization().unwrap_or(dataset.normalization);
     }
+    let architecture = tallow_models::architecture_of(&recipe.model)?;
+    ensure!(
+        recipe.data.size_factors.is_empty() || architecture.sizes == InputSizes::Any,
+        "recipe: data.size_factors: a {} takes images of one size only: leave it out",
+        architecture.name
+    );
     let n_classes = dataset.train.class_names().len();
-    let model = tallow_models::build(&recipe.model, n_classes, recipe.seed, device)?;
+    let model = architecture.build(&recipe.model, n_classes, recipe.seed, device)?;
     if let Some(pretrained) = &pretrained {
         pretrained.load_into(&model, app)?;
     }

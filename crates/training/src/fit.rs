@@ -299,7 +299,7 @@ impl Session {
     /// Rows and columns of the training images in the epoch `epoch`, counted from 0; none where they stay as they are.
     fn train_px(&self, epoch: u64) -> Option<[usize; 2]> {
         let factor = self.recipe.data.size_factors.get(epoch as usize).copied().unwrap_or(1.0);
-        self.learner.model.resize_px.map(|size| size.map(|px| (px as f64 * factor).round().max(1.0) as usize))
+        self.learner.model.input_px.map(|size| size.map(|px| (px as f64 * factor).round().max(1.0) as usize))
     }
 
     pub(crate) fn steps_per_epoch(&self) -> usize {

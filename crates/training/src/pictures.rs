@@ -65,7 +65,7 @@ impl Session {
             pictures.push(self.picture(format!("sample-{i:02}.png"), "sample", set, index, &picture)?);
         }
         if recipe.augment != Augment::default() {
-            let cfg = train_loader(recipe, data, self.learner.model.resize_px);
+            let cfg = train_loader(recipe, data, self.learner.model.input_px);
             for (i, &index) in samples.iter().enumerate() {
                 let seen = as_seen(set, index, &cfg, 0)?;
                 let file = format!("augmented-{i:02}.png");

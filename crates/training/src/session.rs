@@ -99,7 +99,7 @@ impl Session {
             average: average.as_ref().map(|average| average.tensors.clone()),
         };
         // the loader checks what only it knows, before anything is written
-        check_batches(&recipe, &data, model.resize_px)?;
+        check_batches(&recipe, &data, model.input_px)?;
         let run = RunFolder::create(place, &recipe, &checkpoint)?;
         Ok(Self { average, ..Self::new(recipe, model, data, criterion, optimizer, state, run) })
     }
@@ -210,7 +210,7 @@ impl Session {
     /// How images come to what the network sees.
     pub(crate) fn input(&self) -> Input {
         Input {
-            preprocess: self.learner.model.resize_px.map(|px| self.recipe.data.preprocess(px)),
+            preprocess: self.learner.model.input_px.map(|px| self.recipe.data.preprocess(px)),
             normalization: self.data.dataset.normalization,
         }
     }
@@ -305,7 +305,7 @@ fn check_trunk(recipe: &Recipe, model: &Model) -> Result<()> {
 
 /// Refuses sizes that images could not be resized to.
 fn check_sizes(recipe: &Recipe, model: &Model) -> Result<()> {
-    let problem = match model.resize_px {
+    let problem = match model.input_px {
         _ if recipe.data.size_factors.is_empty() => return Ok(()),
         Some(_) if model.trunk.is_none() => return Ok(()),
         Some(_) => "the features of a frozen backbone are computed once, at one size: leave it out",

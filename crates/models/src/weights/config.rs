@@ -1,11 +1,13 @@
 //! `config.json` beside weights, as timm and Hugging Face's transformers write it.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use serde_json::Value;
 use tallow_core::files;
 
 use super::error::WeightsError;
+use super::input::PretrainedInput;
 
 /// The largest `config.json` that is read.
 pub(super) const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -25,16 +27,8 @@ pub struct PretrainedConfig {
     /// `downsample_in_bottleneck`: whether a bottleneck that halves the map does so in its first 1x1 convolution (the
     /// original ResNet) and not in its 3x3 convolution (torchvision's; what is meant where nothing is said).
     pub downsample_in_bottleneck: bool,
-    /// `input_size`, which is (channels, rows, columns), without its channels, which must be 3.
-    pub input_px: Option<[usize; 2]>,
-    /// `crop_pct`: which part of the image's shorter side the input shows, in (0, 1].
-    pub crop_fraction: Option<f32>,
-    /// `interpolation`: how images were resized, such as `bicubic`.
-    pub interpolation: Option<String>,
-    /// `mean`: what is subtracted from red, green and blue in 0..1.
-    pub mean: Option<[f32; 3]>,
-    /// `std`: what the difference is divided by.
-    pub std: Option<[f32; 3]>,
+    /// `input_size` (channels, rows, columns; there must be 3 channels), `crop_pct`, `interpolation`, `mean`, `std`.
+    pub input: PretrainedInput,
 }
 
 impl PretrainedConfig {
@@ -55,7 +49,7 @@ impl PretrainedConfig {
             return Err(problem(format!("expected an object, found {root}")));
         }
         let top = Table { name: "", value: &root };
-        let input = match root.get("pretrained_cfg") {
+        let stated = match root.get("pretrained_cfg") {
             Some(value) => Table { name: "pretrained_cfg.", value },
             None => Table { name: "", value: &root },
         };
@@ -70,20 +64,24 @@ impl PretrainedConfig {
             downsample_in_bottleneck: top
                 .get("downsample_in_bottleneck", "true or false", Value::as_bool)?
                 .unwrap_or(false),
-            input_px: input.get("input_size", "[3, rows, columns], at most 4096", |value| {
-                match triple(value, size)? {
-                    [3, h, w] if [h, w].iter().all(is_size) => Some([h, w]),
-                    _ => None,
-                }
-            })?,
-            crop_fraction: input.get("crop_pct", "a number above 0, at most 1", |value| {
-                number(value).filter(|fraction| *fraction > 0.0 && *fraction <= 1.0)
-            })?,
-            interpolation: input.get("interpolation", "a text", text)?,
-            mean: input.get("mean", rgb, |value| triple(value, number))?,
-            std: input.get("std", "three numbers above 0", |value| {
-                triple(value, number).filter(|std| std.iter().all(|s| *s > 0.0))
-            })?,
+            input: PretrainedInput {
+                input_px: stated.get(
+                    "input_size",
+                    "[3, rows, columns], at most 4096",
+                    |value| match triple(value, size)? {
+                        [3, h, w] if [h, w].iter().all(is_size) => Some([h, w]),
+                        _ => None,
+                    },
+                )?,
+                crop_fraction: stated.get("crop_pct", "a number above 0, at most 1", |value| {
+                    number(value).filter(|fraction| *fraction > 0.0 && *fraction <= 1.0)
+                })?,
+                interpolation: stated.get("interpolation", "a text", text)?.map(Cow::Owned),
+                mean: stated.get("mean", rgb, |value| triple(value, number))?,
+                std: stated.get("std", "three numbers above 0", |value| {
+                    triple(value, number).filter(|std| std.iter().all(|s| *s > 0.0))
+                })?,
+            },
         })
     }
 }
@@ -157,11 +155,7 @@ mod tests {
             architecture: Some("resnet18".to_owned()),
             n_classes: Some(1000),
             downsample_in_bottleneck: false,
-            input_px: Some([224, 192]),
-            crop_fraction: Some(0.95),
-            interpolation: Some("bicubic".to_owned()),
-            mean: Some([0.485, 0.456, 0.406]),
-            std: Some([0.229, 0.224, 0.225]),
+            input: PretrainedInput { input_px: Some([224, 192]), ..PretrainedInput::imagenet(224, 0.95) },
         };
         assert_eq!(parse(TIMM), expected);
     }
@@ -171,7 +165,10 @@ mod tests {
         let old = parse(
             r#"{"architecture": "resnet34", "input_size": [3, 8, 9], "mean": [0, 0, 0], "std": [1, 1, 1]}"#,
         );
-        assert_eq!((old.input_px, old.mean, old.std), (Some([8, 9]), Some([0.0; 3]), Some([1.0; 3])));
+        assert_eq!(
+            (old.input.input_px, old.input.mean, old.input.std),
+            (Some([8, 9]), Some([0.0; 3]), Some([1.0; 3]))
+        );
         let other =
             parse(r#"{"model_type": "resnet", "downsample_in_bottleneck": true, "num_classes": null}"#);
         assert_eq!((other.architecture.as_deref(), other.n_classes), (Some("resnet"), None));

@@ -11,6 +11,7 @@
 mod config;
 mod error;
 mod hub;
+mod input;
 mod load;
 mod source;
 
@@ -21,6 +22,7 @@ use tallow_core::{Progress, StopFlag};
 pub use config::PretrainedConfig;
 pub use error::WeightsError;
 pub use hub::HubOptions;
+pub use input::PretrainedInput;
 pub use load::{Report, WidthChange, load_into, read};
 pub use source::{HubModel, WeightsSource};
 
@@ -28,22 +30,6 @@ pub use source::{HubModel, WeightsSource};
 const CONFIG_FILE: &str = "config.json";
 /// What holds its weights.
 const MODEL_FILE: &str = "model.safetensors";
-
-/// Each backbone's weights where nobody names others: ResNets trained on ImageNet-1k, under
-/// torchvision's names.
-const DEFAULTS: [(&str, &str); 6] = [
-    ("resnet18", "hf:timm/resnet18.a1_in1k"),
-    ("resnet34", "hf:timm/resnet34.a1_in1k"),
-    ("resnet50", "hf:timm/resnet50.a1_in1k"),
-    ("resnet101", "hf:timm/resnet101.a1h_in1k"),
-    ("resnet152", "hf:timm/resnet152.a1h_in1k"),
-    ("vit_small_patch14_dinov2", "hf:timm/vit_small_patch14_dinov2.lvd142m"),
-];
-
-/// The text of the [`WeightsSource`] that a backbone has where nobody names another.
-pub fn default_weights(backbone: &str) -> Option<&'static str> {
-    DEFAULTS.iter().find(|(name, _)| *name == backbone).map(|(_, source)| *source)
-}
 
 /// Files that are there to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,17 +87,6 @@ fn local(path: &Path) -> Result<WeightFiles, WeightsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_default_names_a_model_on_the_hub() {
-        for (backbone, _) in DEFAULTS {
-            let source: WeightsSource = default_weights(backbone).unwrap().parse().unwrap();
-            assert!(
-                matches!(source, WeightsSource::Hub(model) if model.id().contains(&format!("/{backbone}.")))
-            );
-        }
-        assert_eq!(default_weights("cnn"), None);
-    }
 
     #[test]
     fn a_folder_wants_both_files_and_a_file_is_enough_alone() {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
-use tallow_models::{build, reference_table};
+use tallow_models::{architecture, build};
 use tallow_nn::{Ctx, Device, Dims, Gradients, Model, Path, Precision, TrainKey};
 
 /// f32, relative in norm. Seen at every instruction set: logits 1e-6 (as torchvision's own f32), in training 6e-6,
@@ -61,7 +61,7 @@ struct Sample {
 
 /// The network called `name` with closed-form weights.
 fn network(name: &str, downsample_in_bottleneck: bool) -> Model {
-    let mut table = reference_table(name).unwrap();
+    let mut table = architecture(name).unwrap().reference_table();
     table.insert("downsample_in_bottleneck".to_owned(), downsample_in_bottleneck.into());
     let model = build(&table, GOLDENS.n_classes, 0, &Device::Cpu).unwrap();
     closed_form::fill(&model.params);
