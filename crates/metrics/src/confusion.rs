@@ -1,6 +1,6 @@
 //! Who was taken for whom: counts of (true class, predicted class).
 
-use crate::csv_text::push_field;
+use crate::csv_text::push_name;
 use crate::error::{check_classes, check_length};
 use crate::{MetricsError, Predictions};
 
@@ -116,8 +116,18 @@ impl ConfusionMatrix {
         (n > 0).then(|| self.n_correct() as f64 / n as f64)
     }
 
+    /// The class with the most images, the first of equals, and its share of all: always answering it would be right so
+    /// often, and an accuracy is worth what it lies above. None if there are no images.
+    pub fn largest_class(&self) -> Option<(usize, f64)> {
+        let supports = (0..self.n_classes).map(|class| self.support(class));
+        let (class, support) = supports.enumerate().rev().max_by_key(|&(_, support)| support)?;
+        let n = self.n();
+        (n > 0).then(|| (class, support as f64 / n as f64))
+    }
+
     /// The matrix as CSV (RFC 4180, lines end in a line feed): the header `true` and the names of the predicted
-    /// classes, then one row per true class, its name first.
+    /// classes, then one row per true class, its name first. A name that a spreadsheet would run as a formula has an
+    /// apostrophe before it.
     ///
     /// # Errors
     /// If there is not one name per class.
@@ -126,11 +136,11 @@ impl ConfusionMatrix {
         let mut csv = String::from("true");
         for name in class_names {
             csv.push(',');
-            push_field(&mut csv, name.as_ref());
+            push_name(&mut csv, name.as_ref());
         }
         csv.push('\n');
         for (target, name) in class_names.iter().enumerate() {
-            push_field(&mut csv, name.as_ref());
+            push_name(&mut csv, name.as_ref());
             for count in self.row(target) {
                 csv.push(',');
                 csv.push_str(&count.to_string());
@@ -160,7 +170,14 @@ mod tests {
 
     #[test]
     fn of_nothing_there_is_no_accuracy() {
-        assert_eq!(ConfusionMatrix::from_pairs(2, &[], &[]).unwrap().accuracy(), None);
+        let nothing = ConfusionMatrix::from_pairs(2, &[], &[]).unwrap();
+        assert_eq!((nothing.accuracy(), nothing.largest_class()), (None, None));
+    }
+
+    #[test]
+    fn the_largest_class_is_by_what_is_true() {
+        let matrix = ConfusionMatrix::from_pairs(3, &[0, 1, 1, 2, 2], &[0, 0, 0, 0, 2]).unwrap();
+        assert_eq!(matrix.largest_class(), Some((1, 0.4)), "the first of equals");
     }
 
     #[test]
@@ -185,6 +202,7 @@ mod tests {
             matrix.to_csv(&["a, \"b\"", "c\nd"]).unwrap(),
             "true,\"a, \"\"b\"\"\",\"c\nd\"\n\"a, \"\"b\"\"\",1,2\n\"c\nd\",3,4\n"
         );
+        assert_eq!(matrix.to_csv(&["=a", "b"]).unwrap(), "true,'=a,b\n'=a,1,2\nb,3,4\n");
         assert_eq!(matrix.to_csv(&["a"]).unwrap_err().to_string(), "class_names has 1 entries, expected 2");
     }
 }

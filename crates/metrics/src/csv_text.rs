@@ -1,9 +1,33 @@
-//! The little that this crate's tables share: how a field is quoted, and a reader whose errors name line and column.
+//! The little that this crate's tables share: how a field is quoted, how a name is kept from being run as a formula, and
+//! a reader whose errors name line and column.
 
 use std::collections::HashMap;
 use std::str::FromStr;
 
 use crate::MetricsError;
+
+/// What spreadsheets take for the beginning of a formula, or pass over before one.
+/// Source: OWASP, <https://owasp.org/www-community/attacks/CSV_Injection>.
+const RUN_BY_SPREADSHEETS: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\n'];
+/// Says to a spreadsheet that what follows is a text.
+const TEXT_MARK: char = '\'';
+
+/// Appends a name that comes from outside, such as a class or a file. One that a spreadsheet would run gets an apostrophe
+/// before it, and so does one that begins with an apostrophe; [`Row::name`] takes it off again. Numbers need none.
+pub(crate) fn push_name(csv: &mut String, name: &str) {
+    match name.starts_with(RUN_BY_SPREADSHEETS) || name.starts_with(TEXT_MARK) {
+        true => push_field(csv, &format!("{TEXT_MARK}{name}")),
+        false => push_field(csv, name),
+    }
+}
+
+/// What [`push_name`] was given. An apostrophe that it would not have written is part of the name.
+fn unmarked(field: &str) -> &str {
+    match field.strip_prefix(TEXT_MARK) {
+        Some(name) if name.starts_with(RUN_BY_SPREADSHEETS) || name.starts_with(TEXT_MARK) => name,
+        _ => field,
+    }
+}
 
 /// Appends `field`, in quotation marks where RFC 4180 asks for them.
 pub(crate) fn push_field(csv: &mut String, field: &str) {
@@ -32,6 +56,11 @@ impl Row {
     /// The text of the column with number `column`, from 0.
     pub(crate) fn text(&self, column: usize) -> &str {
         self.fields.get(column).unwrap_or_default()
+    }
+
+    /// The name in a column that [`push_name`] wrote.
+    pub(crate) fn name(&self, column: usize) -> &str {
+        unmarked(self.text(column))
     }
 }
 
@@ -152,6 +181,26 @@ mod tests {
         let table = Table::read("a,b\n1,x\n").unwrap();
         let error = table.parse::<u32>(&table.rows[0], 1, "a whole number").unwrap_err();
         assert_eq!(error.to_string(), "line 2, column b: found \"x\", expected a whole number");
+    }
+
+    #[test]
+    fn no_name_is_run_and_each_comes_back() {
+        for (name, cell) in [
+            ("=1+1", "'=1+1"),
+            ("-5", "'-5"),
+            ("@a", "'@a"),
+            ("\t=1", "'\t=1"),
+            ("\r\"", "\"'\r\"\"\""),
+            ("'tis", "''tis"),
+            ("cat", "cat"),
+        ] {
+            let mut csv = String::from("a,b\n");
+            push_name(&mut csv, name);
+            assert_eq!(csv, format!("a,b\n{cell}"));
+            csv.push_str(",1\n");
+            assert_eq!(Table::read(&csv).unwrap().rows[0].name(0), name);
+        }
+        assert_eq!(Table::read("a,b\n'tis,1\n").unwrap().rows[0].name(0), "'tis", "as it was written once");
     }
 
     #[test]

@@ -1,17 +1,21 @@
 //! `predictions_{val,test}.csv`: one row per image, with everything that any figure of an evaluation follows from.
 //!
-//! Columns: `index`, `file` (empty where an image has none), `true` and `predicted` (class names), then one
-//! `log_prob:<class name>` per class. The header so carries the class names in order, and the file stands alone.
+//! Columns: `index`, `file` (relative to the data set, parts joined by `/`; empty where an image has none, and the column may
+//! be absent), `true` and `predicted` (class names), then one `log_prob:<class name>` per class. The header so carries
+//! the class names in order, and the file stands alone. A class or file that a spreadsheet would run as a formula has an
+//! apostrophe before it; in the header `log_prob:` stands before it already.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use crate::csv_text::{Row, Table, classes_by_name, push_field};
+use crate::csv_text::{Row, Table, classes_by_name, push_field, push_name};
 use crate::error::check_length;
 use crate::{MetricsError, Predictions};
 
 /// The columns before the log-probabilities.
-const FIXED: [&str; 4] = ["index", "file", "true", "predicted"];
+const FIXED: [&str; 4] = ["index", FILE, "true", "predicted"];
+/// The one of them that may be absent.
+const FILE: &str = "file";
 const LOG_PROB: &str = "log_prob:";
 
 /// What a predictions file holds.
@@ -49,10 +53,10 @@ pub fn predictions_to_csv(
     csv.push('\n');
     for (i, (&index, &target)) in predictions.indices().iter().zip(predictions.targets()).enumerate() {
         let _ = write!(csv, "{index},"); // writing to a String cannot fail
-        push_field(&mut csv, files.map_or("", |files| &files[i]));
+        push_name(&mut csv, files.map_or("", |files| &files[i]));
         for class in [target, predictions.predicted(i)] {
             csv.push(',');
-            push_field(&mut csv, class_names[class as usize].as_ref());
+            push_name(&mut csv, class_names[class as usize].as_ref());
         }
         for log_prob in predictions.row(i) {
             let _ = write!(csv, ",{log_prob}");
@@ -69,7 +73,8 @@ pub fn predictions_to_csv(
 /// `predicted` is not the class with the highest log-probability, or the text was cut off.
 pub fn parse_predictions_csv(text: &str) -> Result<PredictionsTable, MetricsError> {
     let table = Table::read(text)?;
-    let class_names = class_names(&table)?;
+    let columns = Columns::of(&table)?;
+    let class_names = columns.class_names(&table)?;
     let classes = classes_by_name(&class_names)?;
 
     let (n, n_classes) = (table.rows.len(), class_names.len());
@@ -78,58 +83,77 @@ pub fn parse_predictions_csv(text: &str) -> Result<PredictionsTable, MetricsErro
     let mut log_probs = Vec::with_capacity(n * n_classes);
     for row in &table.rows {
         indices.push(table.parse(row, 0, "a whole number")?);
-        files.push(row.text(1).to_owned());
-        targets.push(class(&table, row, 2, &classes)?);
-        for column in FIXED.len()..table.header.len() {
+        files.push(columns.file.map_or("", |column| row.name(column)).to_owned());
+        targets.push(class(&table, row, columns.target, &classes)?);
+        for column in columns.log_probs..table.header.len() {
             log_probs.push(table.parse(row, column, "a number")?);
         }
     }
     let predictions =
-        Predictions::new(n_classes, targets, log_probs, indices).map_err(|e| placed(&table, e))?;
+        Predictions::new(n_classes, targets, log_probs, indices).map_err(|e| columns.placed(&table, e))?;
     for (i, row) in table.rows.iter().enumerate() {
         let best = predictions.predicted(i);
-        if class(&table, row, 3, &classes)? != best {
-            let (found, best) = (row.text(3), &class_names[best as usize]);
+        if class(&table, row, columns.predicted, &classes)? != best {
+            let (found, best) = (row.name(columns.predicted), &class_names[best as usize]);
             let problem = format!("found {found:?}, but {best:?} has the highest log-probability of the row");
-            return Err(table.error(row.line, 3, problem));
+            return Err(table.error(row.line, columns.predicted, problem));
         }
     }
     Ok(PredictionsTable { class_names, files, predictions })
 }
 
-/// The class names in the header, which is checked.
-fn class_names(table: &Table) -> Result<Vec<String>, MetricsError> {
-    for (column, expected) in FIXED.iter().enumerate() {
-        let found = table.header.get(column).map_or("", String::as_str);
-        if found != *expected {
-            return Err(table.error(1, column, format!("found the column {found:?}, expected {expected:?}")));
+/// Where the columns are; `index` is the first.
+struct Columns {
+    file: Option<usize>,
+    target: usize,
+    predicted: usize,
+    /// The first of them.
+    log_probs: usize,
+}
+
+impl Columns {
+    /// As the header has them, which is checked.
+    fn of(table: &Table) -> Result<Self, MetricsError> {
+        let has_file = table.header.get(1).is_some_and(|column| column != FIXED[2]);
+        let fixed = FIXED.iter().filter(|column| has_file || **column != FILE);
+        for (column, expected) in fixed.enumerate() {
+            let found = table.header.get(column).map_or("", String::as_str);
+            if found != *expected {
+                let problem = format!("found the column {found:?}, expected {expected:?}");
+                return Err(table.error(1, column, problem));
+            }
+        }
+        let first = 1 + usize::from(has_file);
+        Ok(Self { file: has_file.then_some(1), target: first, predicted: first + 1, log_probs: first + 2 })
+    }
+
+    fn class_names(&self, table: &Table) -> Result<Vec<String>, MetricsError> {
+        let name = |(column, header): (usize, &String)| {
+            let name = header.strip_prefix(LOG_PROB).map(str::to_owned);
+            name.ok_or_else(|| table.error(1, column, format!("expected {LOG_PROB:?} and a class name")))
+        };
+        table.header.iter().enumerate().skip(self.log_probs).map(name).collect()
+    }
+
+    /// Says line and column where [`Predictions::new`] says row and class.
+    fn placed(&self, table: &Table, error: MetricsError) -> MetricsError {
+        match error {
+            MetricsError::NotALogProbability { position, class, value } => {
+                let problem = format!("found {value}, expected a logarithm of a probability");
+                table.error(table.rows[position].line, self.log_probs + class, problem)
+            }
+            MetricsError::NoClasses => {
+                table.error(1, self.log_probs, format!("expected {LOG_PROB:?} and a class name"))
+            }
+            other => other,
         }
     }
-    let name = |(column, header): (usize, &String)| {
-        let name = header.strip_prefix(LOG_PROB).map(str::to_owned);
-        name.ok_or_else(|| table.error(1, column, format!("expected {LOG_PROB:?} and a class name")))
-    };
-    table.header.iter().enumerate().skip(FIXED.len()).map(name).collect()
 }
 
 fn class(table: &Table, row: &Row, column: usize, classes: &HashMap<&str, u32>) -> Result<u32, MetricsError> {
-    let name = row.text(column);
+    let name = row.name(column);
     let unknown = || table.error(row.line, column, format!("{name:?} is none of the classes in the header"));
     classes.get(name).copied().ok_or_else(unknown)
-}
-
-/// Says line and column where [`Predictions::new`] says row and class.
-fn placed(table: &Table, error: MetricsError) -> MetricsError {
-    match error {
-        MetricsError::NotALogProbability { position, class, value } => {
-            let problem = format!("found {value}, expected a logarithm of a probability");
-            table.error(table.rows[position].line, FIXED.len() + class, problem)
-        }
-        MetricsError::NoClasses => {
-            table.error(1, FIXED.len(), format!("expected {LOG_PROB:?} and a class name"))
-        }
-        other => other,
-    }
 }
 
 #[cfg(test)]
@@ -162,6 +186,11 @@ mod tests {
         assert_eq!(parse_predictions_csv(TEXT).unwrap(), t);
         let without_files = predictions_to_csv(&t.predictions, &t.class_names, None).unwrap();
         assert_eq!(without_files, TEXT.replace("a.png", ""));
+        let no_column = TEXT.replace("file,", "").replace("a.png,", "").replace(",,", ",");
+        assert_eq!(
+            parse_predictions_csv(&no_column).unwrap(),
+            parse_predictions_csv(&without_files).unwrap()
+        );
     }
 
     #[test]
@@ -203,10 +232,10 @@ mod tests {
         /// Any names and files, any log-probabilities: what is read is what was written, bit for bit.
         #[test]
         fn comes_back_as_it_was(
-            (names, rows) in prop::collection::hash_set("[a\",\n\r é:]{0,4}", 1..5).prop_flat_map(|names| {
+            (names, rows) in prop::collection::hash_set("[a\",\n\r\t é:;'=+@-]{0,4}", 1..5).prop_flat_map(|names| {
                 let c = names.len();
                 let log_prob = any::<f32>().prop_map(|x| if x.is_nan() { -0.0 } else { -x.abs() });
-                let row = (0..c as u32, prop::collection::vec(log_prob, c), any::<u32>(), "[a\",\n\r é]{0,4}");
+                let row = (0..c as u32, prop::collection::vec(log_prob, c), any::<u32>(), any::<String>());
                 (Just(names), prop::collection::vec(row, 0..6))
             })
         ) {

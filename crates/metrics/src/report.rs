@@ -62,6 +62,11 @@ impl ClassificationReport {
         }
     }
 
+    /// The classes without an image: their recall and F1 are 0 for want of anything to find, and say nothing.
+    pub fn without_support(&self) -> impl Iterator<Item = usize> {
+        self.classes.iter().enumerate().filter(|(_, class)| class.support == 0).map(|(class, _)| class)
+    }
+
     /// How many images the report is about.
     pub fn n(&self) -> u64 {
         self.classes.iter().map(|class| class.support).sum()

@@ -113,7 +113,11 @@ impl NamedReport<'_> {
         let name = self.names[class];
         let taken =
             [ACCURACY, MACRO_AVG, WEIGHTED_AVG].contains(&name) || self.names[..class].contains(&name);
-        if taken { format!("{name} (class {class})") } else { name.to_owned() }
+        let mut key = if taken { format!("{name} (class {class})") } else { name.to_owned() };
+        while taken && self.names.contains(&key.as_str()) {
+            key.push('\''); // a class has that very name
+        }
+        key
     }
 }
 
@@ -147,5 +151,8 @@ mod tests {
         let expected =
             ["accuracy (class 0)", "cat", "cat (class 2)", "accuracy", "macro avg", "weighted avg"];
         assert_eq!(keys, expected);
+        let json =
+            serde_json::to_value(report.named(&["cat (class 1)", "accuracy", "accuracy (class 1)"]).unwrap());
+        assert!(json.unwrap().get("accuracy (class 1)'").is_some());
     }
 }
