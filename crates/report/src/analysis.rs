@@ -52,6 +52,11 @@ impl<'a> Test<'a> {
         self.report.accuracy
     }
 
+    /// Whether no test image is of this class: then its recall and its F1 are not known.
+    pub(crate) fn is_untested(&self, class: usize) -> bool {
+        self.report.classes[class].support == 0
+    }
+
     /// The k and the top-k accuracies that are worth telling: below the number of classes.
     pub(crate) fn top_k(&self) -> Vec<(usize, f64)> {
         let ks = [2, 3, 5].into_iter().filter(|&k| k < self.class_names.len());

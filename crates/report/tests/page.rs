@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use common::{PNG, write_run};
+use tallow_metrics::{Predictions, predictions_to_csv};
 use tallow_report::{Options, RunRecord, model_card, run_report, wanted_test_images};
 
 fn fixture() -> RunRecord {
@@ -85,6 +86,10 @@ fn a_page_asks_for_nothing_and_runs_nothing() {
     for chart in &report.charts {
         assert!(chart.to_png(1.0).is_ok(), "{} is well-formed", chart.name);
     }
+    let card = model_card(&RunRecord::read(folder.path()).unwrap()).unwrap();
+    assert!(card.contains(r"\<script\>alert(1)\</script\>") && card.contains(r"a\<U+202E\>b\<U+001B\>"));
+    let (_, text) = card.split_once("\n---\n").unwrap(); // metadata are quoted, and nobody shows them
+    assert!(!text.replace(r"\<", "").contains('<') && !card.contains(['\u{202e}', '\u{1b}']), "{card}");
     assert_safe(
         &report.charts.iter().map(|c| c.to_svg()).collect::<String>().replace("javascript:alert(1)", ""),
     );
@@ -92,10 +97,10 @@ fn a_page_asks_for_nothing_and_runs_nothing() {
 
 #[test]
 fn any_number_of_classes_and_any_length_of_name_fits() {
-    for c in [2, 10, 21, 200] {
+    for c in [2, 10, 21, 200, 400] {
         let folder = tempfile::tempdir().unwrap();
         let names: Vec<String> =
-            names(c).iter().map(|name| format!("{name} {}", "long ".repeat(30))).collect();
+            names(c).iter().map(|name| format!("a <b>{}of {name}", "long name ".repeat(5))).collect();
         write_run(folder.path(), &names, 0);
         let report = run_report(&RunRecord::read(folder.path()).unwrap(), &Options::default()).unwrap();
         assert!(report.html.len() < 3_000_000, "{c}: {} bytes", report.html.len());
@@ -104,6 +109,48 @@ fn any_number_of_classes_and_any_length_of_name_fits() {
             chart.to_png(1.0).unwrap();
         }
     }
+}
+
+/// With several hundred classes the worst come first, and the rest is folded away.
+#[test]
+fn of_many_classes_the_worst_are_open() {
+    let folder = tempfile::tempdir().unwrap();
+    write_run(folder.path(), &names(400), 0);
+    let run = RunRecord::read(folder.path()).unwrap();
+    let html = run_report(&run, &Options::default()).unwrap().html;
+    let (_, report) = html.split_once("the lowest F1 first: 30 of 400").unwrap();
+    let (open, rest) = report.split_once("<summary>The other 370</summary>").unwrap();
+    let f1 = |table: &str| -> Vec<f64> {
+        let rows = table.split("</table>").next().unwrap().split("<tr>").skip(1);
+        rows.filter_map(|row| row.split("<td").nth(3)?.split(['>', '<']).nth(1)?.parse().ok()).collect()
+    };
+    let all = [f1(open), f1(rest)].concat();
+    assert!(all.len() == 400 && all.is_sorted(), "{}", all.len());
+    assert!(html.contains("Recall: the 30 lowest of 400"));
+    let card = model_card(&run).unwrap();
+    assert!(card.contains("The 60 with the lowest F1 of 400.") && card.lines().count() < 200);
+}
+
+/// What cannot be known of a class is not shown as a bad figure.
+#[test]
+fn classes_without_a_test_image_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = names(3);
+    write_run(folder.path(), &names, 0);
+    let log_probs =
+        [[0.8f32, 0.1, 0.1], [0.1, 0.8, 0.1], [0.3, 0.6, 0.1]].concat().iter().map(|p| p.ln()).collect();
+    let test = Predictions::new(3, vec![0, 1, 0], log_probs, vec![0, 1, 2]).unwrap();
+    let csv = predictions_to_csv(&test, &names, None).unwrap();
+    fs::write(folder.path().join("evaluation/predictions_test.csv"), csv).unwrap();
+    let report = run_report(&RunRecord::read(folder.path()).unwrap(), &Options::default()).unwrap();
+    let html = &report.html;
+    assert!(html.contains("1 of 3 classes have no test image: class 2."));
+    assert!(html.contains("always “class 0” would be right in 66.67 %"));
+    let row = html.split("class 2</span></th>").nth(1).unwrap().split("</tr>").next().unwrap();
+    assert_eq!(row.matches('–').count(), 4, "{row}");
+    assert!(!html.contains("NaN"));
+    let recall = report.charts.iter().find(|chart| chart.name == "recall").unwrap();
+    assert!(recall.desc.contains("class 1") && !recall.desc.contains("class 2"));
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! A confusion matrix as a heat map: hue and outline say in which band a cell is, strength says its row's share.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
 use maud::{Markup, html};
 use tallow_metrics::{Band, Bands, ConfusionMatrix};
 
@@ -11,6 +14,12 @@ use crate::shown::shown;
 const MAX_WITH_SHARES: usize = 12;
 const MAX_WITH_COUNTS: usize = 30;
 const MAX_NAME_COLUMNS: usize = 16;
+/// Rows and columns of all cells, where they hold colour alone.
+const COLOURS_PX: f64 = 620.0;
+/// What colour alone needs to be seen: a smaller cell is drawn over its neighbours.
+const MIN_COLOUR_PX: f64 = 2.0;
+/// From one name to the next, where not every class has room for its own.
+const NAME_PITCH_PX: f64 = 14.0;
 
 /// The confusion matrix of `class_names`, true classes downwards, predicted ones to the right.
 pub fn heat_map(
@@ -25,16 +34,21 @@ pub fn heat_map(
         0..=5 => (64.0, 44.0),
         6..=MAX_WITH_SHARES => (50.0, 36.0),
         13..=MAX_WITH_COUNTS => (26.0, 22.0),
-        _ => ((620.0 / c as f64).max(2.5), (620.0 / c as f64).max(2.5)),
+        _ => (COLOURS_PX / c as f64, COLOURS_PX / c as f64),
     };
-    let named = c <= MAX_WITH_COUNTS;
+    let with_counts = c <= MAX_WITH_COUNTS;
+    let (every, look, font_px) = if with_counts {
+        (1, "label", 12.0)
+    } else {
+        ((NAME_PITCH_PX / cell_height).ceil() as usize, "small", 9.5)
+    };
     let names: Vec<String> = class_names.iter().map(|name| super::name(name, MAX_NAME_COLUMNS)).collect();
-    let widest = names.iter().map(|name| text_px(name, 12.0)).fold(40.0, f64::max);
-    let upright = named && names.iter().any(|name| text_px(name, 12.0) > cell_width - 4.0);
+    let widest = names.iter().map(|name| text_px(name, font_px)).fold(40.0, f64::max);
+    let room = every as f64 * cell_width - 4.0;
+    let upright = names.iter().any(|name| text_px(name, font_px) > room);
     let head = if upright { 0.75 * widest + 16.0 } else { 18.0 };
-    let left = if named { widest + 26.0 } else { 50.0 };
     let area = Area {
-        left,
+        left: widest + 30.0,
         top: TITLE_PX + 16.0 + head,
         width: cell_width * c as f64,
         height: cell_height * c as f64,
@@ -44,13 +58,15 @@ pub fn heat_map(
         text x=(px(area.left + area.width / 2.0)) y=(px(TITLE_PX + 8.0)) class="tick" text-anchor="middle" { "predicted class" }
         text x="13" y=(px(area.top + area.height / 2.0)) class="tick" text-anchor="middle"
             transform={ "rotate(-90 13 " (px(area.top + area.height / 2.0)) ")" } { "true class" }
-        @if named { (labels(area, cell_width, cell_height, &names, upright)) } @else { (numbers(area, c)) }
-        @for target in 0..c {
-            @for predicted in 0..c {
-                @let corner = (area.left + predicted as f64 * cell_width, area.top + target as f64 * cell_height);
-                (cell(matrix, bands, (target, predicted), corner, (cell_width, cell_height)))
+        (labels(area, (cell_width, cell_height), &names, every, look, upright))
+        @if with_counts {
+            @for target in 0..c {
+                @for predicted in 0..c {
+                    @let corner = (area.left + predicted as f64 * cell_width, area.top + target as f64 * cell_height);
+                    (cell(matrix, bands, (target, predicted), corner, (cell_width, cell_height)))
+                }
             }
-        }
+        } @else { (colours(matrix, bands, area)) }
         rect x=(px(area.left)) y=(px(area.top)) width=(px(area.width)) height=(px(area.height)) class="cell" {}
         (legend(area.bottom() + 22.0, bands))
     };
@@ -59,28 +75,61 @@ pub fn heat_map(
     Chart { name, title, desc, width_px: width, height_px: area.bottom() + 88.0, body }
 }
 
-fn labels(area: Area, cell_width: f64, cell_height: f64, names: &[String], upright: bool) -> Markup {
+/// The name of every class, or of each `every`-th.
+fn labels(
+    area: Area,
+    (cell_width, cell_height): (f64, f64),
+    names: &[String],
+    every: usize,
+    look: &str,
+    upright: bool,
+) -> Markup {
     html! {
-        @for (i, name) in names.iter().enumerate() {
-            (text(area.left - 7.0, area.top + (i as f64 + 0.5) * cell_height + 4.0, "label", "end", name))
+        @for (i, name) in names.iter().enumerate().step_by(every) {
+            (text(area.left - 7.0, area.top + (i as f64 + 0.5) * cell_height + 4.0, look, "end", name))
             @let (x, y) = (area.left + (i as f64 + 0.5) * cell_width, area.top - 7.0);
             @if upright {
-                text x=(px(x)) y=(px(y)) class="label" transform={ "rotate(-45 " (px(x)) " " (px(y)) ")" } { (name) }
+                text x=(px(x)) y=(px(y)) class=(look) transform={ "rotate(-45 " (px(x)) " " (px(y)) ")" } { (name) }
             } @else {
-                (text(x, y, "label", "middle", name))
+                (text(x, y, look, "middle", name))
             }
         }
     }
 }
 
-/// Of many classes, the number of every tenth or fiftieth.
-fn numbers(area: Area, c: usize) -> Markup {
-    let step = if c > 120 { 50 } else { 10 };
+/// How strong the colour of a cell is, in [0, 1].
+fn strength(share: f64, right: bool) -> f64 {
+    // errors are small shares: their strength rises by the root
+    if right { 0.12 + 0.5 * share } else { (0.05 + 0.9 * share.sqrt()).min(0.6) }
+}
+
+/// A path for all cells of a colour and, to a tenth, a strength: of many classes a page would be full of cells.
+fn colours(matrix: &ConfusionMatrix, bands: &Bands, area: Area) -> Markup {
+    let c = matrix.n_classes();
+    let pitch = area.width / c as f64;
+    let side = pitch.max(MIN_COLOUR_PX);
+    let mut paths: BTreeMap<(Option<Band>, u8), String> = BTreeMap::new();
+    for target in 0..c {
+        let support = matrix.support(target) as f64;
+        for (predicted, &count) in matrix.row(target).iter().enumerate().filter(|(_, count)| **count > 0) {
+            let band = bands.of_cell(matrix, target, predicted);
+            let tenths =
+                (16.0 * strength(count as f64 / support, band.is_none())).round().clamp(1.0, 10.0) as u8;
+            let corner = |class: usize, start: f64| px(start + class as f64 * pitch);
+            let path = paths.entry((band, tenths)).or_default();
+            // writing to a String cannot fail
+            let _ = write!(
+                path,
+                "M{} {}h{s}v{s}h-{s}z",
+                corner(predicted, area.left),
+                corner(target, area.top),
+                s = px(side)
+            );
+        }
+    }
     html! {
-        @for class in (0..c).step_by(step) {
-            @let along = (class as f64 + 0.5) / c as f64;
-            (text(area.left - 5.0, area.top + along * area.height + 4.0, "small", "end", &class.to_string()))
-            (text(area.left + along * area.width, area.top - 5.0, "small", "middle", &class.to_string()))
+        @for ((band, tenths), path) in &paths {
+            path d=(path) class=(band.map_or("right", Band::name)) fill-opacity=(f64::from(*tenths) / 10.0) {}
         }
     }
 }
@@ -95,20 +144,8 @@ fn cell(
     let (count, support, c) = (matrix.count(target, predicted), matrix.support(target), matrix.n_classes());
     let share = count as f64 / support.max(1) as f64;
     let band = bands.of_cell(matrix, target, predicted);
-    if count == 0 && c > MAX_WITH_COUNTS {
-        return html! {};
-    }
     let class = band.map_or("right", Band::name);
-    // errors are small shares: their strength rises by the root
-    let strength =
-        if target == predicted { 0.12 + 0.5 * share } else { (0.05 + 0.9 * share.sqrt()).min(0.6) };
-    let strength = if count == 0 {
-        0.0
-    } else if c > MAX_WITH_COUNTS {
-        (strength * 1.6).min(1.0)
-    } else {
-        strength
-    };
+    let strength = if count == 0 { 0.0 } else { strength(share, target == predicted) };
     let outline = match band {
         Some(Band::Failing) => Some("outline-failing"),
         Some(Band::Improvable) => Some("outline-improvable"),
@@ -116,13 +153,11 @@ fn cell(
     };
     html! {
         rect x=(px(x)) y=(px(y)) width=(px(width)) height=(px(height)) class=(class) fill-opacity=(format!("{strength:.2}")) {}
-        @if c <= MAX_WITH_COUNTS {
-            rect x=(px(x)) y=(px(y)) width=(px(width)) height=(px(height)) class="cell" {}
-            @if let Some(outline) = outline.filter(|_| count > 0) {
-                rect x=(px(x + 1.5)) y=(px(y + 1.5)) width=(px(width - 3.0)) height=(px(height - 3.0)) class=(outline) {}
-            }
-            (figures(count, share, c, band, (x + width / 2.0, y + height / 2.0)))
+        rect x=(px(x)) y=(px(y)) width=(px(width)) height=(px(height)) class="cell" {}
+        @if let Some(outline) = outline.filter(|_| count > 0) {
+            rect x=(px(x + 1.5)) y=(px(y + 1.5)) width=(px(width - 3.0)) height=(px(height - 3.0)) class=(outline) {}
         }
+        (figures(count, share, c, band, (x + width / 2.0, y + height / 2.0)))
     }
 }
 
@@ -201,7 +236,11 @@ mod tests {
         let (_, twenty) = drawn(20);
         assert!(twenty.contains(">900<") && !twenty.contains(" %<"));
         let (chart, many) = drawn(200);
-        assert!(!many.contains(">900<") && chart.width_px < 720.0, "{}", chart.width_px);
+        assert!(!many.contains(">900<") && chart.width_px < 900.0, "{}", chart.width_px);
+        assert!(many.len() < 1_000_000, "40,000 cells are {} bytes", many.len());
+        // names where there is room for them
+        let n_names = many.matches("class &amp; ").count();
+        assert!((60..=100).contains(&n_names), "{n_names}");
     }
 
     #[test]

@@ -110,19 +110,28 @@ fn px(x: f64) -> String {
     rounded.to_string()
 }
 
-/// A name cut to `max_columns`, in a picture too; to twice that where it holds codes, which say little when cut.
+/// A name cut to `max_columns`, in a picture too; to twice that where it holds codes, which say little when cut. What is
+/// left out is from the middle: names of many classes often begin alike.
 fn name(text: &str, max_columns: usize) -> String {
     let text = crate::shown::shown(text);
     let max_columns = if text.chars().all(fonts::can_draw) { max_columns } else { 2 * max_columns };
     if fonts::drawn_columns(&text) <= max_columns {
         return text;
     }
+    let of_end = max_columns / 3;
+    let start: String = within(text.chars(), max_columns - 1 - of_end);
+    let end: String = within(text.chars().rev(), of_end);
+    format!("{start}…{}", end.chars().rev().collect::<String>())
+}
+
+/// As many characters as `max_columns` hold.
+fn within(text: impl Iterator<Item = char>, max_columns: usize) -> String {
     let mut used = 0;
-    let fits = |c: &char| {
+    text.take_while(|c| {
         used += fonts::drawn_columns(c.encode_utf8(&mut [0; 4]));
-        used < max_columns
-    };
-    text.chars().take_while(fits).chain(['…']).collect()
+        used <= max_columns
+    })
+    .collect()
 }
 
 /// How long a text in this font size is, at most.

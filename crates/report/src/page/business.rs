@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use tallow_metrics::{Band, Bands, ClassBand, CostTable, DecisionCosts};
 
 use super::coverage::{coverage, currency};
-use super::{Number, Part, Text, facts, name, plain, table};
+use super::{Number, Part, Text, facts, long_table, name, plain, table};
 use crate::analysis::{Options, Test, Trust};
 use crate::chart::grouped;
 use crate::error::Result;
@@ -54,7 +54,7 @@ fn bands(test: &Test<'_>) -> Markup {
                 (meaning(&bands, band)) ". " (advice(band))
             }
         }
-        (table("Classes by band, the weakest first", &columns, &rows))
+        (long_table("Classes by band, the weakest first", &columns, &rows))
     }
 }
 

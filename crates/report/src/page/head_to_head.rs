@@ -172,8 +172,10 @@ fn classes(comparison: &Comparison<'_>) -> Part {
     let names = first.test.class_names;
     let recalls = |class: usize| comparison.runs.iter().map(move |run| run.test.report.classes[class].recall);
     let spread = |class: usize| recalls(class).fold(0.0, f64::max) - recalls(class).fold(1.0, f64::min);
-    let mut classes: Vec<usize> = (0..names.len()).collect();
-    if classes.len() > MAX_ROWS {
+    let mut classes: Vec<usize> = (0..names.len()).filter(|&class| !first.test.is_untested(class)).collect();
+    let n_tested = classes.len();
+    let table_order = classes.clone();
+    if n_tested > MAX_ROWS {
         classes.sort_by(|&a, &b| spread(b).total_cmp(&spread(a))); // stable
         classes.truncate(MAX_ROWS);
     }
@@ -181,15 +183,16 @@ fn classes(comparison: &Comparison<'_>) -> Part {
         |&class: &usize| DotRow { label: shown(&names[class]), values: recalls(class).map(Some).collect() };
     let rows: Vec<DotRow> = classes.iter().map(row).collect();
     let labels: Vec<String> = comparison.runs.iter().map(|run| shown(&run.label)).collect();
-    let title = if names.len() > MAX_ROWS {
-        format!("Recall: the {MAX_ROWS} classes of {} that differ most", names.len())
+    let title = if n_tested > MAX_ROWS {
+        format!("Recall: the {MAX_ROWS} classes of {n_tested} that differ most")
     } else {
         "Recall of each class".to_owned()
     };
     let charts = vec![dot_chart("runs-recall", &title, "recall", &labels, &rows)];
     let columns: Vec<(&str, super::Column)> =
         std::iter::once(("class", Text)).chain(labels.iter().map(|label| (label.as_str(), Number))).collect();
-    let table_rows: Vec<Vec<Markup>> = (0..names.len())
+    let table_rows: Vec<Vec<Markup>> = table_order
+        .into_iter()
         .map(|class| {
             let shares = recalls(class).map(|recall| plain(format!("{:.1} %", 100.0 * recall)));
             std::iter::once(name(&names[class])).chain(shares).collect()

@@ -160,6 +160,20 @@ fn table(caption: &str, columns: &[(&str, Column)], rows: &[Vec<Markup>]) -> Mar
     }
 }
 
+/// Rows that are seen at once; what follows is folded away.
+const MAX_OPEN_ROWS: usize = 30;
+
+/// A [`table`] of any length, the rows that matter most first.
+fn long_table(caption: &str, columns: &[(&str, Column)], rows: &[Vec<Markup>]) -> Markup {
+    let Some((open, rest)) = rows.split_at_checked(MAX_OPEN_ROWS).filter(|(_, rest)| !rest.is_empty()) else {
+        return table(caption, columns, rows);
+    };
+    html! {
+        (table(&format!("{caption}: {MAX_OPEN_ROWS} of {}", rows.len()), columns, open))
+        details { summary { "The other " (rest.len()) } (table(&format!("{caption}: the rest"), columns, rest)) }
+    }
+}
+
 /// Terms and what they are.
 fn facts(entries: &[(String, Markup)]) -> Markup {
     html! { dl class="facts" { @for (term, fact) in entries { div { dt { (term) } dd { (fact) } } } } }
@@ -195,6 +209,22 @@ mod tests {
     fn the_digest_is_that_of_the_policy() {
         // printf abc | openssl dgst -sha256 -binary | base64
         assert_eq!(base64_digest("abc"), "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
+    }
+
+    #[test]
+    fn a_long_table_is_folded_and_whole() {
+        let rows =
+            |n: usize| -> Vec<Vec<Markup>> { (0..n).map(|i| vec![plain(format!("row{i}."))]).collect() };
+        let text = |n| long_table("C", &[("class", Text)], &rows(n)).into_string();
+        assert!(!text(MAX_OPEN_ROWS).contains("<details>"));
+        let folded = text(MAX_OPEN_ROWS + 2);
+        let (open, rest) = folded.split_once("<summary>The other 2</summary>").unwrap();
+        assert!(
+            open.contains("row29.")
+                && !open.contains("row30.")
+                && rest.contains("row30.")
+                && rest.contains("row31.")
+        );
     }
 
     #[test]

@@ -4,11 +4,11 @@ use maud::{Markup, html};
 use tallow_metrics::{Bands, confused_pairs, surest_errors};
 
 use super::data::image;
-use super::{Number, Part, Text, facts, figures, percent, percent_interval, plain, table};
+use super::{Number, Part, Text, facts, figures, long_table, percent, percent_interval, plain, table};
 use crate::analysis::{N_PAIRS, N_SUREST, Test, examples};
 use crate::chart::{Bar, Chart, Format, bar_chart, grouped, heat_map};
 use crate::record::RunRecord;
-use crate::shown::shown;
+use crate::shown::{shortened, shown};
 
 /// Classes beyond this many are not drawn one by one: the lowest are.
 const MAX_BARS: usize = 30;
@@ -41,6 +41,13 @@ fn headline(test: &Test<'_>) -> Vec<(String, Markup)> {
         ("Accuracy".to_owned(), html! { strong { (percent(test.accuracy())) } ", " (right) }),
         ("95 % interval".to_owned(), plain(percent_interval(test.accuracy_interval))),
     ];
+    if let Some((class, share)) = test.matrix.largest_class() {
+        let name = shortened(&test.class_names[class], 40);
+        out.push((
+            "For comparison".to_owned(),
+            plain(format!("always “{name}” would be right in {}", percent(share))),
+        ));
+    }
     if let Some(loss) = test.predictions.mean_nll() {
         out.push(("Loss (cross-entropy)".to_owned(), plain(format!("{loss:.4}"))));
     }
@@ -62,40 +69,61 @@ fn report_table(test: &Test<'_>) -> Markup {
     ];
     let score = |value: f64| plain(format!("{value:.3}"));
     let count = |n: u64| plain(grouped(n as f64, 0));
-    let mut rows: Vec<Vec<Markup>> = test
-        .report
-        .classes
-        .iter()
-        .zip(&test.intervals)
-        .zip(test.class_names)
-        .map(|((s, i), name)| {
-            let [low, high] = i.recall;
-            let interval = plain(format!("{low:.3} to {high:.3}"));
+    let mut classes: Vec<usize> = (0..test.class_names.len()).collect();
+    let is_long = classes.len() > MAX_BARS;
+    if is_long {
+        let by = |class: &usize| (test.is_untested(*class), test.report.classes[*class].f1_score);
+        classes.sort_by(|a, b| by(a).0.cmp(&by(b).0).then(by(a).1.total_cmp(&by(b).1))); // stable
+    }
+    let rows: Vec<Vec<Markup>> = classes
+        .into_iter()
+        .map(|class| {
+            let (s, [low, high]) = (test.report.classes[class], test.intervals[class].recall);
+            let found = |text: String| plain(if test.is_untested(class) { "–".to_owned() } else { text });
             vec![
-                super::name(name),
-                score(s.precision),
-                score(s.recall),
-                score(s.f1_score),
+                super::name(&test.class_names[class]),
+                if test.matrix.n_predicted(class) == 0 { plain("–") } else { score(s.precision) },
+                found(format!("{:.3}", s.recall)),
+                found(format!("{:.3}", s.f1_score)),
                 count(s.support),
-                interval,
+                found(format!("{low:.3} to {high:.3}")),
             ]
         })
         .collect();
-    for (name, average) in
-        [("macro average", test.report.macro_avg), ("weighted average", test.report.weighted_avg)]
-    {
+    let averages = [("macro average", test.report.macro_avg), ("weighted average", test.report.weighted_avg)];
+    let averages = averages.map(|(name, average)| {
         let scores = [average.precision, average.recall, average.f1_score].map(score);
-        rows.push([vec![plain(name)], scores.to_vec(), vec![count(test.matrix.n()), plain("")]].concat());
-    }
-    let whole = table("Precision, recall and F1 of each class", &columns, &rows);
-    if test.class_names.len() > MAX_BARS {
-        html! { details { summary { "All " (test.class_names.len()) " classes" } (whole) } }
-    } else {
-        whole
+        [vec![plain(name)], scores.to_vec(), vec![count(test.matrix.n()), plain("")]].concat()
+    });
+    let caption = "Precision, recall and F1 of each class";
+    html! {
+        @if is_long {
+            (table("Averages over all classes", &columns, &averages))
+            (long_table(&format!("{caption}, the lowest F1 first"), &columns, &rows))
+        } @else {
+            (table(caption, &columns, &[rows, averages.to_vec()].concat()))
+        }
+        (untested(test))
     }
 }
 
-/// Three charts with a bar per class, or per class of the lowest.
+/// Which classes the test says nothing of.
+fn untested(test: &Test<'_>) -> Markup {
+    let classes: Vec<usize> = test.report.without_support().collect();
+    let names: Vec<String> =
+        classes.iter().take(10).map(|&class| shortened(&test.class_names[class], 40)).collect();
+    let more = if classes.len() > names.len() { ", …" } else { "" };
+    html! {
+        @if !classes.is_empty() {
+            p class="notice" role="note" {
+                (classes.len()) " of " (test.class_names.len()) " classes have no test image: " (names.join(", ")) (more)
+                ". Their recall and F1 are not known. The macro average counts them as 0, as scikit-learn does."
+            }
+        }
+    }
+}
+
+/// Three charts with a bar per class, or per class of the lowest. What is not known has none.
 fn score_charts(test: &Test<'_>) -> Vec<Chart> {
     type Pick = fn(&Test<'_>, usize) -> (f64, [f64; 2]);
     let kinds: [(&str, &str, usize, Pick); 3] = [
@@ -110,7 +138,12 @@ fn score_charts(test: &Test<'_>) -> Vec<Chart> {
         }),
     ];
     let draw = |(name, title, series, pick): (&str, &str, usize, Pick)| {
+        let is_known = |test: &Test<'_>, class| match name {
+            "precision" => test.matrix.n_predicted(class) > 0,
+            _ => !test.is_untested(class),
+        };
         let mut bars: Vec<Bar> = (0..test.class_names.len())
+            .filter(|&i| is_known(test, i))
             .map(|i| {
                 let (value, interval) = pick(test, i);
                 Bar { label: shown(&test.class_names[i]), value, interval: Some(interval) }

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{Part, facts, percent, percent_interval, plain};
 use crate::chart::grouped;
 use crate::record::RunRecord;
-use crate::shown::shown;
+use crate::shown::{shortened, shown};
 use crate::times::{duration, epochs, threads, utc};
 
 pub(super) fn part(run: &RunRecord) -> Part {
@@ -59,7 +59,7 @@ fn entries(run: &RunRecord) -> Vec<(String, Markup)> {
         put("Image size", format!("{width} × {height} pixels"));
     }
     if let Some(names) = run.test.as_ref().or(run.val.as_ref()).map(|table| &table.class_names) {
-        let list: Vec<String> = names.iter().take(20).map(|name| shown(name)).collect();
+        let list: Vec<String> = names.iter().take(20).map(|name| shortened(name, 40)).collect();
         let more = if names.len() > 20 { ", …" } else { "" };
         put("Classes", format!("{}: {}{more}", names.len(), list.join(", ")));
     }

@@ -11,6 +11,11 @@ use crate::record::RunRecord;
 use crate::shown::shown;
 use crate::times::{duration, epochs};
 
+/// Classes that are named in a sentence.
+const MAX_NAMES: usize = 40;
+/// Classes that have a row in the table; of more, those with the lowest F1.
+const MAX_ROWS: usize = 60;
+
 /// The text of a model card: Hugging Face metadata, figures with their intervals, bands, calibration, intended use,
 /// data, and how to load the model from Rust and from Python.
 ///
@@ -25,16 +30,17 @@ pub fn model_card(run: &RunRecord) -> Result<String> {
     let test = Test::of(run)?.ok_or_else(|| missing("evaluation/predictions_test.csv"))?;
     let trust = Trust::of(run, &test)?;
     let name = md(&run.name);
-    let (model, dataset) = (md(&summary.model), md(&summary.dataset));
-    let classes: Vec<String> = test.class_names.iter().map(|name| md(name)).collect();
+    let (model, dataset) = (code(&summary.model), md(&summary.dataset));
+    let classes: Vec<String> = test.class_names.iter().take(MAX_NAMES).map(|name| md(name)).collect();
+    let more = if test.class_names.len() > MAX_NAMES { ", …" } else { "" };
     let mut out = metadata(run, &test);
     // writing to a String cannot fail
     let _ = write!(
         out,
-        "\n# {name}\n\n`{model}`, an image classifier with {} parameters, trained on {dataset} by Tallow (Rust, Candle).\n\n\
-         It tells {} classes apart: {}.\n\n## Figures\n\n{}\n## Classes\n\n{}\n## Probabilities\n\n{}\n",
+        "\n# {name}\n\n{model}, an image classifier with {} parameters, trained on {dataset} by Tallow (Rust, Candle).\n\n\
+         It tells {} classes apart: {}{more}.\n\n## Figures\n\n{}\n## Classes\n\n{}\n## Probabilities\n\n{}\n",
         grouped(summary.n_parameters as f64, 0),
-        classes.len(),
+        test.class_names.len(),
         classes.join(", "),
         figures(run, &test),
         bands(&test),
@@ -84,6 +90,10 @@ fn figures(run: &RunRecord, test: &Test<'_>) -> String {
             format!("{:.2} % (95 % interval {low:.2} to {high:.2})", 100.0 * test.accuracy()),
         ),
     ];
+    if let Some((class, share)) = test.matrix.largest_class() {
+        let always = format!("accuracy of always “{}”", md(&test.class_names[class]));
+        rows.push((always, format!("{:.2} %", 100.0 * share)));
+    }
     rows.extend(
         test.top_k().iter().map(|(k, a)| (format!("top-{k} accuracy"), format!("{:.2} %", 100.0 * a))),
     );
@@ -118,11 +128,21 @@ fn figures(run: &RunRecord, test: &Test<'_>) -> String {
 
 fn bands(test: &Test<'_>) -> String {
     let bands = Bands::default();
-    let mut out = String::from(
-        "| class | precision | recall | F1 | band | most often taken for |\n| --- | --- | --- | --- | --- | --- |\n",
-    );
-    for (class, name) in test.class_names.iter().enumerate() {
-        let scores = test.report.classes[class];
+    const HEAD: &str = "| class | precision | recall | F1 | band | most often taken for |\n| --- | --- | --- | --- | --- | --- |\n";
+    let mut out = String::new();
+    let f1 = |class: &usize| test.report.classes[*class].f1_score;
+    let mut classes: Vec<usize> = (0..test.class_names.len()).collect();
+    if classes.len() > MAX_ROWS {
+        classes.retain(|&class| !test.is_untested(class));
+        classes.sort_by(|a, b| f1(a).total_cmp(&f1(b))); // stable
+        classes.truncate(MAX_ROWS);
+        let _ = writeln!(out, "The {} with the lowest F1 of {}.\n", classes.len(), test.class_names.len());
+    }
+    out.push_str(HEAD);
+    for class in classes {
+        let (scores, name) = (test.report.classes[class], &test.class_names[class]);
+        let found =
+            |score: f64| if test.is_untested(class) { "–".to_owned() } else { format!("{score:.3}") };
         let band = bands.of_class(&test.matrix, class);
         let word = band.map_or("no images", |b| b.band.name());
         let other = band.and_then(|b| {
@@ -130,11 +150,11 @@ fn bands(test: &Test<'_>) -> String {
         });
         let _ = writeln!(
             out,
-            "| {} | {:.3} | {:.3} | {:.3} | {word} | {} |",
+            "| {} | {:.3} | {} | {} | {word} | {} |",
             md(name),
             scores.precision,
-            scores.recall,
-            scores.f1_score,
+            found(scores.recall),
+            found(scores.f1_score),
             other.unwrap_or_default()
         );
     }
@@ -166,13 +186,13 @@ fn data(run: &RunRecord) -> String {
     let Some(s) = &run.summary else { return String::new() };
     format!(
         "{}: {} images to train on, {} for validation, {} for the test, which was looked at once. SHA-256 of the data: \
-         `{}`. Recipe `{}`, seed {}; all of it is in `recipe.toml` of the run.\n",
+         {}. Recipe {}, seed {}; all of it is in `recipe.toml` of the run.\n",
         md(&s.dataset),
         grouped(s.n_train as f64, 0),
         grouped(s.n_val as f64, 0),
         grouped(s.n_test as f64, 0),
-        md(&s.data_digest),
-        md(&s.recipe),
+        code(&s.data_digest),
+        code(&s.recipe),
         s.seed
     )
 }
@@ -198,12 +218,22 @@ fn loading(run: &RunRecord) -> String {
 fn md(text: &str) -> String {
     let mut out = String::new();
     for c in shown(text).chars() {
-        if "\\`*_{}[]<>#|~!".contains(c) {
+        if "\\`*_{}[]<>#|~!&@".contains(c) {
             out.push('\\');
         }
         out.push(c);
     }
-    out
+    // what is no address shall not become a link
+    out.replace("://", r"\://").replace("www.", r"www\.")
+}
+
+/// A text that is shown letter by letter: between as many backticks as it does not hold itself.
+fn code(text: &str) -> String {
+    let text = shown(text);
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    let space = if longest > 0 { " " } else { "" };
+    format!("{fence}{space}{text}{space}{fence}")
 }
 
 #[cfg(test)]
@@ -213,5 +243,12 @@ mod tests {
     #[test]
     fn names_are_no_markup() {
         assert_eq!(md("a|b *c* <script>\n"), r"a\|b \*c\* \<script\>\<U+000A\>");
+        assert_eq!(md("&lt; https://x www.y a@b"), r"\&lt; https\://x www\.y a\@b");
+    }
+
+    #[test]
+    fn code_is_shown_as_it_is() {
+        assert_eq!(code("vit_small"), "`vit_small`");
+        assert_eq!(code("a``b`"), "``` a``b` ```");
     }
 }
