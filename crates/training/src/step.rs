@@ -1,6 +1,6 @@
 //! The training step: one batch in, a changed network and its figures out. It knows no run, file or epoch.
 
-use tallow_dataset::Batch;
+use tallow_dataset::{Batch, Mixed};
 use tallow_metrics::argmax;
 use tallow_nn::{CrossEntropy, Ctx, Dims, Model, Optimizer, Path, Precision, TrainKey};
 
@@ -43,13 +43,15 @@ impl Learner {
         let x =
             ctx.input(batch.images, Dims { n: batch.n, c: batch.channels, h: batch.height, w: batch.width })?;
         let logits = content.forward(&self.model, x, &mut ctx)?;
-        let loss = self.criterion.forward(&logits, &batch.targets)?;
-
-        let rows = loss.logits.chunks_exact(logits.dims().c);
-        let right = rows.zip(&batch.targets).filter(|(row, target)| argmax(row) == Some(**target as usize));
+        let loss = match &batch.mixed {
+            Some(Mixed { targets, share }) => {
+                self.criterion.forward_mixed(&logits, &batch.targets, targets, *share)?
+            }
+            None => self.criterion.forward(&logits, &batch.targets)?,
+        };
         let figures = StepFigures {
             n_images: batch.n as u64,
-            n_correct: right.count() as f64,
+            n_correct: n_correct(&loss.logits, logits.dims().c, &batch.targets, batch.mixed.as_ref()),
             loss: f64::from(loss.mean),
         };
         if !figures.loss.is_finite() {
@@ -61,5 +63,33 @@ impl Learner {
         }
         self.optimizer.step(&self.model.params, &grads, lr)?;
         Ok(figures)
+    }
+}
+
+/// How many rows of `logits` have their target as the largest; of a mixed image, the shares of those of its two classes.
+fn n_correct(logits: &[f32], n_classes: usize, targets: &[u32], mixed: Option<&Mixed>) -> f64 {
+    let hits = |targets: &[u32]| {
+        let rows = logits.chunks_exact(n_classes).zip(targets);
+        rows.filter(|(row, target)| argmax(row) == Some(**target as usize)).count() as f64
+    };
+    match mixed {
+        Some(Mixed { targets: partners, share }) => {
+            let share = f64::from(*share);
+            share * hits(targets) + (1.0 - share) * hits(partners)
+        }
+        None => hits(targets),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mixed_image_counts_by_the_shares_of_its_classes() {
+        let logits = [2.0, 1.0, 0.0, /**/ 0.0, 3.0, 1.0, /**/ 0.0, 0.0, 5.0];
+        assert_eq!(n_correct(&logits, 3, &[0, 0, 2], None), 2.0);
+        let mixed = Mixed { targets: vec![1, 1, 2], share: 0.75 };
+        assert_eq!(n_correct(&logits, 3, &[0, 0, 2], Some(&mixed)), 0.75 * 2.0 + 0.25 * 2.0);
     }
 }
