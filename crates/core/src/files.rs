@@ -7,9 +7,11 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use crate::shown::shown_path;
+
 /// A file operation that failed: which, on what, and why.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {operation} {}: {source}{}", path.display(), remedy(source))]
+#[error("cannot {operation} {}: {source}{}", shown_path(path), remedy(source))]
 pub struct FileError {
     /// The verb: "read", "write", "create the folder", …
     pub operation: &'static str,

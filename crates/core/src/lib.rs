@@ -5,7 +5,8 @@
 //! * [`memory`]: large arrays that are used again;
 //! * [`digest`]: SHA-256 as hexadecimal text;
 //! * [`stop`]: a flag that Ctrl-C and SIGTERM raise and long work looks at;
-//! * [`progress`]: what libraries report to while they work; a binary decides how it is drawn.
+//! * [`progress`]: what libraries report to while they work; a binary decides how it is drawn;
+//! * [`mod@shown`]: names from outside, made fit to be shown.
 //!
 //! ```
 //! use tallow_core::{Purpose, Stream};
@@ -20,11 +21,13 @@ pub mod files;
 pub mod memory;
 pub mod progress;
 pub mod rng;
+pub mod shown;
 pub mod stop;
 #[cfg(feature = "terminal")]
 pub mod terminal;
 
 pub use files::FileError;
-pub use progress::{Progress, Silent, Unit};
+pub use progress::{Bar, Progress, Silent, Unit};
 pub use rng::{Purpose, Stream};
+pub use shown::shown;
 pub use stop::{StopFlag, StopSignal};

@@ -24,6 +24,28 @@ pub trait Progress: Send + Sync {
     fn say(&self, line: &str);
 }
 
+/// A piece of work that ends with its scope, whatever way that is left.
+pub struct Bar<'a>(&'a dyn Progress);
+
+impl<'a> Bar<'a> {
+    /// Begins the work, as [`Progress::begin`].
+    pub fn begin(progress: &'a dyn Progress, label: &str, total: Option<u64>, unit: Unit) -> Self {
+        progress.begin(label, total, unit);
+        Self(progress)
+    }
+
+    /// As [`Progress::advance`].
+    pub fn advance(&self, done: u64) {
+        self.0.advance(done);
+    }
+}
+
+impl Drop for Bar<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 /// Progress that nobody sees.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;

@@ -2,7 +2,7 @@
 //!
 //! Sources are CIFAR-10 and CIFAR-100 in the binary and the Python version ([`cifar`]), and a small sample of CIFAR-10 that is part
 //! of the program (`load_sample`, feature `sample`, on by default); `fetch` (a feature) downloads the official
-//! archives. From there the way is always the same: an [`ImageSet`] is split ([`stratified_split`]), put into an
+//! archives. Own pictures are listed by `folder` (feature `files`). From there the way is always the same: an [`ImageSet`] is split ([`stratified_split`]), put into an
 //! order, changed ([`Augment`]), normalised, and handed out as [`Batch`]es ([`train_batches`], [`eval_batches`]).
 //!
 //! [`Fitter`] brings pictures of any size to a model's input size, and [`Mix`] mixes the images of a batch.
@@ -34,6 +34,8 @@
 #![forbid(unsafe_code)]
 
 mod augment;
+#[cfg(any(feature = "fetch", feature = "files"))]
+mod capped;
 pub mod cifar;
 #[cfg(feature = "files")]
 pub mod decode;
@@ -41,6 +43,8 @@ mod error;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 mod fit;
+#[cfg(feature = "files")]
+pub mod folder;
 mod image_set;
 mod kept;
 mod loader;
@@ -55,6 +59,8 @@ mod resize;
 mod sample;
 mod source;
 mod split;
+#[cfg(any(feature = "fetch", feature = "files"))]
+mod staging;
 
 pub use augment::{Augment, CropFill, Flip, Jitter, RandomResizedCrop, Transform, Warp};
 pub use error::Error;

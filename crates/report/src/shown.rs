@@ -1,32 +1,10 @@
-//! Names from outside, made fit to be shown: nothing invisible, nothing that reorders, nothing too long.
-//!
-//! Escaping for HTML and SVG is the templates' business; this is for the characters that no escaping helps against.
+//! Names from outside in tables and charts: made fit to be shown by `tallow_core::shown`, no wider than there is room.
 
 use unicode_width::UnicodeWidthChar;
 
 /// `text` with every character that is invisible, or acts on others, as its code: `<U+202E>`.
 pub fn shown(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if acts(c) { out.push_str(&code(c)) } else { out.push(c) }
-    }
-    if out.trim().is_empty() { format!("\"{out}\"") } else { out } // blanks alone would not be seen
-}
-
-/// The code of a character that cannot be shown itself.
-pub(crate) fn code(c: char) -> String {
-    format!("<U+{:04X}>", u32::from(c))
-}
-
-/// Controls, line ends, direction marks and overrides, and what is no character.
-fn acts(c: char) -> bool {
-    let of_direction =
-        matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
-    let no_character = u32::from(c) & 0xfffe == 0xfffe || matches!(c, '\u{fdd0}'..='\u{fdef}');
-    c.is_control()
-        || of_direction
-        || no_character
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{61c}')
+    tallow_core::shown(text).into_owned()
 }
 
 /// [`shown`], cut to `max_columns` columns of a terminal, with an ellipsis where something is left out.
@@ -56,13 +34,6 @@ pub(crate) fn padded(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_acts_is_shown_as_its_code() {
-        assert_eq!(shown("a\u{1b}[31m\u{202e}b\n"), "a<U+001B>[31m<U+202E>b<U+000A>");
-        assert_eq!(shown("Größe 猫 собака 🐕 <script>"), "Größe 猫 собака 🐕 <script>");
-        assert_eq!(shown(" "), "\" \"");
-    }
 
     #[test]
     fn long_names_are_cut_by_columns() {

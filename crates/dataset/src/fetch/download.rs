@@ -13,13 +13,13 @@ use std::io::{self, Read, Write};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use tallow_core::{FileError, Progress, StopFlag, Unit};
+use tallow_core::{Bar, FileError, Progress, StopFlag, Unit};
 use ureq::http::{HeaderMap, Response, Uri};
 use ureq::{Agent, Body};
 
 use super::part::{Origin, Part};
 use super::unpack::{HEAD_BYTES, require_gzip};
-use super::{Bar, FetchError, FetchRequest};
+use super::{FetchError, FetchRequest};
 
 /// Attempts in a row that bring nothing new before it is given up.
 const MAX_VAIN_ATTEMPTS: u32 = 3;

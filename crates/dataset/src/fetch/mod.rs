@@ -17,20 +17,20 @@ mod part;
 mod spec;
 mod unpack;
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tallow_core::{FileError, Progress, StopFlag, Unit, digest, files};
+use tallow_core::{Bar, FileError, Progress, StopFlag, Unit, digest, files};
 
 pub use error::FetchError;
 use part::Part;
 pub use spec::{Check, FileSpec, Packing, Spec, Which};
 use unpack::Packed;
 
-/// Fresh folders for unpacking begin with this; one that is found is left from a call that was killed.
-const STAGING_PREFIX: &str = ".unpacking-";
+use crate::staging;
+
 /// Held while a call writes.
 const LOCK_FILE: &str = ".fetch.lock";
 
@@ -101,7 +101,7 @@ pub fn fetch(
     let source = Source::of(request)?;
     files::create_folder(data_dir)?;
     let _lock = lock(data_dir)?;
-    remove_leftovers(data_dir)?;
+    staging::remove_leftovers(data_dir)?;
     match look(request, &path, progress)? {
         Found::Whole => return Ok(Fetched::AlreadyThere { path }), // another call was quicker
         Found::Absent => {}
@@ -176,30 +176,10 @@ fn look(request: &FetchRequest, path: &Path, progress: &dyn Progress) -> Result<
     })
 }
 
-/// Keeps other calls from writing to `data_dir` until the file is dropped. The lock file itself stays: removing it
-/// would let two others lock two files of the same name.
+/// Keeps other calls from writing to `data_dir` until the file is dropped.
 fn lock(data_dir: &Path) -> Result<File, FetchError> {
     let path = data_dir.join(LOCK_FILE);
-    let opened = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = opened.map_err(FileError::writing(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(FetchError::Busy { lock: path }),
-        // some network file systems cannot lock; then it is the user who sees to it
-        Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => Ok(file),
-        Err(TryLockError::Error(e)) => Err(FileError::new("lock", &path)(e).into()),
-    }
-}
-
-/// Removes what a call that was killed while unpacking left. We hold the lock: nobody uses it.
-fn remove_leftovers(data_dir: &Path) -> Result<(), FileError> {
-    for entry in fs::read_dir(data_dir).map_err(FileError::reading(data_dir))? {
-        let entry = entry.map_err(FileError::reading(data_dir))?;
-        if entry.file_name().to_string_lossy().starts_with(STAGING_PREFIX) {
-            fs::remove_dir_all(entry.path()).map_err(FileError::new("remove", &entry.path()))?;
-        }
-    }
-    Ok(())
+    staging::lock(&path)?.ok_or(FetchError::Busy { lock: path })
 }
 
 /// Downloads, and installs. The download is kept if something else is to blame for a failure.
@@ -230,7 +210,7 @@ fn install(
 ) -> Result<(), FetchError> {
     let FetchRequest { spec, data_dir, .. } = request;
     check_packing(spec, packed, is_official)?;
-    let staging = tempfile::Builder::new().prefix(STAGING_PREFIX).tempdir_in(data_dir);
+    let staging = tempfile::Builder::new().prefix(staging::PREFIX).tempdir_in(data_dir);
     let staging = staging.map_err(FileError::new("create a folder in", data_dir))?;
     unpack::unpack(packed, spec, staging.path(), progress, stop)?;
     if let Some(check) = spec.check {
@@ -272,24 +252,4 @@ fn move_into_place(new: &Path, path: &Path, progress: &dyn Progress) -> Result<(
         rename(new, path)?;
     }
     files::sync_folder(files::folder_of(path))
-}
-
-/// A bar that ends with its scope.
-struct Bar<'a>(&'a dyn Progress);
-
-impl<'a> Bar<'a> {
-    fn begin(progress: &'a dyn Progress, label: &str, total: Option<u64>, unit: Unit) -> Self {
-        progress.begin(label, total, unit);
-        Self(progress)
-    }
-
-    fn advance(&self, done: u64) {
-        self.0.advance(done);
-    }
-}
-
-impl Drop for Bar<'_> {
-    fn drop(&mut self) {
-        self.0.end();
-    }
 }

@@ -7,11 +7,12 @@ use std::path::{Component, Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 use tallow_core::digest::Hasher;
-use tallow_core::{FileError, Progress, StopFlag, Unit, files};
+use tallow_core::{Bar, FileError, Progress, StopFlag, Unit, files};
 use tar::{Archive, Entry, EntryType};
 
+use super::FetchError;
 use super::spec::{FileSpec, Spec};
-use super::{Bar, FetchError};
+use crate::capped::Capped;
 
 /// How much of a file tells what it is.
 pub(super) const HEAD_BYTES: u64 = 512;
@@ -51,7 +52,7 @@ pub(super) fn unpack(
     let mut file = BufReader::with_capacity(1 << 16, file);
     require_gzip(file.fill_buf().map_err(FileError::reading(packed.path))?, false, packed.from)?;
     let swelled = Cell::new(false);
-    let unzipped = Capped { inner: MultiGzDecoder::new(file), left: spec.max_bytes, exceeded: &swelled };
+    let unzipped = Capped::new(MultiGzDecoder::new(file), spec.max_bytes, &swelled);
     let folder = staging.join(&spec.folder);
     files::create_folder(&folder)?;
     let total = spec.files.iter().map(|file| file.n_bytes).sum();
@@ -166,26 +167,5 @@ impl Unpacking<'_> {
 
     fn refuse(&self, reason: String) -> FetchError {
         FetchError::Archive { from: self.packed.from.to_owned(), reason, remedy: self.packed.remedy }
-    }
-}
-
-/// A reader that fails, and says so in `exceeded`, where `inner` has more than `left` bytes.
-struct Capped<'a, R> {
-    inner: R,
-    left: u64,
-    exceeded: &'a Cell<bool>,
-}
-
-impl<R: Read> Read for Capped<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        match self.left.checked_sub(n as u64) {
-            Some(left) => self.left = left,
-            None => {
-                self.exceeded.set(true);
-                return Err(io::Error::new(io::ErrorKind::FileTooLarge, "too many bytes"));
-            }
-        }
-        Ok(n)
     }
 }

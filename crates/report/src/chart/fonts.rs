@@ -6,8 +6,9 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use resvg::usvg::FontResolver;
 use resvg::usvg::fontdb::{Database, FaceInfo, ID};
 use skrifa::{FontRef, MetadataProvider as _};
+use tallow_core::shown::code;
 
-use crate::shown::{code, columns};
+use crate::shown::columns;
 
 const REGULAR: &[u8] = include_bytes!("../../../../assets/font/DejaVuSans.ttf");
 const BOLD: &[u8] = include_bytes!("../../../../assets/font/DejaVuSans-Bold.ttf");

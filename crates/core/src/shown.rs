@@ -1,0 +1,66 @@
+//! Names from outside, made fit to be shown: nothing invisible, nothing that reorders, nothing that acts on a terminal.
+//!
+//! Escaping for HTML and SVG is the templates' business; this is for the characters that no escaping helps against.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+/// `text` with every character that is invisible, or acts on others, as its code: `<U+202E>`.
+///
+/// Escaped are controls (C0 with line ends and the escape character, DEL, C1), marks and overrides of direction,
+/// zero-width characters but the joiners of scripts and emoji, and code points that are no characters. A text of blanks
+/// alone is put in quotes.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    if text.trim().is_empty() && !text.chars().any(acts) {
+        return format!("\"{text}\"").into(); // blanks alone would not be seen
+    }
+    if !text.chars().any(acts) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if acts(c) { out.push_str(&code(c)) } else { out.push(c) }
+    }
+    out.into()
+}
+
+/// The path as text, shown: bytes that are no UTF-8 become U+FFFD.
+pub fn shown_path(path: &Path) -> String {
+    shown(&path.to_string_lossy()).into_owned()
+}
+
+/// The code of a character that cannot be shown itself.
+pub fn code(c: char) -> String {
+    format!("<U+{:04X}>", u32::from(c))
+}
+
+/// Controls, line ends, direction marks and overrides, and what is no character.
+fn acts(c: char) -> bool {
+    let of_direction =
+        matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
+    let no_character = u32::from(c) & 0xfffe == 0xfffe || matches!(c, '\u{fdd0}'..='\u{fdef}');
+    c.is_control()
+        || of_direction
+        || no_character
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{61c}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_acts_is_shown_as_its_code() {
+        assert_eq!(shown("a\u{1b}[31m\u{202e}b\n"), "a<U+001B>[31m<U+202E>b<U+000A>");
+        assert_eq!(shown("\u{7f}\u{9b}\u{2066}\u{feff}"), "<U+007F><U+009B><U+2066><U+FEFF>");
+        assert_eq!(shown(" "), "\" \"");
+        assert_eq!(shown(""), "\"\"");
+    }
+
+    #[test]
+    fn what_can_be_seen_is_left_as_it_is() {
+        assert!(matches!(shown("Größe 猫 собака 🐕 <script>"), Cow::Borrowed("Größe 猫 собака 🐕 <script>")));
+        assert_eq!(shown("👩\u{200d}🔬"), "👩\u{200d}🔬");
+        assert_eq!(shown_path(Path::new("a\tb")), "a<U+0009>b");
+    }
+}
