@@ -1,0 +1,156 @@
+//! Unpacking an archive that nobody vouches for, once: `.zip`, `.tar`, `.tar.gz`, told by their first bytes.
+//!
+//! ```text
+//! name = file's stem - first 12 digits of its SHA-256;  is data_dir/unpacked/name there? -> done
+//! unpack into a fresh folder beside it: regular files only, below the folder, no name twice, within the caps
+//! sync all, rename
+//! ```
+//!
+//! So a folder under its final name is whole, and one that a call left when it was killed is never taken for it.
+
+mod members;
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use tallow_core::digest::Hasher;
+use tallow_core::shown::shown_path;
+use tallow_core::{Bar, FileError, Progress, StopFlag, Unit, files, shown};
+
+use super::FolderError;
+use crate::staging;
+use members::{Caps, Out};
+
+/// What a file is packed as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packing {
+    Zip,
+    Tar,
+    TarGz,
+}
+
+/// As much of a file as tells how it is packed: `ustar` stands at byte 257.
+const HEAD_BYTES: u64 = 265;
+
+/// How `path` is packed, if it is an archive.
+///
+/// # Errors
+/// If it cannot be read, or is an archive of a kind that is not unpacked.
+pub(super) fn packing(path: &Path) -> Result<Option<Packing>, FolderError> {
+    let mut head = Vec::new();
+    let reading = |file: File| file.take(HEAD_BYTES).read_to_end(&mut head);
+    File::open(path).and_then(reading).map_err(FileError::reading(path))?;
+    let unknown = |kind: &str| {
+        let reason = format!("a {kind} archive is not read: unpack it, and give the folder");
+        Err(FolderError::Archive { path: path.to_owned(), reason })
+    };
+    match head.as_slice() {
+        [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Ok(Some(Packing::Zip)),
+        [0x1f, 0x8b, ..] => Ok(Some(Packing::TarGz)),
+        _ if head.get(257..262) == Some(b"ustar") => Ok(Some(Packing::Tar)),
+        [b'7', b'z', 0xbc, 0xaf, ..] => unknown("7z"),
+        [b'R', b'a', b'r', b'!', ..] => unknown("rar"),
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => unknown("xz"),
+        [b'B', b'Z', b'h', ..] => unknown("bzip2"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => unknown("zstd"),
+        _ => Ok(None),
+    }
+}
+
+/// The folder that holds what is in the archive at `path`; unpacks it if it is not there yet.
+///
+/// # Errors
+/// If the archive is damaged, holds what is not unpacked for safety or more than the caps allow, or the user asks to stop.
+/// Nothing is left then.
+pub(super) fn unpack(
+    path: &Path,
+    packing: Packing,
+    data_dir: &Path,
+    progress: &dyn Progress,
+    stop: &StopFlag,
+) -> Result<PathBuf, FolderError> {
+    let n_packed_bytes = fs::metadata(path).map_err(FileError::reading(path))?.len();
+    let sha256 = sha256(path, n_packed_bytes, progress, stop)?;
+    let parent = data_dir.join("unpacked");
+    let name = format!("{}-{}", stem(path), &sha256[..12]);
+    let folder = parent.join(&name);
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    files::create_folder(&parent)?;
+    let _lock = lock(&parent, stop)?;
+    if folder.is_dir() {
+        return Ok(folder); // another call was quicker
+    }
+    staging::remove_leftovers(&parent)?;
+    let staging = tempfile::Builder::new()
+        .prefix(staging::PREFIX)
+        .tempdir_in(&parent)
+        .map_err(FileError::new("create a folder in", &parent))?;
+    let inner = staging.path().join(&name);
+    files::create_folder(&inner)?;
+    let bar = Bar::begin(progress, &format!("unpacking {}", shown_path(path)), None, Unit::Items("files"));
+    let mut out = Out::new(path, &inner, Caps::of(n_packed_bytes), bar, stop);
+    match packing {
+        Packing::Zip => members::zip(&mut out)?,
+        Packing::Tar | Packing::TarGz => members::tar(&mut out, packing)?,
+    }
+    out.sync()?;
+    fs::rename(&inner, &folder).map_err(FileError::new("rename", &inner))?;
+    files::sync_folder(&parent)?;
+    Ok(folder)
+}
+
+/// The digest of an archive, which may be large.
+fn sha256(
+    path: &Path,
+    n_bytes: u64,
+    progress: &dyn Progress,
+    stop: &StopFlag,
+) -> Result<String, FolderError> {
+    let mut file = File::open(path).map_err(FileError::reading(path))?;
+    let bar = Bar::begin(progress, &format!("reading {}", shown_path(path)), Some(n_bytes), Unit::Bytes);
+    let (mut hasher, mut buffer, mut done) = (Hasher::new(), vec![0; 1 << 20], 0);
+    loop {
+        if let Some(signal) = stop.raised() {
+            return Err(FolderError::Stopped(signal));
+        }
+        match file.read(&mut buffer).map_err(FileError::reading(path))? {
+            0 => return Ok(hasher.finish()),
+            n => {
+                hasher.update(&buffer[..n]);
+                done += n as u64;
+                bar.advance(done);
+            }
+        }
+    }
+}
+
+/// Waits until no other call unpacks.
+fn lock(parent: &Path, stop: &StopFlag) -> Result<File, FolderError> {
+    loop {
+        if let Some(file) = staging::lock(&parent.join(".lock"))? {
+            return Ok(file);
+        }
+        if let Some(signal) = stop.raised() {
+            return Err(FolderError::Stopped(signal));
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The file's name without the suffixes of archives, fit for a folder.
+fn stem(path: &Path) -> String {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let lower = name.to_ascii_lowercase();
+    let suffix =
+        [".tar.gz", ".tgz", ".tar", ".zip", ".gz"].into_iter().find(|suffix| lower.ends_with(suffix));
+    let stem = &name[..name.len() - suffix.map_or(0, str::len)];
+    shown(stem).chars().take(100).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! The members of an archive, one by one: which are taken, and how many and how large they may be.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::path::{Component, Path, PathBuf};
+
+use flate2::bufread::MultiGzDecoder;
+use tallow_core::{Bar, FileError, StopFlag, files, shown};
+use zip::ZipArchive;
+
+use super::Packing;
+use crate::capped::Capped;
+use crate::folder::FolderError;
+
+/// What an archive may come to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caps {
+    /// Files and folders.
+    pub(super) max_members: u64,
+    /// Bytes of all files together.
+    pub(super) max_bytes: u64,
+}
+
+impl Caps {
+    /// A million members; 100 GiB, and at most 200 times the archive's own size or 1 GiB: pictures hardly shrink when
+    /// they are packed, and what swells more is made to fill a disk.
+    pub(super) fn of(n_packed_bytes: u64) -> Self {
+        let by_ratio = n_packed_bytes.saturating_mul(200).max(1 << 30);
+        Self { max_members: 1_000_000, max_bytes: by_ratio.min(100 << 30) }
+    }
+}
+
+/// Where members go, and what has gone there.
+pub(super) struct Out<'a> {
+    archive: &'a Path,
+    folder: &'a Path,
+    caps: Caps,
+    bar: Bar<'a>,
+    stop: &'a StopFlag,
+    n_members: u64,
+    n_bytes: u64,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Out<'a> {
+    /// Members of `archive` go to `folder`, which is fresh.
+    pub(super) fn new(
+        archive: &'a Path,
+        folder: &'a Path,
+        caps: Caps,
+        bar: Bar<'a>,
+        stop: &'a StopFlag,
+    ) -> Self {
+        let buffer = vec![0; 1 << 16];
+        Self { archive, folder, caps, bar, stop, n_members: 0, n_bytes: 0, buffer }
+    }
+
+    /// Counts a member called `name`, and says where it goes.
+    fn member(&mut self, name: &Path) -> Result<PathBuf, FolderError> {
+        if let Some(signal) = self.stop.raised() {
+            return Err(FolderError::Stopped(signal));
+        }
+        self.n_members += 1;
+        self.bar.advance(self.n_members);
+        if self.n_members > self.caps.max_members {
+            return Err(self.refuse(format!("it holds more than {} files", self.caps.max_members)));
+        }
+        if name.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
+            return Err(self.refuse(format!("{} leads out of the folder", quoted(name))));
+        }
+        Ok(self.folder.join(name))
+    }
+
+    fn write(&mut self, name: &Path, mut content: impl Read) -> Result<(), FolderError> {
+        let path = self.member(name)?;
+        files::create_folder(files::folder_of(&path))?;
+        let mut file = File::create_new(&path).map_err(|e| match e.kind() {
+            io::ErrorKind::AlreadyExists => self.refuse(format!("{} is in it twice", quoted(name))),
+            _ => FileError::writing(&path)(e).into(),
+        })?;
+        loop {
+            if let Some(signal) = self.stop.raised() {
+                return Err(FolderError::Stopped(signal));
+            }
+            let n = content.read(&mut self.buffer).map_err(|e| self.damaged(&quoted(name), &e))?;
+            if n == 0 {
+                break;
+            }
+            self.n_bytes += n as u64;
+            if self.n_bytes > self.caps.max_bytes {
+                return Err(self.too_large());
+            }
+            file.write_all(&self.buffer[..n]).map_err(FileError::writing(&path))?;
+        }
+        Ok(())
+    }
+
+    fn folder(&mut self, name: &Path) -> Result<(), FolderError> {
+        let path = self.member(name)?;
+        Ok(files::create_folder(&path)?)
+    }
+
+    /// Makes what was written survive a power cut.
+    pub(super) fn sync(&self) -> Result<(), FolderError> {
+        Ok(sync_all(self.folder).map_err(FileError::new("sync the folder", self.folder))?)
+    }
+
+    fn too_large(&self) -> FolderError {
+        self.refuse(format!("it unpacks to more than {} MiB", self.caps.max_bytes >> 20))
+    }
+
+    fn damaged(&self, what: &str, error: &dyn std::fmt::Display) -> FolderError {
+        let reason =
+            format!("{what} cannot be unpacked ({}): get the archive again", shown(&error.to_string()));
+        FolderError::Archive { path: self.archive.to_owned(), reason }
+    }
+
+    fn refuse(&self, reason: String) -> FolderError {
+        let reason =
+            format!("{reason}: not unpacked; if you trust it, unpack it yourself and give the folder");
+        FolderError::Archive { path: self.archive.to_owned(), reason }
+    }
+}
+
+/// One request for all files and folders: each by itself takes milliseconds, ten minutes for 100,000.
+#[cfg(target_os = "linux")]
+fn sync_all(folder: &Path) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(File::open(folder)?)?)
+}
+
+/// Each file and folder by itself: other systems have no one request that waits.
+#[cfg(not(target_os = "linux"))]
+fn sync_all(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() { sync_all(&path)? } else { File::open(&path)?.sync_all()? }
+    }
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+fn quoted(name: &Path) -> String {
+    format!("\"{}\"", shown(&name.to_string_lossy()))
+}
+
+/// Takes all members of a zip file. Names are UTF-8 if they can be, whatever the archive claims; `\` separates, too.
+pub(super) fn zip(out: &mut Out<'_>) -> Result<(), FolderError> {
+    let file = File::open(out.archive).map_err(FileError::reading(out.archive))?;
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|e| out.damaged("it", &e))?;
+    for i in 0..archive.len() {
+        let member = archive.by_index(i).map_err(|e| out.damaged(&format!("member {i}"), &e))?;
+        let name = match std::str::from_utf8(member.name_raw()) {
+            Ok(name) => name.to_owned(),
+            Err(_) => member.name().map_err(|e| out.damaged(&format!("member {i}"), &e))?.into_owned(),
+        };
+        let name = name.replace('\\', "/");
+        let path = Path::new(&name);
+        if member.is_symlink() {
+            return Err(out.refuse(format!("{} is a link", quoted(path))));
+        }
+        if name.ends_with('/') { out.folder(path)? } else { out.write(path, member)? }
+    }
+    Ok(())
+}
+
+/// Takes all members of a tar file, packed by gzip or not.
+pub(super) fn tar(out: &mut Out<'_>, packing: Packing) -> Result<(), FolderError> {
+    let file =
+        BufReader::with_capacity(1 << 16, File::open(out.archive).map_err(FileError::reading(out.archive))?);
+    let unzipped: Box<dyn Read> = match packing {
+        Packing::TarGz => Box::new(MultiGzDecoder::new(file)),
+        Packing::Tar | Packing::Zip => Box::new(file),
+    };
+    let swelled = Cell::new(false);
+    // with the headers, of which each is 512 bytes and may have a long name before it
+    let max_bytes = out.caps.max_bytes.saturating_add(out.caps.max_members.saturating_mul(2048));
+    let mut archive = tar::Archive::new(Capped::new(unzipped, max_bytes, &swelled));
+    match members(out, &mut archive) {
+        Err(FolderError::Archive { .. }) if swelled.get() => Err(out.too_large()),
+        Err(e) => Err(e),
+        Ok(()) => {
+            // to the very end: only there stands the checksum of the whole
+            let rest = io::copy(&mut archive.into_inner(), &mut io::sink());
+            rest.map(drop).map_err(|e| if swelled.get() { out.too_large() } else { out.damaged("it", &e) })
+        }
+    }
+}
+
+fn members(out: &mut Out<'_>, archive: &mut tar::Archive<impl Read>) -> Result<(), FolderError> {
+    for member in archive.entries().map_err(|e| out.damaged("it", &e))? {
+        let member = member.map_err(|e| out.damaged("it", &e))?;
+        let name = member.path().map_err(|e| out.damaged("a member", &e))?.into_owned();
+        let kind = member.header().entry_type();
+        if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() {
+            out.write(&name, member)?;
+        } else if kind.is_dir() {
+            out.folder(&name)?;
+        } else if kind.is_symlink() || kind.is_hard_link() {
+            return Err(out.refuse(format!("{} is a link", quoted(&name))));
+        } else if !kind.is_pax_global_extensions() {
+            return Err(out.refuse(format!("{} is neither a file nor a folder", quoted(&name))));
+        }
+    }
+    Ok(())
+}

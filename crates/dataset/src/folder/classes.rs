@@ -1,0 +1,240 @@
+//! From pictures with names of classes to a listing with labels: which names are no two classes, which classes have
+//! nothing to learn from, in which order they stand.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use tallow_core::shown;
+use unicode_normalization::UnicodeNormalization;
+
+use super::left_alone::{LeftAlone, all_bad, loops_notice};
+use super::tree::Folder;
+use super::{Entry, FolderError, Listing, Picture, SplitName, kind, words};
+
+/// A picture and the class that its folder or row says.
+#[derive(Debug)]
+pub(super) struct Labelled {
+    pub(super) split: Option<SplitName>,
+    pub(super) class: String,
+    pub(super) picture: Picture,
+}
+
+/// What was found, before it is known to be a data set.
+#[derive(Debug)]
+pub(super) struct Draft {
+    /// The folder or table that errors are about.
+    pub(super) about: PathBuf,
+    pub(super) labelled: Vec<Labelled>,
+    /// Class folders without pictures that have to have some: name, and what is there in place of pictures.
+    pub(super) empty: Vec<(String, String)>,
+    pub(super) unlabelled: Vec<Picture>,
+    pub(super) notices: Vec<String>,
+    /// Tables that were read.
+    pub(super) tables: Vec<PathBuf>,
+    /// Whether the order of `labelled` is to be kept within a split.
+    pub(super) ordered: bool,
+    /// What may have been meant if this is no data set.
+    pub(super) hint: String,
+}
+
+impl Draft {
+    pub(super) fn about(path: PathBuf) -> Self {
+        Self {
+            about: path,
+            labelled: Vec::new(),
+            empty: Vec::new(),
+            unlabelled: Vec::new(),
+            notices: Vec::new(),
+            tables: Vec::new(),
+            ordered: false,
+            hint: String::new(),
+        }
+    }
+
+    /// The listing, if there are two classes or more and each has pictures to learn from.
+    pub(super) fn finish(mut self, tree: &Folder) -> Result<Listing, FolderError> {
+        let left_alone = LeftAlone::of(tree, &self.tables);
+        if self.labelled.is_empty() {
+            let found = left_alone.line().unwrap_or_else(|| "nothing".into());
+            return Err(FolderError::NoPictures { path: self.about, found, hint: self.hint });
+        }
+        let counts = self.counts();
+        let class_names = self.class_names(&counts)?;
+        self.notices.extend(missing(&class_names, &counts));
+        if !self.unlabelled.is_empty() {
+            self.unlabelled.sort_by(Picture::by_name);
+            let (n, names) = (words::pictures(self.unlabelled.len()), words::some_pictures(&self.unlabelled));
+            self.notices.push(format!("without a class, and left out: {n} ({names})"));
+        }
+        self.notices.extend(loops_notice(tree));
+        self.notices.extend(left_alone.notice());
+        Ok(Listing {
+            root: tree.path.clone(),
+            entries: entries(self.labelled, &class_names, self.ordered),
+            class_names,
+            unlabelled: self.unlabelled,
+            bad: all_bad(tree),
+            n_left_alone: left_alone.n,
+            left_alone_examples: left_alone.examples(),
+            notices: self.notices,
+        })
+    }
+
+    /// Pictures by split and class.
+    fn counts(&self) -> Counts {
+        let mut counts = Counts::new();
+        for labelled in &self.labelled {
+            *counts.entry(labelled.split).or_default().entry(labelled.class.clone()).or_default() += 1;
+        }
+        counts
+    }
+
+    fn class_names(&self, counts: &Counts) -> Result<Vec<String>, FolderError> {
+        let path = self.about.clone();
+        let found: BTreeSet<&str> =
+            counts.values().flat_map(|classes| classes.keys()).map(String::as_str).collect();
+        let all: BTreeSet<&str> =
+            found.iter().copied().chain(self.empty.iter().map(|(name, _)| name.as_str())).collect();
+        if let Some(names) = twins(&all) {
+            return Err(FolderError::TwinNames { path, names });
+        }
+        let trained = counts.get(&Some(SplitName::Train)).or_else(|| counts.get(&None));
+        let mut empty: BTreeMap<&str, &str> =
+            self.empty.iter().map(|(name, holds)| (name.as_str(), holds.as_str())).collect();
+        if let Some(trained) = trained {
+            for &name in found.iter().filter(|name| !trained.contains_key(**name)) {
+                empty.entry(name).or_insert("there are some in other splits");
+            }
+        }
+        if !empty.is_empty() {
+            let part = if counts.contains_key(&None) { "" } else { "training " };
+            let classes: Vec<String> =
+                empty.iter().map(|(name, holds)| format!("{} ({holds})", shown(name))).collect();
+            return Err(FolderError::EmptyClasses { path, part, classes: classes.join(", ") });
+        }
+        if let (1, Some(class)) = (found.len(), found.first()) {
+            let class = shown(class).into_owned();
+            return Err(FolderError::OneClass { path, class, hint: self.hint.clone() });
+        }
+        let mut names: Vec<String> = found.into_iter().map(str::to_owned).collect();
+        put_in_order(&mut names);
+        Ok(names)
+    }
+}
+
+type Counts = BTreeMap<Option<SplitName>, BTreeMap<String, usize>>;
+
+/// Names that differ only in case, spaces around them, or the normal form of Unicode.
+fn twins(names: &BTreeSet<&str>) -> Option<String> {
+    let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for &name in names {
+        let plain: String = name.trim().nfc().collect::<String>().to_lowercase().nfc().collect();
+        groups.entry(plain).or_default().push(name);
+    }
+    let groups: Vec<String> = groups
+        .into_values()
+        .filter(|group| group.len() > 1)
+        .map(|group| {
+            let quoted: Vec<String> = group.iter().map(|name| told_apart(name)).collect();
+            quoted.join(" and ")
+        })
+        .collect();
+    (!groups.is_empty()).then(|| groups.join("; "))
+}
+
+/// The name in quotes; combining characters, which make no visible difference, as their codes.
+fn told_apart(name: &str) -> String {
+    let is_combining = unicode_normalization::char::is_combining_mark;
+    let spelt: String =
+        name.chars().map(|c| if is_combining(c) { shown::code(c) } else { c.to_string() }).collect();
+    format!("\"{}\"", shown(&spelt))
+}
+
+/// By value if all are numbers, else by code point.
+fn put_in_order(names: &mut [String]) {
+    let value = |name: &str| -> Option<f64> {
+        let is_number = name.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-'));
+        if is_number { name.parse().ok() } else { None }
+    };
+    if names.iter().all(|name| value(name).is_some()) {
+        names.sort_by(|a, b| {
+            let by_value = value(a).partial_cmp(&value(b)).unwrap_or(Ordering::Equal);
+            by_value.then_with(|| a.len().cmp(&b.len())).then_with(|| a.cmp(b))
+        });
+    } else {
+        names.sort();
+    }
+}
+
+/// A notice for each class that a split lacks.
+fn missing(class_names: &[String], counts: &Counts) -> Vec<String> {
+    let mut notices = Vec::new();
+    for (split, classes) in counts {
+        let Some(split) = split else { continue };
+        for name in class_names.iter().filter(|name| !classes.contains_key(*name)) {
+            notices.push(format!("{} has no {} pictures", shown(name), split.adjective()));
+        }
+    }
+    notices
+}
+
+fn entries(mut labelled: Vec<Labelled>, class_names: &[String], ordered: bool) -> Vec<Entry> {
+    let labels: BTreeMap<&str, u32> = class_names.iter().map(String::as_str).zip(0..).collect();
+    let label = |labelled: &Labelled| labels.get(labelled.class.as_str()).copied().unwrap_or_default();
+    if ordered {
+        labelled.sort_by_key(|labelled| labelled.split);
+    } else {
+        labelled.sort_by(|a, b| {
+            (a.split, label(a))
+                .cmp(&(b.split, label(b)))
+                .then_with(|| Picture::by_name(&a.picture, &b.picture))
+        });
+    }
+    let entry = |labelled: Labelled| {
+        let label = label(&labelled);
+        let Picture { path, name } = labelled.picture;
+        Entry { path, name, label, split: labelled.split }
+    };
+    labelled.into_iter().map(entry).collect()
+}
+
+/// A hint about archives that lie in a folder without pictures.
+pub(super) fn archive_hint(folder: &Folder) -> String {
+    let is_archive = |name: &str| matches!(kind::suffix(name).as_str(), "zip" | "tar" | "gz" | "tgz");
+    match folder.others.iter().find(|file| is_archive(&file.name)) {
+        Some(file) => format!("; {} is an archive: give its path", shown(&file.name)),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_order(names: &[&str]) -> Vec<String> {
+        let mut names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        put_in_order(&mut names);
+        names
+    }
+
+    #[test]
+    fn numbers_stand_by_value_and_names_by_code_point() {
+        assert_eq!(in_order(&["10", "2", "1", "20", "3"]), ["1", "2", "3", "10", "20"]);
+        assert_eq!(in_order(&["0.667", "-1", "1", "0.333"]), ["-1", "0.333", "0.667", "1"]);
+        assert_eq!(in_order(&["01", "1", "001"]), ["1", "01", "001"]);
+        assert_eq!(in_order(&["class10", "class2", "é", "Z"]), ["Z", "class10", "class2", "é"]);
+        assert_eq!(in_order(&["10", "9", "nine"]), ["10", "9", "nine"]);
+        let long = "100000000000000000000000000000000000000000";
+        assert_eq!(in_order(&[long, "99999999999999999999999999"]), ["99999999999999999999999999", long]);
+    }
+
+    #[test]
+    fn twins_are_named_together_and_can_be_told_apart() {
+        let names = |names: &[&'static str]| twins(&names.iter().copied().collect());
+        assert_eq!(names(&["Cat", "cat", "dog"]).unwrap(), "\"Cat\" and \"cat\"");
+        assert_eq!(names(&["caf\u{e9}", "cafe\u{301}"]).unwrap(), "\"cafe<U+0301>\" and \"caf\u{e9}\"");
+        assert_eq!(names(&["cat", "cat "]).unwrap(), "\"cat\" and \"cat \"");
+        assert_eq!(names(&["cat", "cats"]), None);
+    }
+}

@@ -1,0 +1,273 @@
+//! Pictures and their classes by a table: which tables of a folder serve, and each row's trouble by its number.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use tallow_core::shown;
+
+use super::classes::{Draft, Labelled};
+use super::columns::{self, Columns};
+use super::lookup::{Hit, Lookup};
+use super::table::{Row, Table};
+use super::tree::Folder;
+use super::{FolderError, ListingOptions, Picture, SplitName, kind, words};
+
+/// Troubles that are named before a mere count follows.
+const MAX_TROUBLES: usize = 20;
+
+/// A table whose columns are known. What it says of all its rows when it stands among others: a split, by its name.
+struct Source {
+    table: Table,
+    columns: Columns,
+    /// The table's name without suffix.
+    home: String,
+    split: Option<SplitName>,
+}
+
+impl Source {
+    fn open(path: &Path, options: &ListingOptions, lookup: &Lookup<'_>) -> Result<Self, FolderError> {
+        let table = Table::read(path)?;
+        let home = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let columns = columns::choose(&table, options, lookup, &home)?;
+        columns::require_files(&table, &columns, lookup, &home)?;
+        columns::require_classes(&table, &columns)?;
+        Ok(Self { table, columns, home, split: None })
+    }
+
+    fn labels(&self) -> impl Iterator<Item = &str> {
+        self.table.rows.iter().filter_map(|row| row.get(self.columns.label)).map(str::trim)
+    }
+
+    fn has_two_labels(&self) -> bool {
+        let mut labels = self.labels();
+        let first = labels.next();
+        labels.any(|label| Some(label) != first)
+    }
+}
+
+/// A table that the user gave; pictures are looked for below its folder.
+pub(super) fn of_table(tree: &Folder, path: &Path, options: &ListingOptions) -> Result<Draft, FolderError> {
+    let lookup = Lookup::new(tree);
+    let source = Source::open(path, options, &lookup)?;
+    Reading::new(tree, &lookup).all(&[source])
+}
+
+/// The tables that lie in `level`, if one has labels of its pictures and the folders do not say the same. Why others do
+/// not serve goes to `unused`.
+pub(super) fn of_folder(
+    level: &Folder,
+    options: &ListingOptions,
+    notices: &mut Vec<String>,
+    unused: &mut Vec<FolderError>,
+) -> Result<Option<Draft>, FolderError> {
+    let tables: Vec<&Picture> = level.others.iter().filter(|file| kind::is_table(&file.name)).collect();
+    if tables.is_empty() {
+        return Ok(None);
+    }
+    let lookup = Lookup::new(level);
+    let mut sources = Vec::new();
+    for file in tables {
+        match Source::open(&file.path, options, &lookup) {
+            Ok(source) => sources.push(source),
+            Err(e) => unused.push(e),
+        }
+    }
+    if sources.iter().any(Source::has_two_labels) {
+        sources.retain(Source::has_two_labels); // a form for answers, filled with one of them
+    }
+    let names: Vec<&str> = sources.iter().map(|source| file_name(&source.table.path)).collect();
+    let names = words::all(names);
+    if sources.is_empty() {
+        return if options.any() && !unused.is_empty() { Err(unused.swap_remove(0)) } else { Ok(None) };
+    }
+    if !options.any() && folders_say_the_same(level, &lookup, &sources)? {
+        notices.push(format!("{names}: not read, as folders of the same names hold the classes"));
+        return Ok(None);
+    }
+    require_one_or_splits(level, &mut sources, &names)?;
+    let label = &sources[0].table.columns[sources[0].columns.label];
+    notices.push(format!("classes are from {names}, column {}", shown(label)));
+    Reading::new(level, &lookup).all(&sources).map(Some)
+}
+
+/// Refuses several tables, but for one of each split: `train.csv`, `test.csv`; these are put into the splits' order.
+fn require_one_or_splits(level: &Folder, sources: &mut [Source], names: &str) -> Result<(), FolderError> {
+    if sources.len() == 1 {
+        return Ok(());
+    }
+    for source in sources.iter_mut() {
+        source.split = SplitName::of_name(&source.home).map(|(split, _)| split);
+    }
+    sources.sort_by_key(|source| source.split);
+    let differ = sources.windows(2).all(|pair| pair[0].split < pair[1].split);
+    match sources.first() {
+        Some(first) if differ && first.split.is_some() => Ok(()),
+        _ => Err(FolderError::ManyTables { path: level.path.clone(), tables: names.to_owned() }),
+    }
+}
+
+fn file_name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+/// Whether all labels are names of folders, and each picture that a row means is in the folder of its label.
+///
+/// # Errors
+/// If the labels are names of folders, and a picture is in another.
+fn folders_say_the_same(
+    level: &Folder,
+    lookup: &Lookup<'_>,
+    sources: &[Source],
+) -> Result<bool, FolderError> {
+    let within = level.within();
+    let names: HashSet<&str> = within.iter().map(|folder| folder.own_name()).collect();
+    if !sources.iter().flat_map(Source::labels).all(|label| names.contains(label)) {
+        return Ok(false);
+    }
+    for source in sources {
+        for row in &source.table.rows {
+            let cell = row.get(source.columns.file).unwrap_or_default();
+            let label = row.get(source.columns.label).unwrap_or_default().trim();
+            let Hit::One(i) = lookup.find(cell, &source.home) else { continue };
+            let name = &lookup.picture(i).name;
+            if !name.split('/').any(|folder| folder == label) {
+                let reason = format!(
+                    "row {} says that {} is {}, and its folder says another class: give the path of the table if it \
+                     is right, or move it away",
+                    row.number,
+                    shown(name),
+                    shown(label)
+                );
+                return Err(FolderError::Table { path: source.table.path.clone(), reason });
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Reading rows against pictures, with all troubles collected.
+struct Reading<'a> {
+    level: &'a Folder,
+    lookup: &'a Lookup<'a>,
+    draft: Draft,
+    /// By picture: the first row that lists it, and its place in the draft.
+    listed: HashMap<PathBuf, (usize, usize)>,
+    /// Troubles that make the table unfit, and those that are only said.
+    grave: Vec<String>,
+    slight: Vec<String>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(level: &'a Folder, lookup: &'a Lookup<'a>) -> Self {
+        let draft = Draft { ordered: true, ..Draft::about(level.path.clone()) };
+        Self { level, lookup, draft, listed: HashMap::new(), grave: Vec::new(), slight: Vec::new() }
+    }
+
+    fn all(mut self, sources: &[Source]) -> Result<Draft, FolderError> {
+        for source in sources {
+            self.draft.about.clone_from(&source.table.path);
+            self.draft.tables.push(source.table.path.clone());
+            for row in &source.table.rows {
+                if let Err(trouble) = self.take(source, row) {
+                    self.grave.push(format!("{}row {}: {trouble}", self.prefix(sources, source), row.number));
+                }
+            }
+        }
+        let pictures = (0..self.lookup.len()).map(|i| self.lookup.picture(i));
+        self.draft.unlabelled =
+            pictures.filter(|picture| !self.listed.contains_key(&picture.path)).cloned().collect();
+        if self.grave.is_empty() {
+            self.draft.notices.extend(capped(self.slight));
+            return Ok(self.draft);
+        }
+        self.grave.append(&mut self.slight);
+        let unlisted =
+            self.draft.unlabelled.iter().map(|picture| format!("{} is in no row", shown(&picture.name)));
+        self.grave.extend(unlisted);
+        let path = if sources.len() == 1 { self.draft.about } else { self.level.path.clone() };
+        Err(FolderError::Troubles { path, troubles: capped(self.grave).join("\n  ") })
+    }
+
+    /// The table's name where there are several.
+    fn prefix(&self, sources: &[Source], source: &Source) -> String {
+        if sources.len() == 1 { String::new() } else { format!("{}, ", shown(file_name(&source.table.path))) }
+    }
+
+    /// Takes a row, or says what keeps it from counting.
+    fn take(&mut self, source: &Source, row: &Row) -> Result<(), String> {
+        let cell = row.get(source.columns.file).unwrap_or_default().trim();
+        let file = shown(cell);
+        let picture = match self.lookup.find(cell, &source.home) {
+            _ if cell.is_empty() => return Err("it names no file".into()),
+            Hit::Nothing => return Err(format!("{file} is not there")),
+            Hit::One(i) => self.lookup.picture(i).clone(),
+            Hit::Elsewhere(picture) => picture,
+            Hit::Several(hits) => {
+                let names = words::some(hits.iter().map(|&i| self.lookup.picture(i).name.as_str()));
+                return Err(format!("{file} could be {names}"));
+            }
+        };
+        let written = row.get(source.columns.label).unwrap_or_default();
+        let class = written.trim();
+        let split = split_of(source, row).map_err(|trouble| format!("{file} {trouble}"))?;
+        if class.is_empty() {
+            self.listed.entry(picture.path).or_insert((row.number, usize::MAX));
+            return Err(format!("{file} has no label"));
+        }
+        if class != written {
+            self.slight.push(format!(
+                "row {}: {file}: label \"{}\" has spaces around it, read as {}",
+                row.number,
+                shown(written),
+                shown(class)
+            ));
+        }
+        match self.listed.get(&picture.path) {
+            Some((first, place)) => self.again((*first, *place), row.number, &file, (class, split)),
+            None => {
+                self.listed.insert(picture.path.clone(), (row.number, self.draft.labelled.len()));
+                self.draft.labelled.push(Labelled { split, class: class.to_owned(), picture });
+                Ok(())
+            }
+        }
+    }
+
+    /// A picture that an earlier row lists, too: the same again is only said.
+    fn again(
+        &mut self,
+        (first, place): (usize, usize),
+        row: usize,
+        file: &str,
+        (class, split): (&str, Option<SplitName>),
+    ) -> Result<(), String> {
+        let Some(before) = self.draft.labelled.get(place) else {
+            return Err(format!("{file} is {}, but has no label in row {first}", shown(class)));
+        };
+        if before.class != class {
+            return Err(format!("{file} is {}, but {} in row {first}", shown(class), shown(&before.class)));
+        }
+        if before.split != split {
+            return Err(format!("{file} is in another split than in row {first}"));
+        }
+        self.slight.push(format!("row {row}: {file} is in row {first}, too"));
+        Ok(())
+    }
+}
+
+fn split_of(source: &Source, row: &Row) -> Result<Option<SplitName>, String> {
+    let Some(column) = source.columns.split else { return Ok(source.split) };
+    let cell = row.get(column).unwrap_or_default().trim();
+    match SplitName::of_word(cell) {
+        Some(split) => Ok(Some(split)),
+        None => Err(format!("is in split {}: train, val or test is expected", shown(cell))),
+    }
+}
+
+fn capped(mut troubles: Vec<String>) -> Vec<String> {
+    let n_more = troubles.len().saturating_sub(MAX_TROUBLES);
+    troubles.truncate(MAX_TROUBLES);
+    if n_more > 0 {
+        troubles.push(format!("and {n_more} more"));
+    }
+    troubles
+}

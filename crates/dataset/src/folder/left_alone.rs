@@ -1,0 +1,112 @@
+//! What lies in a folder and is none of the data set's: counted, with a few names.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use tallow_core::shown;
+
+use super::tree::{Folder, last};
+use super::{BadFile, kind, words};
+
+const MAX_EXAMPLES: usize = 5;
+/// Names of each kind in a line.
+const MAX_IN_LINE: usize = 2;
+/// Kinds named in a line.
+const MAX_KINDS: usize = 8;
+
+/// How many files and folders were left alone, by kind.
+pub(super) struct LeftAlone {
+    pub(super) n: usize,
+    /// By kind (".txt", "files of the system"): how many, and the first few.
+    kinds: BTreeMap<String, (usize, Vec<String>)>,
+}
+
+impl LeftAlone {
+    /// Counts what is in `tree` beside its pictures, and the pictures of runs; `used` are tables that were read.
+    pub(super) fn of(tree: &Folder, used: &[PathBuf]) -> Self {
+        let mut counted = Self { n: 0, kinds: BTreeMap::new() };
+        counted.add(tree, used, false);
+        counted
+    }
+
+    fn add(&mut self, folder: &Folder, used: &[PathBuf], in_run: bool) {
+        for name in &folder.system {
+            self.count("hidden or of the system".into(), name);
+        }
+        for file in folder.others.iter().filter(|file| !used.contains(&file.path)) {
+            let suffix = kind::suffix(&file.name);
+            let kind = if suffix.is_empty() { "without a suffix".into() } else { format!(".{suffix}") };
+            self.count(if in_run { "of a training run".into() } else { kind }, &file.name);
+        }
+        if in_run {
+            folder.pictures.iter().for_each(|file| self.count("of a training run".into(), &file.name));
+        }
+        for inner in &folder.folders {
+            self.add(inner, used, in_run || inner.is_run());
+        }
+    }
+
+    fn count(&mut self, kind: String, name: &str) {
+        self.n += 1;
+        let (n, examples) = self.kinds.entry(kind).or_default();
+        *n += 1;
+        if examples.len() < MAX_EXAMPLES {
+            examples.push(name.to_owned());
+        }
+    }
+
+    /// A few names, of every kind one before a second of any.
+    pub(super) fn examples(&self) -> Vec<String> {
+        let nth = |i: usize| self.kinds.values().filter_map(move |(_, examples)| examples.get(i));
+        (0..MAX_EXAMPLES).flat_map(nth).take(MAX_EXAMPLES).cloned().collect()
+    }
+
+    /// `2 .txt (a.txt), 1 .pdf (b.pdf)`; `None` if nothing was left alone.
+    pub(super) fn line(&self) -> Option<String> {
+        let mut kinds: Vec<(&String, &(usize, Vec<String>))> = self.kinds.iter().collect();
+        kinds.sort_by_key(|(_, (n, _))| std::cmp::Reverse(*n));
+        let n_rest: usize = kinds.iter().skip(MAX_KINDS).map(|(_, (n, _))| n).sum();
+        let mut parts: Vec<String> = kinds
+            .iter()
+            .take(MAX_KINDS)
+            .map(|(kind, (n, examples))| {
+                let more = if *n > MAX_IN_LINE { ", …" } else { "" };
+                let names = words::all(examples.iter().take(MAX_IN_LINE).map(String::as_str));
+                format!("{n} {} ({names}{more})", shown(kind))
+            })
+            .collect();
+        if n_rest > 0 {
+            parts.push(format!("{n_rest} others"));
+        }
+        (self.n > 0).then(|| parts.join(", "))
+    }
+
+    /// The notice about it.
+    pub(super) fn notice(&self) -> Option<String> {
+        Some(format!("left alone: {}", self.line()?))
+    }
+}
+
+/// All that cannot be had, in a folder and below; what is in runs does not matter.
+pub(super) fn all_bad(tree: &Folder) -> Vec<BadFile> {
+    tree.within().iter().flat_map(|folder| &folder.bad).cloned().collect()
+}
+
+/// A notice for links that lead back to a folder above them.
+pub(super) fn loops_notice(tree: &Folder) -> Option<String> {
+    let within = tree.within();
+    let loops: Vec<&str> = within.iter().flat_map(|folder| &folder.loops).map(String::as_str).collect();
+    (!loops.is_empty())
+        .then(|| format!("links to a folder above them are not followed: {}", words::some(loops)))
+}
+
+/// What a folder without pictures holds, in words.
+pub(super) fn contents(folder: &Folder) -> String {
+    let bad = all_bad(folder);
+    match (LeftAlone::of(folder, &[]).line(), bad.as_slice()) {
+        (None, []) => "empty".into(),
+        (None, [first, ..]) => format!("{} of {}: {}", bad.len(), shown(last(&first.name)), first.reason),
+        (Some(line), []) => line,
+        (Some(line), [first, ..]) => format!("{line}, {} that cannot be had ({})", bad.len(), first.reason),
+    }
+}

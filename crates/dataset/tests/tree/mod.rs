@@ -1,0 +1,107 @@
+//! Folders made up for tests of `tallow_dataset::folder`, from names and contents.
+
+#![allow(dead_code, reason = "each test uses some of it")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tallow_core::{Silent, StopFlag};
+use tallow_dataset::folder::{FolderError, Listing, ListingOptions, list};
+use tempfile::TempDir;
+
+/// The first bytes of a PNG: enough, as nothing is decoded.
+pub(crate) const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+
+/// A folder of files; a name that ends in `/` is a folder, one with `*n` in it stands for n files.
+pub(crate) struct Tree(TempDir);
+
+impl Tree {
+    /// Pictures and empty folders.
+    pub(crate) fn new(names: &[&str]) -> Self {
+        let tree = Self(tempfile::tempdir().unwrap());
+        for name in names {
+            match name.split_once('*') {
+                Some((stem, n)) => {
+                    (0..n.parse().unwrap()).for_each(|i: u32| tree.put(&format!("{stem}{i}.png"), PNG));
+                }
+                None if name.ends_with('/') => fs::create_dir_all(tree.path().join(name)).unwrap(),
+                None => tree.put(name, PNG),
+            }
+        }
+        tree
+    }
+
+    /// Also a file of other content.
+    pub(crate) fn with(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        self.put(name, content.as_ref());
+        self
+    }
+
+    fn put(&self, name: &str, content: &[u8]) {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Lists the folder itself.
+    pub(crate) fn list(&self) -> Result<Listing, FolderError> {
+        self.list_at("", &ListingOptions::default())
+    }
+
+    /// Lists what is at `name` in it.
+    pub(crate) fn list_at(&self, name: &str, options: &ListingOptions) -> Result<Listing, FolderError> {
+        let path = if name.is_empty() { self.path().to_owned() } else { self.path().join(name) };
+        list_path(&path, options, &self.path().join(".data"))
+    }
+
+    /// Why the folder is refused.
+    pub(crate) fn refused(&self) -> String {
+        self.list().expect_err("it is accepted").to_string()
+    }
+}
+
+/// Lists `path` without progress.
+pub(crate) fn list_path(
+    path: &Path,
+    options: &ListingOptions,
+    data_dir: &Path,
+) -> Result<Listing, FolderError> {
+    list(path, options, data_dir, &Silent, &StopFlag::default())
+}
+
+/// `train/cat` or `cat`: how many pictures.
+pub(crate) fn counts(listing: &Listing) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for entry in &listing.entries {
+        let class = &listing.class_names[entry.label as usize];
+        let split = entry.split.map(|split| format!("{split:?}/").to_lowercase()).unwrap_or_default();
+        *counts.entry(format!("{split}{class}")).or_default() += 1;
+    }
+    counts
+}
+
+/// As [`counts`], in one text: `cat 2, dog 3`.
+pub(crate) fn counted(listing: &Listing) -> String {
+    let counts: Vec<String> = counts(listing).into_iter().map(|(name, n)| format!("{name} {n}")).collect();
+    counts.join(", ")
+}
+
+/// The names of the entries, in their order.
+pub(crate) fn names(listing: &Listing) -> Vec<&str> {
+    listing.entries.iter().map(|entry| entry.name.as_str()).collect()
+}
+
+/// Whether a notice holds all of `words`.
+pub(crate) fn says(listing: &Listing, words: &[&str]) -> bool {
+    listing.notices.iter().any(|notice| words.iter().all(|word| notice.contains(word)))
+}
+
+/// The path of a folder's parent, for links.
+pub(crate) fn inside(tree: &Tree, name: &str) -> PathBuf {
+    tree.path().join(name)
+}
