@@ -3,6 +3,17 @@
 use std::path::PathBuf;
 
 use tallow_core::FileError;
+use tallow_core::shown::shown_path;
+
+/// A file that is no picture, or a damaged one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {reason}", shown_path(path))]
+pub struct BadPicture {
+    /// The file.
+    pub path: PathBuf,
+    /// "ends early: the JPEG is cut short", "an empty file", …
+    pub reason: String,
+}
 
 /// Why data could not be had or used.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +22,31 @@ pub enum Error {
     /// A file could not be read.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A picture cannot be read.
+    #[error(transparent)]
+    BadPicture(#[from] BadPicture),
+    /// Pictures of a data set that cannot be read: more than may be left out, or nobody said that they may be.
+    #[error("{}", bad_pictures(bad, *n_pictures, *is_skipping))]
+    BadPictures {
+        /// Which, and why.
+        bad: Vec<BadPicture>,
+        /// How many pictures there are, these among them.
+        n_pictures: usize,
+        /// Whether some may be left out.
+        is_skipping: bool,
+    },
+    /// What a path holds is no data set.
+    #[cfg(feature = "files")]
+    #[error(transparent)]
+    Folder(#[from] crate::folder::FolderError),
+    /// A data set of files that cannot be split as it must be.
+    #[error("{}: {problem}", shown_path(path))]
+    Pictures {
+        /// The data set.
+        path: PathBuf,
+        /// What is there, what is expected, and what to do.
+        problem: String,
+    },
     /// The data set is not in the data folder.
     #[error("{dataset} is not in {}: get it with `{remedy}`", folder.display())]
     Absent {
@@ -166,4 +202,23 @@ fn each(problems: &[(PathBuf, String)]) -> String {
 
 fn length_trouble(found: u64, expected: u64) -> &'static str {
     if found < expected { "it is cut short" } else { "it is not the official file" }
+}
+
+/// Files of a list that a message names.
+const MAX_NAMED: usize = 20;
+
+fn bad_pictures(bad: &[BadPicture], n_pictures: usize, is_skipping: bool) -> String {
+    let named = bad.iter().take(MAX_NAMED).map(|bad| format!("  {bad}\n")).collect::<String>();
+    let more = match bad.len().saturating_sub(MAX_NAMED) {
+        0 => String::new(),
+        n => format!("  and {n} more\n"),
+    };
+    let n = bad.len();
+    let count = format!("{n} of {n_pictures} pictures cannot be read");
+    let share = "up to 1 % of them may be left out, and at least 1";
+    let remedy = match is_skipping {
+        true => format!("--skip-bad leaves out no more than that: {share}. Mend or remove them"),
+        false => format!("Mend or remove them, or leave them out with --skip-bad ({share})"),
+    };
+    format!("{count}:\n{named}{more}{remedy}")
 }

@@ -77,7 +77,13 @@ impl ImageSet {
     /// The same set, which keeps pictures that were fitted by `preprocess`, within `budget`.
     #[must_use]
     pub fn keeping(self, preprocess: Preprocess, budget: &Arc<KeptBudget>) -> Self {
-        let kept = Kept::new(self.len(), preprocess, Arc::clone(budget));
+        let nothing = (0..self.len()).map(|_| None).collect();
+        self.with_kept(Kept::with(nothing, preprocess, Arc::clone(budget)))
+    }
+
+    /// The same set, with pictures that are kept already.
+    #[must_use]
+    pub(crate) fn with_kept(self, kept: Kept) -> Self {
         Self { kept: Some(Arc::new(kept)), ..self }
     }
 

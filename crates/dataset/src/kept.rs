@@ -16,7 +16,7 @@ impl KeptBudget {
     }
 
     /// Takes `n_bytes` out of the budget, if they are there.
-    fn take(&self, n_bytes: usize) -> bool {
+    pub(crate) fn take(&self, n_bytes: usize) -> bool {
         let less = |left: usize| left.checked_sub(n_bytes);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
@@ -31,9 +31,14 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// Nothing of `n` pictures yet.
-    pub(crate) fn new(n: usize, preprocess: Preprocess, budget: Arc<KeptBudget>) -> Self {
-        Self { preprocess, budget, pictures: (0..n).map(|_| OnceLock::new()).collect() }
+    /// With these pictures already there, whose bytes were taken out of the budget.
+    pub(crate) fn with(
+        pictures: Vec<Option<Box<[u8]>>>,
+        preprocess: Preprocess,
+        budget: Arc<KeptBudget>,
+    ) -> Self {
+        let cell = |picture: Option<Box<[u8]>>| picture.map_or_else(OnceLock::new, OnceLock::from);
+        Self { preprocess, budget, pictures: pictures.into_iter().map(cell).collect() }
     }
 
     /// Whether this is about pictures fitted in this way.
@@ -68,7 +73,7 @@ mod tests {
             interpolation: Interpolation::Bilinear,
         };
         let budget = KeptBudget::new(15);
-        let [a, b] = [0, 1].map(|_| Kept::new(2, squash.clone(), Arc::clone(&budget)));
+        let [a, b] = [0, 1].map(|_| Kept::with(vec![None, None], squash, Arc::clone(&budget)));
         a.put(0, &[1; 6]);
         a.put(0, &[2; 6]); // costs nothing
         b.put(1, &[3; 6]);

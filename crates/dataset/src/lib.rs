@@ -42,6 +42,8 @@ pub mod decode;
 mod error;
 #[cfg(feature = "fetch")]
 pub mod fetch;
+#[cfg(feature = "files")]
+mod files;
 mod fit;
 #[cfg(feature = "files")]
 pub mod folder;
@@ -51,19 +53,25 @@ mod loader;
 mod mix;
 mod near_duplicates;
 mod normalization;
+#[cfg(feature = "files")]
+mod photographs;
 #[cfg(feature = "picture")]
 mod picture;
 mod pipeline;
 mod resize;
 #[cfg(feature = "sample")]
 mod sample;
+#[cfg(feature = "files")]
+mod scan;
 mod source;
 mod split;
 #[cfg(any(feature = "fetch", feature = "files"))]
 mod staging;
 
 pub use augment::{Augment, CropFill, Flip, Jitter, RandomResizedCrop, Transform, Warp};
-pub use error::Error;
+pub use error::{BadPicture, Error};
+#[cfg(feature = "files")]
+pub use files::Files;
 pub use fit::{Fit, Fitter, Interpolation, Preprocess};
 pub use image_set::{Dataset, ImageSet};
 pub use kept::KeptBudget;
@@ -76,6 +84,8 @@ pub use near_duplicates::{
     Detail, MAX_DUPLICATE_DISTANCE, MIN_CANDIDATE_SIMILARITY, descriptor_len, descriptors,
 };
 pub use normalization::Normalization;
+#[cfg(feature = "files")]
+pub use photographs::{Photographs, PhotographsRequest, load_photographs};
 #[cfg(feature = "picture")]
 pub use picture::{as_seen, images_to_show, to_png};
 #[cfg(feature = "sample")]

@@ -86,7 +86,7 @@ pub fn train_batches(
     first_batch: usize,
 ) -> Result<BatchIter, Error> {
     let n_batches = check(&set, &indices, cfg.batch_size, cfg.drop_last)?;
-    let pipeline = Pipeline::new(set, cfg.preprocess.clone(), cfg.normalization)?;
+    let pipeline = Pipeline::new(set, cfg.preprocess, cfg.normalization)?;
     let [height, width] = pipeline.augmented_px();
     cfg.augment.validate(height, width)?;
     cfg.mix.validate()?;
@@ -131,7 +131,13 @@ pub fn eval_batches(
     preprocess: Option<&Preprocess>,
 ) -> Result<BatchIter, Error> {
     let n_batches = check(&set, &indices, batch_size, false)?;
-    let work = unchanged(set, &indices, batch_size, normalization, preprocess)?;
+    let work = Work {
+        pipeline: Pipeline::new(set, preprocess.copied(), *normalization)?,
+        order: indices.to_vec(),
+        batch_size,
+        transform: |_| Transform::IDENTITY,
+        mix: |_: &mut Batch, _| {},
+    };
     BatchIter::start(0..n_batches, move |number| work.batch(number))
 }
 
@@ -156,28 +162,10 @@ pub fn readable_batches(
     preprocess: Option<&Preprocess>,
 ) -> Result<BatchIter<Readable>, Error> {
     let n_batches = check(&set, &indices, batch_size, false)?;
-    let work = unchanged(set, &indices, batch_size, normalization, preprocess)?;
+    let pipeline = Pipeline::new(set, preprocess.copied(), *normalization)?;
+    let transform = |_| Transform::IDENTITY;
+    let work = Work { pipeline, order: indices.to_vec(), batch_size, transform, mix: |_: &mut Batch, _| {} };
     BatchIter::start(0..n_batches, move |number| work.readable(number))
-}
-
-/// Images in their order, which nothing changes.
-fn unchanged(
-    set: Arc<ImageSet>,
-    indices: &[u32],
-    batch_size: usize,
-    normalization: &Normalization,
-    preprocess: Option<&Preprocess>,
-) -> Result<
-    Work<impl Fn(u32) -> Transform + Send + Sync + use<>, impl Fn(&mut Batch, usize) + Send + Sync + use<>>,
-    Error,
-> {
-    Ok(Work {
-        pipeline: Pipeline::new(set, preprocess.cloned(), *normalization)?,
-        order: indices.to_vec(),
-        batch_size,
-        transform: |_| Transform::IDENTITY,
-        mix: |_: &mut Batch, _| {},
-    })
 }
 
 /// The number of batches, if they can be made.

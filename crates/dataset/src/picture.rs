@@ -50,7 +50,7 @@ pub fn as_seen(
     epoch: u64,
 ) -> Result<Picture<'static>, Error> {
     let TrainLoader { augment, normalization, preprocess, seed, .. } = cfg;
-    let pipeline = Pipeline::new(Arc::clone(set), preprocess.clone(), *normalization)?;
+    let pipeline = Pipeline::new(Arc::clone(set), *preprocess, *normalization)?;
     let ([rows, columns], [height, width, channels]) = (pipeline.augmented_px(), pipeline.shape());
     augment.validate(rows, columns)?;
     let transform = augment.draw(*seed, epoch, i, rows, columns);

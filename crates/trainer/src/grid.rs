@@ -38,7 +38,11 @@ pub(crate) fn run(args: &GridArgs, app: &App) -> Result<ExitCode> {
     let dataset = source::load_local(name, args.data_dir.as_deref().unwrap_or(&recipe.data.data_dir))?;
     let data = TrainData::new(dataset, &recipe)?;
     let set = &data.train.set;
-    let cfg = train_loader(&recipe, &data, Some(tallow_models::architecture_of(&recipe.model)?.input_px(&recipe.model)?));
+    let cfg = train_loader(
+        &recipe,
+        &data,
+        Some(tallow_models::architecture_of(&recipe.model)?.input_px(&recipe.model)?),
+    );
     let indices = images_to_show(set, &data.train.indices, N_IMAGES, recipe.seed)?;
     let picture = |&index: &u32| -> Result<Picture> {
         let shown = match args.augmented {

@@ -1,0 +1,87 @@
+//! Pictures in files: read and decoded each time that they are asked for.
+
+use std::fs;
+use std::path::PathBuf;
+
+use tallow_core::FileError;
+use tallow_core::digest::Hasher;
+
+use crate::decode::decode;
+use crate::source::{Facts, Identity, ImageSource, Picture};
+use crate::{BadPicture, Error};
+
+/// The largest file that is read for a picture.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// Files of pictures.
+pub struct Files {
+    paths: Vec<PathBuf>,
+    /// What the scan found out about each; empty where there was none.
+    facts: Vec<Facts>,
+}
+
+impl Files {
+    /// Files that nobody has looked at yet.
+    pub fn unseen(paths: Vec<PathBuf>) -> Self {
+        Self { paths, facts: Vec::new() }
+    }
+
+    /// Files with what a scan found out about each.
+    pub(crate) fn scanned(files: impl Iterator<Item = (PathBuf, Facts)>) -> Self {
+        let (paths, facts) = files.unzip();
+        Self { paths, facts }
+    }
+}
+
+impl ImageSource for Files {
+    fn len(&self) -> usize {
+        self.paths.len()
+    }
+
+    fn read(&self, i: usize) -> Result<Picture<'_>, Error> {
+        let path = &self.paths[i];
+        let bytes = read_file(path)?;
+        let decoded = decode(&bytes);
+        let decoded =
+            decoded.map_err(|reason| BadPicture { path: path.clone(), reason: reason.to_string() })?;
+        let image = decoded.image;
+        Ok(Picture { height: image.height, width: image.width, channels: 3, pixels: image.pixels.into() })
+    }
+
+    /// Of the content, or where nobody has looked at it yet, of the path.
+    fn identity(&self, i: usize) -> Identity {
+        self.facts(i).map_or_else(
+            || {
+                let mut hasher = Hasher::new();
+                hasher.update(self.paths[i].as_os_str().as_encoded_bytes());
+                hasher.finish_bytes()
+            },
+            |facts| facts.identity,
+        )
+    }
+
+    fn facts(&self, i: usize) -> Option<&Facts> {
+        self.facts.get(i)
+    }
+}
+
+/// What the file of a picture holds.
+pub(crate) fn read_file(path: &PathBuf) -> Result<Vec<u8>, Error> {
+    let bad = |reason: String| BadPicture { path: path.clone(), reason };
+    let metadata = fs::metadata(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound if fs::symlink_metadata(path).is_ok() => bad("a link to nothing".into()),
+        std::io::ErrorKind::NotFound => bad("there is no such file".into()),
+        _ => bad(e.to_string()),
+    })?;
+    // a pipe or a device would never end
+    if !metadata.is_file() {
+        let what = if metadata.is_dir() { "a folder" } else { "no regular file" };
+        return Err(bad(format!("{what}, not a picture")).into());
+    }
+    if metadata.len() > MAX_FILE_BYTES {
+        return Err(
+            bad(format!("a file of {} MB; pictures of at most 1 GB are read", metadata.len() >> 20)).into()
+        );
+    }
+    Ok(fs::read(path).map_err(FileError::reading(path))?)
+}

@@ -1,0 +1,291 @@
+//! A user's own pictures as a data set: listed, looked at, split, and with a word about everything that is not as it
+//! ought to be.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tallow_core::shown::{shown, shown_path};
+use tallow_core::{Progress, StopFlag};
+
+use crate::files::Files;
+use crate::fit::Preprocess;
+use crate::folder::{self, Entry, FolderError, Listing, ListingOptions, SplitName};
+use crate::kept::{Kept, KeptBudget};
+use crate::scan::{Fault, Keep, scan};
+use crate::source::{Facts, Identity};
+use crate::{BadPicture, Dataset, Error, ImageSet, Normalization, stratified_split};
+
+/// The seed of the choice of test images: the same for every run, so that runs can be compared.
+const TEST_SEED: u64 = 0;
+/// Files that a notice names.
+const MAX_NAMED: usize = 5;
+
+/// What is wanted of a user's path.
+#[derive(Clone, Debug)]
+pub struct PhotographsRequest<'a> {
+    /// A folder, a table of labels, or an archive.
+    pub path: &'a Path,
+    /// What the user says about a table.
+    pub options: ListingOptions,
+    /// Where what is found out is kept, and archives are unpacked.
+    pub data_dir: &'a Path,
+    /// The share of the pictures that are for the test, where the data set has no part for it.
+    pub test_fraction: f64,
+    /// Whether up to 1 % of the pictures may be bad, and are left out.
+    pub skip_bad: bool,
+    /// How pictures are fitted to the model's size, where they are kept in memory, and how many bytes may be kept.
+    pub keep: Option<(Preprocess, usize)>,
+}
+
+/// A data set of pictures, and what there is to say about it.
+#[derive(Clone, Debug)]
+pub struct Photographs {
+    /// The data set.
+    pub dataset: Dataset,
+    /// A line each, fit to be shown.
+    pub notices: Vec<String>,
+    /// What was left out because it cannot be read.
+    pub skipped: Vec<BadPicture>,
+}
+
+/// A picture that can be read, on its way into a set.
+struct Good {
+    entry: Entry,
+    facts: Facts,
+    fitted: Option<Box<[u8]>>,
+}
+
+/// Lists, looks at and splits what `request` names; `None` if `stop` was raised on the way.
+///
+/// # Errors
+/// If the path holds no data set, pictures are bad and may not be left out, or a class has nothing to train on.
+pub fn load_photographs(
+    request: &PhotographsRequest<'_>,
+    progress: &dyn Progress,
+    stop: &StopFlag,
+) -> Result<Option<Photographs>, Error> {
+    let PhotographsRequest { path, data_dir, .. } = request;
+    let mut listing = match folder::list(path, &request.options, data_dir, progress, stop) {
+        Err(FolderError::Stopped(_)) => return Ok(None),
+        listing => listing?,
+    };
+    let mut notices = std::mem::take(&mut listing.notices);
+    let budget = request.keep.map(|(preprocess, n_bytes)| (preprocess, KeptBudget::new(n_bytes)));
+    let keep =
+        budget.as_ref().map(|(preprocess, budget)| Keep { preprocess: *preprocess, budget: budget.clone() });
+    let paths: Vec<PathBuf> = listing.entries.iter().map(|entry| entry.path.clone()).collect();
+    let Some(findings) = scan(&listing.root, &paths, data_dir, keep.as_ref(), progress, stop)? else {
+        return Ok(None);
+    };
+    let (mut good, mut bad, mut unsupported) = (Vec::new(), listed_as_bad(&listing), BTreeMap::new());
+    for (entry, finding) in std::mem::take(&mut listing.entries).into_iter().zip(findings) {
+        match finding {
+            Ok((facts, fitted)) => good.push(Good { entry, facts, fitted }),
+            Err(Fault::Bad(picture)) => bad.push(picture),
+            Err(Fault::Unsupported { what, path }) => {
+                unsupported.entry(what).or_insert_with(Vec::new).push(path);
+            }
+        }
+    }
+    let n_pictures = good.len() + bad.len();
+    let n_skippable = if request.skip_bad { (n_pictures / 100).max(1) } else { 0 };
+    if bad.len() > n_skippable {
+        return Err(Error::BadPictures { bad, n_pictures, is_skipping: request.skip_bad });
+    }
+    notices.extend(bad.iter().map(|bad| format!("left out: {bad}")));
+    notices.extend(unsupported.iter().map(|(what, paths)| not_read(what, paths, &listing.root)));
+    let class_names: Arc<[String]> = listing.class_names.into();
+    let parts = parts(good, &class_names, request, &mut notices)?;
+    notices.extend(copies(&parts, &class_names));
+    let dataset = dataset(request.path, parts, class_names, budget, &mut notices)?;
+    Ok(Some(Photographs { dataset, notices, skipped: bad }))
+}
+
+fn listed_as_bad(listing: &Listing) -> Vec<BadPicture> {
+    let bad = |bad: &folder::BadFile| BadPicture { path: bad.path.clone(), reason: bad.reason.clone() };
+    listing.bad.iter().map(bad).collect()
+}
+
+fn not_read(what: &str, paths: &[PathBuf], root: &Path) -> String {
+    let name = |path: &PathBuf| shown_path(path.strip_prefix(root).unwrap_or(path));
+    let names: Vec<String> = paths.iter().take(MAX_NAMED).map(name).collect();
+    let more = if paths.len() > MAX_NAMED { ", …" } else { "" };
+    let n = paths.len();
+    let pictures = if n == 1 { "picture is" } else { "pictures are" };
+    format!(
+        "{n} {pictures} in a format that is not read, and left out: {what} ({}{more}). Convert to JPEG or PNG to use them",
+        names.join(", ")
+    )
+}
+
+/// The pictures of a data set by what they are for.
+struct Parts {
+    /// To train and to validate on.
+    train: Vec<Good>,
+    /// Which of those validate, ascending, where the data set says so.
+    val: Option<Vec<u32>>,
+    test: Vec<Good>,
+}
+
+/// Sorts pictures into parts, as their owner did, or by chance where that was not done.
+fn parts(
+    good: Vec<Good>,
+    class_names: &[String],
+    request: &PhotographsRequest<'_>,
+    notices: &mut Vec<String>,
+) -> Result<Parts, Error> {
+    let has = |split| good.iter().any(|good| good.entry.split == Some(split));
+    let [has_train, has_val, has_test] = [SplitName::Train, SplitName::Val, SplitName::Test].map(has);
+    let parts = match (has_train || has_val || has_test, has_test) {
+        (false, _) => by_chance(good, class_names.len(), request)?,
+        (true, true) => by_owner(good, SplitName::Test),
+        (true, false) => {
+            notices.push(
+                "there are no test pictures: those for validation are looked at once, as the test, and validation is split \
+                 from the training pictures"
+                    .to_owned(),
+            );
+            by_owner(good, SplitName::Val)
+        }
+    };
+    check_parts(&parts, class_names, request.path, notices)?;
+    Ok(parts)
+}
+
+/// The owner's parts, of which `test` is looked at once.
+fn by_owner(good: Vec<Good>, test: SplitName) -> Parts {
+    let (test, train): (Vec<Good>, Vec<Good>) =
+        good.into_iter().partition(|good| good.entry.split == Some(test));
+    let is_val = |(i, good): (usize, &Good)| (good.entry.split == Some(SplitName::Val)).then_some(i as u32);
+    let val: Vec<u32> = train.iter().enumerate().filter_map(is_val).collect();
+    Parts { train, val: (!val.is_empty()).then_some(val), test }
+}
+
+/// Test pictures by chance: the same for every seed of a run, of every class, and no copy of one that trains.
+fn by_chance(good: Vec<Good>, n_classes: usize, request: &PhotographsRequest<'_>) -> Result<Parts, Error> {
+    let labels: Vec<u32> = good.iter().map(|good| good.entry.label).collect();
+    let split = stratified_split(&labels, n_classes, request.test_fraction, 1, TEST_SEED);
+    let mut split = split.map_err(|_| Error::Pictures {
+        path: request.path.to_owned(),
+        problem: format!(
+            "{} pictures of {n_classes} classes are too few to train and to test on: at least 3 of a class are \
+             needed, and 20 are a beginning. Add pictures",
+            labels.len()
+        ),
+    })?;
+    split.keep_copies_together(|i| good[i as usize].facts.identity);
+    let (mut train, mut test) = (Vec::new(), Vec::new());
+    for (i, good) in good.into_iter().enumerate() {
+        let part = if split.val.binary_search(&(i as u32)).is_ok() { &mut test } else { &mut train };
+        part.push(good);
+    }
+    Ok(Parts { train, val: None, test })
+}
+
+/// Refuses classes that nothing trains, and names those that nothing validates or tests.
+fn check_parts(
+    parts: &Parts,
+    class_names: &[String],
+    path: &Path,
+    notices: &mut Vec<String>,
+) -> Result<(), Error> {
+    let missing = |is_there: &dyn Fn(u32) -> bool| -> Vec<String> {
+        let classes = (0..class_names.len() as u32).filter(|&class| !is_there(class));
+        classes.map(|class| shown(&class_names[class as usize]).into_owned()).collect()
+    };
+    let is_val = |i: usize| parts.val.as_ref().is_some_and(|val| val.binary_search(&(i as u32)).is_ok());
+    let trains =
+        |class| parts.train.iter().enumerate().any(|(i, good)| good.entry.label == class && !is_val(i));
+    let untrained = missing(&trains);
+    if !untrained.is_empty() {
+        let problem =
+            format!("nothing to train on of {}: add pictures, or remove the class", untrained.join(", "));
+        return Err(Error::Pictures { path: path.to_owned(), problem });
+    }
+    if parts.test.is_empty() {
+        let problem = "there is no picture to test on: add some of each class".to_owned();
+        return Err(Error::Pictures { path: path.to_owned(), problem });
+    }
+    let untested = missing(&|class| parts.test.iter().any(|good| good.entry.label == class));
+    if !untested.is_empty() {
+        notices.push(format!(
+            "no test pictures of {}: nothing is known about how well it is told",
+            untested.join(", ")
+        ));
+    }
+    if let Some(val) = &parts.val {
+        let unvalidated = missing(&|class| val.iter().any(|&i| parts.train[i as usize].entry.label == class));
+        if !unvalidated.is_empty() {
+            notices.push(format!("no validation pictures of {}", unvalidated.join(", ")));
+        }
+    }
+    Ok(())
+}
+
+/// Copies of a picture, byte for byte: those that lie on both sides of the test, and those with two classes.
+fn copies(parts: &Parts, class_names: &[String]) -> Vec<String> {
+    let mut first: HashMap<Identity, (&Good, bool)> = HashMap::new();
+    let (mut leaks, mut contradictions) = (Vec::new(), Vec::new());
+    let all = parts.train.iter().map(|good| (good, false)).chain(parts.test.iter().map(|good| (good, true)));
+    for (good, is_test) in all {
+        let &mut (other, is_other_test) = first.entry(good.facts.identity).or_insert((good, is_test));
+        let pair = || format!("{} = {}", shown(&other.entry.name), shown(&good.entry.name));
+        if other.entry.label != good.entry.label {
+            let names = [other, good].map(|good| shown(&class_names[good.entry.label as usize]).into_owned());
+            contradictions.push(format!("{} ({} and {})", pair(), names[0], names[1]));
+        }
+        if is_test && !is_other_test {
+            leaks.push(pair());
+        }
+    }
+    let told = |pairs: Vec<String>, what: &str| {
+        let more = if pairs.len() > MAX_NAMED { ", …: see `trainer data duplicates`" } else { "" };
+        let shown: Vec<String> = pairs.iter().take(MAX_NAMED).cloned().collect();
+        (!pairs.is_empty()).then(|| format!("{} {what}: {}{more}", pairs.len(), shown.join(", ")))
+    };
+    let leaks = told(leaks, "test pictures are copies of training pictures, which a model knows already");
+    let contradictions = told(contradictions, "pictures lie in two classes, one of which is wrong");
+    leaks.into_iter().chain(contradictions).collect()
+}
+
+fn dataset(
+    path: &Path,
+    parts: Parts,
+    class_names: Arc<[String]>,
+    budget: Option<(Preprocess, Arc<KeptBudget>)>,
+    notices: &mut Vec<String>,
+) -> Result<Dataset, Error> {
+    let set = |goods: Vec<Good>| -> Result<ImageSet, Error> {
+        let labels = goods.iter().map(|good| good.entry.label).collect();
+        let names = goods.iter().map(|good| good.entry.name.clone()).collect();
+        let (mut files, mut fitted) = (Vec::with_capacity(goods.len()), Vec::with_capacity(goods.len()));
+        for good in goods {
+            files.push((good.entry.path, good.facts));
+            fitted.push(good.fitted);
+        }
+        let source = Arc::new(Files::scanned(files.into_iter()));
+        let set = ImageSet::of(source, labels, class_names.clone(), Some(names))?;
+        Ok(match &budget {
+            Some((preprocess, budget)) => set.with_kept(Kept::with(fitted, *preprocess, budget.clone())),
+            None => set,
+        })
+    };
+    let (train, test) = (set(parts.train)?, set(parts.test)?);
+    let n_least = train.class_counts().into_iter().min().unwrap_or(0);
+    if n_least < 10 {
+        notices.push(format!(
+            "the smallest class has {n_least} pictures to train and validate on: figures will be rough; 50 of each are better"
+        ));
+    }
+    let all: Vec<u32> = (0..train.len() as u32).collect();
+    let normalization = Normalization::of(&train, &all)?;
+    Ok(Dataset::with_val(&name_of(path), train, parts.val, test, normalization))
+}
+
+/// What a data set is called: its folder's name, or its file's without the suffix.
+fn name_of(path: &Path) -> String {
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name = if whole.is_dir() { whole.file_name() } else { whole.file_stem() };
+    name.map_or("pictures".into(), |name| name.to_string_lossy().into_owned())
+}

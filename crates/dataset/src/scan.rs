@@ -1,0 +1,216 @@
+//! One look at every picture before training begins: which cannot be read, and what is to be known of the others.
+//!
+//! What was found is kept in a file under the data folder, by path, size and time of each picture, so that the next start
+//! decodes only what is new. Pictures are fitted to the model's size on the way, where there is room for them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::UNIX_EPOCH;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use tallow_core::digest::{self, Hasher};
+use tallow_core::{Progress, StopFlag, Unit, files};
+
+use crate::decode::{self, DecodeError, Format, decode};
+use crate::files::read_file;
+use crate::fit::{Fitter, Preprocess};
+use crate::kept::KeptBudget;
+use crate::loader::decoders;
+use crate::near_duplicates::fields;
+use crate::source::{Facts, Levels, Picture};
+use crate::{BadPicture, Error};
+
+/// The version of the file that findings are kept in; it changes whenever a picture would be decoded to other pixels.
+const VERSION: u32 = 1;
+/// The longest such file that is read.
+const MAX_FINDINGS_BYTES: u64 = 4 << 30;
+
+/// The formats that pictures are read of.
+const READ: [Format; 6] = [Format::Jpeg, Format::Png, Format::WebP, Format::Gif, Format::Bmp, Format::Tiff];
+
+/// Why a picture cannot be used.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// It is damaged, or no picture.
+    Bad(BadPicture),
+    /// It is a picture of a kind that is not read.
+    Unsupported { path: PathBuf, what: String },
+}
+
+/// What the scan found out about one file, and its pixels at the model's size where they are kept.
+pub(crate) type Finding = Result<(Facts, Option<Box<[u8]>>), Fault>;
+
+/// What of pictures is kept in memory.
+#[derive(Clone)]
+pub(crate) struct Keep {
+    pub(crate) preprocess: Preprocess,
+    pub(crate) budget: Arc<KeptBudget>,
+}
+
+/// A line of the file that findings are kept in.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    path: String,
+    n_bytes: u64,
+    modified_ns: u64,
+    identity: String,
+    size_px: [u32; 2],
+    n: u64,
+    sums: [u64; 3],
+    squares: [u64; 3],
+    fields: String,
+    is_turned: bool,
+    format: String,
+}
+
+/// Looks at all `paths`; `None` if `stop` was raised on the way. Findings are kept in a file of `folder` that is named
+/// after `root`.
+pub(crate) fn scan(
+    root: &Path,
+    paths: &[PathBuf],
+    folder: &Path,
+    keep: Option<&Keep>,
+    progress: &dyn Progress,
+    stop: &StopFlag,
+) -> Result<Option<Vec<Finding>>, Error> {
+    let kept_in = file_of(root, folder);
+    let known = read(&kept_in);
+    let n_done = AtomicU64::new(0);
+    let n_new = paths.iter().filter(|path| known_of(path, &known).is_none()).count();
+    let label = if n_new == 0 { "checking pictures" } else { "looking at pictures" };
+    progress.begin(label, Some(paths.len() as u64), Unit::Items("pictures"));
+    let look = |path: &PathBuf| {
+        if stop.raised().is_some() {
+            return None;
+        }
+        let finding = match known_of(path, &known) {
+            Some(facts) => Ok((facts, None)),
+            None => look_at(path, keep),
+        };
+        progress.advance(n_done.fetch_add(1, Ordering::Relaxed) + 1);
+        Some(finding)
+    };
+    let findings =
+        decoders()?.install(|| paths.par_iter().with_max_len(1).map(look).collect::<Option<Vec<_>>>());
+    progress.end();
+    let Some(findings) = findings else { return Ok(None) };
+    if n_new > 0 {
+        write(&kept_in, paths, &findings)?;
+    }
+    Ok(Some(findings))
+}
+
+/// Reads and decodes one file.
+fn look_at(path: &PathBuf, keep: Option<&Keep>) -> Finding {
+    let bad = |reason: String| Fault::Bad(BadPicture { path: path.clone(), reason });
+    let bytes = read_file(path).map_err(|e| match e {
+        Error::BadPicture(picture) => Fault::Bad(picture),
+        other => bad(other.to_string()),
+    })?;
+    let decoded = decode(&bytes).map_err(|e| match e {
+        DecodeError::Unsupported { what, .. } => Fault::Unsupported { path: path.clone(), what },
+        e => bad(e.to_string()),
+    })?;
+    let mut hasher = Hasher::new();
+    hasher.update(&bytes);
+    let (format, is_turned) = (decoded.format.name(), decoded.is_turned);
+    let decode::Image { height, width, ref pixels } = decoded.image;
+    let picture = Picture { height, width, channels: 3, pixels: pixels.into() };
+    let facts = Facts {
+        identity: hasher.finish_bytes(),
+        size_px: [height as u32, width as u32],
+        levels: Levels::of(pixels, 3),
+        fields: fields(&picture),
+        is_turned,
+        format,
+    };
+    let fitted = keep.and_then(|keep| {
+        let mut out = vec![0; keep.preprocess.size_px.iter().product::<usize>() * 3];
+        let mut fitter = Fitter::new(keep.preprocess).ok()?;
+        fitter.apply(pixels, [height, width, 3], &mut out).ok()?;
+        keep.budget.take(out.len()).then(|| out.into_boxed_slice())
+    });
+    Ok((facts, fitted))
+}
+
+/// The file of a root's findings.
+fn file_of(root: &Path, folder: &Path) -> PathBuf {
+    let whole = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    let name = digest::of_bytes(whole.as_os_str().as_encoded_bytes());
+    folder.join("scans").join(format!("{}.jsonl", &name[..16]))
+}
+
+/// What findings are kept by: name, size and time. None where the name is no text or there is no file.
+fn stamp(path: &Path) -> Option<(String, u64, u64)> {
+    let metadata = path.metadata().ok()?;
+    let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some((path.to_str()?.to_owned(), metadata.len(), modified.as_nanos() as u64))
+}
+
+fn known_of(path: &Path, known: &HashMap<String, Line>) -> Option<Facts> {
+    if known.is_empty() {
+        return None;
+    }
+    let (name, n_bytes, modified_ns) = stamp(path)?;
+    let line = known.get(&name)?;
+    if (line.n_bytes, line.modified_ns) != (n_bytes, modified_ns) {
+        return None;
+    }
+    Some(Facts {
+        identity: unhex(&line.identity)?.try_into().ok()?,
+        size_px: line.size_px,
+        levels: Levels { n: line.n, sums: line.sums, squares: line.squares },
+        fields: unhex(&line.fields).filter(|fields| fields.len() == 8 * 8 * 3)?,
+        is_turned: line.is_turned,
+        format: READ.iter().map(|format| format.name()).find(|name| *name == line.format)?,
+    })
+}
+
+/// What is kept; nothing where it cannot be read: then it is found out again.
+fn read(path: &Path) -> HashMap<String, Line> {
+    let Ok(bytes) = files::read_at_most(path, MAX_FINDINGS_BYTES) else { return HashMap::new() };
+    let mut lines = bytes.split(|&byte| byte == b'\n');
+    if lines.next() != Some(VERSION.to_string().as_bytes()) {
+        return HashMap::new();
+    }
+    let parsed = lines.filter_map(|line| serde_json::from_slice::<Line>(line).ok());
+    parsed.map(|line| (line.path.clone(), line)).collect()
+}
+
+fn write(kept_in: &Path, paths: &[PathBuf], findings: &[Finding]) -> Result<(), Error> {
+    let mut text = format!("{VERSION}\n").into_bytes();
+    for (path, finding) in paths.iter().zip(findings) {
+        let (Ok((facts, _)), Some((path, n_bytes, modified_ns))) = (finding, stamp(path)) else { continue };
+        let line = Line {
+            path,
+            n_bytes,
+            modified_ns,
+            identity: digest::hex(&facts.identity),
+            size_px: facts.size_px,
+            n: facts.levels.n,
+            sums: facts.levels.sums,
+            squares: facts.levels.squares,
+            fields: digest::hex(&facts.fields),
+            is_turned: facts.is_turned,
+            format: facts.format.to_owned(),
+        };
+        // a struct of numbers and texts always has a text
+        text.extend(serde_json::to_vec(&line).unwrap_or_default());
+        text.push(b'\n');
+    }
+    files::create_folder(files::folder_of(kept_in))?;
+    Ok(files::write(kept_in, &text)?)
+}
+
+/// What two hexadecimal digits for each byte say.
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes().as_chunks::<2>();
+    if !digits.1.is_empty() {
+        return None;
+    }
+    let digit = |c: u8| (c as char).to_digit(16).map(|digit| digit as u8);
+    digits.0.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+}
