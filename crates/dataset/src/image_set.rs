@@ -67,10 +67,7 @@ impl ImageSet {
             let what = format!("{n} pictures, {} labels, {n_files} names of files", labels.len());
             return Err(Error::Images(what));
         }
-        if let Some(i) = labels.iter().position(|&label| label as usize >= class_names.len()) {
-            let (label, n_classes) = (labels[i], class_names.len());
-            return Err(Error::Images(format!("image {i} has label {label}, there are {n_classes} classes")));
-        }
+        check_labels(&labels, &class_names)?;
         Ok(Self { source, labels: labels.into(), class_names, files: files.map(Into::into), kept: None })
     }
 
@@ -85,6 +82,18 @@ impl ImageSet {
     #[must_use]
     pub(crate) fn with_kept(self, kept: Kept) -> Self {
         Self { kept: Some(Arc::new(kept)), ..self }
+    }
+
+    /// The same pictures under the classes `class_names`: those of class `i` are of class `places[i]`, or of the first where
+    /// there is none for them.
+    ///
+    /// # Errors
+    /// If a place is no class.
+    pub fn with_classes(&self, class_names: Arc<[String]>, places: &[Option<u32>]) -> Result<Self, Error> {
+        let place = |&label: &u32| places.get(label as usize).copied().flatten().unwrap_or(0);
+        let labels: Vec<u32> = self.labels.iter().map(place).collect();
+        check_labels(&labels, &class_names)?;
+        Ok(Self { labels: labels.into(), class_names, ..self.clone() })
     }
 
     /// How many images there are.
@@ -224,6 +233,17 @@ impl ImageSet {
             Some((pixels, _)) => hasher.update(pixels),
             None => (0..self.len()).for_each(|i| hasher.update(&self.identity(i))),
         }
+    }
+}
+
+fn check_labels(labels: &[u32], class_names: &[String]) -> Result<(), Error> {
+    let n_classes = class_names.len();
+    match labels.iter().position(|&label| label as usize >= n_classes) {
+        Some(i) => {
+            let what = format!("image {i} has label {}, there are {n_classes} classes", labels[i]);
+            Err(Error::Images(what))
+        }
+        None => Ok(()),
     }
 }
 

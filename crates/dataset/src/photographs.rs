@@ -34,6 +34,8 @@ pub struct PhotographsRequest<'a> {
     pub test_fraction: f64,
     /// Whether up to 1 % of the pictures may be bad, and are left out.
     pub skip_bad: bool,
+    /// Whether all pictures are for the test, where the data set has no parts: nothing is trained on it.
+    pub is_all_test: bool,
     /// How pictures are fitted to the model's size, where they are kept in memory, and how many bytes may be kept.
     pub keep: Option<(Preprocess, usize)>,
 }
@@ -43,6 +45,8 @@ pub struct PhotographsRequest<'a> {
 pub struct Photographs {
     /// The data set.
     pub dataset: Dataset,
+    /// Whether its owner made parts.
+    pub has_parts: bool,
     /// A line each, fit to be shown.
     pub notices: Vec<String>,
     /// What was left out because it cannot be read.
@@ -96,10 +100,11 @@ pub fn load_photographs(
     notices.extend(bad.iter().map(|bad| format!("left out: {bad}")));
     notices.extend(unsupported.iter().map(|(what, paths)| not_read(what, paths, &listing.root)));
     let class_names: Arc<[String]> = listing.class_names.into();
+    let has_parts = good.iter().any(|good| good.entry.split.is_some());
     let parts = parts(good, &class_names, request, &mut notices)?;
     notices.extend(copies(&parts, &class_names));
     let dataset = dataset(request.path, parts, class_names, budget, &mut notices)?;
-    Ok(Some(Photographs { dataset, notices, skipped: bad }))
+    Ok(Some(Photographs { dataset, has_parts, notices, skipped: bad }))
 }
 
 fn listed_as_bad(listing: &Listing) -> Vec<BadPicture> {
@@ -138,6 +143,7 @@ fn parts(
     let has = |split| good.iter().any(|good| good.entry.split == Some(split));
     let [has_train, has_val, has_test] = [SplitName::Train, SplitName::Val, SplitName::Test].map(has);
     let parts = match (has_train || has_val || has_test, has_test) {
+        (false, _) if request.is_all_test => return Ok(Parts { train: Vec::new(), val: None, test: good }),
         (false, _) => by_chance(good, class_names.len(), request)?,
         (true, true) => by_owner(good, SplitName::Test),
         (true, false) => {
@@ -272,6 +278,14 @@ fn dataset(
         })
     };
     let (train, test) = (set(parts.train)?, set(parts.test)?);
+    if train.is_empty() {
+        return Ok(Dataset::new(
+            &name_of(path),
+            train,
+            test,
+            Normalization { mean: [0.5; 3], std: [0.5; 3] },
+        ));
+    }
     let n_least = train.class_counts().into_iter().min().unwrap_or(0);
     if n_least < 10 {
         notices.push(format!(

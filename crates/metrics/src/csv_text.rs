@@ -21,6 +21,13 @@ pub(crate) fn push_name(csv: &mut String, name: &str) {
     }
 }
 
+/// A name from outside as a CSV field: quoted where need be, and marked with an apostrophe where a spreadsheet would run it.
+pub fn csv_name(name: &str) -> String {
+    let mut field = String::new();
+    push_name(&mut field, name);
+    field
+}
+
 /// What [`push_name`] was given. An apostrophe that it would not have written is part of the name.
 fn unmarked(field: &str) -> &str {
     match field.strip_prefix(TEXT_MARK) {

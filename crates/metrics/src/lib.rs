@@ -58,6 +58,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod answers_csv;
 mod bands;
 mod calibration;
 mod class_intervals;
@@ -82,6 +83,7 @@ mod summary;
 mod temperature;
 mod topk;
 
+pub use answers_csv::{Answer, answers_to_csv};
 pub use bands::{Band, Bands, ClassBand};
 pub use calibration::{ReliabilityBin, expected_calibration_error, reliability_bins};
 pub use class_intervals::{ClassIntervals, class_intervals};
@@ -89,6 +91,7 @@ pub use confused::{ConfusedPair, confused_pairs, surest_errors};
 pub use confusion::ConfusionMatrix;
 pub use costs::{CostTable, Decision, DecisionCosts, PairCost};
 pub use coverage::{CoveragePoint, coverage_at, coverage_curve, threshold_for_accuracy};
+pub use csv_text::csv_name;
 pub use error::MetricsError;
 pub use history::{EpochRecord, parse_history};
 pub use interval::wilson_interval;

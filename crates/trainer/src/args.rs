@@ -20,6 +20,8 @@ Without a command, trainer trains: `trainer` alone runs the recipe cnn on CIFAR-
 where CIFAR-10 cannot be had.
 
 Examples:
+  trainer --dataset photos/                          train on a folder of your own pictures, a folder a class
+  trainer predict runs/photos-1 cat.jpg              ask the trained model
   trainer                                            train the reference network
   trainer --recipe cnn-5 --seed 1                    another recipe, another seed
   trainer --resume runs/cnn-1                        go on with an interrupted run
@@ -47,6 +49,8 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Train a model, test it, and leave everything in a run folder (the default command)
     Train(Box<TrainArgs>),
+    /// Ask a trained model about pictures
+    Predict(PredictArgs),
     /// Look at a trained model's answers on a data set
     Eval(EvalArgs),
     /// Measure how fast an architecture trains or infers on this processor, and where the time goes
@@ -83,16 +87,22 @@ pub(crate) enum DataCommand {
 #[derive(Debug, Args)]
 #[command(after_help = TRAIN_EXAMPLES, allow_negative_numbers = true)]
 pub(crate) struct TrainArgs {
-    /// A built-in recipe, or a file ending in .toml
-    #[arg(long, default_value = "cnn", conflicts_with = "resume")]
-    pub(crate) recipe: String,
+    /// A built-in recipe, or a file ending in .toml [default: cnn; for your own pictures, what suits them]
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) recipe: Option<String>,
     /// Set any other value of the recipe, such as optimizer.weight_decay=0.01; may be given more than once
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
 
-    /// auto, cifar10, cifar100 or sample; auto is CIFAR-10, fetched if need be, else the embedded sample
-    #[arg(long, help_heading = "Data", value_name = "NAME")]
+    /// A folder of pictures, a table of labels (.csv), an archive (.zip, .tar, .tar.gz); or auto, cifar10, cifar100,
+    /// cifar100-coarse, sample. auto is CIFAR-10, fetched if need be, else the embedded sample
+    #[arg(long, help_heading = "Data", value_name = "PATH|NAME")]
     pub(crate) dataset: Option<String>,
+    #[command(flatten)]
+    pub(crate) labels: LabelArgs,
+    /// The share of the pictures that is kept for the test, where they are not in parts already
+    #[arg(long, help_heading = "Data", value_name = "F")]
+    pub(crate) test_fraction: Option<f64>,
     /// Where data sets lie [default: data]
     #[arg(long, help_heading = "Data", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
@@ -148,8 +158,41 @@ pub(crate) struct TrainArgs {
     pub(crate) resume: Option<PathBuf>,
 }
 
+/// How a data set of files is read.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct LabelArgs {
+    /// Go on without damaged pictures, up to 1 % of all; they are named
+    #[arg(long, help_heading = "Data")]
+    pub(crate) skip_bad: bool,
+    /// The column of a table that names the pictures [default: found by its name]
+    #[arg(long, help_heading = "Data", value_name = "NAME")]
+    pub(crate) file_column: Option<String>,
+    /// The column of a table that has the classes [default: found by its name]
+    #[arg(long, help_heading = "Data", value_name = "NAME")]
+    pub(crate) label_column: Option<String>,
+    /// The column of a table that says train, val or test [default: found by its name]
+    #[arg(long, help_heading = "Data", value_name = "NAME")]
+    pub(crate) split_column: Option<String>,
+}
+
+impl LabelArgs {
+    /// The same as a recipe has it.
+    pub(crate) fn config(&self, data_dir: &std::path::Path) -> tallow_training::DataConfig {
+        tallow_training::DataConfig {
+            data_dir: data_dir.to_owned(),
+            skip_bad: self.skip_bad,
+            file_column: self.file_column.clone(),
+            label_column: self.label_column.clone(),
+            split_column: self.split_column.clone(),
+            ..Default::default()
+        }
+    }
+}
+
 const TRAIN_EXAMPLES: &str = "\
 Examples:
+  trainer train --dataset photos/
+  trainer train --dataset labels.csv --label-column type
   trainer train --recipe cnn-5
   trainer train --dataset sample --epochs 2 --set augment.cutout_px=8
   trainer train --recipe keras --init-from runs/keras-5-1 --validate-on test
@@ -180,6 +223,36 @@ impl Precision {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Probabilities are calibrated on the validation images, where the run had any. Pictures that cannot be read are named, the\n\
+others are answered, and the exit status is 1.
+
+Examples:
+  trainer predict runs/photos-1 cat.jpg
+  trainer predict runs/photos-1 holiday/ --csv answers.csv
+  curl -s https://example.org/cat.jpg | trainer predict runs/photos-1 - --json")]
+pub(crate) struct PredictArgs {
+    /// A run folder, or a model file
+    #[arg(value_name = "RUN|MODEL")]
+    pub(crate) model: PathBuf,
+    /// Pictures, folders of pictures, or - for a picture on standard input
+    #[arg(required = true, value_name = "IMAGE|FOLDER|-")]
+    pub(crate) images: Vec<PathBuf>,
+    /// How many classes are told of each picture, the most probable first
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) top_k: usize,
+    /// Write the answers to a CSV file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+    /// auto, cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub(crate) device: String,
+    /// Threads that compute [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
 Examples:
   trainer eval runs/cnn-1
   trainer eval runs/cnn-1 --split val
@@ -189,9 +262,14 @@ pub(crate) struct EvalArgs {
     /// A run folder, or a model file
     #[arg(value_name = "RUN|MODEL")]
     pub(crate) model: PathBuf,
-    /// Another data set than the model's own: cifar10, cifar100 or sample
-    #[arg(long, value_name = "NAME")]
+    /// Another data set than the model's own, by name or path; classes are matched by name
+    #[arg(long, value_name = "PATH|NAME")]
     pub(crate) dataset: Option<String>,
+    #[command(flatten)]
+    pub(crate) labels: LabelArgs,
+    /// Test-time augmentation: flip averages the probabilities of each picture and its mirror image
+    #[arg(long, default_value = "none")]
+    pub(crate) tta: Tta,
     /// Where data sets lie [default: where the run had them, or data]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
@@ -207,6 +285,12 @@ pub(crate) struct EvalArgs {
     /// Threads that compute [default: all cores]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Tta {
+    None,
+    Flip,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -310,9 +394,12 @@ pub(crate) struct RecipesArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DataArgs {
-    /// auto, cifar10, cifar100 or sample; auto is CIFAR-10 if it is there, else the embedded sample
-    #[arg(long, value_name = "NAME", default_value = "auto")]
+    /// A folder of pictures, a table of labels, an archive; or auto, cifar10, cifar100, cifar100-coarse, sample. auto is
+    /// CIFAR-10 if it is there, else the embedded sample
+    #[arg(long, value_name = "PATH|NAME", default_value = "auto")]
     pub(crate) dataset: String,
+    #[command(flatten)]
+    pub(crate) labels: LabelArgs,
     /// Where data sets lie
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub(crate) data_dir: PathBuf,
@@ -330,9 +417,11 @@ pub(crate) struct GridArgs {
     /// Whose training images they are: its data set, split, seed and augmentation count
     #[arg(long, value_name = "NAME|FILE", default_value = "cnn")]
     pub(crate) recipe: String,
-    /// Another data set than the recipe's: auto, cifar10, cifar100 or sample
-    #[arg(long, value_name = "NAME")]
+    /// Another data set than the recipe's, by name or path
+    #[arg(long, value_name = "PATH|NAME")]
     pub(crate) dataset: Option<String>,
+    #[command(flatten)]
+    pub(crate) labels: LabelArgs,
     /// Where data sets lie [default: as the recipe says]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,

@@ -1,37 +1,63 @@
 //! `trainer data info` and `trainer data verify`.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use serde::Serialize;
-use tallow_core::Progress as _;
+use tallow_core::shown::shown;
+use tallow_core::{Progress as _, StopSignal};
 use tallow_dataset::cifar::{load_cifar100, verify_cifar10};
-use tallow_dataset::{Dataset, ImageSet, load_sample};
+use tallow_dataset::{Dataset, Error, ImageSet, load_sample};
 
 use crate::App;
 use crate::args::DataArgs;
-use crate::{output, source};
+use crate::output;
+use crate::source::{self, Spec};
+
+/// Columns of the longest bar of a class.
+const BAR: usize = 30;
 
 #[derive(Serialize)]
 struct Info {
     dataset: String,
     digest: String,
-    train_shape: [usize; 4],
-    test_shape: [usize; 4],
+    /// Images, rows, columns, channels; without the middle two where pictures have sizes of their own.
+    train_shape: Vec<usize>,
+    test_shape: Vec<usize>,
     classes: Vec<ClassInfo>,
     mean: [f32; 3],
     std: [f32; 3],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pictures: Option<PicturesInfo>,
 }
 
 #[derive(Serialize)]
 struct ClassInfo {
     name: String,
     n_train: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n_val: Option<usize>,
     n_test: usize,
 }
 
+/// What the scan found out about files.
+#[derive(Serialize)]
+struct PicturesInfo {
+    /// How many of each format.
+    formats: BTreeMap<&'static str, usize>,
+    /// How many whose files say that they are to be turned or mirrored.
+    n_turned: usize,
+    /// The least, the middle and the greatest of heights and of widths, in pixels.
+    heights_px: [u32; 3],
+    widths_px: [u32; 3],
+}
+
 pub(crate) fn info(args: &DataArgs, app: &App) -> Result<ExitCode> {
-    let dataset = source::load_local(&args.dataset, &args.data_dir)?;
+    let (spec, config) = (Spec::parse(&args.dataset)?, args.labels.config(&args.data_dir));
+    let Some(dataset) = source::load_local(&spec, &config, false, app)?.dataset() else {
+        return Ok(ExitCode::from(app.stop.raised().map_or(1, StopSignal::exit_status)));
+    };
     let info = gather(&dataset);
     match app.global.json {
         true => output::json(&info)?,
@@ -41,43 +67,111 @@ pub(crate) fn info(args: &DataArgs, app: &App) -> Result<ExitCode> {
 }
 
 fn gather(dataset: &Dataset) -> Info {
-    let shape = |set: &ImageSet| {
-        let [h, w, c] = set.block_shape().unwrap_or_default();
-        [set.len(), h, w, c]
+    let shape = |set: &ImageSet| match set.block_shape() {
+        Some([h, w, c]) => vec![set.len(), h, w, c],
+        None => vec![set.len(), set.channels()],
     };
-    let (train, test) = (dataset.train.class_counts(), dataset.test.class_counts());
-    let names = dataset.train.class_names().iter();
-    let classes = names.zip(train.into_iter().zip(test));
+    let names = dataset.train.class_names();
+    let (mut train, test) = (dataset.train.class_counts(), dataset.test.class_counts());
+    let val = dataset.val_indices.as_ref().map(|indices| {
+        let mut counts = vec![0; names.len()];
+        indices.iter().for_each(|&i| counts[dataset.train.label(i as usize) as usize] += 1);
+        train.iter_mut().zip(&counts).for_each(|(train, val)| *train -= val);
+        counts
+    });
+    let class = |(i, name): (usize, &String)| ClassInfo {
+        name: name.clone(),
+        n_train: train[i],
+        n_val: val.as_ref().map(|val| val[i]),
+        n_test: test[i],
+    };
     Info {
         dataset: dataset.name.clone(),
         digest: dataset.digest.clone(),
         train_shape: shape(&dataset.train),
         test_shape: shape(&dataset.test),
-        classes: classes
-            .map(|(name, (n_train, n_test))| ClassInfo { name: name.clone(), n_train, n_test })
-            .collect(),
+        classes: names.iter().enumerate().map(class).collect(),
         mean: dataset.normalization.mean,
         std: dataset.normalization.std,
+        pictures: pictures(dataset),
     }
+}
+
+fn pictures(dataset: &Dataset) -> Option<PicturesInfo> {
+    let sets = [&dataset.train, &dataset.test];
+    let facts: Vec<_> = sets.iter().flat_map(|set| (0..set.len()).filter_map(|i| set.facts(i))).collect();
+    let mut formats = BTreeMap::new();
+    facts.iter().for_each(|facts| *formats.entry(facts.format).or_default() += 1);
+    let range = |side: usize| {
+        let mut sides: Vec<u32> = facts.iter().map(|facts| facts.size_px[side]).collect();
+        sides.sort_unstable();
+        Some([*sides.first()?, sides[sides.len() / 2], *sides.last()?])
+    };
+    Some(PicturesInfo {
+        n_turned: facts.iter().filter(|facts| facts.is_turned).count(),
+        heights_px: range(0)?,
+        widths_px: range(1)?,
+        formats,
+    })
 }
 
 /// Shapes as NumPy, and so the Keras baseline, prints them.
 fn print(info: &Info) -> Result<()> {
-    let shape = |[n, h, w, c]: [usize; 4]| format!("({n}, {h}, {w}, {c})");
-    output::line(&format!("Data set              {}", info.dataset))?;
-    output::line(&format!("Training data shape   {}", shape(info.train_shape)))?;
-    output::line(&format!("Training labels shape ({}, 1)", info.train_shape[0]))?;
-    output::line(&format!("Test data shape       {}", shape(info.test_shape)))?;
-    output::line(&format!("Test labels shape     ({}, 1)", info.test_shape[0]))?;
-    output::line("Pixels                0 to 255, red green blue")?;
+    output::line(&format!("Data set              {}", shown(&info.dataset)))?;
+    match &info.pictures {
+        Some(pictures) => print_pictures(info, pictures)?,
+        None => {
+            let shape = |shape: &[usize]| {
+                format!("({})", shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+            };
+            output::line(&format!("Training data shape   {}", shape(&info.train_shape)))?;
+            output::line(&format!("Training labels shape ({}, 1)", info.train_shape[0]))?;
+            output::line(&format!("Test data shape       {}", shape(&info.test_shape)))?;
+            output::line(&format!("Test labels shape     ({}, 1)", info.test_shape[0]))?;
+            output::line("Pixels                0 to 255, red green blue")?;
+        }
+    }
     output::line(&format!("Mean, per channel     {:?}", info.mean))?;
     output::line(&format!("Deviation             {:?}", info.std))?;
     output::line(&format!("Digest                {}\n", info.digest))?;
-    output::line(&format!("{:>5}  {:<20} {:>8} {:>8}", "label", "class", "training", "test"))?;
+    let has_val = info.classes.iter().any(|class| class.n_val.is_some());
+    let val = |text: String| if has_val { format!(" {text:>10}") } else { String::new() };
+    let head = format!(
+        "{:>5}  {:<20} {:>8}{} {:>8}",
+        "label",
+        "class",
+        "training",
+        val("validation".into()),
+        "test"
+    );
+    output::line(&head)?;
+    let n_of = |class: &ClassInfo| class.n_train + class.n_val.unwrap_or(0) + class.n_test;
+    let largest = info.classes.iter().map(n_of).max().unwrap_or(0).max(1);
     for (label, class) in info.classes.iter().enumerate() {
-        output::line(&format!("{label:>5}  {:<20} {:>8} {:>8}", class.name, class.n_train, class.n_test))?;
+        let n_val = val(class.n_val.unwrap_or(0).to_string());
+        let bar = match info.pictures {
+            Some(_) => format!("  {}", "#".repeat((n_of(class) * BAR).div_ceil(largest))),
+            None => String::new(),
+        };
+        let name = shown(&class.name);
+        output::line(&format!(
+            "{label:>5}  {name:<20} {:>8}{n_val} {:>8}{bar}",
+            class.n_train, class.n_test
+        ))?;
     }
     Ok(())
+}
+
+fn print_pictures(info: &Info, pictures: &PicturesInfo) -> Result<()> {
+    let formats: Vec<String> = pictures.formats.iter().map(|(name, n)| format!("{n} {name}")).collect();
+    let range =
+        |[least, middle, greatest]: [u32; 3]| format!("{least} to {greatest}, half of them up to {middle}");
+    let (n_train, n_test) = (info.train_shape[0], info.test_shape[0]);
+    output::line(&format!("Pictures              {n_train} to train and validate on, {n_test} to test on"))?;
+    output::line(&format!("Formats               {}", formats.join(", ")))?;
+    output::line(&format!("Heights, in pixels    {}", range(pictures.heights_px)))?;
+    output::line(&format!("Widths                {}", range(pictures.widths_px)))?;
+    output::line(&format!("Turned by their files {}", pictures.n_turned))
 }
 
 #[derive(Serialize)]
@@ -86,28 +180,35 @@ struct FileVerdict {
     expected: Option<String>,
     actual: Option<String>,
     ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl FileVerdict {
+    fn ok(file: &str) -> Self {
+        Self { file: file.to_owned(), expected: None, actual: None, ok: true, reason: None }
+    }
 }
 
 pub(crate) fn verify(args: &DataArgs, app: &App) -> Result<ExitCode> {
-    let verdicts = match args.dataset.as_str() {
-        "sample" => {
-            load_sample()?;
-            vec![FileVerdict { file: "the embedded sample".into(), expected: None, actual: None, ok: true }]
+    let spec = Spec::parse(&args.dataset)?;
+    let (verdicts, remedy) = match &spec {
+        Spec::Named(name) => (named(name, args, app)?, "remove the folder and run cargo xtask fetch-data"),
+        Spec::Path(_) => {
+            let Some(verdicts) = files(&spec, args, app)? else {
+                return Ok(ExitCode::from(app.stop.raised().map_or(1, StopSignal::exit_status)));
+            };
+            (verdicts, "get these files again, or remove them")
         }
-        "cifar100" => {
-            load_cifar100(&args.data_dir)?; // sizes, labels and counts; no digests of its files are published
-            vec![FileVerdict { file: "CIFAR-100".into(), expected: None, actual: None, ok: true }]
-        }
-        "auto" | "cifar10" => cifar10(args, app)?,
-        other => anyhow::bail!("unknown data set \"{other}\": expected auto, cifar10, cifar100 or sample"),
     };
     if app.global.json {
         output::json(&verdicts)?;
     } else {
-        for FileVerdict { file, expected, actual, ok } in &verdicts {
-            let text = match (ok, expected, actual) {
-                (true, ..) => format!("ok       {file}"),
-                (false, Some(expected), Some(actual)) => {
+        for FileVerdict { file, expected, actual, ok, reason } in &verdicts {
+            let text = match (ok, expected, actual, reason) {
+                (true, ..) => format!("ok       {}", shown(file)),
+                (false, _, _, Some(reason)) => format!("BAD      {}: {}", shown(file), shown(reason)),
+                (false, Some(expected), Some(actual), None) => {
                     format!("WRONG    {file}: sha256 {actual}, expected {expected}")
                 }
                 (false, ..) => format!("MISSING  {file}"),
@@ -118,8 +219,42 @@ pub(crate) fn verify(args: &DataArgs, app: &App) -> Result<ExitCode> {
     if verdicts.iter().all(|v| v.ok) {
         return Ok(ExitCode::SUCCESS);
     }
-    app.progress.say("Get the files again: remove the folder and run cargo xtask fetch-data");
+    app.progress.say(&format!("Get the files again: {remedy}"));
     Ok(ExitCode::FAILURE)
+}
+
+fn named(name: &str, args: &DataArgs, app: &App) -> Result<Vec<FileVerdict>> {
+    Ok(match name {
+        "sample" => {
+            load_sample()?;
+            vec![FileVerdict::ok("the embedded sample")]
+        }
+        "cifar100" | "cifar100-coarse" => {
+            load_cifar100(&args.data_dir)?; // sizes, labels and counts; no digests of its files are published
+            vec![FileVerdict::ok("CIFAR-100")]
+        }
+        _ => cifar10(args, app)?,
+    })
+}
+
+/// Whether every picture of a path can be read; those that cannot, each with its reason, or how many can.
+fn files(spec: &Spec, args: &DataArgs, app: &App) -> Result<Option<Vec<FileVerdict>>> {
+    match source::load_local(spec, &args.labels.config(&args.data_dir), false, app) {
+        Ok(loaded) => Ok(loaded.dataset().map(|dataset| {
+            let n = dataset.train.len() + dataset.test.len();
+            vec![FileVerdict::ok(&format!("{n} pictures of {}", dataset.name))]
+        })),
+        Err(error) => match error.downcast::<Error>() {
+            Ok(Error::BadPictures { bad, .. }) => Ok(Some(bad.into_iter().map(verdict).collect())),
+            Ok(error) => Err(error.into()),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+fn verdict(bad: tallow_dataset::BadPicture) -> FileVerdict {
+    let file = bad.path.to_string_lossy().into_owned();
+    FileVerdict { file, expected: None, actual: None, ok: false, reason: Some(bad.reason) }
 }
 
 fn cifar10(args: &DataArgs, app: &App) -> Result<Vec<FileVerdict>> {
@@ -129,6 +264,7 @@ fn cifar10(args: &DataArgs, app: &App) -> Result<Vec<FileVerdict>> {
         file: check.path.display().to_string(),
         expected: Some(check.expected.to_owned()),
         actual: check.actual,
+        reason: None,
     };
     Ok(checks.into_iter().map(verdict).collect())
 }

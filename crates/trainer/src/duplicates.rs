@@ -8,19 +8,24 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use rayon::prelude::*;
 use serde::Serialize;
+use tallow_core::shown::shown;
 use tallow_core::{Progress, StopFlag, StopSignal, Unit, files};
 use tallow_dataset::{
     Detail, ImageSet, MAX_DUPLICATE_DISTANCE, MIN_CANDIDATE_SIMILARITY, descriptor_len, descriptors,
 };
 use tallow_kernels::largest_products;
+use tallow_metrics::csv_name;
 
 use crate::App;
 use crate::args::DuplicatesArgs;
-use crate::{output, source};
+use crate::output;
+use crate::source::{self, Spec};
 
 /// The nearest training images, by descriptor, that are judged, of a test image as it is and as many of it mirrored.
 /// Of the pairs that are published for CIFAR-10, 264 of 286 are among them.
 const N_CANDIDATES: usize = 8;
+/// Pairs of files that are shown on a terminal; all are in the list.
+const MAX_PAIRS_SHOWN: usize = 20;
 /// Test images between two looks at the stop flag.
 const N_PER_LOOK: usize = 512;
 
@@ -40,22 +45,39 @@ struct Found<'a> {
     n_test: usize,
     n_duplicates: usize,
     max_distance: f32,
+    /// Files of training and test images, where images have files.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pairs: Vec<[String; 2]>,
     csv: PathBuf,
 }
 
+/// The files of each pair, where images have files.
+fn pairs(duplicates: &[Duplicate], train: &ImageSet, test: &ImageSet) -> Vec<[String; 2]> {
+    let pair = |d: &Duplicate| {
+        Some([train.file(d.train_index as usize)?.to_owned(), test.file(d.test_index as usize)?.to_owned()])
+    };
+    duplicates.iter().filter_map(pair).collect()
+}
+
 pub(crate) fn run(args: &DuplicatesArgs, app: &App) -> Result<ExitCode> {
-    let dataset = source::load_local(&args.data.dataset, &args.data.data_dir)?;
+    let stopped = || Ok(ExitCode::from(app.stop.raised().map_or(1, StopSignal::exit_status)));
+    let (spec, config) = (Spec::parse(&args.data.dataset)?, args.data.labels.config(&args.data.data_dir));
+    let Some(dataset) = source::load_local(&spec, &config, false, app)?.dataset() else { return stopped() };
     let (train, test) = (&dataset.train, &dataset.test);
     let Some(duplicates) = find(train, test, &app.progress, &app.stop)? else {
-        return Ok(ExitCode::from(app.stop.raised().map_or(1, StopSignal::exit_status)));
+        return stopped();
     };
     let csv = args.out.clone().unwrap_or_else(|| format!("duplicates-{}.csv", dataset.name).into());
-    files::write(&csv, to_csv(&duplicates).as_bytes())?;
+    files::write(&csv, to_csv(&duplicates, train, test).as_bytes())?;
     let (n_train, n_test, n_duplicates) = (train.len(), test.len(), duplicates.len());
     if app.global.json {
         let (dataset, max_distance) = (&*dataset.name, MAX_DUPLICATE_DISTANCE);
-        output::json(&Found { dataset, n_train, n_test, n_duplicates, max_distance, csv })?;
+        let pairs = pairs(&duplicates, train, test);
+        output::json(&Found { dataset, n_train, n_test, n_duplicates, max_distance, pairs, csv })?;
         return Ok(ExitCode::SUCCESS);
+    }
+    for [train, test] in pairs(&duplicates, train, test).iter().take(MAX_PAIRS_SHOWN) {
+        output::line(&format!("{} = {}", shown(train), shown(test)))?;
     }
     let share = 100.0 * n_duplicates as f64 / n_test.max(1) as f64;
     output::line(&format!(
@@ -135,10 +157,17 @@ fn nearest(
     Ok(judged.into_iter().min_by(|a, b| a.distance.total_cmp(&b.distance)))
 }
 
-fn to_csv(duplicates: &[Duplicate]) -> String {
-    let mut csv = "test_index,train_index,distance\n".to_owned();
-    for Duplicate { test_index, train_index, distance } in duplicates {
-        let _ = writeln!(csv, "{test_index},{train_index},{distance}"); // writing to a String cannot fail
+/// Indices, distance, and where images have files their names.
+fn to_csv(duplicates: &[Duplicate], train: &ImageSet, test: &ImageSet) -> String {
+    let names = pairs(duplicates, train, test);
+    let mut csv = "test_index,train_index,distance".to_owned();
+    csv.push_str(if names.is_empty() { "\n" } else { ",test_file,train_file\n" });
+    for (i, Duplicate { test_index, train_index, distance }) in duplicates.iter().enumerate() {
+        let _ = write!(csv, "{test_index},{train_index},{distance}"); // writing to a String cannot fail
+        if let Some([train, test]) = names.get(i) {
+            let _ = write!(csv, ",{},{}", csv_name(test), csv_name(train));
+        }
+        csv.push('\n');
     }
     csv
 }
@@ -238,6 +267,7 @@ mod tests {
     #[test]
     fn the_list_is_csv() {
         let duplicate = Duplicate { test_index: 3, train_index: 41, distance: 0.25 };
-        assert_eq!(to_csv(&[duplicate]), "test_index,train_index,distance\n3,41,0.25\n");
+        let images = set(&[picture(1)]);
+        assert_eq!(to_csv(&[duplicate], &images, &images), "test_index,train_index,distance\n3,41,0.25\n");
     }
 }

@@ -1,24 +1,24 @@
 //! `trainer eval`: a trained model's answers on a data set.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
 use tallow_core::Progress as _;
+use tallow_core::shown::shown;
 use tallow_dataset::Dataset;
 use tallow_metrics::{Bands, ClassificationReport, ConfusionMatrix, Predictions, wilson_interval};
 use tallow_report::confusion_text;
-use tallow_training::{
-    CONFIDENCE, ModelInfo, Part, Predictor, RunFolder, TrainData, ValidateOn, device, read_model,
-};
+use tallow_training::{CONFIDENCE, DataConfig, ModelInfo, Part, RunFolder, TrainData, ValidateOn};
 
 use crate::App;
-use crate::args::{EvalArgs, SplitName};
+use crate::args::{EvalArgs, SplitName, Tta};
 use crate::calibration::Calibration;
 use crate::duplicates::{self, Duplicate};
-use crate::{output, source, train};
+use crate::source::{self, Spec};
+use crate::{model, output, train};
 
 #[derive(Serialize)]
 struct Score<'a> {
@@ -47,24 +47,16 @@ struct WithoutDuplicates {
 
 pub(crate) fn run(args: &EvalArgs, app: &App) -> Result<ExitCode> {
     train::set_threads(args.threads)?;
-    let (info, tensors) = read_model(&args.model)?;
-    let dataset = source::load_local(args.dataset.as_deref().unwrap_or(&info.dataset), &data_dir(args))?;
-    let device = device(&args.device)?;
-    let model = tallow_models::build(&info.model, info.class_names.len(), 0, &device)
-        .with_context(|| format!("{}: its architecture cannot be built", args.model.display()))?;
-    model.params.load_tensors(&tensors).with_context(|| args.model.display().to_string())?;
-    let classes = model_classes(&info, &dataset)?;
-    let part = part(args, &info, &dataset)?;
-    check_duplicates_count(args, &info, &dataset)?;
-    let predictor = Predictor::new(info, model);
+    let predictor = model::open(&args.model, &args.device)?;
     let info = predictor.info();
     let stopped = || Ok(ExitCode::from(app.stop.raised().map_or(1, tallow_core::StopSignal::exit_status)));
-    let label = args.split.as_str();
-    let seen = predictor.evaluate(&part, label, &app.progress, &app.stop)?;
-    let Some(seen) = seen else { return stopped() };
-    let targets = seen.targets().iter().map(|&target| classes[target as usize]).collect();
-    let (log_probs, indices) = (seen.log_probs().to_vec(), seen.indices().to_vec());
-    let predictions = Predictions::new(seen.n_classes(), targets, log_probs, indices)?;
+    let Some(dataset) = dataset(args, info, app)? else { return stopped() };
+    let part = part(args, info, &dataset)?;
+    check_duplicates_count(args, info, &dataset)?;
+    let part = of_known_classes(&part, info, &dataset, app)?;
+    let flips = args.tta == Tta::Flip;
+    let seen = predictor.evaluate(&part, flips, args.split.as_str(), &app.progress, &app.stop)?;
+    let Some(predictions) = seen else { return stopped() };
     let rest = match args.without_duplicates {
         true => match duplicates::find(&dataset.train, &dataset.test, &app.progress, &app.stop)? {
             Some(found) => Some(without(&predictions, &found)?),
@@ -76,26 +68,87 @@ pub(crate) fn run(args: &EvalArgs, app: &App) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where data sets lie: as the flag says, else as the run's recipe does.
-fn data_dir(args: &EvalArgs) -> PathBuf {
-    let of_run = || Some(RunFolder::recipe_of(&args.model).ok()?.data.data_dir);
-    args.data_dir.clone().or_else(of_run).unwrap_or_else(|| "data".into())
+/// The data set to look at: the run's own, as it was read then, or another. Of another one without parts, all pictures.
+fn dataset(args: &EvalArgs, info: &ModelInfo, app: &App) -> Result<Option<Dataset>> {
+    let mut config = match RunFolder::recipe_of(&args.model) {
+        Ok(recipe) => recipe.data,
+        Err(_) => DataConfig { dataset: info.dataset.clone(), ..DataConfig::default() },
+    };
+    if let Some(name) = &args.dataset {
+        let data_dir = std::mem::take(&mut config.data_dir);
+        config = DataConfig {
+            dataset: name.clone(),
+            test_fraction: config.test_fraction,
+            ..args.labels.config(&data_dir)
+        };
+    }
+    config.skip_bad |= args.labels.skip_bad;
+    if let Some(data_dir) = &args.data_dir {
+        config.data_dir.clone_from(data_dir);
+    }
+    let spec = Spec::parse(&config.dataset).with_context(|| {
+        format!(
+            "the model was trained on \"{}\": say with --dataset where it lies now",
+            shown(&config.dataset)
+        )
+    });
+    let spec = spec?;
+    if args.dataset.is_none() || !spec.is_of_files() {
+        return Ok(source::load_local(&spec, &config, false, app)?.dataset());
+    }
+    match source::load_local(&spec, &config, false, app) {
+        Ok(loaded) => match loaded.dataset() {
+            Some(own) if own.digest == info.data_digest => Ok(Some(own)),
+            _ => Ok(source::load_local(&spec, &config, true, app)?.dataset()),
+        },
+        Err(_) => Ok(source::load_local(&spec, &config, true, app)?.dataset()),
+    }
 }
 
-/// For each class of the data set, which of the model's it is. Classes are matched by name, in whatever order.
-fn model_classes(info: &ModelInfo, dataset: &Dataset) -> Result<Vec<u32>> {
-    let names = dataset.test.class_names();
+/// The part with its images under the model's classes, which are matched by name, in whatever order; images of classes that
+/// the model does not know are left out, and named.
+fn of_known_classes(part: &Part, info: &ModelInfo, dataset: &Dataset, app: &App) -> Result<Part> {
+    let names = part.set.class_names();
     let place = |name| info.class_names.iter().position(|known| known == name).map(|place| place as u32);
-    let places: Option<Vec<u32>> = names.iter().map(place).collect();
-    match places {
-        Some(places) if names.len() == info.class_names.len() => Ok(places),
-        _ => bail!(
+    let places: Vec<Option<u32>> = names.iter().map(place).collect();
+    if places.iter().all(Option::is_none) {
+        bail!(
             "the model knows the classes {}, the data set {} has {}: choose another --dataset",
-            info.class_names.join(", "),
-            dataset.name,
-            names.join(", ")
-        ),
+            some(&info.class_names),
+            shown(&dataset.name),
+            some(names)
+        );
     }
+    let is_known = |i: &u32| places[part.set.label(*i as usize) as usize].is_some();
+    let (known, unknown): (Vec<u32>, Vec<u32>) = part.indices.iter().partition(|i| is_known(i));
+    let strangers: Vec<String> = names
+        .iter()
+        .zip(&places)
+        .filter(|(_, place)| place.is_none())
+        .map(|(name, _)| name.clone())
+        .collect();
+    if !strangers.is_empty() {
+        app.progress.say(&format!(
+            "Note: the model does not know {}: {} are left out",
+            some(&strangers),
+            output::counted(unknown.len() as u64, "image")
+        ));
+    }
+    let absent: Vec<String> = info.class_names.iter().filter(|name| !names.contains(name)).cloned().collect();
+    if !absent.is_empty() {
+        app.progress.say(&format!("Note: the data set has no images of {}", some(&absent)));
+    }
+    ensure!(!known.is_empty(), "{} has no image of a class that the model knows", shown(&dataset.name));
+    let set = part.set.with_classes(info.class_names.clone().into(), &places)?;
+    Ok(Part::new(&Arc::new(set), known))
+}
+
+/// Names, shown; of many the first.
+fn some(names: &[String]) -> String {
+    const MAX: usize = 12;
+    let shown: Vec<_> = names.iter().take(MAX).map(|name| shown(name)).collect();
+    let more = if names.len() > MAX { ", …" } else { "" };
+    format!("{}{more}", shown.join(", "))
 }
 
 /// The images to look at. The parts that a run made of the training images can only be had of the same data.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde::Serialize;
-use tallow_core::files;
+use tallow_core::{StopSignal, files};
 use tallow_dataset::{as_seen, images_to_show, to_png};
 use tallow_report::chart::picture_grid;
 use tallow_report::{Picture, Role};
@@ -12,8 +12,9 @@ use tallow_training::{TrainData, load_recipe, train_loader};
 
 use crate::App;
 use crate::args::GridArgs;
+use crate::output;
 use crate::report::PNG_SCALE;
-use crate::{output, source};
+use crate::source::{self, Spec};
 
 const N_IMAGES: usize = 25;
 /// Larger images are drawn smaller.
@@ -34,8 +35,12 @@ struct Image<'a> {
 
 pub(crate) fn run(args: &GridArgs, app: &App) -> Result<ExitCode> {
     let recipe = load_recipe(&args.recipe, &[])?;
-    let name = args.dataset.as_deref().unwrap_or(&recipe.data.dataset);
-    let dataset = source::load_local(name, args.data_dir.as_deref().unwrap_or(&recipe.data.data_dir))?;
+    let spec = Spec::parse(args.dataset.as_deref().unwrap_or(&recipe.data.dataset))?;
+    let data_dir = args.data_dir.as_deref().unwrap_or(&recipe.data.data_dir);
+    let Some(dataset) = source::load_local(&spec, &args.labels.config(data_dir), false, app)?.dataset()
+    else {
+        return Ok(ExitCode::from(app.stop.raised().map_or(1, StopSignal::exit_status)));
+    };
     let data = TrainData::new(dataset, &recipe)?;
     let set = &data.train.set;
     let cfg = train_loader(

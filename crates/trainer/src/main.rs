@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod auto;
 mod bench;
 mod bench_text;
 mod caches;
@@ -14,7 +15,10 @@ mod duplicates;
 mod eval;
 mod event_pictures;
 mod grid;
+mod inputs;
+mod model;
 mod output;
+mod predict;
 mod pretrained;
 mod recipes;
 mod report;
@@ -61,6 +65,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let app = App { progress: Terminal::new(cli.global.quiet), global: cli.global, stop };
     match cli.command {
         Command::Train(args) => train::run(&args, &app),
+        Command::Predict(args) => predict::run(&args, &app),
         Command::Eval(args) => eval::run(&args, &app),
         Command::Bench(args) => bench::run(&args, &app),
         Command::Report(args) => report::report(&args, &app),

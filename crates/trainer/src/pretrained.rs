@@ -55,6 +55,16 @@ impl Pretrained {
         Ok(())
     }
 
+    /// The images that the weights want to see.
+    pub(crate) fn input(&self) -> &PretrainedInput {
+        &self.input
+    }
+
+    /// What names the same weights for ever: a path, or a commit on the hub.
+    pub(crate) fn origin(&self) -> &str {
+        &self.files.origin
+    }
+
     /// What pixels are normalised by, where the weights or their architecture say so.
     pub(crate) fn normalization(&self) -> Option<Normalization> {
         self.input.mean.zip(self.input.std).map(|(mean, std)| Normalization { mean, std })

@@ -1,24 +1,101 @@
-//! Data sets by name, and what `auto` means.
+//! Data sets by name or by path, and what `auto` means.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use tallow_core::shown::shown;
 use tallow_core::{Progress, StopSignal};
-use tallow_dataset::cifar::{load_cifar10, load_cifar100, load_cifar100_coarse};
+use tallow_dataset::cifar::{load_cifar_python, load_cifar10, load_cifar100, load_cifar100_coarse};
 use tallow_dataset::fetch::{FetchError, FetchRequest, Fetched, Which, fetch};
-use tallow_dataset::{Dataset, Error, load_sample};
+use tallow_dataset::folder::ListingOptions;
+use tallow_dataset::{Dataset, Error, PhotographsRequest, Preprocess, load_photographs, load_sample};
+use tallow_training::DataConfig;
 
 use crate::App;
 
-/// A data set, or the wish to stop that came while it was fetched.
+/// The data sets that have a name.
+const NAMES: [&str; 5] = ["auto", "cifar10", "cifar100", "cifar100-coarse", "sample"];
+
+/// A data set, or the wish to stop that came while it was fetched or looked at.
 pub(crate) enum Loaded {
     Dataset(Box<Dataset>),
     Stopped(StopSignal),
 }
 
-/// The data set called `name`. `auto` is CIFAR-10 from `data_dir`; where it is not there, fetched, unless `offline`;
-/// where that fails, the embedded sample, and a plain word about it.
-pub(crate) fn load(name: &str, data_dir: &Path, offline: bool, app: &App) -> Result<Loaded> {
+impl Loaded {
+    /// The data set, if there is one.
+    pub(crate) fn dataset(self) -> Option<Dataset> {
+        match self {
+            Self::Dataset(dataset) => Some(*dataset),
+            Self::Stopped(_) => None,
+        }
+    }
+}
+
+/// Which data set is meant.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Spec {
+    Named(String),
+    /// A folder, a table, an archive, or the folder of CIFAR's Python version.
+    Path(PathBuf),
+}
+
+impl Spec {
+    /// A name, `folder:PATH`, or a path that is there.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        if NAMES.contains(&text) {
+            return Ok(Self::Named(text.to_owned()));
+        }
+        let path = PathBuf::from(text.strip_prefix("folder:").unwrap_or(text));
+        if path.exists() || text.starts_with("folder:") || text.contains(std::path::MAIN_SEPARATOR) {
+            return Ok(Self::Path(path));
+        }
+        bail!(
+            "there is no data set \"{}\": expected {}, or the path of a folder, a table of labels (.csv) or an archive \
+             (.zip, .tar, .tar.gz)",
+            shown(text),
+            NAMES.join(", ")
+        )
+    }
+
+    /// As a recipe has it: what does not depend on where the program was started.
+    pub(crate) fn resolved(&self, dataset: &Dataset) -> String {
+        match self {
+            Self::Named(_) => dataset.name.clone(),
+            Self::Path(path) => {
+                let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
+                whole.to_string_lossy().into_owned()
+            }
+        }
+    }
+
+    /// Whether pictures have sizes of their own.
+    pub(crate) fn is_of_files(&self) -> bool {
+        matches!(self, Self::Path(path) if !is_cifar_python(path))
+    }
+}
+
+/// How a data set is loaded.
+pub(crate) struct Request<'a> {
+    pub(crate) spec: &'a Spec,
+    /// Where named data sets lie, and what is found out about others.
+    pub(crate) config: &'a DataConfig,
+    /// Whether CIFAR-10 is fetched where `auto` wants it; with the reason where not, if there is one to tell.
+    pub(crate) fetches: Result<(), Option<&'static str>>,
+    /// How pictures are fitted to the model's size, where they are to be kept in memory.
+    pub(crate) preprocess: Option<Preprocess>,
+    /// Whether all pictures of a data set without parts are for the test.
+    pub(crate) is_all_test: bool,
+}
+
+/// The data set that `request` names. `auto` is CIFAR-10; where it is not there, fetched, if that is wanted; where that
+/// fails, the embedded sample, and a plain word about it.
+pub(crate) fn load(request: &Request<'_>, app: &App) -> Result<Loaded> {
+    let name = match request.spec {
+        Spec::Path(path) => return photographs(path, request, app),
+        Spec::Named(name) => name,
+    };
+    let data_dir = &request.config.data_dir;
     if name != "auto" {
         return Ok(Loaded::Dataset(Box::new(by_name(name, data_dir)?)));
     }
@@ -27,15 +104,14 @@ pub(crate) fn load(name: &str, data_dir: &Path, offline: bool, app: &App) -> Res
         Err(Error::Absent { .. }) => {}
         Err(e) => return Err(e.into()), // damaged data are never passed over
     }
-    let why = match offline {
-        true => "--offline was given".to_owned(),
-        false => match fetch_cifar10(data_dir, app) {
+    let why = match request.fetches {
+        Err(None) => return Ok(Loaded::Dataset(Box::new(load_sample()?))),
+        Err(Some(why)) => why.to_owned(),
+        Ok(()) => match fetch_cifar10(data_dir, app) {
             Ok(Fetched::AlreadyThere { .. } | Fetched::Fetched { .. }) => {
                 return Ok(Loaded::Dataset(Box::new(load_cifar10(data_dir)?)));
             }
-            Err(FetchError::Stopped { .. }) if app.stop.raised().is_some() => {
-                return Ok(Loaded::Stopped(app.stop.raised().unwrap_or(StopSignal::Interrupt)));
-            }
+            Err(FetchError::Stopped { .. }) if app.stop.raised().is_some() => return Ok(stopped(app)),
             Err(e) => format!("it could not be fetched: {e}"),
         },
     };
@@ -47,13 +123,9 @@ pub(crate) fn load(name: &str, data_dir: &Path, offline: bool, app: &App) -> Res
     Ok(Loaded::Dataset(Box::new(load_sample()?)))
 }
 
-/// Like [`load`], but `auto` never fetches.
-pub(crate) fn load_local(name: &str, data_dir: &Path) -> Result<Dataset> {
-    match (name, load_cifar10(data_dir)) {
-        ("auto", Err(Error::Absent { .. })) => Ok(load_sample()?),
-        ("auto", loaded) => Ok(loaded?),
-        (name, _) => by_name(name, data_dir),
-    }
+/// Like [`load`], but nothing is fetched. With `is_all_test`, nothing is trained on the data set.
+pub(crate) fn load_local(spec: &Spec, config: &DataConfig, is_all_test: bool, app: &App) -> Result<Loaded> {
+    load(&Request { spec, config, fetches: Err(None), preprocess: None, is_all_test }, app)
 }
 
 fn by_name(name: &str, data_dir: &Path) -> Result<Dataset> {
@@ -61,16 +133,75 @@ fn by_name(name: &str, data_dir: &Path) -> Result<Dataset> {
         "cifar10" => load_cifar10(data_dir),
         "cifar100" => load_cifar100(data_dir),
         "cifar100-coarse" => load_cifar100_coarse(data_dir),
-        "sample" => load_sample(),
-        other => bail!(
-            "unknown data set \"{other}\": expected auto, cifar10, cifar100 or sample \
-             (or cifar100-coarse: the 20 superclasses)"
-        ),
+        _ => load_sample(),
     };
     loaded.with_context(|| format!("cannot load the data set {name}"))
+}
+
+/// Whether a folder holds CIFAR's Python version.
+fn is_cifar_python(path: &Path) -> bool {
+    path.join("batches.meta").is_file() || (path.join("meta").is_file() && path.join("train").is_file())
+}
+
+fn photographs(path: &Path, request: &Request<'_>, app: &App) -> Result<Loaded> {
+    if is_cifar_python(path) {
+        return Ok(Loaded::Dataset(Box::new(load_cifar_python(path)?)));
+    }
+    let config = request.config;
+    let n_bytes = free_memory_bytes().unwrap_or(1 << 30) / 2;
+    let photographs = PhotographsRequest {
+        path,
+        options: ListingOptions {
+            file_column: config.file_column.clone(),
+            label_column: config.label_column.clone(),
+            split_column: config.split_column.clone(),
+        },
+        data_dir: &config.data_dir,
+        test_fraction: config.test_fraction,
+        skip_bad: config.skip_bad,
+        is_all_test: request.is_all_test,
+        keep: request.preprocess.map(|preprocess| (preprocess, n_bytes)),
+    };
+    let loaded = load_photographs(&photographs, &app.progress, &app.stop);
+    let Some(loaded) = loaded.with_context(|| format!("cannot use {}", shown(&path.to_string_lossy())))?
+    else {
+        return Ok(stopped(app));
+    };
+    for notice in &loaded.notices {
+        app.progress.say(&format!("Note: {notice}"));
+    }
+    Ok(Loaded::Dataset(Box::new(loaded.dataset)))
+}
+
+fn stopped(app: &App) -> Loaded {
+    Loaded::Stopped(app.stop.raised().unwrap_or(StopSignal::Interrupt))
+}
+
+/// What the system could give without swapping, where it says so.
+fn free_memory_bytes() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
+    let kib: usize = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib << 10)
 }
 
 fn fetch_cifar10(data_dir: &Path, app: &App) -> Result<Fetched, FetchError> {
     app.progress.say(&format!("CIFAR-10 is not in {}: fetching it.", data_dir.display()));
     fetch(&FetchRequest::new(Which::Cifar10, data_dir), &app.progress, &app.stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_paths_are_told_apart() {
+        let spec = |text: &str| Spec::parse(text).unwrap();
+        assert_eq!(spec("cifar10"), Spec::Named("cifar10".into()));
+        assert_eq!(spec("folder:x"), Spec::Path("x".into()));
+        assert_eq!(spec("no/such/place"), Spec::Path("no/such/place".into()));
+        assert_eq!(spec("."), Spec::Path(".".into()));
+        let message = Spec::parse("cifar11").unwrap_err().to_string();
+        assert!(message.contains("\"cifar11\"") && message.contains("cifar10"), "{message}");
+    }
 }

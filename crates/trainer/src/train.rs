@@ -4,20 +4,22 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
-use tallow_core::Progress as _;
-use tallow_dataset::Dataset;
+use tallow_core::{Progress as _, StopSignal};
 use tallow_metrics::Summary;
 use tallow_models::InputSizes;
 use tallow_training::{
-    Device, Event, Outcome, Override, Recipe, RunFolder, RunPlace, Session, TrainData, TrainingError,
-    ValidateOn, Watch, device, device_name, load_recipe,
+    Event, Outcome, Override, Recipe, RunFolder, RunPlace, Session, TrainData, TrainingError, ValidateOn,
+    Watch, device, device_name, load_recipe,
 };
 
 use crate::App;
 use crate::args::{self, TrainArgs};
 use crate::pretrained::Pretrained;
-use crate::source::{self, Loaded};
-use crate::{event_pictures, output, report};
+use crate::source::{self, Loaded, Request, Spec};
+use crate::{auto, event_pictures, inputs, output, report};
+
+/// The recipe where nobody names one, and the data set is not the user's own.
+const DEFAULT_RECIPE: &str = "cnn";
 
 /// Where run folders go.
 const RUNS: &str = "runs";
@@ -27,14 +29,11 @@ const MAX_THREADS: usize = 1024;
 
 pub(crate) fn run(args: &TrainArgs, app: &App) -> Result<ExitCode> {
     set_threads(args.threads)?;
-    let recipe = recipe(args)?;
-    let device = device(&recipe.device)?;
-    let dataset = match source::load(&recipe.data.dataset, &recipe.data.data_dir, args.offline, app)? {
-        Loaded::Dataset(dataset) => *dataset,
-        Loaded::Stopped(signal) => return Ok(ExitCode::from(signal.exit_status())),
+    let recipe = recipe(args, app)?;
+    let mut session = match session(args, recipe, app)? {
+        Ok(session) => session,
+        Err(signal) => return Ok(ExitCode::from(signal.exit_status())),
     };
-    let recipe = resolve(recipe, &dataset, &device);
-    let mut session = session(args, recipe, dataset, &device, app)?;
     let run_dir = session.run_dir().to_owned();
     let was_over = run_dir.join("summary.json").is_file();
     app.progress.say(&format!("Run folder {}", run_dir.display()));
@@ -75,7 +74,7 @@ pub(crate) fn set_threads(n: Option<usize>) -> Result<()> {
 }
 
 /// The recipe, or that of the run to resume, with what the flags say.
-fn recipe(args: &TrainArgs) -> Result<Recipe> {
+fn recipe(args: &TrainArgs, app: &App) -> Result<Recipe> {
     let mut overrides = Vec::new();
     let mut set = |key: &str, value: Option<toml::Value>| {
         overrides.extend(value.map(|value| Override::new(key, value)));
@@ -89,6 +88,11 @@ fn recipe(args: &TrainArgs) -> Result<Recipe> {
     set("data.data_dir", args.data_dir.as_deref().map(path));
     set("data.val_fraction", args.val_fraction.map(Into::into));
     set("data.validate_on", args.validate_on.map(|args::ValidateOn::Test| "test".into()));
+    set("data.test_fraction", args.test_fraction.map(Into::into));
+    set("data.skip_bad", args.labels.skip_bad.then(|| true.into()));
+    set("data.file_column", args.labels.file_column.clone().map(Into::into));
+    set("data.label_column", args.labels.label_column.clone().map(Into::into));
+    set("data.split_column", args.labels.split_column.clone().map(Into::into));
     set("data.train_subset", integer("train-subset", args.train_subset.map(|n| n as u64))?);
     set("epochs", integer("epochs", args.epochs)?);
     set("batch_size", integer("batch-size", args.batch_size.map(|n| n as u64))?);
@@ -106,46 +110,69 @@ fn recipe(args: &TrainArgs) -> Result<Recipe> {
             RunFolder::recipe_of(run)?; // says what is wrong with the folder, where it is no run folder
             Ok(RunFolder::load(run, &overrides)?)
         }
-        None => Ok(load_recipe(&args.recipe, &overrides)?),
+        None => match (&args.recipe, args.dataset.as_deref().map(Spec::parse).transpose()?) {
+            (Some(name), _) => Ok(load_recipe(name, &overrides)?),
+            (None, Some(spec)) if spec.is_of_files() => auto::recipe(args, &spec, &overrides, app),
+            (None, _) => Ok(load_recipe(DEFAULT_RECIPE, &overrides)?),
+        },
     }
 }
 
-/// The recipe with everything that was left open written down.
-fn resolve(mut recipe: Recipe, dataset: &Dataset, device: &Device) -> Recipe {
-    recipe.data.dataset.clone_from(&dataset.name);
-    recipe.device = device_name(device);
-    recipe
-}
-
+/// Loads weights, data and network, decides what the recipe leaves open, and starts or resumes the run; or the wish to stop
+/// that came on the way. A run that goes on decides nothing anew.
 fn session(
     args: &TrainArgs,
     mut recipe: Recipe,
-    mut dataset: Dataset,
-    device: &Device,
     app: &App,
-) -> Result<Session> {
+) -> Result<std::result::Result<Session, StopSignal>> {
+    let is_new = args.resume.is_none();
+    let device = device(&recipe.device)?;
+    recipe.device = device_name(&device);
+    let spec = Spec::parse(&recipe.data.dataset)?;
     let pretrained = Pretrained::find(&recipe.model, args.offline, app)?;
     if let Some(pretrained) = &pretrained {
         pretrained.describe(&mut recipe.model)?;
-        dataset.normalization = pretrained.normalization().unwrap_or(dataset.normalization);
+        if is_new {
+            recipe.model.insert("weights".into(), pretrained.origin().into());
+        }
     }
     let architecture = tallow_models::architecture_of(&recipe.model)?;
+    let input_px = architecture.input_px(&recipe.model)?;
+    if spec.is_of_files() {
+        inputs::decide_for_files(&mut recipe.data, pretrained.as_ref());
+    }
+    let fetches = if args.offline { Err(Some("--offline was given")) } else { Ok(()) };
+    let preprocess = Some(recipe.data.preprocess(input_px));
+    let request = Request { spec: &spec, config: &recipe.data, fetches, preprocess, is_all_test: false };
+    let mut dataset = match source::load(&request, app)? {
+        Loaded::Dataset(dataset) => *dataset,
+        Loaded::Stopped(signal) => return Ok(Err(signal)),
+    };
+    recipe.data.dataset = spec.resolved(&dataset);
+    if let Some(shape) = dataset.train.block_shape() {
+        inputs::decide_for_block(&mut recipe.data, shape, input_px);
+    }
+    dataset.normalization = inputs::normalization(&recipe, pretrained.as_ref(), &dataset);
+    if is_new {
+        recipe.data.normalization = Some(dataset.normalization);
+        inputs::give_up_validation(&mut recipe, &dataset, app);
+    }
     ensure!(
         recipe.data.size_factors.is_empty() || architecture.sizes == InputSizes::Any,
         "recipe: data.size_factors: a {} takes images of one size only: leave it out",
         architecture.name
     );
     let n_classes = dataset.train.class_names().len();
-    let model = architecture.build(&recipe.model, n_classes, recipe.seed, device)?;
+    let model = architecture.build(&recipe.model, n_classes, recipe.seed, &device)?;
     if let Some(pretrained) = &pretrained {
         pretrained.load_into(&model, app)?;
     }
     let data = TrainData::new(dataset, &recipe)?;
-    match (&args.resume, &args.run_dir) {
-        (Some(run), _) => Ok(Session::resume(recipe, model, data, run)?),
-        (None, Some(path)) => Ok(Session::start(recipe, model, data, &RunPlace::At(path.clone()))?),
-        (None, None) => Ok(Session::start(recipe, model, data, &RunPlace::Under(RUNS.into()))?),
-    }
+    Ok(Ok(match (&args.resume, &args.run_dir) {
+        (Some(run), _) => Session::resume(recipe, model, data, run)?,
+        (None, Some(path)) => Session::start(recipe, model, data, &RunPlace::At(path.clone()))?,
+        (None, None) => Session::start(recipe, model, data, &RunPlace::Under(RUNS.into()))?,
+    }))
 }
 
 /// Tells the user what happened.

@@ -1,6 +1,7 @@
 //! The end of a run: the weights to keep, one look at the test set, and everything written down.
 
 use tallow_core::StopSignal;
+use tallow_dataset::ImageSet;
 use tallow_metrics::{
     ClassificationReport, ConfusionMatrix, Predictions, SplitScore, Summary, TestScore, fit_temperature,
     predictions_to_csv, wilson_interval,
@@ -20,6 +21,9 @@ use crate::step::Learner;
 /// The confidence of the intervals that are told.
 pub const CONFIDENCE: f64 = 0.95;
 
+/// Fewer validation images determine no temperature: probabilities then stay as the network gives them.
+const MIN_CALIBRATION_IMAGES: usize = 20;
+
 impl Session {
     /// Evaluates the weights to keep, and writes `model.safetensors`, `evaluation/` and `summary.json`. The model file
     /// holds the temperature as well, so that it comes after validation.
@@ -27,14 +31,16 @@ impl Session {
         let epoch = self.restore_best(watch)?;
         let look = |feed, label| {
             let Learner { model, precision, .. } = &self.learner;
-            evaluate(model, feed, *precision, label, watch.progress, watch.stop)
+            evaluate(model, feed, *precision, false, label, watch.progress, watch.stop)
                 .map(|seen| seen.ok_or_else(|| watch.stop.raised().unwrap_or(StopSignal::Interrupt)))
         };
         let val = match feeds.val.as_ref().map(|feed| look(feed, "validation")).transpose()?.transpose() {
             Ok(val) => val,
             Err(signal) => return Ok(Outcome::Interrupted(signal)),
         };
-        let temperature = val.as_ref().and_then(fit_temperature);
+        // a few images would say anything
+        let enough = val.as_ref().filter(|val| val.len() >= MIN_CALIBRATION_IMAGES);
+        let temperature = enough.and_then(fit_temperature);
         let provenance = Provenance { dataset: &self.data.dataset, input: self.input(), epoch, temperature };
         let info = ModelInfo::new(&self.recipe, provenance);
         let tensors = self.learner.model.params.to_tensors()?;
@@ -67,12 +73,15 @@ impl Session {
 
     fn write_evaluation(&self, val: Option<&Predictions>, test: &Predictions) -> Result<()> {
         let names = self.data.dataset.train.class_names();
-        if let Some(val) = val {
-            self.run
-                .write("evaluation/predictions_val.csv", predictions_to_csv(val, names, None)?.as_bytes())?;
+        let csv = |predictions: &Predictions, set: &ImageSet| {
+            let file = |&i: &u32| set.file(i as usize).map(str::to_owned);
+            let files: Option<Vec<String>> = predictions.indices().iter().map(file).collect();
+            predictions_to_csv(predictions, names, files.as_deref())
+        };
+        if let Some((val, part)) = val.zip(self.data.val.as_ref()) {
+            self.run.write("evaluation/predictions_val.csv", csv(val, &part.set)?.as_bytes())?;
         }
-        self.run
-            .write("evaluation/predictions_test.csv", predictions_to_csv(test, names, None)?.as_bytes())?;
+        self.run.write("evaluation/predictions_test.csv", csv(test, &self.data.test.set)?.as_bytes())?;
         let matrix = ConfusionMatrix::from_predictions(test);
         self.run.write("evaluation/confusion_matrix.csv", matrix.to_csv(names)?.as_bytes())?;
         let report = ClassificationReport::new(&matrix);

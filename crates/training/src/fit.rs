@@ -101,7 +101,8 @@ impl Session {
         let raw = self.swap_weights(average.as_ref())?;
         if let Some(feed) = &feeds.val {
             let Learner { model, precision, .. } = &self.learner;
-            let predictions = evaluate(model, feed, *precision, "validation", watch.progress, watch.stop);
+            let predictions =
+                evaluate(model, feed, *precision, false, "validation", watch.progress, watch.stop);
             match predictions? {
                 Some(predictions) => {
                     (val_accuracy, val_loss) = (predictions.accuracy(), predictions.mean_nll())

@@ -96,7 +96,7 @@ impl ModelInfo {
             crop_fraction: 1.0,
             interpolation: Interpolation::Linear,
         };
-        let preprocess = self.preprocess.clone().or_else(|| model.input_px.map(older));
+        let preprocess = self.preprocess.or_else(|| model.input_px.map(older));
         Input { preprocess, normalization: Normalization { mean: self.mean, std: self.std } }
     }
 }

@@ -51,19 +51,21 @@ impl Predictor {
     }
 
     /// What the model says about the images of `part`, not calibrated; `None` if `stop` was raised on the way. Targets are
-    /// the set's own labels: whoever calls sees to it that its classes are the model's.
+    /// the set's own labels: whoever calls sees to it that its classes are the model's. With `flips` it is the mean of the
+    /// probabilities of each image and its mirror image.
     ///
     /// # Errors
     /// If an image cannot be read, or the model's answers are no numbers.
     pub fn evaluate(
         &self,
         part: &Part,
+        flips: bool,
         label: &str,
         progress: &dyn Progress,
         stop: &StopFlag,
     ) -> Result<Option<Predictions>> {
         let feed = Feed::Images { part: part.clone(), input: self.input.clone() };
-        evaluate(&self.model, &feed, self.precision, label, progress, stop)
+        evaluate(&self.model, &feed, self.precision, flips, label, progress, stop)
     }
 
     /// Tells `on_answer` what the model says about every picture of `set`, in its order; false if `stop` was raised on the

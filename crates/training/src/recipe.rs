@@ -118,7 +118,7 @@ impl Precision {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// `auto`, `cifar10`, `cifar100` or `sample`.
+    /// `auto`, `cifar10`, `cifar100`, `cifar100-coarse`, `sample`, or the path of a folder, a table of labels or an archive.
     pub dataset: String,
     /// Where data sets lie.
     pub data_dir: PathBuf,
@@ -145,6 +145,20 @@ pub struct DataConfig {
     /// Of `fit = "crop"`: which share of the shorter side is seen, in (0, 1]. Left out: as the weights were trained, else 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crop_fraction: Option<f64>,
+    /// The share of the pictures that the test gets, where a data set of files has no part for it, in (0, 1).
+    pub test_fraction: f64,
+    /// Whether up to 1 % of the files of a data set may be damaged, and are left out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub skip_bad: bool,
+    /// The column of a table of labels that names the pictures. Left out: found by its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_column: Option<String>,
+    /// The column of a table of labels that has the classes. Left out: found by its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_column: Option<String>,
+    /// The column of a table of labels that says what a picture is for. Left out: found by its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split_column: Option<String>,
     /// Mean and deviation that pixels are normalised by. Left out: as the weights were trained, else the data set's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalization: Option<Normalization>,
@@ -175,6 +189,11 @@ impl Default for DataConfig {
             fit: None,
             interpolation: None,
             crop_fraction: None,
+            test_fraction: 0.2,
+            skip_bad: false,
+            file_column: None,
+            label_column: None,
+            split_column: None,
             normalization: None,
         }
     }
@@ -233,6 +252,16 @@ impl Recipe {
         let fraction = self.data.val_fraction;
         if !(0.0..1.0).contains(&fraction) {
             return value("data.val_fraction", format!("must lie in [0, 1), it is {fraction}"));
+        }
+        let fraction = self.data.test_fraction;
+        if !(fraction > 0.0 && fraction < 1.0) {
+            return value("data.test_fraction", format!("must lie between 0 and 1, it is {fraction}"));
+        }
+        if let Some(fraction) = self.data.crop_fraction.filter(|f| !(*f > 0.0 && *f <= 1.0)) {
+            return value("data.crop_fraction", format!("must be above 0 and at most 1, it is {fraction}"));
+        }
+        if self.data.normalization.is_some_and(|n| n.std.iter().any(|s| !(*s > 0.0 && s.is_finite()))) {
+            return value("data.normalization.std", "must be three numbers above 0".into());
         }
         if self.data.train_subset == Some(0) {
             return value("data.train_subset", "must be at least 1, it is 0".into());

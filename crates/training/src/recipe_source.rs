@@ -9,9 +9,11 @@ use crate::error::{Result, TrainingError};
 use crate::recipe::Recipe;
 
 /// The built-in recipes: name and text, in the order in which they are listed.
-const BUILT_IN: [(&str, &str); 10] = [
+const BUILT_IN: [(&str, &str); 12] = [
     ("cnn", include_str!("../../../assets/recipes/cnn.toml")),
     ("cnn-5", include_str!("../../../assets/recipes/cnn-5.toml")),
+    ("photos", include_str!("../../../assets/recipes/photos.toml")),
+    ("photos-cnn", include_str!("../../../assets/recipes/photos-cnn.toml")),
     ("keras", include_str!("../../../assets/recipes/keras.toml")),
     ("keras-5", include_str!("../../../assets/recipes/keras-5.toml")),
     ("keras-resnet", include_str!("../../../assets/recipes/keras-resnet.toml")),

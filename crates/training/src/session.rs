@@ -22,8 +22,8 @@ use crate::state::State;
 use crate::step::Learner;
 use crate::tensorboard::EventFile;
 
-/// Keys that may differ when a run goes on: where the data lie is no part of the result.
-const MAY_CHANGE: [&str; 2] = ["epochs", "data.data_dir"];
+/// Keys that may differ when a run goes on: where the data lie is no part of the result, and their digest is compared.
+const MAY_CHANGE: [&str; 4] = ["epochs", "data.data_dir", "data.dataset", "data.skip_bad"];
 
 /// Who watches a run, and who may stop it.
 pub struct Watch<'a> {

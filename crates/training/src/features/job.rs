@@ -9,13 +9,13 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 use tallow_core::{Progress, Unit};
-use tallow_dataset::{Batch, ImageSet, eval_batches};
+use tallow_dataset::{ImageSet, eval_batches};
 use tallow_nn::{Ctx, Dims, HostTensor, Model, Precision, Trunk};
 
 use super::Features;
 use super::shard::{SHARD_LEN, read_shard, shard_name, shards, write_shard};
 use crate::error::Result;
-use crate::evaluate::images_per_pass;
+use crate::evaluate::{images_per_pass, mirrored as mirror};
 use crate::feed::Input;
 use crate::session::Watch;
 
@@ -160,10 +160,8 @@ impl<'a> Job<'a> {
             if watch.stop.raised().is_some() {
                 return Ok(None);
             }
-            let mut batch = batch?;
-            if mirrored {
-                mirror(&mut batch);
-            }
+            let batch = batch?;
+            let batch = if mirrored { mirror(&batch) } else { batch };
             let dims = Dims { n: batch.n, c: batch.channels, h: batch.height, w: batch.width };
             let mut ctx = Ctx::eval(tallow_nn::Path::of(device), device).with_precision(self.precision);
             let x = ctx.input(batch.images, dims)?;
@@ -215,19 +213,6 @@ fn estimate(images_per_sec: f64, n_images: usize) -> String {
     };
     let digits = if images_per_sec < 10.0 { 1 } else { 0 };
     format!("About {images_per_sec:.digits$} images/s: {time} for the features of {n_images} images")
-}
-
-/// Mirrors each image left to right.
-fn mirror(batch: &mut Batch) {
-    let (line, c) = (batch.width * batch.channels, batch.channels);
-    for line in batch.images.chunks_exact_mut(line.max(1)) {
-        for left in 0..batch.width / 2 {
-            let right = batch.width - 1 - left;
-            for channel in 0..c {
-                line.swap(left * c + channel, right * c + channel);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -110,7 +110,7 @@ impl Session {
             step,
             &[
                 Value::scalar("step/loss", figures.loss),
-                Value::scalar("step/accuracy", figures.n_correct as f64 / figures.n_images as f64),
+                Value::scalar("step/accuracy", figures.n_correct / figures.n_images as f64),
                 Value::scalar("step/learning_rate", self.state.last_lr),
             ],
         )

@@ -1,0 +1,103 @@
+//! What suits a user's own pictures, where no recipe is named: a pretrained backbone's head where weights can be had, else
+//! a small network at a fitting size. Why, and what it will take, is said.
+
+use std::path::Path;
+
+use anyhow::Result;
+use tallow_core::Progress as _;
+use tallow_dataset::decode::probe;
+use tallow_dataset::folder::{self, Listing, ListingOptions};
+use tallow_models::weights::PretrainedConfig;
+use tallow_training::{Override, Recipe, load_recipe};
+
+use crate::App;
+use crate::args::TrainArgs;
+use crate::pretrained::Pretrained;
+use crate::source::Spec;
+
+/// Pictures whose sizes are looked at.
+const N_PROBED: usize = 64;
+/// A head takes about this many steps to settle, a whole network more.
+const HEAD_STEPS: usize = 1_500;
+const NETWORK_STEPS: usize = 3_000;
+/// Passes over few pictures, and over many.
+const EPOCHS: std::ops::RangeInclusive<usize> = 10..=120;
+/// Below this typical shorter side, pictures have nothing to show a network of 224 pixels.
+const SMALL_PX: u32 = 160;
+
+/// The recipe for the pictures of `spec`, with `overrides` on top.
+pub(crate) fn recipe(args: &TrainArgs, spec: &Spec, overrides: &[Override], app: &App) -> Result<Recipe> {
+    let Spec::Path(path) = spec else { return Ok(load_recipe("photos", overrides)?) };
+    let data_dir = args.data_dir.clone().unwrap_or_else(|| "data".into());
+    let options = ListingOptions {
+        file_column: args.labels.file_column.clone(),
+        label_column: args.labels.label_column.clone(),
+        split_column: args.labels.split_column.clone(),
+    };
+    let listing = folder::list(path, &options, &data_dir, &app.progress, &app.stop)?;
+    let (n, n_classes) = (listing.entries.len(), listing.class_names.len());
+    let side_px = typical_side_px(&listing);
+    let (name, mut chosen, why) = match backbone(args, app) {
+        Ok(model) => {
+            let px: i64 = if side_px < SMALL_PX { 128 } else { 224 };
+            let mut chosen = vec![Override::new("model.input_px", vec![px; 2])];
+            chosen.extend(model.map(|model| Override::new("model.name", model)));
+            let why = format!(
+                "pretrained weights can be had: recipe photos, a head on a frozen backbone's features at {px} pixels, \
+                 each picture computed once"
+            );
+            ("photos", chosen, why)
+        }
+        Err(reason) => {
+            let px: i64 = if side_px < 48 { 32 } else { 64 };
+            let why = format!(
+                "no pretrained weights ({reason}): recipe photos-cnn, a small network from the start at {px} pixels. \
+                 With weights (--weights DIR) few pictures go much further"
+            );
+            ("photos-cnn", vec![Override::new("model.input_px", vec![px; 2])], why)
+        }
+    };
+    let (batch_size, n_steps) = if name == "photos" { (64, HEAD_STEPS) } else { (32, NETWORK_STEPS) };
+    let epochs = (n_steps / n.div_ceil(batch_size).max(1)).clamp(*EPOCHS.start(), *EPOCHS.end());
+    chosen.push(Override::new("epochs", epochs as i64));
+    chosen.extend_from_slice(overrides);
+    app.progress
+        .say(&format!("{n} pictures of {n_classes} classes, typically {side_px} pixels high or wide; {why}"));
+    Ok(load_recipe(name, &chosen)?)
+}
+
+/// Whether a pretrained backbone can be had: the name of its architecture, where the weights say one; or why not.
+fn backbone(args: &TrainArgs, app: &App) -> Result<Option<String>, String> {
+    let recipe = load_recipe("photos", &[]).map_err(|e| e.to_string())?;
+    let mut model = recipe.model;
+    if let Some(weights) = &args.weights {
+        // what the user names is used, or its error told where it is loaded
+        let config = Path::new(weights).join("config.json");
+        let config = config.is_file().then(|| PretrainedConfig::read(&config).ok()).flatten();
+        let name = config.and_then(|config| config.architecture);
+        return Ok(name.filter(|name| tallow_models::architecture(name).is_ok()));
+    }
+    if let Some(architecture) = tallow_models::architecture_of(&model).ok().and_then(|a| a.weights.as_ref()) {
+        model.insert("weights".into(), architecture.source.into());
+    }
+    match Pretrained::find(&model, args.offline, app) {
+        Ok(_) => Ok(None),
+        Err(e) => Err(first_line(&format!("{e:#}"))),
+    }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// The median of the shorter sides of some pictures, spread over the list.
+fn typical_side_px(listing: &Listing) -> u32 {
+    let step = listing.entries.len().div_ceil(N_PROBED).max(1);
+    let shorter = |path: &Path| {
+        let probe = probe(&std::fs::read(path).ok()?).ok()?;
+        Some((probe.height).min(probe.width) as u32)
+    };
+    let mut sides: Vec<u32> = listing.entries.iter().step_by(step).filter_map(|e| shorter(&e.path)).collect();
+    sides.sort_unstable();
+    sides.get(sides.len() / 2).copied().unwrap_or(0)
+}

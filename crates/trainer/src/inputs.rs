@@ -1,0 +1,66 @@
+//! What was left open about a run's pictures is decided here, once, and written into its recipe.
+
+use tallow_core::Progress as _;
+use tallow_dataset::{Dataset, Fit, Interpolation, Normalization, stratified_split};
+use tallow_training::{DataConfig, Recipe, ValidateOn};
+
+use crate::App;
+use crate::pretrained::Pretrained;
+
+/// Decides how files are fitted to the model's size: as the weights were trained, where they say so; else the whole picture,
+/// bilinearly.
+pub(crate) fn decide_for_files(data: &mut DataConfig, pretrained: Option<&Pretrained>) {
+    let input = pretrained.map(Pretrained::input);
+    let crop = input.and_then(|input| input.crop_fraction).map(f64::from);
+    let fit = *data.fit.get_or_insert(if crop.is_some() { Fit::Crop } else { Fit::Squash });
+    if fit == Fit::Crop {
+        // 0.875 in a file is 0.875, whatever f32 makes of it
+        data.crop_fraction = data.crop_fraction.or(crop).map(|f| (f * 1e6).round() / 1e6).or(Some(1.0));
+    }
+    let interpolation = match input.and_then(|input| input.interpolation.as_deref()) {
+        Some("bicubic") => Interpolation::Bicubic,
+        _ => Interpolation::Bilinear,
+    };
+    data.interpolation.get_or_insert(interpolation);
+}
+
+/// Decides how images in memory are fitted to `input_px`: whole; enlarged last and in f32 where they are smaller.
+pub(crate) fn decide_for_block(data: &mut DataConfig, shape: [usize; 3], input_px: [usize; 2]) {
+    let is_smaller = shape[0] <= input_px[0] && shape[1] <= input_px[1] && shape[..2] != input_px[..];
+    data.fit.get_or_insert(Fit::Squash);
+    data.interpolation.get_or_insert(if is_smaller {
+        Interpolation::Linear
+    } else {
+        Interpolation::Bilinear
+    });
+}
+
+/// What pixels are normalised by: as the recipe says, else as the weights were trained, else as the data are.
+pub(crate) fn normalization(
+    recipe: &Recipe,
+    pretrained: Option<&Pretrained>,
+    dataset: &Dataset,
+) -> Normalization {
+    let of_weights = || pretrained.and_then(Pretrained::normalization);
+    recipe.data.normalization.or_else(of_weights).unwrap_or(dataset.normalization)
+}
+
+/// Where a data set of files has too few pictures to give any for validation, and nothing needs it, all are trained on; that
+/// is said.
+pub(crate) fn give_up_validation(recipe: &mut Recipe, dataset: &Dataset, app: &App) {
+    let Recipe { data, callbacks, seed, .. } = recipe;
+    let is_splitting = data.val_fraction > 0.0 && data.validate_on == ValidateOn::Split;
+    let needs_it = callbacks.early_stopping.is_some() || callbacks.reduce_lr_on_plateau.is_some();
+    let set = &dataset.train;
+    if !is_splitting || needs_it || dataset.val_indices.is_some() || set.block_shape().is_some() {
+        return;
+    }
+    if stratified_split(set.labels(), set.class_names().len(), data.val_fraction, 0, *seed).is_err() {
+        data.val_fraction = 0.0;
+        let n = set.len();
+        app.progress.say(&format!(
+            "Note: {n} pictures to train on are too few to give any for validation: all are trained on, and no probability \
+             is calibrated"
+        ));
+    }
+}

@@ -1,0 +1,237 @@
+//! `trainer predict`: what a trained model says about pictures.
+
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Serialize;
+use tallow_core::shown::shown;
+use tallow_core::{Progress as _, files};
+use tallow_dataset::folder::walk_pictures;
+use tallow_dataset::{Files, ImageSet};
+use tallow_metrics::{Answer, answers_to_csv};
+use tallow_training::Predictor;
+
+use crate::App;
+use crate::args::PredictArgs;
+use crate::{model, output, train};
+
+/// The largest picture that is read from standard input.
+const MAX_STDIN_BYTES: u64 = 1 << 30;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    model: String,
+    classes: &'a [String],
+    /// Whether a temperature was fitted on validation images.
+    calibrated: bool,
+    pictures: Vec<Answered>,
+    failed: Vec<Failed>,
+}
+
+#[derive(Serialize)]
+struct Answered {
+    file: String,
+    /// The most probable first.
+    predictions: Vec<Prediction>,
+}
+
+#[derive(Serialize)]
+struct Prediction {
+    class: String,
+    probability: f64,
+}
+
+#[derive(Serialize)]
+struct Failed {
+    file: String,
+    reason: String,
+}
+
+/// A picture to ask about.
+struct Asked {
+    path: PathBuf,
+    /// As the user named it, or below the folder that was named.
+    name: String,
+}
+
+pub(crate) fn run(args: &PredictArgs, app: &App) -> Result<ExitCode> {
+    train::set_threads(args.threads)?;
+    let predictor = model::open(&args.model, &args.device)?;
+    let n_classes = predictor.info().class_names.len();
+    ensure!(args.top_k >= 1, "--top-k must be at least 1");
+    let top_k = args.top_k.min(n_classes);
+    let staging = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let mut failed = Vec::new();
+    let asked = asked(&args.images, staging.path(), &mut failed, app)?;
+    let mut pictures = Vec::new();
+    if !asked.is_empty() && !answer(&predictor, asked, top_k, &mut pictures, &mut failed, app)? {
+        return Ok(ExitCode::from(app.stop.raised().map_or(1, tallow_core::StopSignal::exit_status)));
+    }
+    for Failed { file, reason } in &failed {
+        app.progress.say(&format!("{}: {}", shown(file), shown(reason)));
+    }
+    if let Some(csv) = &args.csv {
+        files::write(csv, answers_to_csv(&pictures, top_k).as_bytes())?;
+    }
+    let all_done = failed.is_empty();
+    tell(args, &predictor, pictures, failed, top_k, app)?;
+    Ok(if all_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// All pictures that the arguments name; what cannot be had goes to `failed`.
+fn asked(images: &[PathBuf], staging: &Path, failed: &mut Vec<Failed>, app: &App) -> Result<Vec<Asked>> {
+    let mut asked = Vec::new();
+    for image in images {
+        if image == Path::new("-") {
+            asked.push(from_stdin(staging)?);
+            continue;
+        }
+        let file = image.to_string_lossy().into_owned();
+        match walk_pictures(image, &app.progress, &app.stop) {
+            Ok(walked) => {
+                if image.is_dir() && walked.pictures.is_empty() {
+                    failed.push(Failed { file, reason: "there is no picture in this folder".into() });
+                }
+                let name = |name: String| match image.is_dir() {
+                    true => image.join(name).to_string_lossy().into_owned(),
+                    false => name,
+                };
+                asked.extend(walked.pictures.into_iter().map(|p| Asked { path: p.path, name: name(p.name) }));
+                failed.extend(
+                    walked.bad.into_iter().map(|bad| Failed { file: name(bad.name), reason: bad.reason }),
+                );
+            }
+            Err(e) => failed.push(Failed { reason: e.to_string(), file }),
+        }
+    }
+    Ok(asked)
+}
+
+/// The picture on standard input, in a file of its own.
+fn from_stdin(staging: &Path) -> Result<Asked> {
+    let path = staging.join("standard-input");
+    let mut bytes = Vec::new();
+    std::io::stdin()
+        .lock()
+        .take(MAX_STDIN_BYTES)
+        .read_to_end(&mut bytes)
+        .context("cannot read standard input")?;
+    let mut file = std::fs::File::create(&path).context("cannot write a temporary file")?;
+    file.write_all(&bytes).context("cannot write a temporary file")?;
+    Ok(Asked { path, name: "-".into() })
+}
+
+/// Asks about all pictures; false if somebody asked to stop.
+fn answer(
+    predictor: &Predictor,
+    asked: Vec<Asked>,
+    top_k: usize,
+    pictures: &mut Vec<Answer>,
+    failed: &mut Vec<Failed>,
+    app: &App,
+) -> Result<bool> {
+    let class_names: Arc<[String]> = predictor.info().class_names.clone().into();
+    let (paths, names): (Vec<PathBuf>, Vec<String>) = asked.into_iter().map(|a| (a.path, a.name)).unzip();
+    let labels = vec![0; paths.len()]; // nobody looks at them
+    let set = ImageSet::of(Arc::new(Files::unseen(paths)), labels, class_names.clone(), None)?;
+    predictor.predict::<anyhow::Error>(&Arc::new(set), &app.progress, &app.stop, |answer| {
+        let file = names[answer.index as usize].clone();
+        match answer.log_probs {
+            Ok(log_probs) => {
+                let mut order: Vec<usize> = (0..log_probs.len()).collect();
+                // of equal ones the first, as everywhere
+                order.sort_by(|&a, &b| log_probs[b].total_cmp(&log_probs[a]));
+                let told = |&class: &usize| (class_names[class].clone(), f64::from(log_probs[class]).exp());
+                pictures.push(Answer { file, top: order.iter().take(top_k).map(told).collect() });
+            }
+            Err(error) => failed.push(Failed { file, reason: reason(&error) }),
+        }
+        Ok(())
+    })
+}
+
+/// Why a picture cannot be read, without its name, which stands beside it.
+fn reason(error: &tallow_dataset::Error) -> String {
+    match error {
+        tallow_dataset::Error::BadPicture(bad) => bad.reason.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn tell(
+    args: &PredictArgs,
+    predictor: &Predictor,
+    pictures: Vec<Answer>,
+    failed: Vec<Failed>,
+    top_k: usize,
+    app: &App,
+) -> Result<()> {
+    if app.global.json {
+        let prediction = |(class, probability)| Prediction { class, probability };
+        let answered = |answer: Answer| Answered {
+            file: answer.file,
+            predictions: answer.top.into_iter().map(prediction).collect(),
+        };
+        return output::json(&Document {
+            model: args.model.display().to_string(),
+            classes: &predictor.info().class_names,
+            calibrated: predictor.info().temperature.is_some(),
+            pictures: pictures.into_iter().map(answered).collect(),
+            failed,
+        });
+    }
+    if let Some(csv) = &args.csv {
+        return output::line(&format!("{} answers in {}", pictures.len(), csv.display()));
+    }
+    output::line(table(&pictures, top_k).trim_end())
+}
+
+/// A line a picture: its name, and its classes with their probabilities in percent.
+fn table(pictures: &[Answer], top_k: usize) -> String {
+    let names: Vec<String> = pictures.iter().map(|answer| shown(&answer.file).into_owned()).collect();
+    let width = |texts: &mut dyn Iterator<Item = &str>| texts.map(unicode_width).max().unwrap_or(0);
+    let name_width = width(&mut names.iter().map(String::as_str));
+    let classes = |place: usize| pictures.iter().filter_map(move |a| Some(shown(&a.top.get(place)?.0)));
+    let widths: Vec<usize> = (0..top_k)
+        .map(|place| classes(place).map(|class| unicode_width(&class)).max().unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for (name, answer) in names.iter().zip(pictures) {
+        text.push_str(&padded(name, name_width));
+        for ((class, probability), &width) in answer.top.iter().zip(&widths) {
+            text.push_str(&format!("  {} {:5.1} %", padded(&shown(class), width), 100.0 * probability));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn padded(text: &str, width: usize) -> String {
+    format!("{text}{}", " ".repeat(width.saturating_sub(unicode_width(text))))
+}
+
+/// Columns of a terminal.
+fn unicode_width(text: &str) -> usize {
+    unicode_width::UnicodeWidthStr::width(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_lines_up_and_shows_no_escapes() {
+        let answer = |file: &str, class: &str, p| Answer {
+            file: file.into(),
+            top: vec![(class.into(), p), ("dog".into(), 1.0 - p)],
+        };
+        let text = table(&[answer("a.jpg", "猫", 0.5), answer("b\u{1b}.jpg", "cat", 0.25)], 2);
+        assert_eq!(
+            text,
+            "a.jpg          猫   50.0 %  dog  50.0 %\nb<U+001B>.jpg  cat  25.0 %  dog  75.0 %\n"
+        );
+    }
+}
