@@ -12,6 +12,9 @@ fn recipes_are_listed() {
     let expected = "\
 cnn                The reference network with a modern protocol: 20 epochs.
 cnn-5              The recipe cnn in 5 epochs: less regularisation, since there is less time to overfit.
+photos             Your own pictures: a linear head on the features of a frozen ResNet-50, computed once per picture and kept.
+photos-cnn         Your own pictures without pretrained weights: the reference network, from the start, on small copies of \
+them.
 keras              The Keras baseline's second run: Adam at 1e-3, batches of 32, up to 20 epochs, early stopping and a rate \
 that is cut on plateaus, both watching the validation loss.
 keras-5            The Keras baseline's first run: Adam at 1e-4, batches of 32, 5 epochs.
@@ -34,6 +37,8 @@ One in full: trainer recipes NAME. Your own: a file ending in .toml that begins 
     let expected = [
         "cnn",
         "cnn-5",
+        "photos",
+        "photos-cnn",
         "keras",
         "keras-5",
         "keras-resnet",

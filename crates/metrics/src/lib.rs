@@ -102,5 +102,7 @@ pub use predictions_csv::{PredictionsTable, parse_predictions_csv, predictions_t
 pub use report::{Averages, ClassScores, ClassificationReport};
 pub use report_text::NamedReport;
 pub use summary::{SplitScore, Summary, TestScore};
-pub use temperature::{TEMPERATURES, fit_temperature, with_temperature};
+pub use temperature::{
+    MIN_CALIBRATION_PREDICTIONS, TEMPERATURES, calibration_temperature, fit_temperature, with_temperature,
+};
 pub use topk::{argmax, in_top_k, top_k_accuracy};

@@ -59,6 +59,15 @@ pub fn fit_temperature(predictions: &Predictions) -> Option<f64> {
     Some(1.0 / b)
 }
 
+/// Fewer predictions than these would make a temperature of chance.
+pub const MIN_CALIBRATION_PREDICTIONS: usize = 20;
+
+/// The temperature that a model's probabilities are calibrated by, fitted on its validation predictions; none where they are
+/// too few ([`MIN_CALIBRATION_PREDICTIONS`]): then probabilities stay as the network gives them.
+pub fn calibration_temperature(validation: &Predictions) -> Option<f64> {
+    (validation.len() >= MIN_CALIBRATION_PREDICTIONS).then(|| fit_temperature(validation)).flatten()
+}
+
 /// First and second derivative of the mean negative log-likelihood at inverse temperature `b`.
 fn slope(predictions: &Predictions, b: f64) -> (f64, f64) {
     let (mut first, mut second) = (0.0, 0.0);
@@ -118,6 +127,13 @@ mod tests {
         let n = targets.len() as u32;
         let log_probs = probabilities.iter().map(|p| p.ln() as f32).collect();
         Predictions::new(2, targets, log_probs, (0..n).collect()).unwrap()
+    }
+
+    #[test]
+    fn a_few_predictions_calibrate_nothing() {
+        let repeated = |n: usize| of([0, 0, 0, 1].repeat(n), &[0.9, 0.1].repeat(4 * n));
+        assert_eq!(calibration_temperature(&repeated(4)), None);
+        assert_eq!(calibration_temperature(&repeated(5)), fit_temperature(&repeated(5)));
     }
 
     /// Right three times of four with confidence 0.9: odds of 9 must become odds of 3, so T = ln 9 / ln 3 = 2.

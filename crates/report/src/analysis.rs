@@ -1,8 +1,8 @@
 //! The figures that a report shows of one run, computed once from its predictions.
 
 use tallow_metrics::{
-    ClassIntervals, ClassificationReport, ConfusionMatrix, CostTable, Predictions, class_intervals,
-    confused_pairs, expected_calibration_error, fit_temperature, reliability_bins, surest_errors,
+    ClassIntervals, ClassificationReport, ConfusionMatrix, CostTable, Predictions, calibration_temperature,
+    class_intervals, confused_pairs, expected_calibration_error, reliability_bins, surest_errors,
     top_k_accuracy, wilson_interval, with_temperature,
 };
 
@@ -89,7 +89,7 @@ impl Trust {
         let fitting = |table: &&tallow_metrics::PredictionsTable| table.class_names == test.class_names;
         let val = run.val.as_ref().filter(fitting).map(|table| &table.predictions);
         let mut trust = Self {
-            temperature: val.and_then(fit_temperature),
+            temperature: val.and_then(calibration_temperature),
             test: test.predictions.clone(),
             val: None,
             states: vec![state("as trained", test.predictions)],

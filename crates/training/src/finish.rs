@@ -3,8 +3,8 @@
 use tallow_core::StopSignal;
 use tallow_dataset::ImageSet;
 use tallow_metrics::{
-    ClassificationReport, ConfusionMatrix, Predictions, SplitScore, Summary, TestScore, fit_temperature,
-    predictions_to_csv, wilson_interval,
+    ClassificationReport, ConfusionMatrix, Predictions, SplitScore, Summary, TestScore,
+    calibration_temperature, predictions_to_csv, wilson_interval,
 };
 use tallow_nn::{device_name, isa};
 
@@ -21,9 +21,6 @@ use crate::step::Learner;
 /// The confidence of the intervals that are told.
 pub const CONFIDENCE: f64 = 0.95;
 
-/// Fewer validation images determine no temperature: probabilities then stay as the network gives them.
-const MIN_CALIBRATION_IMAGES: usize = 20;
-
 impl Session {
     /// Evaluates the weights to keep, and writes `model.safetensors`, `evaluation/` and `summary.json`. The model file
     /// holds the temperature as well, so that it comes after validation.
@@ -38,9 +35,7 @@ impl Session {
             Ok(val) => val,
             Err(signal) => return Ok(Outcome::Interrupted(signal)),
         };
-        // a few images would say anything
-        let enough = val.as_ref().filter(|val| val.len() >= MIN_CALIBRATION_IMAGES);
-        let temperature = enough.and_then(fit_temperature);
+        let temperature = val.as_ref().and_then(calibration_temperature);
         let provenance = Provenance { dataset: &self.data.dataset, input: self.input(), epoch, temperature };
         let info = ModelInfo::new(&self.recipe, provenance);
         let tensors = self.learner.model.params.to_tensors()?;

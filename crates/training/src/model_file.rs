@@ -52,7 +52,7 @@ pub struct ModelInfo {
     /// What it was trained, and is evaluated, in.
     pub precision: Precision,
     /// What the logits are divided by for probabilities that can be taken at their word, in [`TEMPERATURES`]: fitted
-    /// on the validation images ([`tallow_metrics::fit_temperature`]). None where there were none, or in a file that
+    /// on the validation images ([`tallow_metrics::calibration_temperature`]). None where there were too few, or in a file that
     /// is older than this entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
