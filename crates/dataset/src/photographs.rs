@@ -36,7 +36,7 @@ pub struct PhotographsRequest<'a> {
     pub skip_bad: bool,
     /// Whether all pictures are for the test, where the data set has no parts: nothing is trained on it.
     pub is_all_test: bool,
-    /// How pictures are fitted to the model's size, where they are kept in memory, and how many bytes may be kept.
+    /// How pictures are fitted to the model's size, and how many bytes of them may be kept in memory: all are kept, or none.
     pub keep: Option<(Preprocess, usize)>,
 }
 
@@ -75,7 +75,11 @@ pub fn load_photographs(
         listing => listing?,
     };
     let mut notices = std::mem::take(&mut listing.notices);
-    let budget = request.keep.map(|(preprocess, n_bytes)| (preprocess, KeptBudget::new(n_bytes)));
+    let budget = request.keep.filter(|(preprocess, n_bytes)| {
+        let picture_bytes = preprocess.size_px.iter().product::<usize>() * 3;
+        listing.entries.len().saturating_mul(picture_bytes) <= *n_bytes
+    });
+    let budget = budget.map(|(preprocess, n_bytes)| (preprocess, KeptBudget::new(n_bytes)));
     let keep =
         budget.as_ref().map(|(preprocess, budget)| Keep { preprocess: *preprocess, budget: budget.clone() });
     let paths: Vec<PathBuf> = listing.entries.iter().map(|entry| entry.path.clone()).collect();

@@ -82,12 +82,14 @@ fn backbone(args: &TrainArgs, app: &App) -> Result<Option<String>, String> {
     }
     match Pretrained::find(&model, args.offline, app) {
         Ok(_) => Ok(None),
-        Err(e) => Err(first_line(&format!("{e:#}"))),
+        Err(e) => Err(first_sentence(&format!("{e:#}"))),
     }
 }
 
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
+/// The first sentence: remedies follow it, and another stands beside it here.
+fn first_sentence(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    line.split(". ").next().unwrap_or(line).to_owned()
 }
 
 /// The median of the shorter sides of some pictures, spread over the list.

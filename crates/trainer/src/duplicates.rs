@@ -11,7 +11,7 @@ use serde::Serialize;
 use tallow_core::shown::shown;
 use tallow_core::{Progress, StopFlag, StopSignal, Unit, files};
 use tallow_dataset::{
-    Detail, ImageSet, MAX_DUPLICATE_DISTANCE, MIN_CANDIDATE_SIMILARITY, descriptor_len, descriptors,
+    Dataset, Detail, ImageSet, MAX_DUPLICATE_DISTANCE, MIN_CANDIDATE_SIMILARITY, descriptor_len, descriptors,
 };
 use tallow_kernels::largest_products;
 use tallow_metrics::csv_name;
@@ -92,6 +92,28 @@ pub(crate) fn run(args: &DuplicatesArgs, app: &App) -> Result<ExitCode> {
         csv.display()
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says which test pictures are near-duplicates of training pictures, where there are any; false if somebody asked to stop.
+pub(crate) fn say_between_parts(dataset: &Dataset, app: &App) -> Result<bool> {
+    let (train, test) = (&dataset.train, &dataset.test);
+    let Some(duplicates) = find(train, test, &app.progress, &app.stop)? else { return Ok(false) };
+    if !duplicates.is_empty() {
+        let named: Vec<String> = pairs(&duplicates, train, test)
+            .iter()
+            .take(3)
+            .map(|[train, test]| format!("{} = {}", shown(test), shown(train)))
+            .collect();
+        app.progress.say(&format!(
+            "Note: {} of {} test pictures look like training pictures, so the test score is too good ({}{}): trainer data \
+             duplicates lists them, trainer eval RUN --without-duplicates leaves them out",
+            duplicates.len(),
+            test.len(),
+            named.join(", "),
+            if duplicates.len() > named.len() { ", …" } else { "" }
+        ));
+    }
+    Ok(true)
 }
 
 /// Of every image of `test` that has a near-duplicate in `train` the nearest one, in the order of `test`; none if `stop`

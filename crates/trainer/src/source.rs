@@ -16,6 +16,10 @@ use crate::App;
 /// The data sets that have a name.
 const NAMES: [&str; 5] = ["auto", "cifar10", "cifar100", "cifar100-coarse", "sample"];
 
+/// Pictures that are read once after the scan, for a frozen backbone's features, are kept up to here: decoding is little
+/// beside the backbone.
+const MAX_KEPT_ONCE_BYTES: usize = 1 << 30;
+
 /// A data set, or the wish to stop that came while it was fetched or looked at.
 pub(crate) enum Loaded {
     Dataset(Box<Dataset>),
@@ -86,6 +90,8 @@ pub(crate) struct Request<'a> {
     pub(crate) preprocess: Option<Preprocess>,
     /// Whether all pictures of a data set without parts are for the test.
     pub(crate) is_all_test: bool,
+    /// Whether pictures are read once, for the features of a frozen backbone.
+    pub(crate) is_read_once: bool,
 }
 
 /// The data set that `request` names. `auto` is CIFAR-10; where it is not there, fetched, if that is wanted; where that
@@ -125,7 +131,10 @@ pub(crate) fn load(request: &Request<'_>, app: &App) -> Result<Loaded> {
 
 /// Like [`load`], but nothing is fetched. With `is_all_test`, nothing is trained on the data set.
 pub(crate) fn load_local(spec: &Spec, config: &DataConfig, is_all_test: bool, app: &App) -> Result<Loaded> {
-    load(&Request { spec, config, fetches: Err(None), preprocess: None, is_all_test }, app)
+    load(
+        &Request { spec, config, fetches: Err(None), preprocess: None, is_all_test, is_read_once: false },
+        app,
+    )
 }
 
 fn by_name(name: &str, data_dir: &Path) -> Result<Dataset> {
@@ -148,7 +157,10 @@ fn photographs(path: &Path, request: &Request<'_>, app: &App) -> Result<Loaded> 
         return Ok(Loaded::Dataset(Box::new(load_cifar_python(path)?)));
     }
     let config = request.config;
-    let n_bytes = free_memory_bytes().unwrap_or(1 << 30) / 2;
+    let n_bytes = match request.is_read_once {
+        true => MAX_KEPT_ONCE_BYTES,
+        false => free_memory_bytes().unwrap_or(2 << 30) / 2,
+    };
     let photographs = PhotographsRequest {
         path,
         options: ListingOptions {

@@ -16,7 +16,7 @@ use crate::App;
 use crate::args::{self, TrainArgs};
 use crate::pretrained::Pretrained;
 use crate::source::{self, Loaded, Request, Spec};
-use crate::{auto, event_pictures, inputs, output, report};
+use crate::{auto, duplicates, event_pictures, inputs, output, report};
 
 /// The recipe where nobody names one, and the data set is not the user's own.
 const DEFAULT_RECIPE: &str = "cnn";
@@ -143,7 +143,9 @@ fn session(
     }
     let fetches = if args.offline { Err(Some("--offline was given")) } else { Ok(()) };
     let preprocess = Some(recipe.data.preprocess(input_px));
-    let request = Request { spec: &spec, config: &recipe.data, fetches, preprocess, is_all_test: false };
+    let is_read_once = recipe.model.get("unfreeze").and_then(toml::Value::as_str) == Some("none");
+    let request =
+        Request { spec: &spec, config: &recipe.data, fetches, preprocess, is_all_test: false, is_read_once };
     let mut dataset = match source::load(&request, app)? {
         Loaded::Dataset(dataset) => *dataset,
         Loaded::Stopped(signal) => return Ok(Err(signal)),
@@ -156,6 +158,9 @@ fn session(
     if is_new {
         recipe.data.normalization = Some(dataset.normalization);
         inputs::give_up_validation(&mut recipe, &dataset, app);
+        if spec.is_of_files() && !duplicates::say_between_parts(&dataset, app)? {
+            return Ok(Err(app.stop.raised().unwrap_or(StopSignal::Interrupt)));
+        }
     }
     ensure!(
         recipe.data.size_factors.is_empty() || architecture.sizes == InputSizes::Any,

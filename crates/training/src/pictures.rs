@@ -17,7 +17,7 @@ const N_SAMPLES: usize = 25;
 /// No picture is longer or wider, so that all of them fit into a page.
 const MAX_SIDE_PX: usize = 72;
 /// Photographs are shown at a size to look at.
-const MAX_PHOTOGRAPH_SIDE_PX: usize = 144;
+const MAX_PHOTOGRAPH_SIDE_PX: usize = 112;
 
 #[derive(Serialize)]
 struct Index<'a> {

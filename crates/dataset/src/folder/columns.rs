@@ -152,7 +152,12 @@ fn names(table: &Table, columns: &[usize]) -> String {
 }
 
 fn unclear(table: &Table, what: String, flag: &'static str) -> FolderError {
-    let columns = words::all(table.columns.iter().map(String::as_str));
+    let example = |(i, name): (usize, &String)| match table.rows.first().and_then(|row| row.get(i)) {
+        Some(cell) if *name == (i + 1).to_string() => format!("{name} ({})", cell.trim()),
+        _ => name.clone(),
+    };
+    let columns: Vec<String> = table.columns.iter().enumerate().map(example).collect();
+    let columns = words::all(columns.iter().map(String::as_str));
     FolderError::Columns { path: table.path.clone(), what, columns, flag }
 }
 

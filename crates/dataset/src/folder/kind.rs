@@ -89,6 +89,11 @@ pub(super) fn suffix(name: &str) -> String {
     Path::new(name).extension().map(|suffix| suffix.to_string_lossy().to_lowercase()).unwrap_or_default()
 }
 
+/// Whether a file's name says that it is a picture.
+pub(super) fn has_picture_suffix(name: &str) -> bool {
+    PICTURE_SUFFIXES.contains(&suffix(name).as_str())
+}
+
 /// `name` without a suffix that says that it is a picture.
 pub(super) fn without_picture_suffix(name: &str) -> &str {
     match name.rsplit_once('.') {

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use csv::{ReaderBuilder, StringRecord};
 use tallow_core::{files, shown};
 
-use super::FolderError;
+use super::{FolderError, kind};
 
 /// A table of more is not a table of pictures' labels.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// A table with a header.
+/// A table, with a header or without.
 pub(super) struct Table {
     pub(super) path: PathBuf,
-    /// The header, spaces around names removed.
+    /// The header, spaces around names removed; without one, the columns' numbers from 1.
     pub(super) columns: Vec<String>,
     pub(super) rows: Vec<Row>,
 }
@@ -33,8 +33,9 @@ impl Row {
 }
 
 impl Table {
-    /// Reads UTF-8, with or without a byte order mark. Cells are separated by what occurs most in the header of comma,
-    /// semicolon and tab; a cell in quotes may hold these and line ends.
+    /// Reads UTF-8, with or without a byte order mark. Cells are separated by what occurs most in the first row of comma,
+    /// semicolon and tab; a cell in quotes may hold these and line ends. Where none of them occurs in any row, blanks separate.
+    /// A first row that names a picture is no header.
     ///
     /// # Errors
     /// If it cannot be read, is in another encoding, or has no two columns.
@@ -49,33 +50,52 @@ impl Table {
             let row = bytes[..e.valid_up_to()].iter().filter(|&&b| b == b'\n').count() + 1;
             refuse(format!("row {row} is no UTF-8 text: save it as \"CSV UTF-8\""))
         })?;
-        let mut reader = ReaderBuilder::new()
-            .delimiter(separator(text))
-            .flexible(true)
-            .has_headers(false)
-            .from_reader(text.as_bytes());
-        let mut rows = Vec::new();
-        let (mut number, mut counted) = (1, 0);
-        for cells in reader.records() {
-            let cells = cells.map_err(|e| refuse(format!("it cannot be read as a table ({e})")))?;
-            let begin = begin(text, &cells);
-            number += n_line_ends(&text.as_bytes()[counted..begin]);
-            counted = begin;
-            rows.push(Row { number, cells });
-        }
-        let header = if rows.is_empty() { StringRecord::new() } else { rows.remove(0).cells };
-        let columns: Vec<String> = header.iter().map(|name| name.trim().to_owned()).collect();
+        let separated = !text.contains([',', ';', '\t', '"']);
+        let mut rows = if separated { by_blanks(text) } else { by_separator(text).map_err(refuse)? };
+        let names_picture = |row: &Row| row.cells.iter().any(|cell| kind::has_picture_suffix(cell.trim()));
+        let has_header = !rows.first().is_some_and(names_picture);
+        let columns: Vec<String> = match rows.first() {
+            Some(first) if !has_header => (1..=first.cells.len()).map(|i| i.to_string()).collect(),
+            Some(_) => rows.remove(0).cells.iter().map(|name| name.trim().to_owned()).collect(),
+            None => Vec::new(),
+        };
         if columns.len() < 2 || rows.is_empty() {
             let found =
                 if columns.is_empty() { "nothing".into() } else { shown(&columns.join(", ")).into_owned() };
             return Err(refuse(format!(
-                "a header with a column of file names and a column of labels is expected, and a row for each picture; \
-                 its first row is: {found}"
+                "a column of file names and a column of labels are expected, and a row for each picture; its first row is: \
+                 {found}"
             )));
         }
         rows.retain(|row| row.cells.iter().any(|cell| !cell.trim().is_empty()));
         Ok(Self { path: path.to_owned(), columns, rows })
     }
+}
+
+/// The rows of a table with commas, semicolons or tabs; or what is wrong.
+fn by_separator(text: &str) -> Result<Vec<Row>, String> {
+    let mut reader = ReaderBuilder::new()
+        .delimiter(separator(text))
+        .flexible(true)
+        .has_headers(false)
+        .from_reader(text.as_bytes());
+    let mut rows = Vec::new();
+    let (mut number, mut counted) = (1, 0);
+    for cells in reader.records() {
+        let cells = cells.map_err(|e| format!("it cannot be read as a table ({e})"))?;
+        let begin = begin(text, &cells);
+        number += n_line_ends(&text.as_bytes()[counted..begin]);
+        counted = begin;
+        rows.push(Row { number, cells });
+    }
+    Ok(rows)
+}
+
+/// The rows of a table whose cells stand under each other.
+fn by_blanks(text: &str) -> Vec<Row> {
+    let row = |(i, line): (usize, &str)| Row { number: i + 1, cells: line.split_whitespace().collect() };
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines.map(row).collect()
 }
 
 /// The byte at which a record's first cell begins: what the reader says may be the line ends before it.
@@ -135,6 +155,18 @@ mod tests {
         let rows = read(b"a,b\r1,2\r\r\"3\n3\",4\r5,6\r").unwrap().rows;
         assert_eq!(rows.iter().map(|row| row.number).collect::<Vec<_>>(), [2, 4, 6]);
         assert_eq!(read(b"\"a,b;c\";x\n1;2\n").unwrap().columns, ["a,b;c", "x"]);
+    }
+
+    #[test]
+    fn without_header_or_separators() {
+        let table =
+            read(b"images/cell1.png  1.0           mono\nimages/cell2.png  0.333333    poly\n").unwrap();
+        assert_eq!(table.columns, ["1", "2", "3"]);
+        assert_eq!(table.rows.iter().map(|row| row.number).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(table.rows[1].get(2), Some("poly"));
+        let table = read(b"a.png,cat\nb.png,dog\n").unwrap();
+        assert_eq!((table.columns, table.rows.len()), (vec!["1".to_owned(), "2".to_owned()], 2));
+        assert_eq!(read(b"file   label\na.png  cat\n").unwrap().columns, ["file", "label"]);
     }
 
     #[test]

@@ -88,7 +88,13 @@ mod tests {
         let mut image = Pixmap::new(width, 2).unwrap();
         image.fill(resvg::tiny_skia::Color::from_rgba8(0, 0, 255, 255));
         image.data_mut()[..4].copy_from_slice(&[255, 0, 0, 255]);
-        Picture { role: Role::Sample, class: class.to_owned(), index: 7, png: image.encode_png().unwrap() }
+        Picture {
+            role: Role::Sample,
+            class: class.to_owned(),
+            index: 7,
+            name: None,
+            png: image.encode_png().unwrap(),
+        }
     }
 
     fn pixel(picture: &Pixmap, x: f64, y: f64) -> [u8; 3] {

@@ -49,13 +49,34 @@ pub(super) fn part(run: &RunRecord) -> Option<Part> {
 }
 
 fn grid(pictures: &[&Picture]) -> Markup {
-    html! { ul class="grid" { @for picture in pictures { li { (image(picture)) span { (shortened(&picture.class, 14)) } } } } }
+    let kind = if pictures.iter().any(|picture| picture.name.is_some()) { "grid photos" } else { "grid" };
+    html! {
+        ul class=(kind) {
+            @for picture in pictures {
+                li {
+                    (image(picture))
+                    span { (shortened(&picture.class, 14)) }
+                    @if let Some(name) = &picture.name { small { (file_name(name)) } }
+                }
+            }
+        }
+    }
 }
 
-/// A picture with its class as its text.
+/// A picture with its class as its text: photographs larger than small images.
 pub(super) fn image(picture: &Picture) -> Markup {
     let class = shown(&picture.class);
-    html! { img src=(picture.data_url()) alt={ "image " (picture.index) ", " (class) } title={ (class) ", image " (picture.index) } width="64" height="64"; }
+    let name = match &picture.name {
+        Some(name) => shown(name),
+        None => format!("image {}", picture.index),
+    };
+    let (kind, side) = if picture.name.is_some() { ("photo", "112") } else { ("pixels", "64") };
+    html! { img class=(kind) src=(picture.data_url()) alt={ (name) ", " (class) } title={ (class) ", " (name) } width=(side) height=(side); }
+}
+
+/// The last part of a file's name, as much of it as there is room for.
+pub(super) fn file_name(name: &str) -> String {
+    shortened(name.rsplit('/').next().unwrap_or(name), 18)
 }
 
 /// Images per class: of training, where the folder says how many, else of the test.

@@ -8,7 +8,7 @@
 //!   "pictures": [
 //!     {"file": "sample-00.png", "role": "sample", "class": "cat", "index": 17},
 //!     {"file": "augmented-00.png", "role": "augmented", "class": "cat", "index": 17},
-//!     {"file": "test-4711.png", "role": "test", "class": "dog", "index": 4711}
+//!     {"file": "test-4711.png", "role": "test", "class": "dog", "index": 4711, "name": "dog/rex.jpg"}
 //!   ]
 //! }
 //! ```
@@ -16,7 +16,7 @@
 //! `sample`: training images as they are, 25 of them; `augmented`: the same, as the network saw them once; `test`: the
 //! test images that [`wanted_test_images`](crate::wanted_test_images) names. `index` is the image's place in its data
 //! set (that of `predictions_test.csv` for test images), `class` its true class. `image_px` is height and width;
-//! `train_counts` the number of training images per class, in the order of the classes. A run folder without all that
+//! `name` is the user's file that the image is from, where there is one; `train_counts` the number of training images per class, in the order of the classes. A run folder without all that
 //! is whole too.
 
 use std::collections::HashSet;
@@ -30,7 +30,7 @@ const VERSION: u32 = 1;
 const MAX_INDEX_BYTES: u64 = 4 << 20;
 /// What one picture, and all of them, may add to a page.
 const MAX_PICTURE_BYTES: u64 = 64 << 10;
-const MAX_TOTAL_BYTES: usize = 1_500_000;
+const MAX_TOTAL_BYTES: usize = 2_200_000;
 
 /// What a picture is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -53,6 +53,8 @@ pub struct Picture {
     pub class: String,
     /// Its place in its data set.
     pub index: u32,
+    /// The user's file that it is from, where there is one.
+    pub name: Option<String>,
     /// A PNG file's content.
     pub png: Vec<u8>,
 }
@@ -90,6 +92,7 @@ struct Entry {
     role: Role,
     class: String,
     index: u32,
+    name: Option<String>,
 }
 
 impl PictureIndex {
@@ -128,8 +131,8 @@ impl PictureIndex {
                 }
                 Ok(png) => {
                     total_bytes += png.len();
-                    let Entry { role, class, index, .. } = entry;
-                    pictures.push(Picture { role, class, index, png });
+                    let Entry { role, class, index, name, .. } = entry;
+                    pictures.push(Picture { role, class, index, name, png });
                 }
                 Err(problem) => problems.push(format!("images/{}: {problem}", entry.file)),
             }
