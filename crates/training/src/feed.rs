@@ -6,9 +6,10 @@ use std::sync::Arc;
 use tallow_dataset::{Batch, Normalization, Preprocess, TrainLoader, eval_batches, train_batches};
 use tallow_nn::{Act, Ctx, Model};
 
-use crate::data::Part;
+use crate::data::{Part, TrainData};
 use crate::error::Result;
 use crate::features::Features;
+use crate::recipe::Recipe;
 
 /// Batches as they are ready; one that cannot be made is the last.
 pub(crate) type Batches = Box<dyn Iterator<Item = Result<Batch>>>;
@@ -107,4 +108,17 @@ pub(crate) struct Feeds {
     pub(crate) train: Feed,
     pub(crate) val: Option<Feed>,
     pub(crate) test: Feed,
+}
+
+/// How batches of images are made in an epoch that trains on images of this size; `None`: of their own.
+pub fn train_loader(recipe: &Recipe, data: &TrainData, size_px: Option<[usize; 2]>) -> TrainLoader {
+    TrainLoader {
+        batch_size: recipe.batch_size,
+        drop_last: recipe.data.drop_last,
+        augment: recipe.augment.clone(),
+        mix: recipe.mix,
+        normalization: data.dataset.normalization,
+        preprocess: size_px.map(|px| recipe.data.preprocess(px)),
+        seed: recipe.seed,
+    }
 }

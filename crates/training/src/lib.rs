@@ -38,6 +38,7 @@
 mod averaging;
 mod callbacks;
 mod checkpoint;
+mod checks;
 mod class_weights;
 mod data;
 mod error;
@@ -71,7 +72,7 @@ pub use data::{Part, TrainData};
 pub use error::{Result, TrainingError};
 pub use event::Event;
 pub use features::{AboutFeatures, FeatureCache, FeatureKey, feature_caches};
-pub use feed::{Content, Input};
+pub use feed::{Content, Input, train_loader};
 pub use finish::CONFIDENCE;
 pub use memory::peak_rss_bytes;
 pub use model_file::{ModelInfo, read_model};
@@ -81,7 +82,7 @@ pub use recipe::{Callbacks, DataConfig, LossConfig, Precision, Recipe, ValidateO
 pub use recipe_source::{Override, load_recipe, recipe_names, recipe_text};
 pub use run_folder::{RunFolder, RunPlace};
 pub use schedule::{InvalidSetting, Schedule};
-pub use session::{Outcome, Session, Watch, train_loader};
+pub use session::{Outcome, Session, Watch};
 pub use step::{Learner, StepFigures};
 /// What a binary needs of `tallow-nn` to bring a model.
 pub use tallow_nn::{Device, Model, detect_isa, device, device_name};

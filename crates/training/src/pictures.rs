@@ -9,7 +9,8 @@ use tallow_dataset::{Augment, ImageSet, Picture, as_seen, images_to_show, to_png
 
 use crate::checkpoint::encoding;
 use crate::error::{Result, TrainingError};
-use crate::session::{Session, train_loader};
+use crate::feed::train_loader;
+use crate::session::Session;
 
 const VERSION: u32 = 1;
 /// Training images that are shown: five rows of five.

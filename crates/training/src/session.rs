@@ -4,14 +4,14 @@ use std::path::Path;
 use std::time::Instant;
 
 use tallow_core::{Progress, StopFlag, StopSignal};
-use tallow_dataset::{Augment, TrainLoader, n_batches};
+use tallow_dataset::n_batches;
 use tallow_metrics::Summary;
 use tallow_nn::{CrossEntropy, Model, Optimizer, Tensors};
-use toml::{Table, Value};
 
 use crate::averaging::Average;
 use crate::checkpoint::{Checkpoint, digest};
-use crate::data::{Part, TrainData};
+use crate::checks::{check_batches, check_sizes, check_trunk, check_unchanged};
+use crate::data::TrainData;
 use crate::error::{Result, TrainingError};
 use crate::event::Event;
 use crate::feed::{Feeds, Input};
@@ -21,9 +21,6 @@ use crate::run_folder::{RunFolder, RunPlace};
 use crate::state::State;
 use crate::step::Learner;
 use crate::tensorboard::EventFile;
-
-/// Keys that may differ when a run goes on: where the data lie is no part of the result, and their digest is compared.
-const MAY_CHANGE: [&str; 4] = ["epochs", "data.data_dir", "data.dataset", "data.skip_bad"];
 
 /// Who watches a run, and who may stop it.
 pub struct Watch<'a> {
@@ -266,110 +263,4 @@ fn criterion(recipe: &Recipe, data: &TrainData) -> Result<CrossEntropy> {
 fn frozen_digest(model: &Model) -> Result<Option<String>> {
     let frozen = model.params.frozen_tensors()?;
     Ok((!frozen.is_empty()).then(|| digest("", &frozen)))
-}
-
-/// How batches of images are made in an epoch that trains on images of this size; `None`: of their own.
-pub fn train_loader(recipe: &Recipe, data: &TrainData, size_px: Option<[usize; 2]>) -> TrainLoader {
-    TrainLoader {
-        batch_size: recipe.batch_size,
-        drop_last: recipe.data.drop_last,
-        augment: recipe.augment.clone(),
-        mix: recipe.mix,
-        normalization: data.dataset.normalization,
-        preprocess: size_px.map(|px| recipe.data.preprocess(px)),
-        seed: recipe.seed,
-    }
-}
-
-/// Refuses batches that could not be made, without making one.
-fn check_batches(recipe: &Recipe, data: &TrainData, size_px: Option<[usize; 2]>) -> Result<()> {
-    let Part { set, indices } = &data.train;
-    let n_batches = n_batches(indices.len(), recipe.batch_size, recipe.data.drop_last);
-    let cfg = train_loader(recipe, data, size_px);
-    drop(tallow_dataset::train_batches(set.clone(), indices.clone(), &cfg, 0, n_batches)?);
-    Ok(())
-}
-
-/// Refuses changes to images that a frozen trunk sees once.
-fn check_trunk(recipe: &Recipe, model: &Model) -> Result<()> {
-    let Recipe { augment, mix, .. } = recipe;
-    let only_mirrors =
-        *augment == Augment { flip: augment.flip, crop_fill: augment.crop_fill, ..Augment::default() };
-    if model.trunk.is_none() || (only_mirrors && mix.is_none()) {
-        return Ok(());
-    }
-    let problem = "a frozen backbone's features are computed once per image, which can only be mirrored: leave out \
-                   all but augment.flip, or let the backbone learn (model.unfreeze)";
-    Err(TrainingError::Value { key: "augment, mix:", problem: problem.into() })
-}
-
-/// Refuses sizes that images could not be resized to.
-fn check_sizes(recipe: &Recipe, model: &Model) -> Result<()> {
-    let problem = match model.input_px {
-        _ if recipe.data.size_factors.is_empty() => return Ok(()),
-        Some(_) if model.trunk.is_none() => return Ok(()),
-        Some(_) => "the features of a frozen backbone are computed once, at one size: leave it out",
-        None => "this model takes images of one size only: leave it out",
-    };
-    Err(TrainingError::Value { key: "data.size_factors", problem: problem.into() })
-}
-
-/// Refuses whatever is not the same in both recipes and may not change; also fewer epochs.
-fn check_unchanged(then: &Recipe, now: &Recipe) -> Result<()> {
-    let resolved = Recipe { schedule: now.schedule.clone().resolve(then.epochs), ..now.clone() };
-    let (mut a, mut b) = (Vec::new(), Vec::new());
-    flatten("", &Value::Table(table(then)?), &mut a);
-    flatten("", &Value::Table(table(&resolved)?), &mut b);
-    let show = |side: &[(String, Value)], key: &str| {
-        side.iter().find(|(k, _)| k == key).map_or("not set".to_owned(), |(_, v)| v.to_string())
-    };
-    for (key, _) in a.iter().chain(&b) {
-        let (old, new) = (show(&a, key), show(&b, key));
-        let fewer_epochs = key == "epochs" && now.epochs < then.epochs;
-        if old != new && (fewer_epochs || !MAY_CHANGE.contains(&key.as_str())) {
-            return Err(TrainingError::Changed { key: key.clone(), then: old, now: new });
-        }
-    }
-    Ok(())
-}
-
-/// The recipe as a table.
-pub(crate) fn table(recipe: &Recipe) -> Result<Table> {
-    Table::try_from(recipe)
-        .map_err(|e| TrainingError::Recipe { origin: recipe.name.clone(), problem: e.to_string() })
-}
-
-/// Every value of `value`, under its keys joined by dots.
-pub(crate) fn flatten(prefix: &str, value: &Value, out: &mut Vec<(String, Value)>) {
-    match value {
-        Value::Table(table) => {
-            for (key, value) in table {
-                let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-                flatten(&name, value, out);
-            }
-        }
-        other => out.push((prefix.to_owned(), other.clone())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::recipe_source::{Override, load_recipe};
-
-    #[test]
-    fn only_more_epochs_may_change() {
-        let then = load_recipe("cnn", &[]).unwrap();
-        let then = Recipe { schedule: then.schedule.clone().resolve(then.epochs), ..then };
-        let check = |text: &str| {
-            check_unchanged(&then, &load_recipe("cnn", &[Override::parse(text).unwrap()]).unwrap())
-        };
-        check("epochs=21").unwrap();
-        check("data.data_dir=elsewhere").unwrap();
-        let error = |text: &str| check(text).unwrap_err().to_string();
-        assert!(error("epochs=19").contains("epochs is 19"), "{}", error("epochs=19"));
-        assert!(error("seed=1").contains("seed is 1 now"), "{}", error("seed=1"));
-        assert!(error("optimizer.lr=0.5").contains("optimizer.lr"));
-        assert!(error("max_grad_norm=1.0").contains("not set"));
-    }
 }

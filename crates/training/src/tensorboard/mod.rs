@@ -18,9 +18,9 @@ use tallow_metrics::{EpochRecord, TestScore};
 
 pub(crate) use values::Value;
 
+use crate::checks::settings;
 use crate::error::{Result, TrainingError};
-use crate::recipe::Recipe;
-use crate::session::{Session, flatten, table};
+use crate::session::Session;
 use crate::step::StepFigures;
 
 const PREFIX: &str = "events.out.tfevents.";
@@ -94,7 +94,7 @@ impl Session {
         if is_new {
             let recipe =
                 Value::text("recipe", &format!("```toml\n{}\n```", self.recipe.to_toml()?.trim_end()));
-            file.append(0, &[recipe, Value::hparams(&hparams(&self.recipe)?, now_unix_secs())])?;
+            file.append(0, &[recipe, Value::hparams(&settings(&self.recipe)?, now_unix_secs())])?;
         }
         self.event_file = Some(file);
         Ok(())
@@ -151,13 +151,6 @@ impl Session {
     fn log(&self, step: u64, values: &[Value]) -> Result<()> {
         self.event_file.as_ref().map_or(Ok(()), |file| file.append(step, values))
     }
-}
-
-/// Every value of the recipe, under its key.
-fn hparams(recipe: &Recipe) -> Result<Vec<(String, toml::Value)>> {
-    let mut values = Vec::new();
-    flatten("", &toml::Value::Table(table(recipe)?), &mut values);
-    Ok(values)
 }
 
 #[cfg(test)]

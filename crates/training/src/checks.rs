@@ -1,0 +1,108 @@
+//! What is refused before a run begins or goes on: recipes that fit neither model nor data, and settings that may not
+//! change. What is wrong with a recipe by itself, `recipe.rs` says.
+
+use tallow_dataset::{Augment, n_batches};
+use tallow_nn::Model;
+use toml::{Table, Value};
+
+use crate::data::{Part, TrainData};
+use crate::error::{Result, TrainingError};
+use crate::feed::train_loader;
+use crate::recipe::Recipe;
+
+/// Keys that may differ when a run goes on: where the data lie is no part of the result, and their digest is compared.
+const MAY_CHANGE: [&str; 4] = ["epochs", "data.data_dir", "data.dataset", "data.skip_bad"];
+
+/// Refuses batches that could not be made, without making one.
+pub(crate) fn check_batches(recipe: &Recipe, data: &TrainData, size_px: Option<[usize; 2]>) -> Result<()> {
+    let Part { set, indices } = &data.train;
+    let n_batches = n_batches(indices.len(), recipe.batch_size, recipe.data.drop_last);
+    let cfg = train_loader(recipe, data, size_px);
+    drop(tallow_dataset::train_batches(set.clone(), indices.clone(), &cfg, 0, n_batches)?);
+    Ok(())
+}
+
+/// Refuses changes to images that a frozen trunk sees once.
+pub(crate) fn check_trunk(recipe: &Recipe, model: &Model) -> Result<()> {
+    let Recipe { augment, mix, .. } = recipe;
+    let only_mirrors =
+        *augment == Augment { flip: augment.flip, crop_fill: augment.crop_fill, ..Augment::default() };
+    if model.trunk.is_none() || (only_mirrors && mix.is_none()) {
+        return Ok(());
+    }
+    let problem = "a frozen backbone's features are computed once per image, which can only be mirrored: leave out \
+                   all but augment.flip, or let the backbone learn (model.unfreeze)";
+    Err(TrainingError::Value { key: "augment, mix:", problem: problem.into() })
+}
+
+/// Refuses sizes that images could not be resized to.
+pub(crate) fn check_sizes(recipe: &Recipe, model: &Model) -> Result<()> {
+    let problem = match model.input_px {
+        _ if recipe.data.size_factors.is_empty() => return Ok(()),
+        Some(_) if model.trunk.is_none() => return Ok(()),
+        Some(_) => "the features of a frozen backbone are computed once, at one size: leave it out",
+        None => "this model takes images of one size only: leave it out",
+    };
+    Err(TrainingError::Value { key: "data.size_factors", problem: problem.into() })
+}
+
+/// Refuses whatever is not the same in both recipes and may not change; also fewer epochs.
+pub(crate) fn check_unchanged(then: &Recipe, now: &Recipe) -> Result<()> {
+    let resolved = Recipe { schedule: now.schedule.clone().resolve(then.epochs), ..now.clone() };
+    let (a, b) = (settings(then)?, settings(&resolved)?);
+    let show = |side: &[(String, Value)], key: &str| {
+        side.iter().find(|(k, _)| k == key).map_or("not set".to_owned(), |(_, v)| v.to_string())
+    };
+    for (key, _) in a.iter().chain(&b) {
+        let (old, new) = (show(&a, key), show(&b, key));
+        let fewer_epochs = key == "epochs" && now.epochs < then.epochs;
+        if old != new && (fewer_epochs || !MAY_CHANGE.contains(&key.as_str())) {
+            return Err(TrainingError::Changed { key: key.clone(), then: old, now: new });
+        }
+    }
+    Ok(())
+}
+
+/// Every value of the recipe, under its keys joined by dots.
+pub(crate) fn settings(recipe: &Recipe) -> Result<Vec<(String, Value)>> {
+    let table = Table::try_from(recipe)
+        .map_err(|e| TrainingError::Recipe { origin: recipe.name.clone(), problem: e.to_string() })?;
+    let mut settings = Vec::new();
+    flatten("", &Value::Table(table), &mut settings);
+    Ok(settings)
+}
+
+/// Every value of `value`, under its keys joined by dots.
+fn flatten(prefix: &str, value: &Value, out: &mut Vec<(String, Value)>) {
+    match value {
+        Value::Table(table) => {
+            for (key, value) in table {
+                let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                flatten(&name, value, out);
+            }
+        }
+        other => out.push((prefix.to_owned(), other.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe_source::{Override, load_recipe};
+
+    #[test]
+    fn only_more_epochs_may_change() {
+        let then = load_recipe("cnn", &[]).unwrap();
+        let then = Recipe { schedule: then.schedule.clone().resolve(then.epochs), ..then };
+        let check = |text: &str| {
+            check_unchanged(&then, &load_recipe("cnn", &[Override::parse(text).unwrap()]).unwrap())
+        };
+        check("epochs=21").unwrap();
+        check("data.data_dir=elsewhere").unwrap();
+        let error = |text: &str| check(text).unwrap_err().to_string();
+        assert!(error("epochs=19").contains("epochs is 19"), "{}", error("epochs=19"));
+        assert!(error("seed=1").contains("seed is 1 now"), "{}", error("seed=1"));
+        assert!(error("optimizer.lr=0.5").contains("optimizer.lr"));
+        assert!(error("max_grad_norm=1.0").contains("not set"));
+    }
+}
