@@ -65,6 +65,11 @@ fn ended_as_alone(sandbox: &Sandbox, name: &str) {
     for key in ["epochs_run", "best_epoch", "val", "test", "n_train"] {
         assert_eq!(alone[key], other[key], "{key}");
     }
+    let events = sandbox.text(&format!("{name}/events.jsonl"));
+    let events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let tested: Vec<Value> = events.filter(|event| event["event"] == "tested").collect();
+    assert_eq!(tested.len(), 1, "however often its end was done");
+    assert_eq!(tested[0]["score"], other["test"]);
 }
 
 fn n_epochs_told(sandbox: &Sandbox, run: &str) -> usize {

@@ -148,7 +148,10 @@ fn the_events_are_versioned(sandbox: &Sandbox) {
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(lines.iter().all(|line| line["version"] == 1 && line["time_unix_secs"].is_f64()));
     let names: Vec<&Value> = lines.iter().map(|line| &line["event"]).filter(|e| *e != "estimate").collect();
-    assert_eq!(names, ["started", "epoch", "epoch"]);
+    assert_eq!(names, ["started", "epoch", "epoch", "tested"]);
+    let tested = &lines[lines.len() - 1];
+    let test = &sandbox.json("runs/cnn-1/summary.json")["test"];
+    assert_eq!((&tested["epoch"], &tested["score"]), (&2.into(), test));
 }
 
 #[test]

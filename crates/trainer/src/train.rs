@@ -198,7 +198,7 @@ fn tell(event: &Event, app: &App) {
                 peak_rss_bytes.map_or(String::new(), |b| format!(", {} MB of memory", b / 1_000_000));
             format!("About {} per epoch, {} in all{memory}", duration(*epoch_secs), duration(*left_secs))
         }
-        Event::Epoch { record, n_epochs, n_steps, secs, step_ms } => {
+        Event::Epoch { record, n_epochs, n_steps, secs, step_ms, .. } => {
             let decimals = if *step_ms < 10.0 { 1 } else { 0 };
             let val = match (record.val_accuracy, record.val_loss) {
                 (Some(accuracy), Some(loss)) => format!("  val_accuracy {accuracy:.4}  val_loss {loss:.4}"),

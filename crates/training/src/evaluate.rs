@@ -1,6 +1,6 @@
 //! Evaluation: one path for validation, the test, and every later look at a model.
 
-use tallow_core::{Progress, StopFlag, Unit};
+use tallow_core::{Bar, Progress, StopFlag, Unit};
 use tallow_dataset::Batch;
 use tallow_metrics::Predictions;
 use tallow_nn::{Ctx, Dims, Model, Path, Precision, log_softmax};
@@ -31,13 +31,12 @@ pub(crate) fn evaluate(
     let part = feed.part();
     let n_classes = part.set.class_names().len();
     let (mut targets, mut log_probs) = (Vec::new(), Vec::new());
-    progress.begin(label, Some(part.len() as u64), Unit::Items("images"));
+    let bar = Bar::begin(progress, label, Some(part.len() as u64), Unit::Items("images"));
     for batch in feed.eval_batches(batch_size(feed))? {
         if stop.raised().is_some() {
-            progress.end();
             return Ok(None);
         }
-        let batch = batch.inspect_err(|_| progress.end())?;
+        let batch = batch?;
         targets.extend(&batch.targets);
         let mirrored = flips.then(|| mirrored(&batch));
         let look = |batch| -> Result<Vec<f32>> {
@@ -48,9 +47,8 @@ pub(crate) fn evaluate(
             Some(other) => seen.into_iter().zip(other).map(|(a, b)| log_mean_exp(a, b)).collect(),
             None => seen,
         });
-        progress.advance(targets.len() as u64);
+        bar.advance(targets.len() as u64);
     }
-    progress.end();
     Ok(Some(Predictions::new(n_classes, targets, log_probs, part.indices.to_vec())?))
 }
 

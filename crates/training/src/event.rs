@@ -1,11 +1,14 @@
-//! What happens in a run, for whoever watches, and for `events.jsonl`.
+//! What happens in a run: told to whoever watches it, and written down by the run's recorder, in `events.jsonl` and
+//! wherever else it belongs.
 
 use serde::Serialize;
-use tallow_metrics::EpochRecord;
+use tallow_metrics::{EpochRecord, TestScore};
 
 use crate::program::Program;
 
-/// Something that happened. Epochs count from 1.
+/// Something that happened. Epochs and steps count from 1.
+///
+/// Serialised it is what `events.jsonl` holds of it. That has every event but steps, which are too many.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -36,6 +39,17 @@ pub enum Event {
         /// The most memory the process held so far.
         peak_rss_bytes: Option<u64>,
     },
+    /// A training step was taken.
+    Step {
+        /// Which one of the run.
+        step: u64,
+        /// The accuracy on its images, before its update; one that is mixed counts by the shares of its two classes.
+        accuracy: f64,
+        /// The mean loss over its images, before its update.
+        loss: f64,
+        /// The rate of its update.
+        learning_rate: f64,
+    },
     /// An epoch is over.
     Epoch {
         /// Its figures.
@@ -48,6 +62,10 @@ pub enum Event {
         secs: f64,
         /// How long a step took.
         step_ms: f64,
+        /// How many images its steps took per second; none where all of them were taken before a resume. In
+        /// `events.jsonl` it is left out.
+        #[serde(skip)]
+        images_per_second: Option<f64>,
     },
     /// The learning rate was lowered.
     RateLowered {
@@ -67,6 +85,13 @@ pub enum Event {
     BestRestored {
         /// Which epoch.
         epoch: u64,
+    },
+    /// The finished model has seen the test images: the last event of a whole run.
+    Tested {
+        /// After how many epochs of training.
+        epoch: u64,
+        /// What it came to.
+        score: TestScore,
     },
     /// The run was asked to stop, and wrote a checkpoint.
     Interrupted {

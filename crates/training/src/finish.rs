@@ -39,18 +39,17 @@ impl Session {
         let provenance = Provenance { dataset: &self.data.dataset, input: self.input(), epoch, temperature };
         let info = ModelInfo::new(&self.recipe, provenance);
         let tensors = self.learner.model.params.to_tensors()?;
-        self.run.write("model.safetensors", &model_bytes(&info, &tensors)?)?;
+        self.recorder.run.write("model.safetensors", &model_bytes(&info, &tensors)?)?;
         let test = match look(&feeds.test, "test")? {
             Ok(test) => test,
             Err(signal) => return Ok(Outcome::Interrupted(signal)),
         };
         self.write_evaluation(val.as_ref(), &test)?;
         let summary = self.summary(val.as_ref(), &test)?;
-        let json = serde_json::to_string_pretty(&summary).map_err(encoding)?;
-        if let Some(test) = &summary.test {
-            self.log_test(test)?;
+        if let Some(score) = summary.test {
+            self.emit(watch, Event::Tested { epoch: self.state.epoch, score })?;
         }
-        self.run.write("summary.json", format!("{json}\n").as_bytes())?;
+        self.recorder.run.write_json("summary.json", &summary)?;
         Ok(Outcome::Finished(Box::new(summary)))
     }
 
@@ -74,22 +73,22 @@ impl Session {
             predictions_to_csv(predictions, names, files.as_deref())
         };
         if let Some((val, part)) = val.zip(self.data.val.as_ref()) {
-            self.run.write("evaluation/predictions_val.csv", csv(val, &part.set)?.as_bytes())?;
+            self.recorder.run.write("evaluation/predictions_val.csv", csv(val, &part.set)?.as_bytes())?;
         }
-        self.run.write("evaluation/predictions_test.csv", csv(test, &self.data.test.set)?.as_bytes())?;
+        self.recorder.run.write("evaluation/predictions_test.csv", csv(test, &self.data.test.set)?.as_bytes())?;
         let matrix = ConfusionMatrix::from_predictions(test);
-        self.run.write("evaluation/confusion_matrix.csv", matrix.to_csv(names)?.as_bytes())?;
+        self.recorder.run.write("evaluation/confusion_matrix.csv", matrix.to_csv(names)?.as_bytes())?;
         let report = ClassificationReport::new(&matrix);
-        self.run.write("evaluation/report.txt", report.to_text(names)?.as_bytes())?;
+        self.recorder.run.write("evaluation/report.txt", report.to_text(names)?.as_bytes())?;
         let json = serde_json::to_string_pretty(&report.named(names)?).map_err(encoding)?;
-        self.run.write("evaluation/report.json", format!("{json}\n").as_bytes())
+        self.recorder.run.write("evaluation/report.json", format!("{json}\n").as_bytes())
     }
 
     fn summary(&self, val: Option<&Predictions>, test: &Predictions) -> Result<Summary> {
         let (recipe, state, data) = (&self.recipe, &self.state, &self.data);
         let model_name = recipe.model.get("name").and_then(toml::Value::as_str).unwrap_or_default();
         Ok(Summary {
-            run_dir: self.run.path().display().to_string(),
+            run_dir: self.recorder.run.path().display().to_string(),
             dataset: data.dataset.name.clone(),
             data_digest: data.dataset.digest.clone(),
             n_train: data.train.len() as u64,

@@ -3,43 +3,26 @@
 
 use std::time::{Duration, Instant};
 
-use tallow_core::{StopSignal, Unit};
+use tallow_core::{Bar, StopSignal, Unit};
 use tallow_dataset::{Batch, n_batches};
-use tallow_metrics::EpochRecord;
+use tallow_metrics::{EpochRecord, Predictions};
 use tallow_nn::TrainKey;
 
-use crate::callbacks::Monitor;
+use crate::averaging::Average;
 use crate::checkpoint::Checkpoint;
+use crate::data::Part;
 use crate::error::{Result, TrainingError};
 use crate::evaluate::evaluate;
 use crate::event::Event;
-use crate::feed::{Content, Feeds, train_loader};
-use crate::memory::peak_rss_bytes;
+use crate::feed::{Content, Feed, Feeds, train_loader};
+use crate::pace::Pace;
 use crate::program::Program;
 use crate::session::{Session, Watch};
 use crate::state::{Best, State};
 use crate::step::{Learner, StepFigures};
-use crate::tensorboard::EventFile;
 
 /// In a long epoch a checkpoint is written this often.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
-
-/// What a run will take is told after so many steps and so much time.
-const ESTIMATE_AFTER: (usize, Duration) = (4, Duration::from_secs(1));
-
-/// A forward pass alone takes about this share of a training step.
-const FORWARD_SHARE: f64 = 1.0 / 3.0;
-
-/// The steps of one epoch in this process.
-#[derive(Default)]
-struct Pace {
-    n_steps: usize,
-    n_images: u64,
-    secs: f64,
-    /// The first step also warms up: it is left out of the estimate.
-    first_secs: f64,
-    estimated: bool,
-}
 
 impl Session {
     /// Trains until the recipe's epochs are over or early stopping ends them; or until asked to stop.
@@ -52,9 +35,9 @@ impl Session {
             return Ok(None);
         }
         self.emit(watch, self.started())?;
-        let mut estimated = false;
+        let mut pace = Pace::default();
         while !self.state.is_trained(&self.recipe) {
-            if let Some(signal) = self.epoch(feeds, watch, &mut estimated)? {
+            if let Some(signal) = self.epoch(feeds, watch, &mut pace)? {
                 self.save()?;
                 let (epoch, batch) = (self.state.epoch + 1, self.state.batch);
                 self.emit(watch, Event::Interrupted { epoch, batch })?;
@@ -65,58 +48,59 @@ impl Session {
     }
 
     /// What is left of the current epoch.
-    fn epoch(
-        &mut self,
-        feeds: &Feeds,
-        watch: &mut Watch<'_>,
-        estimated: &mut bool,
-    ) -> Result<Option<StopSignal>> {
+    fn epoch(&mut self, feeds: &Feeds, watch: &mut Watch<'_>, pace: &mut Pace) -> Result<Option<StopSignal>> {
         let started = Instant::now();
+        pace.begin_epoch();
+        if let Some(signal) = self.steps(feeds, watch, pace)? {
+            return Ok(Some(signal));
+        }
+        let average = self.average_at_end_of_epoch()?;
+        let mut val = None;
+        if let Some(feed) = &feeds.val {
+            val = self.validate(feed, average.as_ref(), watch)?;
+            if val.is_none() {
+                return Ok(watch.stop.raised());
+            }
+        }
+        self.average = average;
+        self.end_epoch(val.as_ref(), started, pace, watch)?;
+        Ok(None)
+    }
+
+    /// The steps that are left of the current epoch.
+    fn steps(&mut self, feeds: &Feeds, watch: &mut Watch<'_>, pace: &mut Pace) -> Result<Option<StopSignal>> {
         let (epoch, n_steps) = (self.state.epoch, self.steps_per_epoch());
         let loader = train_loader(&self.recipe, &self.data, self.train_px(epoch));
         let mut batches = feeds.train.train_batches(&loader, epoch, self.state.batch)?;
-        let mut pace = Pace { estimated: *estimated, ..Pace::default() };
         let label = format!("epoch {}/{}", epoch + 1, self.recipe.epochs);
-        watch.progress.begin(&label, Some(n_steps as u64), Unit::Items("steps"));
+        let _bar = Bar::begin(watch.progress, &label, Some(n_steps as u64), Unit::Items("steps"));
         loop {
             let step_started = Instant::now();
-            let Some(batch) = batches.next() else { break };
-            let figures = batch.and_then(|batch| self.step(batch, feeds.train.content()));
-            let figures = figures.inspect_err(|_| watch.progress.end())?;
-            pace.n_images += figures.n_images;
-            self.count_step(step_started.elapsed().as_secs_f64(), &mut pace, watch)?;
-            self.log_step(&figures)?;
+            let Some(batch) = batches.next() else { return Ok(None) };
+            let figures = self.step(batch?, feeds.train.content())?;
+            self.tell_step(&figures, step_started.elapsed().as_secs_f64(), pace, watch)?;
             if let Some(signal) = watch.stop.raised() {
-                watch.progress.end();
                 return Ok(Some(signal));
             }
             if self.last_saved.elapsed() >= SAVE_EVERY {
                 self.save()?;
             }
         }
-        watch.progress.end();
-        *estimated = pace.estimated;
-        let (mut val_accuracy, mut val_loss) = (None, None);
-        let average = self.average_at_end_of_epoch()?;
-        let raw = self.swap_weights(average.as_ref())?;
-        if let Some(feed) = &feeds.val {
-            let Learner { model, precision, .. } = &self.learner;
-            let predictions =
-                evaluate(model, feed, *precision, false, "validation", watch.progress, watch.stop);
-            match predictions? {
-                Some(predictions) => {
-                    (val_accuracy, val_loss) = (predictions.accuracy(), predictions.mean_nll())
-                }
-                None => {
-                    self.put_back(raw)?;
-                    return Ok(watch.stop.raised());
-                }
-            }
-        }
+    }
+
+    /// What the weights, or their average where there is one, say of the validation images; `None` if a stop was asked
+    /// for.
+    fn validate(
+        &self,
+        feed: &Feed,
+        average: Option<&Average>,
+        watch: &Watch<'_>,
+    ) -> Result<Option<Predictions>> {
+        let raw = self.swap_weights(average)?;
+        let Learner { model, precision, .. } = &self.learner;
+        let predictions = evaluate(model, feed, *precision, false, "validation", watch.progress, watch.stop)?;
         self.put_back(raw)?;
-        self.average = average;
-        self.end_epoch(watch, val_accuracy, val_loss, started, &pace)?;
-        Ok(None)
+        Ok(predictions)
     }
 
     /// One training step at the schedule's rate, and its place in the epoch's figures.
@@ -146,52 +130,46 @@ impl Session {
         Ok(figures)
     }
 
-    fn count_step(&mut self, secs: f64, pace: &mut Pace, watch: &mut Watch<'_>) -> Result<()> {
+    /// Tells of a step that took `secs`, and once, as soon as it can be said, of what the run will take.
+    fn tell_step(
+        &mut self,
+        figures: &StepFigures,
+        secs: f64,
+        pace: &mut Pace,
+        watch: &mut Watch<'_>,
+    ) -> Result<()> {
         self.state.step_secs += secs;
-        pace.n_steps += 1;
-        pace.secs += secs;
-        if pace.n_steps == 1 {
-            pace.first_secs = secs;
-        }
+        pace.count(secs, figures.n_images);
         watch.progress.advance(self.state.batch as u64);
         let loss = self.state.loss.mean().unwrap_or_default();
         watch.progress.note(&format!("accuracy {:.4}  loss {loss:.4}", self.accuracy()));
-        let (steps, time) = ESTIMATE_AFTER;
-        if !pace.estimated && pace.n_steps >= steps && pace.secs >= time.as_secs_f64() {
-            pace.estimated = true;
-            let event = self.estimate((pace.secs - pace.first_secs) / (pace.n_steps - 1) as f64);
+        if let Some(step_secs) = pace.to_estimate_by() {
+            let event = self.estimate(step_secs);
             self.emit(watch, event)?;
         }
-        Ok(())
-    }
-
-    fn estimate(&self, step_secs: f64) -> Event {
-        let n_val = self.data.val.as_ref().map_or(0, crate::data::Part::len);
-        let val_secs = n_val as f64 * FORWARD_SHARE * step_secs / self.recipe.batch_size as f64;
-        let epoch_secs = self.steps_per_epoch() as f64 * step_secs + val_secs;
-        // epochs of larger images take longer
-        let pixels = |epoch| self.train_px(epoch).map_or(1.0, |[h, w]| (h * w) as f64);
-        let epochs_left = (self.state.epoch..self.recipe.epochs).map(pixels).sum::<f64>();
-        let epochs_left = epochs_left / pixels(self.state.epoch);
-        let left_secs = epochs_left * epoch_secs - self.state.batch as f64 * step_secs;
-        Event::Estimate { epoch_secs, left_secs, peak_rss_bytes: peak_rss_bytes() }
+        let step = Event::Step {
+            step: self.state.n_steps(self.steps_per_epoch()),
+            accuracy: figures.n_correct / figures.n_images as f64,
+            loss: figures.loss,
+            learning_rate: self.state.last_lr,
+        };
+        self.emit(watch, step)
     }
 
     /// The epoch's record, callbacks, the best weights, a checkpoint.
     fn end_epoch(
         &mut self,
-        watch: &mut Watch<'_>,
-        val_accuracy: Option<f64>,
-        val_loss: Option<f64>,
+        val: Option<&Predictions>,
         started: Instant,
         pace: &Pace,
+        watch: &mut Watch<'_>,
     ) -> Result<()> {
         let record = EpochRecord {
             epoch: self.state.epoch + 1,
             accuracy: self.accuracy(),
             loss: self.state.loss.mean().unwrap_or_default(),
-            val_accuracy,
-            val_loss,
+            val_accuracy: val.and_then(Predictions::accuracy),
+            val_loss: val.and_then(Predictions::mean_nll),
             learning_rate: self.state.last_lr,
         };
         self.state.history.push(record);
@@ -199,36 +177,25 @@ impl Session {
         self.state.batch = 0;
         self.state.loss = Default::default();
         self.state.n_correct = 0.0;
-        self.run.append_history(&record)?;
-        let images_per_second =
-            (pace.n_steps > 0).then(|| pace.n_images as f64 / pace.secs.max(f64::MIN_POSITIVE));
-        self.log_epoch(&record, images_per_second)?;
-        self.emit(
-            watch,
-            Event::Epoch {
-                record,
-                n_epochs: self.recipe.epochs,
-                n_steps: self.steps_per_epoch(),
-                secs: started.elapsed().as_secs_f64(),
-                step_ms: 1e3 * pace.secs / pace.n_steps.max(1) as f64,
-            },
-        )?;
+        let event = Event::Epoch {
+            record,
+            n_epochs: self.recipe.epochs,
+            n_steps: self.steps_per_epoch(),
+            secs: started.elapsed().as_secs_f64(),
+            step_ms: 1e3 * pace.secs / pace.n_steps.max(1) as f64,
+            images_per_second: pace.images_per_second(),
+        };
+        self.emit(watch, event)?;
         self.callbacks(&record, watch)?;
         self.save()
     }
 
     /// Early stopping, the learning rate on plateaus, and which epoch is the best.
     fn callbacks(&mut self, record: &EpochRecord, watch: &mut Watch<'_>) -> Result<()> {
-        let read = |monitor: Monitor| match monitor {
-            Monitor::Loss => record.loss,
-            Monitor::Accuracy => record.accuracy,
-            Monitor::ValLoss => record.val_loss.unwrap_or(f64::NAN),
-            Monitor::ValAccuracy => record.val_accuracy.unwrap_or(f64::NAN),
-        };
         let epoch = record.epoch;
         let improved = match &self.recipe.callbacks.early_stopping {
             Some(callback) => {
-                let value = read(callback.monitor);
+                let value = callback.monitor.read(record);
                 let verdict = callback.on_epoch_end(&mut self.state.early_stopping, epoch - 1, value);
                 self.state.stopped_early = verdict.stop.then_some(self.recipe.epochs);
                 verdict.improved.then_some(value)
@@ -239,7 +206,7 @@ impl Session {
         };
         let lowered = self.recipe.callbacks.reduce_lr_on_plateau.as_ref().and_then(|callback| {
             let state = &mut self.state.reduce_lr_on_plateau;
-            callback.on_epoch_end(state, read(callback.monitor), self.state.base_lr)
+            callback.on_epoch_end(state, callback.monitor.read(record), self.state.base_lr)
         });
         if let Some(to) = lowered {
             let from = std::mem::replace(&mut self.state.base_lr, to);
@@ -248,7 +215,7 @@ impl Session {
         if let Some(value) = improved {
             self.state.best = Some(Best { epoch, value });
             let checkpoint = self.checkpoint()?;
-            self.run.write_best(&checkpoint)?;
+            self.recorder.run.write_best(&checkpoint)?;
             self.best = self.restores_best().then(|| checkpoint.into_weights());
         }
         if self.state.stopped_early.is_some() {
@@ -272,15 +239,15 @@ impl Session {
     fn save(&mut self) -> Result<()> {
         self.state.train_secs += self.clock.elapsed().as_secs_f64();
         self.clock = Instant::now();
-        self.state.events_bytes = self.run.events_bytes();
-        self.state.tfevents_bytes = self.event_file.as_ref().map_or(Ok(0), EventFile::sync)?;
-        self.run.write_last(&self.checkpoint()?)?;
+        self.recorder.note_lengths(&mut self.state)?;
+        self.recorder.run.write_last(&self.checkpoint()?)?;
         self.last_saved = Instant::now();
         Ok(())
     }
 
+    /// Writes `event` down, and tells of it.
     pub(crate) fn emit(&mut self, watch: &mut Watch<'_>, event: Event) -> Result<()> {
-        self.run.append_event(&event)?;
+        self.recorder.record(&event)?;
         (watch.on_event)(&event);
         Ok(())
     }
@@ -288,7 +255,7 @@ impl Session {
     fn started(&self) -> Event {
         Event::Started {
             n_train: self.data.train.len(),
-            n_val: self.data.val.as_ref().map_or(0, crate::data::Part::len),
+            n_val: self.data.val.as_ref().map_or(0, Part::len),
             n_test: self.data.test.len(),
             n_parameters: self.learner.model.params.n_parameters(),
             epoch: self.state.epoch + 1,
@@ -298,7 +265,7 @@ impl Session {
     }
 
     /// Rows and columns of the training images in the epoch `epoch`, counted from 0; none where they stay as they are.
-    fn train_px(&self, epoch: u64) -> Option<[usize; 2]> {
+    pub(crate) fn train_px(&self, epoch: u64) -> Option<[usize; 2]> {
         let factor = self.recipe.data.size_factors.get(epoch as usize).copied().unwrap_or(1.0);
         self.learner.model.input_px.map(|size| size.map(|px| (px as f64 * factor).round().max(1.0) as usize))
     }

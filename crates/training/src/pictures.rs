@@ -7,7 +7,6 @@ use serde::Serialize;
 use tallow_core::FileError;
 use tallow_dataset::{Augment, ImageSet, Picture, as_seen, images_to_show, to_png};
 
-use crate::checkpoint::encoding;
 use crate::error::{Result, TrainingError};
 use crate::feed::train_loader;
 use crate::session::Session;
@@ -55,7 +54,7 @@ impl Session {
         if let Some(index) = test.iter().find(|&&index| index as usize >= data.test.set.len()) {
             let problem =
                 format!("image {index} is asked for, there are {} test images", data.test.set.len());
-            return Err(TrainingError::Damaged { path: self.run.path().to_owned(), problem });
+            return Err(TrainingError::Damaged { path: self.recorder.run.path().to_owned(), problem });
         }
         self.clear_pictures()?;
         let set = &data.train.set;
@@ -84,8 +83,7 @@ impl Session {
             train_counts: self.train_counts(),
             pictures,
         };
-        let json = serde_json::to_string_pretty(&index).map_err(encoding)?;
-        self.run.write("images/index.json", format!("{json}\n").as_bytes())
+        self.recorder.run.write_json("images/index.json", &index)
     }
 
     /// Writes a picture that shows the image `index` of `set`.
@@ -99,14 +97,14 @@ impl Session {
     ) -> Result<Entry<'a>> {
         let name = set.file(index as usize);
         let max_side_px = if name.is_some() { MAX_PHOTOGRAPH_SIDE_PX } else { MAX_SIDE_PX };
-        self.run.write(&format!("images/{file}"), &to_png(picture, max_side_px)?)?;
+        self.recorder.run.write(&format!("images/{file}"), &to_png(picture, max_side_px)?)?;
         let class = &set.class_names()[set.label(index as usize) as usize];
         Ok(Entry { file, role, class, index, name })
     }
 
     /// Removes the pictures of an earlier end of the run.
     fn clear_pictures(&self) -> Result<()> {
-        let folder = self.run.path().join("images");
+        let folder = self.recorder.run.path().join("images");
         match fs::remove_dir_all(&folder) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 Err(FileError::new("remove the folder", &folder)(e).into())

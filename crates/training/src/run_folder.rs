@@ -1,12 +1,12 @@
-//! The run folder: where everything that a run leaves lies, and how it stays whole.
+//! The run folder: where everything that a run leaves lies, and how it stays whole. What its logs say, `recorder.rs`
+//! decides.
 //!
 //! A folder appears under its name only when it has a recipe and a first checkpoint, so that whatever instant a run
 //! is killed at, what is there can be resumed. `last` becomes `previous` before a new `last` is moved in.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use tallow_core::{FileError, files};
@@ -15,12 +15,8 @@ use tallow_metrics::{EpochRecord, Summary};
 
 use crate::checkpoint::{Checkpoint, encoding};
 use crate::error::{Result, TrainingError};
-use crate::event::Event;
 use crate::recipe::Recipe;
 use crate::recipe_source::{Override, load_recipe};
-
-/// The version of the lines of `events.jsonl`.
-const EVENTS_VERSION: u32 = 1;
 
 /// Where a new run folder goes.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,18 +31,8 @@ pub enum RunPlace {
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    /// Open for appending, and locked.
-    events: File,
-}
-
-/// A line of `events.jsonl`.
-#[derive(Serialize)]
-struct EventLine<'a> {
-    version: u32,
-    /// Seconds since 1970-01-01 UTC.
-    time_unix_secs: f64,
-    #[serde(flatten)]
-    event: &'a Event,
+    /// `events.jsonl`, open for appending, and locked.
+    pub(crate) events: File,
 }
 
 impl RunFolder {
@@ -68,7 +54,7 @@ impl RunFolder {
             files::write(&staging.path().join("checkpoints/last"), &first.to_bytes()?)?;
             files::write(
                 &staging.path().join("history.csv"),
-                history_text(&[], recipe.has_validation()).as_bytes(),
+                format!("{}\n", EpochRecord::csv_header(recipe.has_validation())).as_bytes(),
             )?;
             files::write(&staging.path().join("events.jsonl"), b"")?;
             let path = move_in(staging.path(), place, &recipe.name)?;
@@ -183,50 +169,17 @@ impl RunFolder {
         Checkpoint::read(&self.checkpoint("best"))
     }
 
-    /// Writes the whole of `history.csv`: the header and what is over so far.
-    pub(crate) fn write_history(&self, history: &[EpochRecord], with_val: bool) -> Result<()> {
-        Ok(files::write(&self.path.join("history.csv"), history_text(history, with_val).as_bytes())?)
-    }
-
-    /// Appends one row to `history.csv`.
-    pub(crate) fn append_history(&self, record: &EpochRecord) -> Result<()> {
-        let path = self.path.join("history.csv");
-        let append = |path: &Path| -> io::Result<()> {
-            let mut file = OpenOptions::new().append(true).open(path)?;
-            file.write_all(format!("{}\n", record.to_csv_row()).as_bytes())?;
-            file.sync_data()
-        };
-        Ok(append(&path).map_err(FileError::writing(&path))?)
-    }
-
-    /// Appends one line to `events.jsonl`.
-    pub(crate) fn append_event(&mut self, event: &Event) -> Result<()> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let line = EventLine { version: EVENTS_VERSION, time_unix_secs: now.as_secs_f64(), event };
-        let mut line = serde_json::to_string(&line).map_err(encoding)?;
-        line.push('\n');
-        let written = self.events.write_all(line.as_bytes()).and_then(|()| self.events.sync_data());
-        Ok(written.map_err(FileError::writing(&self.path.join("events.jsonl")))?)
-    }
-
-    /// The length of `events.jsonl`.
-    pub(crate) fn events_bytes(&self) -> u64 {
-        self.events.metadata().map_or(0, |m| m.len())
-    }
-
-    /// Cuts `events.jsonl` back to where it was when a checkpoint was written.
-    pub(crate) fn cut_events(&self, bytes: u64) -> Result<()> {
-        if self.events_bytes() > bytes {
-            self.events.set_len(bytes).map_err(FileError::writing(&self.path.join("events.jsonl")))?;
-        }
-        Ok(())
-    }
-
     /// Writes a file of the folder, durably, with the folders above it.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path.join(name);
         files::create_folder(files::folder_of(&path))?;
         Ok(files::write(&path, bytes)?)
+    }
+
+    /// Writes a file of the folder as JSON to read, durably.
+    pub(crate) fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
+        let json = serde_json::to_string_pretty(value).map_err(encoding)?;
+        self.write(name, format!("{json}\n").as_bytes())
     }
 
     /// The last word of the run, if it was said.
@@ -254,15 +207,6 @@ fn in_folder<T>(folder: &Path, fill: impl FnOnce() -> Result<T>) -> Result<T> {
             let _ = fs::remove_dir(folder); // innermost first; one that is not empty stays
         }
     })
-}
-
-fn history_text(history: &[EpochRecord], with_val: bool) -> String {
-    let mut text = format!("{}\n", EpochRecord::csv_header(with_val));
-    for record in history {
-        text.push_str(&record.to_csv_row());
-        text.push('\n');
-    }
-    text
 }
 
 /// Renames the finished folder to its place: fails if that is taken, and tries the next number where it may.

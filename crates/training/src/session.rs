@@ -17,10 +17,10 @@ use crate::event::Event;
 use crate::feed::{Feeds, Input};
 use crate::model_file::read_model;
 use crate::recipe::Recipe;
+use crate::recorder::Recorder;
 use crate::run_folder::{RunFolder, RunPlace};
 use crate::state::State;
 use crate::step::Learner;
-use crate::tensorboard::EventFile;
 
 /// Who watches a run, and who may stop it.
 pub struct Watch<'a> {
@@ -49,9 +49,7 @@ pub struct Session {
     /// What batches are made of; known as soon as the run is at work.
     pub(crate) feeds: Option<Feeds>,
     pub(crate) state: State,
-    pub(crate) run: RunFolder,
-    /// Open as soon as the run is at work.
-    pub(crate) event_file: Option<EventFile>,
+    pub(crate) recorder: Recorder,
     /// The average of the weights so far, where the recipe asks for one and it has begun.
     pub(crate) average: Option<Average>,
     /// The best epoch's weights, where they are to be restored.
@@ -134,8 +132,7 @@ impl Session {
         if session.finished.is_some() {
             return Ok(session);
         }
-        session.run.cut_events(session.state.events_bytes)?;
-        session.run.write_history(&session.state.history, session.recipe.has_validation())?;
+        session.recorder.cut_back(&session.state, &session.recipe)?;
         session.notices.extend(notice);
         session.best = session.read_best()?;
         session.extend(&then)?;
@@ -160,8 +157,7 @@ impl Session {
             data,
             feeds: None,
             state,
-            run,
-            event_file: None,
+            recorder: Recorder::new(run),
             average: None,
             best: None,
             finished: None,
@@ -173,7 +169,16 @@ impl Session {
 
     /// Where the run folder lies.
     pub fn run_dir(&self) -> &Path {
-        self.run.path()
+        self.recorder.run.path()
+    }
+
+    /// Adds a picture to the event file of a run that has just ended, under `tag`. A run that was over before stays as
+    /// it is.
+    ///
+    /// # Errors
+    /// If `png` is no PNG, or the file cannot be written.
+    pub fn log_image(&self, tag: &str, png: &[u8]) -> Result<()> {
+        self.recorder.record_picture(self.state.epoch, tag, png)
     }
 
     /// The network that is trained.
@@ -193,7 +198,7 @@ impl Session {
             (watch.on_event)(&Event::Notice { text });
             return Ok(Outcome::Finished(Box::new(summary)));
         }
-        self.open_event_file()?;
+        self.recorder.open_event_file(&self.state, &self.recipe)?;
         let Some(feeds) = self.feeds(watch)? else {
             return Ok(Outcome::Interrupted(watch.stop.raised().unwrap_or(StopSignal::Interrupt)));
         };
@@ -221,11 +226,11 @@ impl Session {
     /// state: then that epoch was over when the run was killed, and will be run, and written, again.
     fn read_best(&self) -> Result<Option<Tensors>> {
         let Some(best) = self.state.best.filter(|_| self.restores_best()) else { return Ok(None) };
-        let checkpoint = self.run.read_best()?;
+        let checkpoint = self.recorder.run.read_best()?;
         match checkpoint.state.best.filter(|b| b.epoch >= best.epoch) {
             Some(_) => Ok(Some(checkpoint.into_weights())),
             None => Err(TrainingError::Damaged {
-                path: self.run.path().join("checkpoints/best"),
+                path: self.recorder.run.path().join("checkpoints/best"),
                 problem: format!("it is not of epoch {}: start the run anew", best.epoch),
             }),
         }
@@ -236,8 +241,8 @@ impl Session {
         if self.recipe.epochs <= then.epochs {
             return Ok(());
         }
-        self.run.write_recipe(&self.recipe)?;
-        self.run.remove("summary.json")?;
+        self.recorder.run.write_recipe(&self.recipe)?;
+        self.recorder.run.remove("summary.json")?;
         let mut notice = format!("extended from {} to {} epochs", then.epochs, self.recipe.epochs);
         if self.recipe.schedule.has_horizon() {
             let steps_per_epoch = self.steps_per_epoch() as u64;

@@ -92,6 +92,7 @@ mod tests {
 {"version":1,"event":"started","epoch":4,"batch":0,"program":{"tallow":"0.2.0","candle":null,"git_commit":"c0ffee-dirty"}}
 {"version":1,"event":"notice","text":"<b>"}
 {"version":1,"event":"stopped_early","epoch":7}
+{"version":1,"event":"tested","epoch":7,"score":{"accuracy":0.5,"loss":1.5,"accuracy_interval":[0.25,0.75]}}
 {"version":1,"event":"best_rest"#;
         let expected = RunEvents {
             started_unix_secs: Some(5.5),

@@ -16,6 +16,7 @@ pub use reduce_lr_on_plateau::{ReduceLrOnPlateau, ReduceLrOnPlateauState};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use tallow_metrics::EpochRecord;
 
 /// The reading that a callback watches. Its name implies which way is better, as Keras' `mode="auto"` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,16 @@ impl Monitor {
     /// Whether the reading exists only where a part of the data is kept for validation.
     pub fn needs_validation(self) -> bool {
         matches!(self, Self::ValLoss | Self::ValAccuracy)
+    }
+
+    /// The reading after an epoch; NaN where it needs validation and there is none.
+    pub(crate) fn read(self, record: &EpochRecord) -> f64 {
+        match self {
+            Self::Loss => record.loss,
+            Self::Accuracy => record.accuracy,
+            Self::ValLoss => record.val_loss.unwrap_or(f64::NAN),
+            Self::ValAccuracy => record.val_accuracy.unwrap_or(f64::NAN),
+        }
     }
 
     /// Whether `value` beats `best` by more than `min_delta`. Anything beats nothing; nothing beats NaN.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rayon::prelude::*;
-use tallow_core::{Progress, Unit};
+use tallow_core::{Bar, Progress, Unit};
 use tallow_dataset::{ImageSet, eval_batches};
 use tallow_nn::{Ctx, Dims, HostTensor, Model, Precision, Trunk};
 
@@ -86,7 +86,7 @@ impl<'a> Job<'a> {
         let mut features = Features { width, plain: Vec::new(), mirrored: Vec::new(), secs: Some(0.0) };
         let label = format!("features of the {} images", wanted.part);
         let n_total = wanted.passes().count() * n;
-        watch.progress.begin(&label, Some(n_total as u64), Unit::Items("images"));
+        let bar = Bar::begin(watch.progress, &label, Some(n_total as u64), Unit::Items("images"));
         for (mirrored, part) in wanted.passes() {
             let all = if mirrored { &mut features.mirrored } else { &mut features.plain };
             *all = vec![0.0; n * width];
@@ -100,10 +100,7 @@ impl<'a> Job<'a> {
                     None => {
                         let start = Instant::now();
                         let computed = self.compute(wanted.set, images.clone(), mirrored, n_done, watch);
-                        let Some(data) = computed? else {
-                            watch.progress.end();
-                            return Ok(None);
-                        };
+                        let Some(data) = computed? else { return Ok(None) };
                         n_done += images.len();
                         all[images.start * width..images.end * width].copy_from_slice(&data);
                         let path = self.folder.join(shard_name(&part, images.start));
@@ -112,10 +109,9 @@ impl<'a> Job<'a> {
                     }
                 };
                 features.secs = features.secs.zip(secs).map(|(all, shard)| all + shard);
-                watch.progress.advance(n_done as u64);
+                bar.advance(n_done as u64);
             }
         }
-        watch.progress.end();
         Ok(Some(Arc::new(features)))
     }
 

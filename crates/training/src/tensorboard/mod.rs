@@ -14,14 +14,12 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tallow_core::{FileError, files};
-use tallow_metrics::{EpochRecord, TestScore};
-
-pub(crate) use values::Value;
 
 use crate::checks::settings;
 use crate::error::{Result, TrainingError};
-use crate::session::Session;
-use crate::step::StepFigures;
+use crate::event::Event;
+use crate::recipe::Recipe;
+use values::Value;
 
 const PREFIX: &str = "events.out.tfevents.";
 
@@ -58,8 +56,57 @@ impl EventFile {
         Ok((event_file, n_bytes == 0))
     }
 
+    /// Begins a run: its recipe, as text and as hyper-parameters.
+    pub(crate) fn begin(&self, recipe: &Recipe) -> Result<()> {
+        let text = Value::text("recipe", &format!("```toml\n{}\n```", recipe.to_toml()?.trim_end()));
+        self.append(0, &[text, Value::hparams(&settings(recipe)?, now_unix_secs())])
+    }
+
+    /// Appends what TensorBoard shows of `event`, if it shows anything.
+    pub(crate) fn record(&self, event: &Event) -> Result<()> {
+        let scalars = |step: u64, scalars: &[(&str, Option<f64>)]| {
+            let values = scalars.iter().filter_map(|(tag, value)| Some(Value::scalar(tag, (*value)?)));
+            self.append(step, &values.collect::<Vec<_>>())
+        };
+        match *event {
+            Event::Step { step, accuracy, loss, learning_rate } if step.is_multiple_of(STEPS_PER_POINT) => {
+                let figures = [
+                    ("step/loss", Some(loss)),
+                    ("step/accuracy", Some(accuracy)),
+                    ("step/learning_rate", Some(learning_rate)),
+                ];
+                scalars(step, &figures)
+            }
+            Event::Epoch { record, images_per_second, .. } => {
+                let figures = [
+                    ("loss/train", Some(record.loss)),
+                    ("loss/val", record.val_loss),
+                    ("accuracy/train", Some(record.accuracy)),
+                    ("accuracy/val", record.val_accuracy),
+                    ("learning_rate", Some(record.learning_rate)),
+                    ("images_per_second", images_per_second),
+                ];
+                scalars(record.epoch, &figures)
+            }
+            Event::Tested { epoch, score } => {
+                scalars(epoch, &[("loss/test", Some(score.loss)), ("accuracy/test", Some(score.accuracy))])?;
+                self.append(epoch, &[Value::hparams_end(now_unix_secs())])
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Appends a picture at `step`, under `tag`.
+    ///
+    /// # Errors
+    /// If `png` is no PNG, or the file cannot be written.
+    pub(crate) fn append_picture(&self, step: u64, tag: &str, png: &[u8]) -> Result<()> {
+        let value = Value::image(tag, png).ok_or_else(|| TrainingError::NotAPng(tag.to_owned()))?;
+        self.append(step, &[value])
+    }
+
     /// Appends `values` at `step`.
-    pub(crate) fn append(&self, step: u64, values: &[Value]) -> Result<()> {
+    fn append(&self, step: u64, values: &[Value]) -> Result<()> {
         self.write(&values::event(now_unix_secs(), step, values))
     }
 
@@ -85,72 +132,6 @@ fn newest(folder: &Path) -> Result<Option<PathBuf>> {
 
 fn now_unix_secs() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
-}
-
-impl Session {
-    /// Begins or goes on with the event file; a new one holds the recipe, as text and as hyper-parameters.
-    pub(crate) fn open_event_file(&mut self) -> Result<()> {
-        let (file, is_new) = EventFile::open(self.run.path(), self.state.tfevents_bytes)?;
-        if is_new {
-            let recipe =
-                Value::text("recipe", &format!("```toml\n{}\n```", self.recipe.to_toml()?.trim_end()));
-            file.append(0, &[recipe, Value::hparams(&settings(&self.recipe)?, now_unix_secs())])?;
-        }
-        self.event_file = Some(file);
-        Ok(())
-    }
-
-    /// Logs the step that was just taken, if it is its turn.
-    pub(crate) fn log_step(&self, figures: &StepFigures) -> Result<()> {
-        let step = self.state.n_steps(self.steps_per_epoch());
-        if !step.is_multiple_of(STEPS_PER_POINT) {
-            return Ok(());
-        }
-        self.log(
-            step,
-            &[
-                Value::scalar("step/loss", figures.loss),
-                Value::scalar("step/accuracy", figures.n_correct / figures.n_images as f64),
-                Value::scalar("step/learning_rate", self.state.last_lr),
-            ],
-        )
-    }
-
-    /// Logs an epoch that is over; `images_per_second` where any step of it was taken.
-    pub(crate) fn log_epoch(&self, record: &EpochRecord, images_per_second: Option<f64>) -> Result<()> {
-        let scalars = [
-            ("loss/train", Some(record.loss)),
-            ("loss/val", record.val_loss),
-            ("accuracy/train", Some(record.accuracy)),
-            ("accuracy/val", record.val_accuracy),
-            ("learning_rate", Some(record.learning_rate)),
-            ("images_per_second", images_per_second),
-        ];
-        let values: Vec<Value> =
-            scalars.iter().filter_map(|(tag, value)| Some(Value::scalar(tag, (*value)?))).collect();
-        self.log(record.epoch, &values)
-    }
-
-    /// Logs the last word of the run.
-    pub(crate) fn log_test(&self, test: &TestScore) -> Result<()> {
-        let scalars = [Value::scalar("loss/test", test.loss), Value::scalar("accuracy/test", test.accuracy)];
-        self.log(self.state.epoch, &scalars)?;
-        self.log(self.state.epoch, &[Value::hparams_end(now_unix_secs())])
-    }
-
-    /// Adds a picture to the event file of a run that has just ended, under `tag`. A run that was over before stays as
-    /// it is.
-    ///
-    /// # Errors
-    /// If `png` is no PNG, or the file cannot be written.
-    pub fn log_image(&self, tag: &str, png: &[u8]) -> Result<()> {
-        let value = Value::image(tag, png).ok_or_else(|| TrainingError::NotAPng(tag.to_owned()))?;
-        self.log(self.state.epoch, &[value])
-    }
-
-    fn log(&self, step: u64, values: &[Value]) -> Result<()> {
-        self.event_file.as_ref().map_or(Ok(()), |file| file.append(step, values))
-    }
 }
 
 #[cfg(test)]
