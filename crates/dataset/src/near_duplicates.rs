@@ -67,6 +67,7 @@ pub fn descriptors(set: &ImageSet, range: std::ops::Range<usize>, mirrored: bool
 }
 
 /// The means over 8 x 8 fields of a picture, rounded: what a scan keeps of it for [`descriptors`].
+#[cfg(feature = "files")]
 pub(crate) fn fields(picture: &Picture<'_>) -> Vec<u8> {
     shrunk(picture, DESCRIPTOR_SIDE, false).into_iter().map(|mean| mean.round() as u8).collect()
 }

@@ -18,13 +18,14 @@ pub struct Split {
     pub val: Vec<u32>,
 }
 
-/// Splits the images with these `labels`: of each class `round(val_fraction * count)` images validate, at least one of
-/// three or more, and never all; chosen by the stream of (`seed`, split, `level`, class).
+/// Splits the images with these `labels`: of each class `round(val_fraction * count)` images validate, one at least of
+/// three or more where a quarter of one would; chosen by the stream of (`seed`, split, `level`, class).
 ///
 /// With `val_fraction` 0 everything trains. `level` 0 splits validation from training images, 1 the test images from all.
 ///
 /// # Errors
-/// If `val_fraction` is not in `[0, 1)`, or is above 0 and leaves no image to validate on; or if a label is not below
+/// If `val_fraction` is not in `[0, 1)`, leaves a class without training images, or is above 0 and leaves no image to
+/// validate on; or if a label is not below
 /// `n_classes`.
 pub fn stratified_split(
     labels: &[u32],
@@ -42,6 +43,11 @@ pub fn stratified_split(
         members_of_classes(labels, 0..labels.len() as u32, n_classes)?.into_iter().enumerate()
     {
         let n_val = n_held_out(members.len(), val_fraction);
+        if n_val == members.len() && n_val > 0 {
+            return Err(refuse(format!(
+                "class {class} has {n_val} images, and none would be left to train on"
+            )));
+        }
         Stream::new(seed, Purpose::Split, level, class as u64).shuffle(&mut members);
         split.val.extend(&members[..n_val]);
         split.train.extend(&members[n_val..]);
@@ -54,10 +60,15 @@ pub fn stratified_split(
     Ok(split)
 }
 
-/// How many of a class's `n` images a fraction takes: one at least where three are left to see the class by.
+/// How many of a class's `n` images a fraction takes: of three or more one at least, where that is a quarter of an image or
+/// more, so that small classes are seen too; of one or two never all.
 fn n_held_out(n: usize, fraction: f64) -> usize {
-    let least = usize::from(fraction > 0.0 && n >= 3);
-    ((fraction * n as f64).round() as usize).max(least).min(n.saturating_sub(1))
+    let share = fraction * n as f64;
+    match share.round() as usize {
+        0 if n >= 3 && share >= 0.25 => 1,
+        n_val if n < 3 => n_val.min(n.saturating_sub(1)),
+        n_val => n_val,
+    }
 }
 
 impl Split {
@@ -171,7 +182,8 @@ mod tests {
             all.sort_unstable();
             prop_assert_eq!(&all, &(0..labels.len() as u32).collect::<Vec<_>>());
             let expected = counts(&labels, &all, 4).into_iter().map(|n| {
-                ((fraction * n as f64).round() as usize).max(usize::from(n > 2)).min(n.max(1) - 1)
+                let share = fraction * n as f64;
+                if n >= 3 && (0.25..0.5).contains(&share) { 1 } else { share.round() as usize }
             });
             prop_assert_eq!(counts(&labels, &split.val, 4), expected.collect::<Vec<_>>());
             prop_assert_eq!(stratified_split(&labels, 4, fraction, 0, seed).unwrap(), split);
@@ -241,9 +253,12 @@ mod tests {
         let labels = [vec![0; 20], vec![1; 2], vec![2; 1], vec![3; 4]].concat();
         let split = stratified_split(&labels, 4, 0.1, 0, 0).unwrap();
         assert_eq!(counts(&labels, &split.val, 4), [2, 0, 0, 1]);
-        let split = stratified_split(&labels, 4, 0.9, 0, 0).unwrap();
-        assert_eq!(counts(&labels, &split.train, 4), [2, 1, 1, 1]);
-        assert_ne!(split, stratified_split(&labels, 4, 0.9, 1, 0).unwrap());
+        let split = stratified_split(&labels, 4, 0.6, 0, 0).unwrap();
+        assert_eq!(counts(&labels, &split.train, 4), [8, 1, 1, 2]);
+        assert_ne!(split, stratified_split(&labels, 4, 0.6, 1, 0).unwrap());
+        let message = said(stratified_split(&labels, 4, 0.99, 0, 0));
+        assert!(message.contains("class 0 has 20 images, and none would be left"), "{message}");
+        assert!(said(stratified_split(&labels, 4, 0.0001, 0, 0)).contains("no class is large enough"));
     }
 
     #[test]

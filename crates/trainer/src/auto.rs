@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use tallow_core::Progress as _;
 use tallow_dataset::decode::probe;
-use tallow_dataset::folder::{self, Listing, ListingOptions};
+use tallow_dataset::folder::{self, Listing, ListingOptions, SplitName};
 use tallow_models::weights::PretrainedConfig;
 use tallow_training::{Override, Recipe, load_recipe};
 
@@ -42,9 +42,13 @@ pub(crate) fn recipe(args: &TrainArgs, spec: &Spec, overrides: &[Override], app:
             let px: i64 = if side_px < SMALL_PX { 128 } else { 224 };
             let mut chosen = vec![Override::new("model.input_px", vec![px; 2])];
             chosen.extend(model.map(|model| Override::new("model.name", model)));
+            // of pictures that are enlarged anyway, nothing is cut off
+            let whole = i64::from(side_px) < px;
+            chosen.extend(whole.then(|| Override::new("data.fit", "squash")));
+            let seen = if whole { "whole" } else { "as the weights were trained" };
             let why = format!(
                 "pretrained weights can be had: recipe photos, a head on a frozen backbone's features at {px} pixels, \
-                 each picture computed once"
+                 each picture seen {seen} and computed once"
             );
             ("photos", chosen, why)
         }
@@ -58,7 +62,9 @@ pub(crate) fn recipe(args: &TrainArgs, spec: &Spec, overrides: &[Override], app:
         }
     };
     let (batch_size, n_steps) = if name == "photos" { (64, HEAD_STEPS) } else { (32, NETWORK_STEPS) };
-    let epochs = (n_steps / n.div_ceil(batch_size).max(1)).clamp(*EPOCHS.start(), *EPOCHS.end());
+    let is_trained = |entry: &&folder::Entry| entry.split.is_none_or(|split| split == SplitName::Train);
+    let n_trained = listing.entries.iter().filter(is_trained).count();
+    let epochs = (n_steps / n_trained.div_ceil(batch_size).max(1)).clamp(*EPOCHS.start(), *EPOCHS.end());
     chosen.push(Override::new("epochs", epochs as i64));
     chosen.extend_from_slice(overrides);
     app.progress

@@ -110,7 +110,7 @@ mod tests {
 
     fn sample() -> Checkpoint {
         let tensor = |v: f32| HostTensor { shape: vec![2], data: vec![v, -v] };
-        let mut state = State::new(&load_recipe("keras", &[]).unwrap(), "d1", None);
+        let mut state = State::new(&load_recipe("keras", &[]).unwrap(), "d1", &[], None);
         state.loss.add(0.1 + 0.2, 3);
         state.train_secs = 1.0 / 3.0;
         Checkpoint {

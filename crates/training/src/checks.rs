@@ -1,7 +1,8 @@
 //! What is refused before a run begins or goes on: recipes that fit neither model nor data, and settings that may not
 //! change. What is wrong with a recipe by itself, `recipe.rs` says.
 
-use tallow_dataset::{Augment, n_batches};
+use tallow_core::shown;
+use tallow_dataset::{Augment, Dataset, n_batches};
 use tallow_nn::Model;
 use toml::{Table, Value};
 
@@ -9,6 +10,7 @@ use crate::data::{Part, TrainData};
 use crate::error::{Result, TrainingError};
 use crate::feed::train_loader;
 use crate::recipe::Recipe;
+use crate::state::State;
 
 /// Keys that may differ when a run goes on: where the data lie is no part of the result, and their digest is compared.
 const MAY_CHANGE: [&str; 4] = ["epochs", "data.data_dir", "data.dataset", "data.skip_bad"];
@@ -44,6 +46,25 @@ pub(crate) fn check_sizes(recipe: &Recipe, model: &Model) -> Result<()> {
         None => "this model takes images of one size only: leave it out",
     };
     Err(TrainingError::Value { key: "data.size_factors", problem: problem.into() })
+}
+
+/// Refuses other data than the run was started with; classes that are new or gone are named.
+pub(crate) fn check_same_data(state: &State, dataset: &Dataset) -> Result<()> {
+    if state.data_digest == dataset.digest {
+        return Ok(());
+    }
+    let names = dataset.train.class_names();
+    let without = |all: &[String], others: &[String]| -> Vec<String> {
+        all.iter().filter(|name| !others.contains(name)).map(|name| shown(name).into_owned()).collect()
+    };
+    let mut what = Vec::new();
+    if !state.class_names.is_empty() {
+        let (new, gone) = (without(names, &state.class_names), without(&state.class_names, names));
+        what.extend((!new.is_empty()).then(|| format!("new classes: {}", new.join(", "))));
+        what.extend((!gone.is_empty()).then(|| format!("classes that are gone: {}", gone.join(", "))));
+    }
+    let what = if what.is_empty() { "other pictures".to_owned() } else { what.join("; ") };
+    Err(TrainingError::OtherData { then: state.data_digest.clone(), now: dataset.digest.clone(), what })
 }
 
 /// Refuses whatever is not the same in both recipes and may not change; also fewer epochs.

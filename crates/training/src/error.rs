@@ -92,12 +92,17 @@ pub enum TrainingError {
     #[error("the frozen weights are not those that the run was started with: give the same --weights")]
     OtherWeights,
     /// The data are not those that the run was started with.
-    #[error("the data have changed since the run was started: digest {now}, expected {then}")]
+    #[error(
+        "the data have changed since the run was started ({what}; digest {now}, expected {then}): start a new run with \
+         them, --init-from this one where the classes are the same"
+    )]
     OtherData {
         /// The run's digest.
         then: String,
         /// The digest now.
         now: String,
+        /// What differs, in words.
+        what: String,
     },
     /// The loss is no number any more.
     #[error(

@@ -75,7 +75,9 @@ impl Session {
         if let Some((val, part)) = val.zip(self.data.val.as_ref()) {
             self.recorder.run.write("evaluation/predictions_val.csv", csv(val, &part.set)?.as_bytes())?;
         }
-        self.recorder.run.write("evaluation/predictions_test.csv", csv(test, &self.data.test.set)?.as_bytes())?;
+        self.recorder
+            .run
+            .write("evaluation/predictions_test.csv", csv(test, &self.data.test.set)?.as_bytes())?;
         let matrix = ConfusionMatrix::from_predictions(test);
         self.recorder.run.write("evaluation/confusion_matrix.csv", matrix.to_csv(names)?.as_bytes())?;
         let report = ClassificationReport::new(&matrix);

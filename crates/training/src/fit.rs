@@ -143,7 +143,7 @@ impl Session {
         watch.progress.advance(self.state.batch as u64);
         let loss = self.state.loss.mean().unwrap_or_default();
         watch.progress.note(&format!("accuracy {:.4}  loss {loss:.4}", self.accuracy()));
-        if let Some(step_secs) = pace.to_estimate_by() {
+        if let Some(step_secs) = pace.estimate_due() {
             let event = self.estimate(step_secs);
             self.emit(watch, event)?;
         }

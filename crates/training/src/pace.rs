@@ -42,7 +42,7 @@ impl Pace {
     }
 
     /// How long a step takes, once, as soon as enough were taken.
-    pub(crate) fn to_estimate_by(&mut self) -> Option<f64> {
+    pub(crate) fn estimate_due(&mut self) -> Option<f64> {
         let (steps, time) = ESTIMATE_AFTER;
         if self.estimated || self.n_steps < steps || self.secs < time.as_secs_f64() {
             return None;

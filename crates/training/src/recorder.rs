@@ -171,7 +171,7 @@ mod tests {
     fn an_event_goes_where_it_belongs_and_back_to_the_checkpoint() {
         let folder = tempfile::tempdir().unwrap();
         let recipe = load_recipe("cnn", &[]).unwrap();
-        let mut state = State::new(&recipe, "", None);
+        let mut state = State::new(&recipe, "", &[], None);
         let (model, optimizer) = (Tensors::new(), Tensors::new());
         let checkpoint = Checkpoint { state: state.clone(), model, optimizer, average: None };
         let run = RunFolder::create(&RunPlace::At(folder.path().join("run")), &recipe, &checkpoint).unwrap();

@@ -10,7 +10,7 @@ use tallow_nn::{CrossEntropy, Model, Optimizer, Tensors};
 
 use crate::averaging::Average;
 use crate::checkpoint::{Checkpoint, digest};
-use crate::checks::{check_batches, check_sizes, check_trunk, check_unchanged};
+use crate::checks::{check_batches, check_same_data, check_sizes, check_trunk, check_unchanged};
 use crate::data::TrainData;
 use crate::error::{Result, TrainingError};
 use crate::event::Event;
@@ -70,6 +70,10 @@ impl Session {
     /// If the recipe does not fit the model or the data, or the run folder cannot be created.
     pub fn start(recipe: Recipe, model: Model, data: TrainData, place: &RunPlace) -> Result<Self> {
         recipe.validate()?;
+        let mut recipe = recipe;
+        // what a later version might decide otherwise is written down
+        recipe.data.fit.get_or_insert_default();
+        recipe.data.interpolation.get_or_insert_default();
         if let Some(path) = &recipe.init_from {
             let (_, tensors) = read_model(path)?;
             model
@@ -83,7 +87,9 @@ impl Session {
         check_sizes(&recipe, &model)?;
         check_trunk(&recipe, &model)?;
         let criterion = criterion(&recipe, &data)?;
-        let state = State::new(&recipe, &data.dataset.digest, frozen_digest(&model)?);
+        let dataset = &data.dataset;
+        let class_names = dataset.train.class_names();
+        let state = State::new(&recipe, &dataset.digest, class_names, frozen_digest(&model)?);
         let optimizer = Optimizer::new(&recipe.optimizer, &recipe.param_groups, &model.params)?;
         let weights = || model.params.learned_tensors();
         let average = recipe.averaging.map_or(Ok(None), |averaging| averaging.start(weights))?;
@@ -107,16 +113,16 @@ impl Session {
     pub fn resume(recipe: Recipe, model: Model, data: TrainData, path: &Path) -> Result<Self> {
         let then = RunFolder::recipe_of(path)?;
         let precision = recipe.precision.resolve(model.params.device()).into();
-        let recipe = Recipe { precision, ..recipe };
+        let mut recipe = Recipe { precision, ..recipe };
+        recipe.data.fit = recipe.data.fit.or(then.data.fit);
+        recipe.data.interpolation = recipe.data.interpolation.or(then.data.interpolation);
         check_unchanged(&then, &recipe)?;
         // the horizon is the one that the run was started with
         let recipe = Recipe { schedule: then.schedule.clone(), ..recipe };
         let run = RunFolder::open(path)?;
         let (checkpoint, notice) = run.read_last()?;
         let state = checkpoint.state;
-        if state.data_digest != data.dataset.digest {
-            return Err(TrainingError::OtherData { then: state.data_digest, now: data.dataset.digest });
-        }
+        check_same_data(&state, &data.dataset)?;
         if state.frozen_digest != frozen_digest(&model)? {
             return Err(TrainingError::OtherWeights);
         }

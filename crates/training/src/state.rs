@@ -18,6 +18,9 @@ pub(crate) struct State {
     pub(crate) version: u32,
     /// The digest of the data that the run trains on.
     pub data_digest: String,
+    /// The classes, in the order of the logits; none in a checkpoint of a program that did not write them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) class_names: Vec<String>,
     /// The digest of the weights that stay as they are, which are not part of a checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) frozen_digest: Option<String>,
@@ -69,10 +72,16 @@ pub(crate) struct Best {
 
 impl State {
     /// The state before the first step.
-    pub(crate) fn new(recipe: &Recipe, data_digest: &str, frozen_digest: Option<String>) -> Self {
+    pub(crate) fn new(
+        recipe: &Recipe,
+        data_digest: &str,
+        class_names: &[String],
+        frozen_digest: Option<String>,
+    ) -> Self {
         Self {
             version: STATE_VERSION,
             data_digest: data_digest.to_owned(),
+            class_names: class_names.to_vec(),
             frozen_digest,
             epoch: 0,
             batch: 0,
