@@ -224,14 +224,23 @@ fn classes_are_matched_by_name() {
 }
 
 #[test]
-fn data_with_other_classes_are_refused() {
+fn classes_that_the_model_does_not_know_are_left_out_and_named() {
     let sandbox = with_run("");
-    let other = with_description(&sandbox.read("run/model.safetensors"), |description| {
-        description["class_names"][9] = json!("lorry");
-    });
-    sandbox.write("other.safetensors", other);
-    sandbox.trainer("eval other.safetensors").fails(&[
-        "lorry",
+    let with_names = |file: &str, names: Value| {
+        let other = with_description(&sandbox.read("run/model.safetensors"), |description| {
+            description["class_names"] = names;
+        });
+        sandbox.write(file, other);
+    };
+    let names = tallow_dataset::cifar::CIFAR10_CLASSES[..9].iter().copied().chain(["lorry"]);
+    with_names("other.safetensors", names.collect());
+    let ran = sandbox.trainer("eval other.safetensors --json").ok();
+    assert_eq!(ran.json()["n"], 900);
+    assert!(ran.stderr.contains("does not know truck: 100 images are left out"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("no images of lorry"), "{}", ran.stderr);
+    with_names("strange.safetensors", (0..10).map(|i| format!("class {i}")).collect());
+    sandbox.trainer("eval strange.safetensors").fails(&[
+        "class 0",
         "truck",
         "sample",
         "choose another --dataset",

@@ -55,7 +55,7 @@ impl Spec {
             return Ok(Self::Path(path));
         }
         bail!(
-            "there is no data set \"{}\": expected {}, or the path of a folder, a table of labels (.csv) or an archive \
+            "unknown data set \"{}\": expected {}, or the path of a folder, a table of labels (.csv) or an archive \
              (.zip, .tar, .tar.gz)",
             shown(text),
             NAMES.join(", ")

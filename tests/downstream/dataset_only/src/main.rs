@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tallow_dataset::{Augment, Error, ImageSet, Normalization, TrainLoader, train_batches};
+use tallow_dataset::{Augment, Error, ImageSet, Mix, Normalization, TrainLoader, train_batches};
 
 #[cfg(feature = "sample")]
 fn images() -> Result<Arc<ImageSet>, Error> {
@@ -22,12 +22,14 @@ fn main() -> Result<(), Error> {
         batch_size: 64,
         drop_last: false,
         augment: Augment::default(),
+        mix: Mix::default(),
         normalization: Normalization::CIFAR10,
-        size_px: None,
+        preprocess: None,
         seed: 0,
     };
     let indices = (0..set.len() as u32).collect();
     let batches = train_batches(set, indices, &loader, 0, 0)?;
-    println!("{} images", batches.map(|batch| batch.n).sum::<usize>());
+    let n_images = batches.map(|batch| Ok(batch?.n)).sum::<Result<usize, Error>>()?;
+    println!("{n_images} images");
     Ok(())
 }
