@@ -217,7 +217,15 @@ fn check_parts(
         let problem = "there is no picture to test on: add some of each class".to_owned();
         return Err(Error::Pictures { path: path.to_owned(), problem });
     }
+    // the listing says it already, unless only pictures that cannot be read are there
+    let unsaid = |names: Vec<String>, part: &str, notices: &[String]| -> Vec<String> {
+        names
+            .into_iter()
+            .filter(|name| !notices.contains(&format!("{name} has no {part} pictures")))
+            .collect()
+    };
     let untested = missing(&|class| parts.test.iter().any(|good| good.entry.label == class));
+    let untested = unsaid(untested, "test", notices);
     if !untested.is_empty() {
         notices.push(format!(
             "no test pictures of {}: nothing is known about how well it is told",
@@ -226,6 +234,7 @@ fn check_parts(
     }
     if let Some(val) = &parts.val {
         let unvalidated = missing(&|class| val.iter().any(|&i| parts.train[i as usize].entry.label == class));
+        let unvalidated = unsaid(unvalidated, "validation", notices);
         if !unvalidated.is_empty() {
             notices.push(format!("no validation pictures of {}", unvalidated.join(", ")));
         }
@@ -249,13 +258,26 @@ fn copies(parts: &Parts, class_names: &[String]) -> Vec<String> {
             leaks.push(pair());
         }
     }
-    let told = |pairs: Vec<String>, what: &str| {
+    let told = |pairs: Vec<String>, [one, many]: [&str; 2]| {
+        let what = if pairs.len() == 1 { one } else { many };
         let more = if pairs.len() > MAX_NAMED { ", …: see `trainer data duplicates`" } else { "" };
         let shown: Vec<String> = pairs.iter().take(MAX_NAMED).cloned().collect();
         (!pairs.is_empty()).then(|| format!("{} {what}: {}{more}", pairs.len(), shown.join(", ")))
     };
-    let leaks = told(leaks, "test pictures are copies of training pictures, which a model knows already");
-    let contradictions = told(contradictions, "pictures lie in two classes, one of which is wrong");
+    let leaks = told(
+        leaks,
+        [
+            "test picture is a copy of a training picture, which a model knows already",
+            "test pictures are copies of training pictures, which a model knows already",
+        ],
+    );
+    let contradictions = told(
+        contradictions,
+        [
+            "picture lies in two classes, one of which is wrong",
+            "pictures lie in two classes, one of which is wrong",
+        ],
+    );
     leaks.into_iter().chain(contradictions).collect()
 }
 
@@ -293,7 +315,8 @@ fn dataset(
     let n_least = train.class_counts().into_iter().min().unwrap_or(0);
     if n_least < 10 {
         notices.push(format!(
-            "the smallest class has {n_least} pictures to train and validate on: figures will be rough; 50 of each are better"
+            "the smallest class has {} to train and validate on: figures will be rough; 50 of each are better",
+            folder::pictures(n_least)
         ));
     }
     let all: Vec<u32> = (0..train.len() as u32).collect();

@@ -46,6 +46,7 @@ use classes::Draft;
 pub use error::FolderError;
 pub use split_name::SplitName;
 use tree::Folder;
+pub(crate) use words::pictures;
 
 /// A file that is a picture as far as its name or its first bytes say.
 #[derive(Clone, Debug, PartialEq, Eq)]

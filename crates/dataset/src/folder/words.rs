@@ -29,6 +29,6 @@ pub(super) fn all<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 /// `1 picture`, `2 pictures`.
-pub(super) fn pictures(n: usize) -> String {
+pub(crate) fn pictures(n: usize) -> String {
     if n == 1 { "1 picture".into() } else { format!("{n} pictures") }
 }
