@@ -1,0 +1,91 @@
+//! The built binary on a corpus of small data sets after public bug reports, against what is expected of each.
+//!
+//! `TALLOW_FIELD` names a folder with `EXPECTED.json` and `corpus.tar.gz` or an unpacked `corpus/`; without it there is
+//! nothing to test, and each test says so and passes. What `data info` says of all cases is in `outcomes`, what comes of
+//! training on them in `runs`, damage and copies in `damage`, answers about single pictures in `predicting`. Which pixels
+//! a file decodes to is tested in `tallow-dataset`.
+
+mod damage;
+mod outcomes;
+mod predicting;
+mod runs;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+
+use serde_json::Value;
+use support::{Ran, Sandbox, trainer};
+use tempfile::TempDir;
+
+/// A network of some thousand parameters, for one epoch.
+const TINY_RUN: &str = "--offline --recipe photos-cnn --epochs 1 --set model.widths=[4,4,8,8] \
+     --set model.dropout=[0.1,0.1] --set model.dense=8";
+
+/// Some cases of the corpus and what is expected of them.
+struct Field {
+    corpus: PathBuf,
+    cases: serde_json::Map<String, Value>,
+    /// Where the corpus was unpacked, if it was.
+    _unpacked: Option<TempDir>,
+}
+
+impl Field {
+    /// The corpus, unpacked with its links if need be; none if there is none, which is said.
+    #[expect(clippy::print_stderr, reason = "a test that did not take place must say so")]
+    fn find(test: &str) -> Option<Self> {
+        let Some(field) = std::env::var_os("TALLOW_FIELD").filter(|path| !path.is_empty()) else {
+            eprintln!("SKIPPED: {test} (set TALLOW_FIELD to the corpus of small data sets)");
+            return None;
+        };
+        let field = PathBuf::from(field);
+        let text = fs::read(field.join("EXPECTED.json")).unwrap();
+        let mut expected: Value = serde_json::from_slice(&text).unwrap();
+        let Value::Object(cases) = expected["cases"].take() else { panic!("EXPECTED.json has no cases") };
+        if field.join("corpus").is_dir() {
+            return Some(Self { corpus: field.join("corpus"), cases, _unpacked: None });
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let packed = File::open(field.join("corpus.tar.gz")).unwrap();
+        tar::Archive::new(flate2::read::GzDecoder::new(packed)).unpack(folder.path()).unwrap();
+        Some(Self { corpus: folder.path().to_owned(), cases, _unpacked: Some(folder) })
+    }
+
+    fn case(&self, name: &str) -> &Value {
+        &self.cases[name]
+    }
+
+    /// The path of a case that is to be given.
+    fn path(&self, name: &str) -> PathBuf {
+        match text(&self.case(name)["root"]) {
+            "." => self.corpus.join(name),
+            root => self.corpus.join(name).join(root),
+        }
+    }
+
+    /// Runs `trainer` with the words of `args` on the data set of case `name`.
+    #[track_caller]
+    fn trainer(&self, sandbox: &Sandbox, args: &str, name: &str) -> Ran {
+        let mut command = trainer(args);
+        command.arg("--dataset").arg(self.path(name));
+        sandbox.start_command(command, &format!("trainer {args} --dataset {name}")).wait()
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
+}
+
+fn array(value: &Value) -> &[Value] {
+    value.as_array().unwrap_or_else(|| panic!("no list: {value}"))
+}
+
+/// A terminal would take a control character for an order.
+#[track_caller]
+fn shows_no_control_character(ran: &Ran) {
+    for printed in [&ran.stdout, &ran.stderr] {
+        let is_order = |c: char| c.is_control() && c != '\n';
+        assert!(!printed.contains(is_order), "{}: {printed:?}", ran.command);
+    }
+}

@@ -1,0 +1,96 @@
+//! Answers about single pictures: the same as in the evaluation, however many are asked about at once, and none lost to
+//! bad ones beside them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+use tallow_metrics::parse_predictions_csv;
+
+use crate::support::{Ran, Sandbox, trainer};
+use crate::{Field, TINY_RUN, array, text};
+
+/// What `predict` said of each picture by its file: classes and probabilities, the most probable first.
+type Answers = BTreeMap<String, Answer>;
+type Answer = Vec<(String, f64)>;
+
+/// Asks the run `run` about `images` with further words, in `folder`; files are told as they are named there.
+pub(crate) fn predict<P: AsRef<Path>>(sandbox: &Sandbox, words: &str, images: &[P]) -> Ran {
+    let args = format!("predict {words} --json --top-k 99");
+    let mut command = trainer(&args);
+    command.args(images.iter().map(AsRef::as_ref));
+    sandbox.start_command(command, &args).wait()
+}
+
+pub(crate) fn answers(ran: &Ran) -> Answers {
+    let prediction = |p: &Value| (text(&p["class"]).to_owned(), p["probability"].as_f64().unwrap());
+    let answer = |picture: &Value| {
+        let predictions = array(&picture["predictions"]).iter().map(prediction).collect();
+        (text(&picture["file"]).to_owned(), predictions)
+    };
+    array(&ran.json()["pictures"]).iter().map(answer).collect()
+}
+
+/// What JPEG loses differs with the way a picture was turned before it was stored: by up to 3 levels of 255.
+#[track_caller]
+pub(crate) fn same_answer(one: &Answer, other: &Answer) {
+    for ((class, probability), (expected_class, expected)) in one.iter().zip(other) {
+        assert!(class == expected_class && (probability - expected).abs() < 1e-3, "{one:?} {other:?}");
+    }
+}
+
+#[test]
+fn predict_says_what_the_evaluation_says() {
+    let Some(field) = Field::find("predict_says_what_the_evaluation_says") else { return };
+    let (name, sandbox) = ("predict-equals-eval", Sandbox::new());
+    field.trainer(&sandbox, &format!("train {TINY_RUN} --run-dir run"), name).ok();
+    let table = sandbox.text("run/evaluation/predictions_test.csv");
+    let table = parse_predictions_csv(&table).unwrap();
+    let files: Vec<_> = table.files.iter().map(|file| field.path(name).join(file)).collect();
+    assert_eq!(files.len(), 12);
+    let together = answers(&predict(&sandbox, "run", &files).ok());
+    for (i, file) in files.iter().enumerate() {
+        let alone = answers(&predict(&sandbox, "run", &files[i..=i]).ok());
+        let file = file.to_str().unwrap();
+        // the products of a batch are summed in another order than those of one image
+        for (one, of_many) in alone[file].iter().zip(&together[file]) {
+            assert!(one.0 == of_many.0 && (one.1 - of_many.1).abs() < 1e-6, "{file}: {one:?}, {of_many:?}");
+        }
+        for (class, probability) in &alone[file] {
+            let class = table.class_names.iter().position(|known| known == class).unwrap();
+            // too few validation pictures for a temperature: probabilities are the network's
+            let expected = f64::from(table.predictions.row(i)[class]).exp();
+            assert!((probability - expected).abs() < 1e-3, "{file}: {probability}, expected {expected}");
+        }
+        assert_eq!(alone[file][0].0, table.class_names[table.predictions.predicted(i) as usize], "{file}");
+    }
+}
+
+#[test]
+fn bad_pictures_cost_the_others_nothing() {
+    let Some(field) = Field::find("bad_pictures_cost_the_others_nothing") else { return };
+    let (case, sandbox) = (field.case("predict-mixed"), Sandbox::new());
+    field.trainer(&sandbox, &format!("train {TINY_RUN} --run-dir run"), "exif-orientation-jpeg").ok();
+    let folder = field.path("predict-mixed");
+    let asked: Vec<_> = array(&case["arguments"]).iter().map(|name| folder.join(text(name))).collect();
+    let ran = predict(&sandbox, "run --csv answers.csv", &asked).ends_with(1);
+    let document = ran.json();
+    let mut failed: Vec<&str> = array(&document["failed"]).iter().map(|f| text(&f["file"])).collect();
+    failed.sort_unstable();
+    let mut bad: Vec<_> = array(&case["bad_files"]).iter().map(|b| folder.join(text(&b["path"]))).collect();
+    bad.sort_unstable();
+    assert_eq!(failed, bad.iter().map(|path| path.to_str().unwrap()).collect::<Vec<_>>());
+    for file in failed {
+        let naming: Vec<&str> = ran.stderr.lines().filter(|line| line.contains(file)).collect();
+        assert_eq!(naming.len(), 1, "{file}: {}", ran.stderr);
+    }
+    let answers = answers(&ran);
+    assert_eq!(Some(answers.len() as u64), case["answers"].as_u64());
+    let of = |name: &str| &answers[folder.join(name).to_str().unwrap()];
+    for twins in array(&case["twins"]) {
+        same_answer(of(text(&twins[0])), of(text(&twins[1])));
+    }
+    let csv = sandbox.text("answers.csv");
+    assert_eq!(csv.lines().count(), 1 + answers.len(), "{csv}");
+    assert!(csv.lines().all(|line| line.split(',').count() == 5), "{csv}");
+}
