@@ -184,7 +184,11 @@ fn data_that_are_not_there() {
     refused(
         &sandbox,
         &[
-            ("--dataset nope", 1, &["unknown data set \"nope\"", "auto, cifar10, cifar100 or sample"]),
+            (
+                "--dataset nope",
+                1,
+                &["unknown data set \"nope\"", "auto, cifar10, cifar100, cifar100-coarse, sample"],
+            ),
             ("--dataset cifar10", 1, &["CIFAR-10 is not in data/cifar-10-batches-bin", ten]),
             ("--dataset cifar10 --data-dir there", 1, &["there/cifar-10-batches-bin", ten]),
             ("--dataset cifar100", 1, &["CIFAR-100 is not in data/cifar-100-binary", hundred]),

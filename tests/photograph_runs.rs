@@ -119,9 +119,15 @@ fn a_frozen_backbone_sees_pictures_as_its_weights_say() {
         "interpolation": "bicubic", "mean": [0.5, 0.4, 0.3], "std": [0.25, 0.25, 0.25]}}"#;
     sandbox.write("weights/config.json", config);
 
-    let head = "--dataset photos --offline --weights weights --epochs 2 --set model.input_px=[32,32]";
-    let ran = sandbox.trainer(&format!("{head} --run-dir run")).ok();
-    ran.says(&["recipe photos, a head on a frozen backbone's features"]);
+    // small pictures, without a recipe, are seen whole
+    let auto = "--dataset photos --offline --weights weights --epochs 1 --set model.input_px=[32,32]";
+    let ran = sandbox.trainer(&format!("{auto} --run-dir auto")).ok();
+    let ran = ran.says(&["recipe photos, a head on a frozen backbone's features", "each picture seen whole"]);
+    assert!(sandbox.text("auto/recipe.toml").contains("fit = \"squash\""), "{}", ran.stderr);
+
+    let head = "--recipe photos --dataset photos --offline --weights weights --epochs 2 \
+        --set model.name=resnet18 --set model.input_px=[32,32]";
+    sandbox.trainer(&format!("{head} --run-dir run")).ok();
     let recipe = sandbox.text("run/recipe.toml");
     for line in ["fit = \"crop\"", "crop_fraction = 0.95", "interpolation = \"bicubic\"", "mean = [0.5, 0.4"]
     {
