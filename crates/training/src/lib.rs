@@ -3,7 +3,7 @@
 //! * [`Recipe`] and [`load_recipe`]: everything that decides a run;
 //! * [`TrainData`]: the data set, split as the recipe says;
 //! * [`Session`]: the run itself; it starts, or resumes bit for bit where its last checkpoint left it;
-//! * [`evaluate`] and [`read_model`]: a look at what was trained.
+//! * [`read_model`] and [`Predictor`]: what was trained, and what it says about pictures.
 //!
 //! The crate names no architecture: whoever calls brings a [`tallow_nn::Model`], for example from `tallow-models`.
 //! It prints nothing: what happens is told as [`Event`]s.
