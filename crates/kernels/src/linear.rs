@@ -19,6 +19,8 @@ fn check(function: &str, features: (usize, usize), lengths: [(&str, usize, usize
 
 /// `y = x * weight^T + bias`, as `torch.nn.functional.linear`.
 ///
+/// A row of `y` has the same bits however many rows there are.
+///
 /// # Shapes
 /// `x` (n, f_in), `weight` (f_out, f_in), `bias` (f_out), `y` (n, f_out).
 ///
@@ -44,9 +46,17 @@ pub fn linear_forward(
     let packed = Matrix::row_major(&packed, f_in, f_out);
     for_each_chunk(y, ROWS_PER_TASK * f_out, |start, y| {
         let (first, rows) = (start / f_out, y.len() / f_out);
+        let x = &x[first * f_in..(first + rows) * f_in];
+        if rows == 1 {
+            // a single row would be summed in another order than among others: it gets company
+            let mut pair = vec![0.0; 2 * f_out];
+            let store = begin_with(bias, &mut pair);
+            multiply(&mut pair, store, Matrix::row_major(&x.repeat(2), 2, f_in), packed);
+            y.copy_from_slice(&pair[..f_out]);
+            return;
+        }
         let store = begin_with(bias, y);
-        let x = Matrix::row_major(&x[first * f_in..(first + rows) * f_in], rows, f_in);
-        multiply(y, store, x, packed);
+        multiply(y, store, Matrix::row_major(x, rows, f_in), packed);
     });
 }
 
@@ -87,4 +97,28 @@ pub fn linear_weight_grad(n: usize, f_in: usize, f_out: usize, x: &[f32], dy: &[
         let (first, rows) = (start / f_in, dweight.len() / f_in);
         multiply(dweight, Store::Overwrite, dy.columns(first..first + rows).transposed(), x);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_the_same_bits_alone_and_among_others() {
+        let (n, f_in, f_out) = (65, 515, 7);
+        let numbers =
+            |len: usize, k: usize| (0..len).map(|i| ((i * k % 1009) as f32 - 504.0) / 77.0).collect();
+        let (x, weight): (Vec<f32>, Vec<f32>) = (numbers(n * f_in, 31), numbers(f_out * f_in, 17));
+        let bias: Vec<f32> = numbers(f_out, 5);
+        let forward = |x: &[f32]| {
+            let mut y = vec![0.0; x.len() / f_in * f_out];
+            linear_forward(x.len() / f_in, f_in, f_out, x, &weight, Some(&bias), &mut y);
+            y
+        };
+        let all = forward(&x);
+        for n_together in [1, 2, 3, 33] {
+            let pieces: Vec<f32> = x.chunks(n_together * f_in).flat_map(forward).collect();
+            assert_eq!(pieces, all, "{n_together} rows at a time");
+        }
+    }
 }
