@@ -286,7 +286,11 @@ pub struct BatchIter<T = Batch> {
 }
 
 impl<T: Send + 'static> BatchIter<T> {
-    fn start(
+    /// What `make` makes of each of `numbers`, in their order, by a thread that is ahead of whoever takes it.
+    ///
+    /// # Errors
+    /// If the thread cannot be had.
+    pub fn start(
         numbers: Range<usize>,
         make: impl Fn(usize) -> Result<T, Error> + Send + 'static,
     ) -> Result<Self, Error> {

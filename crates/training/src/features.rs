@@ -12,10 +12,10 @@ mod shard;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rayon::prelude::*;
 use tallow_core::memory;
 use tallow_dataset::{
-    Batch, Fit, Flip, ImageSet, Interpolation, Normalization, Preprocess, TrainLoader, epoch_order, n_batches,
+    Batch, BatchIter, Fit, Flip, ImageSet, Interpolation, Normalization, Preprocess, TrainLoader,
+    epoch_order, n_batches,
 };
 use tallow_nn::{Trunk, device_name, isa};
 
@@ -55,12 +55,12 @@ impl Features {
         set: &ImageSet,
         indices: &[u32],
         first_position: usize,
-        mirror: impl Fn(u32) -> bool + Sync,
+        mirror: impl Fn(u32) -> bool,
     ) -> Batch {
         let mut images = memory::F32.take(indices.len() * self.width);
-        images.par_chunks_exact_mut(self.width).zip(indices).for_each(|(row, &i)| {
+        for (row, &i) in images.chunks_exact_mut(self.width).zip(indices) {
             row.copy_from_slice(self.row(i, mirror(i)));
-        });
+        }
         Batch {
             first_position,
             images,
@@ -74,23 +74,24 @@ impl Features {
         }
     }
 
-    /// What [`tallow_dataset::train_batches`] is for images: the same order, and mirror images where it mirrors.
+    /// What [`tallow_dataset::train_batches`] is for images: the same order, mirror images where it mirrors, and a thread that
+    /// is ahead, since a head's step is hardly longer than gathering its batch.
     pub(crate) fn train_batches(
         self: &Arc<Self>,
         part: &Part,
         loader: &TrainLoader,
         epoch: u64,
         first_batch: usize,
-    ) -> impl Iterator<Item = Batch> + use<> {
+    ) -> Result<BatchIter> {
         let order = epoch_order(&part.indices, loader.seed, epoch);
         let n_batches = n_batches(order.len(), loader.batch_size, loader.drop_last);
         let (features, set, loader) = (Arc::clone(self), Arc::clone(&part.set), loader.clone());
-        (first_batch..n_batches).map(move |number| {
+        Ok(BatchIter::start(first_batch..n_batches, move |number| {
             let first = number * loader.batch_size;
             let indices = &order[first..order.len().min(first + loader.batch_size)];
             let is_mirrored = |i| loader.augment.draw(loader.seed, epoch, i, 1, 1).flip;
-            features.batch(&set, indices, first, is_mirrored)
-        })
+            Ok(features.batch(&set, indices, first, is_mirrored))
+        })?)
     }
 
     /// What [`tallow_dataset::eval_batches`] is for images.

@@ -81,7 +81,8 @@ impl Feed {
                 Ok(Box::new(batches.map(|batch| Ok(batch?))))
             }
             Self::Features { part, features } => {
-                Ok(Box::new(features.train_batches(part, cfg, epoch, first_batch).map(Ok)))
+                let batches = features.train_batches(part, cfg, epoch, first_batch)?;
+                Ok(Box::new(batches.map(|batch| Ok(batch?))))
             }
         }
     }
