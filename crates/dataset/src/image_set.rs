@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tallow_core::digest::Hasher;
 
 use crate::fit::{Fit, Fitter, Preprocess};
-use crate::kept::{Kept, KeptBudget};
+use crate::kept::Kept;
 use crate::source::{Block, Facts, Identity, ImageSource, Picture};
 use crate::{Error, Normalization};
 
@@ -71,17 +71,15 @@ impl ImageSet {
         Ok(Self { source, labels: labels.into(), class_names, files: files.map(Into::into), kept: None })
     }
 
-    /// The same set, which keeps pictures that were fitted by `preprocess`, within `budget`.
+    /// The same set, which keeps pictures in memory as `preprocess` fits them; `pictures` has those, one place for each
+    /// image, that are there already.
+    ///
+    /// # Panics
+    /// If there are not as many places as images.
     #[must_use]
-    pub fn keeping(self, preprocess: Preprocess, budget: &Arc<KeptBudget>) -> Self {
-        let nothing = (0..self.len()).map(|_| None).collect();
-        self.with_kept(Kept::with(nothing, preprocess, Arc::clone(budget)))
-    }
-
-    /// The same set, with pictures that are kept already.
-    #[must_use]
-    pub(crate) fn with_kept(self, kept: Kept) -> Self {
-        Self { kept: Some(Arc::new(kept)), ..self }
+    pub fn keeping(self, preprocess: Preprocess, pictures: Vec<Option<Box<[u8]>>>) -> Self {
+        assert_eq!(pictures.len(), self.len(), "ImageSet::keeping: places");
+        Self { kept: Some(Arc::new(Kept::new(preprocess, pictures))), ..self }
     }
 
     /// The same pictures under the classes `class_names`: those of class `i` are of class `places[i]`, or of the first where

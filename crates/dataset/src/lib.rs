@@ -74,7 +74,6 @@ pub use error::{BadPicture, Error};
 pub use files::Files;
 pub use fit::{Fit, Fitter, Interpolation, Preprocess};
 pub use image_set::{Dataset, ImageSet};
-pub use kept::KeptBudget;
 pub use loader::{
     Batch, BatchIter, Readable, TrainLoader, epoch_order, eval_batches, n_batches, readable_batches,
     train_batches,

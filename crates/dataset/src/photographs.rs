@@ -11,8 +11,7 @@ use tallow_core::{Progress, StopFlag};
 use crate::files::Files;
 use crate::fit::Preprocess;
 use crate::folder::{self, Entry, FolderError, Listing, ListingOptions, SplitName};
-use crate::kept::{Kept, KeptBudget};
-use crate::scan::{Fault, Keep, scan};
+use crate::scan::{Fault, scan};
 use crate::source::{Facts, Identity};
 use crate::{BadPicture, Dataset, Error, ImageSet, Normalization, stratified_split};
 
@@ -45,12 +44,8 @@ pub struct PhotographsRequest<'a> {
 pub struct Photographs {
     /// The data set.
     pub dataset: Dataset,
-    /// Whether its owner made parts.
-    pub has_parts: bool,
     /// A line each, fit to be shown.
     pub notices: Vec<String>,
-    /// What was left out because it cannot be read.
-    pub skipped: Vec<BadPicture>,
 }
 
 /// A picture that can be read, on its way into a set.
@@ -75,15 +70,13 @@ pub fn load_photographs(
         listing => listing?,
     };
     let mut notices = std::mem::take(&mut listing.notices);
-    let budget = request.keep.filter(|(preprocess, n_bytes)| {
+    let fits = |&(preprocess, n_bytes): &(Preprocess, usize)| {
         let picture_bytes = preprocess.size_px.iter().product::<usize>() * 3;
-        listing.entries.len().saturating_mul(picture_bytes) <= *n_bytes
-    });
-    let budget = budget.map(|(preprocess, n_bytes)| (preprocess, KeptBudget::new(n_bytes)));
-    let keep =
-        budget.as_ref().map(|(preprocess, budget)| Keep { preprocess: *preprocess, budget: budget.clone() });
+        listing.entries.len().saturating_mul(picture_bytes) <= n_bytes
+    };
+    let keep = request.keep.filter(fits).map(|(preprocess, _)| preprocess);
     let paths: Vec<PathBuf> = listing.entries.iter().map(|entry| entry.path.clone()).collect();
-    let Some(findings) = scan(&listing.root, &paths, data_dir, keep.as_ref(), progress, stop)? else {
+    let Some(findings) = scan(&listing.root, &paths, data_dir, keep, progress, stop)? else {
         return Ok(None);
     };
     let (mut good, mut bad, mut unsupported) = (Vec::new(), listed_as_bad(&listing), BTreeMap::new());
@@ -104,11 +97,10 @@ pub fn load_photographs(
     notices.extend(bad.iter().map(|bad| format!("left out: {bad}")));
     notices.extend(unsupported.iter().map(|(what, paths)| not_read(what, paths, &listing.root)));
     let class_names: Arc<[String]> = listing.class_names.into();
-    let has_parts = good.iter().any(|good| good.entry.split.is_some());
     let parts = parts(good, &class_names, request, &mut notices)?;
     notices.extend(copies(&parts, &class_names));
-    let dataset = dataset(request.path, parts, class_names, budget, &mut notices)?;
-    Ok(Some(Photographs { dataset, has_parts, notices, skipped: bad }))
+    let dataset = dataset(request.path, parts, class_names, keep, &mut notices)?;
+    Ok(Some(Photographs { dataset, notices }))
 }
 
 fn listed_as_bad(listing: &Listing) -> Vec<BadPicture> {
@@ -285,7 +277,7 @@ fn dataset(
     path: &Path,
     parts: Parts,
     class_names: Arc<[String]>,
-    budget: Option<(Preprocess, Arc<KeptBudget>)>,
+    keep: Option<Preprocess>,
     notices: &mut Vec<String>,
 ) -> Result<Dataset, Error> {
     let set = |goods: Vec<Good>| -> Result<ImageSet, Error> {
@@ -298,8 +290,8 @@ fn dataset(
         }
         let source = Arc::new(Files::scanned(files.into_iter()));
         let set = ImageSet::of(source, labels, class_names.clone(), Some(names))?;
-        Ok(match &budget {
-            Some((preprocess, budget)) => set.with_kept(Kept::with(fitted, *preprocess, budget.clone())),
+        Ok(match keep {
+            Some(preprocess) => set.keeping(preprocess, fitted),
             None => set,
         })
     };

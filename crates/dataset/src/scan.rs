@@ -5,19 +5,17 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::UNIX_EPOCH;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tallow_core::digest::{self, Hasher};
-use tallow_core::{Progress, StopFlag, Unit, files};
+use tallow_core::{Bar, Progress, StopFlag, Unit, files};
 
 use crate::decode::{self, DecodeError, Format, decode};
 use crate::files::read_file;
 use crate::fit::{Fitter, Preprocess};
-use crate::kept::KeptBudget;
 use crate::loader::decoders;
 use crate::near_duplicates::fields;
 use crate::source::{Facts, Levels, Picture};
@@ -43,13 +41,6 @@ pub(crate) enum Fault {
 /// What the scan found out about one file, and its pixels at the model's size where they are kept.
 pub(crate) type Finding = Result<(Facts, Option<Box<[u8]>>), Fault>;
 
-/// What of pictures is kept in memory.
-#[derive(Clone)]
-pub(crate) struct Keep {
-    pub(crate) preprocess: Preprocess,
-    pub(crate) budget: Arc<KeptBudget>,
-}
-
 /// A line of the file that findings are kept in.
 #[derive(Serialize, Deserialize)]
 struct Line {
@@ -72,7 +63,7 @@ pub(crate) fn scan(
     root: &Path,
     paths: &[PathBuf],
     folder: &Path,
-    keep: Option<&Keep>,
+    keep: Option<Preprocess>,
     progress: &dyn Progress,
     stop: &StopFlag,
 ) -> Result<Option<Vec<Finding>>, Error> {
@@ -81,7 +72,7 @@ pub(crate) fn scan(
     let n_done = AtomicU64::new(0);
     let n_new = paths.iter().filter(|path| known_of(path, &known).is_none()).count();
     let label = if n_new == 0 { "checking pictures" } else { "looking at pictures" };
-    progress.begin(label, Some(paths.len() as u64), Unit::Items("pictures"));
+    let bar = Bar::begin(progress, label, Some(paths.len() as u64), Unit::Items("pictures"));
     let look = |path: &PathBuf| {
         if stop.raised().is_some() {
             return None;
@@ -90,12 +81,12 @@ pub(crate) fn scan(
             Some(facts) => Ok((facts, None)),
             None => look_at(path, keep),
         };
-        progress.advance(n_done.fetch_add(1, Ordering::Relaxed) + 1);
+        bar.advance(n_done.fetch_add(1, Ordering::Relaxed) + 1);
         Some(finding)
     };
     let findings =
         decoders()?.install(|| paths.par_iter().with_max_len(1).map(look).collect::<Option<Vec<_>>>());
-    progress.end();
+    drop(bar);
     let Some(findings) = findings else { return Ok(None) };
     if n_new > 0 {
         write(&kept_in, paths, &findings)?;
@@ -104,7 +95,7 @@ pub(crate) fn scan(
 }
 
 /// Reads and decodes one file.
-fn look_at(path: &PathBuf, keep: Option<&Keep>) -> Finding {
+fn look_at(path: &PathBuf, keep: Option<Preprocess>) -> Finding {
     let bad = |reason: String| Fault::Bad(BadPicture { path: path.clone(), reason });
     let bytes = read_file(path).map_err(|e| match e {
         Error::BadPicture(picture) => Fault::Bad(picture),
@@ -127,11 +118,11 @@ fn look_at(path: &PathBuf, keep: Option<&Keep>) -> Finding {
         is_turned,
         format,
     };
-    let fitted = keep.and_then(|keep| {
-        let mut out = vec![0; keep.preprocess.size_px.iter().product::<usize>() * 3];
-        let mut fitter = Fitter::new(keep.preprocess).ok()?;
+    let fitted = keep.and_then(|preprocess| {
+        let mut out = vec![0; preprocess.size_px.iter().product::<usize>() * 3];
+        let mut fitter = Fitter::new(preprocess).ok()?;
         fitter.apply(pixels, [height, width, 3], &mut out).ok()?;
-        keep.budget.take(out.len()).then(|| out.into_boxed_slice())
+        Some(out.into_boxed_slice())
     });
     Ok((facts, fitted))
 }

@@ -75,6 +75,9 @@ impl Split {
     /// Moves to the training side what validates while the same picture, told by its `identity`, trains: no picture is
     /// ever on both sides.
     pub fn keep_copies_together<I: Eq + Hash>(&mut self, identity: impl Fn(u32) -> I) {
+        if self.val.is_empty() {
+            return;
+        }
         let trained: HashSet<I> = self.train.iter().map(|&i| identity(i)).collect();
         let (copies, val) = self.val.iter().partition(|&&i| trained.contains(&identity(i)));
         let copies: Vec<u32> = copies;

@@ -2,10 +2,11 @@
 //! of all sizes fitted to one, and those that cannot be read named.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tallow_dataset::{
-    Augment, Batch, CropFill, Error, Fit, Flip, Identity, ImageSet, ImageSource, Interpolation, KeptBudget,
-    Mix, Normalization, Picture, Preprocess, TrainLoader, eval_batches, n_batches, readable_batches,
+    Augment, Batch, CropFill, Error, Fit, Flip, Identity, ImageSet, ImageSource, Interpolation, Mix,
+    Normalization, Picture, Preprocess, TrainLoader, eval_batches, n_batches, readable_batches,
     train_batches,
 };
 
@@ -164,6 +165,7 @@ fn a_dropped_iterator_leaves_no_thread_behind() {
 struct Steps {
     n: usize,
     damaged: Vec<usize>,
+    n_reads: AtomicUsize,
 }
 
 impl ImageSource for Steps {
@@ -172,6 +174,7 @@ impl ImageSource for Steps {
     }
 
     fn read(&self, i: usize) -> Result<Picture<'_>, Error> {
+        self.n_reads.fetch_add(1, Ordering::Relaxed);
         if self.damaged.contains(&i) {
             return Err(Error::Images(format!("picture {i} is damaged")));
         }
@@ -185,7 +188,7 @@ impl ImageSource for Steps {
 }
 
 fn steps(damaged: &[usize]) -> Arc<ImageSet> {
-    let source = Arc::new(Steps { n: 9, damaged: damaged.to_vec() });
+    let source = Arc::new(Steps { n: 9, damaged: damaged.to_vec(), n_reads: AtomicUsize::new(0) });
     let names = ["a", "b", "c"].map(str::to_owned);
     Arc::new(ImageSet::of(source, (0..9).map(|i| i % 3).collect(), names.into(), None).unwrap())
 }
@@ -246,9 +249,12 @@ fn where_that_is_wanted_pictures_that_cannot_be_read_cost_no_other_its_place() {
 
 #[test]
 fn pictures_are_kept_and_read_no_more() {
-    let budget = KeptBudget::new(1 << 10);
-    let whole = ImageSet::clone(&steps(&[])).keeping(SQUASH, &budget);
-    let set = Arc::new(whole);
+    let source = Arc::new(Steps { n: 9, damaged: vec![], n_reads: AtomicUsize::new(0) });
+    let names = ["a"].map(str::to_owned);
+    let set = ImageSet::of(source.clone(), vec![0; 9], names.into(), None).unwrap();
+    let mut there: Vec<Option<Box<[u8]>>> = vec![None; 9];
+    there[4] = Some(vec![40; 2 * 4 * 3].into());
+    let set = Arc::new(set.keeping(SQUASH, there));
     let all: Arc<[u32]> = (0..9).collect();
     let epoch = || -> Vec<Batch> {
         let batches = eval_batches(set.clone(), all.clone(), 4, &BYTES, Some(&SQUASH)).unwrap();
@@ -256,4 +262,5 @@ fn pictures_are_kept_and_read_no_more() {
     };
     let first = epoch();
     assert_eq!(first, epoch());
+    assert_eq!(source.n_reads.load(Ordering::Relaxed), 8, "all but the one that was there, once");
 }

@@ -6,14 +6,14 @@ use std::path::Path;
 use anyhow::Result;
 use tallow_core::Progress as _;
 use tallow_dataset::decode::probe;
-use tallow_dataset::folder::{self, Listing, ListingOptions, SplitName};
+use tallow_dataset::folder::{self, Listing, SplitName};
 use tallow_models::weights::PretrainedConfig;
 use tallow_training::{Override, Recipe, load_recipe};
 
 use crate::App;
 use crate::args::TrainArgs;
 use crate::pretrained::Pretrained;
-use crate::source::Spec;
+use crate::source::{Spec, listing_options};
 
 /// Pictures whose sizes are looked at.
 const N_PROBED: usize = 64;
@@ -29,11 +29,7 @@ const SMALL_PX: u32 = 160;
 pub(crate) fn recipe(args: &TrainArgs, spec: &Spec, overrides: &[Override], app: &App) -> Result<Recipe> {
     let Spec::Path(path) = spec else { return Ok(load_recipe("photos", overrides)?) };
     let data_dir = args.data_dir.clone().unwrap_or_else(|| "data".into());
-    let options = ListingOptions {
-        file_column: args.labels.file_column.clone(),
-        label_column: args.labels.label_column.clone(),
-        split_column: args.labels.split_column.clone(),
-    };
+    let options = listing_options(&args.labels.config(&data_dir));
     let listing = folder::list(path, &options, &data_dir, &app.progress, &app.stop)?;
     let (n, n_classes) = (listing.entries.len(), listing.class_names.len());
     let side_px = typical_side_px(&listing);

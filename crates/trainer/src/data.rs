@@ -55,8 +55,9 @@ struct PicturesInfo {
 
 pub(crate) fn info(args: &DataArgs, app: &App) -> Result<ExitCode> {
     let (spec, config) = (Spec::parse(&args.dataset)?, args.labels.config(&args.data_dir));
-    let Some(dataset) = source::load_local(&spec, &config, false, app)?.dataset() else {
-        return Ok(ExitCode::from(app.stop.raised().map_or(1, StopSignal::exit_status)));
+    let dataset = match source::load_local(&spec, &config, false, app)?.told(app) {
+        Ok(dataset) => dataset,
+        Err(signal) => return Ok(ExitCode::from(signal.exit_status())),
     };
     let info = gather(&dataset);
     match app.global.json {
@@ -240,7 +241,7 @@ fn named(name: &str, args: &DataArgs, app: &App) -> Result<Vec<FileVerdict>> {
 /// Whether every picture of a path can be read; those that cannot, each with its reason, or how many can.
 fn files(spec: &Spec, args: &DataArgs, app: &App) -> Result<Option<Vec<FileVerdict>>> {
     match source::load_local(spec, &args.labels.config(&args.data_dir), false, app) {
-        Ok(loaded) => Ok(loaded.dataset().map(|dataset| {
+        Ok(loaded) => Ok(loaded.told(app).ok().map(|dataset| {
             let n = dataset.train.len() + dataset.test.len();
             vec![FileVerdict::ok(&format!("{n} pictures of {}", dataset.name))]
         })),

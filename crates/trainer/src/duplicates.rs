@@ -60,12 +60,14 @@ fn pairs(duplicates: &[Duplicate], train: &ImageSet, test: &ImageSet) -> Vec<[St
 }
 
 pub(crate) fn run(args: &DuplicatesArgs, app: &App) -> Result<ExitCode> {
-    let stopped = || Ok(ExitCode::from(app.stop.raised().map_or(1, StopSignal::exit_status)));
     let (spec, config) = (Spec::parse(&args.data.dataset)?, args.data.labels.config(&args.data.data_dir));
-    let Some(dataset) = source::load_local(&spec, &config, false, app)?.dataset() else { return stopped() };
+    let dataset = match source::load_local(&spec, &config, false, app)?.told(app) {
+        Ok(dataset) => dataset,
+        Err(signal) => return Ok(ExitCode::from(signal.exit_status())),
+    };
     let (train, test) = (&dataset.train, &dataset.test);
     let Some(duplicates) = find(train, test, &app.progress, &app.stop)? else {
-        return stopped();
+        return Ok(ExitCode::from(app.stop.raised().map_or(1, StopSignal::exit_status)));
     };
     let csv = args.out.clone().unwrap_or_else(|| format!("duplicates-{}.csv", dataset.name).into());
     files::write(&csv, to_csv(&duplicates, train, test).as_bytes())?;

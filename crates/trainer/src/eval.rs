@@ -17,7 +17,7 @@ use crate::App;
 use crate::args::{EvalArgs, SplitName, Tta};
 use crate::calibration::Calibration;
 use crate::duplicates::{self, Duplicate};
-use crate::source::{self, Spec};
+use crate::source::{self, Loaded, Spec};
 use crate::{model, output, train};
 
 #[derive(Serialize)]
@@ -91,18 +91,17 @@ fn dataset(args: &EvalArgs, info: &ModelInfo, app: &App) -> Result<Option<Datase
             "the model was trained on \"{}\": say with --dataset where it lies now",
             shown(&config.dataset)
         )
-    });
-    let spec = spec?;
-    if args.dataset.is_none() || !spec.is_of_files() {
-        return Ok(source::load_local(&spec, &config, false, app)?.dataset());
-    }
-    match source::load_local(&spec, &config, false, app) {
-        Ok(loaded) => match loaded.dataset() {
-            Some(own) if own.digest == info.data_digest => Ok(Some(own)),
-            _ => Ok(source::load_local(&spec, &config, true, app)?.dataset()),
-        },
-        Err(_) => Ok(source::load_local(&spec, &config, true, app)?.dataset()),
-    }
+    })?;
+    // whether it is the run's own shows when it is read as for training, which other data may not be fit for
+    let as_trained = source::load_local(&spec, &config, false, app);
+    let is_own =
+        |loaded: &Loaded| matches!(loaded, Loaded::Dataset(own, _) if own.digest == info.data_digest);
+    let loaded = match as_trained {
+        loaded if args.dataset.is_none() || !spec.is_of_files() => loaded?,
+        Ok(loaded) if is_own(&loaded) => loaded,
+        _ => source::load_local(&spec, &config, true, app)?,
+    };
+    Ok(loaded.told(app).ok())
 }
 
 /// The part with its images under the model's classes, which are matched by name, in whatever order; images of classes that

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde::Serialize;
-use tallow_core::{StopSignal, files};
+use tallow_core::files;
 use tallow_dataset::{as_seen, images_to_show, to_png};
 use tallow_report::chart::picture_grid;
 use tallow_report::{Picture, Role};
@@ -37,9 +37,9 @@ pub(crate) fn run(args: &GridArgs, app: &App) -> Result<ExitCode> {
     let recipe = load_recipe(&args.recipe, &[])?;
     let spec = Spec::parse(args.dataset.as_deref().unwrap_or(&recipe.data.dataset))?;
     let data_dir = args.data_dir.as_deref().unwrap_or(&recipe.data.data_dir);
-    let Some(dataset) = source::load_local(&spec, &args.labels.config(data_dir), false, app)?.dataset()
-    else {
-        return Ok(ExitCode::from(app.stop.raised().map_or(1, StopSignal::exit_status)));
+    let dataset = match source::load_local(&spec, &args.labels.config(data_dir), false, app)?.told(app) {
+        Ok(dataset) => dataset,
+        Err(signal) => return Ok(ExitCode::from(signal.exit_status())),
     };
     let data = TrainData::new(dataset, &recipe)?;
     let set = &data.train.set;

@@ -22,17 +22,25 @@ const MAX_KEPT_ONCE_BYTES: usize = 1 << 30;
 
 /// A data set, or the wish to stop that came while it was fetched or looked at.
 pub(crate) enum Loaded {
-    Dataset(Box<Dataset>),
+    /// With what there is to say about it.
+    Dataset(Box<Dataset>, Vec<String>),
     Stopped(StopSignal),
 }
 
 impl Loaded {
-    /// The data set, if there is one.
-    pub(crate) fn dataset(self) -> Option<Dataset> {
+    /// The data set, and a word about what is not as it ought to be; or the wish to stop.
+    pub(crate) fn told(self, app: &App) -> std::result::Result<Dataset, StopSignal> {
         match self {
-            Self::Dataset(dataset) => Some(*dataset),
-            Self::Stopped(_) => None,
+            Self::Dataset(dataset, notices) => {
+                notices.iter().for_each(|notice| app.progress.say(&format!("Note: {notice}")));
+                Ok(*dataset)
+            }
+            Self::Stopped(signal) => Err(signal),
         }
+    }
+
+    fn named(dataset: Dataset) -> Self {
+        Self::Dataset(Box::new(dataset), Vec::new())
     }
 }
 
@@ -103,19 +111,19 @@ pub(crate) fn load(request: &Request<'_>, app: &App) -> Result<Loaded> {
     };
     let data_dir = &request.config.data_dir;
     if name != "auto" {
-        return Ok(Loaded::Dataset(Box::new(by_name(name, data_dir)?)));
+        return Ok(Loaded::named(by_name(name, data_dir)?));
     }
     match load_cifar10(data_dir) {
-        Ok(dataset) => return Ok(Loaded::Dataset(Box::new(dataset))),
+        Ok(dataset) => return Ok(Loaded::named(dataset)),
         Err(Error::Absent { .. }) => {}
         Err(e) => return Err(e.into()), // damaged data are never passed over
     }
     let why = match request.fetches {
-        Err(None) => return Ok(Loaded::Dataset(Box::new(load_sample()?))),
+        Err(None) => return Ok(Loaded::named(load_sample()?)),
         Err(Some(why)) => why.to_owned(),
         Ok(()) => match fetch_cifar10(data_dir, app) {
             Ok(Fetched::AlreadyThere { .. } | Fetched::Fetched { .. }) => {
-                return Ok(Loaded::Dataset(Box::new(load_cifar10(data_dir)?)));
+                return Ok(Loaded::named(load_cifar10(data_dir)?));
             }
             Err(FetchError::Stopped { .. }) if app.stop.raised().is_some() => return Ok(stopped(app)),
             Err(e) => format!("it could not be fetched: {e}"),
@@ -126,7 +134,7 @@ pub(crate) fn load(request: &Request<'_>, app: &App) -> Result<Loaded> {
          For all 60,000: cargo xtask fetch-data",
         data_dir.display()
     ));
-    Ok(Loaded::Dataset(Box::new(load_sample()?)))
+    Ok(Loaded::named(load_sample()?))
 }
 
 /// Like [`load`], but nothing is fetched. With `is_all_test`, nothing is trained on the data set.
@@ -147,6 +155,12 @@ fn by_name(name: &str, data_dir: &Path) -> Result<Dataset> {
     loaded.with_context(|| format!("cannot load the data set {name}"))
 }
 
+/// What a recipe says about a table of labels.
+pub(crate) fn listing_options(config: &DataConfig) -> ListingOptions {
+    let DataConfig { file_column, label_column, split_column, .. } = config.clone();
+    ListingOptions { file_column, label_column, split_column }
+}
+
 /// Whether a folder holds CIFAR's Python version.
 fn is_cifar_python(path: &Path) -> bool {
     path.join("batches.meta").is_file() || (path.join("meta").is_file() && path.join("train").is_file())
@@ -154,7 +168,7 @@ fn is_cifar_python(path: &Path) -> bool {
 
 fn photographs(path: &Path, request: &Request<'_>, app: &App) -> Result<Loaded> {
     if is_cifar_python(path) {
-        return Ok(Loaded::Dataset(Box::new(load_cifar_python(path)?)));
+        return Ok(Loaded::named(load_cifar_python(path)?));
     }
     let config = request.config;
     let n_bytes = match request.is_read_once {
@@ -163,11 +177,7 @@ fn photographs(path: &Path, request: &Request<'_>, app: &App) -> Result<Loaded> 
     };
     let photographs = PhotographsRequest {
         path,
-        options: ListingOptions {
-            file_column: config.file_column.clone(),
-            label_column: config.label_column.clone(),
-            split_column: config.split_column.clone(),
-        },
+        options: listing_options(config),
         data_dir: &config.data_dir,
         test_fraction: config.test_fraction,
         skip_bad: config.skip_bad,
@@ -179,10 +189,7 @@ fn photographs(path: &Path, request: &Request<'_>, app: &App) -> Result<Loaded> 
     else {
         return Ok(stopped(app));
     };
-    for notice in &loaded.notices {
-        app.progress.say(&format!("Note: {notice}"));
-    }
-    Ok(Loaded::Dataset(Box::new(loaded.dataset)))
+    Ok(Loaded::Dataset(Box::new(loaded.dataset), loaded.notices))
 }
 
 fn stopped(app: &App) -> Loaded {

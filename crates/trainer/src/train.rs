@@ -15,7 +15,7 @@ use tallow_training::{
 use crate::App;
 use crate::args::{self, TrainArgs};
 use crate::pretrained::Pretrained;
-use crate::source::{self, Loaded, Request, Spec};
+use crate::source::{self, Request, Spec};
 use crate::{auto, duplicates, event_pictures, inputs, output, report};
 
 /// The recipe where nobody names one, and the data set is not the user's own.
@@ -146,9 +146,9 @@ fn session(
     let is_read_once = recipe.model.get("unfreeze").and_then(toml::Value::as_str) == Some("none");
     let request =
         Request { spec: &spec, config: &recipe.data, fetches, preprocess, is_all_test: false, is_read_once };
-    let mut dataset = match source::load(&request, app)? {
-        Loaded::Dataset(dataset) => *dataset,
-        Loaded::Stopped(signal) => return Ok(Err(signal)),
+    let mut dataset = match source::load(&request, app)?.told(app) {
+        Ok(dataset) => dataset,
+        Err(signal) => return Ok(Err(signal)),
     };
     recipe.data.dataset = spec.resolved(&dataset);
     if let Some(shape) = dataset.train.block_shape() {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tallow_core::{Progress, StopFlag, Unit};
+use tallow_core::{Bar, Progress, StopFlag, Unit};
 use tallow_dataset::{Error as DataError, ImageSet, Readable, readable_batches};
 use tallow_metrics::{Predictions, with_temperature};
 use tallow_nn::{Model, Precision, log_softmax};
@@ -90,22 +90,20 @@ impl Predictor {
             normalization,
             preprocess.as_ref(),
         );
-        progress.begin("predicting", Some(set.len() as u64), Unit::Items("pictures"));
+        let bar = Bar::begin(progress, "predicting", Some(set.len() as u64), Unit::Items("pictures"));
         let mut n_done = 0;
         for readable in batches.map_err(crate::TrainingError::from)? {
             if stop.raised().is_some() {
-                progress.end();
                 return Ok(false);
             }
             let answers =
                 readable.map_err(crate::TrainingError::from).and_then(|readable| self.answers(readable));
-            for answer in answers.inspect_err(|_| progress.end())? {
+            for answer in answers? {
                 on_answer(answer)?;
                 n_done += 1;
             }
-            progress.advance(n_done);
+            bar.advance(n_done);
         }
-        progress.end();
         Ok(true)
     }
 
