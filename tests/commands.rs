@@ -63,21 +63,22 @@ fn a_recipe_is_printed_as_it_stands_and_is_one() {
     // kept in a file, it is a recipe that only has another name
     sandbox.write("mine.toml", sandbox.trainer("recipes keras-5").ok().stdout);
     let tiny = TINY.replace("--epochs 2", "--epochs 1");
-    sandbox.trainer(&format!("--recipe mine.toml {tiny}")).ok().says(&["Run folder runs/mine-1"]);
+    sandbox.trainer(&format!("--recipe mine.toml {tiny}")).ok().says(&["run folder runs/mine-1"]);
     assert_eq!(sandbox.json("runs/mine-1/summary.json")["recipe"], "mine");
 }
 
 #[test]
 fn data_info_prints_shapes_as_the_keras_baseline_does() {
     let expected = "\
-Data set              sample
+Data set              sample: 3,000 images of CIFAR-10
 Training data shape   (2000, 32, 32, 3)
 Training labels shape (2000, 1)
 Test data shape       (1000, 32, 32, 3)
 Test labels shape     (1000, 1)
 Pixels                0 to 255, red green blue
-Mean, per channel     [0.49139968, 0.48215842, 0.4465309]
-Deviation             [0.24703223, 0.24348512, 0.26158783]
+Mean, per channel     [0.49247167, 0.4839601, 0.44753215]
+Deviation             [0.24558681, 0.24249633, 0.260852]
+Normalised by         [0.49139968, 0.48215842, 0.4465309] and [0.24703223, 0.24348512, 0.26158783], those of the whole
 Digest                104fc31ae016ad176a1b6d808eb9de4dd80847a970ffb0f9ebd59009284958fb
 
 label  class                training     test
@@ -99,7 +100,20 @@ label  class                training     test
     }
     let info = sandbox.trainer("data info --json").ok().json();
     let keys: Vec<&String> = info.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["dataset", "digest", "train_shape", "test_shape", "classes", "mean", "std"]);
+    assert_eq!(
+        keys,
+        [
+            "dataset",
+            "about",
+            "digest",
+            "train_shape",
+            "test_shape",
+            "classes",
+            "mean",
+            "std",
+            "normalized_by"
+        ]
+    );
     assert_eq!(info["train_shape"], json!([2_000, 32, 32, 3]));
     assert_eq!(info["classes"][3], json!({"name": "cat", "n_train": 200, "n_test": 100}));
     assert_eq!(sandbox.everything(), [""; 0]);
@@ -135,25 +149,36 @@ fn a_run_without_a_terminal_tells_plain_lines() {
     let sandbox = Sandbox::new();
     let ran = sandbox.trainer(TINY).ok();
     let lines: Vec<&str> = ran.stderr.lines().collect();
-    assert_eq!(lines[0], "Run folder runs/cnn-1");
-    assert_eq!(lines[1], "5382 parameters; 60 images to train on, 200 to validate, 1000 to test");
+    let banner = [
+        "Data   sample (3,000 images of CIFAR-10); 60 train, 200 val, 1,000 test; 10 classes",
+        "Model  cnn, 5,382 parameters; recipe cnn, seed 0, 2 epochs",
+    ];
+    assert_eq!(lines[..2], banner);
+    assert!(
+        lines[2].starts_with("On     cpu (") && lines[2].ends_with("; run folder runs/cnn-1"),
+        "{}",
+        lines[2]
+    );
+    let columns = "  epoch     time  images/s    loss  accuracy  val_loss  val_accuracy       rate";
+    assert_eq!(lines[3], columns);
     assert!(!ran.stderr.contains(['\r', '\u{1b}']) && ran.stderr.ends_with('\n'), "{:?}", ran.stderr);
 
     let history = tallow_metrics::parse_history(&sandbox.text("runs/cnn-1/history.csv")).unwrap();
-    let epochs = lines.iter().filter(|line| line.starts_with("Epoch "));
+    let epochs = lines.iter().filter(|line| line.contains("/2 "));
     assert_eq!((epochs.clone().count(), history.len()), (2, 2));
     for (line, row) in epochs.zip(&history) {
-        let start = format!("Epoch {}/2  4 steps  ", row.epoch);
+        let start = format!("    {}/2 ", row.epoch);
         // between the two, the times of this machine
         let end = format!(
-            "ms/step  accuracy {:.4}  loss {:.4}  val_accuracy {:.4}  val_loss {:.4}  learning_rate {:.4e}",
-            row.accuracy,
+            "  {:.4}  {:>8.4}  {:>8.4}  {:>12.4}  {:>9}",
             row.loss,
-            row.val_accuracy.unwrap(),
+            row.accuracy,
             row.val_loss.unwrap(),
-            row.learning_rate
+            row.val_accuracy.unwrap(),
+            format!("{:.3e}", row.learning_rate)
         );
         assert!(line.starts_with(&start) && line.ends_with(&end), "{line:?} is not {start:?} … {end:?}");
+        assert_eq!(line.len(), columns.len(), "{line:?}");
     }
 }
 

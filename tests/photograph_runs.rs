@@ -78,7 +78,7 @@ fn an_interrupted_run_of_everything_goes_on_bit_for_bit() {
     wait_until("2 epochs are over", || n_epochs() >= 2 || !running.is_at_work());
     running.signal("INT");
     running.wait().ends_with(130);
-    sandbox.trainer("--resume run --offline").ok().says(&["going on with epoch"]);
+    sandbox.trainer("--resume run --offline").ok().says(&["Going on with epoch"]);
     same_bits(&sandbox, "alone", "run");
     // other pictures than those that the run began with
     fs::copy(sandbox.path("photos/cat/01.png"), sandbox.path("photos/dog/01.png")).unwrap();

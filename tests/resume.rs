@@ -167,14 +167,13 @@ fn a_signal_stops_after_the_step_and_says_how_to_go_on() {
     for (signal, status) in [("INT", 130), ("TERM", 143)] {
         let sandbox = with_run_alone(UNTIL_THE_END, 1);
         let ran = interrupted(&sandbox, signal).ends_with(status);
-        let ran = ran.says(&["Stopped. To go on: trainer train --resume run\n"]);
+        let ran = ran.says(&["Stopped. To go on: trainer --resume run\n"]);
         assert_eq!(ran.stdout, "", "a run that is not over has no result");
         assert!(!sandbox.path("run/summary.json").exists());
         let stopped = event(&sandbox, "interrupted");
         assert!(stopped["batch"].as_u64() >= Some(1), "{stopped}");
         let ran = sandbox.trainer("train --resume run").ok();
-        let going_on =
-            format!("; going on with epoch {} after {} steps\n", stopped["epoch"], stopped["batch"]);
+        let going_on = format!("Going on with epoch {} after {} step", stopped["epoch"], stopped["batch"]);
         assert!(ran.stderr.contains(&going_on) && ran.stdout.contains("Test accuracy"), "{}", ran.stderr);
         ended_as_alone(&sandbox, "run");
     }
@@ -265,23 +264,57 @@ fn more_epochs_extend_a_run() {
     sandbox.trainer(&format!("{constant} --epochs 3 --run-dir alone")).ok();
     sandbox.trainer(&format!("{constant} --epochs 2 --run-dir run")).ok();
     let extended = sandbox.trainer("--resume run --epochs 3").ok().says(&["extended from 2 to 3 epochs\n"]);
-    assert!(extended.stderr.contains("going on with epoch 3"), "{}", extended.stderr);
+    assert!(extended.stderr.contains("Going on with epoch 3"), "{}", extended.stderr);
     ended_as_alone(&sandbox, "run");
     assert_eq!(sandbox.text("alone/recipe.toml"), sandbox.text("run/recipe.toml"));
 }
 
+/// A schedule that has come to its end begins again at a fifth of its rate, or at the rate that is asked for, and falls; killed
+/// and resumed, it goes on so.
 #[test]
-fn an_extended_schedule_keeps_its_horizon() {
+fn an_extended_schedule_begins_again_and_falls() {
     let sandbox = Sandbox::new();
-    sandbox.trainer(&format!("{TINY} --set schedule.final_factor=0.5 --run-dir run")).ok();
-    let notice = "the schedule keeps its horizon, from where on the learning rate stays at 0.002";
-    sandbox.trainer("--resume run --epochs 4").ok().says(&[notice]);
-    let history = parse_history(&sandbox.text("run/history.csv")).unwrap();
-    assert_eq!(history.iter().map(|row| row.learning_rate).collect::<Vec<_>>()[2..], [0.002, 0.002]);
+    sandbox.trainer(&format!("{TINY} --run-dir run")).ok();
+    let [model, summary] = ["model.safetensors", "summary.json"].map(|f| sandbox.read(&format!("run/{f}")));
+    let notice = "from epoch 3 on the learning rate begins again at 0.0008 and falls on a straight line";
+    sandbox.trainer("--resume run --epochs 4").ok().says(&["extended from 2 to 4 epochs", notice]);
+    let rates = |run: &str| -> Vec<f64> {
+        let history = parse_history(&sandbox.text(&format!("{run}/history.csv"))).unwrap();
+        history.iter().map(|row| row.learning_rate).collect()
+    };
+    // of the last of 4 steps: after 3 and 7 of 8 steps down to 0
+    for (found, expected) in rates("run")[2..].iter().zip([0.0008 * 5.0 / 8.0, 0.0008 / 8.0]) {
+        assert!((found - expected).abs() < 1e-12, "{found}, expected {expected}");
+    }
     assert_eq!(sandbox.json("run/summary.json")["epochs_run"], 4);
+    assert!(sandbox.read("run/before-extension/epoch-2/model.safetensors") == model);
+    assert!(sandbox.read("run/before-extension/epoch-2/summary.json") == summary);
+    sandbox.trainer("--recipe run/recipe.toml --offline --run-dir again").ok();
+    assert_eq!(rates("again"), rates("run"), "the recipe of an extended run is a whole one");
 
-    sandbox.trainer(&format!("{TINY} --run-dir down-to-0")).ok();
-    sandbox.trainer("--resume down-to-0 --epochs 3").ok().says(&["stays at 0 and nothing more is learnt"]);
+    sandbox.trainer("--resume run --epochs 5 --lr 0.002").ok().says(&["begins again at 0.002"]);
+    sandbox.trainer("--resume run --lr 0.002").fails(&["--lr: with --resume", "give more --epochs"]);
+}
+
+/// Extended at a rate that ruins it, a run keeps the model that it had.
+#[test]
+fn the_best_model_so_far_is_never_lost() {
+    let sandbox = Sandbox::new();
+    let recipe = "--train-subset 500 --batch-size 25 --epochs 4";
+    sandbox.trainer(&format!("{TINY_MODEL} {recipe} --precision f32 --run-dir run")).ok();
+    let before = sandbox.json("run/summary.json");
+    let ran = sandbox.trainer("--resume run --epochs 5 --lr 0.3").ok();
+    ran.says(&["the model after 4 epochs, from before the run was extended, is better"]);
+    let after = sandbox.json("run/summary.json");
+    assert!(before["val"]["accuracy"].as_f64() > Some(0.15), "{before}");
+    assert_eq!(
+        (&after["val"], &after["test"], &after["epochs_run"]),
+        (&before["val"], &before["test"], &5.into())
+    );
+    let [now, then] = ["run", "run/before-extension/epoch-4"].map(|run| {
+        tallow_training::read_model(&sandbox.path(&format!("{run}/model.safetensors"))).unwrap().1
+    });
+    assert!(now == then, "the tensors");
 }
 
 /// Killed just after the longer run was written down, it still knows that it was to go on.
@@ -294,7 +327,7 @@ fn an_extension_of_a_run_that_stopped_early_survives_a_kill() {
     let (running, _gag) = sandbox.start_gagged("--resume alone --epochs 21");
     wait_until("the extension is written down", || sandbox.text("alone/recipe.toml").contains("epochs = 21"));
     assert!(running.kill());
-    sandbox.trainer("--resume alone").ok().says(&["going on with epoch 9"]);
+    sandbox.trainer("--resume alone").ok().says(&["Going on with epoch 9"]);
     assert_eq!(parse_history(&sandbox.text("alone/history.csv")).unwrap().len(), 9);
 }
 
@@ -303,7 +336,11 @@ fn a_run_that_is_over_says_its_last_word_again() {
     let sandbox = with_run_alone(STOPPED_EARLY, 1);
     let before = bytes_of(&sandbox, "alone");
     let ran = sandbox.trainer("--resume alone").ok().says(&["the run is over, nothing is left to train"]);
-    assert!(ran.stdout.contains("Test accuracy") && !ran.stderr.contains("Epoch"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("Test accuracy") && !ran.stderr.contains("images/s    loss"),
+        "{}",
+        ran.stdout
+    );
     let json = sandbox.trainer("--resume alone --data-dir elsewhere --json").ok();
     assert_eq!(json.stdout, sandbox.text("alone/summary.json"));
     assert!(bytes_of(&sandbox, "alone") == before, "the run was changed");

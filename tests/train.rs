@@ -32,11 +32,11 @@ fn without_cifar10_the_sample_is_used_and_that_is_said() {
         "CIFAR-10 is not in data (--offline was given)",
         "Using the embedded sample of it: 2,000 training and 1,000 test images",
         "cargo xtask fetch-data",
-        "Run folder runs/cnn-1",
+        "run folder runs/cnn-1",
     ]);
     assert!(ran.stdout.contains("on 1000 images of sample"), "{}", ran.stdout);
     assert_eq!(sandbox.json("runs/cnn-1/summary.json")["dataset"], "sample");
-    sandbox.trainer(BARE).ok().says(&["Run folder runs/cnn-2"]);
+    sandbox.trainer(BARE).ok().says(&["run folder runs/cnn-2"]);
     let top: Vec<String> = sandbox.everything().into_iter().filter(|name| !name.contains("-1/")).collect();
     assert_eq!(top[..3], ["runs", "runs/cnn-1", "runs/cnn-2"]);
 }
@@ -94,8 +94,8 @@ fn untimed(mut names: Vec<String>) -> Vec<String> {
 
 fn the_summary_is_whole(sandbox: &Sandbox) {
     let summary = sandbox.json("runs/cnn-1/summary.json");
-    let expected = "run_dir dataset data_digest n_train n_val n_test model n_parameters recipe seed device isa \
-         precision threads epochs_run best_epoch train_seconds features_seconds images_per_second peak_rss_bytes val test";
+    let expected = "run_dir dataset dataset_about data_digest n_train n_val n_test model n_parameters \
+         n_trained_parameters recipe seed device isa precision threads epochs_run best_epoch train_seconds features_seconds images_per_second peak_rss_bytes val test";
     assert_eq!(keys(&summary), expected.split_whitespace().collect::<Vec<_>>());
     assert_eq!(keys(&summary["val"]), ["accuracy", "loss"]);
     assert_eq!(keys(&summary["test"]), ["accuracy", "loss", "accuracy_interval"]);
@@ -158,7 +158,7 @@ fn the_events_are_versioned(sandbox: &Sandbox) {
 fn the_resolved_recipe_makes_the_same_model_again() {
     let sandbox = Sandbox::new();
     sandbox.trainer(&format!("{TINY} --seed 3 --lr 0.01")).ok();
-    sandbox.trainer("--recipe runs/cnn-1/recipe.toml").ok().says(&["Run folder runs/cnn-2"]);
+    sandbox.trainer("--recipe runs/cnn-1/recipe.toml").ok().says(&["run folder runs/cnn-2"]);
     for name in ["model.safetensors", "history.csv", "recipe.toml"] {
         let [first, second] = ["cnn-1", "cnn-2"].map(|run| sandbox.read(&format!("runs/{run}/{name}")));
         assert!(first == second, "{name} differs");
@@ -168,12 +168,18 @@ fn the_resolved_recipe_makes_the_same_model_again() {
 #[test]
 fn results_go_to_standard_output_and_the_rest_to_standard_error() {
     let sandbox = Sandbox::new();
-    let ran = sandbox.trainer(TINY).ok().says(&["5382 parameters", "Epoch 1/2", "Epoch 2/2"]);
+    let ran = sandbox.trainer(TINY).ok().says(&[
+        "5,382 parameters",
+        " 1/2 ",
+        " 2/2 ",
+        "Next:",
+        "trainer predict runs/cnn-1",
+    ]);
     let report = sandbox.text("runs/cnn-1/evaluation/report.txt");
     assert!(ran.stdout.contains(&report) && ran.stdout.contains("Test accuracy "), "{}", ran.stdout);
     assert!(
         ran.stdout.ends_with("Run folder runs/cnn-1\nReport runs/cnn-1/report.html\n")
-            && !ran.stdout.contains("Epoch"),
+            && !ran.stdout.contains("val_accuracy"),
         "{}",
         ran.stdout
     );
@@ -253,7 +259,7 @@ fn a_callback_that_watches_validation_needs_some() {
 #[test]
 fn validation_on_the_test_images_is_called_dishonest() {
     let sandbox = Sandbox::new();
-    let dishonest = "this test accuracy is not an honest estimate";
+    let dishonest = "the test accuracy is not an honest estimate";
     let ran = sandbox.trainer(&format!("{TINY} --validate-on test")).ok();
     assert!(ran.stdout.contains(dishonest), "{}", ran.stdout);
     let summary = sandbox.json("runs/cnn-1/summary.json");

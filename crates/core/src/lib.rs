@@ -4,6 +4,7 @@
 //! * [`files`]: files that are either whole or not there, also after a power cut;
 //! * [`memory`]: large arrays that are used again;
 //! * [`digest`]: SHA-256 as hexadecimal text;
+//! * [`mod@duration`]: times as people say them;
 //! * [`stop`]: a flag that Ctrl-C and SIGTERM raise and long work looks at;
 //! * [`progress`]: what libraries report to while they work; a binary decides how it is drawn;
 //! * [`mod@shown`]: names from outside, made fit to be shown.
@@ -17,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod digest;
+pub mod duration;
 pub mod files;
 pub mod memory;
 pub mod progress;
@@ -26,6 +28,7 @@ pub mod stop;
 #[cfg(feature = "terminal")]
 pub mod terminal;
 
+pub use duration::duration;
 pub use files::FileError;
 pub use progress::{Bar, Progress, Silent, Unit};
 pub use rng::{Purpose, Stream};

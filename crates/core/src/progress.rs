@@ -14,6 +14,11 @@ pub enum Unit {
 pub trait Progress: Send + Sync {
     /// Work called `label` begins; `total` is how much there is, where that is known.
     fn begin(&self, label: &str, total: Option<u64>, unit: Unit);
+    /// As [`begin`](Self::begin), where `done` of the total was done by somebody before: it tells nothing of the rate.
+    fn go_on(&self, label: &str, total: Option<u64>, unit: Unit, done: u64) {
+        self.begin(label, total, unit);
+        self.advance(done);
+    }
     /// `done` of the total is done (not: more than before).
     fn advance(&self, done: u64);
     /// A short text beside the bar, such as the current loss; replaces the one before.
@@ -31,6 +36,12 @@ impl<'a> Bar<'a> {
     /// Begins the work, as [`Progress::begin`].
     pub fn begin(progress: &'a dyn Progress, label: &str, total: Option<u64>, unit: Unit) -> Self {
         progress.begin(label, total, unit);
+        Self(progress)
+    }
+
+    /// Begins the work where it was left, as [`Progress::go_on`].
+    pub fn go_on(progress: &'a dyn Progress, label: &str, total: Option<u64>, unit: Unit, done: u64) -> Self {
+        progress.go_on(label, total, unit, done);
         Self(progress)
     }
 

@@ -29,6 +29,16 @@ pub fn shown_path(path: &Path) -> String {
     shown(&path.to_string_lossy()).into_owned()
 }
 
+/// The path as one word of a shell: in single quotes where it holds more than what is plain.
+pub fn shell_word(path: &Path) -> String {
+    let text = shown_path(path);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    match text.chars().all(is_plain) && !text.starts_with('-') {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 /// The code of a character that cannot be shown itself.
 pub fn code(c: char) -> String {
     format!("<U+{:04X}>", u32::from(c))
@@ -55,6 +65,13 @@ mod tests {
         assert_eq!(shown("\u{7f}\u{9b}\u{2066}\u{feff}"), "<U+007F><U+009B><U+2066><U+FEFF>");
         assert_eq!(shown(" "), "\" \"");
         assert_eq!(shown(""), "\"\"");
+    }
+
+    #[test]
+    fn a_path_is_one_word_of_a_shell() {
+        assert_eq!(shell_word(Path::new("runs/cnn-1")), "runs/cnn-1");
+        assert_eq!(shell_word(Path::new("a b; rm 'x'")), r"'a b; rm '\''x'\'''");
+        assert_eq!(shell_word(Path::new("-v")), "'-v'");
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
+use crate::duration;
 use crate::progress::{Progress, Unit};
 
 /// How often plain lines appear where there is no terminal.
@@ -23,6 +24,8 @@ pub struct Terminal {
 
 struct Work {
     bar: ProgressBar,
+    /// What was done before this work began, which says nothing of its rate.
+    done_before: u64,
     label: String,
     note: String,
     last_line: Instant,
@@ -43,13 +46,25 @@ impl Terminal {
 
 impl Progress for Terminal {
     fn begin(&self, label: &str, total: Option<u64>, unit: Unit) {
+        self.go_on(label, total, unit, 0);
+    }
+
+    fn go_on(&self, label: &str, total: Option<u64>, unit: Unit, done: u64) {
         let target = match self.is_terminal && !self.quiet {
             true => ProgressDrawTarget::stderr_with_hz(8),
             false => ProgressDrawTarget::hidden(),
         };
-        let bar = ProgressBar::with_draw_target(total, target).with_style(style(total.is_some(), unit));
-        bar.set_prefix(label.to_owned());
-        let work = Work { bar, label: label.to_owned(), note: String::new(), last_line: Instant::now() };
+        let columns =
+            terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| width.0.into());
+        let bar = ProgressBar::with_draw_target(total, target).with_position(done);
+        let bar = bar.with_style(style(total.is_some(), unit, columns, done)).with_prefix(label.to_owned());
+        let work = Work {
+            bar,
+            done_before: done,
+            label: label.to_owned(),
+            note: String::new(),
+            last_line: Instant::now(),
+        };
         *self.work.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(work);
     }
 
@@ -112,25 +127,61 @@ fn error_text(messages: impl IntoIterator<Item = String>) -> String {
     text
 }
 
-fn style(bounded: bool, unit: Unit) -> ProgressStyle {
-    let (count, rate) = match unit {
-        Unit::Bytes => ("{bytes}/{total_bytes}", "{bytes_per_sec}".to_owned()),
-        Unit::Items(name) => ("{human_pos}/{human_len}", format!("{{per_sec}} {name}")),
+/// A bar that fits into so many columns: what does not fit goes, the note first.
+fn style(bounded: bool, unit: Unit, columns: usize, done_before: u64) -> ProgressStyle {
+    let count = match unit {
+        Unit::Bytes => "{bytes}/{total_bytes}",
+        Unit::Items(_) => "{human_pos}/{human_len}",
     };
-    let template = match bounded {
-        true => format!("{{prefix}} {{bar:28}} {count} {rate} {{eta}} left  {{msg}}"),
-        false => format!("{{prefix}} {{spinner}} {} {rate}  {{msg}}", count.split('/').next().unwrap_or("")),
+    let template = match (bounded, columns) {
+        (true, 100..) => format!("{{prefix}} {{bar:28}} {count} {{rate}} {{left}} left  {{wide_msg}}"),
+        (true, 64..) => format!("{{prefix}} {{bar:8}} {count} {{left}} left  {{wide_msg}}"),
+        (true, _) => "{prefix} {percent} % {wide_msg}".to_owned(),
+        (false, 64..) => {
+            format!("{{prefix}} {{spinner}} {} {{rate}}  {{wide_msg}}", count.split('/').next().unwrap_or(""))
+        }
+        (false, _) => "{prefix} {spinner} {wide_msg}".to_owned(),
     };
-    ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style
+        .with_key("rate", move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = out.write_str(&rate_text(per_second(state.pos(), done_before, state.elapsed()), unit));
+        })
+        .with_key("left", move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let rate = per_second(state.pos(), done_before, state.elapsed());
+            let _ = out.write_str(&left_text(state.pos(), state.len(), rate));
+        })
+}
+
+/// How much of this work was done per second; none as long as nothing was.
+fn per_second(done: u64, done_before: u64, elapsed: Duration) -> Option<f64> {
+    let n = done.saturating_sub(done_before);
+    (n > 0 && !elapsed.is_zero()).then(|| n as f64 / elapsed.as_secs_f64())
+}
+
+fn rate_text(rate: Option<f64>, unit: Unit) -> String {
+    match (rate, unit) {
+        (None, _) => String::new(),
+        (Some(rate), Unit::Bytes) => format!("{}/s", HumanBytes(rate as u64)),
+        (Some(rate), Unit::Items(name)) if rate < 10.0 => format!("{rate:.1} {name}/s"),
+        (Some(rate), Unit::Items(name)) => format!("{rate:.0} {name}/s"),
+    }
+}
+
+fn left_text(done: u64, total: Option<u64>, rate: Option<f64>) -> String {
+    match total.zip(rate) {
+        Some((total, rate)) => duration(total.saturating_sub(done) as f64 / rate),
+        None => "?".to_owned(),
+    }
 }
 
 fn plain_line(work: &Work) -> String {
     let done = work.bar.position();
-    let left = work.bar.eta().as_secs();
     match work.bar.length() {
         Some(total) if total > 0 => {
             let percent = 100.0 * done as f64 / total as f64;
-            format!("{}: {percent:.0} % ({done} of {total}), {left} s left  {}", work.label, work.note)
+            let left = left_text(done, Some(total), per_second(done, work.done_before, work.bar.elapsed()));
+            format!("{}: {percent:.0} % ({done} of {total}), {left} left  {}", work.label, work.note)
         }
         _ => format!("{}: {done}  {}", work.label, work.note),
     }
@@ -144,5 +195,21 @@ mod tests {
     fn causes_are_told_once() {
         let messages = ["cannot load x", "cannot read a.bin: denied", "denied"].map(str::to_owned);
         assert_eq!(error_text(messages), "cannot load x: cannot read a.bin: denied");
+    }
+    /// What was done before a resume counts for nothing: 10 of 100 seconds are over, not 90.
+    #[test]
+    fn the_time_left_is_by_what_was_seen() {
+        let rate = per_second(90, 80, Duration::from_secs(10));
+        assert_eq!(rate, Some(1.0));
+        assert_eq!(left_text(90, Some(100), rate), "10s");
+        assert_eq!(left_text(80, Some(100), per_second(80, 80, Duration::from_secs(10))), "?");
+    }
+
+    #[test]
+    fn rates_have_their_unit() {
+        assert_eq!(rate_text(Some(3.25), Unit::Items("steps")), "3.2 steps/s");
+        assert_eq!(rate_text(Some(1234.5), Unit::Items("images")), "1234 images/s");
+        assert_eq!(rate_text(Some(2048.0), Unit::Bytes), "2.00 KiB/s");
+        assert_eq!(rate_text(None, Unit::Bytes), "");
     }
 }

@@ -261,6 +261,8 @@ impl fmt::Debug for ImageSet {
 pub struct Dataset {
     /// "cifar10", "cifar100", "sample", or the name of a folder, table or archive.
     pub name: String,
+    /// What it is, where the name does not say it: "3,000 images of CIFAR-10".
+    pub about: Option<&'static str>,
     /// What is trained and validated on.
     pub train: Arc<ImageSet>,
     /// Which images of `train` are for validation, where the data set itself says so, ascending; else they are split off
@@ -300,6 +302,7 @@ impl Dataset {
         }
         Self {
             name: name.to_owned(),
+            about: None,
             train: Arc::new(train),
             val_indices: val_indices.map(Into::into),
             test: Arc::new(test),

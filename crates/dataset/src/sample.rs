@@ -24,7 +24,8 @@ static TEST_PNG: &[u8] = include_bytes!("../../../assets/sample/test.png");
 pub fn load_sample() -> Result<Dataset, Error> {
     let train = decode("train.png", TRAIN_PNG, 200)?;
     let test = decode("test.png", TEST_PNG, 100)?;
-    Ok(Dataset::new("sample", train, test, Normalization::CIFAR10))
+    let dataset = Dataset::new("sample", train, test, Normalization::CIFAR10);
+    Ok(Dataset { about: Some("3,000 images of CIFAR-10"), ..dataset })
 }
 
 /// The images of a picture that shows `n_per_class` images of each class in a row, one row for each class.

@@ -34,13 +34,9 @@ impl CoveragePoint {
 /// with the softmax response, as accuracy.
 pub fn coverage_curve(predictions: &Predictions) -> Vec<CoveragePoint> {
     let n = predictions.len() as u64;
-    let mut surest_first: Vec<(f64, bool)> = (0..predictions.len())
-        .map(|i| (predictions.confidence(i), predictions.predicted(i) == predictions.targets()[i]))
-        .collect();
-    surest_first.sort_by(|a, b| b.0.total_cmp(&a.0));
     let mut points: Vec<CoveragePoint> = Vec::new();
     let (mut n_answered, mut n_correct) = (0, 0);
-    for (threshold, right) in surest_first {
+    for (threshold, right) in surest_first(predictions) {
         n_answered += 1;
         n_correct += u64::from(right);
         let point = CoveragePoint { threshold, n, n_answered, n_correct };
@@ -52,13 +48,13 @@ pub fn coverage_curve(predictions: &Predictions) -> Vec<CoveragePoint> {
     points
 }
 
-/// The point of [`coverage_curve`] with the most answers whose accuracy is at least `accuracy`; none if there is none.
-///
-/// The best of many thresholds looks a little better than it is: choose it on validation data, and confirm it with
-/// [`coverage_at`] on others.
-pub fn threshold_for_accuracy(predictions: &Predictions, accuracy: f64) -> Option<CoveragePoint> {
-    let reaches = |point: &CoveragePoint| point.accuracy().is_some_and(|a| a >= accuracy);
-    coverage_curve(predictions).into_iter().rev().find(reaches)
+/// The confidence of each image, and whether its answer is right; the surest first.
+pub(crate) fn surest_first(predictions: &Predictions) -> Vec<(f64, bool)> {
+    let mut images: Vec<(f64, bool)> = (0..predictions.len())
+        .map(|i| (predictions.confidence(i), predictions.predicted(i) == predictions.targets()[i]))
+        .collect();
+    images.sort_by(|a, b| b.0.total_cmp(&a.0)); // stable
+    images
 }
 
 /// What answering from `threshold` on comes to.
@@ -93,14 +89,6 @@ mod tests {
         assert_eq!(counts, [(1, 1), (2, 2), (4, 3), (5, 3)]); // the two of 0.8 together
         assert_eq!((curve[2].coverage(), curve[2].accuracy()), (0.8, Some(0.75)));
         assert_eq!(coverage_curve(&given(&[])), []);
-    }
-
-    #[test]
-    fn the_threshold_answers_as_many_as_it_may() {
-        let p = given(&ROWS);
-        let answered = |accuracy| threshold_for_accuracy(&p, accuracy).map(|point| point.n_answered);
-        assert_eq!([0.0, 0.6, 0.61, 0.75, 0.76, 1.0].map(answered), [5, 5, 4, 4, 2, 2].map(Some));
-        assert_eq!(threshold_for_accuracy(&given(&[(0.9, false)]), 0.5), None);
     }
 
     #[test]

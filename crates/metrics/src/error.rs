@@ -56,6 +56,9 @@ pub enum MetricsError {
     /// A confidence that is no probability strictly between 0 and 1.
     #[error("confidence is {0}: expected a number above 0 and below 1, such as 0.95")]
     Confidence(f64),
+    /// An accuracy that no answers can be wanted to have.
+    #[error("the wanted accuracy is {0}: expected a share above 0 and below 1, such as 0.98")]
+    WantedAccuracy(f64),
     /// Thresholds of bands that are not in order.
     #[error(
         "bands: acceptable_up_to is {acceptable_up_to} and improvable_up_to is {improvable_up_to}: \

@@ -14,8 +14,13 @@ pub struct EpochRecord {
     pub epoch: u64,
     /// Share of training images classified rightly, each counted when its batch was trained on.
     pub accuracy: f64,
-    /// Mean training loss, each batch counted before its update.
+    /// Mean cross-entropy of the training images, each batch counted before its update: without label smoothing, weights
+    /// of classes and the like, so that it can be held against that of validation. In a record without
+    /// [`optimized_loss`](Self::optimized_loss), which is of an older program, it is that.
     pub loss: f64,
+    /// The mean of what the optimiser made small: the loss with all that the recipe puts into it.
+    #[serde(default)]
+    pub optimized_loss: Option<f64>,
     /// Accuracy on the validation data after the epoch; none for a run without validation.
     pub val_accuracy: Option<f64>,
     /// Loss on the validation data after the epoch; none for a run without validation.
@@ -24,8 +29,11 @@ pub struct EpochRecord {
     pub learning_rate: f64,
 }
 
-const WITH_VAL: &str = "epoch,accuracy,loss,val_accuracy,val_loss,learning_rate";
-const WITHOUT_VAL: &str = "epoch,accuracy,loss,learning_rate";
+const WITH_VAL: &str = "epoch,accuracy,loss,optimized_loss,val_accuracy,val_loss,learning_rate";
+const WITHOUT_VAL: &str = "epoch,accuracy,loss,optimized_loss,learning_rate";
+/// Of older programs, whose `loss` is what is optimised.
+const OLDER_WITH_VAL: &str = "epoch,accuracy,loss,val_accuracy,val_loss,learning_rate";
+const OLDER_WITHOUT_VAL: &str = "epoch,accuracy,loss,learning_rate";
 
 impl EpochRecord {
     /// The first line of `history.csv`, without the end of the line.
@@ -36,7 +44,8 @@ impl EpochRecord {
     /// The record as a line of `history.csv`, without the end of the line: every number in the fewest decimals that
     /// read back to the same bits. The columns of validation are there if either value is.
     pub fn to_csv_row(&self) -> String {
-        let mut row = format!("{},{},{}", self.epoch, self.accuracy, self.loss);
+        let mut row = format!("{},{},{},", self.epoch, self.accuracy, self.loss);
+        row.extend(self.optimized_loss.map(|loss| loss.to_string()));
         if self.val_accuracy.is_some() || self.val_loss.is_some() {
             for value in [self.val_accuracy, self.val_loss] {
                 row.push(',');
@@ -51,24 +60,24 @@ impl EpochRecord {
 /// Reads the text of `history.csv`.
 ///
 /// # Errors
-/// If the header is neither of the two, a field is missing or no number, the epochs are not 1, 2, 3, …, or the text
-/// does not end with the end of a line (it was cut off).
+/// If the header is none that this or an older program writes, a field is missing or no number, the epochs are not 1, 2,
+/// 3, …, or the text does not end with the end of a line (it was cut off).
 pub fn parse_history(text: &str) -> Result<Vec<EpochRecord>, MetricsError> {
     let table = Table::read(text)?;
-    let with_val = match table.header.join(",").as_str() {
-        WITH_VAL => true,
-        WITHOUT_VAL => false,
-        other => {
-            let problem = format!("the header is {other:?}, expected {WITH_VAL:?} or {WITHOUT_VAL:?}");
-            return Err(table.error(1, 0, problem));
-        }
-    };
-    table.rows.iter().zip(1..).map(|(row, epoch)| record(&table, row, epoch, with_val)).collect()
+    let header = table.header.join(",");
+    if ![WITH_VAL, WITHOUT_VAL, OLDER_WITH_VAL, OLDER_WITHOUT_VAL].contains(&header.as_str()) {
+        let problem = format!("the header is {header:?}, expected {WITH_VAL:?} or {WITHOUT_VAL:?}");
+        return Err(table.error(1, 0, problem));
+    }
+    table.rows.iter().zip(1..).map(|(row, epoch)| record(&table, row, epoch)).collect()
 }
 
-fn record(table: &Table, row: &Row, epoch: u64, with_val: bool) -> Result<EpochRecord, MetricsError> {
+fn record(table: &Table, row: &Row, epoch: u64) -> Result<EpochRecord, MetricsError> {
     let number = |column| table.parse::<f64>(row, column, "a number");
-    let optional = |column| if row.text(column).is_empty() { Ok(None) } else { number(column).map(Some) };
+    let optional = |name| match table.header.iter().position(|column| *column == name) {
+        Some(column) if !row.text(column).is_empty() => number(column).map(Some),
+        _ => Ok(None),
+    };
     if table.parse::<u64>(row, 0, "a whole number")? != epoch {
         return Err(table.error(
             row.line,
@@ -76,9 +85,15 @@ fn record(table: &Table, row: &Row, epoch: u64, with_val: bool) -> Result<EpochR
             format!("found {}, expected {epoch}, the next epoch", row.text(0)),
         ));
     }
-    let (val_accuracy, val_loss) = if with_val { (optional(3)?, optional(4)?) } else { (None, None) };
-    let learning_rate = number(table.header.len() - 1)?;
-    Ok(EpochRecord { epoch, accuracy: number(1)?, loss: number(2)?, val_accuracy, val_loss, learning_rate })
+    Ok(EpochRecord {
+        epoch,
+        accuracy: number(1)?,
+        loss: number(2)?,
+        optimized_loss: optional("optimized_loss")?,
+        val_accuracy: optional("val_accuracy")?,
+        val_loss: optional("val_loss")?,
+        learning_rate: number(table.header.len() - 1)?,
+    })
 }
 
 #[cfg(test)]
@@ -90,6 +105,7 @@ mod tests {
         epoch: 1,
         accuracy: 0.1 + 0.2,
         loss: 2.0,
+        optimized_loss: Some(2.5),
         val_accuracy: Some(1.0 / 3.0),
         val_loss: Some(1e-7),
         learning_rate: 1e-5,
@@ -107,18 +123,34 @@ mod tests {
 
     #[test]
     fn a_row_is_exact_and_plain() {
-        assert_eq!(RECORD.to_csv_row(), "1,0.30000000000000004,2,0.3333333333333333,0.0000001,0.00001");
+        assert_eq!(RECORD.to_csv_row(), "1,0.30000000000000004,2,2.5,0.3333333333333333,0.0000001,0.00001");
         let without = EpochRecord { val_accuracy: None, val_loss: None, ..RECORD };
-        assert_eq!(without.to_csv_row(), "1,0.30000000000000004,2,0.00001");
+        assert_eq!(without.to_csv_row(), "1,0.30000000000000004,2,2.5,0.00001");
         assert_eq!(parse_history(&text(&[without])).unwrap(), [without]);
     }
 
     #[test]
     fn a_value_that_is_not_there_is_an_empty_field() {
         let half = EpochRecord { val_loss: None, ..RECORD };
-        assert_eq!(half.to_csv_row(), "1,0.30000000000000004,2,0.3333333333333333,,0.00001");
+        assert_eq!(half.to_csv_row(), "1,0.30000000000000004,2,2.5,0.3333333333333333,,0.00001");
         let text = format!("{WITH_VAL}\n{}\n", half.to_csv_row());
         assert_eq!(parse_history(&text).unwrap(), [half]);
+    }
+
+    /// Runs of programs that told the optimised loss alone can be read, and one of them gone on with.
+    #[test]
+    fn older_records_have_one_loss() {
+        let older = EpochRecord { optimized_loss: None, ..RECORD };
+        let text =
+            format!("{OLDER_WITH_VAL}\n1,0.30000000000000004,2,0.3333333333333333,0.0000001,0.00001\n");
+        assert_eq!(parse_history(&text).unwrap(), [older]);
+        let without = EpochRecord { val_accuracy: None, val_loss: None, ..older };
+        assert_eq!(
+            parse_history(&format!("{OLDER_WITHOUT_VAL}\n1,0.30000000000000004,2,0.00001\n")).unwrap(),
+            [without]
+        );
+        assert_eq!(older.to_csv_row(), "1,0.30000000000000004,2,,0.3333333333333333,0.0000001,0.00001");
+        assert_eq!(parse_history(&format!("{WITH_VAL}\n{}\n", older.to_csv_row())).unwrap(), [older]);
     }
 
     #[test]
@@ -129,32 +161,34 @@ mod tests {
     #[test]
     fn errors_name_line_and_column() {
         assert_eq!(
-            error(&format!("{WITHOUT_VAL}\n1,0.5,x,0.1\n")),
+            error(&format!("{WITHOUT_VAL}\n1,0.5,x,1,0.1\n")),
             "line 2, column loss: found \"x\", expected a number"
         );
         assert_eq!(
-            error(&format!("{WITHOUT_VAL}\n1,0.5,1,0.1\n3,0.5,1,0.1\n")),
+            error(&format!("{WITHOUT_VAL}\n1,0.5,1,1,0.1\n3,0.5,1,1,0.1\n")),
             "line 3, column epoch: found 3, expected 2, the next epoch"
         );
         assert_eq!(
             error(&format!("{WITHOUT_VAL}\n1,0.5,1\n")),
-            "line 2, column learning_rate: the row has 3 fields, the header 4"
+            "line 2, column optimized_loss: the row has 3 fields, the header 5"
         );
         assert!(error("epoch,loss\n1,2\n").starts_with("line 1, column epoch: the header is \"epoch,loss\""));
-        assert!(error(&format!("{WITHOUT_VAL}\n1,0.5,1,0.")).contains("ends in the middle"));
+        assert!(error(&format!("{WITHOUT_VAL}\n1,0.5,1,1,0.")).contains("ends in the middle"));
         assert!(error("").contains("line 1"));
     }
 
     proptest! {
         #[test]
-        fn every_number_comes_back_to_the_same_bits(bits in prop::array::uniform5(any::<u64>())) {
-            let [accuracy, loss, val_accuracy, val_loss, learning_rate] = bits.map(f64::from_bits);
+        fn every_number_comes_back_to_the_same_bits(bits in prop::array::uniform6(any::<u64>())) {
+            let [accuracy, loss, optimized, val_accuracy, val_loss, learning_rate] = bits.map(f64::from_bits);
             prop_assume!(bits.iter().all(|&b| !f64::from_bits(b).is_nan()));
             let (val_accuracy, val_loss) = (Some(val_accuracy), Some(val_loss));
-            let record = EpochRecord { epoch: 1, accuracy, loss, val_accuracy, val_loss, learning_rate };
+            let optimized_loss = Some(optimized);
+            let record = EpochRecord { epoch: 1, accuracy, loss, optimized_loss, val_accuracy, val_loss, learning_rate };
             let back = parse_history(&text(&[record])).unwrap()[0];
             let (val_accuracy, val_loss) = (back.val_accuracy.unwrap(), back.val_loss.unwrap());
-            let numbers = [back.accuracy, back.loss, val_accuracy, val_loss, back.learning_rate];
+            let optimized = back.optimized_loss.unwrap();
+            let numbers = [back.accuracy, back.loss, optimized, val_accuracy, val_loss, back.learning_rate];
             prop_assert_eq!(numbers.map(f64::to_bits), bits);
         }
     }

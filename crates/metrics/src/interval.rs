@@ -1,4 +1,4 @@
-//! How far a share that was counted can be trusted: the Wilson score interval.
+//! How far a share that was counted can be trusted: the Wilson score interval, and Clopper and Pearson's exact lower bound.
 
 use crate::MetricsError;
 use crate::normal::normal_quantile;
@@ -46,6 +46,73 @@ pub fn wilson_interval(successes: u64, n: u64, confidence: f64) -> Result<[f64; 
     Ok([low, high])
 }
 
+/// The lower bound of Clopper and Pearson for `successes` of `n` trials, one-sided, at `confidence`: the probability of success
+/// for which so many successes or more have the probability `1 - confidence`. It holds with at least that confidence,
+/// however few the trials; 0 of no trials.
+///
+/// # Errors
+/// If there are more successes than trials, or `confidence` is not above 0 and below 1.
+///
+/// # Source
+/// C. J. Clopper, E. S. Pearson, Biometrika 26 (1934), 404-413; as SciPy's
+/// `binomtest(k, n, alternative='greater').proportion_ci(confidence, method='exact').low`.
+pub fn clopper_pearson_lower(successes: u64, n: u64, confidence: f64) -> Result<f64, MetricsError> {
+    if successes > n {
+        return Err(MetricsError::MoreSuccessesThanTrials { successes, n });
+    }
+    if !(confidence > 0.0 && confidence < 1.0) {
+        return Err(MetricsError::Confidence(confidence));
+    }
+    if successes == 0 {
+        return Ok(0.0);
+    }
+    let alpha = 1.0 - confidence;
+    let (mut low, mut high) = (0.0, 1.0);
+    while high - low > 1e-15 {
+        let middle = (low + high) / 2.0;
+        if middle <= low || middle >= high {
+            break; // neighbours
+        }
+        match few_failures(n - successes, n, middle) < alpha {
+            true => low = middle,
+            false => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+/// The probability of at most `failures` failures in `n` trials that each succeed with probability `p`, in (0, 1).
+fn few_failures(failures: u64, n: u64, p: f64) -> f64 {
+    if failures == n {
+        return 1.0;
+    }
+    let log_choose = |k: u64| {
+        libm::lgamma(n as f64 + 1.0) - libm::lgamma(k as f64 + 1.0) - libm::lgamma((n - k) as f64 + 1.0)
+    };
+    let odds = p / (1.0 - p);
+    // from the middle of the distribution or from `failures`, whichever is less, terms fall downwards
+    let log_term = |k: u64| log_choose(k) + k as f64 * libm::log1p(-p) + (n - k) as f64 * libm::log(p);
+    let mode = (((n + 1) as f64 * (1.0 - p)) as u64).min(failures);
+    let mut sum = 0.0;
+    let mut term = libm::exp(log_term(mode));
+    for k in (0..=mode).rev() {
+        sum += term;
+        if term < 1e-18 * sum {
+            break;
+        }
+        term *= k as f64 / (n - k + 1) as f64 * odds;
+    }
+    let mut term = libm::exp(log_term(mode));
+    for k in mode + 1..=failures {
+        term *= (n - k + 1) as f64 / k as f64 / odds;
+        sum += term;
+        if term < 1e-18 * sum {
+            break;
+        }
+    }
+    sum.min(1.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,6 +126,19 @@ mod tests {
             assert_eq!((at(0, n)[0], at(n, n)[1]), (0.0, 1.0), "{n}");
         }
         assert!(at(0, 9)[1] > 0.2 && at(9, 9)[0] < 0.8);
+    }
+
+    /// All right: alpha^(1 / n). One of one and none.
+    #[test]
+    fn the_exact_bound_is_exact_where_it_can_be_said() {
+        for n in [1u64, 5, 117, 4_000_000] {
+            let found = clopper_pearson_lower(n, n, 0.95).unwrap();
+            let expected = 0.05f64.powf(1.0 / n as f64);
+            assert!((found - expected).abs() < 1e-9, "{n}: {found}, expected {expected}");
+        }
+        assert_eq!(clopper_pearson_lower(0, 9, 0.95).unwrap(), 0.0);
+        assert_eq!(clopper_pearson_lower(0, 0, 0.95).unwrap(), 0.0);
+        assert!(clopper_pearson_lower(2, 1, 0.95).is_err() && clopper_pearson_lower(1, 2, 1.0).is_err());
     }
 
     #[test]

@@ -20,7 +20,7 @@
 //! What its probabilities are worth:
 //! * [`reliability_bins`], [`expected_calibration_error`]: whether a confidence is the share of right answers;
 //! * [`fit_temperature`]: one number that makes it so;
-//! * [`coverage_curve`], [`threshold_for_accuracy`]: how many images can be left to the model at a wanted accuracy;
+//! * [`coverage_curve`], [`promised_threshold`]: how many images can be left to the model at a wanted accuracy;
 //! * [`CostTable`]: what errors cost, and the decision that costs least.
 //!
 //! What a run writes down: [`EpochRecord`], [`Summary`], [`predictions_to_csv`], each with its exact text form.
@@ -61,12 +61,14 @@
 mod answers_csv;
 mod bands;
 mod calibration;
+mod caveat;
 mod class_intervals;
 mod confused;
 mod confusion;
 mod costs;
 mod costs_toml;
 mod coverage;
+mod coverage_promise;
 mod csv_text;
 mod error;
 mod history;
@@ -86,15 +88,17 @@ mod topk;
 pub use answers_csv::{Answer, answers_to_csv};
 pub use bands::{Band, Bands, ClassBand};
 pub use calibration::{ReliabilityBin, expected_calibration_error, reliability_bins};
+pub use caveat::Caveat;
 pub use class_intervals::{ClassIntervals, class_intervals};
 pub use confused::{ConfusedPair, confused_pairs, surest_errors};
 pub use confusion::ConfusionMatrix;
 pub use costs::{CostTable, Decision, DecisionCosts, PairCost};
-pub use coverage::{CoveragePoint, coverage_at, coverage_curve, threshold_for_accuracy};
+pub use coverage::{CoveragePoint, coverage_at, coverage_curve};
+pub use coverage_promise::{Promise, promised_threshold};
 pub use csv_text::csv_name;
 pub use error::MetricsError;
 pub use history::{EpochRecord, parse_history};
-pub use interval::wilson_interval;
+pub use interval::{clopper_pearson_lower, wilson_interval};
 pub use mean::WeightedMean;
 pub use paired::{PairedComparison, Verdict, compare_paired};
 pub use predictions::Predictions;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Caveat;
+
 /// What a run was and what it came to. Written once, at its end; the order of the fields is the order in the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -9,6 +11,9 @@ pub struct Summary {
     pub run_dir: String,
     /// Which data were used, by name.
     pub dataset: String,
+    /// What those are, where the name does not say it: "3,000 images of CIFAR-10".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset_about: Option<String>,
     /// SHA-256 of the data.
     pub data_digest: String,
     /// How many images it was trained on.
@@ -19,8 +24,11 @@ pub struct Summary {
     pub n_test: u64,
     /// The architecture, by name.
     pub model: String,
-    /// How many trainable numbers the model has.
+    /// How many parameters the model has.
     pub n_parameters: u64,
+    /// How many of them were trained: the others were frozen. None in a summary of a program that did not tell them apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_trained_parameters: Option<u64>,
     /// The recipe, by name.
     pub recipe: String,
     /// The seed of every random stream.
@@ -43,7 +51,10 @@ pub struct Summary {
     /// earlier one that computed them; none for a model without features that are kept.
     #[serde(default)]
     pub features_seconds: Option<f64>,
-    /// Training images per second, validation not counted.
+    /// Whether all those features were there already, so that this run did not spend that time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub features_reused: bool,
+    /// Training images per second, validation not counted; of a head on features that are kept, those.
     pub images_per_second: f64,
     /// The most memory the process held at once; none where the system does not say.
     pub peak_rss_bytes: Option<u64>,
@@ -51,10 +62,14 @@ pub struct Summary {
     pub val: Option<SplitScore>,
     /// The score on the test data; none if there are no test data.
     pub test: Option<TestScore>,
+    /// What takes something from the figures above; empty for a run whose test is honest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caveats: Vec<Caveat>,
 }
 
 impl Summary {
-    /// What the model cost in time: training, and the features of a frozen backbone where it has one.
+    /// What the model costs in time from nothing: training, and the features of a frozen backbone where it has one,
+    /// whichever run computed them.
     pub fn model_seconds(&self) -> f64 {
         self.train_seconds + self.features_seconds.unwrap_or(0.0)
     }
@@ -131,5 +146,21 @@ mod tests {
         assert_eq!((summary.features_seconds, summary.model_seconds()), (None, 0.1));
         summary.features_seconds = Some(2.0);
         assert_eq!(summary.model_seconds(), 2.1);
+    }
+
+    /// What a summary says beyond that, where there is anything to say.
+    #[test]
+    fn what_is_not_said_of_every_run_is_read_back() {
+        let more = TEXT
+            .replace("\"data_digest\"", "\"dataset_about\": \"3,000 images\",\n  \"data_digest\"")
+            .replace("\"recipe\"", "\"n_trained_parameters\": 10,\n  \"recipe\"")
+            .replace("\"features_seconds\": null", "\"features_seconds\": 2.0,\n  \"features_reused\": true")
+            .replace(
+                "    ]\n  }\n}",
+                "    ]\n  },\n  \"caveats\": [\n    {\n      \"kind\": \"validated_on_test\"\n    }\n  ]\n}",
+            );
+        let summary: Summary = serde_json::from_str(&more).unwrap();
+        assert_eq!(serde_json::to_string_pretty(&summary).unwrap(), more);
+        assert_eq!((summary.caveats, summary.features_reused), (vec![Caveat::ValidatedOnTest], true));
     }
 }

@@ -4,8 +4,8 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tallow_metrics::{
-    ConfusionMatrix, CostTable, Decision, Predictions, compare_paired, coverage_curve,
-    expected_calibration_error, fit_temperature, reliability_bins, threshold_for_accuracy, with_temperature,
+    ConfusionMatrix, CostTable, Decision, Predictions, clopper_pearson_lower, compare_paired, coverage_curve,
+    expected_calibration_error, fit_temperature, promised_threshold, reliability_bins, with_temperature,
 };
 
 fn golden() -> Value {
@@ -105,9 +105,28 @@ fn coverage_is_that_of_a_sorted_list() {
     for point in coverage_curve(&p) {
         assert_eq!(point.n_correct, n_correct[point.n_answered as usize - 1]);
     }
-    for (wanted, n_answered) in expected["n_answered_for"].as_object().unwrap() {
-        let found = threshold_for_accuracy(&p, wanted.parse().unwrap()).map(|point| point.n_answered);
-        assert_eq!(found, n_answered.as_u64(), "{wanted}");
+}
+
+#[test]
+fn the_exact_bound_is_that_of_scipy() {
+    for case in get::<Vec<Value>>(&golden(), "clopper_pearson") {
+        let found =
+            clopper_pearson_lower(get(&case, "k"), get(&case, "n"), get(&case, "confidence")).unwrap();
+        assert_near(found, get(&case, "low"), 1e-9, &case.to_string());
+    }
+}
+
+#[test]
+fn promises_are_those_of_scipys_bounds() {
+    let golden = golden();
+    let p = model(&golden, "first");
+    for (wanted, expected) in golden["coverage"]["promised"].as_object().unwrap() {
+        let found = promised_threshold(&p, wanted.parse().unwrap(), 0.95).unwrap();
+        assert_eq!(found.is_some(), !expected.is_null(), "{wanted}");
+        if let Some(promise) = found {
+            assert_eq!(promise.point.n_answered, expected[0].as_u64().unwrap(), "{wanted}");
+            assert_near(promise.accuracy_at_least, expected[1].as_f64().unwrap(), 1e-9, wanted);
+        }
     }
 }
 

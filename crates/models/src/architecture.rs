@@ -7,6 +7,10 @@ use tallow_nn::{Device, Model, ParamStore};
 use crate::error::ModelError;
 use crate::weights::{PretrainedConfig, PretrainedInput};
 
+/// Rows and columns of the largest images that a network is built for: what is larger is a mistake, and would take more memory
+/// than there is.
+const MAX_INPUT_PX: usize = 4096;
+
 /// An architecture that a `[model]` table can name.
 #[derive(Debug)]
 pub struct Architecture {
@@ -66,7 +70,14 @@ impl Architecture {
     /// # Errors
     /// If a key is missing, unknown or of the wrong type.
     pub fn input_px(&self, table: &toml::Table) -> Result<[usize; 2], ModelError> {
-        (self.input_px)(table)
+        let input_px = (self.input_px)(table)?;
+        match input_px.iter().all(|px| (1..=MAX_INPUT_PX).contains(px)) {
+            true => Ok(input_px),
+            false => Err(ModelError::Value {
+                key: "input_px",
+                problem: format!("expected 1 to {MAX_INPUT_PX} rows and columns, found {input_px:?}"),
+            }),
+        }
     }
 
     /// The images that weights with this `config.json` want to see. What they do not say, the published ones do.
@@ -88,8 +99,9 @@ impl Architecture {
         seed: u64,
         device: &Device,
     ) -> Result<Model, ModelError> {
+        let input_px = Some(self.input_px(table)?);
         let model = (self.build)(table, n_classes, ParamStore::new(seed, device))?;
-        Ok(Model { input_px: Some(self.input_px(table)?), ..model })
+        Ok(Model { input_px, is_custom: false, ..model })
     }
 }
 

@@ -10,6 +10,12 @@ pub enum ModelError {
         /// The names there are.
         known: String,
     },
+    /// The run's network is a program's own.
+    #[error(
+        "the network was made by a program of its own (model.name = \"custom\"), and only that program can build it: there, \
+         read_model gives its tensors, and params.load_tensors takes them"
+    )]
+    Custom,
     /// No architecture has this name.
     #[error("model.name: there is no model \"{name}\": expected one of {known}")]
     UnknownName {

@@ -38,6 +38,7 @@ pub fn architecture(name: &str) -> Result<&'static Architecture, ModelError> {
 /// If it names none, or one that there is not.
 pub fn architecture_of(table: &toml::Table) -> Result<&'static Architecture, ModelError> {
     match table.get("name").and_then(toml::Value::as_str) {
+        Some(tallow_nn::CUSTOM) => Err(ModelError::Custom),
         Some(name) => architecture(name),
         None => Err(ModelError::NoName { known: names() }),
     }
@@ -74,6 +75,14 @@ mod tests {
         assert!(
             error("name = \"cnn\"\ninput_px = [32, 32]\nwidths = [8, 8]\ndropout = [0.1]").contains("dense")
         );
+        let sized = |sizes: &str| error(&format!("name = \"cnn\"\n{sizes}"));
+        assert!(
+            sized("input_px = [1000000000, 32]\nwidths = [8, 8]\ndropout = [0]\ndense = 8")
+                .contains("expected 1 to 4096 rows and columns, found [1000000000, 32]")
+        );
+        let dense = sized("input_px = [32, 32]\nwidths = [8, 8]\ndropout = [0]\ndense = 1000000000000");
+        assert!(dense.contains("the network would have more than 2147483648 numbers"), "{dense}");
+        assert!(error("name = \"custom\"").contains("only that program can build it"));
         assert!(architecture("vgg").unwrap_err().to_string().contains("speedrun, vit_small_patch14_dinov2"));
     }
 

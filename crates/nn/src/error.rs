@@ -24,6 +24,18 @@ pub enum NnError {
     /// A parameter or buffer was declared twice under one name.
     #[error("the parameter {0} is declared twice")]
     Duplicate(String),
+    /// A network of more numbers than any machine trains, which is a mistake in a size.
+    #[error(
+        "{name} has the sizes {shape:?}: the network would have more than {max} numbers, choose a smaller one"
+    )]
+    TooLarge {
+        /// The parameter that is too many.
+        name: String,
+        /// Its sizes.
+        shape: Vec<usize>,
+        /// How many numbers all of them may have.
+        max: usize,
+    },
     /// A device that this binary or machine does not have.
     #[error("{0}")]
     Device(String),

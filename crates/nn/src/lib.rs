@@ -59,7 +59,7 @@ pub use layers::{
 };
 pub use loss::{CrossEntropy, Loss, log_softmax};
 pub use map::Precision;
-pub use model::{Model, Trunk};
+pub use model::{CUSTOM, Model, Trunk};
 pub use optim::{Optimizer, OptimizerConfig, ParamGroup};
 pub use params::{Param, ParamStore, Scope};
 pub use tallow_kernels::{After, Isa, IsaError, detect_isa, isa};

@@ -6,6 +6,9 @@ use crate::error::Result;
 use crate::layers::Layer;
 use crate::params::ParamStore;
 
+/// What the `[model]` table of a run names where a program made the network by itself: no architecture has this name.
+pub const CUSTOM: &str = "custom";
+
 /// The frozen part of a network, which gives features.
 pub struct Trunk {
     /// From images to features.
@@ -27,12 +30,14 @@ pub struct Model {
     /// Rows and columns of the images that the network was built for: others are resized to it. `None`: images come as they
     /// are.
     pub input_px: Option<[usize; 2]>,
+    /// Whether a program made the network by itself, and not from a table that names an architecture.
+    pub is_custom: bool,
 }
 
 impl Model {
-    /// A model without a trunk, which takes images as they are.
+    /// A program's own model, without a trunk, which takes images as they are.
     pub fn new(network: impl Layer + 'static, params: ParamStore) -> Self {
-        Self { trunk: None, network: Box::new(network), params, input_px: None }
+        Self { trunk: None, network: Box::new(network), params, input_px: None, is_custom: true }
     }
 
     /// Logits of a batch of images.

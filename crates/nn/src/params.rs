@@ -15,6 +15,9 @@ use crate::host;
 use crate::init::Init;
 use crate::weights::{HostTensor, Tensors, mismatches};
 
+/// No network here has more numbers: 8 GiB of weights, and as much for each of gradients and what an optimiser keeps.
+const MAX_NUMBERS: usize = 1 << 31;
+
 /// One named variable of a network. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Param {
@@ -78,13 +81,16 @@ pub struct ParamStore {
     generation: Arc<AtomicU64>,
     params: BTreeMap<String, Param>,
     buffers: BTreeMap<String, Param>,
+    /// Numbers of both.
+    n_declared: usize,
 }
 
 impl ParamStore {
     /// An empty store; what is declared in it starts as `seed` and its name decide, and lives on `device`.
     pub fn new(seed: u64, device: &Device) -> Self {
         let generation = Arc::default();
-        Self { device: device.clone(), seed, generation, params: BTreeMap::new(), buffers: BTreeMap::new() }
+        let (params, buffers) = (BTreeMap::new(), BTreeMap::new());
+        Self { device: device.clone(), seed, generation, params, buffers, n_declared: 0 }
     }
 
     /// Where names start: `store.root().sub("layer1").sub("0")` declares `layer1.0.…`.
@@ -114,7 +120,12 @@ impl ParamStore {
         }
     }
 
-    /// How many numbers an optimiser could change.
+    /// How many numbers training changes: those of the parameters that are not frozen.
+    pub fn n_trained(&self) -> usize {
+        self.params.values().filter(|p| !p.is_frozen()).map(|p| p.var.elem_count()).sum()
+    }
+
+    /// How many numbers an optimiser could change, frozen ones too.
     pub fn n_parameters(&self) -> usize {
         self.params.values().map(|p| p.var.elem_count()).sum()
     }
@@ -184,7 +195,13 @@ impl ParamStore {
         if self.get(&name).is_some() {
             return Err(NnError::Duplicate(name));
         }
-        let values = init.values(shape.iter().product(), self.seed, &name);
+        let n = shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size));
+        let all = n.and_then(|n| n.checked_add(self.n_declared)).filter(|&all| all <= MAX_NUMBERS);
+        let (Some(n), Some(all)) = (n, all) else {
+            return Err(NnError::TooLarge { name, shape: shape.to_vec(), max: MAX_NUMBERS });
+        };
+        self.n_declared = all;
+        let values = init.values(n, self.seed, &name);
         let var = Var::from_vec(values, shape, &self.device)?;
         let generation = Arc::clone(&self.generation);
         let param = Param { name: name.as_str().into(), var, generation, frozen: Arc::default() };

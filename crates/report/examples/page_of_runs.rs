@@ -29,7 +29,7 @@ fn main() -> Result<(), ReportError> {
     } else {
         let comparison = Comparison::new(&runs)?;
         println!("{}", comparison_text(&comparison));
-        comparison_report(&comparison)
+        comparison_report(&comparison, &out)
     };
     files::create_folder(&out)?;
     files::write(&out.join("report.html"), report.html.as_bytes())?;

@@ -76,6 +76,8 @@ pub(crate) struct Trust {
     pub(crate) states: Vec<Calibration>,
     /// Mean negative log-likelihood on test of each state.
     pub(crate) losses: Vec<f64>,
+    /// Whether the model knew neither validation nor test images, so that one can confirm what was chosen on the other.
+    pub(crate) is_independent: bool,
 }
 
 impl Trust {
@@ -94,6 +96,7 @@ impl Trust {
             val: None,
             states: vec![state("as trained", test.predictions)],
             losses: vec![loss(test.predictions)],
+            is_independent: !run.caveats().iter().any(|c| c.spoils_test() || c.spoils_validation()),
         };
         if let (Some(temperature), Some(val)) = (trust.temperature, val) {
             trust.test = with_temperature(test.predictions, temperature)?;

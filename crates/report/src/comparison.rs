@@ -1,10 +1,12 @@
 //! Several runs beside one another: what they have in common, and a paired test for each two.
 
-use tallow_metrics::{PairedComparison, Verdict, compare_paired};
+use tallow_metrics::{Caveat, PairedComparison, Summary, Verdict, compare_paired};
 
 use crate::analysis::{CONFIDENCE, Test};
+use crate::chart::grouped;
 use crate::error::{ReportError, Result};
 use crate::record::RunRecord;
+use crate::shown::shown;
 
 /// Decides the draws of the bootstrap intervals.
 const SEED: u64 = 0;
@@ -110,6 +112,35 @@ pub(crate) fn verdict(comparison: &PairedComparison) -> &'static str {
         Verdict::Worse => "worse",
         Verdict::NotToldApart => "not told apart by this test set",
     }
+}
+
+/// What stands behind a run's name where something takes from its figures.
+pub(crate) fn mark(run: &RunRecord) -> &'static str {
+    if run.caveats().is_empty() { "" } else { "*" }
+}
+
+/// What the marks stand for, a sentence or more for each run that has one.
+pub(crate) fn marked(comparison: &Comparison<'_>) -> Vec<String> {
+    let sentences = |run: &ComparedRun<'_>| {
+        let caveats = run.record.caveats();
+        let all: Vec<String> = caveats.iter().map(Caveat::sentence).collect();
+        (!all.is_empty()).then(|| format!("* {}: {}", shown(&run.label), all.join(" ")))
+    };
+    comparison.runs.iter().filter_map(sentences).collect()
+}
+
+/// Parameters that were trained; where others were frozen, of how many.
+pub(crate) fn parameters(summary: &Summary) -> String {
+    let all = grouped(summary.n_parameters as f64, 0);
+    match summary.n_trained_parameters.filter(|&n| n != summary.n_parameters) {
+        Some(trained) => format!("{} of {all}", grouped(trained as f64, 0)),
+        None => all,
+    }
+}
+
+/// Images per second of training; none for a head on features that are kept, of which it says nothing.
+pub(crate) fn training_rate(summary: &Summary) -> Option<String> {
+    summary.features_seconds.is_none().then(|| grouped(summary.images_per_second, 0))
 }
 
 /// A difference of shares in points of percent, with its sign: "+0.52".

@@ -29,6 +29,7 @@ mod error;
 mod page;
 mod record;
 mod shown;
+mod targets;
 mod text;
 mod times;
 
@@ -36,6 +37,6 @@ pub use analysis::{CONFIDENCE, N_BINS, Options, wanted_test_images};
 pub use comparison::Comparison;
 pub use error::ReportError;
 pub use page::{Report, comparison_report, run_report, sample_grids};
-pub use record::{Picture, PictureIndex, Role, RunEvents, RunRecord};
-pub use shown::shown;
+pub use record::{Picture, PictureIndex, Role, RunEvents, RunRecord, StepPoint};
+pub use shown::{shortened, shown};
 pub use text::{comparison_text, confusion_text, model_card};

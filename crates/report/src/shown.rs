@@ -8,7 +8,7 @@ pub fn shown(text: &str) -> String {
 }
 
 /// [`shown`], cut to `max_columns` columns of a terminal, with an ellipsis where something is left out.
-pub(crate) fn shortened(text: &str, max_columns: usize) -> String {
+pub fn shortened(text: &str, max_columns: usize) -> String {
     let text = shown(text);
     if columns(&text) <= max_columns {
         return text;

@@ -263,7 +263,7 @@ fn costs_and_a_target_are_part_of_the_page() {
                 .unwrap();
         table
     });
-    assert!(run_report(&never_sure, &unreachable).unwrap().html.contains("cannot be met"));
+    assert!(run_report(&never_sure, &unreachable).unwrap().html.contains("cannot be promised"));
 
     let error = |options: &Options| run_report(&run, options).unwrap_err().to_string();
     let no_class = Options { costs: Some("[value]\ncow = 1\n".into()), ..Options::default() };

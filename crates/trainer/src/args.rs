@@ -115,13 +115,13 @@ pub(crate) struct TrainArgs {
     /// Images per step
     #[arg(long, help_heading = "Training", value_name = "N")]
     pub(crate) batch_size: Option<usize>,
-    /// The learning rate at its highest
+    /// The learning rate at its highest; with --resume, the one at which more --epochs begin [default there: a fifth of it]
     #[arg(long, help_heading = "Training", value_name = "X")]
     pub(crate) lr: Option<f64>,
     /// The seed of every random choice: the same seed gives the same bits
     #[arg(long, help_heading = "Training", value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Start from the weights of another run, or of a model file
+    /// Start from the weights of another run, or of a model file; what those had seen is part of the run's record
     #[arg(long, help_heading = "Training", value_name = "RUN|FILE", conflicts_with = "resume")]
     pub(crate) init_from: Option<PathBuf>,
 
@@ -143,7 +143,8 @@ pub(crate) struct TrainArgs {
     /// The run folder, which must not exist yet [default: runs/RECIPE-N]
     #[arg(long, help_heading = "Run folder", value_name = "DIR", conflicts_with = "resume")]
     pub(crate) run_dir: Option<PathBuf>,
-    /// Go on with a run where it was interrupted, or extend it with a larger --epochs
+    /// Go on with a run where it was interrupted, to the same bits; or extend it with a larger --epochs: the rate begins again and
+    /// falls, and the run keeps whichever model validates better
     #[arg(long, help_heading = "Run folder", value_name = "RUN")]
     pub(crate) resume: Option<PathBuf>,
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tallow_core::shown::shown;
 use tallow_core::{Progress as _, StopSignal};
 use tallow_dataset::cifar::{load_cifar100, verify_cifar10};
-use tallow_dataset::{Dataset, Error, ImageSet, load_sample};
+use tallow_dataset::{Dataset, Error, ImageSet, Normalization, load_sample};
 
 use crate::App;
 use crate::args::DataArgs;
@@ -21,13 +21,19 @@ const BAR: usize = 30;
 #[derive(Serialize)]
 struct Info {
     dataset: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    about: Option<&'static str>,
     digest: String,
     /// Images, rows, columns, channels; without the middle two where pictures have sizes of their own.
     train_shape: Vec<usize>,
     test_shape: Vec<usize>,
     classes: Vec<ClassInfo>,
+    /// Of the training pixels.
     mean: [f32; 3],
     std: [f32; 3],
+    /// What pixels are normalised by, where it is not that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    normalized_by: Option<Normalization>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pictures: Option<PicturesInfo>,
 }
@@ -59,7 +65,7 @@ pub(crate) fn info(args: &DataArgs, app: &App) -> Result<ExitCode> {
         Ok(dataset) => dataset,
         Err(signal) => return Ok(ExitCode::from(signal.exit_status())),
     };
-    let info = gather(&dataset);
+    let info = gather(&dataset)?;
     match app.global.json {
         true => output::json(&info)?,
         false => print(&info)?,
@@ -67,7 +73,7 @@ pub(crate) fn info(args: &DataArgs, app: &App) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn gather(dataset: &Dataset) -> Info {
+fn gather(dataset: &Dataset) -> Result<Info> {
     let shape = |set: &ImageSet| match set.block_shape() {
         Some([h, w, c]) => vec![set.len(), h, w, c],
         None => vec![set.len(), set.channels()],
@@ -86,16 +92,27 @@ fn gather(dataset: &Dataset) -> Info {
         n_val: val.as_ref().map(|val| val[i]),
         n_test: test[i],
     };
-    Info {
+    // a data set that is a part of another is normalised by the whole
+    let normalized_by = dataset.about.map(|_| dataset.normalization);
+    let own = match normalized_by {
+        Some(_) => {
+            let all: Vec<u32> = (0..dataset.train.len() as u32).collect();
+            Normalization::of(&dataset.train, &all)?
+        }
+        None => dataset.normalization,
+    };
+    Ok(Info {
         dataset: dataset.name.clone(),
+        about: dataset.about,
         digest: dataset.digest.clone(),
         train_shape: shape(&dataset.train),
         test_shape: shape(&dataset.test),
         classes: names.iter().enumerate().map(class).collect(),
-        mean: dataset.normalization.mean,
-        std: dataset.normalization.std,
+        mean: own.mean,
+        std: own.std,
+        normalized_by,
         pictures: pictures(dataset),
-    }
+    })
 }
 
 fn pictures(dataset: &Dataset) -> Option<PicturesInfo> {
@@ -118,7 +135,8 @@ fn pictures(dataset: &Dataset) -> Option<PicturesInfo> {
 
 /// Shapes as NumPy, and so the Keras baseline, prints them.
 fn print(info: &Info) -> Result<()> {
-    output::line(&format!("Data set              {}", shown(&info.dataset)))?;
+    let about = info.about.map(|about| format!(": {about}")).unwrap_or_default();
+    output::line(&format!("Data set              {}{about}", shown(&info.dataset)))?;
     match &info.pictures {
         Some(pictures) => print_pictures(info, pictures)?,
         None => {
@@ -134,6 +152,9 @@ fn print(info: &Info) -> Result<()> {
     }
     output::line(&format!("Mean, per channel     {:?}", info.mean))?;
     output::line(&format!("Deviation             {:?}", info.std))?;
+    if let Some(Normalization { mean, std }) = info.normalized_by {
+        output::line(&format!("Normalised by         {mean:?} and {std:?}, those of the whole"))?;
+    }
     output::line(&format!("Digest                {}\n", info.digest))?;
     let has_val = info.classes.iter().any(|class| class.n_val.is_some());
     let val = |text: String| if has_val { format!(" {text:>10}") } else { String::new() };

@@ -96,26 +96,27 @@ pub(crate) fn run(args: &DuplicatesArgs, app: &App) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says which test pictures are near-duplicates of training pictures, where there are any; false if somebody asked to stop.
-pub(crate) fn say_between_parts(dataset: &Dataset, app: &App) -> Result<bool> {
+/// What is to be said of test pictures that are near-duplicates of training pictures, where there are any; none if somebody asked
+/// to stop.
+pub(crate) fn between_parts(dataset: &Dataset, app: &App) -> Result<Option<Vec<String>>> {
     let (train, test) = (&dataset.train, &dataset.test);
-    let Some(duplicates) = find(train, test, &app.progress, &app.stop)? else { return Ok(false) };
-    if !duplicates.is_empty() {
-        let named: Vec<String> = pairs(&duplicates, train, test)
-            .iter()
-            .take(3)
-            .map(|[train, test]| format!("{} = {}", shown(test), shown(train)))
-            .collect();
-        app.progress.say(&format!(
-            "Note: {} of {} test pictures look like training pictures, so the test score is too good ({}{}): trainer data \
-             duplicates lists them, trainer eval RUN --without-duplicates leaves them out",
-            duplicates.len(),
-            test.len(),
-            named.join(", "),
-            if duplicates.len() > named.len() { ", …" } else { "" }
-        ));
+    let Some(duplicates) = find(train, test, &app.progress, &app.stop)? else { return Ok(None) };
+    if duplicates.is_empty() {
+        return Ok(Some(Vec::new()));
     }
-    Ok(true)
+    let named: Vec<String> = pairs(&duplicates, train, test)
+        .iter()
+        .take(3)
+        .map(|[train, test]| format!("{} = {}", shown(test), shown(train)))
+        .collect();
+    Ok(Some(vec![format!(
+        "{} of {} test pictures look like training pictures, so the test score is too good ({}{}): trainer data \
+         duplicates lists them, trainer eval RUN --without-duplicates leaves them out",
+        duplicates.len(),
+        test.len(),
+        named.join(", "),
+        if duplicates.len() > named.len() { ", …" } else { "" }
+    )]))
 }
 
 /// Of every image of `test` that has a near-duplicate in `train` the nearest one, in the order of `test`; none if `stop`

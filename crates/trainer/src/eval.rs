@@ -9,9 +9,9 @@ use serde::Serialize;
 use tallow_core::Progress as _;
 use tallow_core::shown::shown;
 use tallow_dataset::Dataset;
-use tallow_metrics::{Bands, ClassificationReport, ConfusionMatrix, Predictions, wilson_interval};
+use tallow_metrics::{Bands, Caveat, ClassificationReport, ConfusionMatrix, Predictions, wilson_interval};
 use tallow_report::confusion_text;
-use tallow_training::{CONFIDENCE, DataConfig, ModelInfo, Part, RunFolder, TrainData, ValidateOn};
+use tallow_training::{CONFIDENCE, DataConfig, ModelInfo, Part, RunFolder, TrainData};
 
 use crate::App;
 use crate::args::{EvalArgs, SplitName, Tta};
@@ -254,8 +254,13 @@ fn report(
         ))?;
     }
     output::line(&score.calibration.to_string())?;
-    if info.validate_on == ValidateOn::Test && args.split != SplitName::Train {
-        app.progress.say("Note: the model was validated on the test images; its accuracy on them is not an honest estimate");
+    let takes_from = |caveat: &&Caveat| match args.split {
+        SplitName::Test => true,
+        SplitName::Val => caveat.spoils_validation(),
+        SplitName::Train => false,
+    };
+    for caveat in info.caveats.iter().filter(takes_from).filter(|_| dataset.digest == info.data_digest) {
+        app.progress.say(&format!("Note: {}", caveat.sentence()));
     }
     Ok(())
 }

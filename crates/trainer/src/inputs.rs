@@ -1,10 +1,8 @@
 //! What was left open about a run's pictures is decided here, once, and written into its recipe.
 
-use tallow_core::Progress as _;
 use tallow_dataset::{Dataset, Fit, Interpolation, Normalization, stratified_split};
 use tallow_training::{DataConfig, Recipe, ValidateOn};
 
-use crate::App;
 use crate::pretrained::Pretrained;
 
 /// Decides how files are fitted to the model's size: as the weights were trained, where they say so; else the whole picture,
@@ -45,22 +43,23 @@ pub(crate) fn normalization(
     recipe.data.normalization.or_else(of_weights).unwrap_or(dataset.normalization)
 }
 
-/// Where a data set of files has too few pictures to give any for validation, and nothing needs it, all are trained on; that
-/// is said.
-pub(crate) fn give_up_validation(recipe: &mut Recipe, dataset: &Dataset, app: &App) {
+/// Where a data set of files has too few pictures to give any for validation, and nothing needs it, all are trained on; returns
+/// what is to be said of it.
+pub(crate) fn give_up_validation(recipe: &mut Recipe, dataset: &Dataset) -> Option<String> {
     let Recipe { data, callbacks, seed, .. } = recipe;
     let is_splitting = data.val_fraction > 0.0 && data.validate_on == ValidateOn::Split;
     let needs_it = callbacks.early_stopping.is_some() || callbacks.reduce_lr_on_plateau.is_some();
     let set = &dataset.train;
     if !is_splitting || needs_it || dataset.val_indices.is_some() || set.block_shape().is_some() {
-        return;
+        return None;
     }
-    if stratified_split(set.labels(), set.class_names().len(), data.val_fraction, 0, *seed).is_err() {
-        data.val_fraction = 0.0;
-        let n = set.len();
-        app.progress.say(&format!(
-            "Note: {n} pictures to train on are too few to give any for validation: all are trained on, and no probability \
-             is calibrated"
-        ));
+    if stratified_split(set.labels(), set.class_names().len(), data.val_fraction, 0, *seed).is_ok() {
+        return None;
     }
+    data.val_fraction = 0.0;
+    let n = set.len();
+    Some(format!(
+        "{n} pictures to train on are too few to give any for validation: all are trained on, and no probability is \
+         calibrated"
+    ))
 }

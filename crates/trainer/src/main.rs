@@ -23,6 +23,7 @@ mod pretrained;
 mod recipes;
 mod report;
 mod source;
+mod telling;
 mod train;
 
 use std::process::ExitCode;

@@ -40,7 +40,8 @@ pub(crate) fn report(args: &ReportArgs, app: &App) -> Result<ExitCode> {
                 "--costs and --target-accuracy are for the report of one run"
             );
             let out = args.out.clone().unwrap_or_else(|| "comparison.html".into());
-            (comparison_report(&Comparison::new(several)?), Vec::new(), out)
+            let folder = files::folder_of(&out).to_owned();
+            (comparison_report(&Comparison::new(several)?, &folder), Vec::new(), out)
         }
     };
     let plots = write(&report, &grids, &out)?;

@@ -197,7 +197,7 @@ fn stopped(app: &App) -> Loaded {
 }
 
 /// What the system could give without swapping, where it says so.
-fn free_memory_bytes() -> Option<usize> {
+pub(crate) fn free_memory_bytes() -> Option<usize> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
     let kib: usize = line.split_whitespace().nth(1)?.parse().ok()?;

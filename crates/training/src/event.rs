@@ -5,6 +5,7 @@ use serde::Serialize;
 use tallow_metrics::{EpochRecord, TestScore};
 
 use crate::program::Program;
+use crate::step_points::StepPoint;
 
 /// Something that happened. Epochs and steps count from 1.
 ///
@@ -21,8 +22,10 @@ pub enum Event {
         n_val: usize,
         /// Images that are tested on.
         n_test: usize,
-        /// Numbers that are trained.
+        /// Parameters of the model.
         n_parameters: usize,
+        /// Those of them that are trained.
+        n_trained: usize,
         /// The epoch in which it begins.
         epoch: u64,
         /// Batches of that epoch that were trained on already.
@@ -30,7 +33,7 @@ pub enum Event {
         /// What trains.
         program: Program,
     },
-    /// After the first steps: what the run will take.
+    /// After the first steps, and when that turns out otherwise: what the run will take.
     Estimate {
         /// One epoch, with validation.
         epoch_secs: f64,
@@ -45,8 +48,10 @@ pub enum Event {
         step: u64,
         /// The accuracy on its images, before its update; one that is mixed counts by the shares of its two classes.
         accuracy: f64,
-        /// The mean loss over its images, before its update.
+        /// The mean cross-entropy of its images, before its update.
         loss: f64,
+        /// The mean of what is made small, over its images, before its update.
+        optimized_loss: f64,
         /// The rate of its update.
         learning_rate: f64,
     },
@@ -66,6 +71,8 @@ pub enum Event {
         /// `events.jsonl` it is left out.
         #[serde(skip)]
         images_per_second: Option<f64>,
+        /// Its steps, a few at a time.
+        points: Vec<StepPoint>,
     },
     /// The learning rate was lowered.
     RateLowered {

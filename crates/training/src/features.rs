@@ -41,6 +41,8 @@ pub(crate) struct Features {
     mirrored: Vec<f32>,
     /// How long the trunk took for them, in this run or an earlier one, if that is known.
     secs: Option<f64>,
+    /// Whether all of them lay there already.
+    is_reused: bool,
 }
 
 impl Features {
@@ -156,6 +158,15 @@ impl Session {
         };
         let feeds = self.feeds.as_ref()?;
         Some(secs(&feeds.train)? + secs(&feeds.test)?)
+    }
+
+    /// Whether all features lay there already, so that nothing was computed for this run.
+    pub(crate) fn features_reused(&self) -> bool {
+        let is_reused = |feed: &Feed| match feed {
+            Feed::Features { features, .. } => features.is_reused,
+            Feed::Images { .. } => false,
+        };
+        self.feeds.as_ref().is_some_and(|feeds| is_reused(&feeds.train) && is_reused(&feeds.test))
     }
 
     /// The folder of this trunk's features of these data.

@@ -12,7 +12,7 @@ use crate::checkpoint::encoding;
 use crate::error::Result;
 use crate::evaluate::evaluate;
 use crate::event::Event;
-use crate::feed::Feeds;
+use crate::feed::{Feed, Feeds};
 use crate::memory::peak_rss_bytes;
 use crate::model_file::{ModelInfo, Provenance, model_bytes};
 use crate::session::{Outcome, Session, Watch};
@@ -25,32 +25,51 @@ impl Session {
     /// Evaluates the weights to keep, and writes `model.safetensors`, `evaluation/` and `summary.json`. The model file
     /// holds the temperature as well, so that it comes after validation.
     pub(crate) fn finish(&mut self, feeds: &Feeds, watch: &mut Watch<'_>) -> Result<Outcome> {
-        let epoch = self.restore_best(watch)?;
-        let look = |feed, label| {
-            let Learner { model, precision, .. } = &self.learner;
-            evaluate(model, feed, *precision, false, label, watch.progress, watch.stop)
-                .map(|seen| seen.ok_or_else(|| watch.stop.raised().unwrap_or(StopSignal::Interrupt)))
+        let mut epoch = self.restore_best(watch)?;
+        let validate = |session: &Self, watch: &Watch<'_>| {
+            let feed = feeds.val.as_ref().map(|feed| session.look(feed, "validation", watch));
+            feed.transpose().map(Option::transpose)
         };
-        let val = match feeds.val.as_ref().map(|feed| look(feed, "validation")).transpose()?.transpose() {
+        let mut val = match validate(self, watch)? {
             Ok(val) => val,
             Err(signal) => return Ok(Outcome::Interrupted(signal)),
         };
+        if let Some(earlier) = self.restore_earlier(val.as_ref().and_then(Predictions::accuracy), watch)? {
+            epoch = earlier;
+            val = match validate(self, watch)? {
+                Ok(val) => val,
+                Err(signal) => return Ok(Outcome::Interrupted(signal)),
+            };
+        }
         let temperature = val.as_ref().and_then(calibration_temperature);
-        let provenance = Provenance { dataset: &self.data.dataset, input: self.input(), epoch, temperature };
+        let (dataset, input, caveats) = (&self.data.dataset, self.input(), self.state.caveats.clone());
+        let provenance = Provenance { dataset, input, epoch, temperature, caveats };
         let info = ModelInfo::new(&self.recipe, provenance);
         let tensors = self.learner.model.params.to_tensors()?;
         self.recorder.run.write("model.safetensors", &model_bytes(&info, &tensors)?)?;
-        let test = match look(&feeds.test, "test")? {
+        let test = match self.look(&feeds.test, "test", watch)? {
             Ok(test) => test,
             Err(signal) => return Ok(Outcome::Interrupted(signal)),
         };
         self.write_evaluation(val.as_ref(), &test)?;
-        let summary = self.summary(val.as_ref(), &test)?;
+        let summary = self.summary(epoch, val.as_ref(), &test)?;
         if let Some(score) = summary.test {
             self.emit(watch, Event::Tested { epoch: self.state.epoch, score })?;
         }
         self.recorder.run.write_json("summary.json", &summary)?;
         Ok(Outcome::Finished(Box::new(summary)))
+    }
+
+    /// What the weights say of the images of `feed`; or the wish to stop that came before all was seen.
+    fn look(
+        &self,
+        feed: &Feed,
+        label: &str,
+        watch: &Watch<'_>,
+    ) -> Result<std::result::Result<Predictions, StopSignal>> {
+        let Learner { model, precision, .. } = &self.learner;
+        let seen = evaluate(model, feed, *precision, false, label, watch.progress, watch.stop)?;
+        Ok(seen.ok_or_else(|| watch.stop.raised().unwrap_or(StopSignal::Interrupt)))
     }
 
     /// Puts the best epoch's weights back where the recipe says so, or else takes the averaged ones, where there are
@@ -86,18 +105,20 @@ impl Session {
         self.recorder.run.write("evaluation/report.json", format!("{json}\n").as_bytes())
     }
 
-    fn summary(&self, val: Option<&Predictions>, test: &Predictions) -> Result<Summary> {
+    fn summary(&self, epoch: u64, val: Option<&Predictions>, test: &Predictions) -> Result<Summary> {
         let (recipe, state, data) = (&self.recipe, &self.state, &self.data);
         let model_name = recipe.model.get("name").and_then(toml::Value::as_str).unwrap_or_default();
         Ok(Summary {
             run_dir: self.recorder.run.path().display().to_string(),
             dataset: data.dataset.name.clone(),
+            dataset_about: data.dataset.about.map(str::to_owned),
             data_digest: data.dataset.digest.clone(),
             n_train: data.train.len() as u64,
             n_val: val.map_or(0, Predictions::len) as u64,
             n_test: test.len() as u64,
             model: model_name.to_owned(),
             n_parameters: self.learner.model.params.n_parameters() as u64,
+            n_trained_parameters: Some(self.learner.model.params.n_trained() as u64),
             recipe: recipe.name.clone(),
             seed: recipe.seed,
             device: device_name(self.learner.model.params.device()),
@@ -105,9 +126,11 @@ impl Session {
             precision: recipe.precision.as_str().to_owned(),
             threads: rayon::current_num_threads() as u64,
             epochs_run: state.epoch,
-            best_epoch: state.best.map(|best| best.epoch),
+            // a model from before an extension is the best of all that the run had
+            best_epoch: state.best.map(|best| if epoch < best.epoch { epoch } else { best.epoch }),
             train_seconds: state.train_secs,
             features_seconds: self.features_secs(),
+            features_reused: self.features_reused(),
             images_per_second: state.n_images as f64 / state.step_secs.max(f64::MIN_POSITIVE),
             peak_rss_bytes: peak_rss_bytes(),
             val: val.map(|val| SplitScore {
@@ -119,6 +142,7 @@ impl Session {
                 loss: test.mean_nll().unwrap_or_default(),
                 accuracy_interval: wilson_interval(test.n_correct(), test.len() as u64, CONFIDENCE)?,
             }),
+            caveats: state.caveats.clone(),
         })
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use tallow_core::{Bar, StopSignal, Unit};
+use tallow_core::{Bar, StopSignal, Unit, duration};
 use tallow_dataset::{Batch, n_batches};
 use tallow_metrics::{EpochRecord, Predictions};
 use tallow_nn::TrainKey;
@@ -28,9 +28,6 @@ impl Session {
     /// Trains until the recipe's epochs are over or early stopping ends them; or until asked to stop.
     pub(crate) fn fit(&mut self, feeds: &Feeds, watch: &mut Watch<'_>) -> Result<Option<StopSignal>> {
         self.clock = Instant::now();
-        for text in std::mem::take(&mut self.notices) {
-            self.emit(watch, Event::Notice { text })?;
-        }
         if self.state.is_trained(&self.recipe) {
             return Ok(None);
         }
@@ -57,7 +54,9 @@ impl Session {
         let average = self.average_at_end_of_epoch()?;
         let mut val = None;
         if let Some(feed) = &feeds.val {
+            let validation_started = Instant::now();
             val = self.validate(feed, average.as_ref(), watch)?;
+            pace.val_secs = Some(validation_started.elapsed().as_secs_f64());
             if val.is_none() {
                 return Ok(watch.stop.raised());
             }
@@ -73,7 +72,8 @@ impl Session {
         let loader = train_loader(&self.recipe, &self.data, self.train_px(epoch));
         let mut batches = feeds.train.train_batches(&loader, epoch, self.state.batch)?;
         let label = format!("epoch {}/{}", epoch + 1, self.recipe.epochs);
-        let _bar = Bar::begin(watch.progress, &label, Some(n_steps as u64), Unit::Items("steps"));
+        let n_done = self.state.batch as u64;
+        let _bar = Bar::go_on(watch.progress, &label, Some(n_steps as u64), Unit::Items("steps"), n_done);
         loop {
             let step_started = Instant::now();
             let Some(batch) = batches.next() else { return Ok(None) };
@@ -107,8 +107,8 @@ impl Session {
     fn step(&mut self, batch: Batch, content: Content) -> Result<StepFigures> {
         let steps_per_epoch = self.steps_per_epoch();
         let state = &mut self.state;
-        let lr = state.base_lr
-            * self.recipe.schedule.factor(state.n_steps(steps_per_epoch), steps_per_epoch as u64);
+        let lr =
+            state.base_lr * self.recipe.lr_factor(state.n_steps(steps_per_epoch), steps_per_epoch as u64);
         let key = TrainKey {
             seed: self.recipe.seed,
             epoch: state.epoch,
@@ -124,6 +124,8 @@ impl Session {
         }
         state.n_correct += figures.n_correct;
         state.loss.add(figures.loss, figures.n_images);
+        state.cross_entropy.add(figures.cross_entropy, figures.n_images);
+        state.points.add(state.batch, steps_per_epoch, figures.cross_entropy, lr);
         state.last_lr = lr;
         state.batch += 1;
         state.n_images += figures.n_images;
@@ -141,16 +143,19 @@ impl Session {
         self.state.step_secs += secs;
         pace.count(secs, figures.n_images);
         watch.progress.advance(self.state.batch as u64);
-        let loss = self.state.loss.mean().unwrap_or_default();
-        watch.progress.note(&format!("accuracy {:.4}  loss {loss:.4}", self.accuracy()));
-        if let Some(step_secs) = pace.estimate_due() {
-            let event = self.estimate(step_secs);
-            self.emit(watch, event)?;
+        let loss = self.state.cross_entropy.mean().unwrap_or_default();
+        let left =
+            pace.step_secs().map(|secs| format!("  run {} left", duration(self.left_secs(secs, pace))));
+        let left = left.unwrap_or_default();
+        watch.progress.note(&format!("accuracy {:.4}  loss {loss:.4}{left}", self.accuracy()));
+        if let Some(step_secs) = pace.first_estimate_due() {
+            self.tell_estimate(step_secs, pace, watch)?;
         }
         let step = Event::Step {
             step: self.state.n_steps(self.steps_per_epoch()),
             accuracy: figures.n_correct / figures.n_images as f64,
-            loss: figures.loss,
+            loss: figures.cross_entropy,
+            optimized_loss: figures.loss,
             learning_rate: self.state.last_lr,
         };
         self.emit(watch, step)
@@ -161,13 +166,14 @@ impl Session {
         &mut self,
         val: Option<&Predictions>,
         started: Instant,
-        pace: &Pace,
+        pace: &mut Pace,
         watch: &mut Watch<'_>,
     ) -> Result<()> {
         let record = EpochRecord {
             epoch: self.state.epoch + 1,
             accuracy: self.accuracy(),
-            loss: self.state.loss.mean().unwrap_or_default(),
+            loss: self.state.cross_entropy.mean().unwrap_or_default(),
+            optimized_loss: self.state.loss.mean(),
             val_accuracy: val.and_then(Predictions::accuracy),
             val_loss: val.and_then(Predictions::mean_nll),
             learning_rate: self.state.last_lr,
@@ -176,6 +182,8 @@ impl Session {
         self.state.epoch += 1;
         self.state.batch = 0;
         self.state.loss = Default::default();
+        self.state.cross_entropy = Default::default();
+        let points = std::mem::take(&mut self.state.points).into_points(self.steps_per_epoch());
         self.state.n_correct = 0.0;
         let event = Event::Epoch {
             record,
@@ -184,8 +192,14 @@ impl Session {
             secs: started.elapsed().as_secs_f64(),
             step_ms: 1e3 * pace.secs / pace.n_steps.max(1) as f64,
             images_per_second: pace.images_per_second(),
+            points,
         };
         self.emit(watch, event)?;
+        if let Some(step_secs) = pace.step_secs().filter(|_| self.state.epoch < self.recipe.epochs)
+            && pace.is_off(self.left_secs(step_secs, pace))
+        {
+            self.tell_estimate(step_secs, pace, watch)?;
+        }
         self.callbacks(&record, watch)?;
         self.save()
     }
@@ -224,7 +238,7 @@ impl Session {
         Ok(())
     }
 
-    fn checkpoint(&self) -> Result<Checkpoint> {
+    pub(crate) fn checkpoint(&self) -> Result<Checkpoint> {
         let params = &self.learner.model.params;
         let n_averaged = self.average.as_ref().map_or(0, |average| average.n);
         Ok(Checkpoint {
@@ -258,6 +272,7 @@ impl Session {
             n_val: self.data.val.as_ref().map_or(0, Part::len),
             n_test: self.data.test.len(),
             n_parameters: self.learner.model.params.n_parameters(),
+            n_trained: self.learner.model.params.n_trained(),
             epoch: self.state.epoch + 1,
             batch: self.state.batch,
             program: Program::here(),

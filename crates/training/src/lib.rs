@@ -36,6 +36,7 @@
 #![forbid(unsafe_code)]
 
 mod averaging;
+mod beginning;
 mod callbacks;
 mod checkpoint;
 mod checks;
@@ -44,6 +45,7 @@ mod data;
 mod error;
 mod evaluate;
 mod event;
+mod extension;
 mod features;
 mod feed;
 mod finish;
@@ -62,6 +64,7 @@ mod schedule;
 mod session;
 mod state;
 mod step;
+mod step_points;
 mod tensorboard;
 
 pub use averaging::Averaging;
@@ -73,6 +76,7 @@ pub use class_weights::{Balanced, ClassWeights};
 pub use data::{Part, TrainData};
 pub use error::{Result, TrainingError};
 pub use event::Event;
+pub use extension::Extension;
 pub use features::{AboutFeatures, FeatureCache, FeatureKey, feature_caches};
 pub use feed::{Content, Input, train_loader};
 pub use finish::CONFIDENCE;
@@ -86,5 +90,11 @@ pub use run_folder::{RunFolder, RunPlace};
 pub use schedule::{InvalidSetting, Schedule};
 pub use session::{Outcome, Session, Watch};
 pub use step::{Learner, StepFigures};
+pub use step_points::StepPoint;
 /// What a binary needs of `tallow-nn` to bring a model.
 pub use tallow_nn::{Device, Model, detect_isa, device, device_name};
+
+/// The name of the instruction set in use.
+pub fn isa_name() -> &'static str {
+    tallow_nn::isa().as_str()
+}

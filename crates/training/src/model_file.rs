@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tallow_core::files;
 use tallow_dataset::{Fit, Interpolation, Normalization, Preprocess};
-use tallow_metrics::TEMPERATURES;
+use tallow_metrics::{Caveat, TEMPERATURES};
 use tallow_nn::{Model, Tensors, decode, encode};
 
 use crate::checkpoint::{MAX_FILE_BYTES, encoding};
@@ -56,6 +56,10 @@ pub struct ModelInfo {
     /// is older than this entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
+    /// What takes something from its figures; empty for a model whose test is honest, and in a file that is older than this
+    /// entry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caveats: Vec<Caveat>,
 }
 
 /// What [`ModelInfo`] takes from a run besides its recipe.
@@ -64,6 +68,7 @@ pub(crate) struct Provenance<'a> {
     pub(crate) input: Input,
     pub(crate) epoch: u64,
     pub(crate) temperature: Option<f64>,
+    pub(crate) caveats: Vec<Caveat>,
 }
 
 impl ModelInfo {
@@ -85,6 +90,7 @@ impl ModelInfo {
             epoch: from.epoch,
             precision: recipe.precision,
             temperature: from.temperature,
+            caveats: from.caveats,
         }
     }
 
@@ -121,7 +127,7 @@ pub fn read_model(path: &Path) -> Result<(ModelInfo, Tensors)> {
             "it holds weights, but does not say of which model: it was not written by this program".into(),
         ));
     };
-    let info: ModelInfo = serde_json::from_str(&metadata).map_err(|e| {
+    let mut info: ModelInfo = serde_json::from_str(&metadata).map_err(|e| {
         damaged(format!("its description cannot be read ({e}): it may be of another version"))
     })?;
     if info.version != VERSION {
@@ -135,6 +141,9 @@ pub fn read_model(path: &Path) -> Result<(ModelInfo, Tensors)> {
         return Err(damaged(format!(
             "its description has the temperature {temperature}, expected a number from {low} to {high}"
         )));
+    }
+    if info.validate_on == ValidateOn::Test && !info.caveats.contains(&Caveat::ValidatedOnTest) {
+        info.caveats.push(Caveat::ValidatedOnTest); // of a file that is older than the entry
     }
     Ok((info, tensors))
 }

@@ -1,11 +1,12 @@
 //! How fast steps go, and what a run will take by that.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::data::Part;
+use crate::error::Result;
 use crate::event::Event;
 use crate::memory::peak_rss_bytes;
-use crate::session::Session;
+use crate::session::{Session, Watch};
 
 /// What a run will take is told after so many steps and so much time.
 const ESTIMATE_AFTER: (usize, Duration) = (4, Duration::from_secs(1));
@@ -13,7 +14,10 @@ const ESTIMATE_AFTER: (usize, Duration) = (4, Duration::from_secs(1));
 /// A forward pass alone takes about this share of a training step.
 const FORWARD_SHARE: f64 = 1.0 / 3.0;
 
-/// The steps of one epoch in this process.
+/// An estimate that is off by this share, and by so many seconds, is told anew.
+const IS_OFF: (f64, f64) = (0.2, 5.0);
+
+/// The steps of one epoch in this process, and what was told of the run by them.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     pub(crate) n_steps: usize,
@@ -21,14 +25,16 @@ pub(crate) struct Pace {
     pub(crate) secs: f64,
     /// The first step also warms up: it is left out of the estimate.
     first_secs: f64,
-    /// Whether an estimate was told, in this epoch or before.
-    estimated: bool,
+    /// How long the last validation took.
+    pub(crate) val_secs: Option<f64>,
+    /// When an estimate was told last, and how many seconds were left by it.
+    told: Option<(Instant, f64)>,
 }
 
 impl Pace {
     /// Forgets the steps of the epoch before.
     pub(crate) fn begin_epoch(&mut self) {
-        *self = Self { estimated: self.estimated, ..Self::default() };
+        *self = Self { told: self.told, val_secs: self.val_secs, ..Self::default() };
     }
 
     /// Counts a step.
@@ -41,14 +47,25 @@ impl Pace {
         }
     }
 
-    /// How long a step takes, once, as soon as enough were taken.
-    pub(crate) fn estimate_due(&mut self) -> Option<f64> {
+    /// How long a step takes, as soon as enough were taken.
+    pub(crate) fn step_secs(&self) -> Option<f64> {
         let (steps, time) = ESTIMATE_AFTER;
-        if self.estimated || self.n_steps < steps || self.secs < time.as_secs_f64() {
-            return None;
-        }
-        self.estimated = true;
-        Some((self.secs - self.first_secs) / (self.n_steps - 1) as f64)
+        let is_known = self.n_steps >= steps && self.secs >= time.as_secs_f64();
+        is_known.then(|| (self.secs - self.first_secs) / (self.n_steps - 1) as f64)
+    }
+
+    /// How long a step takes, where that is known and nothing was told yet.
+    pub(crate) fn first_estimate_due(&self) -> Option<f64> {
+        if self.told.is_some() { None } else { self.step_secs() }
+    }
+
+    /// Whether `left_secs` is far from what was told last.
+    pub(crate) fn is_off(&self, left_secs: f64) -> bool {
+        let (share, secs) = IS_OFF;
+        self.told.is_none_or(|(when, told)| {
+            let expected = told - when.elapsed().as_secs_f64();
+            (left_secs - expected).abs() > secs.max(share * expected)
+        })
     }
 
     /// How many images the steps took per second; none where there were none.
@@ -58,16 +75,55 @@ impl Pace {
 }
 
 impl Session {
-    /// The event that says what the run will take, if a step takes `step_secs`.
-    pub(crate) fn estimate(&self, step_secs: f64) -> Event {
+    /// Tells what the run will take, if a step takes `step_secs`.
+    pub(crate) fn tell_estimate(
+        &mut self,
+        step_secs: f64,
+        pace: &mut Pace,
+        watch: &mut Watch<'_>,
+    ) -> Result<()> {
+        let left_secs = self.left_secs(step_secs, pace);
+        pace.told = Some((Instant::now(), left_secs));
+        let epoch_secs = self.epoch_secs(step_secs, pace);
+        self.emit(watch, Event::Estimate { epoch_secs, left_secs, peak_rss_bytes: peak_rss_bytes() })
+    }
+
+    /// One epoch, with validation, if a step takes `step_secs`.
+    fn epoch_secs(&self, step_secs: f64, pace: &Pace) -> f64 {
         let n_val = self.data.val.as_ref().map_or(0, Part::len);
-        let val_secs = n_val as f64 * FORWARD_SHARE * step_secs / self.recipe.batch_size as f64;
-        let epoch_secs = self.steps_per_epoch() as f64 * step_secs + val_secs;
+        let guess = n_val as f64 * FORWARD_SHARE * step_secs / self.recipe.batch_size as f64;
+        self.steps_per_epoch() as f64 * step_secs + pace.val_secs.unwrap_or(guess)
+    }
+
+    /// What is left of the run, if a step takes `step_secs`: of the current epoch, and of those after it.
+    pub(crate) fn left_secs(&self, step_secs: f64, pace: &Pace) -> f64 {
         // epochs of larger images take longer
         let pixels = |epoch| self.train_px(epoch).map_or(1.0, |[h, w]| (h * w) as f64);
         let epochs_left = (self.state.epoch..self.recipe.epochs).map(pixels).sum::<f64>();
         let epochs_left = epochs_left / pixels(self.state.epoch);
-        let left_secs = epochs_left * epoch_secs - self.state.batch as f64 * step_secs;
-        Event::Estimate { epoch_secs, left_secs, peak_rss_bytes: peak_rss_bytes() }
+        epochs_left * self.epoch_secs(step_secs, pace) - self.state.batch as f64 * step_secs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was done before a resume says nothing of the rate: only steps of this process count.
+    #[test]
+    fn an_estimate_is_of_steps_that_were_seen_and_revised_where_it_is_off() {
+        let mut pace = Pace::default();
+        pace.count(9.0, 10); // warms up
+        for _ in 0..3 {
+            assert_eq!(pace.step_secs(), None);
+            pace.count(0.5, 10);
+        }
+        assert_eq!(pace.first_estimate_due(), Some(0.5));
+        pace.told = Some((Instant::now() - Duration::from_secs(10), 110.0));
+        assert_eq!(pace.first_estimate_due(), None);
+        assert!(!pace.is_off(100.0) && !pace.is_off(115.0));
+        assert!(pace.is_off(125.0) && pace.is_off(70.0));
+        pace.begin_epoch();
+        assert!(pace.step_secs().is_none() && pace.told.is_some(), "what was told is not forgotten");
     }
 }

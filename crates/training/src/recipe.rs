@@ -12,6 +12,7 @@ use crate::averaging::Averaging;
 use crate::callbacks::{EarlyStopping, ReduceLrOnPlateau};
 use crate::class_weights::ClassWeights;
 use crate::error::{Result, TrainingError};
+use crate::extension::Extension;
 use crate::schedule::Schedule;
 
 /// A whole run. Keys that are not named here are refused.
@@ -60,6 +61,9 @@ pub struct Recipe {
     pub param_groups: Vec<ParamGroup>,
     /// The learning rate over the run.
     pub schedule: Schedule,
+    /// Epochs beyond those that the run was started with: written down by a run that is extended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<Extension>,
     /// Averages of the weights, which validation and the finished model have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub averaging: Option<Averaging>,
@@ -281,6 +285,7 @@ impl Recipe {
         }
         self.optimizer.validate()?;
         self.schedule.validate()?;
+        self.extensions.iter().try_for_each(Extension::validate)?;
         self.averaging.map_or(Ok(()), |averaging| averaging.validate())?;
         self.validate_callbacks()
     }

@@ -135,9 +135,10 @@ mod tests {
     use crate::checkpoint::Checkpoint;
     use crate::recipe_source::load_recipe;
     use crate::run_folder::RunPlace;
+    use crate::step_points::StepPoint;
 
     fn step(step: u64) -> Event {
-        Event::Step { step, accuracy: 0.5, loss: 2.0, learning_rate: 0.1 }
+        Event::Step { step, accuracy: 0.5, loss: 2.0, optimized_loss: 2.5, learning_rate: 0.1 }
     }
 
     fn epoch(epoch: u64) -> (EpochRecord, Event) {
@@ -145,6 +146,7 @@ mod tests {
             epoch,
             accuracy: 0.5,
             loss: 2.0,
+            optimized_loss: Some(2.25),
             val_accuracy: Some(0.25),
             val_loss: Some(2.5),
             learning_rate: 0.1,
@@ -152,7 +154,15 @@ mod tests {
         let images_per_second = Some(1e3);
         (
             record,
-            Event::Epoch { record, n_epochs: 2, n_steps: 10, secs: 1.5, step_ms: 2.0, images_per_second },
+            Event::Epoch {
+                record,
+                n_epochs: 2,
+                n_steps: 10,
+                secs: 1.5,
+                step_ms: 2.0,
+                images_per_second,
+                points: vec![StepPoint { at: 0.5, loss: 2.0, learning_rate: 0.1 }],
+            },
         )
     }
 
@@ -178,7 +188,7 @@ mod tests {
         let mut recorder = Recorder::new(run);
         recorder.open_event_file(&state, &recipe).unwrap();
         let begun = logs(&recorder);
-        assert_eq!(begun.0, "epoch,accuracy,loss,val_accuracy,val_loss,learning_rate\n");
+        assert_eq!(begun.0, "epoch,accuracy,loss,optimized_loss,val_accuracy,val_loss,learning_rate\n");
 
         recorder.record(&step(9)).unwrap();
         assert_eq!(logs(&recorder), begun, "of ten steps one is shown");
@@ -191,8 +201,8 @@ mod tests {
         state.history.push(record);
         recorder.note_lengths(&mut state).unwrap();
         let saved = logs(&recorder);
-        assert_eq!(saved.0, format!("{}1,0.5,2,0.25,2.5,0.1\n", begun.0));
-        let line = r#"{"version":1,"event":"epoch","record":{"epoch":1,"accuracy":0.5,"loss":2.0,"val_accuracy":0.25,"val_loss":2.5,"learning_rate":0.1},"n_epochs":2,"n_steps":10,"secs":1.5,"step_ms":2.0}"#;
+        assert_eq!(saved.0, format!("{}1,0.5,2,2.25,0.25,2.5,0.1\n", begun.0));
+        let line = r#"{"version":1,"event":"epoch","record":{"epoch":1,"accuracy":0.5,"loss":2.0,"optimized_loss":2.25,"val_accuracy":0.25,"val_loss":2.5,"learning_rate":0.1},"n_epochs":2,"n_steps":10,"secs":1.5,"step_ms":2.0,"points":[{"at":0.5,"loss":2.0,"learning_rate":0.1}]}"#;
         assert_eq!(saved.1, [line]);
 
         recorder.record(&epoch(2).1).unwrap();

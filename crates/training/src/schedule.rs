@@ -118,7 +118,8 @@ impl Schedule {
     }
 
     /// The same schedule with its horizon written down: `n_epochs`, unless it has one already. A run that is
-    /// extended later then keeps the horizon it was started with.
+    /// extended later then keeps what it was started with; what it adds is an
+    /// [`Extension`](crate::extension::Extension).
     pub fn resolve(mut self, n_epochs: u64) -> Self {
         match &mut self {
             Self::Constant { .. } | Self::Step { .. } => {}
@@ -131,9 +132,10 @@ impl Schedule {
         self
     }
 
-    /// Whether the factor runs towards a horizon, and holds from there on.
-    pub fn has_horizon(&self) -> bool {
-        matches!(self, Self::Cosine { .. } | Self::OneCycle { .. } | Self::Linear { .. })
+    /// Where the factor runs towards a horizon, and holds from there on: that, in epochs. Known once it is
+    /// [resolved](Self::resolve).
+    pub fn horizon_epochs(&self) -> Option<f64> {
+        self.warmup_and_horizon().1
     }
 
     /// Whether the factor is 1 at every step.

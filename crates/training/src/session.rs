@@ -9,13 +9,13 @@ use tallow_metrics::Summary;
 use tallow_nn::{CrossEntropy, Model, Optimizer, Tensors};
 
 use crate::averaging::Average;
+use crate::beginning::{begin_with, recorded_model};
 use crate::checkpoint::{Checkpoint, digest};
 use crate::checks::{check_batches, check_same_data, check_sizes, check_trunk, check_unchanged};
 use crate::data::TrainData;
 use crate::error::{Result, TrainingError};
 use crate::event::Event;
 use crate::feed::{Feeds, Input};
-use crate::model_file::read_model;
 use crate::recipe::Recipe;
 use crate::recorder::Recorder;
 use crate::run_folder::{RunFolder, RunPlace};
@@ -74,13 +74,8 @@ impl Session {
         // what a later version might decide otherwise is written down
         recipe.data.fit.get_or_insert_default();
         recipe.data.interpolation.get_or_insert_default();
-        if let Some(path) = &recipe.init_from {
-            let (_, tensors) = read_model(path)?;
-            model
-                .params
-                .load_tensors(&tensors)
-                .map_err(|e| TrainingError::Damaged { path: path.clone(), problem: e.to_string() })?;
-        }
+        recipe.model = recorded_model(&recipe.model, &model);
+        let caveats = begin_with(&recipe, &model, &data)?;
         let precision = recipe.precision.resolve(model.params.device()).into();
         let recipe = Recipe { schedule: recipe.schedule.clone().resolve(recipe.epochs), precision, ..recipe };
         recipe.schedule.validate()?;
@@ -89,7 +84,8 @@ impl Session {
         let criterion = criterion(&recipe, &data)?;
         let dataset = &data.dataset;
         let class_names = dataset.train.class_names();
-        let state = State::new(&recipe, &dataset.digest, class_names, frozen_digest(&model)?);
+        let state =
+            State { caveats, ..State::new(&recipe, &dataset.digest, class_names, frozen_digest(&model)?) };
         let optimizer = Optimizer::new(&recipe.optimizer, &recipe.param_groups, &model.params)?;
         let weights = || model.params.learned_tensors();
         let average = recipe.averaging.map_or(Ok(None), |averaging| averaging.start(weights))?;
@@ -108,17 +104,27 @@ impl Session {
     /// Takes up the run in the folder `path` where its last checkpoint left it. `recipe` is the run's own, but for
     /// more epochs or another data folder. A run that is over stays as it is.
     ///
+    /// Epochs after the end of the run's schedule are an [`Extension`](crate::Extension), which begins with the learning rate
+    /// `extension_lr`, or else with a fifth of the recipe's.
+    ///
     /// # Errors
     /// If it is no run folder, another setting or the data have changed, or no checkpoint can be read.
-    pub fn resume(recipe: Recipe, model: Model, data: TrainData, path: &Path) -> Result<Self> {
+    pub fn resume(
+        recipe: Recipe,
+        model: Model,
+        data: TrainData,
+        path: &Path,
+        extension_lr: Option<f64>,
+    ) -> Result<Self> {
         let then = RunFolder::recipe_of(path)?;
         let precision = recipe.precision.resolve(model.params.device()).into();
         let mut recipe = Recipe { precision, ..recipe };
+        recipe.model = recorded_model(&recipe.model, &model);
         recipe.data.fit = recipe.data.fit.or(then.data.fit);
         recipe.data.interpolation = recipe.data.interpolation.or(then.data.interpolation);
         check_unchanged(&then, &recipe)?;
         // the horizon is the one that the run was started with
-        let recipe = Recipe { schedule: then.schedule.clone(), ..recipe };
+        let recipe = Recipe { schedule: then.schedule.clone(), ..recipe }.extended(&then, extension_lr)?;
         let run = RunFolder::open(path)?;
         let (checkpoint, notice) = run.read_last()?;
         let state = checkpoint.state;
@@ -178,6 +184,11 @@ impl Session {
         self.recorder.run.path()
     }
 
+    /// Adds what the user should know of the run, and its record say, to what is told when it is at work.
+    pub fn note(&mut self, notices: impl IntoIterator<Item = String>) {
+        self.notices.extend(notices);
+    }
+
     /// Adds a picture to the event file of a run that has just ended, under `tag`. A run that was over before stays as
     /// it is.
     ///
@@ -185,6 +196,16 @@ impl Session {
     /// If `png` is no PNG, or the file cannot be written.
     pub fn log_image(&self, tag: &str, png: &[u8]) -> Result<()> {
         self.recorder.record_picture(self.state.epoch, tag, png)
+    }
+
+    /// The recipe, with all that it left open decided.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// What is trained, validated and tested on.
+    pub fn data(&self) -> &TrainData {
+        &self.data
     }
 
     /// The network that is trained.
@@ -205,6 +226,9 @@ impl Session {
             return Ok(Outcome::Finished(Box::new(summary)));
         }
         self.recorder.open_event_file(&self.state, &self.recipe)?;
+        for text in std::mem::take(&mut self.notices) {
+            self.emit(watch, Event::Notice { text })?;
+        }
         let Some(feeds) = self.feeds(watch)? else {
             return Ok(Outcome::Interrupted(watch.stop.raised().unwrap_or(StopSignal::Interrupt)));
         };
@@ -240,27 +264,6 @@ impl Session {
                 problem: format!("it is not of epoch {}: start the run anew", best.epoch),
             }),
         }
-    }
-
-    /// Where more epochs are asked for than the run was started with: writes that down, and says so.
-    fn extend(&mut self, then: &Recipe) -> Result<()> {
-        if self.recipe.epochs <= then.epochs {
-            return Ok(());
-        }
-        self.recorder.run.write_recipe(&self.recipe)?;
-        self.recorder.run.remove("summary.json")?;
-        let mut notice = format!("extended from {} to {} epochs", then.epochs, self.recipe.epochs);
-        if self.recipe.schedule.has_horizon() {
-            let steps_per_epoch = self.steps_per_epoch() as u64;
-            let lr = self.state.base_lr * self.recipe.schedule.factor(u64::MAX, steps_per_epoch);
-            notice +=
-                &format!("; the schedule keeps its horizon, from where on the learning rate stays at {lr}");
-            if lr == 0.0 {
-                notice += " and nothing more is learnt: a new run with --init-from would learn";
-            }
-        }
-        self.notices.push(notice);
-        Ok(())
     }
 }
 

@@ -1,11 +1,12 @@
 //! Where a run is: everything beside weights and optimiser state that it needs to go on bit for bit.
 
 use serde::{Deserialize, Serialize};
-use tallow_metrics::{EpochRecord, WeightedMean};
+use tallow_metrics::{Caveat, EpochRecord, WeightedMean};
 
 use crate::callbacks::{EarlyStoppingState, ReduceLrOnPlateauState};
 use crate::error::Result;
 use crate::recipe::Recipe;
+use crate::step_points::StepPoints;
 
 /// The version of what a checkpoint holds.
 pub(crate) const STATE_VERSION: u32 = 1;
@@ -28,8 +29,14 @@ pub(crate) struct State {
     pub epoch: u64,
     /// Batches of the current epoch that were trained on.
     pub batch: usize,
-    /// The mean loss of the current epoch so far.
+    /// The mean of what is optimised in the current epoch so far.
     pub(crate) loss: WeightedMean,
+    /// The mean cross-entropy of the current epoch so far; nothing in a checkpoint of a program that did not tell it apart.
+    #[serde(default)]
+    pub(crate) cross_entropy: WeightedMean,
+    /// The steps of the current epoch so far, a few at a time.
+    #[serde(default)]
+    pub(crate) points: StepPoints,
     /// Right answers in the current epoch so far.
     pub(crate) n_correct: f64,
     /// The base rate; callbacks lower it.
@@ -47,6 +54,9 @@ pub(crate) struct State {
     /// Weights in the average that the checkpoint holds, where the recipe asks for one.
     #[serde(default)]
     pub(crate) n_averaged: u64,
+    /// What takes something from the figures to come.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) caveats: Vec<Caveat>,
     /// How long the run has trained and validated, by the clock.
     pub(crate) train_secs: f64,
     /// How long of that its steps took.
@@ -86,6 +96,8 @@ impl State {
             epoch: 0,
             batch: 0,
             loss: WeightedMean::default(),
+            cross_entropy: WeightedMean::default(),
+            points: StepPoints::default(),
             n_correct: 0.0,
             base_lr: recipe.optimizer.lr(),
             last_lr: 0.0,
@@ -95,6 +107,7 @@ impl State {
             stopped_early: None,
             history: Vec::new(),
             n_averaged: 0,
+            caveats: Vec::new(),
             train_secs: 0.0,
             step_secs: 0.0,
             n_images: 0,

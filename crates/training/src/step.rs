@@ -28,8 +28,11 @@ pub struct StepFigures {
     pub n_images: u64,
     /// How many of them had their class as the most probable one; an image that is mixed counts by the shares of its two.
     pub n_correct: f64,
-    /// The mean loss over its images.
+    /// The mean over its images of what is made small: with label smoothing, weights of classes and mixing.
     pub loss: f64,
+    /// The mean cross-entropy of its images, by the shares of the classes of those that are mixed: what can be held against
+    /// validation.
+    pub cross_entropy: f64,
 }
 
 impl Learner {
@@ -53,6 +56,7 @@ impl Learner {
             n_images: batch.n as u64,
             n_correct: n_correct(&loss.logits, logits.dims().c, &batch.targets, batch.mixed.as_ref()),
             loss: f64::from(loss.mean),
+            cross_entropy: f64::from(loss.plain_mean),
         };
         if !figures.loss.is_finite() {
             return Ok(figures);

@@ -76,7 +76,7 @@ fn resumed_is_as_in_one_go() {
         let at = |event: &Event| matches!(event, Event::Epoch { record, .. } if record.epoch == 3);
         assert!(matches!(run(&mut start(recipe, &parts), at), Outcome::Interrupted(_)));
         let data = TrainData::new(load_sample().unwrap(), recipe).unwrap();
-        let mut session = Session::resume(recipe.clone(), model(), data, &parts).unwrap();
+        let mut session = Session::resume(recipe.clone(), model(), data, &parts, None).unwrap();
         assert!(matches!(run(&mut session, |_| false), Outcome::Finished(_)));
         let history = fs::read_to_string(parts.join("history.csv")).unwrap();
         assert!((read_model(&parts).unwrap().1, history) == expected, "kind {i}");

@@ -3,7 +3,7 @@
 use maud::html;
 
 use super::axis::horizontal_ticks;
-use super::{Area, Axis, Chart, Format, TITLE_PX, filled, marker, straight, text, text_px};
+use super::{Area, Axis, Chart, Format, TITLE_PX, filled, hover, marker, straight, text, text_px};
 
 /// One bar.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +57,13 @@ fn draw(
         (Format::Percent, false) => 0.0001,
     };
     let value = |bar: &Bar| format.write(bar.value, step);
+    let says = |bar: &Bar| match bar.interval {
+        Some([low, high]) => {
+            let interval = format!("{} to {}", format.write(low, step), format.write(high, step));
+            format!("{}: {} ({interval})", bar.label, value(bar))
+        }
+        None => format!("{}: {}", bar.label, value(bar)),
+    };
     let widest = bars.iter().map(|bar| text_px(&super::name(&bar.label, 20), 12.0)).fold(30.0, f64::max);
     let left = widest + 16.0;
     let area =
@@ -67,16 +74,19 @@ fn draw(
             @let middle = area.top + ROW * (i as f64 + 0.5);
             @let end = area.left + x.at(bar.value) * area.width;
             (text(area.left - 8.0, middle + 4.0, "label", "end", &super::name(&bar.label, 20)))
-            @if from_zero {
-                (filled(area.left, middle - 7.0, end - area.left, 14.0, series))
-            }
-            @if let Some(interval) = bar.interval {
-                @let [low, high] = interval.map(|v| area.left + x.at(v) * area.width);
-                (straight(low, middle, high, middle, "whisker"))
-                (straight(low, middle - 4.0, low, middle + 4.0, "whisker"))
-                (straight(high, middle - 4.0, high, middle + 4.0, "whisker"))
-            }
-            @if !from_zero { (marker(end, middle, series, 4.0)) }
+            @let marks = html! {
+                @if from_zero {
+                    (filled(area.left, middle - 7.0, end - area.left, 14.0, series))
+                }
+                @if let Some(interval) = bar.interval {
+                    @let [low, high] = interval.map(|v| area.left + x.at(v) * area.width);
+                    (straight(low, middle, high, middle, "whisker"))
+                    (straight(low, middle - 4.0, low, middle + 4.0, "whisker"))
+                    (straight(high, middle - 4.0, high, middle + 4.0, "whisker"))
+                }
+                @if !from_zero { (marker(end, middle, series, 4.0)) }
+            };
+            (hover(&says(bar), &marks))
             (text(WIDTH - 6.0, middle + 4.0, "count", "end", &value(bar)))
         }
         (straight(area.left, area.top, area.left, area.bottom(), "axis"))
@@ -88,6 +98,7 @@ fn draw(
         desc: format!("{}: {}.", x.label, listed.collect::<Vec<_>>().join(", ")),
         width_px: WIDTH,
         height_px: area.bottom() + 40.0,
+        origin: String::new(),
         body,
     }
 }

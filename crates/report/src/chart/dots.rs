@@ -3,7 +3,7 @@
 use maud::html;
 
 use super::axis::horizontal_ticks;
-use super::{Area, Axis, Chart, Format, TITLE_PX, marker, px, straight, text, text_px};
+use super::{Area, Axis, Chart, Format, TITLE_PX, hover, marker, px, straight, text, text_px};
 
 /// The values of one row, in the order of the series; what a series does not have is none.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,9 +36,10 @@ pub fn dot_chart(name: &str, title: &str, axis_label: &str, series: &[String], r
             @let middle = area.top + ROW * (i as f64 + 0.5);
             (straight(area.left, middle, area.right(), middle, "grid"))
             (text(area.left - 8.0, middle + 4.0, "label", "end", &super::name(&row.label, 20)))
-            @for (series, value) in row.values.iter().enumerate() {
+            @for (number, (value, of)) in row.values.iter().zip(series).enumerate() {
                 @if let Some(value) = value {
-                    (marker(area.left + x.at(*value) * area.width, middle, series, 4.0))
+                    @let says = format!("{}, {of}: {}", row.label, Format::Percent.write(*value, 0.001));
+                    (hover(&says, &marker(area.left + x.at(*value) * area.width, middle, number, 4.0)))
                 }
             }
         }
@@ -57,6 +58,7 @@ pub fn dot_chart(name: &str, title: &str, axis_label: &str, series: &[String], r
         desc: format!("{axis_label}. {}.", rows.iter().map(row_text).collect::<Vec<_>>().join("; ")),
         width_px: WIDTH,
         height_px: area.bottom() + 40.0,
+        origin: String::new(),
         body,
     }
 }

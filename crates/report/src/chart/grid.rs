@@ -46,6 +46,7 @@ fn frame(title: &str, pictures: &[&Picture]) -> Chart {
         desc: format!("{} images with their class names", pictures.len()),
         width_px: 2.0 * MARGIN + PITCH[0] * N_COLUMNS as f64,
         height_px: TITLE_PX + MARGIN + PITCH[1] * pictures.len().div_ceil(N_COLUMNS) as f64,
+        origin: String::new(),
         body,
     }
 }

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use tallow_metrics::{Band, Bands, ConfusionMatrix};
 
 use super::axis::grouped;
-use super::{Area, Chart, Format, TITLE_PX, px, text, text_px};
+use super::{Area, Chart, Format, TITLE_PX, hover, px, text, text_px};
 use crate::shown::shown;
 
 /// Up to here cells hold counts and shares; up to [`MAX_WITH_COUNTS`] counts; beyond, colour alone.
@@ -63,7 +63,8 @@ pub fn heat_map(
             @for target in 0..c {
                 @for predicted in 0..c {
                     @let corner = (area.left + predicted as f64 * cell_width, area.top + target as f64 * cell_height);
-                    (cell(matrix, bands, (target, predicted), corner, (cell_width, cell_height)))
+                    @let drawn = cell(matrix, bands, (target, predicted), corner, (cell_width, cell_height));
+                    (hover(&says(matrix, (target, predicted), class_names), &drawn))
                 }
             }
         } @else { (colours(matrix, bands, area)) }
@@ -72,7 +73,7 @@ pub fn heat_map(
     };
     let desc = description(matrix, class_names);
     let (name, title) = (name.to_owned(), title.to_owned());
-    Chart { name, title, desc, width_px: width, height_px: area.bottom() + 88.0, body }
+    Chart { name, title, desc, width_px: width, height_px: area.bottom() + 88.0, origin: String::new(), body }
 }
 
 /// The name of every class, or of each `every`-th.
@@ -161,6 +162,17 @@ fn cell(
     }
 }
 
+/// A cell in words.
+fn says(matrix: &ConfusionMatrix, (target, predicted): (usize, usize), class_names: &[String]) -> String {
+    let (count, support) = (matrix.count(target, predicted), matrix.support(target));
+    let share = Format::Percent.write(count as f64 / support.max(1) as f64, 0.001);
+    let [true_class, taken_for] = [target, predicted].map(|class| shown(&class_names[class]));
+    match target == predicted {
+        true => format!("{true_class}: {count} of {support} right, {share}"),
+        false => format!("{true_class} taken for {taken_for}: {count} of {support}, {share}"),
+    }
+}
+
 fn figures(count: u64, share: f64, c: usize, band: Option<Band>, (x, y): (f64, f64)) -> Markup {
     let bold = if band.is_none() || band == Some(Band::Failing) { " bold" } else { "" };
     if count == 0 {
@@ -234,7 +246,7 @@ mod tests {
         let (_, two) = drawn(2);
         assert!(two.contains(">900<") && two.contains("97.8 %"));
         let (_, twenty) = drawn(20);
-        assert!(twenty.contains(">900<") && !twenty.contains(" %<"));
+        assert!(twenty.contains(">900<") && !twenty.contains(" %</text>"));
         let (chart, many) = drawn(200);
         assert!(!many.contains(">900<") && chart.width_px < 900.0, "{}", chart.width_px);
         assert!(many.len() < 1_000_000, "40,000 cells are {} bytes", many.len());

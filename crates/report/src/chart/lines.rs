@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::axis::frame;
 use super::marks::{Label, rows};
-use super::{Area, Axis, Chart, TITLE_PX, marker, px, straight, text, text_px, theme};
+use super::{Area, Axis, Chart, TITLE_PX, hover, marker, px, straight, text, text_px, theme};
 
 /// One line.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,8 @@ pub struct Line {
     pub series: usize,
     /// Whether it is dashed.
     pub dashed: bool,
+    /// Whether it is drawn thinly, as what lies behind others.
+    pub thin: bool,
 }
 
 /// A place on the x axis that is worth knowing.
@@ -53,13 +55,15 @@ const LABEL_GAP: f64 = 14.0;
 const MARK_ROW: f64 = 14.0;
 /// Up to this many points, each has its marker.
 const MAX_MARKERS: usize = 30;
+/// Up to this many points, each says its value where a pointer rests on it.
+const MAX_HOVERS: usize = 200;
 
 impl LineChart<'_> {
     /// Draws it.
     pub fn draw(&self) -> Chart {
         let longest =
             self.lines.iter().map(|line| text_px(&line.label, 12.0)).fold(40.0, f64::max).min(150.0);
-        let (left, width) = (52.0, WIDTH - 52.0 - 12.0 - longest);
+        let (left, width) = (52.0, WIDTH - 52.0 - 22.0 - longest);
         let marks = self.place_marks(left, width);
         let n_rows = marks.iter().map(|label| label.row + 1).max().unwrap_or(0);
         let top = TITLE_PX + 24.0 + MARK_ROW * n_rows as f64;
@@ -77,6 +81,7 @@ impl LineChart<'_> {
             desc: self.description(),
             width_px: WIDTH,
             height_px: area.bottom() + 40.0,
+            origin: String::new(),
             body,
         }
     }
@@ -93,10 +98,17 @@ impl LineChart<'_> {
             .map(|(i, (x, y))| format!("{}{} {}", if i == 0 { 'M' } else { 'L' }, px(*x), px(*y)))
             .collect();
         let dashed = if line.dashed { " dashed" } else { "" };
+        let weight = if line.thin { "thin" } else { "series" };
         html! {
-            path d=(path) class={ "series line-" (line.series % theme::N_SERIES) (dashed) } {}
-            @if places.len() <= MAX_MARKERS {
-                @for (x, y) in places { (marker(x, y, line.series, 3.0)) }
+            path d=(path) class={ (weight) " line-" (line.series % theme::N_SERIES) (dashed) } {}
+            @if places.len() <= MAX_HOVERS {
+                @for ((x, y), point) in places.iter().zip(finite(line)) {
+                    @let marks = html! {
+                        @if places.len() <= MAX_MARKERS { (marker(*x, *y, line.series, 3.0)) }
+                        circle cx=(px(*x)) cy=(px(*y)) r="6" class="hover" {}
+                    };
+                    (hover(&self.says(line, point), &marks))
+                }
             }
         }
     }
@@ -145,6 +157,12 @@ impl LineChart<'_> {
             circle cx=(px(at_x)) cy=(px(at_y)) r="5.5" class="whisker" {}
             (text(at_x, at_y + below, "bold halo", anchor, label))
         }
+    }
+
+    /// A point in words.
+    fn says(&self, line: &Line, (x, y): (f64, f64)) -> String {
+        let at = self.x.tick_label(x);
+        format!("{}, {} {at}: {}", line.label, self.x.label, self.y.fine_label(y))
     }
 
     fn description(&self) -> String {
@@ -208,6 +226,7 @@ mod tests {
             points: vec![(1.0, 0.5), (2.0, 0.75)],
             series: 0,
             dashed: false,
+            thin: false,
         };
         let chart = LineChart {
             name: "a",

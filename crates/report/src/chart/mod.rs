@@ -2,6 +2,7 @@
 
 mod axis;
 mod bars;
+mod class_bars;
 mod dots;
 mod fonts;
 mod grid;
@@ -17,6 +18,7 @@ use maud::{Markup, PreEscaped, html};
 pub(crate) use axis::grouped;
 pub use axis::{Axis, Format};
 pub use bars::{Bar, bar_chart, interval_chart};
+pub use class_bars::{ClassBar, class_bars};
 pub use dots::{DotRow, dot_chart};
 pub use grid::picture_grid;
 pub use heat_map::heat_map;
@@ -37,11 +39,15 @@ pub struct Chart {
     pub width_px: f64,
     /// Natural height.
     pub height_px: f64,
+    /// Of which run and data set it is: stands below it in files of its own. Empty: nothing does.
+    pub origin: String,
     body: Markup,
 }
 
 /// Height of the heading.
 const TITLE_PX: f64 = 30.0;
+/// Height of the line below it that says where it is from.
+const ORIGIN_PX: f64 = 20.0;
 /// How wide the average character is, in parts of the font size; generous, so that what fits here fits everywhere.
 const CHAR_EM: f64 = 0.6;
 
@@ -85,7 +91,10 @@ impl Chart {
     }
 
     fn svg(&self, css: Option<&str>) -> Markup {
-        let (w, h) = (px(self.width_px), px(self.height_px));
+        // a page says around its charts what they are of
+        let origin = css.map_or("", |_| &self.origin);
+        let height = self.height_px + if origin.is_empty() { 0.0 } else { ORIGIN_PX };
+        let (w, h) = (px(self.width_px), px(height));
         let (title_id, desc_id) = (format!("{}-title", self.name), format!("{}-desc", self.name));
         let size = if self.width_px > 500.0 { "chart large" } else { "chart" };
         html! {
@@ -99,9 +108,15 @@ impl Chart {
                 }
                 text class="heading" x="8" y="18" { (self.title) }
                 (self.body)
+                @if !origin.is_empty() { (text(8.0, self.height_px + 10.0, "tick", "start", &name(origin, 64))) }
             }
         }
     }
+}
+
+/// What is shown where a pointer rests on `marks`.
+fn hover(says: &str, marks: &Markup) -> Markup {
+    html! { g { title { (says) } (marks) } }
 }
 
 /// A length or a coordinate, to a tenth of a pixel.

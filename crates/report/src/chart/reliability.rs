@@ -4,7 +4,7 @@ use maud::html;
 use tallow_metrics::{ReliabilityBin, wilson_interval};
 
 use super::axis::frame;
-use super::{Area, Axis, Chart, Format, TITLE_PX, filled, marker, px, straight, text, theme};
+use super::{Area, Axis, Chart, Format, TITLE_PX, filled, hover, marker, px, straight, text, theme};
 
 /// One state of a model's confidences.
 #[derive(Clone, Debug)]
@@ -54,7 +54,9 @@ pub fn reliability_chart(name: &str, title: &str, states: &[Calibration]) -> Cha
                 @if i + 1 == states.len() && let Ok([low, high]) = wilson_interval(bin.n_correct, bin.n, 0.95) {
                     (straight(cx, place(0.0, low).1, cx, place(0.0, high).1, "whisker"))
                 }
-                (marker(cx, cy, i, 3.5))
+                @let share = Format::Percent.write(bin.accuracy().unwrap_or(0.0), 0.001);
+                @let sure = Format::Percent.write(bin.mean_confidence, 0.001);
+                (hover(&format!("{}, {} images: {sure} sure, {share} right", state.label, bin.n), &marker(cx, cy, i, 3.5)))
             }
         }
         (histogram(bottom, states))
@@ -70,6 +72,7 @@ pub fn reliability_chart(name: &str, title: &str, states: &[Calibration]) -> Cha
         ),
         width_px: WIDTH,
         height_px: bottom.bottom() + 12.0,
+        origin: String::new(),
         body,
     }
 }

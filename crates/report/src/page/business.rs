@@ -1,4 +1,4 @@
-//! Part 6: what the figures mean for use: bands, costs, and (in `coverage`) what may be left to the machine.
+//! What the figures mean for use: bands, costs, and (in `coverage`) what may be left to the machine.
 
 use maud::{Markup, html};
 use tallow_metrics::{Band, Bands, ClassBand, CostTable, DecisionCosts};
@@ -9,20 +9,29 @@ use crate::analysis::{Options, Test, Trust};
 use crate::chart::grouped;
 use crate::error::Result;
 
-pub(super) fn part(test: &Test<'_>, trust: &Trust, options: &Options) -> Result<Part> {
-    let costs = options.cost_table(test.class_names)?;
-    let (coverage, charts) = coverage(trust, options.target_accuracy, costs.as_ref());
+pub(super) fn part(
+    test: &Test<'_>,
+    trust: &Trust,
+    options: &Options,
+    costs: Option<&CostTable>,
+) -> Result<Part> {
+    let (coverage, charts) = coverage(trust, options.target_accuracy, costs)?;
     let body = html! {
-        h3 { "Which classes can be used" }
-        (bands(test))
-        @if let Some(costs) = &costs {
+        h3 { "What may be left to the machine" }
+        (coverage)
+        @if let Some(costs) = costs {
             h3 { "What errors cost" }
             (cost_part(test, trust, costs))
         }
-        h3 { "What may be left to the machine" }
-        (coverage)
+        h3 { "Which classes can be used" }
+        (bands(test))
     };
     Ok(Part { id: "business", heading: "For the business", body, charts })
+}
+
+/// An amount in the table's currency.
+pub(super) fn money(costs: &CostTable, amount: f64) -> String {
+    format!("{} {}", grouped(amount, 2), currency(costs)).trim_end().to_owned()
 }
 
 fn bands(test: &Test<'_>) -> Markup {
@@ -46,6 +55,8 @@ fn bands(test: &Test<'_>) -> Markup {
     let columns =
         [("class", Text), ("band", Text), ("most often taken for", Text), ("of 1,000 images", Number)];
     html! {
+        div class="columns" {
+        div {
         @for band in [Band::Failing, Band::Improvable, Band::Acceptable] {
             @let of_band: Vec<usize> = of_classes.iter().filter(|(_, found)| found.band == band).map(|(class, _)| *class).collect();
             p {
@@ -54,7 +65,9 @@ fn bands(test: &Test<'_>) -> Markup {
                 (meaning(&bands, band)) ". " (advice(band))
             }
         }
+        }
         (long_table("Classes by band, the weakest first", &columns, &rows))
+        }
     }
 }
 
@@ -86,7 +99,7 @@ fn advice(band: Band) -> &'static str {
 }
 
 fn cost_part(test: &Test<'_>, trust: &Trust, costs: &CostTable) -> Markup {
-    let money = |amount: f64| format!("{} {}", grouped(amount, 2), currency(costs));
+    let money = |amount: f64| money(costs, amount);
     let argmax = costs.evaluate_argmax(&trust.test);
     let least = costs.evaluate(&trust.test, |row| costs.decide_alone(row));
     let with_person = costs.ask_a_person().map(|_| costs.evaluate(&trust.test, |row| costs.decide(row)));

@@ -1,64 +1,69 @@
 //! What may be left to the machine: coverage against accuracy, and against cost, as the model may abstain.
 
 use maud::{Markup, html};
-use tallow_metrics::{
-    CostTable, CoveragePoint, Predictions, coverage_at, coverage_curve, threshold_for_accuracy,
-    wilson_interval,
-};
+use tallow_metrics::{CostTable, CoveragePoint, Predictions, coverage_curve};
 
 use super::{Number, Text, figures, percent, percent_interval, plain, table};
-use crate::analysis::{CONFIDENCE, Trust};
+use crate::analysis::Trust;
 use crate::chart::{Axis, Chart, Format, Line, LineChart, grouped};
+use crate::error::Result;
 use crate::shown::shown;
+use crate::targets::{Outcome, Target};
 
 /// Points of a curve that are drawn.
 const N_POINTS: usize = 160;
-/// Accuracies that the table shows where they are above the model's own.
-const LADDER: [f64; 8] = [0.80, 0.90, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999];
 
 pub(super) fn coverage(
     trust: &Trust,
     target: Option<f64>,
     costs: Option<&CostTable>,
-) -> (Markup, Vec<Chart>) {
-    let mut charts = vec![accuracy_chart(trust, target)];
+) -> Result<(Markup, Vec<Chart>)> {
+    let target =
+        target.map(|wanted| Ok::<_, crate::ReportError>((wanted, Target::of(trust, wanted)?))).transpose()?;
+    let mut charts = vec![accuracy_chart(trust, target.as_ref().and_then(|(_, found)| found.as_ref()))];
     charts.extend(costs.and_then(|costs| Some(cost_chart(trust, costs, costs.ask_a_person()?))));
+    let ladder = Target::ladder(trust)?;
     let body = html! {
         p { "The model may answer only where it is sure enough, and send the rest to a person. The surer it has to be, the fewer images it answers, and the more of the answers are right." }
-        @if let Some(target) = target { (wanted(trust, target)) }
-        (figures(&charts))
-        @if let Some(val) = &trust.val { (ladder(val, &trust.test)) }
+        @if let Some((wanted, found)) = &target { (asked_for(trust, *wanted, found.as_ref())) }
+        div class="beside" {
+            (figures(&charts))
+            div { @if let Some(val) = &trust.val { (table_of(&ladder, val.len())) } }
+        }
     };
-    (body, charts)
+    Ok((body, charts))
 }
 
 /// The sentence that a target accuracy asks for.
-fn wanted(trust: &Trust, target: f64) -> Markup {
-    let Some(val) = &trust.val else {
-        return html! { p class="notice" role="note" { "The accuracy " (percent(target)) " was asked for, but there are no validation predictions to choose a threshold on." } };
+fn asked_for(trust: &Trust, wanted: f64, found: Option<&Target>) -> Markup {
+    let (Some(target), Some(val)) = (found, &trust.val) else {
+        return html! { p class="notice" role="note" { "The accuracy " (percent(wanted)) " was asked for, but there are no validation predictions to choose a threshold on." } };
     };
-    let Some(chosen) = threshold_for_accuracy(val, target) else {
-        return html! { p class="notice" role="note" { "An accuracy of " (percent(target)) " cannot be met: on the validation images no threshold gives it, however few images are answered." } };
-    };
-    let seen = coverage_at(&trust.test, chosen.threshold);
-    let interval = wilson_interval(seen.n_correct, seen.n_answered, CONFIDENCE).unwrap_or([0.0, 1.0]);
-    let verdict = match seen.accuracy() {
-        Some(accuracy) if accuracy >= target => "the test confirms the wanted accuracy.",
-        Some(_) if interval[1] >= target => "that is below the wanted accuracy, but its interval holds it.",
-        Some(_) => "the test does not confirm the wanted accuracy.",
-        None => "none of the test images is answered.",
-    };
-    html! {
-        p class="result" {
-            "For an accuracy of " strong { (percent(target)) } ", answer from a confidence of " (percent(chosen.threshold)) " on (chosen on the validation images). On the test images the model then "
-            strong { "answers " (whole(seen.coverage())) " of the images, sends " (whole(1.0 - seen.coverage())) " to a person" }
-            @if let Some(accuracy) = seen.accuracy() { ", and " (percent(accuracy)) " of its answers are right (95 % interval " (percent_interval(interval)) ")" }
-            ": " (verdict)
+    match promise(target) {
+        Some(sentence) => html! { p class="result" { (sentence) } },
+        None => {
+            html! { p class="notice" role="note" { "An accuracy of " (percent(wanted)) " cannot be promised: " (target.why_not(val.len())) "." } }
         }
     }
 }
 
-fn whole(share: f64) -> String {
+/// From which confidence on the model can be left alone, what that promises, and what the test says; none if nothing is
+/// promised.
+pub(super) fn promise(target: &Target) -> Option<Markup> {
+    let chosen = target.chosen.as_ref()?;
+    let seen = &chosen.seen;
+    let from = chosen.promise.point.threshold;
+    Some(html! {
+        "For an accuracy of " strong { (percent(target.wanted)) } ", "
+        @if from > 0.0 { "let it answer where it is at least " strong { (percent(from)) } " sure" } @else { "let it answer every image" }
+        ": by the validation images, at least " (percent(chosen.promise.accuracy_at_least)) " of its answers are right then, with 95 % confidence. On the test images it "
+        strong { "answers " (whole(seen.coverage())) ", sends " (whole(1.0 - seen.coverage())) " to a person" }
+        @if let Some(accuracy) = seen.accuracy() { ", and " strong { (percent(accuracy)) } " of its answers are right (95 % interval " (percent_interval(chosen.interval)) ")" }
+        "; " (chosen.outcome.sentence())
+    })
+}
+
+pub(super) fn whole(share: f64) -> String {
     format!("{:.0} %", 100.0 * share)
 }
 
@@ -79,20 +84,16 @@ fn curve(
 ) -> Line {
     let points = thinned(coverage_curve(predictions));
     let points = points.iter().filter_map(|p| Some((p.coverage(), y(p)?))).collect();
-    Line { label: label.to_owned(), points, series, dashed: series != 0 }
+    Line { label: label.to_owned(), points, series, dashed: series != 0, thin: false }
 }
 
-fn accuracy_chart(trust: &Trust, target: Option<f64>) -> Chart {
+fn accuracy_chart(trust: &Trust, target: Option<&Target>) -> Chart {
     let mut lines = vec![curve("test", 0, &trust.test, CoveragePoint::accuracy)];
     lines.extend(trust.val.as_ref().map(|val| curve("validation", 1, val, CoveragePoint::accuracy)));
-    let chosen = target.zip(trust.val.as_ref()).and_then(|(target, val)| threshold_for_accuracy(val, target));
-    let spot = chosen.and_then(|chosen| {
-        let seen = coverage_at(&trust.test, chosen.threshold);
-        Some((
-            seen.coverage(),
-            seen.accuracy()?,
-            format!("{} answered, {} right", whole(seen.coverage()), percent(seen.accuracy()?)),
-        ))
+    let spot = target.and_then(|target| target.chosen.as_ref()).and_then(|chosen| {
+        let (seen, accuracy) = (chosen.seen, chosen.seen.accuracy()?);
+        let label = format!("{} answered, {} right", whole(seen.coverage()), percent(accuracy));
+        Some((seen.coverage(), accuracy, label))
     });
     let spots: Vec<_> = spot.into_iter().collect();
     let values = lines.iter().flat_map(|line| line.points.iter().map(|p| p.1)).chain([1.0]);
@@ -121,7 +122,7 @@ fn cost_chart(trust: &Trust, costs: &CostTable, ask: f64) -> Chart {
         let on = if trust.val.is_some() { "chosen on validation" } else { "least" };
         (coverage, cost, format!("{on}: {} at {}", grouped(cost, 0), whole(coverage)))
     });
-    let lines = [Line { series: 0, label: "test".into(), dashed: false, points }];
+    let lines = [Line { series: 0, label: "test".into(), dashed: false, thin: false, points }];
     let spots: Vec<_> = spot.into_iter().collect();
     let unit = currency(costs);
     let label =
@@ -186,38 +187,59 @@ fn costs_by_coverage(p: &Predictions, costs: &CostTable, ask: f64) -> Vec<CostPo
     points
 }
 
-/// What thresholds that are chosen on validation come to on the test.
-fn ladder(val: &Predictions, test: &Predictions) -> Markup {
-    let own = val.accuracy().unwrap_or(0.0);
-    let rows: Vec<Vec<Markup>> = LADDER
-        .into_iter()
-        .filter(|&wanted| wanted > own)
-        .map(|wanted| match threshold_for_accuracy(val, wanted) {
-            None => vec![
-                plain(format!("{:.1} %", 100.0 * wanted)),
-                plain("cannot be met"),
-                plain("–"),
-                plain("–"),
-            ],
-            Some(chosen) => {
-                let seen = coverage_at(test, chosen.threshold);
-                vec![
-                    plain(format!("{:.1} %", 100.0 * wanted)),
-                    plain(percent(chosen.threshold)),
-                    plain(whole(seen.coverage())),
-                    plain(seen.accuracy().map_or("–".to_owned(), percent)),
-                ]
-            }
-        })
-        .collect();
-    if rows.is_empty() {
+/// Accuracies that may be wanted, and what each comes to.
+fn table_of(targets: &[Target], n_val: usize) -> Markup {
+    if targets.is_empty() {
         return html! {};
     }
+    let percent1 = |share: f64| format!("{:.1} %", 100.0 * share);
+    let row = |target: &Target| match &target.chosen {
+        None => vec![
+            plain(percent1(target.wanted)),
+            plain("–"),
+            plain("–"),
+            plain("–"),
+            plain("–"),
+            plain("cannot be promised"),
+        ],
+        Some(chosen) => vec![
+            plain(percent1(target.wanted)),
+            plain(percent(chosen.promise.point.threshold)),
+            plain(whole(chosen.seen.coverage())),
+            plain(chosen.seen.accuracy().map_or("–".to_owned(), percent)),
+            plain(percent_interval(chosen.interval)),
+            html! { span class={ "outcome " (class(chosen.outcome)) } { (chosen.outcome.word()) } },
+        ],
+    };
     let columns = [
         ("wanted accuracy", Text),
         ("answer from confidence", Number),
         ("answered on test", Number),
         ("right on test", Number),
+        ("95 % interval", Number),
+        ("the test says", Text),
     ];
-    table("Thresholds, chosen on validation, seen on test", &columns, &rows)
+    // what lies above an accuracy that cannot be promised cannot be, either
+    let unkept = targets.iter().position(|target| target.chosen.is_none());
+    let rows: Vec<Vec<Markup>> =
+        targets.iter().take(unkept.map_or(targets.len(), |i| i + 1)).map(row).collect();
+    let unkept = unkept.map(|i| &targets[i]);
+    html! {
+        (table("Thresholds, chosen on validation, seen on test", &columns, &rows))
+        @if let Some(target) = unkept { p { (percent1(target.wanted)) " cannot be promised: " (target.why_not(n_val)) "." } }
+        p class="muted" {
+            "Each threshold is chosen so that the accuracy of the answers is at least the wanted one with 95 % confidence, for images like those of validation: "
+            "by Clopper and Pearson’s bound on the errors among the surest images, corrected for the 20 shares of images that are tried (Angelopoulos and others, “Learn then Test”, 2021). "
+            "“Confirmed” says that the interval on the test lies at the wanted accuracy or above."
+        }
+    }
+}
+
+/// How an outcome is set.
+fn class(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Confirmed => "good",
+        Outcome::Missed => "bad",
+        Outcome::Kept | Outcome::Unanswered | Outcome::NotTested => "open",
+    }
 }

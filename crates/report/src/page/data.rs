@@ -1,4 +1,4 @@
-//! Part 2: the data. There if the run folder has pictures or counts of them.
+//! The data. There if the run folder has pictures or counts of them.
 
 use maud::{Markup, html};
 

@@ -1,35 +1,44 @@
-//! Part 7: several runs on the same test images.
+//! Several runs on the same test images.
+
+use std::path::Path;
 
 use maud::{Markup, html};
 use tallow_metrics::EpochRecord;
 
-use super::{Number, Part, Text, figures, name, percent, percent_interval, plain, table};
+use super::{
+    Number, Part, Text, disagreements, figures, name, percent, percent_interval, plain, recipes,
+    recommendation, table,
+};
 use crate::chart::{Axis, Bar, Chart, DotRow, Format, Line, LineChart, dot_chart, grouped, interval_chart};
-use crate::comparison::{Comparison, FEATURES_COUNT, caution, p_value, points, verdict};
+use crate::comparison::{
+    ComparedRun, Comparison, FEATURES_COUNT, caution, mark, marked, p_value, parameters, points,
+    training_rate, verdict,
+};
 use crate::shown::shown;
 
 /// Beyond this many classes only those that differ most are drawn.
 const MAX_ROWS: usize = 30;
 
-pub(super) fn parts(comparison: &Comparison<'_>) -> Vec<Part> {
-    let mut parts = vec![overview(comparison), tests(comparison)];
+pub(super) fn parts(comparison: &Comparison<'_>, folder: &Path) -> Vec<Part> {
+    let mut parts = vec![overview(comparison, folder), tests(comparison)];
+    parts.extend(recipes::part(comparison));
+    parts.extend(disagreements::part(comparison));
     parts.extend(curves(comparison));
     parts.push(classes(comparison));
     parts
 }
 
-fn overview(comparison: &Comparison<'_>) -> Part {
+fn overview(comparison: &Comparison<'_>, folder: &Path) -> Part {
     let columns = [
         ("run", Text),
         ("test accuracy", Number),
         ("95 % interval", Number),
         ("macro F1", Number),
         ("loss", Number),
-        ("parameters", Number),
+        ("parameters trained", Number),
         ("epochs", Number),
         ("minutes", Number),
         ("images/s", Number),
-        ("accuracy points per minute", Number),
     ];
     let rows: Vec<Vec<Markup>> = comparison
         .runs
@@ -37,18 +46,16 @@ fn overview(comparison: &Comparison<'_>) -> Part {
         .map(|run| {
             let summary = run.record.summary.as_ref();
             let of = |value: Option<String>| plain(value.unwrap_or("–".to_owned()));
-            let minutes = summary.map(|s| s.model_seconds() / 60.0);
             vec![
-                name(&run.label),
+                linked(run, folder),
                 html! { strong { (percent(run.test.accuracy())) } },
                 plain(percent_interval(run.test.accuracy_interval)),
                 plain(percent(run.test.report.macro_avg.f1_score)),
                 of(run.test.predictions.mean_nll().map(|loss| format!("{loss:.4}"))),
-                of(summary.map(|s| grouped(s.n_parameters as f64, 0))),
+                of(summary.map(parameters)),
                 of(summary.map(|s| s.epochs_run.to_string())),
-                of(minutes.map(|m| format!("{m:.1}"))),
-                of(summary.map(|s| grouped(s.images_per_second, 0))),
-                of(minutes.filter(|&m| m > 0.0).map(|m| format!("{:.2}", 100.0 * run.test.accuracy() / m))),
+                of(minutes(run).map(|m| format!("{m:.1}"))),
+                of(summary.and_then(training_rate)),
             ]
         })
         .collect();
@@ -61,15 +68,75 @@ fn overview(comparison: &Comparison<'_>) -> Part {
             interval: Some(run.test.accuracy_interval),
         })
         .collect();
-    let charts = vec![interval_chart("runs-accuracy", "Test accuracy, 95 % intervals", "accuracy", &bars)];
+    let mut charts =
+        vec![interval_chart("runs-accuracy", "Test accuracy, 95 % intervals", "accuracy", &bars)];
+    charts.extend(against_time(comparison));
     let has_features = comparison.has_features();
     let n = comparison.runs.first().map_or(0, |run| run.test.matrix.n());
     let body = html! {
+        p class="lead" { (recommendation::recommend(comparison)) }
+        @for sentence in marked(comparison) { p class="notice" role="note" { (sentence) } }
+        (figures(&charts))
         p { "All runs were tested on the same " (grouped(n as f64, 0)) " images." @if has_features { " " (FEATURES_COUNT) } }
         (table("The runs beside one another", &columns, &rows))
-        (figures(&charts))
     };
-    Part { id: "runs", heading: "The runs", body, charts }
+    Part { id: "runs", heading: "In short", body, charts }
+}
+
+/// What a model took from nothing.
+pub(super) fn minutes(run: &ComparedRun<'_>) -> Option<f64> {
+    Some(run.record.summary.as_ref()?.model_seconds() / 60.0)
+}
+
+/// A run's name, as a link to its own report where it has one.
+fn linked(run: &ComparedRun<'_>, folder: &Path) -> Markup {
+    let label = html! { (name(&run.label)) (mark(run.record)) };
+    match relative(&run.record.path.join("report.html"), folder) {
+        Some(href) => html! { a href=(href) { (label) } },
+        None => label,
+    }
+}
+
+/// The way from `folder` to the file `to`, where that is there, as an address: `./runs/a/report.html`.
+fn relative(to: &Path, folder: &Path) -> Option<String> {
+    let (to, from) = (to.canonicalize().ok()?, folder.canonicalize().ok()?);
+    let shared = to.components().zip(from.components()).take_while(|(a, b)| a == b).count();
+    let mut href = "./".to_owned();
+    from.components().skip(shared).for_each(|_| href.push_str("../"));
+    let rest: Vec<String> =
+        to.components().skip(shared).map(|part| encoded(&part.as_os_str().to_string_lossy())).collect();
+    href.push_str(&rest.join("/"));
+    Some(href)
+}
+
+/// A part of an address: whatever is no plain letter, digit or mark as its code (RFC 3986, section 2).
+fn encoded(part: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let code = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    part.bytes().map(code).collect()
+}
+
+/// Accuracy against the minutes it took, where all runs tell.
+fn against_time(comparison: &Comparison<'_>) -> Option<Chart> {
+    let points = comparison.runs.iter().map(|run| Some((minutes(run)?, run.test.accuracy())));
+    let points: Vec<(f64, f64)> = points.collect::<Option<_>>()?;
+    let lines: Vec<Line> = comparison
+        .runs
+        .iter()
+        .zip(&points)
+        .enumerate()
+        .map(|(series, (run, point))| Line {
+            label: shown(&run.label),
+            points: vec![*point],
+            series,
+            dashed: false,
+            thin: false,
+        })
+        .collect();
+    let x = Axis::holding("minutes", Format::Number, points.iter().map(|p| p.0).chain([0.0]), 5);
+    let y = Axis::holding("accuracy", Format::Percent, points.iter().map(|p| p.1), 5);
+    let (name, title) = ("runs-time", "Test accuracy, and the minutes it took");
+    Some(LineChart { name, title, x, y, lines: &lines, marks: &[], spots: &[] }.draw())
 }
 
 fn tests(comparison: &Comparison<'_>) -> Part {
@@ -138,6 +205,7 @@ fn curves(comparison: &Comparison<'_>) -> Option<Part> {
                 points: run.record.history.iter().filter_map(|r| Some((r.epoch as f64, of(r)?))).collect(),
                 series,
                 dashed: series % 2 == 1,
+                thin: false,
             })
             .filter(|line| !line.points.is_empty())
             .collect();
@@ -203,4 +271,23 @@ fn classes(comparison: &Comparison<'_>) -> Part {
         details { summary { "Recall of every class as a table" } (table("Recall by class and run", &columns, &table_rows)) }
     };
     Part { id: "classes", heading: "Class by class", body, charts }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_to_a_run_is_relative_and_encoded() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("runs/javascript:a b");
+        std::fs::create_dir_all(&run).unwrap();
+        std::fs::write(run.join("report.html"), "").unwrap();
+        let to = run.join("report.html");
+        assert_eq!(relative(&to, folder.path()).unwrap(), "./runs/javascript%3Aa%20b/report.html");
+        let pages = folder.path().join("pages");
+        std::fs::create_dir(&pages).unwrap();
+        assert_eq!(relative(&to, &pages).unwrap(), "./../runs/javascript%3Aa%20b/report.html");
+        assert_eq!(relative(&run.join("absent.html"), &pages), None);
+    }
 }

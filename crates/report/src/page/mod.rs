@@ -1,13 +1,21 @@
 //! The page: one HTML file that asks for nothing, in parts. Each part is a file of its own; the frame is here.
 
+mod advice;
 mod business;
 mod coverage;
 mod data;
+mod disagreements;
+mod errors;
 mod head_to_head;
 mod learning;
+mod recipes;
+mod recommendation;
 mod test;
 mod trained;
 mod trust;
+mod verdict;
+
+use std::path::Path;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -45,37 +53,38 @@ struct Part {
 /// If the options do not fit the run: a cost table for other classes, a target accuracy that is no share.
 pub fn run_report(run: &RunRecord, options: &Options) -> Result<Report> {
     options.check(run)?;
-    let mut parts = vec![trained::part(run)];
-    parts.extend(data::part(run));
-    parts.extend(learning::part(run));
+    let mut parts = Vec::new();
     if let Some(test) = Test::of(run)? {
-        let trust = Trust::of(run, &test)?;
-        parts.push(test::part(run, &test));
+        let (trust, costs) = (Trust::of(run, &test)?, options.cost_table(test.class_names)?);
+        parts.push(verdict::part(run, &test, &trust, options, costs.as_ref())?);
+        parts.push(errors::part(run, &test));
+        parts.push(test::part(&test));
+        parts.push(business::part(&test, &trust, options, costs.as_ref())?);
         parts.push(trust::part(&trust));
-        parts.push(business::part(&test, &trust, options)?);
     }
-    let lead = html! {
-        @if !run.problems.is_empty() {
-            div class="notice" role="note" {
-                p { strong { "This run folder is not whole." } " The page shows what is there." }
-                ul { @for problem in &run.problems { li { (shown(problem)) } } }
-            }
-        }
+    parts.extend(learning::part(run));
+    parts.extend(data::part(run));
+    parts.push(trained::part(run));
+    let dataset = run.summary.as_ref().map(|summary| shown(&summary.dataset)).unwrap_or_default();
+    let title = match dataset.is_empty() {
+        true => format!("{}: report", shown(&run.name)),
+        false => format!("{} on {dataset}", shown(&run.name)),
     };
-    Ok(document(&format!("{}: report", shown(&run.name)), &lead, parts))
+    let origin = format!("{}  {dataset}", shown(&run.name));
+    Ok(document(&title, &origin, &verdict::warnings(run), parts))
 }
 
-/// The comparison of runs on the same test data.
-pub fn comparison_report(comparison: &Comparison<'_>) -> Report {
+/// The comparison of runs on the same test data, as a page that lies in `folder` and links to theirs from there.
+pub fn comparison_report(comparison: &Comparison<'_>, folder: &Path) -> Report {
     let names: Vec<String> = comparison.runs.iter().map(|run| shown(&run.label)).collect();
     let title = match &names[..] {
         [first, second] => format!("{second} against {first}"),
         several => format!("Comparison of {} runs", several.len()),
     };
-    document(&title, &html! {}, head_to_head::parts(comparison))
+    document(&title, &title, &html! {}, head_to_head::parts(comparison, folder))
 }
 
-fn document(title: &str, lead: &Markup, parts: Vec<Part>) -> Report {
+fn document(title: &str, origin: &str, lead: &Markup, parts: Vec<Part>) -> Report {
     let css = format!("{}{}{PAGE_CSS}", colors_css(), chart_css());
     // Only this style sheet, and images that are in the page: nothing else is loaded, run or sent.
     let policy = format!(
@@ -109,7 +118,12 @@ fn document(title: &str, lead: &Markup, parts: Vec<Part>) -> Report {
             }
         }
     };
-    Report { html: page.into_string(), charts: parts.into_iter().flat_map(|part| part.charts).collect() }
+    let charts = parts.into_iter().flat_map(|part| part.charts);
+    let named = |mut chart: Chart| {
+        origin.clone_into(&mut chart.origin);
+        chart
+    };
+    Report { html: page.into_string(), charts: charts.map(named).collect() }
 }
 
 /// The SHA-256 of `text` as content policies have it.

@@ -1,34 +1,28 @@
-//! Part 4: the test: how right the model is, on what it fails, and how far the figures can be trusted.
+//! The test in figures: the matrix, the report of each class, and how far both can be trusted.
 
 use maud::{Markup, html};
-use tallow_metrics::{Bands, confused_pairs, surest_errors};
+use tallow_metrics::Bands;
 
-use super::data::image;
 use super::{Number, Part, Text, facts, figures, long_table, percent, percent_interval, plain, table};
-use crate::analysis::{N_PAIRS, N_SUREST, Test, examples};
+use crate::analysis::Test;
 use crate::chart::{Bar, Chart, Format, bar_chart, grouped, heat_map};
-use crate::record::RunRecord;
 use crate::shown::{shortened, shown};
 
 /// Classes beyond this many are not drawn one by one: the lowest are.
 const MAX_BARS: usize = 30;
 
-pub(super) fn part(run: &RunRecord, test: &Test<'_>) -> Part {
+pub(super) fn part(test: &Test<'_>) -> Part {
     let matrix =
         heat_map("confusion", "Who was taken for whom", &test.matrix, &Bands::default(), test.class_names);
     let scores = score_charts(test);
     let body = html! {
         (facts(&headline(test)))
-        p { "Of 100 such intervals, about 95 hold the accuracy that the model would have on endlessly many images of this kind." }
-        (figures(std::slice::from_ref(&matrix)))
-        h3 { "The classification report" }
-        (report_table(test))
+        div class="beside" {
+            figure { (matrix.inline()) }
+            (report_table(test))
+        }
         (figures(&scores))
-        p class="muted" { "Whiskers: 95 % Wilson intervals; of F1, carried over from that of TP / (TP + FP + FN)." }
-        h3 { "The most confused pairs" }
-        (pairs(run, test))
-        h3 { "Surest and wrong" }
-        (surest(run, test))
+        p class="muted" { "Whiskers: 95 % Wilson intervals; of F1, carried over from that of TP / (TP + FP + FN). Of 100 such intervals of an accuracy, about 95 hold what the model would have on endlessly many images of this kind." }
     };
     let charts = [vec![matrix], scores].concat();
     Part { id: "test", heading: "The test", body, charts }
@@ -159,83 +153,4 @@ fn score_charts(test: &Test<'_>) -> Vec<Chart> {
         bar_chart(name, &title, if name == "f1" { "F1" } else { name }, Format::Percent, series, &bars)
     };
     kinds.into_iter().map(draw).collect()
-}
-
-fn pairs(run: &RunRecord, test: &Test<'_>) -> Markup {
-    let pairs = confused_pairs(&test.matrix);
-    if pairs.is_empty() {
-        return html! { p { "No image was taken for another class." } };
-    }
-    let has_pictures = run.pictures.of(crate::record::Role::Test).next().is_some();
-    let mut columns =
-        vec![("true class", Text), ("taken for", Text), ("images", Number), ("of the class", Number)];
-    if has_pictures {
-        columns.push(("for example", Text));
-    }
-    let rows: Vec<Vec<Markup>> = pairs
-        .iter()
-        .take(if has_pictures { N_PAIRS } else { 10 })
-        .map(|pair| {
-            let [target, predicted] =
-                [pair.target, pair.predicted].map(|class| super::name(&test.class_names[class]));
-            let mut row = vec![
-                target,
-                predicted,
-                plain(pair.n.to_string()),
-                plain(format!("{:.1} %", 100.0 * pair.share)),
-            ];
-            if has_pictures {
-                let examples = examples(test.predictions, pair.target, pair.predicted);
-                let found = examples.iter().filter_map(|&i| run.pictures.test(test.predictions.indices()[i]));
-                row.push(html! { span class="row" { @for picture in found { (image(picture)) } } });
-            }
-            row
-        })
-        .collect();
-    table("Images of one class that were taken for another", &columns, &rows)
-}
-
-fn surest(run: &RunRecord, test: &Test<'_>) -> Markup {
-    let p = test.predictions;
-    let worst: Vec<usize> = surest_errors(p).into_iter().take(N_SUREST).collect();
-    if worst.is_empty() {
-        return html! { p { "No answer was wrong." } };
-    }
-    let with_files = test.files.iter().any(|file| !file.is_empty());
-    let has_pictures = worst.iter().any(|&i| run.pictures.test(p.indices()[i]).is_some());
-    let mut columns = vec![
-        ("image", Text),
-        ("true class", Text),
-        ("taken for", Text),
-        ("how sure", Number),
-        ("its own class got", Number),
-    ];
-    if has_pictures {
-        columns.push(("picture", Text));
-    }
-    let rows: Vec<Vec<Markup>> = worst
-        .iter()
-        .map(|&i| {
-            let index = p.indices()[i];
-            let target = p.targets()[i] as usize;
-            let name = if with_files { shown(&test.files[i]) } else { format!("test image {index}") };
-            let own = f64::from(p.row(i)[target]).exp();
-            let mut row = vec![
-                plain(name),
-                super::name(&test.class_names[target]),
-                super::name(&test.class_names[p.predicted(i) as usize]),
-                plain(format!("{:.1} %", 100.0 * p.confidence(i))),
-                plain(format!("{:.2} %", 100.0 * own)),
-            ];
-            if has_pictures {
-                row.push(html! { @if let Some(picture) = run.pictures.test(index) { (image(picture)) } });
-            }
-            row
-        })
-        .collect();
-    table(
-        "The wrong answers of which the model was surest; some may be errors of the labels",
-        &columns,
-        &rows,
-    )
 }

@@ -1,9 +1,11 @@
-//! Part 1: what was trained, and how to do it again.
+//! What was trained, and how to do it again.
 
 use maud::{Markup, html};
+use tallow_core::shown::shell_word;
 
 use super::{Part, facts, percent, percent_interval, plain};
 use crate::chart::grouped;
+use crate::comparison::{parameters, training_rate};
 use crate::record::RunRecord;
 use crate::shown::{shortened, shown};
 use crate::times::{duration, epochs, threads, utc};
@@ -33,8 +35,25 @@ fn figures_at_the_top(run: &RunRecord) -> Markup {
             @if let Some(val) = &summary.val {
                 div { span class="figure" { (percent(val.accuracy)) } span { "accuracy on " (grouped(summary.n_val as f64, 0)) " validation images" } }
             }
-            div { span class="figure" { (duration(summary.train_seconds)) } span { "training, " (epochs(summary.epochs_run)) } span class="muted" { (grouped(summary.images_per_second, 0)) " images/s" } }
-            div { span class="figure" { (grouped(summary.n_parameters as f64, 0)) } span { "parameters" } }
+            div {
+                span class="figure" { (duration(summary.train_seconds)) }
+                span { "training, " (epochs(summary.epochs_run)) }
+                @if let Some(rate) = training_rate(summary) { span class="muted" { (rate) " images/s" } }
+                @if summary.features_seconds.is_some() { span class="muted" { "of a head, on features that are kept" } }
+            }
+            div {
+                @match summary.n_trained_parameters.filter(|&n| n != summary.n_parameters) {
+                    Some(trained) => {
+                        span class="figure" { (grouped(trained as f64, 0)) }
+                        span { "parameters were trained" }
+                        span class="muted" { (grouped((summary.n_parameters - trained) as f64, 0)) " are frozen" }
+                    }
+                    None => {
+                        span class="figure" { (grouped(summary.n_parameters as f64, 0)) }
+                        span { "parameters" }
+                    }
+                }
+            }
         }
     }
 }
@@ -44,7 +63,8 @@ fn entries(run: &RunRecord) -> Vec<(String, Markup)> {
     let mut put = |term: &str, fact: String| out.push((term.to_owned(), plain(shown(&fact))));
     if let Some(s) = &run.summary {
         let count = |n: u64| grouped(n as f64, 0);
-        put("Data", s.dataset.clone());
+        let about = s.dataset_about.as_ref().map(|about| format!(": {about}")).unwrap_or_default();
+        put("Data", format!("{}{about}", s.dataset));
         put(
             "Images",
             format!(
@@ -76,16 +96,22 @@ fn entries(run: &RunRecord) -> Vec<(String, Markup)> {
         put("Optimiser", format!("{kind}{lr}{decay}{batch}"));
     }
     if let Some(s) = &run.summary {
-        put("Model", format!("{}, {} parameters", s.model, grouped(s.n_parameters as f64, 0)));
+        let trained =
+            if s.n_trained_parameters.is_some_and(|n| n != s.n_parameters) { " trained" } else { "" };
+        put("Model", format!("{}, {} parameters{trained}", s.model, parameters(s)));
         put("Seed", s.seed.to_string());
         put("Computed on", format!("{}, {}, {}, {}", s.device, s.isa, s.precision, threads(s.threads)));
         let memory =
             s.peak_rss_bytes.map(|b| format!(", at most {} MB of memory", grouped(b as f64 / 1e6, 0)));
         put("Training took", format!("{}{}", duration(s.train_seconds), memory.unwrap_or_default()));
         if let Some(secs) = s.features_seconds {
+            let of = "kept for every run on the same images and weights";
             put(
-                "Features took",
-                format!("{}, kept for every run on the same images and weights", duration(secs)),
+                "Features",
+                match s.features_reused {
+                    true => format!("were there already, {of}; computing them took {} then", duration(secs)),
+                    false => format!("took {}, {of}", duration(secs)),
+                },
             );
         }
     }
@@ -93,7 +119,10 @@ fn entries(run: &RunRecord) -> Vec<(String, Markup)> {
         put("Started", utc(started));
     }
     if run.events.n_resumed > 0 {
-        put("Resumed", format!("{} times", run.events.n_resumed));
+        put(
+            "Resumed",
+            if run.events.n_resumed == 1 { "once".into() } else { format!("{} times", run.events.n_resumed) },
+        );
     }
     if let Some(versions) = run.events.versions() {
         put("Versions", shown(&versions));
@@ -109,27 +138,6 @@ fn entries(run: &RunRecord) -> Vec<(String, Markup)> {
 
 /// What to type to run it again and to look at it.
 fn commands(run: &RunRecord) -> String {
-    let path = quoted(&run.path.display().to_string());
+    let path = shell_word(&run.path);
     format!("trainer --recipe {path}/recipe.toml\ntrainer eval {path}\ntrainer report {path}")
-}
-
-/// For a shell: in single quotes where it holds more than what is plain.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-    if text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", shown(text).replace('\'', r"'\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_one_word_of_a_shell() {
-        assert_eq!(quoted("runs/cnn-1"), "runs/cnn-1");
-        assert_eq!(quoted("a b; rm 'x'"), r"'a b; rm '\''x'\'''");
-    }
 }

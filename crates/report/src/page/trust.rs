@@ -1,4 +1,4 @@
-//! Part 5: how far to trust a probability.
+//! How far to trust a probability.
 
 use maud::html;
 use tallow_metrics::TEMPERATURES;
@@ -19,7 +19,9 @@ pub(super) fn part(trust: &Trust) -> Part {
         })
         .collect();
     let body = html! {
+        div class="columns" {
         (figures(std::slice::from_ref(&chart)))
+        div {
         (table("Calibration on the test images", &columns, &rows))
         p {
             "Of answers given with 80 % confidence, 80 % should be right. The expected calibration error is the mean gap, over " (N_BINS) " bins of equal width, between confidence and share of right answers; bins of fewer than 10 images count, but are not drawn. "
@@ -32,6 +34,8 @@ pub(super) fn part(trust: &Trust) -> Part {
                 }
                 None => { "There are no validation predictions, so no temperature could be fitted. " }
             }
+        }
+        }
         }
     };
     Part { id: "trust", heading: "How far to trust a probability", body, charts: vec![chart] }

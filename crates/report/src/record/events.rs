@@ -19,10 +19,23 @@ pub struct RunEvents {
     pub n_resumed: u64,
     /// Notices to the user.
     pub notices: Vec<String>,
+    /// The steps of all epochs, a few at a time.
+    pub steps: Vec<StepPoint>,
     /// Names and versions of what trained, at the last start.
     pub versions: Vec<(&'static str, String)>,
     /// The commit of the folder in which the run was last started; it ends in `-dirty` where files had been changed.
     pub git_commit: Option<String>,
+}
+
+/// Some steps that followed one another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepPoint {
+    /// Epochs of training before their middle.
+    pub epochs: f64,
+    /// Their mean cross-entropy.
+    pub loss: f64,
+    /// The learning rate of the first.
+    pub learning_rate: f64,
 }
 
 /// The fields of a line that are read, whatever its kind.
@@ -35,6 +48,23 @@ struct EventLine {
     to: Option<f64>,
     text: Option<String>,
     program: Option<Program>,
+    record: Option<Record>,
+    #[serde(default)]
+    points: Vec<Point>,
+}
+
+/// Of what an epoch came to.
+#[derive(Deserialize)]
+struct Record {
+    epoch: u64,
+}
+
+/// Some steps of an epoch: the share of it that their middle has before it, and their figures.
+#[derive(Deserialize)]
+struct Point {
+    at: f64,
+    loss: f64,
+    learning_rate: f64,
 }
 
 /// What trained.
@@ -73,6 +103,12 @@ impl RunEvents {
                     }
                 }
                 ("notice", _) => found.notices.extend(line.text),
+                ("epoch", _) => {
+                    let before = line.record.map_or(0, |record| record.epoch.saturating_sub(1)) as f64;
+                    found.steps.extend(line.points.into_iter().map(|Point { at, loss, learning_rate }| {
+                        StepPoint { epochs: before + at, loss, learning_rate }
+                    }));
+                }
                 _ => {}
             }
         }
@@ -89,6 +125,7 @@ mod tests {
         let text = r#"{"version":1,"time_unix_secs":5.5,"event":"started","epoch":1,"batch":0}
 {"version":1,"time_unix_secs":6,"event":"rate_lowered","epoch":3,"from":0.1,"to":0.05}
 {"version":9,"event":"a new kind"}
+{"version":1,"event":"epoch","record":{"epoch":2,"loss":1.0},"points":[{"at":0.5,"loss":1.25,"learning_rate":0.1}]}
 {"version":1,"event":"started","epoch":4,"batch":0,"program":{"tallow":"0.2.0","candle":null,"git_commit":"c0ffee-dirty"}}
 {"version":1,"event":"notice","text":"<b>"}
 {"version":1,"event":"stopped_early","epoch":7}
@@ -101,6 +138,7 @@ mod tests {
             best_restored: None,
             n_resumed: 1,
             notices: vec!["<b>".into()],
+            steps: vec![StepPoint { epochs: 1.5, loss: 1.25, learning_rate: 0.1 }],
             versions: vec![("Tallow", "0.2.0".into())],
             git_commit: Some("c0ffee-dirty".into()),
         };

@@ -8,9 +8,9 @@ mod pictures;
 use std::path::{Path, PathBuf};
 
 use tallow_core::files;
-use tallow_metrics::{EpochRecord, PredictionsTable, Summary, parse_history, parse_predictions_csv};
+use tallow_metrics::{Caveat, EpochRecord, PredictionsTable, Summary, parse_history, parse_predictions_csv};
 
-pub use events::RunEvents;
+pub use events::{RunEvents, StepPoint};
 pub use pictures::{Picture, PictureIndex, Role};
 
 use crate::error::{ReportError, Result};
@@ -87,6 +87,18 @@ impl RunRecord {
         let (first, rest) = keys.split_first()?;
         let value = rest.iter().try_fold(table.get(*first)?, |value, key| value.get(key))?;
         Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    }
+
+    /// What takes something from the run's figures. Of a run of an older program, as far as its recipe tells.
+    pub fn caveats(&self) -> Vec<Caveat> {
+        let known = self.summary.as_ref().map(|summary| summary.caveats.clone()).unwrap_or_default();
+        if !known.is_empty() {
+            return known;
+        }
+        let on_test = self.recipe_value(&["data", "validate_on"]).as_deref() == Some("test");
+        let from = self.recipe_value(&["init_from"]);
+        let start = from.map(|from| Caveat::StartUnknown { from, dataset: String::new() });
+        on_test.then_some(Caveat::ValidatedOnTest).into_iter().chain(start).collect()
     }
 
     /// The epoch whose weights the model has: the best one where those were taken up again, else the last.

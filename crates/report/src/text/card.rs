@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use tallow_metrics::Bands;
+use tallow_metrics::{Bands, Caveat};
 
 use crate::analysis::{Test, Trust};
 use crate::chart::grouped;
+use crate::comparison::parameters;
 use crate::error::{ReportError, Result};
 use crate::record::RunRecord;
 use crate::shown::shown;
@@ -33,13 +34,15 @@ pub fn model_card(run: &RunRecord) -> Result<String> {
     let (model, dataset) = (code(&summary.model), md(&summary.dataset));
     let classes: Vec<String> = test.class_names.iter().take(MAX_NAMES).map(|name| md(name)).collect();
     let more = if test.class_names.len() > MAX_NAMES { ", …" } else { "" };
+    let about = summary.dataset_about.as_ref().map(|about| format!(" ({})", md(about))).unwrap_or_default();
     let mut out = metadata(run, &test);
     // writing to a String cannot fail
     let _ = write!(
         out,
-        "\n# {name}\n\n{model}, an image classifier with {} parameters, trained on {dataset} by Tallow (Rust, Candle).\n\n\
+        "\n# {name}\n\n{}{model}, an image classifier with {} parameters, trained on {dataset}{about} by Tallow (Rust, Candle).\n\n\
          It tells {} classes apart: {}{more}.\n\n## Figures\n\n{}\n## Classes\n\n{}\n## Probabilities\n\n{}\n",
-        grouped(summary.n_parameters as f64, 0),
+        warnings(run),
+        parameters(summary),
         test.class_names.len(),
         classes.join(", "),
         figures(run, &test),
@@ -81,6 +84,13 @@ fn metadata(run: &RunRecord, test: &Test<'_>) -> String {
     )
 }
 
+/// What takes something from the figures, before any of them.
+fn warnings(run: &RunRecord) -> String {
+    let quoted =
+        |caveat: &Caveat| format!("> **Read the figures with care.** {}\n\n", md(&caveat.sentence()));
+    run.caveats().iter().map(quoted).collect()
+}
+
 fn figures(run: &RunRecord, test: &Test<'_>) -> String {
     let [low, high] = test.accuracy_interval.map(|share| 100.0 * share);
     let mut rows = vec![
@@ -109,7 +119,10 @@ fn figures(run: &RunRecord, test: &Test<'_>) -> String {
                 epochs(s.epochs_run),
                 duration(s.train_seconds),
                 s.features_seconds
-                    .map(|secs| format!(", and {} for the backbone's features", duration(secs)))
+                    .map(|secs| {
+                        let when = if s.features_reused { ", in an earlier run" } else { "" };
+                        format!(", and {} for the backbone's features{when}", duration(secs))
+                    })
                     .unwrap_or_default(),
                 md(&s.device),
                 md(&s.isa),
@@ -185,12 +198,18 @@ fn calibration(trust: &Trust) -> String {
 fn data(run: &RunRecord) -> String {
     let Some(s) = &run.summary else { return String::new() };
     format!(
-        "{}: {} images to train on, {} for validation, {} for the test, which was looked at once. SHA-256 of the data: \
-         {}. Recipe {}, seed {}; all of it is in `recipe.toml` of the run.\n",
+        "{}: {} images to train on, {}, {} for the test{}. SHA-256 of the data: {}. Recipe {}, seed {}; all of it is in \
+         `recipe.toml` of the run.\n",
         md(&s.dataset),
         grouped(s.n_train as f64, 0),
-        grouped(s.n_val as f64, 0),
+        match s.n_val {
+            0 => "none for validation".to_owned(),
+            _ if s.caveats.contains(&Caveat::ValidatedOnTest) =>
+                "those of the test for validation".to_owned(),
+            n => format!("{} for validation", grouped(n as f64, 0)),
+        },
         grouped(s.n_test as f64, 0),
+        if run.caveats().is_empty() { ", which was looked at once, after training" } else { "" },
         code(&s.data_digest),
         code(&s.recipe),
         s.seed

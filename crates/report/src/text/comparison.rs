@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use crate::chart::grouped;
-use crate::comparison::{Comparison, FEATURES_COUNT, caution, p_value, points, verdict};
+use crate::comparison::{
+    Comparison, FEATURES_COUNT, caution, mark, marked, p_value, parameters, points, training_rate, verdict,
+};
 use crate::shown::{columns, padded, shortened};
 
 const MAX_NAME_COLUMNS: usize = 28;
@@ -30,6 +32,9 @@ pub fn comparison_text(comparison: &Comparison<'_>) -> String {
     if let Some(caution) = caution(comparison.pairs.len()) {
         let _ = writeln!(out, "\n{caution}");
     }
+    for sentence in marked(comparison) {
+        let _ = writeln!(out, "\n{sentence}");
+    }
     if comparison.has_features() {
         let _ = writeln!(out, "\n{FEATURES_COUNT}");
     }
@@ -37,18 +42,8 @@ pub fn comparison_text(comparison: &Comparison<'_>) -> String {
 }
 
 fn table(comparison: &Comparison<'_>) -> String {
-    let header = [
-        "run",
-        "accuracy",
-        "95 % interval",
-        "macro F1",
-        "loss",
-        "parameters",
-        "epochs",
-        "minutes",
-        "images/s",
-        "points/min",
-    ];
+    let header =
+        ["run", "accuracy", "95 % interval", "macro F1", "loss", "trained", "epochs", "minutes", "images/s"];
     let mut rows: Vec<Vec<String>> = vec![header.map(str::to_owned).to_vec()];
     for run in &comparison.runs {
         let summary = run.record.summary.as_ref();
@@ -56,16 +51,15 @@ fn table(comparison: &Comparison<'_>) -> String {
         let [low, high] = run.test.accuracy_interval.map(|share| format!("{:.2}", 100.0 * share));
         let of = |value: Option<String>| value.unwrap_or("-".to_owned());
         rows.push(vec![
-            shortened(&run.label, MAX_NAME_COLUMNS),
+            format!("{}{}", shortened(&run.label, MAX_NAME_COLUMNS), mark(run.record)),
             format!("{:.2} %", 100.0 * run.test.accuracy()),
             format!("{low} to {high}"),
             format!("{:.2} %", 100.0 * run.test.report.macro_avg.f1_score),
             of(run.test.predictions.mean_nll().map(|loss| format!("{loss:.4}"))),
-            of(summary.map(|s| grouped(s.n_parameters as f64, 0))),
+            of(summary.map(parameters)),
             of(summary.map(|s| s.epochs_run.to_string())),
             of(minutes.map(|m| format!("{m:.1}"))),
-            of(summary.map(|s| grouped(s.images_per_second, 0))),
-            of(minutes.filter(|&m| m > 0.0).map(|m| format!("{:.2}", 100.0 * run.test.accuracy() / m))),
+            of(summary.and_then(training_rate)),
         ]);
     }
     let widths: Vec<usize> =

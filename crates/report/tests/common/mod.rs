@@ -32,6 +32,7 @@ pub(crate) fn write_run(path: &Path, class_names: &[String], salt: usize) {
         epoch,
         accuracy: 0.5,
         loss: 1.0,
+        optimized_loss: Some(1.5),
         val_accuracy: Some(0.5),
         val_loss: Some(1.25),
         learning_rate: 0.001,
@@ -52,12 +53,14 @@ fn summary(p: &Predictions, salt: usize) -> Summary {
     Summary {
         run_dir: "r".into(),
         dataset: "<b>data</b>".into(),
+        dataset_about: None,
         data_digest: "d".into(),
         n_train: 10,
         n_val: p.len() as u64,
         n_test: p.len() as u64,
         model: "cnn".into(),
         n_parameters: 1234,
+        n_trained_parameters: None,
         recipe: "r".into(),
         seed: salt as u64,
         device: "cpu".into(),
@@ -68,10 +71,12 @@ fn summary(p: &Predictions, salt: usize) -> Summary {
         best_epoch: Some(2),
         train_seconds: 60.0,
         features_seconds: None,
+        features_reused: false,
         images_per_second: 100.0,
         peak_rss_bytes: None,
         val: None,
         test: Some(TestScore { accuracy, loss: 1.0, accuracy_interval: [0.1, 0.9] }),
+        caveats: Vec::new(),
     }
 }
 

@@ -83,7 +83,8 @@ impl<'a> Job<'a> {
         watch: &mut Watch<'_>,
     ) -> Result<Option<Arc<Features>>> {
         let (n, width) = (wanted.set.len(), self.trunk.n_features);
-        let mut features = Features { width, plain: Vec::new(), mirrored: Vec::new(), secs: Some(0.0) };
+        let mut features =
+            Features { width, plain: Vec::new(), mirrored: Vec::new(), secs: Some(0.0), is_reused: true };
         let label = format!("features of the {} images", wanted.part);
         let n_total = wanted.passes().count() * n;
         let bar = Bar::begin(watch.progress, &label, Some(n_total as u64), Unit::Items("images"));
@@ -98,6 +99,7 @@ impl<'a> Job<'a> {
                 let secs = match found {
                     Some(secs) => *secs,
                     None => {
+                        features.is_reused = false;
                         let start = Instant::now();
                         let computed = self.compute(wanted.set, images.clone(), mirrored, n_done, watch);
                         let Some(data) = computed? else { return Ok(None) };

@@ -116,7 +116,7 @@ fn no_jump_at_the_end_of_the_warmup() {
 fn beyond_the_horizon_the_last_value_holds() {
     for (kind, last) in EVERY_KIND.into_iter().zip([None, None, Some(0.01), Some(0.07), Some(0.3)]) {
         let schedule = schedule(kind).resolve(7);
-        assert_eq!(schedule.has_horizon(), last.is_some());
+        assert_eq!(schedule.horizon_epochs().is_some(), last.is_some());
         let Some(last) = last else { continue };
         assert!(schedule.factor(7 * 13 - 1, 13) > last, "{kind}");
         assert_eq!([schedule.factor(7 * 13, 13), schedule.factor(u64::MAX, 13)], [last, last], "{kind}");

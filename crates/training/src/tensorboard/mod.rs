@@ -69,18 +69,22 @@ impl EventFile {
             self.append(step, &values.collect::<Vec<_>>())
         };
         match *event {
-            Event::Step { step, accuracy, loss, learning_rate } if step.is_multiple_of(STEPS_PER_POINT) => {
+            Event::Step { step, accuracy, loss, optimized_loss, learning_rate }
+                if step.is_multiple_of(STEPS_PER_POINT) =>
+            {
                 let figures = [
                     ("step/loss", Some(loss)),
+                    ("step/optimized_loss", Some(optimized_loss)),
                     ("step/accuracy", Some(accuracy)),
                     ("step/learning_rate", Some(learning_rate)),
                 ];
                 scalars(step, &figures)
             }
-            Event::Epoch { record, images_per_second, .. } => {
+            Event::Epoch { ref record, images_per_second, .. } => {
                 let figures = [
                     ("loss/train", Some(record.loss)),
                     ("loss/val", record.val_loss),
+                    ("loss/optimized", record.optimized_loss),
                     ("accuracy/train", Some(record.accuracy)),
                     ("accuracy/val", record.val_accuracy),
                     ("learning_rate", Some(record.learning_rate)),

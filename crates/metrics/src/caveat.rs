@@ -1,0 +1,126 @@
+//! What makes a run's figures look better than they are, or keeps anybody from knowing: a part of the run's record, so that
+//! whatever shows a figure can say so beside it.
+
+use serde::{Deserialize, Serialize};
+
+/// A fact about how a run came to be that takes something from what its figures say.
+///
+/// A run whose validation images were split from its training images, that began with weights of its own and was tested
+/// once, has none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Caveat {
+    /// Validation looked at the test images: rates, epochs and the temperature were chosen on them.
+    ValidatedOnTest,
+    /// The run began with the weights of another, whose validation looked at the same test images.
+    StartValidatedOnTest {
+        /// The other run, or its model file.
+        from: String,
+    },
+    /// The run began with weights that had been trained on images that it validates on.
+    StartTrainedOnValidation {
+        /// The other run, or its model file.
+        from: String,
+        /// How many of its validation images.
+        n: u64,
+    },
+    /// The run began with weights of a model that had been tested on the same test images.
+    StartTested {
+        /// The other run, or its model file.
+        from: String,
+    },
+    /// The run began with weights that were trained on other data: which images they saw cannot be told.
+    StartUnknown {
+        /// The other run, or its model file.
+        from: String,
+        /// What those were trained on, by name; empty where it is not known.
+        dataset: String,
+    },
+    /// The run was extended after its model had been tested.
+    ExtendedAfterTest {
+        /// The epochs after which it had been tested.
+        epochs: u64,
+    },
+}
+
+impl Caveat {
+    /// Whether decisions of the run may have been taken on test images, so that its test score may be too good.
+    pub fn spoils_test(&self) -> bool {
+        match self {
+            Self::ValidatedOnTest | Self::StartValidatedOnTest { .. } | Self::StartUnknown { .. } => true,
+            Self::StartTrainedOnValidation { .. }
+            | Self::StartTested { .. }
+            | Self::ExtendedAfterTest { .. } => false,
+        }
+    }
+
+    /// Whether the validation images were trained on, or are the test images, so that what is chosen on them may not hold.
+    pub fn spoils_validation(&self) -> bool {
+        match self {
+            Self::ValidatedOnTest | Self::StartTrainedOnValidation { .. } | Self::StartUnknown { .. } => true,
+            Self::StartValidatedOnTest { .. } | Self::StartTested { .. } | Self::ExtendedAfterTest { .. } => {
+                false
+            }
+        }
+    }
+
+    /// What happened and what follows from it, as sentences that end in a full stop.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::ValidatedOnTest => {
+                "Validation looked at the test images: the run took its decisions on them, and the test accuracy \
+                 is not an honest estimate."
+                    .to_owned()
+            }
+            Self::StartValidatedOnTest { from } => format!(
+                "The run began with the weights of {from}, whose validation looked at these test images: the test \
+                 accuracy is not an honest estimate."
+            ),
+            Self::StartTrainedOnValidation { from, n } => format!(
+                "The run began with the weights of {from}, which had been trained on {n} of its validation images: \
+                 validation looks better than it is, and so do probabilities and thresholds that were chosen on it."
+            ),
+            Self::StartTested { from } => format!(
+                "The run began with the weights of {from}, which had been tested on the same images: this is not \
+                 the first look at the test images."
+            ),
+            Self::StartUnknown { from, dataset } if dataset.is_empty() => format!(
+                "The run began with the weights of {from}. Whether those had seen its validation or test images \
+                 cannot be told: if so, its figures are too good."
+            ),
+            Self::StartUnknown { from, dataset } => format!(
+                "The run began with the weights of {from}, trained on other data ({dataset}). Whether those have \
+                 images in common with its validation or test images cannot be told: if so, its figures are too good."
+            ),
+            Self::ExtendedAfterTest { epochs } => format!(
+                "The run was extended after {epochs} epochs, when its model had been tested: this is not the first \
+                 look at the test images."
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_is_this() {
+        let caveats = vec![
+            Caveat::ValidatedOnTest,
+            Caveat::StartTrainedOnValidation { from: "runs/a".into(), n: 3 },
+            Caveat::ExtendedAfterTest { epochs: 20 },
+        ];
+        let text = r#"[{"kind":"validated_on_test"},{"kind":"start_trained_on_validation","from":"runs/a","n":3},{"kind":"extended_after_test","epochs":20}]"#;
+        assert_eq!(serde_json::to_string(&caveats).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Vec<Caveat>>(text).unwrap(), caveats);
+    }
+
+    #[test]
+    fn a_second_look_spoils_nothing_but_is_said() {
+        let look = Caveat::StartTested { from: "runs/a".into() };
+        assert!(!look.spoils_test() && !look.spoils_validation());
+        assert!(look.sentence().contains("runs/a") && look.sentence().contains("not the first look"));
+        assert!(Caveat::ValidatedOnTest.spoils_test() && Caveat::ValidatedOnTest.spoils_validation());
+    }
+}

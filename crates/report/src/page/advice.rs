@@ -1,0 +1,154 @@
+//! What to do next, by rules: each looks at figures of the run and says one thing, with the command or the place for it.
+
+use maud::{Markup, html};
+use tallow_core::shown::shell_word;
+use tallow_metrics::{Band, Bands, ConfusionMatrix, surest_errors};
+
+use super::coverage::whole;
+use super::verdict::weakest;
+use crate::analysis::{Test, Trust};
+use crate::chart::grouped;
+use crate::record::RunRecord;
+use crate::shown::shortened;
+
+/// More than this is not read.
+const MAX: usize = 5;
+/// Half of an interval's width from which on a test is called small.
+const WIDE: f64 = 0.03;
+/// A wrong answer that is this sure is worth a look at its label.
+const SUSPECT: f64 = 0.95;
+/// The largest class has so many times the images of the smallest: then weights help.
+const IMBALANCE: u64 = 10;
+/// Below this accuracy a model is no use, whatever its classes.
+const HARDLY: f64 = 0.5;
+/// A validation loss that falls by this share in an epoch has not come to rest.
+const STILL_FALLING: f64 = 0.025;
+/// By so much less right on validation than on training, a model knows its training images by heart.
+const BY_HEART: f64 = 0.1;
+
+/// What to do, the most urgent first.
+pub(super) fn advice(run: &RunRecord, test: &Test<'_>, trust: &Trust) -> Vec<Markup> {
+    let rules = [
+        honest_test(run),
+        hardly_learnt(run, test),
+        collect(run, test),
+        suspects(test),
+        balance(run),
+        by_heart(run),
+        still_learning(run),
+        small_test(test),
+    ];
+    let mut steps: Vec<Markup> = rules.into_iter().flatten().take(MAX).collect();
+    steps.push(use_it(run, trust));
+    steps
+}
+
+fn honest_test(run: &RunRecord) -> Option<Markup> {
+    run.caveats().iter().any(tallow_metrics::Caveat::spoils_test).then(|| {
+        html! { "Get an honest figure before you rely on it: train without " code { "--validate-on test" } " and without weights that may have seen the test images, or test on new pictures with " code { "trainer eval " (shell_word(&run.path)) " --dataset FOLDER" } "." }
+    })
+}
+
+/// A model that is wrong about most of what it sees: single classes are not what is missing.
+fn hardly_learnt(run: &RunRecord, test: &Test<'_>) -> Option<Markup> {
+    let has_weights = run.recipe_value(&["model", "weights"]).is_some();
+    (test.accuracy() < HARDLY).then(|| {
+        html! {
+            "It has hardly learnt its classes: "
+            @if !has_weights { "start from pretrained weights (" code { "--weights" } "), or " }
+            "train longer (" code { "--epochs" } ") on more pictures, before you look at single classes."
+        }
+    })
+}
+
+/// More pictures of the classes that are taken for one another.
+fn collect(run: &RunRecord, test: &Test<'_>) -> Option<Markup> {
+    let bands = Bands::default();
+    let failing =
+        |&class: &usize| bands.of_class(&test.matrix, class).is_some_and(|b| b.band == Band::Failing);
+    let classes: Vec<usize> = weakest(test).into_iter().filter(failing).collect();
+    let worst: Vec<usize> = classes.iter().copied().take(3).collect();
+    let named = |class: usize| shortened(&test.class_names[class], 30);
+    let counts = run.pictures.train_counts.as_ref();
+    let n_trained = |class: usize| counts.and_then(|counts| counts.get(class)).copied();
+    let (first, rest) = worst.split_first()?;
+    Some(html! {
+        "Collect more pictures of " strong { (named(*first)) } @for class in rest { ", " strong { (named(*class)) } }
+        ": " (of_class(&test.matrix, *first, test)) "."
+        @if let Some(n) = n_trained(*first) { " It was trained on " (grouped(n as f64, 0)) " pictures of " (named(*first)) "." }
+        @if classes.len() > worst.len() { " " (classes.len() - worst.len()) " more classes fail in this way (" a href="#business" { "all of them" } ")." }
+    })
+}
+
+fn of_class(matrix: &ConfusionMatrix, class: usize, test: &Test<'_>) -> String {
+    match Bands::default()
+        .of_class(matrix, class)
+        .and_then(|found| Some((found.errors_per_1000, found.confused_with?)))
+    {
+        Some((errors, other)) => format!(
+            "of 1,000 pictures of {}, {errors:.0} are taken for {}",
+            shortened(&test.class_names[class], 30),
+            shortened(&test.class_names[other], 30)
+        ),
+        None => "they are missed most often".to_owned(),
+    }
+}
+
+/// Labels that may be wrong.
+fn suspects(test: &Test<'_>) -> Option<Markup> {
+    let p = test.predictions;
+    let n = surest_errors(p).into_iter().take_while(|&i| p.confidence(i) >= SUSPECT).count();
+    (n > 0).then(|| {
+        let (are, they) = if n == 1 { ("picture is", "its label") } else { ("pictures are", "their labels") };
+        html! { "Look at the " a href="#errors" { "surest errors" } ": " (n) " test " (are) " answered wrongly with more than " (whole(SUSPECT)) " confidence. Where " (they) " turn out to be wrong, correct them and train again." }
+    })
+}
+
+fn balance(run: &RunRecord) -> Option<Markup> {
+    let counts = run.pictures.train_counts.as_ref()?;
+    let (least, most) = (*counts.iter().min()?, *counts.iter().max()?);
+    let has_weights = run.recipe_value(&["loss", "class_weights"]).is_some();
+    (most >= IMBALANCE * least.max(1) && !has_weights).then(|| {
+        html! { "The largest class has " (grouped(most as f64, 0)) " training pictures, the smallest " (grouped(least as f64, 0)) ": if small classes matter as much, try " code { "--set loss.class_weights=balanced" } "." }
+    })
+}
+
+/// Right on training images and wrong on others.
+fn by_heart(run: &RunRecord) -> Option<Markup> {
+    let last = run.history.last()?;
+    let val = last.val_accuracy?;
+    (last.accuracy - val > BY_HEART).then(|| {
+        html! { "It knows its training pictures by heart (" (whole(last.accuracy)) " right, " (whole(val)) " on validation): more pictures, stronger augmentation or pretrained weights (" code { "--weights" } ") help, more epochs do not." }
+    })
+}
+
+/// A validation loss that was still falling when the run ended.
+fn still_learning(run: &RunRecord) -> Option<Markup> {
+    let losses: Vec<f64> = run.history.iter().filter_map(|record| record.val_loss).collect();
+    let (&last, before) = losses.split_last()?;
+    let &quarter = before.get(before.len().checked_sub(1 + before.len() / 4)?)?;
+    let n_epochs = run.history.len() as u64;
+    let per_epoch = (1.0 - last / quarter) / (1 + before.len() / 4) as f64;
+    (per_epoch > STILL_FALLING).then(|| {
+        html! { "It was still getting better when it ended: " code { "trainer --resume " (shell_word(&run.path)) " --epochs " (n_epochs + n_epochs.div_ceil(2)) } " goes on, and keeps whichever model validates better." }
+    })
+}
+
+/// More test images, where they say too little.
+fn small_test(test: &Test<'_>) -> Option<Markup> {
+    let [low, high] = test.accuracy_interval;
+    let half = (high - low) / 2.0;
+    (half > WIDE).then(|| {
+        let p = test.accuracy().clamp(0.05, 0.95);
+        let needed = (1.96f64 / 0.02).powi(2) * p * (1.0 - p);
+        html! { "Test on more pictures: with " (grouped(test.matrix.n() as f64, 0)) " the accuracy is known to within " (format!("{:.0}", 100.0 * half)) " points only. About " (grouped((needed / 100.0).ceil() * 100.0, 0)) " would bring that to 2." }
+    })
+}
+
+fn use_it(run: &RunRecord, trust: &Trust) -> Markup {
+    html! {
+        "Ask it: " code { "trainer predict " (shell_word(&run.path)) " PICTURE..." }
+        @if trust.temperature.is_some() { ", which tells calibrated probabilities" }
+        "."
+    }
+}

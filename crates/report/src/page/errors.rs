@@ -1,0 +1,110 @@
+//! The errors to look at: those of which the model was surest, and examples of the classes that it confuses most.
+
+use maud::{Markup, html};
+use tallow_metrics::{confused_pairs, surest_errors};
+
+use super::data::{file_name, image};
+use super::{Number, Part, Text, plain, table};
+use crate::analysis::{N_PAIRS, N_SUREST, Test, examples};
+use crate::record::{Role, RunRecord};
+use crate::shown::{shortened, shown};
+
+/// Pairs of a table without pictures.
+const N_ROWS: usize = 10;
+
+pub(super) fn part(run: &RunRecord, test: &Test<'_>) -> Part {
+    let body = html! {
+        h3 { "Surest and wrong" }
+        (surest(run, test))
+        h3 { "The most confused pairs" }
+        (pairs(run, test))
+    };
+    Part { id: "errors", heading: "The errors", body, charts: vec![] }
+}
+
+/// A class in a few columns.
+fn class(test: &Test<'_>, class: usize) -> String {
+    shortened(&test.class_names[class], 24)
+}
+
+fn surest(run: &RunRecord, test: &Test<'_>) -> Markup {
+    let p = test.predictions;
+    let worst: Vec<usize> = surest_errors(p).into_iter().take(N_SUREST).collect();
+    if worst.is_empty() {
+        return html! { p { "No answer was wrong." } };
+    }
+    let file = |i: usize| test.files.get(i).filter(|file| !file.is_empty());
+    let name = |i: usize| match file(i) {
+        Some(file) => shown(file),
+        None => format!("test image {}", p.indices()[i]),
+    };
+    let sure = |i: usize| format!("{:.1} %", 100.0 * p.confidence(i));
+    let own = |i: usize| format!("{:.2} %", 100.0 * f64::from(p.row(i)[p.targets()[i] as usize]).exp());
+    let [of, taken] = [0, 1].map(|side| {
+        move |i: usize| class(test, if side == 0 { p.targets()[i] as usize } else { p.predicted(i) as usize })
+    });
+    if worst.iter().all(|&i| run.pictures.test(p.indices()[i]).is_none()) {
+        let columns = [
+            ("image", Text),
+            ("true class", Text),
+            ("taken for", Text),
+            ("how sure", Number),
+            ("its own class got", Number),
+        ];
+        let row = |&i: &usize| {
+            vec![plain(name(i)), super::name(&of(i)), super::name(&taken(i)), plain(sure(i)), plain(own(i))]
+        };
+        let rows: Vec<Vec<Markup>> = worst.iter().map(row).collect();
+        return table("The wrong answers of which the model was surest", &columns, &rows);
+    }
+    html! {
+        p { "The wrong answers of which the model was surest. Some may be errors of the labels." }
+        ul class="cards" {
+            @for &i in &worst {
+                li title={ (name(i)) ": the true class got " (own(i)) } {
+                    @if let Some(picture) = run.pictures.test(p.indices()[i]) { (image(picture)) }
+                    span { (of(i)) " → " strong { (taken(i)) } }
+                    small { (sure(i)) " sure" }
+                    small class="file" { @match file(i) { Some(file) => (file_name(file)), None => (name(i)) } }
+                }
+            }
+        }
+    }
+}
+
+fn pairs(run: &RunRecord, test: &Test<'_>) -> Markup {
+    let pairs = confused_pairs(&test.matrix);
+    if pairs.is_empty() {
+        return html! { p { "No image was taken for another class." } };
+    }
+    let share = |share: f64| format!("{:.1} %", 100.0 * share);
+    if run.pictures.of(Role::Test).next().is_none() {
+        let columns =
+            [("true class", Text), ("taken for", Text), ("images", Number), ("of the class", Number)];
+        let rows: Vec<Vec<Markup>> = pairs
+            .iter()
+            .take(N_ROWS)
+            .map(|pair| {
+                let names = [pair.target, pair.predicted].map(|c| super::name(&test.class_names[c]));
+                let figures = [plain(pair.n.to_string()), plain(share(pair.share))];
+                names.into_iter().chain(figures).collect()
+            })
+            .collect();
+        return table("Images of one class that were taken for another", &columns, &rows);
+    }
+    html! {
+        ul class="pairs" {
+            @for pair in pairs.iter().take(N_PAIRS) {
+                li {
+                    span { (class(test, pair.target)) " → " strong { (class(test, pair.predicted)) } }
+                    small { (pair.n) " images, " (share(pair.share)) " of the class" }
+                    span class="row" {
+                        @for i in examples(test.predictions, pair.target, pair.predicted) {
+                            @if let Some(picture) = run.pictures.test(test.predictions.indices()[i]) { (image(picture)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Which of several runs to take, in words that follow from the tests.
+
+use maud::{Markup, html};
+use tallow_metrics::Verdict;
+
+use super::head_to_head::minutes;
+use super::{name, percent};
+use crate::comparison::{ComparedRun, Comparison};
+
+/// The run to take: of those that the test does not tell apart from the most accurate one, the one that took the least time.
+pub(super) fn recommend(comparison: &Comparison<'_>) -> Markup {
+    let runs = &comparison.runs;
+    let honest =
+        |run: &ComparedRun<'_>| !run.record.caveats().iter().any(tallow_metrics::Caveat::spoils_test);
+    let all_honest = runs.iter().all(honest);
+    // a figure that may be too good is compared, but not recommended where there is another
+    let candidates: Vec<usize> = match runs.iter().any(honest) {
+        true => (0..runs.len()).filter(|&i| honest(&runs[i])).collect(),
+        false => (0..runs.len()).collect(),
+    };
+    let accuracy = |i: &usize| runs[*i].test.accuracy();
+    let Some(&best) = candidates.iter().max_by(|a, b| accuracy(a).total_cmp(&accuracy(b))) else {
+        return html! {};
+    };
+    let like_best: Vec<usize> =
+        candidates.iter().copied().filter(|&i| i == best || !is_told_apart(comparison, best, i)).collect();
+    let time = |i: &usize| minutes(&runs[*i]).unwrap_or(f64::INFINITY);
+    let taken = like_best.iter().copied().min_by(|a, b| time(a).total_cmp(&time(b))).unwrap_or(best);
+    let worse: Vec<usize> = candidates.iter().copied().filter(|i| !like_best.contains(i)).collect();
+    let label = |i: usize| name(&runs[i].label);
+    html! {
+        strong { "Take " (label(taken)) } ": " (percent(runs[taken].test.accuracy())) " of the test images are answered rightly. "
+        @if taken != best {
+            "The test does not tell it apart from " (label(best)) " (" (percent(runs[best].test.accuracy())) "), and it took less time"
+            @if let Some((a, b)) = minutes(&runs[taken]).zip(minutes(&runs[best])) { " (" (format!("{a:.1}")) " minutes, not " (format!("{b:.1}")) ")" }
+            ". "
+        } @else if like_best.len() > 1 {
+            "It is the most accurate, and took the least time of those that the test does not tell apart from it. "
+        } @else if candidates.len() > 1 {
+            "It is the most accurate, and the test tells it apart from every other. "
+        }
+        @if !worse.is_empty() && taken != best { (worse.len()) @if worse.len() == 1 { " other is" } @else { " others are" } " worse. " }
+        @if !all_honest {
+            @if runs.iter().any(honest) { "Runs whose test is not honest (marked *) are not recommended, whatever their figure. " }
+            @else { "No run here has an honest test: rely on none of these figures. " }
+        }
+    }
+}
+
+/// Whether the test tells two runs apart.
+fn is_told_apart(comparison: &Comparison<'_>, a: usize, b: usize) -> bool {
+    let of_both = |(i, j): (usize, usize)| (i, j) == (a, b) || (i, j) == (b, a);
+    let pair = comparison.pairs.iter().find(|(i, j, _)| of_both((*i, *j)));
+    pair.is_some_and(|(_, _, compared)| compared.verdict() != Verdict::NotToldApart)
+}

@@ -1,0 +1,215 @@
+//! The top of a report: what the model can do, on what it fails, what may be left to it, and what to do next, in words and
+//! one picture. The evidence is in the parts below.
+
+use maud::{Markup, html};
+use tallow_metrics::{Bands, ConfusionMatrix, CostTable, Predictions};
+
+use super::advice::advice;
+use super::business::money;
+use super::coverage::promise;
+use super::{Part, percent, percent_interval};
+use crate::analysis::{Options, Test, Trust};
+use crate::chart::{Chart, ClassBar, class_bars, grouped};
+use crate::error::Result;
+use crate::record::RunRecord;
+use crate::shown::{shortened, shown};
+use crate::targets::Target;
+
+/// Classes that the picture shows; of more, the weakest.
+const MAX_CLASSES: usize = 12;
+/// Notes that are seen at once.
+const MAX_OPEN_NOTICES: usize = 4;
+/// Pairs of classes that are named.
+const N_PAIRS: usize = 3;
+/// Of the accuracies that can be promised, the first from here on is told, and the last.
+const FROM_TARGET: f64 = 0.95;
+
+pub(super) fn part(
+    run: &RunRecord,
+    test: &Test<'_>,
+    trust: &Trust,
+    options: &Options,
+    costs: Option<&CostTable>,
+) -> Result<Part> {
+    let chart = picture(test);
+    let body = html! {
+        div class="verdict" {
+            figure { (chart.inline()) }
+            div {
+                p class="lead" {
+                    strong { (percent(test.accuracy())) } " of " (grouped(test.matrix.n() as f64, 0)) " test images are answered rightly "
+                    span class="muted" { "(95 % interval " (percent_interval(test.accuracy_interval)) ")" } "."
+                    @if let Some((class, share)) = test.matrix.largest_class() {
+                        " Always “" (shortened(&test.class_names[class], 30)) "” would be right for " (percent(share)) "."
+                    }
+                }
+                h3 { "Where it fails" }
+                (failures(test))
+                h3 { "What may be left to it" }
+                (left_to_it(trust, options, costs)?)
+                h3 { "What to do next" }
+                ol { @for step in advice(run, test, trust) { li { (step) } } }
+            }
+        }
+    };
+    Ok(Part { id: "verdict", heading: "In short", body, charts: vec![chart] })
+}
+
+/// What takes something from the figures, and what is missing: before everything else.
+pub(super) fn warnings(run: &RunRecord) -> Markup {
+    let caveats = run.caveats();
+    let (grave, others): (Vec<_>, Vec<_>) = caveats.iter().partition(|c| c.spoils_test());
+    html! {
+        @if !grave.is_empty() {
+            div class="notice grave" role="note" {
+                p { strong { "The test accuracy of this run is not an honest estimate." } }
+                ul { @for caveat in grave { li { (caveat.sentence()) } } }
+            }
+        }
+        @if !others.is_empty() {
+            div class="notice" role="note" { ul { @for caveat in others { li { (caveat.sentence()) } } } }
+        }
+        @if !run.problems.is_empty() {
+            div class="notice" role="note" {
+                p { strong { "This run folder is not whole." } " The page shows what is there." }
+                ul { @for problem in &run.problems { li { (shown(problem)) } } }
+            }
+        }
+        (notices(run))
+    }
+}
+
+/// What the run said of its data and of itself, each once.
+fn notices(run: &RunRecord) -> Markup {
+    let mut said: Vec<String> = Vec::new();
+    for notice in run.events.notices.iter().map(|notice| shown(notice)) {
+        if !said.contains(&notice) {
+            said.push(notice);
+        }
+    }
+    let list = html! { ul { @for notice in &said { li { (notice) } } } };
+    match said.len() {
+        0 => html! {},
+        1..=MAX_OPEN_NOTICES => html! { div class="notice" role="note" { (list) } },
+        n => html! { details class="notice" { summary { (n) " notes on the data and the run" } (list) } },
+    }
+}
+
+/// The weakest classes, and the pairs with the most errors between them.
+fn failures(test: &Test<'_>) -> Markup {
+    let n_wrong = test.matrix.n() - test.matrix.n_correct();
+    if n_wrong == 0 {
+        return html! { p { "On no test image." } };
+    }
+    let weakest = weakest(test);
+    let share = |class: usize| format!("{:.1} %", 100.0 * test.report.classes[class].recall);
+    let named = |class: usize| shortened(&test.class_names[class], 30);
+    let pairs = pairs(&test.matrix);
+    html! {
+        p {
+            "The weakest classes, by the share of their images that is found: "
+            @for (i, &class) in weakest.iter().take(3).enumerate() {
+                @if i > 0 { ", " } strong { (named(class)) } " (" (share(class)) ")"
+            }
+            ". "
+            @if let Some(((first, second), n)) = pairs.first() {
+                "Most errors are between " strong { (named(*first)) " and " (named(*second)) }
+                " (" (n) " of " (grouped(n_wrong as f64, 0)) ")"
+                @for ((first, second), n) in pairs.iter().skip(1) { ", " (named(*first)) " and " (named(*second)) " (" (n) ")" }
+                "."
+            }
+        }
+    }
+}
+
+/// The classes that have test images, the one least often found first.
+pub(super) fn weakest(test: &Test<'_>) -> Vec<usize> {
+    let mut classes: Vec<usize> =
+        (0..test.class_names.len()).filter(|&class| !test.is_untested(class)).collect();
+    let recall = |class: &usize| test.report.classes[*class].recall;
+    classes.sort_by(|a, b| recall(a).total_cmp(&recall(b))); // stable
+    classes
+}
+
+/// The pairs with the most errors in either direction, and how many.
+fn pairs(matrix: &ConfusionMatrix) -> Vec<((usize, usize), u64)> {
+    let c = matrix.n_classes();
+    let all = (0..c).flat_map(|a| (a + 1..c).map(move |b| (a, b)));
+    let mut pairs: Vec<_> =
+        all.map(|(a, b)| ((a, b), matrix.count(a, b) + matrix.count(b, a))).filter(|(_, n)| *n > 0).collect();
+    pairs.sort_by_key(|(_, n)| std::cmp::Reverse(*n)); // stable
+    pairs.truncate(N_PAIRS);
+    pairs
+}
+
+/// Which answers can be relied on without a person.
+fn left_to_it(trust: &Trust, options: &Options, costs: Option<&CostTable>) -> Result<Markup> {
+    let n_val = trust.val.as_ref().map_or(0, Predictions::len);
+    let told: Vec<Target> = match options.target_accuracy {
+        Some(wanted) => Target::of(trust, wanted)?.into_iter().collect(),
+        None => {
+            let ladder = Target::ladder(trust)?;
+            let mut promised: Vec<Target> =
+                ladder.into_iter().filter(|t| t.wanted >= FROM_TARGET && t.chosen.is_some()).collect();
+            let last =
+                promised.len().checked_sub(1).filter(|&last| last > 0).map(|last| promised.remove(last));
+            promised.truncate(1);
+            promised.extend(last);
+            promised
+        }
+    };
+    Ok(html! {
+        @for target in &told {
+            @match promise(target) {
+                Some(sentence) => { p { (sentence) } },
+                None => { p { "An accuracy of " (percent(target.wanted)) " cannot be promised: " (target.why_not(n_val)) "." } },
+            }
+        }
+        @if told.is_empty() {
+            @if trust.val.is_none() {
+                p { "Nothing can be promised: the run had no validation images to choose a threshold on. A person should look at its answers." }
+            } @else {
+                @let wanted = Target { wanted: FROM_TARGET, chosen: None };
+                p { "No answer can be left alone with a promise of " (percent(FROM_TARGET)) " or more: " (wanted.why_not(n_val)) "." }
+            }
+        }
+        @if let Some(costs) = costs {
+            @let argmax = costs.evaluate_argmax(&trust.test);
+            @let best = match costs.ask_a_person() {
+                Some(_) => costs.evaluate(&trust.test, |row| costs.decide(row)),
+                None => costs.evaluate(&trust.test, |row| costs.decide_alone(row)),
+            };
+            p {
+                "Decided by what errors cost, 1,000 images cost " strong { (money(costs, best.cost_per_1000)) } " instead of " (money(costs, argmax.cost_per_1000))
+                @if best.n_asked > 0 { ", with " (format!("{:.0} %", 100.0 * best.n_asked as f64 / best.n.max(1) as f64)) " of them sent to a person" }
+                "."
+            }
+        }
+    })
+}
+
+/// What becomes of the images of each class; of many, of the weakest.
+fn picture(test: &Test<'_>) -> Chart {
+    let bands = Bands::default();
+    let classes = weakest(test);
+    let n = classes.len();
+    let rows: Vec<ClassBar> = classes
+        .into_iter()
+        .take(MAX_CLASSES)
+        .map(|class| {
+            let worst = bands.of_class(&test.matrix, class).and_then(|found| {
+                Some((shown(&test.class_names[found.confused_with?]), found.errors_per_1000 / 1000.0))
+            });
+            ClassBar {
+                label: shown(&test.class_names[class]),
+                found: test.report.classes[class].recall,
+                worst,
+            }
+        })
+        .collect();
+    let title = match n > MAX_CLASSES {
+        true => format!("What becomes of each class: the {MAX_CLASSES} weakest of {n}"),
+        false => "What becomes of the images of each class".to_owned(),
+    };
+    class_bars("verdict", &title, &rows)
+}

@@ -1,0 +1,211 @@
+//! What `trainer train` says while it trains, and when it is over.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use tallow_core::shown::{shell_word, shown};
+use tallow_core::{Progress as _, duration};
+use tallow_metrics::{Caveat, Summary};
+use tallow_report::shortened;
+use tallow_training::{Event, Part, RunFolder, Session, ValidateOn, isa_name};
+
+use crate::{App, output};
+
+/// Columns of a name that comes from outside.
+const NAME_COLUMNS: usize = 24;
+
+/// Three lines: what is trained on what, how, and where.
+pub(crate) fn begin(session: &Session, app: &App) {
+    let (recipe, data, params) = (session.recipe(), session.data(), &session.model().params);
+    let number = |n: usize| output::grouped(n as u64);
+    let set = &data.dataset;
+    let about = set.about.map(|about| format!(" ({about})")).unwrap_or_default();
+    app.progress.say(&format!(
+        "Data   {}{about}; {} train, {} val, {} test; {}",
+        shortened(&set.name, NAME_COLUMNS),
+        number(data.train.len()),
+        number(data.val.as_ref().map_or(0, Part::len)),
+        number(data.test.len()),
+        counted_classes(set.train.class_names().len())
+    ));
+    let (n_parameters, n_trained) = (params.n_parameters(), params.n_trained());
+    let trained = match n_trained == n_parameters {
+        true => format!("{} parameters", number(n_parameters)),
+        false => format!("{} of {} parameters are trained", number(n_trained), number(n_parameters)),
+    };
+    let model = recipe.model.get("name").and_then(toml::Value::as_str).unwrap_or_default();
+    app.progress.say(&format!(
+        "Model  {}, {trained}; recipe {}, seed {}, {}",
+        shown(model),
+        shortened(&recipe.name, NAME_COLUMNS),
+        recipe.seed,
+        output::counted(recipe.epochs, "epoch")
+    ));
+    app.progress.say(&format!(
+        "On     {} ({}), {}, {}; run folder {}",
+        recipe.device,
+        isa_name(),
+        output::counted(rayon::current_num_threads() as u64, "thread"),
+        recipe.precision.as_str(),
+        shell_word(session.run_dir())
+    ));
+}
+
+fn counted_classes(n: usize) -> String {
+    if n == 1 { "1 class".to_owned() } else { format!("{n} classes") }
+}
+
+/// Tells the user what happened.
+pub(crate) fn event(event: &Event, app: &App) {
+    let text = match event {
+        Event::Started { epoch, batch, .. } => {
+            match (epoch, batch) {
+                (1, 0) => {}
+                (epoch, 0) => app.progress.say(&format!("Going on with epoch {epoch}")),
+                (epoch, batch) => {
+                    let steps = output::counted(*batch as u64, "step");
+                    app.progress.say(&format!("Going on with epoch {epoch} after {steps}"));
+                }
+            }
+            EPOCH_COLUMNS.to_owned()
+        }
+        Event::Estimate { epoch_secs, left_secs, peak_rss_bytes } => {
+            let memory =
+                peak_rss_bytes.map_or(String::new(), |b| format!(", {} MB of memory", b / 1_000_000));
+            format!("About {} per epoch, {} left{memory}", duration(*epoch_secs), duration(*left_secs))
+        }
+        Event::Epoch { .. } => epoch_line(event),
+        Event::RateLowered { epoch, from, to } => {
+            format!("Epoch {epoch}: learning rate lowered from {from:e} to {to:e}")
+        }
+        Event::StoppedEarly { epoch } => format!("Epoch {epoch}: no more improvement, stopping early"),
+        Event::BestRestored { epoch } => format!("Weights of the best epoch, {epoch}, restored"),
+        Event::Notice { text } => format!("Note: {text}"),
+        _ => return,
+    };
+    app.progress.say(&text);
+}
+
+/// The columns of [`epoch_line`].
+const EPOCH_COLUMNS: &str = "  epoch     time  images/s    loss  accuracy  val_loss  val_accuracy       rate";
+
+/// An epoch as a row: loss is the cross-entropy of the training images, as that of validation is.
+fn epoch_line(event: &Event) -> String {
+    let Event::Epoch { record, n_epochs, secs, images_per_second, .. } = event else { return String::new() };
+    let or_dash = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
+    format!(
+        "{:>7} {:>8}  {:>8}  {:>6}  {:>8.4}  {:>8}  {:>12}  {:>9}",
+        format!("{}/{n_epochs}", record.epoch),
+        duration(*secs),
+        images_per_second.map_or("-".to_owned(), |rate| output::grouped(rate as u64)),
+        format!("{:.4}", record.loss).chars().take(6).collect::<String>(),
+        record.accuracy,
+        or_dash(record.val_loss),
+        or_dash(record.val_accuracy),
+        format!("{:.3e}", record.learning_rate)
+    )
+}
+
+/// The last word: the report, test accuracy with its interval and what takes something from it, and what to type next.
+pub(crate) fn conclude(summary: &Summary, run_dir: &Path, page: Option<&Path>, app: &App) -> Result<()> {
+    let caveats = caveats(summary, run_dir)?;
+    if app.global.json {
+        caveats.iter().for_each(|caveat| app.progress.say(&caveat.sentence()));
+        if let Some(page) = page {
+            app.progress.say(&format!("Report {}", page.display()));
+        }
+        return output::json(summary);
+    }
+    let report = run_dir.join("evaluation/report.txt");
+    let report =
+        std::fs::read_to_string(&report).with_context(|| format!("cannot read {}", report.display()))?;
+    output::line(&format!("\n{report}"))?;
+    if let Some(test) = &summary.test {
+        let [low, high] = test.accuracy_interval.map(|share| 100.0 * share);
+        output::line(&format!(
+            "Test accuracy {:.2} % (95 % interval {low:.2} to {high:.2}), loss {:.4}, on {} images of {}",
+            100.0 * test.accuracy,
+            test.loss,
+            summary.n_test,
+            shown(&summary.dataset)
+        ))?;
+    }
+    caveats.iter().try_for_each(|caveat| output::line(&caveat.sentence()))?;
+    output::line(&format!(
+        "{} in {}, {} with {} ({}, {}, {})",
+        output::counted(summary.epochs_run, "epoch"),
+        duration(summary.train_seconds),
+        rate(summary),
+        output::counted(summary.threads, "thread"),
+        summary.device,
+        summary.isa,
+        summary.precision
+    ))?;
+    if let Some(secs) = summary.features_seconds {
+        let secs = duration(secs);
+        output::line(&match summary.features_reused {
+            true => format!("The backbone's features were there already; computing them once took {secs}"),
+            false => format!("The backbone's features took {secs}; they are kept"),
+        })?;
+    }
+    output::line(&format!("Run folder {}", run_dir.display()))?;
+    if let Some(page) = page {
+        output::line(&format!("Report {}", page.display()))?;
+    }
+    next_commands(run_dir, app);
+    Ok(())
+}
+
+/// What to type next, for those who look on.
+fn next_commands(run_dir: &Path, app: &App) {
+    let run = shell_word(run_dir);
+    let commands = [
+        (format!("trainer report {run} --open"), "what it can do, and where it fails"),
+        (format!("trainer predict {run} PICTURE..."), "ask it"),
+        ("trainer runs".to_owned(), "all runs beside one another"),
+    ];
+    let width = commands.iter().map(|(command, _)| command.chars().count()).max().unwrap_or_default();
+    let lines = commands.map(|(command, what)| format!("\n  {command:width$}  {what}"));
+    app.progress.say(&format!("\nNext:{}", lines.concat()));
+}
+
+fn rate(summary: &Summary) -> String {
+    let rate = output::grouped(summary.images_per_second.round() as u64);
+    match summary.features_seconds {
+        Some(_) => format!("{rate} images/s through the head, on features that are kept,"),
+        None => format!("{rate} images/s"),
+    }
+}
+
+/// Those of the summary; of a run of an older program, what its recipe tells.
+fn caveats(summary: &Summary, run_dir: &Path) -> Result<Vec<Caveat>> {
+    if !summary.caveats.is_empty() {
+        return Ok(summary.caveats.clone());
+    }
+    let on_test = RunFolder::recipe_of(run_dir)?.data.validate_on == ValidateOn::Test;
+    Ok(on_test.then_some(Caveat::ValidatedOnTest).into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tallow_metrics::EpochRecord;
+
+    #[test]
+    fn epochs_stand_in_columns_of_eighty() {
+        let line = |epoch, n_epochs, secs, loss, learning_rate, rate| {
+            let (accuracy, val_accuracy, val_loss) = (0.5, Some(1.0), Some(12.5));
+            let optimized_loss = None;
+            let record =
+                EpochRecord { epoch, accuracy, loss, optimized_loss, val_accuracy, val_loss, learning_rate };
+            let (n_steps, step_ms, images_per_second, points) = (10, 1.0, Some(rate), Vec::new());
+            epoch_line(&Event::Epoch { record, n_epochs, n_steps, secs, step_ms, images_per_second, points })
+        };
+        let lines = [line(1, 5, 3.2, 2.3, 0.001, 900.0), line(120, 120, 36_000.0, 12.25, 1.25e-7, 123_456.7)];
+        for text in lines.iter().map(String::as_str).chain([EPOCH_COLUMNS]) {
+            assert!(text.len() <= 80, "{} columns: {text}", text.len());
+            assert_eq!(text.len(), EPOCH_COLUMNS.len(), "{text}");
+        }
+        assert!(lines[1].starts_with("120/120  10h 00m   123,456"), "{}", lines[1]);
+    }
+}

@@ -1,0 +1,67 @@
+//! What a run begins with: the network as its record names it, the weights of another run where the recipe says so, and
+//! what those had seen.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use tallow_core::shown::shown_path;
+use tallow_metrics::Caveat;
+use tallow_nn::{CUSTOM, Model};
+use toml::Table;
+
+use crate::data::TrainData;
+use crate::error::{Result, TrainingError};
+use crate::model_file::{ModelInfo, read_model};
+use crate::recipe::{Recipe, ValidateOn};
+
+/// The `[model]` table that is written down: `table`, where the network was built from one; else that it is a program's own,
+/// which nobody but that program can build.
+pub(crate) fn recorded_model(table: &Table, model: &Model) -> Table {
+    match model.is_custom {
+        true => Table::from_iter([("name".to_owned(), CUSTOM.into())]),
+        false => table.clone(),
+    }
+}
+
+/// Loads the weights that `recipe.init_from` names, if it names any. Returns what takes something from the figures to come.
+pub(crate) fn begin_with(recipe: &Recipe, model: &Model, data: &TrainData) -> Result<Vec<Caveat>> {
+    let own = (recipe.data.validate_on == ValidateOn::Test).then_some(Caveat::ValidatedOnTest);
+    let Some(path) = &recipe.init_from else { return Ok(own.into_iter().collect()) };
+    let (info, tensors) = read_model(path)?;
+    let damaged =
+        |e: tallow_nn::NnError| TrainingError::Damaged { path: path.clone(), problem: e.to_string() };
+    model.params.load_tensors(&tensors).map_err(damaged)?;
+    Ok(own.into_iter().chain(of_start(path, &info, data)).collect())
+}
+
+/// What the model at `path`, with whose weights a run begins, had seen of the run's `data`.
+fn of_start(path: &Path, info: &ModelInfo, data: &TrainData) -> Vec<Caveat> {
+    let from = shown_path(path);
+    if info.data_digest != data.dataset.digest {
+        return vec![Caveat::StartUnknown { from, dataset: info.dataset.clone() }];
+    }
+    let mut caveats = Vec::new();
+    // the same data set, so the same images by index: which of them were trained on can be told
+    match TrainData::of_model(data.dataset.clone(), info) {
+        Ok(then) => {
+            let trained: HashSet<u32> = then.train.indices.iter().copied().collect();
+            let validates = data.val.as_ref().filter(|val| std::sync::Arc::ptr_eq(&val.set, &data.train.set));
+            let seen = validates.map_or(0, |val| val.indices.iter().filter(|i| trained.contains(i)).count());
+            if seen > 0 {
+                caveats.push(Caveat::StartTrainedOnValidation { from: from.clone(), n: seen as u64 });
+            }
+        }
+        Err(_) => caveats.push(Caveat::StartUnknown { from: from.clone(), dataset: info.dataset.clone() }),
+    }
+    for inherited in &info.caveats {
+        caveats.extend(match inherited {
+            Caveat::ValidatedOnTest | Caveat::StartValidatedOnTest { .. } => {
+                Some(Caveat::StartValidatedOnTest { from: from.clone() })
+            }
+            Caveat::StartTrainedOnValidation { .. } | Caveat::StartUnknown { .. } => Some(inherited.clone()),
+            Caveat::StartTested { .. } | Caveat::ExtendedAfterTest { .. } => None, // what follows says as much
+        });
+    }
+    caveats.push(Caveat::StartTested { from });
+    caveats
+}

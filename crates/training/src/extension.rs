@@ -1,0 +1,231 @@
+//! Extending a run beyond the epochs that it was planned with: what its learning rate does then, and how the model that it
+//! had stays.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tallow_core::{FileError, files};
+use tallow_metrics::{Caveat, Summary};
+
+use crate::error::{Result, TrainingError};
+use crate::event::Event;
+use crate::model_file::read_model;
+use crate::recipe::Recipe;
+use crate::schedule::{InvalidSetting, not_negative, require};
+use crate::session::{Session, Watch};
+
+/// Where an extension begins, as a share of the recipe's learning rate, if nobody chooses another: low enough to keep what
+/// was learnt, high enough to learn more.
+const FACTOR: f64 = 0.2;
+
+/// The folder of a run folder in which the models lie that it had before it was extended.
+const EARLIER: &str = "before-extension";
+
+/// One entry of a recipe's `extensions`: epochs that were added to a run whose schedule had come to its end.
+///
+/// From the start of the epoch `from_epoch` to the end of `to_epoch` the learning rate's factor falls on a straight line from
+/// `factor` to where the schedule ended (or stays there, if that is higher).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Extension {
+    /// Epochs before it.
+    pub from_epoch: u64,
+    /// Epochs at its end.
+    pub to_epoch: u64,
+    /// The share of the recipe's learning rate that it begins with.
+    pub factor: f64,
+}
+
+impl Extension {
+    /// The factor at `step` of the whole run, where the schedule ended at `end_factor`; none outside of the extension.
+    fn factor(&self, step: u64, steps_per_epoch: u64, end_factor: f64) -> Option<f64> {
+        let (from, to) = (self.from_epoch * steps_per_epoch, self.to_epoch * steps_per_epoch);
+        if step < from || step >= to {
+            return None;
+        }
+        let p = (step - from) as f64 / (to - from) as f64;
+        Some(self.factor.max(end_factor) * (1.0 - p) + end_factor * p)
+    }
+
+    pub(crate) fn validate(&self) -> std::result::Result<(), InvalidSetting> {
+        not_negative("extensions.factor", self.factor)?;
+        let rule = format!("must be more than from_epoch, which is {}", self.from_epoch);
+        require(self.to_epoch > self.from_epoch, "extensions.to_epoch", rule, self.to_epoch)
+    }
+}
+
+impl Recipe {
+    /// What the learning rate is multiplied by at `step`, counted from 0 over the whole run: the schedule's factor, or that
+    /// of an extension.
+    pub fn lr_factor(&self, step: u64, steps_per_epoch: u64) -> f64 {
+        let planned = self.schedule.factor(step, steps_per_epoch);
+        let end = self.schedule.factor(u64::MAX, steps_per_epoch);
+        let extended = self.extensions.iter().find_map(|e| e.factor(step, steps_per_epoch, end));
+        extended.unwrap_or(planned)
+    }
+
+    /// The recipe of a run that was planned as `then`, for more epochs. Epochs that the schedule still plans stay as they
+    /// are; those after its end are an extension, which begins with the rate `lr`, or else with a fifth of the recipe's.
+    pub(crate) fn extended(mut self, then: &Self, lr: Option<f64>) -> Result<Self> {
+        let end_epoch =
+            self.schedule.horizon_epochs().map(|horizon| horizon.ceil().max(then.epochs as f64) as u64);
+        let from_epoch = end_epoch.filter(|&end| end < self.epochs && self.epochs > then.epochs);
+        match (from_epoch, lr) {
+            (Some(from_epoch), lr) => {
+                let factor = lr.map_or(FACTOR, |lr| lr / self.optimizer.lr());
+                self.extensions.push(Extension { from_epoch, to_epoch: self.epochs, factor });
+                self.validate()?;
+            }
+            (None, Some(_)) => {
+                let problem = "with --resume it is the rate at which more epochs begin, after a schedule that has come \
+                               to its end: give more --epochs, or leave it out";
+                return Err(TrainingError::Value { key: "--lr:", problem: problem.into() });
+            }
+            (None, None) => {}
+        }
+        Ok(self)
+    }
+}
+
+impl Session {
+    /// Where more epochs are asked for than the run was started with: keeps the model that it has, writes the new plan
+    /// down, and says so. Each step can be done again: a run that is killed here is extended again.
+    pub(crate) fn extend(&mut self, then: &Recipe) -> Result<()> {
+        if self.recipe.epochs <= then.epochs {
+            return Ok(());
+        }
+        let run = self.run_dir().to_owned();
+        if let Some(summary) = self.recorder.run.read_summary() {
+            let earlier = run.join(EARLIER).join(format!("epoch-{}", summary.epochs_run));
+            keep(&run, &earlier)?;
+            let caveat = Caveat::ExtendedAfterTest { epochs: summary.epochs_run };
+            if !self.state.caveats.contains(&caveat) {
+                self.state.caveats.push(caveat);
+            }
+            self.recorder.run.write_last(&self.checkpoint()?)?;
+        }
+        self.recorder.run.write_recipe(&self.recipe)?;
+        self.recorder.run.remove("summary.json")?;
+        let mut notice = format!("extended from {} to {} epochs", then.epochs, self.recipe.epochs);
+        if let Some(extension) = self.recipe.extensions.last().filter(|e| e.to_epoch == self.recipe.epochs) {
+            let steps_per_epoch = self.steps_per_epoch() as u64;
+            let first = self.state.base_lr
+                * self.recipe.lr_factor(extension.from_epoch * steps_per_epoch, steps_per_epoch);
+            notice += &format!(
+                "; from epoch {} on the learning rate begins again at {first} and falls on a straight line \
+                 (--lr chooses another)",
+                extension.from_epoch + 1
+            );
+        }
+        self.notices.push(notice);
+        Ok(())
+    }
+
+    /// Takes up the model from before an extension, where validation says that it is better than the one the run ends with
+    /// (`val_accuracy`), and says so; returns its epoch.
+    pub(crate) fn restore_earlier(
+        &mut self,
+        val_accuracy: Option<f64>,
+        watch: &mut Watch<'_>,
+    ) -> Result<Option<u64>> {
+        let Some(val_accuracy) = val_accuracy else { return Ok(None) };
+        let folder = self.run_dir().join(EARLIER);
+        let better = earlier_models(&folder).into_iter().filter(|(_, _, earlier)| *earlier > val_accuracy);
+        let Some((path, epoch, earlier)) = better.max_by(|a, b| a.2.total_cmp(&b.2)) else { return Ok(None) };
+        let (_, tensors) = read_model(&path)?;
+        self.learner
+            .model
+            .params
+            .load_tensors(&tensors)
+            .map_err(|e| TrainingError::Damaged { path: path.clone(), problem: e.to_string() })?;
+        let text = format!(
+            "the model after {epoch} epochs, from before the run was extended, is better on the validation images \
+             ({:.2} % right, {:.2} % after the extension): the run keeps that one",
+            100.0 * earlier,
+            100.0 * val_accuracy
+        );
+        self.emit(watch, Event::Notice { text })?;
+        Ok(Some(epoch))
+    }
+}
+
+/// Copies the model of `run` and what was found out about it to `to`.
+fn keep(run: &Path, to: &Path) -> Result<()> {
+    files::create_folder(files::folder_of(to))?;
+    files::create_folder(to)?;
+    for name in [
+        "model.safetensors",
+        "evaluation/predictions_val.csv",
+        "evaluation/predictions_test.csv",
+        "summary.json",
+    ] {
+        let (from, path) = (run.join(name), to.join(Path::new(name).file_name().unwrap_or_default()));
+        match fs::read(&from) {
+            Ok(bytes) => files::write(&path, &bytes)?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(FileError::reading(&from)(e).into()),
+        }
+    }
+    Ok(())
+}
+
+/// The models in `folder`, each with its epoch and its validation accuracy, where it has one.
+fn earlier_models(folder: &Path) -> Vec<(PathBuf, u64, f64)> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut found: Vec<_> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let summary = fs::read(entry.path().join("summary.json")).ok()?;
+            let summary: Summary = serde_json::from_slice(&summary).ok()?;
+            Some((entry.path().join("model.safetensors"), summary.epochs_run, summary.val?.accuracy))
+        })
+        .collect();
+    found.sort_by_key(|(_, epoch, _)| *epoch);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe_source::{Override, load_recipe};
+
+    fn cnn(overrides: &[&str]) -> Recipe {
+        let overrides: Vec<Override> = overrides.iter().map(|text| Override::parse(text).unwrap()).collect();
+        let recipe = load_recipe("cnn", &overrides).unwrap();
+        Recipe { schedule: recipe.schedule.clone().resolve(recipe.epochs), ..recipe }
+    }
+
+    #[test]
+    fn more_epochs_learn_at_a_rate_that_falls_again() {
+        let then = cnn(&["epochs=20"]);
+        let now = Recipe { epochs: 30, ..then.clone() }.extended(&then, None).unwrap();
+        assert_eq!(now.extensions, [Extension { from_epoch: 20, to_epoch: 30, factor: 0.2 }]);
+        for step in 0..200 {
+            assert_eq!(now.lr_factor(step, 10), then.lr_factor(step, 10), "what was planned stays");
+        }
+        let end = then.schedule.factor(u64::MAX, 10);
+        assert_eq!(now.lr_factor(200, 10), 0.2);
+        assert!((now.lr_factor(250, 10) - (0.1 + end / 2.0)).abs() < 1e-12);
+        assert!(now.lr_factor(299, 10) > end && now.lr_factor(299, 10) < 0.01);
+        assert_eq!(now.lr_factor(300, 10), end);
+        let again = Recipe { epochs: 40, ..now.clone() }.extended(&now, Some(then.optimizer.lr())).unwrap();
+        assert_eq!(again.extensions[1], Extension { from_epoch: 30, to_epoch: 40, factor: 1.0 });
+        assert_eq!(again.lr_factor(250, 10), now.lr_factor(250, 10));
+    }
+
+    #[test]
+    fn what_a_schedule_still_plans_is_no_extension() {
+        let then = cnn(&["epochs=20", "schedule.horizon_epochs=30.0"]);
+        let now = Recipe { epochs: 30, ..then.clone() }.extended(&then, None).unwrap();
+        assert!(now.extensions.is_empty());
+        let further = Recipe { epochs: 33, ..then.clone() }.extended(&then, None).unwrap();
+        assert_eq!(further.extensions[0].from_epoch, 30);
+        let constant = load_recipe("keras", &[]).unwrap();
+        let more = Recipe { epochs: constant.epochs + 5, ..constant.clone() };
+        assert!(more.clone().extended(&constant, None).unwrap().extensions.is_empty());
+        let error = more.extended(&constant, Some(0.1)).unwrap_err().to_string();
+        assert!(error.contains("--lr") && error.contains("--epochs"), "{error}");
+        assert!(then.clone().extended(&then, Some(0.1)).is_err(), "no more epochs, no other rate");
+    }
+}
