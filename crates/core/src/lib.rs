@@ -7,6 +7,8 @@
 //! * [`mod@duration`]: times as people say them;
 //! * [`stop`]: a flag that Ctrl-C and SIGTERM raise and long work looks at;
 //! * [`progress`]: what libraries report to while they work; a binary decides how it is drawn;
+//! * [`mod@nearest`]: the name that was probably meant;
+//! * `keys` (feature): a description of a document's keys, which checks and completes it;
 //! * [`mod@shown`]: names from outside, made fit to be shown.
 //!
 //! ```
@@ -20,7 +22,10 @@
 pub mod digest;
 pub mod duration;
 pub mod files;
+#[cfg(feature = "keys")]
+pub mod keys;
 pub mod memory;
+pub mod nearest;
 pub mod progress;
 pub mod rng;
 pub mod shown;
@@ -30,6 +35,7 @@ pub mod terminal;
 
 pub use duration::duration;
 pub use files::FileError;
+pub use nearest::{did_you_mean, nearest};
 pub use progress::{Bar, Progress, Silent, Unit};
 pub use rng::{Purpose, Stream};
 pub use shown::shown;
