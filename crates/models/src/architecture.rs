@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use tallow_nn::{Device, Model, ParamStore};
 
 use crate::error::ModelError;
+use crate::keys::completed;
 use crate::weights::{PretrainedConfig, PretrainedInput};
 
 /// Rows and columns of the largest images that a network is built for: what is larger is a mistake, and would take more memory
@@ -105,12 +106,9 @@ impl Architecture {
     }
 }
 
-/// The table without its name, as the architecture's own configuration.
+/// The table without its name, as the architecture's own configuration; what it leaves out, `keys` states.
 pub(crate) fn parse<T: DeserializeOwned>(table: &toml::Table) -> Result<T, ModelError> {
-    let rest: toml::Table =
-        table.iter().filter(|(k, _)| *k != "name").map(|(k, v)| (k.clone(), v.clone())).collect();
-    rest.try_into().map_err(|e: toml::de::Error| ModelError::Table {
-        name: table.get("name").and_then(toml::Value::as_str).unwrap_or_default().to_owned(),
-        problem: e.message().to_owned(),
-    })
+    let mut rest = completed(table)?;
+    rest.remove("name");
+    rest.try_into().map_err(|e: toml::de::Error| ModelError::Table(format!("[model]: {}", e.message())))
 }

@@ -17,21 +17,18 @@ pub enum ModelError {
     )]
     Custom,
     /// No architecture has this name.
-    #[error("model.name: there is no model \"{name}\": expected one of {known}")]
+    #[error("model.name: there is no model \"{name}\": expected one of {known}{nearest}")]
     UnknownName {
         /// What was asked for.
         name: String,
         /// The names there are.
         known: String,
+        /// The name that was probably meant, as the end of a sentence; or nothing.
+        nearest: String,
     },
-    /// A key of the table is missing, unknown or of the wrong type.
-    #[error("[model] {name}: {problem}")]
-    Table {
-        /// The architecture.
-        name: String,
-        /// What is wrong, with the key.
-        problem: String,
-    },
+    /// A key of the table is missing, unknown or of the wrong type; the message names it.
+    #[error("{0}")]
+    Table(String),
     /// A value of the table is out of range.
     #[error("model.{key}: {problem}")]
     Value {

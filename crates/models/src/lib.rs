@@ -1,5 +1,5 @@
 //! Architectures by name. A recipe's `[model]` table comes in, a network with its parameters comes out; what holds of
-//! every network of an architecture is an [`Architecture`].
+//! every network of an architecture is an [`Architecture`]. Which keys a table has: [`with_model_keys`].
 //!
 //! What a model computes with, and on which device, is `tallow-nn`'s business; how it is trained is
 //! `tallow-training`'s. Pretrained weights, from files or from the hub: [`weights`].
@@ -24,6 +24,7 @@ mod cnn;
 mod dinov2;
 mod error;
 mod head;
+mod keys;
 mod registry;
 mod resnet;
 mod speedrun;
@@ -35,6 +36,7 @@ pub use cnn::CnnConfig;
 pub use dinov2::Dinov2Config;
 pub use error::ModelError;
 pub use head::HeadConfig;
+pub use keys::with_model_keys;
 pub use registry::{architecture, architecture_of, architectures, build};
 pub use resnet::{ResnetConfig, Stage};
 pub use speedrun::SpeedrunConfig;

@@ -29,7 +29,9 @@ pub fn architectures() -> &'static [Architecture] {
 /// If there is none; the message has the names that there are.
 pub fn architecture(name: &str) -> Result<&'static Architecture, ModelError> {
     let found = ARCHITECTURES.iter().find(|architecture| architecture.name == name);
-    found.ok_or_else(|| ModelError::UnknownName { name: name.to_owned(), known: names() })
+    let nearest =
+        || tallow_core::did_you_mean(name, ARCHITECTURES.iter().map(|architecture| architecture.name));
+    found.ok_or_else(|| ModelError::UnknownName { name: name.to_owned(), known: names(), nearest: nearest() })
 }
 
 /// The architecture that a `[model]` table names.
@@ -71,9 +73,10 @@ mod tests {
     fn what_is_wrong_is_named() {
         assert!(error("").contains("model.name is missing"));
         assert!(error("name = \"vgg\"").contains("\"vgg\"") && error("name = \"vgg\"").contains("cnn"));
-        assert!(error("name = \"cnn\"\nwidht = 3").contains("widht"));
+        let message = error("name = \"cnn\"\nwidht = 3");
         assert!(
-            error("name = \"cnn\"\ninput_px = [32, 32]\nwidths = [8, 8]\ndropout = [0.1]").contains("dense")
+            message.contains("\"model.widht\" (with model.name = cnn): did you mean \"model.widths\"?"),
+            "{message}"
         );
         let sized = |sizes: &str| error(&format!("name = \"cnn\"\n{sizes}"));
         assert!(
@@ -83,6 +86,12 @@ mod tests {
         let dense = sized("input_px = [32, 32]\nwidths = [8, 8]\ndropout = [0]\ndense = 1000000000000");
         assert!(dense.contains("the network would have more than 2147483648 numbers"), "{dense}");
         assert!(error("name = \"custom\"").contains("only that program can build it"));
+        let message = error("name = \"cnn\"\nwidths = [8, 8]\ndropout = 0.1");
+        assert!(message.starts_with("model.dropout takes a list of numbers in [0, 1)"), "{message}");
+        let message = error("name = \"cnn\"\nunfreeze = \"none\"");
+        assert!(message.contains("model.unfreeze is a key of model.name = resnet18 or"), "{message}");
+        let message = error("name = \"resnet-50\"");
+        assert!(message.contains("did you mean \"resnet50\"?"), "{message}");
         assert!(architecture("vgg").unwrap_err().to_string().contains("speedrun, vit_small_patch14_dinov2"));
     }
 

@@ -42,7 +42,10 @@ pub enum NnError {
     /// The loss function was given something that it cannot take.
     #[error("cross-entropy: {0}")]
     Loss(String),
-    /// An optimiser setting or state that cannot be used.
+    /// A setting of the optimiser that is out of range; the message begins with its key in a recipe.
+    #[error("{0}")]
+    Setting(String),
+    /// An optimiser's groups or state that cannot be used.
     #[error("optimizer: {0}")]
     Optimizer(String),
     /// Candle failed.

@@ -85,7 +85,10 @@ pub(crate) fn check_unchanged(then: &Recipe, now: &Recipe) -> Result<()> {
 }
 
 /// Every value of the recipe, under its keys joined by dots.
-pub(crate) fn settings(recipe: &Recipe) -> Result<Vec<(String, Value)>> {
+///
+/// # Errors
+/// Where a value cannot be written as TOML: a seed above 2^63 - 1.
+pub fn settings(recipe: &Recipe) -> Result<Vec<(String, Value)>> {
     let table = Table::try_from(recipe)
         .map_err(|e| TrainingError::Recipe { origin: recipe.name.clone(), problem: e.to_string() })?;
     let mut settings = Vec::new();

@@ -28,12 +28,22 @@ pub enum TrainingError {
     #[error("recipe: {0}")]
     Setting(#[from] InvalidSetting),
     /// No recipe has this name.
-    #[error("there is no recipe \"{name}\": expected one of {known}, or a file ending in .toml")]
+    #[error("there is no recipe \"{name}\": expected one of {known}, or a file ending in .toml{nearest}")]
     UnknownRecipe {
         /// What was asked for.
         name: String,
         /// The names there are.
         known: String,
+        /// The name that was probably meant, as the end of a sentence; or nothing.
+        nearest: String,
+    },
+    /// A setting that was given beside the recipe, which fits no key or not its own.
+    #[error("{given}: {problem}")]
+    Override {
+        /// As it was given: `--set epoch=3`.
+        given: String,
+        /// What is wrong, with the key.
+        problem: String,
     },
     /// A recipe that cannot be read.
     #[error("recipe {origin}: {problem}")]
@@ -119,6 +129,19 @@ pub enum TrainingError {
         /// The learning rate of the step.
         lr: f64,
     },
+}
+
+impl TrainingError {
+    /// The same of a value that makes no sense, with the recipe's name or file.
+    pub(crate) fn in_recipe(self, origin: &str) -> Self {
+        let problem = match self {
+            Self::Setting(setting) => setting.to_string(),
+            Self::Value { key, problem } => format!("{key} {problem}"),
+            Self::Nn(NnError::Setting(problem)) => problem,
+            other => return other,
+        };
+        Self::Recipe { origin: origin.to_owned(), problem }
+    }
 }
 
 /// A result of this crate.

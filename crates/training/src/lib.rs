@@ -1,6 +1,6 @@
 //! Training: a recipe, a model and data come in; a run folder with a trained, evaluated model comes out.
 //!
-//! * [`Recipe`] and [`load_recipe`]: everything that decides a run;
+//! * [`Recipe`] and [`load_recipe`]: everything that decides a run; [`recipe_keys`] is the list of its keys;
 //! * [`TrainData`]: the data set, split as the recipe says;
 //! * [`Session`]: the run itself; it starts, or resumes bit for bit where its last checkpoint left it;
 //! * [`read_model`] and [`Predictor`]: what was trained, and what it says about pictures.
@@ -50,6 +50,7 @@ mod features;
 mod feed;
 mod finish;
 mod fit;
+mod keys;
 mod memory;
 mod model_file;
 mod pace;
@@ -72,6 +73,7 @@ pub use callbacks::{
     EarlyStopping, EarlyStoppingState, EarlyStoppingVerdict, Monitor, ReduceLrOnPlateau,
     ReduceLrOnPlateauState,
 };
+pub use checks::settings as recipe_settings;
 pub use class_weights::{Balanced, ClassWeights};
 pub use data::{Part, TrainData};
 pub use error::{Result, TrainingError};
@@ -80,12 +82,13 @@ pub use extension::Extension;
 pub use features::{AboutFeatures, FeatureCache, FeatureKey, feature_caches};
 pub use feed::{Content, Input, train_loader};
 pub use finish::CONFIDENCE;
+pub use keys::recipe_keys;
 pub use memory::peak_rss_bytes;
 pub use model_file::{ModelInfo, read_model};
 pub use predictor::{Answer, Predictor};
 pub use program::Program;
 pub use recipe::{Callbacks, DataConfig, LossConfig, Precision, Recipe, ValidateOn};
-pub use recipe_source::{Override, load_recipe, recipe_names, recipe_text};
+pub use recipe_source::{Override, load_recipe, load_recipe_with, recipe_names, recipe_text};
 pub use run_folder::{RunFolder, RunPlace};
 pub use schedule::{InvalidSetting, Schedule};
 pub use session::{Outcome, Session, Watch};

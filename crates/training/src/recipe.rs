@@ -301,8 +301,8 @@ impl Recipe {
             callback.validate()?;
             monitors.push(("callbacks.reduce_lr_on_plateau.monitor", callback.monitor));
             if !self.schedule.is_constant() {
-                let problem =
-                    "needs schedule.kind = \"constant\" without warm-up: both would set the learning rate";
+                let problem = "needs schedule.kind = \"constant\" without warm-up, as both would set the learning rate: \
+                               add --set schedule.kind=constant";
                 return Err(TrainingError::Value {
                     key: "callbacks.reduce_lr_on_plateau",
                     problem: problem.into(),

@@ -1,11 +1,16 @@
 //! Where recipes come from: built in, or a file; either may build on another (`base = "cnn"`), and overrides come last.
+//!
+//! What a recipe may say is looked up in the table of keys (`keys`) before serde reads it: so messages name whole keys, and
+//! what is left out is put in.
 
 use std::path::Path;
 
-use tallow_core::files;
+use tallow_core::keys::{Extent, KeyTable};
+use tallow_core::{did_you_mean, files};
 use toml::{Table, Value};
 
 use crate::error::{Result, TrainingError};
+use crate::keys::recipe_keys;
 use crate::recipe::Recipe;
 
 /// The built-in recipes: name and text, in the order in which they are listed.
@@ -47,12 +52,20 @@ pub struct Override {
     pub key: String,
     /// The value.
     pub value: Value,
+    /// How it was given, for messages: `--epochs 3`.
+    pub given: String,
 }
 
 impl Override {
     /// An override of `key`.
     pub fn new(key: &str, value: impl Into<Value>) -> Self {
-        Self { key: key.to_owned(), value: value.into() }
+        let value = value.into();
+        Self { key: key.to_owned(), given: format!("{key} = {value}"), value }
+    }
+
+    /// The same, that somebody typed as `given`.
+    pub fn given_as(self, given: impl Into<String>) -> Self {
+        Self { given: given.into(), ..self }
     }
 
     /// Reads `key=value`; a value that is no TOML (a bare word) counts as text.
@@ -71,7 +84,8 @@ impl Override {
         }
         let parsed =
             toml::from_str::<Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value"));
-        Ok(Self::new(key, parsed.unwrap_or_else(|| Value::String(value.trim().to_owned()))))
+        let value = parsed.unwrap_or_else(|| Value::String(value.trim().to_owned()));
+        Ok(Self::new(key, value).given_as(format!("--set {}", tallow_core::shown(text))))
     }
 }
 
@@ -80,20 +94,48 @@ impl Override {
 /// # Errors
 /// If there is no such recipe, or a key or value of it cannot be used.
 pub fn load_recipe(source: &str, overrides: &[Override]) -> Result<Recipe> {
-    let mut table = load_table(source, 0)?;
-    for Override { key, value } in overrides {
-        set(&mut table, key, value.clone())
-            .map_err(|problem| TrainingError::Recipe { origin: source.to_owned(), problem })?;
+    load_recipe_with(source, overrides, &recipe_keys())
+}
+
+/// As [`load_recipe`], for a caller who knows more `keys` than [`recipe_keys`]: those of `[model]`.
+///
+/// # Errors
+/// As [`load_recipe`].
+pub fn load_recipe_with(source: &str, overrides: &[Override], keys: &KeyTable) -> Result<Recipe> {
+    let fail = |problem: String| TrainingError::Recipe { origin: source.to_owned(), problem };
+    let mut table = load_table(source, keys, 0)?;
+    // which kind a table is of decides what its other keys mean, whatever the order in which they were given
+    let (kinds, others): (Vec<&Override>, Vec<_>) =
+        overrides.iter().partition(|o| keys.tagged_by(&o.key).is_some());
+    for given in kinds.into_iter().chain(others) {
+        apply(given, &mut table, keys)
+            .map_err(|problem| TrainingError::Override { given: given.given.clone(), problem })?;
     }
-    let recipe: Recipe = table.try_into().map_err(|e: toml::de::Error| TrainingError::Recipe {
-        origin: source.to_owned(),
-        problem: e.to_string().trim().replace('\n', " "),
-    })?;
-    recipe.validate()?;
+    keys.fill(&mut table);
+    keys.check(&table, Extent::Whole).map_err(fail)?;
+    let recipe: Recipe =
+        table.try_into().map_err(|e: toml::de::Error| fail(e.to_string().trim().replace('\n', " ")))?;
+    recipe.validate().map_err(|e| e.in_recipe(source))?;
     Ok(recipe)
 }
 
-fn load_table(source: &str, depth: usize) -> Result<Table> {
+/// Lays an override on a recipe. Where it says another kind of a table, what the new kind does not have falls away.
+fn apply(given: &Override, table: &mut Table, keys: &KeyTable) -> std::result::Result<(), String> {
+    let Override { key, value, .. } = given;
+    let mut alone = Table::new();
+    set(&mut alone, key, value.clone())?;
+    keys.check(&alone, Extent::Part)?;
+    match (keys.tagged_by(key), value.as_str()) {
+        (Some(section), Some(kind)) => {
+            let inner = inner_table(table, section.name)?;
+            keys.choose(section, inner, kind);
+            Ok(())
+        }
+        _ => set(table, key, value.clone()),
+    }
+}
+
+fn load_table(source: &str, keys: &KeyTable, depth: usize) -> Result<Table> {
     let fail = |problem: String| TrainingError::Recipe { origin: source.to_owned(), problem };
     let (text, name) = match recipe_text(source) {
         Some(text) => (text.to_owned(), source.to_owned()),
@@ -105,18 +147,21 @@ fn load_table(source: &str, depth: usize) -> Result<Table> {
         }
         None => {
             let known = recipe_names().collect::<Vec<_>>().join(", ");
-            return Err(TrainingError::UnknownRecipe { name: source.to_owned(), known });
+            let nearest = did_you_mean(source, recipe_names());
+            return Err(TrainingError::UnknownRecipe { name: source.to_owned(), known, nearest });
         }
     };
     let mut table: Table = toml::from_str(&text).map_err(|e| fail(e.to_string()))?;
+    let base = table.remove("base");
+    keys.check(&table, Extent::Part).map_err(fail)?;
     table.entry("name").or_insert(Value::String(name));
-    match table.remove("base") {
+    match base {
         None => Ok(table),
         Some(_) if depth == MAX_DEPTH => {
             Err(fail(format!("base: more than {MAX_DEPTH} recipes build on each other")))
         }
         Some(Value::String(base)) => {
-            let mut merged = load_table(&base_path(source, &base), depth + 1)?;
+            let mut merged = load_table(&base_path(source, &base), keys, depth + 1)?;
             merge(&mut merged, table);
             Ok(merged)
         }
@@ -151,82 +196,21 @@ fn same_tag(old: &Table, new: &Table) -> bool {
 
 /// Sets the value at a key with dots, making tables on the way.
 fn set(table: &mut Table, key: &str, value: Value) -> std::result::Result<(), String> {
-    let (path, last) = key.rsplit_once('.').map_or((None, key), |(path, last)| (Some(path), last));
-    let mut table = table;
-    for part in path.into_iter().flat_map(|p| p.split('.')) {
-        let next = table.entry(part).or_insert_with(|| Value::Table(Table::new()));
-        table = next.as_table_mut().ok_or_else(|| format!("{key}: {part} is not a table"))?;
-    }
-    table.insert(last.to_owned(), value);
+    let (path, last) = key.rsplit_once('.').unwrap_or(("", key));
+    inner_table(table, path)?.insert(last.to_owned(), value);
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::recipe::Precision;
-
-    #[test]
-    fn built_in_recipes_are_valid_and_survive_their_own_text() {
-        for name in recipe_names() {
-            let recipe = load_recipe(name, &[]).unwrap();
-            assert_eq!(recipe.name, name);
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("other.toml");
-            std::fs::write(&path, recipe.to_toml().unwrap()).unwrap();
-            assert_eq!(load_recipe(path.to_str().unwrap(), &[]).unwrap(), recipe);
-        }
+/// The table at a path with dots, made where it is not there.
+fn inner_table<'t>(table: &'t mut Table, path: &str) -> std::result::Result<&'t mut Table, String> {
+    let mut table = table;
+    for part in path.split('.').filter(|part| !part.is_empty()) {
+        let next = table.entry(part).or_insert_with(|| Value::Table(Table::new()));
+        table =
+            next.as_table_mut().ok_or_else(|| format!("{part} is not a table here: give it as a whole"))?;
     }
-
-    #[test]
-    fn overrides_replace_and_unknown_ones_are_refused() {
-        let set = |text: &str| load_recipe("cnn", &[Override::parse(text).unwrap()]);
-        assert_eq!(set("epochs=3").unwrap().epochs, 3);
-        assert_eq!(set("optimizer.lr=0.125").unwrap().optimizer.lr(), 0.125);
-        assert_eq!(set("precision=f32").unwrap().precision, Precision::F32);
-        let error = |text: &str| set(text).unwrap_err().to_string();
-        assert!(error("optimizer.lrr=1").contains("lrr"), "{}", error("optimizer.lrr=1"));
-        assert!(error("epoch=3").contains("epoch"));
-        assert!(error("epochs=many").contains("epochs"), "{}", error("epochs=many"));
-        assert!(error("epochs.x=1").contains("not a table"));
-        assert!(error("batch_size=0").contains("batch_size"));
-        assert!(Override::parse("epochs").unwrap_err().to_string().contains("key=value"));
-    }
-
-    #[test]
-    fn another_kind_replaces_the_whole_table() {
-        let mut base: Table =
-            toml::from_str("[schedule]\nkind = 'cosine'\nfinal_factor = 0\n[a]\nx = 1\ny = 2").unwrap();
-        merge(&mut base, toml::from_str("[schedule]\nkind = 'constant'\n[a]\ny = 3").unwrap());
-        assert_eq!(base, toml::from_str("[schedule]\nkind = 'constant'\n[a]\nx = 1\ny = 3").unwrap());
-    }
-
-    #[test]
-    fn a_file_may_build_on_another_but_not_on_itself() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| {
-            let path = folder.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            path.to_string_lossy().into_owned()
-        };
-        write("a.toml", "base = 'cnn'\nseed = 7");
-        let b = write("b.toml", "base = 'a.toml'\nbatch_size = 64");
-        let recipe = load_recipe(&b, &[]).unwrap();
-        assert_eq!((recipe.name.as_str(), recipe.seed, recipe.batch_size), ("b", 7, 64));
-        let loops = write("c.toml", "base = 'c.toml'");
-        assert!(load_recipe(&loops, &[]).unwrap_err().to_string().contains("build on each other"));
-        assert!(load_recipe("nope", &[]).unwrap_err().to_string().contains("cnn-5"));
-    }
-
-    #[test]
-    fn a_callback_without_what_it_watches_is_refused() {
-        let error = |text: &[&str]| {
-            let overrides: Vec<_> = text.iter().map(|t| Override::parse(t).unwrap()).collect();
-            load_recipe("keras", &overrides).unwrap_err().to_string()
-        };
-        let message = error(&["data.val_fraction=0", "data.validate_on=split"]);
-        assert!(message.contains("val_fraction is 0"), "{message}");
-        let message = error(&["schedule={kind='linear', final_factor=0.0}"]);
-        assert!(message.contains("constant"), "{message}");
-    }
+    Ok(table)
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,11 +120,11 @@ impl OptimizerConfig {
     /// Checks the ranges.
     ///
     /// # Errors
-    /// With the setting's name, its value and its range.
+    /// With the setting's key in a recipe, its value and its range.
     pub fn validate(&self) -> Result<()> {
         let in_range = |name: &str, value: f64, ok: bool, range: &str| match ok {
             true => Ok(()),
-            false => Err(NnError::Optimizer(format!("{name} must {range}, it is {value}"))),
+            false => Err(NnError::Setting(format!("optimizer.{name} must {range}, it is {value}"))),
         };
         in_range("lr", self.lr(), self.lr() >= 0.0 && self.lr().is_finite(), "be 0 or more")?;
         let decay = self.weight_decay();

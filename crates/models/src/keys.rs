@@ -1,0 +1,147 @@
+//! The keys of a recipe's `[model]` table, for each architecture: what they take, what holds where they are left out.
+//!
+//! A test holds them against the architectures' own configurations.
+
+use tallow_core::keys::{Extent, Key, KeyTable, Section, Takes, Unset};
+use toml::{Table, Value};
+
+use crate::error::ModelError;
+
+const NAMES: &[&str] = &[
+    "cnn",
+    "resnet101",
+    "resnet152",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "speedrun",
+    "vit_small_patch14_dinov2",
+];
+const SMALL: &[&str] = &["cnn", "speedrun"];
+const RESNETS: &[&str] = &["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"];
+const DINOV2: &[&str] = &["vit_small_patch14_dinov2"];
+const WITH_HEAD: &[&str] =
+    &["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "vit_small_patch14_dinov2"];
+
+const SECTIONS: &[Section] = &[
+    Section::new("model", "The architecture").tagged("name"),
+    Section::new("model.head", "What turns a backbone's features into logits"),
+];
+
+const STAGES: Takes = Takes::Choices(&["layer1", "layer2", "layer3", "layer4"]);
+const SPEEDRUN: &str = "https://arxiv.org/abs/2404.00498";
+const RESNET: &str = "https://arxiv.org/abs/1512.03385";
+const INPUT_PX: Key = Key::new(
+    "model.input_px",
+    Takes::Wholes(2),
+    "Rows and columns of the images, which others are brought to.",
+)
+.unit("px");
+
+/// Of a ResNet: where its weights come from, and the published ones of the timm library.
+const fn weights(of: &'static [&'static str], published: &'static str) -> Key {
+    Key::new(
+        "model.weights",
+        Takes::Text,
+        "Pretrained weights: a folder with config.json and model.safetensors, a file, or hf:OWNER/NAME@REVISION.",
+    )
+    .of(of)
+    .or_else("none: it learns from the start")
+    .on_choice(published)
+    .source("https://arxiv.org/abs/2110.00476")
+}
+
+const KEYS: &[Key] = &[
+    Key::new("model.name", Takes::Choice(NAMES), "Which architecture, as torchvision or timm calls it."),
+    Key { kinds: SMALL, ..INPUT_PX }.or("[32, 32]"),
+    Key { kinds: RESNETS, ..INPUT_PX }.or("[224, 224]"),
+    Key { kinds: DINOV2, ..INPUT_PX }.range("that are one multiple of 14, up to 518").or("[224, 224]"),
+    Key::new("model.widths", Takes::Wholes(0), "Channels of each convolution; two make a stage, which halves rows and columns.")
+        .range("above 0, an even number of them")
+        .unit("channels")
+        .of(&["cnn"])
+        .or("[32, 32, 64, 64, 128, 128]"),
+    Key::new("model.widths", Takes::Wholes(0), "Channels of each group, which halves rows and columns.")
+        .range("above 0")
+        .unit("channels")
+        .of(&["speedrun"])
+        .or("[64, 256, 256]")
+        .source(SPEEDRUN),
+    Key::new("model.dropout", Takes::Numbers(0), "The dropout rate after each stage.")
+        .range("in [0, 1), one for each two of model.widths")
+        .of(&["cnn"])
+        .or("[0.0, 0.1, 0.2]")
+        .source("https://jmlr.org/papers/v15/srivastava14a.html"),
+    Key::new("model.dense", Takes::Whole, "Units of the hidden dense layer.")
+        .range("of 1 or more")
+        .unit("units")
+        .of(&["cnn"])
+        .or("128"),
+    weights(&["resnet18"], "\"hf:timm/resnet18.a1_in1k\""),
+    weights(&["resnet34"], "\"hf:timm/resnet34.a1_in1k\""),
+    weights(&["resnet50"], "\"hf:timm/resnet50.a1_in1k\""),
+    weights(&["resnet101"], "\"hf:timm/resnet101.a1h_in1k\""),
+    weights(&["resnet152"], "\"hf:timm/resnet152.a1h_in1k\""),
+    Key { unset: Unset::Refused, ..weights(DINOV2, "\"hf:timm/vit_small_patch14_dinov2.lvd142m\"") }
+        .source("https://arxiv.org/abs/2304.07193"),
+    Key::new(
+        "model.unfreeze",
+        Takes::Choice(&["none", "layer4", "all"]),
+        "Which part learns besides the head. none: features are computed once per image, and kept.",
+    )
+    .of(RESNETS)
+    .or("\"all\""),
+    Key::new(
+        "model.batch_norm",
+        Takes::Choice(&["frozen", "live"]),
+        "Where batch norm takes its statistics from in the part that learns: the weights' own, which stay, or each batch.",
+    )
+    .of(RESNETS)
+    .or_else("frozen with weights, live without")
+    .source("https://arxiv.org/abs/1502.03167"),
+    Key::new("model.features", STAGES, "The stages whose mean maps are the features, side by side.")
+        .range("in this order, layer4 among them")
+        .of(RESNETS)
+        .or("[\"layer4\"]"),
+    Key::new(
+        "model.downsample_in_bottleneck",
+        Takes::YesNo,
+        "Whether a bottleneck that halves the map does so in its first convolution, as in the paper, or in its second. \
+         Weights say it themselves.",
+    )
+    .of(RESNETS)
+    .or("false")
+    .source(RESNET),
+    Key::new("model.head.norm", Takes::YesNo, "Whether features are standardised first, by a batch norm.")
+        .of(WITH_HEAD)
+        .or("false"),
+    Key::new("model.head.hidden", Takes::Whole, "Units of a hidden layer with ReLU.")
+        .range("of 1 or more")
+        .unit("units")
+        .of(WITH_HEAD)
+        .or_else("no hidden layer: a linear head"),
+    Key::new("model.head.dropout", Takes::Number, "The dropout rate before each dense layer.")
+        .range("in [0, 1)")
+        .of(WITH_HEAD)
+        .or("0.0"),
+];
+
+/// `keys` with those of `[model]` tables.
+pub fn with_model_keys(keys: KeyTable) -> KeyTable {
+    keys.with(SECTIONS, KEYS)
+}
+
+/// `[model]` with what it leaves out, if its keys and values are those of its architecture.
+pub(crate) fn completed(model: &Table) -> Result<Table, ModelError> {
+    let keys = with_model_keys(KeyTable::default());
+    let mut whole: Table = [("model".to_owned(), Value::Table(model.clone()))].into_iter().collect();
+    keys.fill(&mut whole);
+    keys.check(&whole, Extent::Whole).map_err(ModelError::Table)?;
+    Ok(match whole.remove("model") {
+        Some(Value::Table(table)) => table,
+        _ => Table::new(), // never: it was put in above
+    })
+}
+
+#[cfg(test)]
+mod tests;
