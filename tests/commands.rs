@@ -28,6 +28,7 @@ are.
 dinov2-head        A linear head on the features of a frozen DINOv2 ViT-S/14 at 126 pixels, which Candle computes in f32.
 
 One in full: trainer recipes NAME. Your own: a file ending in .toml that begins with base = \"cnn\".
+Every key and what it means: trainer recipes --keys. In what two differ: trainer recipes diff A B.
 ";
     let sandbox = Sandbox::new();
     let ran = sandbox.trainer("recipes").ok();

@@ -170,7 +170,9 @@ fn an_archive_is_the_folder_that_it_holds() {
 fn eval_matches_other_pictures_by_name() {
     let sandbox = photos();
     sandbox
-        .trainer(&format!("{TRAIN} {TINY_RUN} --set epochs=20 --lr 0.02 --set loss.label_smoothing=0"))
+        .trainer(&format!(
+            "--dataset photos --epochs 20 --run-dir run {TINY_RUN} --lr 0.02 --set loss.label_smoothing=0"
+        ))
         .ok();
     draw(&sandbox, "others", &[("wolf", 4), ("dog", 5), ("zebra", 3)]);
     let eval = sandbox.trainer("eval run --dataset others --json").ok();

@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 
 use serde_json::json;
-use support::{Sandbox, TINY};
+use support::{Sandbox, TINY, changed};
 use tallow_nn::{HostTensor, Init, decode, encode};
 
 /// A head on a frozen ResNet-18 at 32 pixels, of some images of the sample.
@@ -77,7 +77,7 @@ fn caches_are_listed_and_removed() {
     assert_eq!(sandbox.trainer("data caches").ok().stdout, "No features are kept in data/features.\n");
     sandbox.trainer(&format!("{HEAD} --run-dir mirrored")).ok().says(&[" for the features of 5000 images"]);
     let plain = HEAD.replace("[32,32]", "[20,24]");
-    sandbox.trainer(&format!("{plain} --set augment.flip=none --run-dir plain")).ok();
+    sandbox.trainer(&changed(&plain, "--set augment.flip=none --run-dir plain")).ok();
     sandbox.write("data/features/mine/notes.txt", "");
 
     let list = || sandbox.trainer("data caches --json").ok().json();
@@ -123,15 +123,15 @@ fn caches_are_listed_and_removed() {
     assert!(said.stdout.ends_with("freed, 1 cache removed\n") && said.stderr.contains(older), "{said:?}");
     assert_eq!(list(), json!([]));
     assert_eq!(fs::read_dir(sandbox.path("data/features")).unwrap().count(), 1, "what is no cache stays");
-    sandbox.trainer(&format!("{plain} --set augment.flip=none --run-dir again")).ok();
+    sandbox.trainer(&changed(&plain, "--set augment.flip=none --run-dir again")).ok();
     assert_eq!(sandbox.read("again/model.safetensors"), sandbox.read("plain/model.safetensors"));
 }
 
 #[test]
 fn a_head_goes_on_bit_for_bit_and_only_on_its_own_weights() {
     let sandbox = with_weights();
-    sandbox.trainer(&format!("{HEAD} --set epochs=3 --run-dir whole")).ok();
-    sandbox.trainer(&format!("{HEAD} --set epochs=3 --run-dir parts --threads 1")).ok();
+    sandbox.trainer(&changed(HEAD, "--set epochs=3 --run-dir whole")).ok();
+    sandbox.trainer(&changed(HEAD, "--set epochs=3 --run-dir parts --threads 1")).ok();
     assert_eq!(sandbox.read("whole/model.safetensors"), sandbox.read("parts/model.safetensors"));
     // checkpoints hold the head alone
     assert!(sandbox.read("whole/checkpoints/last").len() < 1_000_000);
@@ -161,10 +161,10 @@ fn what_does_not_fit_is_said() {
 fn the_first_epochs_may_have_smaller_images() {
     let sandbox = with_weights();
     let train = "--set data.train_subset=40 --val-fraction 0 --set model.unfreeze=all --set epochs=1";
-    sandbox.trainer(&format!("{HEAD} {train} --set data.size_factors=[0.5] --run-dir half")).ok();
+    sandbox.trainer(&changed(HEAD, &format!("{train} --set data.size_factors=[0.5] --run-dir half"))).ok();
     let small = HEAD.replace("[32,32]", "[16,16]");
-    sandbox.trainer(&format!("{small} {train} --run-dir small")).ok();
-    sandbox.trainer(&format!("{HEAD} {train} --run-dir full")).ok();
+    sandbox.trainer(&changed(&small, &format!("{train} --run-dir small"))).ok();
+    sandbox.trainer(&changed(HEAD, &format!("{train} --run-dir full"))).ok();
     assert_eq!(sandbox.text("half/history.csv"), sandbox.text("small/history.csv"));
     assert_ne!(sandbox.text("half/history.csv"), sandbox.text("full/history.csv"));
     let weights = |run: &str| decode(&sandbox.read(&format!("{run}/model.safetensors"))).unwrap().0;
@@ -185,7 +185,7 @@ fn the_first_epochs_may_have_smaller_images() {
 #[test]
 fn a_cnn_may_be_built_for_another_size_than_the_images() {
     let sandbox = Sandbox::new();
-    sandbox.trainer(&format!("{TINY} --set model.input_px=[16,20] --run-dir run")).ok();
+    sandbox.trainer(&changed(TINY, "--set model.input_px=[16,20] --run-dir run")).ok();
     let score = sandbox.trainer("eval run --json").ok().json();
     assert_eq!(score["accuracy"], sandbox.json("run/summary.json")["test"]["accuracy"]);
 }
@@ -234,10 +234,8 @@ fn a_head_on_dinov2() {
 fn stages_are_unfrozen() {
     let sandbox = with_weights();
     for unfreeze in ["layer4", "all"] {
-        let args = format!(
-            "{HEAD} --set data.train_subset=40 --set epochs=1 --val-fraction 0 --set model.unfreeze={unfreeze}"
-        );
-        sandbox.trainer(&format!("{args} --run-dir {unfreeze}")).ok();
+        let few = "--set data.train_subset=40 --set epochs=1 --val-fraction 0 --set model.unfreeze=";
+        sandbox.trainer(&changed(HEAD, &format!("{few}{unfreeze} --run-dir {unfreeze}"))).ok();
         sandbox.trainer(&format!("eval {unfreeze}")).ok();
     }
 }

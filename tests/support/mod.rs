@@ -24,6 +24,22 @@ pub(crate) const TINY: &str = "--dataset sample --offline --train-subset 60 --ep
 pub(crate) const TINY_MODEL: &str = "--dataset sample --offline --set model.widths=[4,4,8,8] \
      --set model.dropout=[0.1,0.1] --set model.dense=8";
 
+/// `args` with `changes` behind them, which the keys that they set too are taken out of: arguments must agree.
+pub(crate) fn changed(args: &str, changes: &str) -> String {
+    let key = |word: &str| word.split_once('=').map(|(key, _)| key.to_owned());
+    let set_anew: Vec<String> = changes.split_whitespace().filter_map(key).collect();
+    let is_kept = |word: &&str| key(word).is_none_or(|key| !set_anew.contains(&key));
+    let mut kept = Vec::new();
+    for word in args.split_whitespace().filter(is_kept) {
+        if word == "--set" && kept.last() == Some(&"--set") {
+            continue; // the one before lost its value
+        }
+        kept.push(word);
+    }
+    let kept = kept.join(" ");
+    format!("{} {changes}", kept.strip_suffix(" --set").unwrap_or(&kept))
+}
+
 /// An empty folder to run the binary in.
 pub(crate) struct Sandbox {
     folder: TempDir,

@@ -5,6 +5,7 @@ pub mod check;
 pub mod check_cuda;
 pub mod fetch_data;
 pub mod make_sample;
+pub mod recipe_keys;
 pub mod tidy;
 
 use std::path::Path;
@@ -33,6 +34,8 @@ enum Command {
     FetchData(fetch_data::Args),
     /// Make the embedded sample from the whole of CIFAR-10
     MakeSample(make_sample::Args),
+    /// Write docs/recipe-keys.md from the table of keys
+    RecipeKeys,
 }
 
 fn main() -> ExitCode {
@@ -52,6 +55,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Tidy => tidy::run(),
         Command::FetchData(args) => fetch_data::run(args),
         Command::MakeSample(args) => make_sample::run(args),
+        Command::RecipeKeys => recipe_keys::run(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What can be typed. Plain structs: nothing here touches a file or decides anything.
 
 mod data;
+mod recipes;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use data::{CachesArgs, DataArgs, DataCommand, DuplicatesArgs, GridArgs, LabelArgs};
+pub(crate) use recipes::{DiffArgs, RecipesArgs, RecipesCommand};
 
 /// Train image classifiers and look at what they learnt.
 #[derive(Debug, Parser)]
@@ -19,7 +21,14 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
 }
 
+/// What is said where nothing was typed but the program's name.
+pub(crate) const ALONE: &str =
+    "Training with the recipe cnn. What can be chosen: trainer train --help; other commands: trainer --help";
+
 const EXAMPLES: &str = "\
+How to train is asked for: `trainer train --help` has all options of training, `trainer recipes` the recipes, and \
+`trainer recipes --keys` every key that --set takes, with its meaning.
+
 Without a command, trainer trains: `trainer` alone runs the recipe cnn on CIFAR-10, or on the embedded sample of it \
 where CIFAR-10 cannot be had.
 
@@ -65,7 +74,7 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// Write a model card beside a run's model, ready for a model hub
     Card(CardArgs),
-    /// List the built-in recipes, or print one
+    /// List the built-in recipes, print one, compare two, or list every key that a recipe takes
     Recipes(RecipesArgs),
     /// Look at data sets
     Data {
@@ -80,7 +89,8 @@ pub(crate) struct TrainArgs {
     /// A built-in recipe, or a file ending in .toml [default: cnn; for your own pictures, what suits them]
     #[arg(long, conflicts_with = "resume")]
     pub(crate) recipe: Option<String>,
-    /// Set any other value of the recipe, such as optimizer.weight_decay=0.01; may be given more than once
+    /// Set any other value of the recipe, such as optimizer.weight_decay=0.01; may be given more than once. All keys:
+    /// trainer recipes --keys
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
 
@@ -344,12 +354,6 @@ pub(crate) struct CardArgs {
     /// A run folder
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RecipesArgs {
-    /// Print this recipe's text
-    pub(crate) name: Option<String>,
 }
 
 /// The arguments with `train` put in where no command is named.

@@ -8,11 +8,12 @@ use tallow_core::Progress as _;
 use tallow_dataset::decode::probe;
 use tallow_dataset::folder::{self, Listing, SplitName};
 use tallow_models::weights::PretrainedConfig;
-use tallow_training::{Override, Recipe, load_recipe};
+use tallow_training::{Override, Recipe};
 
 use crate::App;
 use crate::args::TrainArgs;
 use crate::pretrained::Pretrained;
+use crate::recipe_input::load_recipe;
 use crate::source::{Spec, listing_options};
 
 /// Pictures whose sizes are looked at.

@@ -8,11 +8,12 @@ use tallow_core::files;
 use tallow_dataset::{as_seen, images_to_show, to_png};
 use tallow_report::chart::picture_grid;
 use tallow_report::{Picture, Role};
-use tallow_training::{TrainData, load_recipe, train_loader};
+use tallow_training::{TrainData, train_loader};
 
 use crate::App;
 use crate::args::GridArgs;
 use crate::output;
+use crate::recipe_input::load_recipe;
 use crate::report::PNG_SCALE;
 use crate::source::{self, Spec};
 

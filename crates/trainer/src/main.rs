@@ -20,6 +20,9 @@ mod model;
 mod output;
 mod predict;
 mod pretrained;
+mod recipe_diff;
+mod recipe_input;
+mod recipe_keys;
 mod recipes;
 mod report;
 mod source;
@@ -30,8 +33,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
-use tallow_core::StopFlag;
 use tallow_core::terminal::{Terminal, print_error};
+use tallow_core::{Progress as _, StopFlag};
 
 use args::{Cli, Command, DataCommand, Global};
 
@@ -53,7 +56,10 @@ fn main() -> ExitCode {
         Ok(status) => status,
         Err(error) => {
             print_error(error.chain().map(ToString::to_string));
-            ExitCode::FAILURE
+            match error.is::<recipe_input::Conflict>() {
+                true => ExitCode::from(2), // as for all arguments that cannot be understood
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -64,6 +70,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
     tracing::debug!(isa = isa.as_str(), "instruction set");
     let stop = StopFlag::on_signals().context("cannot catch Ctrl-C")?;
     let app = App { progress: Terminal::new(cli.global.quiet), global: cli.global, stop };
+    if std::env::args_os().len() == 1 {
+        app.progress.say(args::ALONE);
+    }
     match cli.command {
         Command::Train(args) => train::run(&args, &app),
         Command::Predict(args) => predict::run(&args, &app),

@@ -1,14 +1,15 @@
-//! `trainer recipes`: what there is, and the text of one.
+//! `trainer recipes`: what there is, the text of one, and the ways to the keys and to comparisons.
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde::Serialize;
-use tallow_training::{load_recipe, recipe_names, recipe_text};
+use tallow_training::{recipe_names, recipe_text};
 
 use crate::App;
-use crate::args::RecipesArgs;
-use crate::output;
+use crate::args::{RecipesArgs, RecipesCommand};
+use crate::recipe_input::recipe_or_run;
+use crate::{output, recipe_diff, recipe_keys};
 
 #[derive(Serialize)]
 struct Entry {
@@ -17,23 +18,26 @@ struct Entry {
 }
 
 pub(crate) fn run(args: &RecipesArgs, app: &App) -> Result<ExitCode> {
-    match &args.name {
-        Some(name) => one(name, app)?,
-        None => all(app)?,
+    match args {
+        RecipesArgs { command: Some(RecipesCommand::Diff(args)), .. } => return recipe_diff::run(args, app),
+        RecipesArgs { keys: Some(section), markdown, .. } => recipe_keys::run(section, *markdown, app)?,
+        RecipesArgs { name: Some(name), .. } => one(name, app)?,
+        _ => all(app)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// A built-in recipe as it stands, with its comments; of others, what they come to.
 fn one(name: &str, app: &App) -> Result<()> {
-    let Some(text) = recipe_text(name) else {
-        bail!(
-            "there is no recipe \"{name}\": expected one of {}",
-            recipe_names().collect::<Vec<_>>().join(", ")
-        );
-    };
-    match app.global.json {
-        true => output::json(&load_recipe(name, &[])?),
-        false => output::line(text.trim_end()),
+    match recipe_text(name) {
+        Some(text) if !app.global.json => output::line(text.trim_end()),
+        _ => {
+            let recipe = recipe_or_run(name)?;
+            match app.global.json {
+                true => output::json(&recipe),
+                false => output::line(recipe.to_toml()?.trim_end()),
+            }
+        }
     }
 }
 
@@ -48,7 +52,8 @@ fn all(app: &App) -> Result<()> {
         output::line(&format!("{name:width$}  {about}"))?;
     }
     output::line(
-        "\nOne in full: trainer recipes NAME. Your own: a file ending in .toml that begins with base = \"cnn\".",
+        "\nOne in full: trainer recipes NAME. Your own: a file ending in .toml that begins with base = \"cnn\".\n\
+         Every key and what it means: trainer recipes --keys. In what two differ: trainer recipes diff A B.",
     )
 }
 

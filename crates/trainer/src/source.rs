@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use tallow_core::shown::shown;
-use tallow_core::{Progress, StopSignal};
+use tallow_core::{Progress, StopSignal, did_you_mean};
 use tallow_dataset::cifar::{load_cifar_python, load_cifar10, load_cifar100, load_cifar100_coarse};
 use tallow_dataset::fetch::{FetchError, FetchRequest, Fetched, Which, fetch};
 use tallow_dataset::folder::ListingOptions;
@@ -64,9 +64,10 @@ impl Spec {
         }
         bail!(
             "unknown data set \"{}\": expected {}, or the path of a folder, a table of labels (.csv) or an archive \
-             (.zip, .tar, .tar.gz)",
+             (.zip, .tar, .tar.gz){}",
             shown(text),
-            NAMES.join(", ")
+            NAMES.join(", "),
+            did_you_mean(text, NAMES)
         )
     }
 
@@ -221,6 +222,9 @@ mod tests {
         assert_eq!(spec("no/such/place"), Spec::Path("no/such/place".into()));
         assert_eq!(spec("."), Spec::Path(".".into()));
         let message = Spec::parse("cifar11").unwrap_err().to_string();
-        assert!(message.contains("\"cifar11\"") && message.contains("cifar10"), "{message}");
+        assert!(
+            message.contains("\"cifar11\"") && message.ends_with("did you mean \"cifar10\"?"),
+            "{message}"
+        );
     }
 }

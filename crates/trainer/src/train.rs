@@ -10,12 +10,13 @@ use tallow_dataset::Dataset;
 use tallow_models::InputSizes;
 use tallow_training::{
     Outcome, Override, Recipe, RunFolder, RunPlace, Session, TrainData, TrainingError, Watch, device,
-    device_name, load_recipe,
+    device_name,
 };
 
 use crate::App;
 use crate::args::{self, TrainArgs};
 use crate::pretrained::Pretrained;
+use crate::recipe_input::{self, load_recipe};
 use crate::source::{self, Loaded, Request, Spec};
 use crate::{auto, duplicates, event_pictures, inputs, report, telling};
 
@@ -78,7 +79,7 @@ pub(crate) fn set_threads(n: Option<usize>) -> Result<()> {
 fn recipe(args: &TrainArgs, app: &App) -> Result<Recipe> {
     let mut overrides = Vec::new();
     let mut set = |key: &str, value: Option<toml::Value>| {
-        overrides.extend(value.map(|value| Override::new(key, value)));
+        overrides.extend(value.map(|value| recipe_input::flag(key, value)));
     };
     let path = |path: &Path| toml::Value::from(path.to_string_lossy().into_owned());
     let integer = |key: &str, n: Option<u64>| -> Result<Option<toml::Value>> {
@@ -107,6 +108,7 @@ fn recipe(args: &TrainArgs, app: &App) -> Result<Recipe> {
     for text in &args.set {
         overrides.push(Override::parse(text)?);
     }
+    recipe_input::refuse_conflicts(&overrides)?;
     match &args.resume {
         Some(run) => {
             RunFolder::recipe_of(run)?; // says what is wrong with the folder, where it is no run folder

@@ -28,6 +28,11 @@ const SECTIONS: &[Section] = &[
     )
     .list(),
     Section::new("schedule", "The learning rate over the run, as a factor on optimizer.lr").tagged("kind"),
+    Section::new(
+        "extensions",
+        "Epochs beyond those that the run was started with; written by a run that is extended",
+    )
+    .list(),
     Section::new("averaging", "Averages of the weights, which validation and the finished model have")
         .tagged("kind")
         .optional(),

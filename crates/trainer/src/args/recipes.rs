@@ -1,0 +1,45 @@
+//! What can be typed after `trainer recipes`.
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  trainer recipes                                    what there is
+  trainer recipes cnn > my.toml                      start a recipe of your own
+  trainer recipes runs/cnn-1                         what a run was started with
+  trainer recipes --keys                             every key: what it takes, what it means
+  trainer recipes --keys schedule                    those of one table
+  trainer recipes diff cnn cnn-5                     in what two differ"
+)]
+pub(crate) struct RecipesArgs {
+    /// Print this recipe: the text of a built-in one; of a file ending in .toml or a run folder, all that it comes to
+    #[arg(value_name = "NAME|FILE|RUN")]
+    pub(crate) name: Option<String>,
+    /// List every key that a recipe and --set take; of one table or one key, where it is named
+    #[arg(long, value_name = "SECTION", num_args = 0..=1, default_missing_value = "", conflicts_with = "name")]
+    pub(crate) keys: Option<String>,
+    /// With --keys: as a page in Markdown
+    #[arg(long, requires = "keys")]
+    pub(crate) markdown: bool,
+    #[command(subcommand)]
+    pub(crate) command: Option<RecipesCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecipesCommand {
+    /// Show the keys in which two recipes differ
+    Diff(DiffArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// A built-in recipe, a file ending in .toml, or a run folder
+    #[arg(value_name = "A")]
+    pub(crate) a: String,
+    /// Another
+    #[arg(value_name = "B")]
+    pub(crate) b: String,
+}

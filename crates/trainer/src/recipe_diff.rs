@@ -1,0 +1,76 @@
+//! `trainer recipes diff`: the keys in which two recipes differ, once all that they leave out is put in.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde::Serialize;
+use tallow_training::{Recipe, recipe_settings};
+use toml::Value;
+use unicode_width::UnicodeWidthStr as _;
+
+use crate::App;
+use crate::args::DiffArgs;
+use crate::output;
+use crate::recipe_input::recipe_or_run;
+
+#[derive(Serialize)]
+struct Diff<'a> {
+    a: &'a str,
+    b: &'a str,
+    differences: Vec<Difference>,
+}
+
+/// A key that has another value in the one than in the other; `None`: it has none.
+#[derive(Serialize)]
+struct Difference {
+    key: String,
+    a: Option<Value>,
+    b: Option<Value>,
+}
+
+pub(crate) fn run(args: &DiffArgs, app: &App) -> Result<ExitCode> {
+    let differences = differences(&recipe_or_run(&args.a)?, &recipe_or_run(&args.b)?)?;
+    let diff = Diff { a: &args.a, b: &args.b, differences };
+    match app.global.json {
+        true => output::json(&diff)?,
+        false => output::line(&text(&diff))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// All but the name, which decides only what run folders are called.
+fn differences(a: &Recipe, b: &Recipe) -> Result<Vec<Difference>> {
+    let (a, b) = (recipe_settings(a)?, recipe_settings(b)?);
+    let value = |side: &[(String, Value)], key: &str| {
+        side.iter().find(|(other, _)| other == key).map(|(_, value)| value.clone())
+    };
+    let only_b = b.iter().filter(|(key, _)| value(&a, key).is_none());
+    let keys = a.iter().chain(only_b).map(|(key, _)| key).filter(|key| *key != "name");
+    let both = keys.map(|key| Difference { key: key.clone(), a: value(&a, key), b: value(&b, key) });
+    let mut differing: Vec<Difference> = both.filter(|difference| difference.a != difference.b).collect();
+    differing.sort_by(|x, y| x.key.cmp(&y.key));
+    Ok(differing)
+}
+
+fn text(diff: &Diff<'_>) -> String {
+    let Diff { a, b, differences } = diff;
+    if differences.is_empty() {
+        return format!("{a} and {b} are the same recipe");
+    }
+    let shown = |value: &Option<Value>| match value {
+        None => "not set".to_owned(),
+        Some(Value::Float(x)) => format!("{x:?}"), // 1e-7, where TOML has 0.0000001
+        Some(other) => other.to_string(),
+    };
+    let row = |d: &Difference| [d.key.clone(), shown(&d.a), shown(&d.b)];
+    let head = ["key".to_owned(), (*a).to_owned(), (*b).to_owned()];
+    let rows: Vec<[String; 3]> = std::iter::once(head).chain(differences.iter().map(row)).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
+    let (first, second) = (width(0), width(1));
+    let padded = |text: &str, width: usize| format!("{text}{}", " ".repeat(width - text.width()));
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|[key, a, b]| format!("{}  {}  {b}", padded(key, first), padded(a, second)))
+        .collect();
+    lines.join("\n")
+}

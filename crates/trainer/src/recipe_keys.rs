@@ -1,0 +1,188 @@
+//! `trainer recipes --keys`: the table of keys as people read it, on a terminal, as a page and as JSON.
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+use tallow_core::keys::{Key, KeyTable, Section, Unset, value_of};
+use toml::Value;
+
+use crate::App;
+use crate::output;
+use crate::recipe_input::all_keys;
+
+/// What the page begins with.
+const PAGE_HEAD: &str = "\
+# The keys of a recipe
+
+`cargo xtask recipe-keys` writes this page from the table that `trainer recipes --keys` prints and that recipes are checked
+against; it is not edited by hand.
+
+A recipe is a TOML file. It may begin with `base = \"cnn\"`, the name of a built-in recipe or of a file beside it, and then
+says only what is different. `--set KEY=VALUE` sets any key for one run, and some keys have flags of their own
+(`trainer train --help`). Two arguments that set one key to different values are refused.
+
+What is left out has the value in the third column, in a file and with `--set` alike: `--set callbacks.early_stopping.patience=3`
+is enough for early stopping. A run folder's `recipe.toml` has all values as they were used.
+
+Some tables have kinds: `optimizer.kind`, `schedule.kind`, `averaging.kind`, `model.name`.
+
+- `--set schedule.kind=cosine` alone changes the kind. A key that means the same in both kinds, and so has one row here for
+  both, keeps its value; all others fall away, and the new kind's own have theirs from the third column. So Adam's rate is kept
+  for AdamW and not for SGD, and a weight decay of Adam, which is added to the gradient, not for AdamW.
+- `--set model.name=resnet18` in place of another model with weights brings the published weights of that architecture.
+- A file's table that names another kind than its base's replaces that table whole: nothing is kept.
+- `--set averaging.epochs=3` where nothing is averaged chooses the kind that has the key.
+";
+
+/// A key, for programs.
+#[derive(Serialize)]
+struct Entry<'a> {
+    key: &'a str,
+    section: &'a str,
+    about: &'a str,
+    takes: String,
+    choices: &'a [&'a str],
+    unit: Option<&'a str>,
+    required: bool,
+    default: Option<Value>,
+    left_out: Option<&'a str>,
+    kinds: &'a [&'a str],
+    source: Option<&'a str>,
+}
+
+/// Prints the keys of `section`, or all of them if that is empty.
+pub(crate) fn run(section: &str, as_page: bool, app: &App) -> Result<()> {
+    let table = all_keys();
+    let keys = chosen(&table, section)?;
+    match (app.global.json, as_page) {
+        (true, _) => output::json(&keys.into_iter().map(entry).collect::<Vec<_>>()),
+        (_, true) => output::line(page(&table, &keys).trim_end()),
+        (_, false) => output::line(text(&table, &keys).trim_end()),
+    }
+}
+
+/// The keys of a table and of those in it, or the key with this name.
+fn chosen<'a>(table: &'a KeyTable, section: &str) -> Result<Vec<&'a Key>> {
+    let inside = format!("{section}.");
+    let is_chosen = |key: &&Key| section.is_empty() || key.name == section || key.name.starts_with(&inside);
+    let keys: Vec<&Key> = table.keys().iter().filter(is_chosen).collect();
+    if keys.is_empty() {
+        let sections: Vec<&str> =
+            table.sections().iter().map(|s| s.name).filter(|name| !name.is_empty()).collect();
+        let near = table.nearest(section).map(|name| format!(": did you mean \"{name}\"?"));
+        bail!(
+            "there are no keys \"{}\": expected one of {}, or the name of a key{}",
+            tallow_core::shown(section),
+            sections.join(", "),
+            near.unwrap_or_default()
+        );
+    }
+    Ok(keys)
+}
+
+fn entry(key: &Key) -> Entry<'_> {
+    let (default, left_out) = match key.unset {
+        Unset::Refused => (None, None),
+        Unset::Is(text) => (value_of(text), None),
+        Unset::Means(words) => (None, Some(words)),
+    };
+    Entry {
+        key: key.name,
+        section: key.section(),
+        about: key.about,
+        takes: key.expectation(),
+        choices: key.takes.words(),
+        unit: Some(key.unit).filter(|unit| !unit.is_empty()),
+        required: key.unset == Unset::Refused,
+        default,
+        left_out,
+        kinds: key.kinds,
+        source: key.source,
+    }
+}
+
+/// `keys` under the tables that they stand in.
+fn by_section<'a>(table: &'a KeyTable, keys: &[&'a Key]) -> Vec<(&'a Section, Vec<&'a Key>)> {
+    let of = |section: &Section| keys.iter().copied().filter(|key| key.section() == section.name).collect();
+    let mut sections: Vec<(&Section, Vec<&Key>)> = table.sections().iter().map(|s| (s, of(s))).collect();
+    sections.retain(|(_, keys)| !keys.is_empty());
+    sections
+}
+
+fn title(section: &Section) -> String {
+    match (section.name, section.is_list) {
+        ("", _) => "At the top".to_owned(),
+        (name, true) => format!("[[{name}]]"),
+        (name, false) => format!("[{name}]"),
+    }
+}
+
+/// `epochs`, `px`: in brackets behind what a key takes.
+fn takes(key: &Key) -> String {
+    let unit = if key.unit.is_empty() { String::new() } else { format!(" ({})", key.unit) };
+    format!("{}{unit}", key.expectation())
+}
+
+fn left_out(key: &Key) -> String {
+    match key.unset {
+        Unset::Refused => "must be given".to_owned(),
+        Unset::Is(text) | Unset::Means(text) => format!("left out: {text}"),
+    }
+}
+
+/// With which kinds of its table a key goes, if not with all.
+fn kinds(table: &KeyTable, key: &Key) -> Option<String> {
+    let of =
+        |name: &str| table.section(name).and_then(|section| section.tag).map(|tag| format!("{name}.{tag}"));
+    let outer = key.section().split('.').next().unwrap_or_default();
+    let tag = of(key.section()).or_else(|| of(outer))?;
+    (!key.kinds.is_empty()).then(|| format!("{tag} = {}", key.kinds.join(", ")))
+}
+
+fn text(table: &KeyTable, keys: &[&Key]) -> String {
+    let mut out = String::new();
+    for (section, keys) in by_section(table, keys) {
+        out += &format!("{}  {}\n\n", title(section), section.about);
+        for key in keys {
+            out += &format!("  {}\n      {}\n", key.name, key.about);
+            let of = kinds(table, key).map(|kinds| format!("; with {kinds}")).unwrap_or_default();
+            out += &format!("      Takes {}; {}{of}\n", takes(key), left_out(key));
+            if let Some(published) = key.on_choice {
+                out += &format!("      In place of another model's: {published}\n");
+            }
+            if let Some(source) = key.source {
+                out += &format!("      Source: {source}\n");
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn page(table: &KeyTable, keys: &[&Key]) -> String {
+    let cell = |text: &str| text.replace('|', "\\|").replace('*', "\\*");
+    let mut out = PAGE_HEAD.trim_end().to_owned() + "\n";
+    for (section, keys) in by_section(table, keys) {
+        out += &format!("\n## {}\n\n{}.\n\n", title(section), cell(section.about));
+        out += "| key | takes | left out | meaning |\n| --- | --- | --- | --- |\n";
+        for key in keys {
+            let of = kinds(table, key).map(|kinds| format!(" With {kinds}.")).unwrap_or_default();
+            let published = key
+                .on_choice
+                .map(|text| format!(" In place of another model's: `{text}`."))
+                .unwrap_or_default();
+            let source = key.source.map(|source| format!(" <{source}>")).unwrap_or_default();
+            let left_out = match key.unset {
+                Unset::Is(text) => format!("`{text}`"),
+                Unset::Means(words) => cell(words),
+                Unset::Refused => "must be given".to_owned(),
+            };
+            out += &format!(
+                "| `{}` | {} | {left_out} | {}{of}{published}{source} |\n",
+                key.name,
+                cell(&takes(key)),
+                cell(key.about)
+            );
+        }
+    }
+    out
+}

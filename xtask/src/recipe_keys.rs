@@ -1,0 +1,22 @@
+//! `cargo xtask recipe-keys`: writes docs/recipe-keys.md from the table of keys. The test that compares the two writes it,
+//! so that nothing is compiled here or there that the tests have not compiled anyway.
+
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+
+/// Runs the test in the mode in which it writes.
+///
+/// # Errors
+/// If it cannot be built, or fails.
+pub fn run() -> anyhow::Result<()> {
+    let args = "test --quiet --workspace --test recipe_keys -- the_page_is_that_of_the_table";
+    let status = Command::new("cargo")
+        .args(args.split(' '))
+        .env("TALLOW_WRITE_PAGES", "1")
+        .current_dir(crate::root())
+        .status()
+        .context("cannot start cargo")?;
+    ensure!(status.success(), "cargo {args}: {status}");
+    Ok(())
+}
