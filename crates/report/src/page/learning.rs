@@ -133,7 +133,7 @@ fn losses(run: &RunRecord) -> (Reading, Reading) {
     let smoothing = sets(&["loss", "label_smoothing"]).and_then(|text| text.parse::<f64>().ok());
     let is_plain = smoothing.unwrap_or(0.0) == 0.0
         && sets(&["loss", "class_weights"]).is_none()
-        && sets(&["mix", "kind"]).is_none_or(|kind| kind == "none");
+        && sets(&["mix"]).is_none();
     match (is_new, is_plain) {
         (true, true) => (|r| Some(r.loss), |_| None),
         (true, false) => (|r| r.optimized_loss.map(|_| r.loss), |r| r.optimized_loss),

@@ -1,4 +1,4 @@
-//! The keys of how it is learnt: `[loss]`, `[optimizer]`, `[[param_groups]]`, `[schedule]`, `[averaging]`, `[callbacks]`.
+//! The keys of how it is learnt: `[loss]`, `[optimizer]`, `[[param_groups]]`, `[schedule]`, `[[extensions]]`, `[averaging]`, `[callbacks]`.
 //!
 //! A key that means different things in two kinds of a table has an entry for each, and is not kept when the one is made the
 //! other: a rate of SGD is none for Adam, and a decay that is added to the gradient none that shrinks the weights.
@@ -127,6 +127,14 @@ pub(super) const KEYS: &[Key] = &[
         .of(WITH_HORIZON)
         .or("0.0")
         .source(COSINE),
+    Key::new("extensions.from_epoch", Takes::Whole, "Epochs before it.").unit("epochs"),
+    Key::new("extensions.to_epoch", Takes::Whole, "Epochs at its end, more than from_epoch.").unit("epochs"),
+    Key::new(
+        "extensions.factor",
+        Takes::Number,
+        "The share of optimizer.lr that it begins with, from where the rate falls on a straight line to the schedule's end.",
+    )
+    .range("of 0 or more"),
     Key::new(
         "averaging.kind",
         Takes::Choice(&["ema", "last_epochs"]),

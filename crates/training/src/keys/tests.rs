@@ -86,6 +86,18 @@ fn every_key_can_be_set() {
             assert!(same(&groups[0][name], &value), "{}", key.name);
             continue;
         }
+        if let Some(name) = key.name.strip_prefix("extensions.") {
+            let mut extension = Table::from_iter([
+                ("from_epoch".to_owned(), 20.into()),
+                ("to_epoch".to_owned(), 30.into()),
+                ("factor".to_owned(), 0.5.into()),
+            ]);
+            let value = if name == "factor" { value } else { extension[name].clone() };
+            extension.insert(name.to_owned(), value.clone());
+            let recipe = recipe_with(key, vec![Override::new("extensions", vec![Value::Table(extension)])]);
+            assert!(same(&value_in(&recipe, "extensions").unwrap()[0][name], &value), "{}", key.name);
+            continue;
+        }
         let recipe = recipe_with(key, vec![Override::new(key.name, value.clone())]);
         let found = value_in(&recipe, key.name);
         // what does nothing is not written
@@ -157,13 +169,15 @@ fn the_table_has_all_keys_that_serde_knows_and_no_other() {
         let of = |key: &&Key| (key.name.starts_with(&inside) || section.is_empty()) && key.is_of(kind);
         keys.keys().iter().filter(of).map(|key| key.name.to_owned()).collect()
     };
-    let tagged = ["optimizer.", "schedule.", "averaging.", "param_groups."];
+    let tagged = ["optimizer.", "schedule.", "averaging.", "param_groups.", "extensions."];
     let untagged = |names: BTreeSet<String>| -> BTreeSet<String> {
         names.into_iter().filter(|name| !tagged.iter().any(|tag| name.starts_with(tag))).collect()
     };
     assert_eq!(untagged(keys_of("", &full_recipe())), untagged(known("", None)));
     let group = ParamGroup { pattern: "*".into(), n_dims: Some(1), lr_factor: 1.0, weight_decay: Some(0.0) };
     assert_eq!(keys_of("param_groups", &group), known("param_groups", None));
+    let extension = crate::Extension { from_epoch: 1, to_epoch: 2, factor: 1.0 };
+    assert_eq!(keys_of("extensions", &extension), known("extensions", None));
 
     let (lr, weight_decay, beta1, beta2, eps) = (1.0, 0.0, 0.0, 0.0, 1.0);
     for (kind, optimizer) in [
