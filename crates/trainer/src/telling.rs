@@ -58,7 +58,7 @@ fn counted_classes(n: usize) -> String {
 /// Tells the user what happened.
 pub(crate) fn event(event: &Event, app: &App) {
     let text = match event {
-        Event::Started { epoch, batch, .. } => {
+        Event::Started { epoch, batch, n_val, .. } => {
             match (epoch, batch) {
                 (1, 0) => {}
                 (epoch, 0) => app.progress.say(&format!("Going on with epoch {epoch}")),
@@ -67,7 +67,11 @@ pub(crate) fn event(event: &Event, app: &App) {
                     app.progress.say(&format!("Going on with epoch {epoch} after {steps}"));
                 }
             }
-            EPOCH_COLUMNS.to_owned()
+            if *n_val > 0 {
+                format!("{EPOCH_COLUMNS}{VAL_COLUMNS}{RATE_COLUMN}")
+            } else {
+                format!("{EPOCH_COLUMNS}{RATE_COLUMN}")
+            }
         }
         Event::Estimate { epoch_secs, left_secs, peak_rss_bytes } => {
             let memory =
@@ -87,21 +91,22 @@ pub(crate) fn event(event: &Event, app: &App) {
 }
 
 /// The columns of [`epoch_line`].
-const EPOCH_COLUMNS: &str = "  epoch     time  images/s    loss  accuracy  val_loss  val_accuracy       rate";
+const EPOCH_COLUMNS: &str = "  epoch     time  images/s    loss  accuracy";
+const VAL_COLUMNS: &str = "  val_loss  val_accuracy";
+const RATE_COLUMN: &str = "       rate";
 
 /// An epoch as a row: loss is the cross-entropy of the training images, as that of validation is.
 fn epoch_line(event: &Event) -> String {
     let Event::Epoch { record, n_epochs, secs, images_per_second, .. } = event else { return String::new() };
-    let or_dash = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
+    let val = record.val_loss.zip(record.val_accuracy);
+    let val = val.map(|(loss, accuracy)| format!("  {loss:>8.4}  {accuracy:>12.4}")).unwrap_or_default();
     format!(
-        "{:>7} {:>8}  {:>8}  {:>6}  {:>8.4}  {:>8}  {:>12}  {:>9}",
+        "{:>7} {:>8}  {:>8}  {:>6}  {:>8.4}{val}  {:>9}",
         format!("{}/{n_epochs}", record.epoch),
         duration(*secs),
         images_per_second.map_or("-".to_owned(), |rate| output::grouped(rate as u64)),
         format!("{:.4}", record.loss).chars().take(6).collect::<String>(),
         record.accuracy,
-        or_dash(record.val_loss),
-        or_dash(record.val_accuracy),
         format!("{:.3e}", record.learning_rate)
     )
 }
@@ -202,9 +207,10 @@ mod tests {
             epoch_line(&Event::Epoch { record, n_epochs, n_steps, secs, step_ms, images_per_second, points })
         };
         let lines = [line(1, 5, 3.2, 2.3, 0.001, 900.0), line(120, 120, 36_000.0, 12.25, 1.25e-7, 123_456.7)];
-        for text in lines.iter().map(String::as_str).chain([EPOCH_COLUMNS]) {
+        let columns = [EPOCH_COLUMNS, VAL_COLUMNS, RATE_COLUMN].concat();
+        for text in &lines {
             assert!(text.len() <= 80, "{} columns: {text}", text.len());
-            assert_eq!(text.len(), EPOCH_COLUMNS.len(), "{text}");
+            assert_eq!(text.len(), columns.len(), "{text}");
         }
         assert!(lines[1].starts_with("120/120  10h 00m   123,456"), "{}", lines[1]);
     }
