@@ -10,16 +10,41 @@ use tallow_core::FileError;
 pub(crate) const PREFIX: &str = ".unpacking-";
 
 /// Keeps other calls from writing beside the file at `path` until it is dropped; `None` if one is writing. The lock file
-/// itself stays: removing it would let two others lock two files of the same name.
+/// itself stays where all went well; who holds it may remove it.
 pub(crate) fn lock(path: &Path) -> Result<Option<File>, FileError> {
-    let opened = File::options().create(true).truncate(false).write(true).open(path);
-    let file = opened.map_err(FileError::writing(path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        // some network file systems cannot lock; then it is the user who sees to it
-        Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => Ok(Some(file)),
-        Err(TryLockError::Error(e)) => Err(FileError::new("lock", path)(e)),
+    loop {
+        let opened = File::options().create(true).truncate(false).write(true).open(path);
+        let file = opened.map_err(FileError::writing(path))?;
+        match file.try_lock() {
+            // the holder before may have removed the file between our opening it and its letting go: then others see another
+            // file of this name, and would not know of our lock
+            Ok(()) if !is_still_at(&file, path) => {}
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            // some network file systems cannot lock; then it is the user who sees to it
+            Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => return Ok(Some(file)),
+            Err(TryLockError::Error(e)) => return Err(FileError::new("lock", path)(e)),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_still_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let id = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    fs::metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|ours| id(there) == id(ours)))
+}
+
+/// Where files cannot be told apart, none is removed.
+#[cfg(not(unix))]
+fn is_still_at(_file: &File, _path: &Path) -> bool {
+    true
+}
+
+/// Removes the lock file at `path`, which we hold, where [`lock`] notices that.
+pub(crate) fn remove_lock(path: &Path) {
+    if cfg!(unix) {
+        let _ = fs::remove_file(path); // an empty file that nobody minds
     }
 }
 

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! So the data folder gets either the whole data set or nothing. What was downloaded is kept if something else than
-//! the archive is to blame, and the next call goes on from there. One fetch at a time writes to a data folder.
+//! the archive is to blame, and the next call goes on from there; folders that a failed call made and that hold nothing
+//! go again. One fetch at a time writes to a data folder.
 
 mod download;
 mod error;
@@ -99,8 +100,40 @@ pub fn fetch(
         return Ok(Fetched::AlreadyThere { path });
     }
     let source = Source::of(request)?;
-    files::create_folder(data_dir)?;
+    let is_missing = |f: &&Path| !f.as_os_str().is_empty() && fs::symlink_metadata(f).is_err();
+    let missing: Vec<&Path> = data_dir.ancestors().take_while(is_missing).collect();
+    files::create_folder(data_dir)
+        .map_err(FetchError::from)
+        .and_then(|()| get(request, source, progress, stop))
+        .inspect_err(|_| {
+            for folder in missing {
+                let _ = fs::remove_dir(folder); // innermost first; one that is not empty stays
+            }
+        })
+}
+
+/// Gets the data set into the data folder, which is there.
+fn get(
+    request: &FetchRequest,
+    source: Source,
+    progress: &dyn Progress,
+    stop: &StopFlag,
+) -> Result<Fetched, FetchError> {
+    let data_dir = &request.data_dir;
     let _lock = lock(data_dir)?;
+    get_alone(request, source, progress, stop)
+        .inspect_err(|_| staging::remove_lock(&data_dir.join(LOCK_FILE)))
+}
+
+/// [`get`], with the lock.
+fn get_alone(
+    request: &FetchRequest,
+    source: Source,
+    progress: &dyn Progress,
+    stop: &StopFlag,
+) -> Result<Fetched, FetchError> {
+    let FetchRequest { spec, data_dir, .. } = request;
+    let path = data_dir.join(&spec.folder);
     staging::remove_leftovers(data_dir)?;
     match look(request, &path, progress)? {
         Found::Whole => return Ok(Fetched::AlreadyThere { path }), // another call was quicker
@@ -190,7 +223,12 @@ fn install_from_url(
     stop: &StopFlag,
 ) -> Result<(), FetchError> {
     let mut part = Part::open(&request.data_dir, &request.spec.folder, url)?;
-    download::download(request, &mut part, progress, stop)?;
+    if let Err(error) = download::download(request, &mut part, progress, stop) {
+        if part.n_bytes()? == 0 {
+            part.remove()?; // nothing that a later call could go on from
+        }
+        return Err(error);
+    }
     let remedy = "the download was deleted: try again, or take another address with `--from`";
     let packed = Packed { path: part.path(), from: url, remedy };
     let installed = install(request, &packed, url == request.spec.url, progress, stop);
