@@ -350,7 +350,32 @@ fn a_standard_output_that_is_full_or_closed() {
         command.arg("-c").arg(script).arg(trainer("").get_program());
         sandbox.start_command(command, script).wait()
     };
-    shell("\"$0\" recipes >/dev/full").fails(&["cannot write to standard output", "No space left on device"]);
-    let closed = shell("{ sleep 0.2; \"$0\" recipes; echo status $? >&2; } | true").ok();
-    assert_eq!(closed.stderr, "status 0\n");
+    sandbox.trainer(&format!("{TINY} --run-dir run")).ok();
+    sandbox.trainer(&format!("{TINY} --seed 1 --run-dir other")).ok();
+    for command in [
+        "--help",
+        "--version",
+        "help eval",
+        "recipes",
+        "recipes cnn",
+        "recipes --json",
+        "data info --dataset sample",
+        "data verify --dataset sample",
+        "data caches",
+        "runs .",
+        "eval run",
+        "report run",
+        "compare run other",
+        "card run",
+        "--resume run",
+        "--resume run --json",
+        "predict run run/images/sample-0.png",
+    ] {
+        let told = ["cannot write to standard output", "No space left on device"];
+        shell(&format!("\"$0\" {command} >/dev/full")).fails(&told);
+    }
+    for command in ["recipes", "recipes cnn", "eval run", "--help"] {
+        let closed = shell(&format!("{{ sleep 0.2; \"$0\" {command}; echo status $? >&2; }} | true")).ok();
+        assert_eq!(closed.stderr, "status 0\n", "{command}");
+    }
 }

@@ -183,6 +183,14 @@ fn a_run_without_a_terminal_tells_plain_lines() {
     }
 }
 
+/// A pipe and NO_COLOR get no colour codes, however much is said.
+#[test]
+fn diagnostics_in_a_pipe_have_no_colours() {
+    let sandbox = Sandbox::new();
+    let ran = sandbox.trainer("-vv recipes").ok().says(&["DEBUG", "instruction set"]);
+    assert!(!ran.stderr.contains('\u{1b}'), "{:?}", ran.stderr);
+}
+
 /// Small steps in whatever the processor is fastest in: the figures are of one run, but they must agree.
 #[test]
 fn bench_says_how_fast_and_where_the_time_goes() {

@@ -205,6 +205,29 @@ fn a_temperature_that_is_none_is_refused() {
     sandbox.trainer("eval nan.safetensors").fails(&["nan.safetensors", "its description cannot be read"]);
 }
 
+/// The matrix takes the columns that there are.
+#[test]
+fn the_confusion_matrix_fits_the_columns() {
+    let sandbox = with_run("");
+    let head = |columns: &str| {
+        let mut command = support::trainer("eval run");
+        command.env("COLUMNS", columns);
+        let told =
+            sandbox.start_command(command, &format!("COLUMNS={columns} trainer eval run")).wait().ok().stdout;
+        let at = told.find("true class").or_else(|| told.find("10 classes; the most confused pairs:"));
+        told[at.unwrap()..].lines().take_while(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for columns in ["50", "60", "80", "100", "200"] {
+        let lines = head(columns);
+        let widest = lines.iter().map(|line| line.chars().count()).max().unwrap();
+        assert!(widest <= columns.parse().unwrap(), "{columns}: {lines:#?}");
+    }
+    assert!(head("200")[0].contains(" automobile "), "whole names where there is room");
+    assert!(head("80")[0].contains(" auto… "));
+    assert_eq!(head("50")[0], "10 classes; the most confused pairs:");
+    assert_eq!(head("nonsense"), head("100"), "a pipe has 100");
+}
+
 /// The same weights, whose answers are said to mean other classes: what meant class 0 means class 9.
 #[test]
 fn classes_are_matched_by_name() {

@@ -33,6 +33,33 @@ fn a_run_becomes_a_page_charts_and_a_card() {
     assert!(card.contains(&versions), "{card}");
 }
 
+/// A page where it was asked for, or a word about what is possible; never a folder that nobody made.
+#[test]
+fn a_page_goes_where_it_is_asked_for_or_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.trainer(&format!("{TINY} --run-dir run")).ok();
+    sandbox.write("a.html/file", "");
+    let before = sandbox.everything();
+    for (out, parts) in [
+        ("x.pdf", &["x.pdf", ".html", "print it"][..]),
+        ("x.PDF", &["print it"]),
+        ("x.png", &["beside it as SVG and PNG"]),
+        ("page", &["ends in .html"]),
+        ("run", &["ends in .html"]),
+        ("no/such/page.html", &["there is no folder no/such", "make it"]),
+        ("a.html", &["there is a folder of that name"]),
+    ] {
+        sandbox.trainer(&format!("report run --out {out}")).fails(parts);
+        sandbox.trainer(&format!("report run run --out {out}")).fails(parts);
+    }
+    assert_eq!(sandbox.everything(), before);
+    for name in ["page.html", "page.HTM"] {
+        let told = sandbox.trainer(&format!("report run --out run/{name} --json")).ok().json();
+        assert_eq!(told["report"], format!("run/{name}"));
+        assert!(sandbox.path("run/page-plots").is_dir() && !sandbox.read(&format!("run/{name}")).is_empty());
+    }
+}
+
 #[test]
 fn two_runs_are_compared_and_one_is_not() {
     let sandbox = Sandbox::new();

@@ -20,7 +20,7 @@ fn main() -> Result<(), ReportError> {
     let report = if let [run] = &runs[..] {
         if let Some(test) = &run.test {
             let matrix = ConfusionMatrix::from_predictions(&test.predictions);
-            println!("{}", confusion_text(&matrix, &test.class_names, &Bands::default(), true));
+            println!("{}", confusion_text(&matrix, &test.class_names, &Bands::default(), true, 100));
             println!("{}", model_card(run)?);
         }
         let costs = std::env::var_os("COSTS").map(PathBuf::from);

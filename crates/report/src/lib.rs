@@ -4,7 +4,7 @@
 //! * [`run_report`]: one self-contained HTML page that asks for nothing, and its charts.
 //! * [`Comparison`]: several runs on the same test images; [`comparison_report`] is its page.
 //! * [`chart`]: the charts, as SVG and PNG, and grids of images.
-//! * Texts: [`comparison_text`] and [`confusion_text`] for a terminal, [`model_card`] for a model hub.
+//! * Texts: [`comparison_text`], [`runs_text`] and [`confusion_text`] for a terminal, [`model_card`] for a model hub.
 //!
 //! No model and no tensor is known here; the numbers come from `tallow-metrics`. Names from outside are escaped by the
 //! templates, and what no escaping helps against is shown as its code ([`shown`]).
@@ -26,9 +26,11 @@ pub mod chart;
 mod analysis;
 mod comparison;
 mod error;
+mod honesty;
 mod page;
 mod record;
 mod shown;
+mod state;
 mod targets;
 mod text;
 mod times;
@@ -36,7 +38,12 @@ mod times;
 pub use analysis::{CONFIDENCE, N_BINS, Options, wanted_test_images};
 pub use comparison::Comparison;
 pub use error::ReportError;
+pub use honesty::is_honest;
 pub use page::{Report, comparison_report, run_report, sample_grids};
 pub use record::{Picture, PictureIndex, Role, RunEvents, RunRecord, StepPoint};
 pub use shown::{shortened, shown};
-pub use text::{comparison_text, confusion_text, model_card};
+pub use state::{Epochs, RunState};
+pub use text::{
+    ComparisonFigures, ListedRun, PairFigures, RunFigures, comparison_figures, comparison_text,
+    confusion_text, model_card, runs_text,
+};

@@ -2,6 +2,7 @@
 
 mod data;
 mod recipes;
+mod runs;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use data::{CachesArgs, DataArgs, DataCommand, DuplicatesArgs, GridArgs, LabelArgs};
 pub(crate) use recipes::{DiffArgs, RecipesArgs, RecipesCommand};
+pub(crate) use runs::{RunsArgs, RunsColumn};
 
 /// Train image classifiers and look at what they learnt.
 #[derive(Debug, Parser)]
@@ -40,6 +42,7 @@ Examples:
   trainer --resume runs/cnn-1                        go on with an interrupted run
   trainer eval runs/cnn-1                            test a trained model again
   trainer report runs/cnn-1                          a page about it
+  trainer runs                                       all runs with their accuracies
   trainer bench --model cnn                          how fast it is here, and where the time goes
   trainer recipes cnn > my.toml                      start a recipe of your own
   trainer data info                                  what the data are";
@@ -74,6 +77,8 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// Write a model card beside a run's model, ready for a model hub
     Card(CardArgs),
+    /// List the runs of a folder: how far each has come, and its accuracy
+    Runs(RunsArgs),
     /// List the built-in recipes, print one, compare two, or list every key that a recipe takes
     Recipes(RecipesArgs),
     /// Look at data sets
@@ -328,7 +333,8 @@ pub(crate) struct ReportArgs {
     /// Run folders: one for its report, several for a comparison
     #[arg(required = true, value_name = "RUN")]
     pub(crate) runs: Vec<PathBuf>,
-    /// The page [default: report.html in the run folder, or comparison.html]
+    /// The page, whose name ends in .html, in a folder that is there; its charts go beside it, as SVG and PNG
+    /// [default: report.html in the run folder, or comparison.html]
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
     /// Show the page, once it is made

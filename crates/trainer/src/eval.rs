@@ -20,6 +20,9 @@ use crate::duplicates::{self, Duplicate};
 use crate::source::{self, Loaded, Spec};
 use crate::{model, output, train};
 
+/// Columns where there is no terminal, and nothing says how many there are.
+const COLUMNS_ELSEWHERE: usize = 100;
+
 #[derive(Serialize)]
 struct Score<'a> {
     model: String,
@@ -228,7 +231,8 @@ fn report(
         return output::json(&score);
     }
     output::line(&report.to_text(&info.class_names)?)?;
-    output::colored(&confusion_text(&matrix, &info.class_names, &Bands::default(), true))?;
+    let max_columns = output::columns().unwrap_or(COLUMNS_ELSEWHERE);
+    output::colored(&confusion_text(&matrix, &info.class_names, &Bands::default(), true, max_columns))?;
     let [low, high] = interval.map(|share| 100.0 * share);
     output::line(&format!(
         "{} accuracy {:.2} % (95 % interval {low:.2} to {high:.2}), loss {:.4}, on {} images of {}",

@@ -25,6 +25,7 @@ mod recipe_input;
 mod recipe_keys;
 mod recipes;
 mod report;
+mod runs;
 mod source;
 mod telling;
 mod train;
@@ -50,9 +51,25 @@ struct App {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(args::with_default_command(std::env::args_os()));
+    let cli = match Cli::try_parse_from(args::with_default_command(std::env::args_os())) {
+        Ok(cli) => cli,
+        Err(told) => return help_or_usage(&told),
+    };
     init_tracing(&cli.global);
-    match run(cli) {
+    ended(run(cli))
+}
+
+/// What clap has to say instead of arguments: help and the version are results like others, the rest is an error.
+fn help_or_usage(told: &clap::Error) -> ExitCode {
+    if told.use_stderr() {
+        let _ = told.print(); // nobody is left to hear that it cannot be said
+        return ExitCode::from(2);
+    }
+    ended(output::colored(told.render().ansi().to_string().trim_end()).map(|()| ExitCode::SUCCESS))
+}
+
+fn ended(result: Result<ExitCode>) -> ExitCode {
+    match result {
         Ok(status) => status,
         Err(error) => {
             print_error(error.chain().map(ToString::to_string));
@@ -81,6 +98,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Report(args) => report::report(&args, &app),
         Command::Compare(args) => report::compare(&args, &app),
         Command::Card(args) => report::card(&args, &app),
+        Command::Runs(args) => runs::run(&args, &app),
         Command::Recipes(args) => recipes::run(&args, &app),
         Command::Data { command: DataCommand::Info(args) } => data::info(&args, &app),
         Command::Data { command: DataCommand::Verify(args) } => data::verify(&args, &app),
@@ -99,5 +117,10 @@ fn init_tracing(global: &Global) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(output::stderr_has_colors())
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
 }

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use rayon::prelude::*;
+use tallow_core::shown::shown_path;
 use tallow_core::{Progress as _, files};
 use tallow_metrics::MetricsError;
 use tallow_report::{
-    Comparison, Options, Report, ReportError, RunRecord, comparison_report, comparison_text, model_card,
-    run_report, sample_grids, wanted_test_images,
+    Comparison, Options, Report, ReportError, RunRecord, comparison_figures, comparison_report,
+    comparison_text, model_card, run_report, sample_grids, wanted_test_images,
 };
 use tallow_training::Session;
 
@@ -21,6 +22,7 @@ use crate::output;
 pub(crate) const PNG_SCALE: f32 = 2.0;
 
 pub(crate) fn report(args: &ReportArgs, app: &App) -> Result<ExitCode> {
+    args.out.as_deref().map_or(Ok(()), check_out)?;
     let runs = read(&args.runs, app)?;
     let costs = args
         .costs
@@ -54,6 +56,29 @@ pub(crate) fn report(args: &ReportArgs, app: &App) -> Result<ExitCode> {
         output::line(&out.display().to_string())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses what could not become a page, before any work is done: another format, or a folder that is not there.
+fn check_out(out: &Path) -> Result<()> {
+    let extension = out.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+    let remedy = match extension.as_deref() {
+        Some("html" | "htm") => None,
+        Some("pdf") => Some("for a PDF, make a page, open it (--open) and print it"),
+        Some("png" | "svg") => Some("make a page: its charts are written beside it as SVG and PNG"),
+        _ => Some("give it a name that ends in .html"),
+    };
+    if let Some(remedy) = remedy {
+        bail!("--out {}: a report is a page, .html or .htm: {remedy}", shown_path(out));
+    }
+    let folder = files::folder_of(out);
+    ensure!(
+        folder.is_dir(),
+        "--out {}: there is no folder {}: make it, or name another place",
+        shown_path(out),
+        shown_path(folder)
+    );
+    ensure!(!out.is_dir(), "--out {}: there is a folder of that name: name another", shown_path(out));
+    Ok(())
 }
 
 /// An error of the cost table, with the file that holds it.
@@ -97,7 +122,11 @@ fn of_session(session: &Session) -> Result<PathBuf> {
 
 pub(crate) fn compare(args: &CompareArgs, app: &App) -> Result<ExitCode> {
     let runs = read(&args.runs, app)?;
-    output::line(comparison_text(&Comparison::new(&runs)?).trim_end())?;
+    let comparison = Comparison::new(&runs)?;
+    match app.global.json {
+        true => output::json(&comparison_figures(&comparison))?,
+        false => output::line(comparison_text(&comparison).trim_end())?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -105,7 +134,10 @@ pub(crate) fn card(args: &CardArgs, app: &App) -> Result<ExitCode> {
     let runs = read(std::slice::from_ref(&args.run), app)?;
     let out = args.run.join("README.md");
     files::write(&out, model_card(&runs[0])?.as_bytes())?;
-    output::line(&out.display().to_string())?;
+    match app.global.json {
+        true => output::json(&serde_json::json!({ "card": out }))?,
+        false => output::line(&out.display().to_string())?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 

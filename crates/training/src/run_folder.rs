@@ -90,6 +90,14 @@ impl RunFolder {
         }
     }
 
+    /// Whether a process works on the run folder `path`, as far as that can be told.
+    pub fn is_in_use(path: &Path) -> bool {
+        let log = path.join("events.jsonl");
+        let Some(file) = log.is_file().then(|| File::open(&log).ok()).flatten() else { return false };
+        // let go at once, with the file
+        matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
+    }
+
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.path

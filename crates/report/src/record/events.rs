@@ -2,7 +2,14 @@
 //!
 //! The lines are another crate's; what is not understood is passed over, so that newer runs can be shown too.
 
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+
 use serde::Deserialize;
+
+/// No line is longer.
+const MAX_LINE_BYTES: u64 = 64 << 10;
 
 /// What happened in a run.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,6 +43,18 @@ pub struct StepPoint {
     pub loss: f64,
     /// The learning rate of the first.
     pub learning_rate: f64,
+}
+
+/// What the first line of the file at `path` tells, where it can be read: when the run was started.
+pub(super) fn first(path: &Path) -> RunEvents {
+    let mut text = String::new();
+    // a pipe of that name would never answer
+    if path.is_file()
+        && let Ok(file) = File::open(path)
+    {
+        let _ = BufReader::new(file).take(MAX_LINE_BYTES).read_line(&mut text);
+    }
+    RunEvents::parse(&text)
 }
 
 /// The fields of a line that are read, whatever its kind.

@@ -18,6 +18,9 @@ use crate::error::{ReportError, Result};
 /// No text of a run folder is longer: 2 GiB hold the predictions of a million images for a hundred classes.
 const MAX_TEXT_BYTES: u64 = 2 << 30;
 
+/// Nor is what a list of runs reads of each.
+const MAX_BRIEF_BYTES: u64 = 64 << 20;
+
 /// What a run folder holds.
 #[derive(Clone, Debug)]
 pub struct RunRecord {
@@ -49,6 +52,32 @@ impl RunRecord {
     /// # Errors
     /// If it is no folder, or has neither `recipe.toml` nor `summary.json` nor `history.csv`.
     pub fn read(path: &Path) -> Result<Self> {
+        let (mut run, mut reader) = Self::begin(path, MAX_TEXT_BYTES)?;
+        run.events =
+            reader.parse("events.jsonl", false, |text| Ok(RunEvents::parse(&text))).unwrap_or_default();
+        let has_validation = run.history.iter().any(|record: &EpochRecord| record.val_loss.is_some());
+        let predictions = |text: String| parse_predictions_csv(&text).map_err(|e| e.to_string());
+        run.val = reader.parse("evaluation/predictions_val.csv", has_validation, predictions);
+        run.test = reader.parse("evaluation/predictions_test.csv", true, predictions);
+        run.pictures = PictureIndex::read(path, &mut reader.problems);
+        run.problems = reader.problems;
+        Ok(run)
+    }
+
+    /// Reads what is small of the run folder at `path`: the recipe, the summary, the history, and when it was started. The
+    /// rest is as if it were not there, and no problem.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_brief(path: &Path) -> Result<Self> {
+        let (mut run, reader) = Self::begin(path, MAX_BRIEF_BYTES)?;
+        run.events = events::first(&path.join("events.jsonl"));
+        run.problems = reader.problems;
+        Ok(run)
+    }
+
+    /// Recipe, summary and history, and who read them.
+    fn begin(path: &Path, max_bytes: u64) -> Result<(Self, Reader<'_>)> {
         let not_a_run =
             |problem: &str| ReportError::NotARun { path: path.to_owned(), problem: problem.to_owned() };
         if !path.is_dir() {
@@ -57,7 +86,7 @@ impl RunRecord {
         if !["recipe.toml", "summary.json", "history.csv"].iter().any(|file| path.join(file).is_file()) {
             return Err(not_a_run("it has neither recipe.toml nor summary.json nor history.csv"));
         }
-        let mut reader = Reader { path, problems: Vec::new() };
+        let mut reader = Reader { path, max_bytes, problems: Vec::new() };
         let recipe = reader.parse("recipe.toml", true, |text| {
             let table: toml::Table =
                 toml::from_str(&text).map_err(|e| e.to_string().trim_end().to_owned())?;
@@ -68,17 +97,20 @@ impl RunRecord {
         });
         let history =
             reader.parse("history.csv", true, |text| parse_history(&text).map_err(|e| e.to_string()));
-        let events = reader.parse("events.jsonl", false, |text| Ok(RunEvents::parse(&text)));
-        let has_validation = history.iter().flatten().any(|record: &EpochRecord| record.val_loss.is_some());
-        let predictions = |text: String| parse_predictions_csv(&text).map_err(|e| e.to_string());
-        let val = reader.parse("evaluation/predictions_val.csv", has_validation, predictions);
-        let test = reader.parse("evaluation/predictions_test.csv", true, predictions);
-        let pictures = PictureIndex::read(path, &mut reader.problems);
         let absolute = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let name = absolute.file_name().unwrap_or(absolute.as_os_str()).to_string_lossy().into_owned();
-        let (problems, path) = (reader.problems, path.to_owned());
-        let (history, events) = (history.unwrap_or_default(), events.unwrap_or_default());
-        Ok(Self { path, name, recipe, summary, history, events, val, test, pictures, problems })
+        let run = Self {
+            path: path.to_owned(),
+            name: absolute.file_name().unwrap_or(absolute.as_os_str()).to_string_lossy().into_owned(),
+            recipe,
+            summary,
+            history: history.unwrap_or_default(),
+            events: RunEvents::default(),
+            val: None,
+            test: None,
+            pictures: PictureIndex::default(),
+            problems: Vec::new(),
+        };
+        Ok((run, reader))
     }
 
     /// A value of the recipe, by its keys, as text.
@@ -110,6 +142,7 @@ impl RunRecord {
 /// Reads the files of a folder and collects what is wrong with them.
 struct Reader<'a> {
     path: &'a Path,
+    max_bytes: u64,
     problems: Vec<String>,
 }
 
@@ -127,7 +160,7 @@ impl Reader<'_> {
             }
             return None;
         }
-        let read = files::read_at_most(&path, MAX_TEXT_BYTES).map_err(|e| e.to_string());
+        let read = files::read_at_most(&path, self.max_bytes).map_err(|e| e.to_string());
         let text = read.and_then(|bytes| {
             let text = String::from_utf8(bytes);
             text.map_err(|e| format!("byte {} is not UTF-8", e.utf8_error().valid_up_to()))

@@ -6,15 +6,20 @@ use tallow_metrics::{Band, Bands, ConfusionMatrix, confused_pairs};
 
 use crate::shown::{columns, padded, shortened, shown};
 
-/// Wider matrices do not fit a terminal: their most confused pairs are listed instead.
-const MAX_CLASSES: usize = 20;
-const MAX_NAME_COLUMNS: usize = 14;
+/// Class names at the sides are cut to this where the columns are scarce.
+const MAX_NAME_COLUMNS: usize = 28;
+const SHORT_NAME_COLUMNS: usize = 14;
+/// A column narrower than this one, or than this many letters of its class, tells too little.
+const COMFORTABLE_CELL: usize = 7;
+const MIN_HEAD_COLUMNS: usize = 3;
+const HEAD: &str = "true class";
 const N_PAIRS: usize = 20;
 
 /// The matrix with true classes downwards and predicted ones to the right. Failing cells end in `!`, improvable ones in
 /// `?`; with `color` (ANSI, for a terminal that shows it) they are red and yellow too, and right answers bold.
 ///
-/// Of more than 20 classes, the most confused pairs.
+/// It takes the `max_columns` that there are: names are whole where they fit, else cut; a matrix that has no room is a list
+/// of the most confused pairs.
 ///
 /// # Panics
 /// If there is not one name per class.
@@ -23,41 +28,89 @@ pub fn confusion_text(
     class_names: &[String],
     bands: &Bands,
     color: bool,
+    max_columns: usize,
 ) -> String {
     assert_eq!(class_names.len(), matrix.n_classes(), "one name per class");
-    if matrix.n_classes() > MAX_CLASSES {
-        return pairs(matrix, class_names, bands, color);
+    match Layout::of(matrix, class_names, max_columns) {
+        Some(layout) => table(matrix, class_names, bands, color, layout) + &legend(bands, color, max_columns),
+        None => pairs(matrix, class_names, bands, color, max_columns),
     }
-    let names: Vec<String> = class_names.iter().map(|name| shortened(name, MAX_NAME_COLUMNS)).collect();
-    let widest = names.iter().map(|name| columns(name)).max().unwrap_or(0).max("true class".len());
-    let head = |name: &String| shortened(name, 6);
-    let most =
-        (0..matrix.n_classes()).flat_map(|class| matrix.row(class)).max().map_or(1, |n| n.to_string().len());
-    let width = (most + 1).max(7);
+}
 
-    let mut out = padded("true class", widest);
+/// Columns of the names at the left, and of each class beside them: a blank at least, a number or a name, and a sign.
+#[derive(Clone, Copy)]
+struct Layout {
+    name: usize,
+    cell: usize,
+}
+
+impl Layout {
+    /// None if the matrix has no room.
+    fn of(matrix: &ConfusionMatrix, class_names: &[String], max_columns: usize) -> Option<Self> {
+        let longest = class_names.iter().map(|name| columns(&shown(name))).max().unwrap_or(0);
+        let most = (0..matrix.n_classes()).flat_map(|class| matrix.row(class)).max().copied().unwrap_or(0);
+        let least = most.to_string().len().max(MIN_HEAD_COLUMNS) + 2;
+        let comfortable = least.max(COMFORTABLE_CELL);
+        let tries = [
+            (MAX_NAME_COLUMNS, comfortable),
+            (SHORT_NAME_COLUMNS, comfortable),
+            (SHORT_NAME_COLUMNS, least),
+            (HEAD.len(), least),
+        ];
+        tries.into_iter().find_map(|(max_name, min_cell)| {
+            let name = longest.min(max_name).max(HEAD.len());
+            let cell = max_columns.saturating_sub(name) / matrix.n_classes();
+            (cell >= min_cell).then(|| Self { name, cell: cell.min((longest + 2).max(comfortable)) })
+        })
+    }
+}
+
+fn table(
+    matrix: &ConfusionMatrix,
+    class_names: &[String],
+    bands: &Bands,
+    color: bool,
+    Layout { name: widest, cell: width }: Layout,
+) -> String {
+    let mut out = padded(HEAD, widest);
     for name in class_names {
-        let name = head(&shown(name));
+        let name = shortened(name, width - 2);
         out.push_str(&" ".repeat(width - 1 - columns(&name)));
         out.push_str(&name);
         out.push(' ');
     }
     out = format!("{}\n", out.trim_end());
-    for (target, name) in names.iter().enumerate() {
-        let mut line = padded(name, widest);
+    for (target, name) in class_names.iter().enumerate() {
+        let mut line = padded(&shortened(name, widest), widest);
         for predicted in 0..matrix.n_classes() {
             line.push_str(&cell(matrix, bands, target, predicted, width, color));
         }
         let _ = writeln!(out, "{}", line.trim_end()); // writing to a String cannot fail
     }
+    out
+}
+
+/// What the signs mean, in as few lines as it fits.
+fn legend(bands: &Bands, color: bool, max_columns: usize) -> String {
     let (low, high) = (bands.acceptable_up_to, bands.improvable_up_to);
-    let _ = writeln!(
-        out,
-        "\nRows: true; columns: predicted. Of 1,000 images of the true class: {} above {low} (can be improved), {} above \
-         {high} (failing)",
-        painted("?", Some(Band::Improvable), color),
-        painted("!", Some(Band::Failing), color)
-    );
+    let parts = [
+        ("", None, "Rows: true; columns: predicted.".to_owned()),
+        ("", None, "Of 1,000 images of the true class:".to_owned()),
+        ("?", Some(Band::Improvable), format!(" above {low} (can be improved),")),
+        ("!", Some(Band::Failing), format!(" above {high} (failing)")),
+    ];
+    let (mut out, mut used) = (String::from("\n"), 0);
+    for (sign, band, text) in parts {
+        let n = sign.len() + text.len();
+        let between = match used {
+            0 => "",
+            _ if used + 1 + n > max_columns => "\n",
+            _ => " ",
+        };
+        used = if between == " " { used + 1 + n } else { n };
+        let _ = write!(out, "{between}{}{text}", painted(sign, band, color));
+    }
+    out.push('\n');
     out
 }
 
@@ -78,11 +131,13 @@ fn cell(
         Some(Band::Improvable) => "?",
         _ => " ",
     };
-    let text = format!("{number}{sign}");
+    // a blank stays out of the colours, so that it can be taken off the end of a line
+    let text = format!("{number}{}", sign.trim_end());
+    let blank = if sign == " " { sign } else { "" };
     if target == predicted && color {
-        format!("{blanks}\u{1b}[1m{text}\u{1b}[0m")
+        format!("{blanks}\u{1b}[1m{text}\u{1b}[0m{blank}")
     } else {
-        format!("{blanks}{}", painted(&text, band, color))
+        format!("{blanks}{}{blank}", painted(&text, band, color))
     }
 }
 
@@ -94,21 +149,36 @@ fn painted(text: &str, band: Option<Band>, color: bool) -> String {
     }
 }
 
-fn pairs(matrix: &ConfusionMatrix, class_names: &[String], bands: &Bands, color: bool) -> String {
+fn pairs(
+    matrix: &ConfusionMatrix,
+    class_names: &[String],
+    bands: &Bands,
+    color: bool,
+    max_columns: usize,
+) -> String {
+    // beside the names: "taken for", counts, shares, and how bad that is where there is room for it
+    const WITH_WORD: usize = 46;
+    const WITHOUT_WORD: usize = 34;
+    const MIN_NAME: usize = 8;
+    let pairs = confused_pairs(matrix);
+    let pairs = &pairs[..pairs.len().min(N_PAIRS)];
+    let has_word = max_columns >= WITH_WORD + 2 * MIN_NAME;
+    let beside = if has_word { WITH_WORD } else { WITHOUT_WORD };
+    let named = pairs.iter().flat_map(|pair| [pair.target, pair.predicted]);
+    let longest = named.map(|class| columns(&shown(&class_names[class]))).max().unwrap_or(0);
+    let width = longest.min((max_columns.saturating_sub(beside) / 2).max(MIN_NAME));
     let mut out = format!("{} classes; the most confused pairs:\n", matrix.n_classes());
-    for pair in confused_pairs(matrix).iter().take(N_PAIRS) {
+    for pair in pairs {
         let [target, predicted] =
-            [pair.target, pair.predicted].map(|class| shortened(&class_names[class], 2 * MAX_NAME_COLUMNS));
-        let band = bands.of_cell(matrix, pair.target, pair.predicted);
+            [pair.target, pair.predicted].map(|class| padded(&shortened(&class_names[class], width), width));
+        let band = bands.of_cell(matrix, pair.target, pair.predicted).filter(|_| has_word);
         let word = painted(band.map_or("", Band::name), band, color);
-        let target = padded(&target, 2 * MAX_NAME_COLUMNS);
-        let _ = writeln!(
-            out,
-            "{target} taken for {} {:>6} times, {:>5.1} %  {word}",
-            padded(&predicted, 2 * MAX_NAME_COLUMNS),
+        let line = format!(
+            "{target} taken for {predicted} {:>6} times, {:>5.1} %  {word}",
             pair.n,
             100.0 * pair.share
         );
+        let _ = writeln!(out, "{}", line.trim_end());
     }
     out
 }
@@ -121,34 +191,71 @@ mod tests {
         names.iter().map(|name| name.to_string()).collect()
     }
 
+    fn three() -> (ConfusionMatrix, Vec<String>) {
+        let counts = vec![900, 60, 40, 20, 980, 0, 0, 30, 970];
+        (ConfusionMatrix::from_counts(3, counts).unwrap(), names(&["cat", "a very long name", "猫"]))
+    }
+
     #[test]
     fn the_text_is_this() {
-        let matrix = ConfusionMatrix::from_counts(3, vec![900, 60, 40, 20, 980, 0, 0, 30, 970]).unwrap();
-        let text =
-            confusion_text(&matrix, &names(&["cat", "a very long name", "猫"]), &Bands::default(), false);
+        let (matrix, names) = three();
+        let text = confusion_text(&matrix, &names, &Bands::default(), false, 120);
         let expected = "\
-true class       cat a ver…     猫
-cat              900     60!    40?
-a very long n…    20    980      ·
-猫                 ·     30    970
+true class                    cat  a very long name                猫
+cat                           900                60!               40?
+a very long name               20               980                 ·
+猫                              ·                30               970
 
 Rows: true; columns: predicted. Of 1,000 images of the true class: ? above 30 (can be improved), ! above 50 (failing)
 ";
         assert_eq!(text, expected);
+        let text = confusion_text(&matrix, &names, &Bands::default(), false, 40);
+        let expected = "\
+true class          cat  a ver…      猫
+cat                 900      60!     40?
+a very long name     20     980       ·
+猫                    ·      30     970
+
+Rows: true; columns: predicted.
+Of 1,000 images of the true class:
+? above 30 (can be improved),
+! above 50 (failing)
+";
+        assert_eq!(text, expected);
+    }
+
+    /// Whatever the width: no line is longer, and where columns are scarce there is a list.
+    #[test]
+    fn no_line_is_longer_than_there_is_room() {
+        let n = 12;
+        let counts = (0..n * n).map(|i| if i % (n + 1) == 0 { 9_000 } else { i as u64 % 700 }).collect();
+        let matrix = ConfusionMatrix::from_counts(n, counts).unwrap();
+        let names: Vec<String> = (0..n).map(|i| format!("class number {i} of the twelve, 猫")).collect();
+        for width in 50..400 {
+            let text = confusion_text(&matrix, &names, &Bands::default(), false, width);
+            let widest = text.lines().map(columns).max().unwrap();
+            assert!(widest <= width, "{width}: {widest}\n{text}");
+            assert_eq!(text.starts_with("12 classes; the most confused pairs:\n"), width < 82, "{width}");
+        }
+        let text = confusion_text(&matrix, &names, &Bands::default(), false, 500);
+        assert_eq!(
+            text.lines().next().unwrap().matches("of the twelve, 猫").count(),
+            12,
+            "whole names:\n{text}"
+        );
     }
 
     #[test]
     fn colour_adds_nothing_but_colour() {
         let matrix = ConfusionMatrix::from_counts(2, vec![9, 1, 0, 10]).unwrap();
         let names = names(&["a\u{1b}[2J", "b"]);
-        let plain = confusion_text(&matrix, &names, &Bands::default(), false);
+        let plain = confusion_text(&matrix, &names, &Bands::default(), false, 80);
         assert!(!plain.contains('\u{1b}') && plain.contains("<U+001B>"));
-        let mut colored = confusion_text(&matrix, &names, &Bands::default(), true);
+        let mut colored = confusion_text(&matrix, &names, &Bands::default(), true, 80);
         for code in ["\u{1b}[0m", "\u{1b}[1m", "\u{1b}[31m", "\u{1b}[33m"] {
             colored = colored.replace(code, "");
         }
-        let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert_eq!(squeezed(&colored), squeezed(&plain));
+        assert_eq!(colored, plain);
     }
 
     #[test]
@@ -157,8 +264,8 @@ Rows: true; columns: predicted. Of 1,000 images of the true class: ? above 30 (c
         counts[1] = 7;
         let matrix = ConfusionMatrix::from_counts(200, counts).unwrap();
         let many: Vec<String> = (0..200).map(|i| format!("c{i}")).collect();
-        let text = confusion_text(&matrix, &many, &Bands::default(), false);
+        let text = confusion_text(&matrix, &many, &Bands::default(), false, 100);
         assert_eq!(text.lines().count(), 2);
-        assert!(text.contains("c0") && text.contains("7 times, 100.0 %  failing"), "{text}");
+        assert!(text.contains("c0 taken for c1      7 times, 100.0 %  failing"), "{text}");
     }
 }

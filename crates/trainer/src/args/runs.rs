@@ -1,0 +1,38 @@
+//! What can be typed about folders of runs.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The table has as many columns as the terminal has room for; through a pipe, all of them. Nothing is changed.
+
+Examples:
+  trainer runs
+  trainer runs --sort accuracy
+  trainer runs elsewhere/runs --json")]
+pub(crate) struct RunsArgs {
+    /// The folder that holds run folders
+    #[arg(value_name = "DIR", default_value = "runs")]
+    pub(crate) dir: PathBuf,
+    /// What the runs are sorted by: the latest, the most accurate or the quickest come first
+    #[arg(long, value_name = "COLUMN", default_value = "started")]
+    pub(crate) sort: RunsColumn,
+}
+
+/// The columns of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RunsColumn {
+    Name,
+    State,
+    Data,
+    Model,
+    Recipe,
+    Seed,
+    Accuracy,
+    Validation,
+    Epochs,
+    Time,
+    Started,
+}
