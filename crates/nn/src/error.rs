@@ -1,5 +1,7 @@
 //! What can go wrong in a network: shapes that do not fit, weights that do not match, a device that is not there.
 
+use crate::misfit::Misfit;
+
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -13,11 +15,8 @@ pub enum NnError {
         problem: String,
     },
     /// Weights from a file do not fit the network.
-    #[error("the weights do not fit this network: {}", .problems.join("; "))]
-    Weights {
-        /// One entry per tensor that is missing, extra or of another shape.
-        problems: Vec<String>,
-    },
+    #[error("the weights do not fit this network: {0}")]
+    Weights(Box<Misfit>),
     /// Bytes that should be a safetensors file are not.
     #[error("not a readable safetensors file: {0}")]
     Format(String),

@@ -40,6 +40,7 @@ mod init;
 mod layers;
 mod loss;
 mod map;
+mod misfit;
 mod model;
 mod optim;
 mod params;
@@ -59,6 +60,7 @@ pub use layers::{
 };
 pub use loss::{CrossEntropy, Loss, log_softmax};
 pub use map::Precision;
+pub use misfit::{Misfit, NonFinite, first_non_finite};
 pub use model::{CUSTOM, Model, Trunk};
 pub use optim::{Optimizer, OptimizerConfig, ParamGroup};
 pub use params::{Param, ParamStore, Scope};

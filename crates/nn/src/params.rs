@@ -13,7 +13,8 @@ use candle_core::{Device, Tensor, Var};
 use crate::error::{NnError, Result};
 use crate::host;
 use crate::init::Init;
-use crate::weights::{HostTensor, Tensors, mismatches};
+use crate::misfit::Misfit;
+use crate::weights::{HostTensor, Tensors};
 
 /// No network here has more numbers: 8 GiB of weights, and as much for each of gradients and what an optimiser keeps.
 const MAX_NUMBERS: usize = 1 << 31;
@@ -173,7 +174,7 @@ impl ParamStore {
     /// Overwrites all parameters and buffers: nothing is changed unless everything fits.
     ///
     /// # Errors
-    /// [`NnError::Weights`] with every tensor that is missing, extra or of another shape.
+    /// [`NnError::Weights`] says how many tensors are missing, extra or of another shape, with examples.
     pub fn load_tensors(&self, tensors: &Tensors) -> Result<()> {
         self.load(tensors, |_| true)
     }
@@ -181,9 +182,8 @@ impl ParamStore {
     fn load(&self, tensors: &Tensors, wanted: impl Fn(&Param) -> bool) -> Result<()> {
         let all = || self.params.iter().chain(&self.buffers).filter(|(_, param)| wanted(param));
         let expected = all().map(|(name, param)| (name.clone(), param.shape().to_vec())).collect();
-        let problems = mismatches(&expected, tensors);
-        if !problems.is_empty() {
-            return Err(NnError::Weights { problems });
+        if let Some(misfit) = Misfit::between(&expected, tensors) {
+            return Err(NnError::Weights(Box::new(misfit)));
         }
         for (name, param) in all() {
             param.set(&Tensor::from_slice(&tensors[name].data, param.shape(), &self.device)?)?;

@@ -67,28 +67,6 @@ pub fn decode(bytes: &[u8]) -> Result<(Tensors, Option<String>)> {
     Ok((tensors.collect::<Result<_>>()?, text))
 }
 
-/// What keeps `found` from being what is `expected`, a set of names and shapes: one entry per tensor that is missing,
-/// extra or of another shape.
-pub(crate) fn mismatches(expected: &BTreeMap<String, Vec<usize>>, found: &Tensors) -> Vec<String> {
-    let mut problems = Vec::new();
-    for (name, shape) in expected {
-        match found.get(name) {
-            None => problems.push(format!("{name} is missing")),
-            Some(t) if t.shape != *shape => {
-                problems.push(format!("{name} has the shape {:?}, expected {shape:?}", t.shape));
-            }
-            Some(t) if t.data.len() != shape.iter().product::<usize>() => {
-                problems
-                    .push(format!("{name} has {} elements, too many or too few for {shape:?}", t.data.len()));
-            }
-            Some(_) => {}
-        }
-    }
-    let extra = found.keys().filter(|name| !expected.contains_key(*name));
-    problems.extend(extra.map(|name| format!("{name} is not part of it")));
-    problems
-}
-
 fn to_host(name: &str, view: &TensorView<'_>) -> Result<HostTensor> {
     let halves = view.data().chunks_exact(2).map(|b| [b[0], b[1]]);
     let data = match view.dtype() {

@@ -165,7 +165,7 @@ fn weights_that_do_not_fit_are_named_and_change_nothing() {
     ] {
         assert!(message.contains(part), "{part}: {message}");
     }
-    assert_eq!(message.matches("; ").count(), 3, "{message}");
+    assert!(message.contains("2 have another shape (") && message.len() < 300, "{message}");
     assert_eq!(model.params.to_tensors().unwrap(), before);
 }
 

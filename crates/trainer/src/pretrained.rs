@@ -16,6 +16,8 @@ use crate::App;
 pub(crate) struct Pretrained {
     files: WeightFiles,
     config: PretrainedConfig,
+    /// The architecture that they are for.
+    name: &'static str,
     /// The layer that tells classes apart.
     classifier: &'static str,
     /// The images that they want to see, as they say themselves or as the architecture's published ones do.
@@ -28,7 +30,9 @@ impl Pretrained {
         let Some(text) = model.get("weights").and_then(toml::Value::as_str) else { return Ok(None) };
         let source: WeightsSource = text.parse()?;
         let mut options = HubOptions::from_env()?;
-        options.offline |= offline;
+        if offline {
+            options.offline = Some("--offline was given");
+        }
         let files = resolve(&source, &options, &app.progress, &app.stop)?;
         let config = match &files.config {
             Some(path) => PretrainedConfig::read(path)?,
@@ -36,7 +40,7 @@ impl Pretrained {
         };
         let architecture = tallow_models::architecture_of(model)?;
         let (classifier, input) = (architecture.classifier, architecture.pretrained_input(&config));
-        Ok(Some(Self { files, config, classifier, input }))
+        Ok(Some(Self { files, config, name: architecture.name, classifier, input }))
     }
 
     /// Checks that the weights are of this architecture, and writes into the table where its strides are.
@@ -73,8 +77,13 @@ impl Pretrained {
     /// Overwrites the model's parameters, and says what was not taken over.
     pub(crate) fn load_into(&self, model: &Model, app: &App) -> Result<()> {
         let path: &Path = &self.files.model;
-        let report = load_into(&model.params, read(path)?, self.classifier)
-            .with_context(|| format!("{} does not fit the model", path.display()))?;
+        let report = load_into(&model.params, read(path)?, self.classifier).with_context(|| {
+            format!(
+                "{} holds no weights of a {}: name others, or another model.name",
+                path.display(),
+                self.name
+            )
+        })?;
         app.progress.say(&format!("{} tensors from {}", report.n_loaded, self.files.origin));
         if let Some(change) = report.replaced_classifier {
             app.progress.say(&format!("Note: {change}"));

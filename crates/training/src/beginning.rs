@@ -7,7 +7,7 @@ use std::path::Path;
 use tallow_core::shown::shown_path;
 use tallow_metrics::Caveat;
 use tallow_nn::{CUSTOM, Model};
-use toml::Table;
+use toml::{Table, Value};
 
 use crate::data::TrainData;
 use crate::error::{Result, TrainingError};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tallow_core::FileError;
 use tallow_metrics::MetricsError;
-use tallow_nn::NnError;
+use tallow_nn::{NnError, NonFinite};
 
 use crate::schedule::InvalidSetting;
 
@@ -83,6 +83,22 @@ pub enum TrainingError {
         /// What is wrong and what can be done.
         problem: String,
     },
+    /// A model file whose weights a run cannot start from.
+    #[error(
+        "{}: a {theirs} is in it, and the recipe's model, a {ours}, is another: {problem}. Give the recipe the same \
+         [model], or name another file",
+        path.display()
+    )]
+    OtherNetwork {
+        /// The run folder or file.
+        path: PathBuf,
+        /// The architecture in the file.
+        theirs: String,
+        /// The recipe's.
+        ours: String,
+        /// What does not fit.
+        problem: String,
+    },
     /// A picture for the event file that is none.
     #[error("the picture {0:?} is no PNG: nothing else can be logged as an image")]
     NotAPng(String),
@@ -99,7 +115,9 @@ pub enum TrainingError {
         now: String,
     },
     /// The weights that stay as they are are not those that the run was started with.
-    #[error("the frozen weights are not those that the run was started with: give the same --weights")]
+    #[error(
+        "the frozen weights are not those that the run was started with: name with --weights where the same ones lie"
+    )]
     OtherWeights,
     /// The data are not those that the run was started with.
     #[error(
@@ -128,6 +146,36 @@ pub enum TrainingError {
         step: usize,
         /// The learning rate of the step.
         lr: f64,
+    },
+    /// Weights that are no numbers any more.
+    #[error(
+        "after epoch {epoch}, step {step}, the weights are no numbers any more: {broken}. Try a lower learning rate \
+         (--lr), f32 (--precision f32) or max_grad_norm; the last good checkpoint is kept"
+    )]
+    NonFiniteWeights {
+        /// The tensor.
+        broken: NonFinite,
+        /// The epoch, from 1.
+        epoch: u64,
+        /// The step in the epoch, from 1.
+        step: usize,
+    },
+    /// A model that answers with no number.
+    #[error(
+        "{label}: the model's answer to image {index}{} is {value}, which is no number: its weights or what its layers \
+         pass on grew too large. Train with a lower learning rate (--lr) or in f32 (--precision f32), or take an earlier \
+         model; the last good checkpoint of a run is kept",
+        file.as_ref().map_or(String::new(), |file| format!(" ({})", tallow_core::shown(file)))
+    )]
+    NonFiniteAnswer {
+        /// What the image was looked at for: "validation", "test".
+        label: String,
+        /// The image's place in its set.
+        index: u32,
+        /// The user's file that it is from, where there is one.
+        file: Option<String>,
+        /// The first logit that is none.
+        value: f32,
     },
 }
 

@@ -1,11 +1,11 @@
 //! Evaluation: one path for validation, the test, and every later look at a model.
 
 use tallow_core::{Bar, Progress, StopFlag, Unit};
-use tallow_dataset::Batch;
+use tallow_dataset::{Batch, ImageSet};
 use tallow_metrics::Predictions;
 use tallow_nn::{Ctx, Dims, Model, Path, Precision, log_softmax};
 
-use crate::error::Result;
+use crate::error::{Result, TrainingError};
 use crate::feed::{Content, Feed};
 
 /// Pixels per forward pass, about; results do not depend on it.
@@ -39,8 +39,11 @@ pub(crate) fn evaluate(
         let batch = batch?;
         targets.extend(&batch.targets);
         let mirrored = flips.then(|| mirrored(&batch));
-        let look = |batch| -> Result<Vec<f32>> {
-            Ok(log_softmax(&logits(model, batch, feed.content(), precision)?, n_classes))
+        let look = |batch: Batch| -> Result<Vec<f32>> {
+            let indices = batch.indices.clone();
+            let logits = logits(model, batch, feed.content(), precision)?;
+            check_finite(&logits, n_classes, label, &indices, &part.set)?;
+            Ok(log_softmax(&logits, n_classes))
         };
         let seen = look(batch)?;
         log_probs.extend(match mirrored.map(look).transpose()? {
@@ -50,6 +53,23 @@ pub(crate) fn evaluate(
         bar.advance(targets.len() as u64);
     }
     Ok(Some(Predictions::new(n_classes, targets, log_probs, part.indices.to_vec())?))
+}
+
+/// Refuses answers that are no numbers, which would make every figure one that says nothing.
+///
+/// # Errors
+/// [`TrainingError::NonFiniteAnswer`] with the first image, of `set`, that has such an answer.
+pub(crate) fn check_finite(
+    logits: &[f32],
+    n_classes: usize,
+    label: &str,
+    indices: &[u32],
+    set: &ImageSet,
+) -> Result<()> {
+    let Some(at) = logits.iter().position(|logit| !logit.is_finite()) else { return Ok(()) };
+    let index = indices[at / n_classes];
+    let file = set.file(index as usize).map(str::to_owned);
+    Err(TrainingError::NonFiniteAnswer { label: label.to_owned(), index, file, value: logits[at] })
 }
 
 /// The logarithm of the mean of two probabilities, by their logarithms.

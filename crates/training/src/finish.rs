@@ -23,7 +23,7 @@ pub const CONFIDENCE: f64 = 0.95;
 
 impl Session {
     /// Evaluates the weights to keep, and writes `model.safetensors`, `evaluation/` and `summary.json`. The model file
-    /// holds the temperature as well, so that it comes after validation.
+    /// holds the temperature as well, so that it comes after validation, and after a test that gave numbers.
     pub(crate) fn finish(&mut self, feeds: &Feeds, watch: &mut Watch<'_>) -> Result<Outcome> {
         let mut epoch = self.restore_best(watch)?;
         let validate = |session: &Self, watch: &Watch<'_>| {
@@ -45,12 +45,13 @@ impl Session {
         let (dataset, input, caveats) = (&self.data.dataset, self.input(), self.state.caveats.clone());
         let provenance = Provenance { dataset, input, epoch, temperature, caveats };
         let info = ModelInfo::new(&self.recipe, provenance);
-        let tensors = self.learner.model.params.to_tensors()?;
-        self.recorder.run.write("model.safetensors", &model_bytes(&info, &tensors)?)?;
         let test = match self.look(&feeds.test, "test", watch)? {
             Ok(test) => test,
             Err(signal) => return Ok(Outcome::Interrupted(signal)),
         };
+        // a model whose answers are no numbers is none
+        let tensors = self.learner.model.params.to_tensors()?;
+        self.recorder.run.write("model.safetensors", &model_bytes(&info, &tensors)?)?;
         self.write_evaluation(val.as_ref(), &test)?;
         let summary = self.summary(epoch, val.as_ref(), &test)?;
         if let Some(score) = summary.test {

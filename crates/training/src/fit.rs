@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tallow_core::{Bar, StopSignal, Unit, duration};
 use tallow_dataset::{Batch, n_batches};
 use tallow_metrics::{EpochRecord, Predictions};
-use tallow_nn::TrainKey;
+use tallow_nn::{TrainKey, first_non_finite};
 
 use crate::averaging::Average;
 use crate::checkpoint::Checkpoint;
@@ -229,6 +229,7 @@ impl Session {
         if let Some(value) = improved {
             self.state.best = Some(Best { epoch, value });
             let checkpoint = self.checkpoint()?;
+            self.check_finite(&checkpoint)?;
             self.recorder.run.write_best(&checkpoint)?;
             self.best = self.restores_best().then(|| checkpoint.into_weights());
         }
@@ -254,9 +255,21 @@ impl Session {
         self.state.train_secs += self.clock.elapsed().as_secs_f64();
         self.clock = Instant::now();
         self.recorder.note_lengths(&mut self.state)?;
-        self.recorder.run.write_last(&self.checkpoint()?)?;
+        let checkpoint = self.checkpoint()?;
+        self.check_finite(&checkpoint)?;
+        self.recorder.run.write_last(&checkpoint)?;
         self.last_saved = Instant::now();
         Ok(())
+    }
+
+    /// Refuses to keep weights that are no numbers: the checkpoint that is there is a better one.
+    fn check_finite(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let Some(broken) = first_non_finite(&checkpoint.model) else { return Ok(()) };
+        let (epoch, step) = match self.state.batch {
+            0 => (self.state.epoch, self.steps_per_epoch()), // an epoch has just ended
+            step => (self.state.epoch + 1, step),
+        };
+        Err(TrainingError::NonFiniteWeights { broken, epoch, step })
     }
 
     /// Writes `event` down, and tells of it.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tallow_core::files;
 use tallow_dataset::{Fit, Interpolation, Normalization, Preprocess};
 use tallow_metrics::{Caveat, TEMPERATURES};
-use tallow_nn::{Model, Tensors, decode, encode};
+use tallow_nn::{Model, Tensors, decode, encode, first_non_finite};
 
 use crate::checkpoint::{MAX_FILE_BYTES, encoding};
 use crate::error::{Result, TrainingError};
@@ -116,7 +116,7 @@ pub(crate) fn model_bytes(info: &ModelInfo, tensors: &Tensors) -> Result<Vec<u8>
 /// Reads the model of a run folder, or a model file.
 ///
 /// # Errors
-/// If there is none, it is damaged, or it is no file of this program's.
+/// If there is none, it is damaged, it is no file of this program's, or a tensor of it holds numbers that are none.
 pub fn read_model(path: &Path) -> Result<(ModelInfo, Tensors)> {
     let path = model_path(path)?;
     let damaged = |problem: String| TrainingError::Damaged { path: path.clone(), problem };
@@ -144,6 +144,12 @@ pub fn read_model(path: &Path) -> Result<(ModelInfo, Tensors)> {
     }
     if info.validate_on == ValidateOn::Test && !info.caveats.contains(&Caveat::ValidatedOnTest) {
         info.caveats.push(Caveat::ValidatedOnTest); // of a file that is older than the entry
+    }
+    if let Some(broken) = first_non_finite(&tensors) {
+        return Err(damaged(format!(
+            "it holds {broken}: such a model answers nothing. Train again with a lower learning rate (--lr) or in f32 \
+             (--precision f32), or name another model file"
+        )));
     }
     Ok((info, tensors))
 }

@@ -10,7 +10,7 @@ use tallow_nn::{Model, Precision, log_softmax};
 
 use crate::data::Part;
 use crate::error::Result;
-use crate::evaluate::{evaluate, images_per_pass, logits};
+use crate::evaluate::{check_finite, evaluate, images_per_pass, logits};
 use crate::feed::{Content, Feed, Input};
 use crate::model_file::ModelInfo;
 
@@ -97,7 +97,7 @@ impl Predictor {
                 return Ok(false);
             }
             let answers =
-                readable.map_err(crate::TrainingError::from).and_then(|readable| self.answers(readable));
+                readable.map_err(crate::TrainingError::from).and_then(|readable| self.answers(readable, set));
             for answer in answers? {
                 on_answer(answer)?;
                 n_done += 1;
@@ -108,13 +108,15 @@ impl Predictor {
     }
 
     /// What the model says about a batch, and what could not be read, in the order of their indices.
-    fn answers(&self, Readable { batch, failed }: Readable) -> Result<Vec<Answer>> {
+    fn answers(&self, Readable { batch, failed }: Readable, set: &ImageSet) -> Result<Vec<Answer>> {
         let n_classes = self.info.class_names.len();
         let (n, indices) = (batch.n, batch.indices.clone());
-        let log_probs = match n {
+        let logits = match n {
             0 => Vec::new(),
-            _ => log_softmax(&logits(&self.model, batch, Content::Images, self.precision)?, n_classes),
+            _ => logits(&self.model, batch, Content::Images, self.precision)?,
         };
+        check_finite(&logits, n_classes, "prediction", &indices, set)?;
+        let log_probs = if n == 0 { Vec::new() } else { log_softmax(&logits, n_classes) };
         let predictions = Predictions::new(n_classes, vec![0; n], log_probs, indices)?;
         let calibrated = match self.info.temperature {
             Some(temperature) => with_temperature(&predictions, temperature)?,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use tallow_core::{FileError, StopSignal};
-use tallow_nn::NnError;
+use tallow_nn::{NnError, NonFinite};
 
 /// Why weights cannot be had, read or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +53,17 @@ pub enum WeightsError {
         /// What is wrong with it.
         source: NnError,
     },
+    /// Weights that are no numbers.
+    #[error(
+        "{} holds {broken}: such weights answer nothing; get the file again, or name another with --weights",
+        path.display()
+    )]
+    NonFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        broken: NonFinite,
+    },
     /// A `config.json` that says what it cannot mean.
     #[error("{}: {field}: {problem}", path.display())]
     Config {
@@ -71,17 +82,18 @@ pub enum WeightsError {
     NoCache,
     /// The model is not in the cache, and the hub is out of reach.
     #[error(
-        "{model} is not wholly in the cache {} and cannot be fetched: {reason}. Either run once with a network \
+        "{model} is not wholly in the cache {} and cannot be fetched: {reason}. Either run once with a network{} \
          (HF_HOME says where the cache is), or name with --weights a folder that holds config.json and \
          model.safetensors, or a file",
-        cache_dir.display()
+        cache_dir.display(),
+        if reason.starts_with("http") { "" } else { " and without that" }
     )]
     Unreachable {
         /// The model.
         model: String,
         /// The cache.
         cache_dir: PathBuf,
-        /// `HF_HUB_OFFLINE`, or what the network said.
+        /// The setting that forbids it ([`offline`](super::HubOptions::offline)), or what the network said.
         reason: String,
     },
     /// The hub refuses.

@@ -20,13 +20,16 @@ const MASK_TOKEN: &str = "mask_token";
 /// The file is read, not mapped into memory: it may change or vanish afterwards.
 ///
 /// # Errors
-/// Names the file if it cannot be read, is damaged, or holds another type.
+/// Names the file if it cannot be read, is damaged, or holds another type; the tensor too if its numbers are none.
 pub fn read(path: &Path) -> Result<Tensors, WeightsError> {
     let bytes = files::read_at_most(path, MAX_MODEL_BYTES)?;
     match tallow_nn::decode(&bytes) {
         Ok((mut tensors, _)) => {
             tensors.remove(MASK_TOKEN);
-            Ok(tensors)
+            match tallow_nn::first_non_finite(&tensors) {
+                Some(broken) => Err(WeightsError::NonFinite { path: path.to_owned(), broken }),
+                None => Ok(tensors),
+            }
         }
         Err(source) => Err(WeightsError::Damaged { path: path.to_owned(), source }),
     }
@@ -73,7 +76,7 @@ impl fmt::Display for WidthChange {
 /// classes apart, or one of the two has none, the network's stays as it is.
 ///
 /// # Errors
-/// [`tallow_nn::NnError::Weights`] with every tensor that is missing, extra or of another shape.
+/// [`tallow_nn::NnError::Weights`] says how many tensors are missing, extra or of another shape, with examples.
 pub fn load_into(
     params: &ParamStore,
     mut tensors: Tensors,

@@ -17,8 +17,9 @@ use tallow_kernels::optim::{AdamConfig, SgdConfig, adam_step, sgd_step};
 use crate::error::{NnError, Result};
 use crate::gradients::Gradients;
 use crate::host;
+use crate::misfit::Misfit;
 use crate::params::{Param, ParamStore};
-use crate::weights::{HostTensor, Tensors, mismatches};
+use crate::weights::{HostTensor, Tensors};
 use groups::Resolved;
 
 /// Which optimiser, with its settings: a recipe's `[optimizer]` table. Names and meanings are PyTorch's.
@@ -230,15 +231,14 @@ impl Optimizer {
     /// Takes up what [`state`](Self::state) gave: nothing is changed unless everything fits.
     ///
     /// # Errors
-    /// With every entry that is missing, extra or of another shape: the state is another optimiser's or network's.
+    /// Says how many entries are missing, extra or of another shape: the state is another optimiser's or network's.
     pub fn load_state(&mut self, store: &ParamStore, n_steps: u64, tensors: &Tensors) -> Result<()> {
         let slot_names = self.config.slot_names();
         let entries = learning(store).flat_map(|p| slot_names.iter().map(move |slot| (p, slot)));
         let expected =
             entries.map(|(p, slot)| (format!("{}.{slot}", p.name()), p.shape().to_vec())).collect();
-        let problems = mismatches(&expected, tensors);
-        if !problems.is_empty() {
-            return Err(NnError::Optimizer(format!("the saved state does not fit: {}", problems.join("; "))));
+        if let Some(misfit) = Misfit::between(&expected, tensors) {
+            return Err(NnError::Optimizer(format!("the saved state does not fit: {misfit}")));
         }
         for (name, slots) in &mut self.slots {
             for (i, slot) in slot_names.iter().enumerate() {

@@ -56,8 +56,8 @@ pub(super) fn resolve(
         return Ok(files);
     }
     let hub = Hub { model, options, cache, api: api(options)?, progress, stop };
-    if options.offline {
-        return Err(hub.unreachable("HF_HUB_OFFLINE is set".to_owned()));
+    if let Some(why) = options.offline {
+        return Err(hub.unreachable(why.to_owned()));
     }
     hub.get()
 }

@@ -18,8 +18,8 @@ pub struct HubOptions {
     pub endpoint: String,
     /// Sent to the endpoint, and to no other server that it redirects to.
     pub token: Option<String>,
-    /// Send no request at all.
-    pub offline: bool,
+    /// Send no request at all; and who said so, in words: "HF_HUB_OFFLINE is set".
+    pub offline: Option<&'static str>,
     /// The longest wait for a name and for a connection.
     pub connect_timeout: Duration,
     /// The longest silence of a server that has been reached.
@@ -35,7 +35,7 @@ impl HubOptions {
             cache_dir: cache_dir.into(),
             endpoint: ENDPOINT.to_owned(),
             token: None,
-            offline: false,
+            offline: None,
             connect_timeout: Duration::from_secs(5),
             stall_timeout: Duration::from_secs(30),
             retry_delay: Duration::from_secs(1),
@@ -67,7 +67,8 @@ impl HubOptions {
         let login = || hf_hub::Cache::new(hf_home?.join("hub")).token();
         let mut options = Self::new(cache_dir);
         options.token = text("HF_TOKEN").or_else(login);
-        options.offline = text("HF_HUB_OFFLINE").is_some_and(|value| is_true(&value));
+        options.offline =
+            text("HF_HUB_OFFLINE").filter(|value| is_true(value)).map(|_| "HF_HUB_OFFLINE is set");
         if let Some(endpoint) = text("HF_ENDPOINT") {
             options.endpoint = endpoint.trim_end_matches('/').to_owned();
         }
@@ -116,12 +117,12 @@ mod tests {
     #[test]
     fn endpoint_offline_and_token() {
         let nothing = options(&[]);
-        assert_eq!((nothing.endpoint.as_str(), nothing.offline), ("https://huggingface.co", false));
+        assert_eq!((nothing.endpoint.as_str(), nothing.offline), ("https://huggingface.co", None));
         assert_eq!(options(&[("HF_ENDPOINT", "http://mirror/")]).endpoint, "http://mirror");
         for (value, offline) in
             [("1", true), ("TRUE", true), ("on", true), ("0", false), ("no", false), ("", false)]
         {
-            assert_eq!(options(&[("HF_HUB_OFFLINE", value)]).offline, offline, "{value}");
+            assert_eq!(options(&[("HF_HUB_OFFLINE", value)]).offline.is_some(), offline, "{value}");
         }
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("token"), "from-login\n").unwrap();

@@ -1,0 +1,151 @@
+//! Weights that do not fit or hold no numbers, and a training whose weights become none: said in a sentence, by name.
+
+mod support;
+
+use std::fs;
+
+use support::{Ran, Sandbox, TINY, TINY_MODEL, read_safetensors};
+use tallow_nn::{HostTensor, Tensors, decode, encode};
+
+/// A head on the features of a small ResNet.
+const HEAD: &str = "--recipe resnet18-head --dataset sample --offline --set model.input_px=[32,32] \
+     --set data.train_subset=40 --set epochs=1";
+
+/// The error, without what was said before it.
+#[track_caller]
+fn error_of(ran: Ran) -> String {
+    let ran = ran.fails(&[]);
+    ran.stderr[ran.stderr.find("error: ").unwrap()..].trim().to_owned()
+}
+
+/// The tensors of an untrained network of the registry.
+fn tensors_of(name: &str, n_classes: usize) -> Tensors {
+    let table = tallow_models::architecture(name).unwrap().reference_table();
+    tallow_models::build(&table, n_classes, 0, &tallow_nn::Device::Cpu).unwrap().params.to_tensors().unwrap()
+}
+
+#[test]
+fn weights_of_another_architecture_are_refused_in_one_sentence() {
+    let sandbox = Sandbox::new();
+    sandbox.write("cnn.safetensors", encode(&tensors_of("cnn", 10), "{}").unwrap());
+    let error = error_of(sandbox.trainer(&format!("{HEAD} --weights cnn.safetensors")));
+    for part in [
+        "cnn.safetensors",
+        "no weights of a resnet18",
+        " tensors are missing (bn1.bias, ",
+        " are not part of it (",
+    ] {
+        assert!(error.contains(part), "no {part:?} in {error}");
+    }
+    assert!(error.len() < 500 && error.lines().count() == 1, "{} characters: {error}", error.len());
+
+    sandbox.trainer(&format!("{TINY} --run-dir run")).ok();
+    let wider = TINY_MODEL.replace("[4,4,8,8]", "[6,4,8,8]");
+    for source in ["run", "run/model.safetensors"] {
+        let error =
+            error_of(sandbox.trainer(&format!("{wider} --train-subset 60 --epochs 1 --init-from {source}")));
+        for part in [source, "a cnn is in it", "have another shape (", "has the shape [", "the same [model]"]
+        {
+            assert!(error.contains(part), "no {part:?} in {error}");
+        }
+        assert!(error.len() < 600, "{} characters: {error}", error.len());
+    }
+}
+
+/// A copy of the model file with one number replaced.
+fn spoilt(sandbox: &Sandbox, tensor: &str, value: f32) -> Vec<u8> {
+    let bytes = sandbox.read("run/model.safetensors");
+    let (header, _) = read_safetensors(&bytes);
+    let at = 8
+        + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize
+        + header[tensor]["data_offsets"][0].as_u64().unwrap() as usize;
+    [&bytes[..at], &value.to_le_bytes(), &bytes[at + 4..]].concat()
+}
+
+#[test]
+fn a_model_file_with_numbers_that_are_none_is_refused_by_its_tensor() {
+    let sandbox = Sandbox::new();
+    sandbox.trainer(&format!("{TINY} --run-dir run")).ok();
+    sandbox.write("bad/a.png", "nobody looks at it");
+    for value in [f32::NAN, f32::INFINITY] {
+        sandbox.write("bad.safetensors", spoilt(&sandbox, "classifier.0.weight", value));
+        for command in [
+            "eval bad.safetensors",
+            "predict bad.safetensors bad",
+            &format!("{TINY} --init-from bad.safetensors"),
+        ] {
+            sandbox.trainer(command).fails(&[
+                "bad.safetensors: it holds 1 NaN or infinite number of 4096 in the tensor classifier.0.weight",
+                "--lr",
+                "--precision f32",
+                "another model file",
+            ]);
+        }
+    }
+}
+
+#[test]
+fn pretrained_weights_with_numbers_that_are_none_are_refused_by_their_tensor() {
+    let sandbox = Sandbox::new();
+    let mut tensors = tensors_of("resnet18", 1000);
+    tensors.get_mut("layer2.0.conv1.weight").unwrap().data[7] = f32::NAN;
+    sandbox.write("nan.safetensors", encode(&tensors, "{}").unwrap());
+    sandbox.trainer(&format!("{HEAD} --weights nan.safetensors")).fails(&[
+        "nan.safetensors holds 1 NaN or infinite number of ",
+        "in the tensor layer2.0.conv1.weight",
+        "another with --weights",
+    ]);
+}
+
+/// One step an epoch: its loss is of the weights before it, and only validation sees what it made of them.
+const ONE_STEP: &str = "--dataset sample --offline --train-subset 16 --epochs 2 --batch-size 16 --lr 1e30 \
+     --set model.widths=[4,4,8,8] --set model.dropout=[0.1,0.1] --set model.dense=8 --set model.input_px=[32,32]";
+
+#[test]
+fn a_validation_without_numbers_ends_the_run_and_says_why() {
+    let sandbox = Sandbox::new();
+    let ran = sandbox.trainer(&format!("{ONE_STEP} --run-dir run"));
+    ran.fails(&[
+        "validation: the model's answer to image ",
+        "--lr",
+        "--precision f32",
+        "last good checkpoint",
+    ]);
+    assert!(!sandbox.text("run/history.csv").contains("NaN"));
+    assert!(!sandbox.path("run/model.safetensors").exists());
+    // what is kept is the checkpoint from before, with which a run can go on
+    let state = fs::metadata(sandbox.path("run/checkpoints/last")).unwrap();
+    assert!(state.len() > 0 && !sandbox.path("run/checkpoints/best").exists());
+}
+
+/// Without validation nobody sees it, but what is no number is kept by no checkpoint.
+#[test]
+fn weights_that_are_no_numbers_are_never_kept() {
+    let sandbox = Sandbox::new();
+    let lr = ONE_STEP.replace("--lr 1e30 ", "--lr 1e39 ").replace("--epochs 2", "--epochs 1");
+    let ran = sandbox.trainer(&format!("{lr} --val-fraction 0 --run-dir run"));
+    let ran = ran.fails(&["no number", "--lr", "last good checkpoint"]);
+    assert!(!ran.stderr.contains("0.0000"), "{}", ran.stderr);
+    assert!(!sandbox.path("run/model.safetensors").exists());
+    // numbers, but too large to answer with any
+    let ran = sandbox.trainer(&format!("{} --val-fraction 0 --run-dir large", lr.replace("1e39", "1e30")));
+    ran.fails(&["test: the model's answer to image ", "is no number"]);
+    assert!(!sandbox.path("large/model.safetensors").exists());
+}
+
+/// A file that fits but for one tensor is told by that tensor's name.
+#[test]
+fn a_single_tensor_is_named() {
+    let sandbox = Sandbox::new();
+    let mut tensors = tensors_of("resnet18", 1000);
+    let kept = tensors.remove("layer1.0.bn1.bias").unwrap();
+    sandbox.write("less.safetensors", encode(&tensors, "{}").unwrap());
+    let ran = sandbox.trainer(&format!("{HEAD} --weights less.safetensors"));
+    ran.fails(&["less.safetensors", "layer1.0.bn1.bias is missing"]);
+    tensors.insert("layer1.0.bn1.bias".to_owned(), HostTensor { shape: vec![1, 64], data: kept.data });
+    let bytes = encode(&tensors, "{}").unwrap();
+    assert_eq!(decode(&bytes).unwrap().0, tensors);
+    sandbox.write("shape.safetensors", bytes);
+    let ran = sandbox.trainer(&format!("{HEAD} --weights shape.safetensors"));
+    ran.fails(&["shape.safetensors", "layer1.0.bn1.bias has the shape [1, 64], expected [64]"]);
+}
