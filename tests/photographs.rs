@@ -112,11 +112,11 @@ fn damage_is_named_before_there_is_a_run_folder() {
 #[test]
 fn a_table_says_class_and_part() {
     let sandbox = photos();
-    let mut table = "picture,kind,split\n".to_owned();
+    let mut table = "picture,kind,split,other\n".to_owned();
     for (name, n) in CLASSES {
         for i in 0..n {
             let split = ["train", "train", "train", "val", "test"][i as usize % 5];
-            table += &format!("{name}/{i:02}.png,a {name},{split}\n");
+            table += &format!("{name}/{i:02}.png,a {name},{split},no {name}\n");
         }
     }
     sandbox.write("photos/labels.csv", table);
@@ -128,6 +128,9 @@ fn a_table_says_class_and_part() {
     assert_eq!([&summary["n_train"], &summary["n_val"], &summary["n_test"]], [26, 7, 6]);
     let table = parse_predictions_csv(&sandbox.text("run/evaluation/predictions_test.csv")).unwrap();
     assert!(table.files.iter().all(|file| file.ends_with("04.png") || file.ends_with("09.png")));
+    // eval takes the columns that the run took, unless it is told others
+    sandbox.trainer("eval run --split val").ok();
+    sandbox.trainer("eval run --label-column other").fails(&["the model knows the classes a cat", "no cat"]);
 }
 
 #[test]

@@ -108,7 +108,7 @@ pub(crate) struct TrainArgs {
     /// The share of the pictures that is kept for the test, where they are not in parts already
     #[arg(long, help_heading = "Data", value_name = "F")]
     pub(crate) test_fraction: Option<f64>,
-    /// Where data sets lie [default: data]
+    /// Where data sets lie [default: data; of a run that goes on, where it had them]
     #[arg(long, help_heading = "Data", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Never use the network
@@ -159,7 +159,8 @@ pub(crate) struct TrainArgs {
     #[arg(long, help_heading = "Run folder", value_name = "DIR", conflicts_with = "resume")]
     pub(crate) run_dir: Option<PathBuf>,
     /// Go on with a run where it was interrupted, to the same bits; or extend it with a larger --epochs: the rate begins again and
-    /// falls, and the run keeps whichever model validates better
+    /// falls, and the run keeps whichever model validates better. Of the other flags, those that change the run are refused;
+    /// --dataset, --data-dir and --weights say where the same data and weights lie now
     #[arg(long, help_heading = "Run folder", value_name = "RUN")]
     pub(crate) resume: Option<PathBuf>,
 }
@@ -248,10 +249,10 @@ pub(crate) struct EvalArgs {
     /// Where data sets lie [default: where the run had them, or data]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Which part of it
+    /// Which part of it; val and train are of the model's own data set, as its run split it
     #[arg(long, default_value = "test")]
     pub(crate) split: SplitName,
-    /// Also the score without the test images that are near-duplicates of training images
+    /// Also the score without the test images that are near-duplicates of training images; for the model's own data set
     #[arg(long)]
     pub(crate) without_duplicates: bool,
     /// auto, cpu, cuda, cuda:N or metal

@@ -14,7 +14,7 @@ use tallow_report::confusion_text;
 use tallow_training::{CONFIDENCE, DataConfig, ModelInfo, Part, RunFolder, TrainData};
 
 use crate::App;
-use crate::args::{EvalArgs, SplitName, Tta};
+use crate::args::{EvalArgs, LabelArgs, SplitName, Tta};
 use crate::calibration::Calibration;
 use crate::duplicates::{self, Duplicate};
 use crate::source::{self, Loaded, Spec};
@@ -85,7 +85,11 @@ fn dataset(args: &EvalArgs, info: &ModelInfo, app: &App) -> Result<Option<Datase
             ..args.labels.config(&data_dir)
         };
     }
-    config.skip_bad |= args.labels.skip_bad;
+    let LabelArgs { skip_bad, file_column, label_column, split_column } = args.labels.clone();
+    config.skip_bad |= skip_bad;
+    config.file_column = file_column.or(config.file_column);
+    config.label_column = label_column.or(config.label_column);
+    config.split_column = split_column.or(config.split_column);
     if let Some(data_dir) = &args.data_dir {
         config.data_dir.clone_from(data_dir);
     }

@@ -18,6 +18,7 @@ mod grid;
 mod inputs;
 mod model;
 mod output;
+mod places;
 mod predict;
 mod pretrained;
 mod recipe_diff;

@@ -8,7 +8,7 @@ use tallow_dataset::Normalization;
 use tallow_models::weights::{
     HubOptions, PretrainedConfig, PretrainedInput, WeightFiles, WeightsSource, load_into, read, resolve,
 };
-use tallow_training::Model;
+use tallow_training::{Model, Recipe};
 
 use crate::App;
 
@@ -41,6 +41,32 @@ impl Pretrained {
         let architecture = tallow_models::architecture_of(model)?;
         let (classifier, input) = (architecture.classifier, architecture.pretrained_input(&config));
         Ok(Some(Self { files, config, name: architecture.name, classifier, input }))
+    }
+
+    /// [`find`](Self::find) for a run that goes on: its checkpoints hold all that it learnt, so that it needs these weights only
+    /// where some stay as they are. The error comes second, for [`still_needed`](Self::still_needed).
+    pub(crate) fn find_again(
+        recipe: &Recipe,
+        offline: bool,
+        app: &App,
+    ) -> Result<(Option<Self>, Option<anyhow::Error>)> {
+        match Self::find(&recipe.model, offline, app) {
+            Ok(found) => Ok((found, None)),
+            // an older run did not write down what the weights say about pixels
+            Err(e) if recipe.data.normalization.is_none() || app.stop.raised().is_some() => Err(e),
+            Err(e) => Ok((None, Some(e))),
+        }
+    }
+
+    /// Refuses to go on without weights that stay as they are; `error` says why they cannot be had.
+    pub(crate) fn still_needed(error: Option<anyhow::Error>, model: &Model) -> Result<()> {
+        match error {
+            Some(error) if model.params.params().any(|param| param.is_frozen()) => Err(error.context(
+                "--resume: the pretrained weights that stay as they are cannot be had where the run had them: name their \
+                 new place with --weights",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Checks that the weights are of this architecture, and writes into the table where its strides are.

@@ -153,7 +153,13 @@ fn by_name(name: &str, data_dir: &Path) -> Result<Dataset> {
         "cifar100-coarse" => load_cifar100_coarse(data_dir),
         _ => load_sample(),
     };
-    loaded.with_context(|| format!("cannot load the data set {name}"))
+    let told = |error: Error| match error {
+        Error::Absent { .. } => {
+            anyhow::anyhow!("{error}, or name with --data-dir the folder that holds it")
+        }
+        other => other.into(),
+    };
+    loaded.map_err(told).with_context(|| format!("cannot load the data set {name}"))
 }
 
 /// What a recipe says about a table of labels.
@@ -170,6 +176,12 @@ fn is_cifar_python(path: &Path) -> bool {
 fn photographs(path: &Path, request: &Request<'_>, app: &App) -> Result<Loaded> {
     if is_cifar_python(path) {
         return Ok(Loaded::named(load_cifar_python(path)?));
+    }
+    if !path.exists() {
+        bail!(
+            "there is nothing at {}: name with --dataset the folder, the table or the archive where it lies",
+            shown(&path.to_string_lossy())
+        );
     }
     let config = request.config;
     let n_bytes = match request.is_read_once {

@@ -18,7 +18,7 @@ use crate::args::{self, TrainArgs};
 use crate::pretrained::Pretrained;
 use crate::recipe_input::{self, load_recipe};
 use crate::source::{self, Loaded, Request, Spec};
-use crate::{auto, duplicates, event_pictures, inputs, report, telling};
+use crate::{auto, duplicates, event_pictures, inputs, places, report, telling};
 
 /// The recipe where nobody names one, and the data set is not the user's own.
 const DEFAULT_RECIPE: &str = "cnn";
@@ -150,7 +150,13 @@ fn session(
     let device = device(&recipe.device)?;
     recipe.device = device_name(&device);
     let spec = Spec::parse(&recipe.data.dataset)?;
-    let pretrained = Pretrained::find(&recipe.model, args.offline, app)?;
+    if args.weights.is_some() {
+        places::settle_weights(&mut recipe);
+    }
+    let (pretrained, no_weights) = match is_new {
+        true => (Pretrained::find(&recipe.model, args.offline, app)?, None),
+        false => Pretrained::find_again(&recipe, args.offline, app)?,
+    };
     if let Some(pretrained) = &pretrained {
         pretrained.describe(&mut recipe.model)?;
         if is_new {
@@ -196,6 +202,12 @@ fn session(
     let model = architecture.build(&recipe.model, n_classes, recipe.seed, &device)?;
     if let Some(pretrained) = &pretrained {
         pretrained.load_into(&model, app)?;
+    }
+    Pretrained::still_needed(no_weights, &model)?;
+    match is_new {
+        true => places::settle(&mut recipe, model.trunk.is_some()),
+        false if args.data_dir.is_some() => recipe.data.data_dir = places::whole(&recipe.data.data_dir),
+        false => {}
     }
     let data = TrainData::new(dataset, &recipe)?;
     let mut session = match (&args.resume, &args.run_dir) {

@@ -15,6 +15,9 @@ use crate::state::State;
 /// Keys that may differ when a run goes on: where the data lie is no part of the result, and their digest is compared.
 const MAY_CHANGE: [&str; 4] = ["epochs", "data.data_dir", "data.dataset", "data.skip_bad"];
 
+/// The key that may differ where weights stay as they are: their digest is compared.
+const WEIGHTS: &str = "model.weights";
+
 /// Refuses batches that could not be made, without making one.
 pub(crate) fn check_batches(recipe: &Recipe, data: &TrainData, size_px: Option<[usize; 2]>) -> Result<()> {
     let Part { set, indices } = &data.train;
@@ -67,8 +70,9 @@ pub(crate) fn check_same_data(state: &State, dataset: &Dataset) -> Result<()> {
     Err(TrainingError::OtherData { then: state.data_digest.clone(), now: dataset.digest.clone(), what })
 }
 
-/// Refuses whatever is not the same in both recipes and may not change; also fewer epochs.
-pub(crate) fn check_unchanged(then: &Recipe, now: &Recipe) -> Result<()> {
+/// Refuses whatever is not the same in both recipes and may not change; also fewer epochs. With `is_frozen`, weights that stay
+/// as they are may have moved.
+pub(crate) fn check_unchanged(then: &Recipe, now: &Recipe, is_frozen: bool) -> Result<()> {
     let resolved = Recipe { schedule: now.schedule.clone().resolve(then.epochs), ..now.clone() };
     let (a, b) = (settings(then)?, settings(&resolved)?);
     let show = |side: &[(String, Value)], key: &str| {
@@ -77,7 +81,8 @@ pub(crate) fn check_unchanged(then: &Recipe, now: &Recipe) -> Result<()> {
     for (key, _) in a.iter().chain(&b) {
         let (old, new) = (show(&a, key), show(&b, key));
         let fewer_epochs = key == "epochs" && now.epochs < then.epochs;
-        if old != new && (fewer_epochs || !MAY_CHANGE.contains(&key.as_str())) {
+        let may_change = MAY_CHANGE.contains(&key.as_str()) || (is_frozen && key == WEIGHTS);
+        if old != new && (fewer_epochs || !may_change) {
             return Err(TrainingError::Changed { key: key.clone(), then: old, now: new });
         }
     }
@@ -119,7 +124,7 @@ mod tests {
         let then = load_recipe("cnn", &[]).unwrap();
         let then = Recipe { schedule: then.schedule.clone().resolve(then.epochs), ..then };
         let check = |text: &str| {
-            check_unchanged(&then, &load_recipe("cnn", &[Override::parse(text).unwrap()]).unwrap())
+            check_unchanged(&then, &load_recipe("cnn", &[Override::parse(text).unwrap()]).unwrap(), false)
         };
         check("epochs=21").unwrap();
         check("data.data_dir=elsewhere").unwrap();
@@ -128,5 +133,8 @@ mod tests {
         assert!(error("seed=1").contains("seed is 1 now"), "{}", error("seed=1"));
         assert!(error("optimizer.lr=0.5").contains("optimizer.lr"));
         assert!(error("max_grad_norm=1.0").contains("not set"));
+        assert!(error("model.weights=elsewhere").contains("model.weights"));
+        let moved = load_recipe("cnn", &[Override::parse("model.weights=elsewhere").unwrap()]).unwrap();
+        check_unchanged(&then, &moved, true).unwrap();
     }
 }

@@ -122,14 +122,15 @@ impl Session {
         recipe.model = recorded_model(&recipe.model, &model);
         recipe.data.fit = recipe.data.fit.or(then.data.fit);
         recipe.data.interpolation = recipe.data.interpolation.or(then.data.interpolation);
-        check_unchanged(&then, &recipe)?;
+        let frozen = frozen_digest(&model)?;
+        check_unchanged(&then, &recipe, frozen.is_some())?;
         // the horizon is the one that the run was started with
         let recipe = Recipe { schedule: then.schedule.clone(), ..recipe }.extended(&then, extension_lr)?;
         let run = RunFolder::open(path)?;
         let (checkpoint, notice) = run.read_last()?;
         let state = checkpoint.state;
         check_same_data(&state, &data.dataset)?;
-        if state.frozen_digest != frozen_digest(&model)? {
+        if state.frozen_digest != frozen {
             return Err(TrainingError::OtherWeights);
         }
         model.params.load_learned(&checkpoint.model)?;

@@ -1,0 +1,57 @@
+//! Where a run's data and weights lie, written down so that it can be gone on with and tested from any folder.
+
+use std::path::{Path, PathBuf};
+
+use tallow_training::Recipe;
+
+/// Makes the paths in a new run's recipe whole: those of the data folder, of pretrained weights and of the model that it
+/// starts from. One that leads nowhere stays as it was typed, since a recipe that names it may be for another machine; but the
+/// data folder is there by the end of a run that `keeps_features` in it.
+pub(crate) fn settle(recipe: &mut Recipe, keeps_features: bool) {
+    if keeps_features || recipe.data.data_dir.exists() {
+        recipe.data.data_dir = whole(&recipe.data.data_dir);
+    }
+    if let Some(path) = recipe.init_from.as_mut().filter(|path| path.exists()) {
+        *path = whole(path);
+    }
+    settle_weights(recipe);
+}
+
+/// Makes the path of pretrained weights whole, where they are a path.
+pub(crate) fn settle_weights(recipe: &mut Recipe) {
+    if let Some(toml::Value::String(text)) = recipe.model.get_mut("weights")
+        && Path::new(text).exists()
+    {
+        *text = whole(Path::new(text)).to_string_lossy().into_owned();
+    }
+}
+
+/// The path from the root, symbolic links and all; as it was where a recipe could not hold that.
+pub(crate) fn whole(path: &Path) -> PathBuf {
+    match std::path::absolute(path) {
+        Ok(whole) if whole.to_str().is_some() => whole,
+        _ => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_gets_a_whole_path_and_the_rest_stays() {
+        let mut recipe = tallow_training::load_recipe("cnn", &[]).unwrap();
+        recipe.data.data_dir = "src".into();
+        recipe.init_from = Some("no such run".into());
+        recipe.model.insert("weights".into(), "hf:timm/resnet18".into());
+        settle(&mut recipe, false);
+        assert_eq!(recipe.data.data_dir, std::env::current_dir().unwrap().join("src"));
+        assert_eq!(recipe.init_from, Some("no such run".into()));
+        assert_eq!(recipe.model["weights"].as_str(), Some("hf:timm/resnet18"));
+        recipe.data.data_dir = "not yet".into();
+        settle(&mut recipe, false);
+        assert_eq!(recipe.data.data_dir, PathBuf::from("not yet"));
+        settle(&mut recipe, true);
+        assert_eq!(recipe.data.data_dir, std::env::current_dir().unwrap().join("not yet"));
+    }
+}
