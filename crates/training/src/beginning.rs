@@ -28,9 +28,13 @@ pub(crate) fn begin_with(recipe: &Recipe, model: &Model, data: &TrainData) -> Re
     let own = (recipe.data.validate_on == ValidateOn::Test).then_some(Caveat::ValidatedOnTest);
     let Some(path) = &recipe.init_from else { return Ok(own.into_iter().collect()) };
     let (info, tensors) = read_model(path)?;
-    let damaged =
-        |e: tallow_nn::NnError| TrainingError::Damaged { path: path.clone(), problem: e.to_string() };
-    model.params.load_tensors(&tensors).map_err(damaged)?;
+    let name = |table: &Table| table.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    model.params.load_tensors(&tensors).map_err(|e| TrainingError::OtherNetwork {
+        path: path.clone(),
+        theirs: name(&info.model),
+        ours: name(&recipe.model),
+        problem: e.to_string(),
+    })?;
     Ok(own.into_iter().chain(of_start(path, &info, data)).collect())
 }
 

@@ -1,7 +1,7 @@
 //! A comparison of runs as figures, for other programs: what the text and the page say, without rounding.
 
 use serde::Serialize;
-use tallow_metrics::Verdict;
+use tallow_metrics::{Caveat, Verdict};
 
 use crate::comparison::{ComparedRun, Comparison};
 use crate::honesty::is_honest;
@@ -42,6 +42,8 @@ pub struct RunFigures {
     pub images_per_second: Option<f64>,
     /// Whether nothing was decided on the test images.
     pub honest: bool,
+    /// What takes something from these figures.
+    pub caveats: Vec<Caveat>,
 }
 
 /// What the images say of the second run of a pair, against the first.
@@ -109,5 +111,6 @@ fn figures(run: &ComparedRun<'_>) -> RunFigures {
         seconds: summary.map(|s| s.model_seconds()),
         images_per_second: summary.map(|s| s.images_per_second),
         honest: is_honest(run.record),
+        caveats: run.record.caveats(),
     }
 }

@@ -99,8 +99,7 @@ const MAX_TEXT_COLUMNS: usize = 16;
 const MIN_NAME_COLUMNS: usize = 8;
 
 /// What a mark beside an accuracy says.
-const NOT_HONEST: &str =
-    "* Validation looked at the test images: this test accuracy is not an honest estimate.";
+const NOT_HONEST: &str = "* Decisions may have been taken on the test images: this test accuracy is not an honest estimate. The report says why.";
 
 /// A table of `runs`, in their order, no wider than `max_columns` where that can be; then what a mark means, and what is wrong
 /// with runs that are damaged.
@@ -252,7 +251,7 @@ keras-1          finished          cifar10  cnn    cnn-5      3   85.28 %*  84.5
 keras-2          interrupted 3/20  photos   cnn    keras      7         -                -           -       -           -  2000-02-29 00:00
 strange<U+001B>  damaged           photos   cnn    keras      7         -                -           -       -           -  2000-02-29 00:00
 
-* Validation looked at the test images: this test accuracy is not an honest estimate.
+* Decisions may have been taken on the test images: this test accuracy is not an honest estimate. The report says why.
 
 strange<U+001B>: summary.json: no<U+001B>
 ";
