@@ -60,6 +60,76 @@ fn the_figures_are_those_of_scikit_learn_and_scipy() {
     }
 }
 
+/// What the model can do, on what it fails, what may be left to it and what to do next come before any evidence.
+#[test]
+fn the_page_opens_with_a_verdict() {
+    let folder = tempfile::tempdir().unwrap();
+    write_run(folder.path(), &names(4), 0);
+    let html = page(folder.path());
+    let at = |text: &str| html.find(text).unwrap_or_else(|| panic!("no {text}"));
+    let order = [
+        "In short</h2>",
+        "answered rightly",
+        "Where it fails",
+        "Most errors are between",
+        "What may be left to it",
+    ];
+    let order =
+        [&order[..], &["What to do next", "id=\"errors\"", "id=\"test\"", "id=\"business\"", "id=\"run\""]]
+            .concat();
+    assert!(
+        order.windows(2).all(|pair| at(pair[0]) < at(pair[1])),
+        "{:?}",
+        order.iter().map(|t| at(t)).collect::<Vec<_>>()
+    );
+    assert!(html.contains("Test on more pictures: with 200"), "an interval of 12 points is wide");
+    assert!(
+        html.contains("No answer can be left alone with a promise of 95.00 %"),
+        "a quarter is wrong, however sure"
+    );
+}
+
+/// A fact that takes something from the figures stands above them, whatever it is.
+#[test]
+fn caveats_and_notes_stand_above_all_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    write_run(folder.path(), &names(4), 0);
+    let notice =
+        r#"{"version":1,"event":"notice","text":"3 of 40 test pictures look like <training> pictures"}"#;
+    fs::write(folder.path().join("events.jsonl"), format!("{notice}\n{notice}\n")).unwrap();
+    let mut run = RunRecord::read(folder.path()).unwrap();
+    let look = |run: &RunRecord| run_report(run, &Options::default()).unwrap().html;
+    let html = look(&run);
+    assert_eq!(html.matches("look like &lt;training&gt; pictures").count(), 1, "said once");
+    assert!(!html.contains("not an honest estimate"));
+    let start = tallow_metrics::Caveat::StartUnknown { from: "runs/<a>".into(), dataset: "pets".into() };
+    run.summary.as_mut().unwrap().caveats = vec![tallow_metrics::Caveat::ValidatedOnTest, start];
+    let html = look(&run);
+    for text in [
+        "The test accuracy of this run is not an honest estimate",
+        "weights of runs/&lt;a&gt;",
+        "look like &lt;training",
+    ] {
+        assert!(html.find(text).unwrap() < html.find("answered rightly").unwrap(), "{text}");
+    }
+    assert!(html.contains("Get an honest figure before you rely on it"));
+    assert!(!html.contains("the test confirms"), "nothing is confirmed by images that were chosen on");
+}
+
+#[test]
+fn charts_tell_their_values_and_as_files_what_they_are_of() {
+    let report = run_report(&fixture(), &Options::default()).unwrap();
+    let title = |text: &str| assert!(report.html.contains(&format!("<title>{text}")), "{text}");
+    title("validation, epoch 1: ");
+    title("cat: ");
+    let accuracy = report.charts.iter().find(|chart| chart.name == "accuracy").unwrap();
+    assert!(!accuracy.origin.is_empty() && accuracy.to_svg().contains(&accuracy.origin.replace("  ", "  ")));
+    assert!(
+        !report.html.contains(&format!(">{}<", accuracy.origin)),
+        "the page itself says it once, in its heading"
+    );
+}
+
 #[test]
 fn a_page_asks_for_nothing_and_runs_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -244,11 +314,11 @@ fn pictures_are_shown_where_they_are() {
 fn costs_and_a_target_are_part_of_the_page() {
     let run = fixture();
     let costs = "currency = \"€ <b>\"\nask_a_person = 0.2\n[value]\ncat = 3\n".to_owned();
-    let options = Options { costs: Some(costs), target_accuracy: Some(0.9) };
+    let options = Options { costs: Some(costs), target_accuracy: Some(0.75) };
     let report = run_report(&run, &options).unwrap();
     assert!(
         report.html.contains("€ &lt;b&gt;")
-            && report.html.contains("For an accuracy of <strong>90.00 %</strong>")
+            && report.html.contains("For an accuracy of <strong>75.00 %</strong>")
     );
     assert!(report.charts.iter().any(|chart| chart.name == "coverage-cost"));
     assert_safe(&report.html);

@@ -38,9 +38,16 @@ pub(crate) fn begin_with(recipe: &Recipe, model: &Model, data: &TrainData) -> Re
     Ok(own.into_iter().chain(of_start(path, &info, data)).collect())
 }
 
+/// What the run folder or the model file at `path` is called: where it lies is nothing for a model card.
+fn called(path: &Path) -> String {
+    let is_of_run = path.file_name().is_some_and(|name| name == "model.safetensors");
+    let named = if is_of_run { path.parent().unwrap_or(path) } else { path };
+    shown_path(Path::new(named.file_name().unwrap_or(path.as_os_str())))
+}
+
 /// What the model at `path`, with whose weights a run begins, had seen of the run's `data`.
 fn of_start(path: &Path, info: &ModelInfo, data: &TrainData) -> Vec<Caveat> {
-    let from = shown_path(path);
+    let from = called(path);
     if info.data_digest != data.dataset.digest {
         return vec![Caveat::StartUnknown { from, dataset: info.dataset.clone() }];
     }

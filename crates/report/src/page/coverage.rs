@@ -26,7 +26,7 @@ pub(super) fn coverage(
     let body = html! {
         p { "The model may answer only where it is sure enough, and send the rest to a person. The surer it has to be, the fewer images it answers, and the more of the answers are right." }
         @if let Some((wanted, found)) = &target { (asked_for(trust, *wanted, found.as_ref())) }
-        div class="beside" {
+        div class="beside evidence" {
             (figures(&charts))
             div { @if let Some(val) = &trust.val { (table_of(&ladder, val.len())) } }
         }

@@ -7,7 +7,10 @@ use super::head_to_head::minutes;
 use super::{name, percent};
 use crate::comparison::{ComparedRun, Comparison};
 
-/// The run to take: of those that the test does not tell apart from the most accurate one, the one that took the least time.
+/// A run that takes more than this share of another's time is not much quicker.
+const MUCH_LESS: f64 = 0.8;
+
+/// The run to take: of those that the test does not tell apart from the most accurate one, the one that took the least time, if that is much less.
 pub(super) fn recommend(comparison: &Comparison<'_>) -> Markup {
     let runs = &comparison.runs;
     let honest =
@@ -25,7 +28,8 @@ pub(super) fn recommend(comparison: &Comparison<'_>) -> Markup {
     let like_best: Vec<usize> =
         candidates.iter().copied().filter(|&i| i == best || !is_told_apart(comparison, best, i)).collect();
     let time = |i: &usize| minutes(&runs[*i]).unwrap_or(f64::INFINITY);
-    let taken = like_best.iter().copied().min_by(|a, b| time(a).total_cmp(&time(b))).unwrap_or(best);
+    let quickest = like_best.iter().copied().min_by(|a, b| time(a).total_cmp(&time(b))).unwrap_or(best);
+    let taken = if time(&quickest) < MUCH_LESS * time(&best) { quickest } else { best };
     let worse: Vec<usize> = candidates.iter().copied().filter(|i| !like_best.contains(i)).collect();
     let label = |i: usize| name(&runs[i].label);
     html! {
@@ -35,7 +39,9 @@ pub(super) fn recommend(comparison: &Comparison<'_>) -> Markup {
             @if let Some((a, b)) = minutes(&runs[taken]).zip(minutes(&runs[best])) { " (" (format!("{a:.1}")) " minutes, not " (format!("{b:.1}")) ")" }
             ". "
         } @else if like_best.len() > 1 {
-            "It is the most accurate, and took the least time of those that the test does not tell apart from it. "
+            "It is the most accurate; the test does not tell it apart from "
+            @for (n, &i) in like_best.iter().filter(|&&i| i != best).enumerate() { @if n > 0 { ", " } (label(i)) }
+            ", which took no less time. "
         } @else if candidates.len() > 1 {
             "It is the most accurate, and the test tells it apart from every other. "
         }
