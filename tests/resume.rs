@@ -296,7 +296,27 @@ fn an_extended_schedule_begins_again_and_falls() {
     assert_eq!(rates("again"), rates("run"), "the recipe of an extended run is a whole one");
 
     sandbox.trainer("--resume run --epochs 5 --lr 0.002").ok().says(&["begins again at 0.002"]);
-    sandbox.trainer("--resume run --lr 0.002").fails(&["--lr: with --resume", "give more --epochs"]);
+    sandbox.trainer("--resume run --epochs 5 --lr 0.002").ok(); // the same again is no other run
+    sandbox.trainer("--resume run --lr 0.003").fails(&["--lr: with --resume", "give more --epochs"]);
+}
+
+/// Killed when the longer recipe is written, and the summary of the shorter run still there: that is no last word.
+#[test]
+fn a_summary_from_before_an_extension_is_no_last_word() {
+    let sandbox = Sandbox::new();
+    sandbox.trainer(&format!("{TINY} --run-dir run")).ok();
+    let old = sandbox.read("run/summary.json");
+    let mut running = sandbox.start("--resume run --epochs 200");
+    wait_until("it trains", || n_epochs_told(&sandbox, "run") >= 3 || !running.is_at_work());
+    running.signal("INT");
+    running.wait().ends_with(130);
+    sandbox.write("run/summary.json", &old);
+    sandbox.write("run/report.html", "of two epochs");
+    let mut running = sandbox.start("--resume run");
+    wait_until("it goes on", || !sandbox.path("run/summary.json").exists() || !running.is_at_work());
+    running.signal("INT");
+    running.wait().ends_with(130);
+    assert!(!sandbox.path("run/summary.json").exists(), "what is not over has no last word");
 }
 
 /// Extended at a rate that ruins it, a run keeps the model that it had.
@@ -331,8 +351,11 @@ fn an_extension_of_a_run_that_stopped_early_survives_a_kill() {
     let (running, _gag) = sandbox.start_gagged("--resume alone --epochs 21");
     wait_until("the extension is written down", || sandbox.text("alone/recipe.toml").contains("epochs = 21"));
     assert!(running.kill());
-    sandbox.trainer("--resume alone").ok().says(&["Going on with epoch 9"]);
-    assert_eq!(parse_history(&sandbox.text("alone/history.csv")).unwrap().len(), 9);
+    let ran = sandbox.trainer("--resume alone").ok().says(&["Going on with epoch 9"]);
+    assert!(ran.stdout.contains("15 epochs in"), "{}", ran.stdout);
+    let n_epochs = parse_history(&sandbox.text("alone/history.csv")).unwrap().len();
+    assert_eq!(n_epochs, 15, "after 8 epochs, the patience of 7 begins anew");
+    assert_eq!(sandbox.json("alone/summary.json")["epochs_run"], 15);
 }
 
 #[test]

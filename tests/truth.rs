@@ -53,6 +53,8 @@ fn validation_on_the_test_is_said_wherever_its_figures_are_shown() {
     assert!(banner < page.find("answered rightly").unwrap(), "before any figure");
     assert!(!card.contains("looked at once") && card.contains("those of the test for validation"), "{card}");
     assert!(compared.contains("run*") && compared.contains("* run:"), "{compared}");
+    let json = sandbox.trainer("eval run --json").ok().json();
+    assert_eq!(json["caveats"], json!([{"kind": "validated_on_test"}]));
     let evaluated = sandbox.trainer("eval run").ok();
     assert!(evaluated.stderr.contains("is not an honest estimate"), "{}", evaluated.stderr);
 }
@@ -77,10 +79,16 @@ fn weights_of_another_run_bring_what_they_had_seen() {
     assert!((1..=60).contains(&n), "of 60 images that were trained on: {n}");
     assert!(other.stdout.contains(&format!("trained on {n} of its validation images")), "{}", other.stdout);
 
+    // of the weights of weights, what they had seen here is not known
+    sandbox.trainer(&format!("{TINY} --seed 1 --init-from other-split --run-dir third")).ok();
+    let kinds = |run: &str| -> Vec<Value> {
+        caveats(&sandbox, run).as_array().unwrap().iter().map(|caveat| caveat["kind"].clone()).collect()
+    };
+    assert_eq!(kinds("third"), ["start_unknown", "start_tested"]);
+
     sandbox.trainer(&format!("{TINY} --validate-on test --run-dir on-test")).ok();
     sandbox.trainer(&format!("{TINY} --init-from on-test --run-dir inherits")).ok();
-    let kinds: Vec<Value> =
-        caveats(&sandbox, "inherits").as_array().unwrap().iter().map(|c| c["kind"].clone()).collect();
+    let kinds = kinds("inherits");
     // all that was not for the test was free to be trained on there
     assert!(
         kinds.contains(&json!("start_validated_on_test")) && kinds.contains(&json!("start_tested")),

@@ -32,7 +32,7 @@ struct Work {
 }
 
 impl Terminal {
-    /// Draws bars and lines; nothing but what is said with `say` where `quiet`.
+    /// Draws bars and lines; nothing at all where `quiet`.
     pub fn new(quiet: bool) -> Self {
         Self { quiet, is_terminal: std::io::stderr().is_terminal(), work: Mutex::new(None) }
     }

@@ -44,12 +44,30 @@ pub enum Caveat {
 }
 
 impl Caveat {
-    /// Whether decisions of the run may have been taken on test images, so that its test score may be too good.
+    /// `known` with what a recipe tells besides: whether validation looked at the test, and what the run began with. Programs
+    /// before this one wrote nothing of either into their records.
+    pub fn complete(known: Vec<Self>, validates_on_test: bool, init_from: Option<&str>) -> Vec<Self> {
+        let on_test =
+            (validates_on_test && !known.contains(&Self::ValidatedOnTest)).then_some(Self::ValidatedOnTest);
+        let is_of_start = |caveat: &Self| match caveat {
+            Self::ValidatedOnTest | Self::ExtendedAfterTest { .. } => false,
+            Self::StartValidatedOnTest { .. }
+            | Self::StartTrainedOnValidation { .. }
+            | Self::StartTested { .. }
+            | Self::StartUnknown { .. } => true,
+        };
+        let start = init_from.filter(|_| !known.iter().any(is_of_start));
+        let start = start.map(|from| Self::StartUnknown { from: from.to_owned(), dataset: String::new() });
+        on_test.into_iter().chain(known).chain(start).collect()
+    }
+
+    /// Whether decisions of the run were taken on test images, so that its test score is too good.
     pub fn spoils_test(&self) -> bool {
         match self {
-            Self::ValidatedOnTest | Self::StartValidatedOnTest { .. } | Self::StartUnknown { .. } => true,
+            Self::ValidatedOnTest | Self::StartValidatedOnTest { .. } => true,
             Self::StartTrainedOnValidation { .. }
             | Self::StartTested { .. }
+            | Self::StartUnknown { .. }
             | Self::ExtendedAfterTest { .. } => false,
         }
     }
@@ -57,10 +75,11 @@ impl Caveat {
     /// Whether the validation images were trained on, or are the test images, so that what is chosen on them may not hold.
     pub fn spoils_validation(&self) -> bool {
         match self {
-            Self::ValidatedOnTest | Self::StartTrainedOnValidation { .. } | Self::StartUnknown { .. } => true,
-            Self::StartValidatedOnTest { .. } | Self::StartTested { .. } | Self::ExtendedAfterTest { .. } => {
-                false
-            }
+            Self::ValidatedOnTest | Self::StartTrainedOnValidation { .. } => true,
+            Self::StartValidatedOnTest { .. }
+            | Self::StartTested { .. }
+            | Self::StartUnknown { .. }
+            | Self::ExtendedAfterTest { .. } => false,
         }
     }
 
@@ -114,6 +133,20 @@ mod tests {
         let text = r#"[{"kind":"validated_on_test"},{"kind":"start_trained_on_validation","from":"runs/a","n":3},{"kind":"extended_after_test","epochs":20}]"#;
         assert_eq!(serde_json::to_string(&caveats).unwrap(), text);
         assert_eq!(serde_json::from_str::<Vec<Caveat>>(text).unwrap(), caveats);
+    }
+
+    #[test]
+    fn what_an_older_record_does_not_say_its_recipe_does() {
+        let extended = Caveat::ExtendedAfterTest { epochs: 20 };
+        let unknown = Caveat::StartUnknown { from: "a".into(), dataset: String::new() };
+        let complete = |known: &[Caveat], on_test, from| Caveat::complete(known.to_vec(), on_test, from);
+        assert_eq!(
+            complete(std::slice::from_ref(&extended), true, Some("a")),
+            [Caveat::ValidatedOnTest, extended.clone(), unknown]
+        );
+        let whole = [Caveat::ValidatedOnTest, Caveat::StartTested { from: "a".into() }];
+        assert_eq!(complete(&whole, true, Some("a")), whole);
+        assert_eq!(complete(&[], false, None), []);
     }
 
     #[test]

@@ -116,7 +116,10 @@ impl fmt::Display for NonFinite {
 /// The first tensor, by name, with a number that is NaN or infinite.
 pub fn first_non_finite(tensors: &Tensors) -> Option<NonFinite> {
     tensors.iter().find_map(|(name, tensor)| {
-        let n = tensor.data.iter().filter(|v| !v.is_finite()).count();
+        // a variance that is endless turns its channel off, and is common where weights went through f16
+        let may_be_endless = name.ends_with("running_var");
+        let is_good = |v: &f32| v.is_finite() || (may_be_endless && *v == f32::INFINITY);
+        let n = tensor.data.iter().filter(|v| !is_good(v)).count();
         (n > 0).then(|| NonFinite { tensor: short(name), n, n_numbers: tensor.data.len() })
     })
 }
@@ -172,6 +175,11 @@ mod tests {
         assert_eq!(first_non_finite(&tensors), None);
         tensors.get_mut("layer1.weight").unwrap().data[4] = f32::NEG_INFINITY;
         tensors.get_mut("layer2.weight").unwrap().data[0] = f32::NAN;
+        let variance = HostTensor { shape: vec![2], data: vec![f32::INFINITY, 1.0] };
+        let mut endless = Tensors::from_iter([("bn1.running_var".to_owned(), variance)]);
+        assert_eq!(first_non_finite(&endless), None);
+        endless.get_mut("bn1.running_var").unwrap().data[1] = f32::NAN;
+        assert!(first_non_finite(&endless).is_some());
         let text = first_non_finite(&tensors).unwrap().to_string();
         assert_eq!(text, "1 NaN or infinite number of 6 in the tensor layer1.weight");
     }

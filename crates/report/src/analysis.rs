@@ -70,7 +70,7 @@ pub(crate) struct Trust {
     pub(crate) temperature: Option<f64>,
     /// The test predictions, calibrated where there is a temperature.
     pub(crate) test: Predictions,
-    /// The validation predictions, calibrated.
+    /// The validation predictions, calibrated where there is a temperature.
     pub(crate) val: Option<Predictions>,
     /// As trained; calibrated, where there is a temperature. On test.
     pub(crate) states: Vec<Calibration>,
@@ -78,6 +78,8 @@ pub(crate) struct Trust {
     pub(crate) losses: Vec<f64>,
     /// Whether the model knew neither validation nor test images, so that one can confirm what was chosen on the other.
     pub(crate) is_independent: bool,
+    /// Whether validation also decided when to stop or which weights to keep.
+    pub(crate) val_chose: bool,
 }
 
 impl Trust {
@@ -96,6 +98,9 @@ impl Trust {
             val: None,
             states: vec![state("as trained", test.predictions)],
             losses: vec![loss(test.predictions)],
+            val_chose: run.recipe_value(&["callbacks", "early_stopping"]).is_some()
+                || run.recipe_value(&["callbacks", "reduce_lr_on_plateau"]).is_some()
+                || run.path.join("before-extension").is_dir(),
             is_independent: !run.caveats().iter().any(|c| c.spoils_test() || c.spoils_validation()),
         };
         if let (Some(temperature), Some(val)) = (trust.temperature, val) {
@@ -103,6 +108,8 @@ impl Trust {
             trust.val = Some(with_temperature(val, temperature)?);
             trust.states.push(state("calibrated", &trust.test));
             trust.losses.push(loss(&trust.test));
+        } else {
+            trust.val = val.cloned();
         }
         Ok(trust)
     }

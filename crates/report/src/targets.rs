@@ -125,7 +125,15 @@ mod tests {
     }
 
     fn trust(val: Predictions, test: Predictions, is_independent: bool) -> Trust {
-        Trust { temperature: None, test, val: Some(val), states: vec![], losses: vec![], is_independent }
+        Trust {
+            temperature: None,
+            test,
+            val: Some(val),
+            states: vec![],
+            losses: vec![],
+            is_independent,
+            val_chose: false,
+        }
     }
 
     fn outcome(

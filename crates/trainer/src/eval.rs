@@ -36,6 +36,9 @@ struct Score<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     without_duplicates: Option<WithoutDuplicates>,
     report: serde_json::Value,
+    /// What takes something from these figures.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    caveats: Vec<Caveat>,
 }
 
 /// The score on the images that are no near-duplicates of training images.
@@ -230,6 +233,7 @@ fn report(
         calibration: Calibration::new(predictions, info.temperature)?,
         without_duplicates,
         report: serde_json::to_value(report.named(&info.class_names)?)?,
+        caveats: caveats(info, dataset, args.split),
     };
     if app.global.json {
         return output::json(&score);
@@ -262,13 +266,19 @@ fn report(
         ))?;
     }
     output::line(&score.calibration.to_string())?;
-    let takes_from = |caveat: &&Caveat| match args.split {
+    for caveat in &score.caveats {
+        app.progress.say(&format!("Note: {}", caveat.sentence()));
+    }
+    Ok(())
+}
+
+/// What takes something from a model's figures on its own data.
+fn caveats(info: &ModelInfo, dataset: &Dataset, split: SplitName) -> Vec<Caveat> {
+    let takes_from = |caveat: &&Caveat| match split {
         SplitName::Test => true,
         SplitName::Val => caveat.spoils_validation(),
         SplitName::Train => false,
     };
-    for caveat in info.caveats.iter().filter(takes_from).filter(|_| dataset.digest == info.data_digest) {
-        app.progress.say(&format!("Note: {}", caveat.sentence()));
-    }
-    Ok(())
+    let own = (dataset.digest == info.data_digest).then_some(&info.caveats);
+    own.into_iter().flatten().filter(takes_from).cloned().collect()
 }

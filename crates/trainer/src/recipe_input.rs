@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use tallow_core::keys::KeyTable;
+use tallow_core::keys::{KeyTable, leaves};
 use tallow_models::with_model_keys;
 use tallow_training::{Override, Recipe, RunFolder, TrainingError, load_recipe_with, recipe_keys};
 use toml::Value;
@@ -61,7 +61,7 @@ pub(crate) fn refuse_conflicts(overrides: &[Override]) -> Result<(), Conflict> {
     let mut values: Vec<(String, &Value, &str)> = Vec::new();
     for Override { key, value, given } in overrides {
         let before = values.len();
-        leaves(key, value, given, &mut values);
+        values.extend(set_by(key, value).into_iter().map(|(key, value)| (key, value, given.as_str())));
         for i in before..values.len() {
             let (key, value, second) = &values[i];
             let other = values[..before].iter().find(|(k, v, _)| k == key && !is_same(v, value));
@@ -73,13 +73,13 @@ pub(crate) fn refuse_conflicts(overrides: &[Override]) -> Result<(), Conflict> {
     Ok(())
 }
 
-/// The values in a table, each under its whole key.
-fn leaves<'a>(key: &str, value: &'a Value, given: &'a str, out: &mut Vec<(String, &'a Value, &'a str)>) {
+/// The values that an override sets, each under its whole key.
+fn set_by<'a>(key: &str, value: &'a Value) -> Vec<(String, &'a Value)> {
     match value {
         Value::Table(table) => {
-            table.iter().for_each(|(name, value)| leaves(&format!("{key}.{name}"), value, given, out));
+            leaves(table).into_iter().map(|(name, value)| (format!("{key}.{name}"), value)).collect()
         }
-        _ => out.push((key.to_owned(), value, given)),
+        _ => vec![(key.to_owned(), value)],
     }
 }
 

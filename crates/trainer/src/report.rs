@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rayon::prelude::*;
+use tallow_core::shown::shell_word;
 use tallow_core::shown::shown_path;
 use tallow_core::{Progress as _, files};
 use tallow_metrics::MetricsError;
@@ -103,7 +104,7 @@ fn open(page: &Path, app: &App) {
 pub(crate) fn after_training(session: &Session, app: &App) -> Option<PathBuf> {
     let run_dir = session.run_dir();
     let told = |error: anyhow::Error| {
-        let again = format!("trainer report {}", run_dir.display());
+        let again = format!("trainer report {}", shell_word(run_dir));
         app.progress
             .say(&format!("Note: the run is over, but has no report: {error:#}. To try again: {again}"));
     };

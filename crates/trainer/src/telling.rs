@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use tallow_core::shown::{shell_word, shown};
+use tallow_core::shown::{shell_word, shown, shown_path};
 use tallow_core::{Progress as _, duration};
 use tallow_metrics::{Caveat, Summary};
+use tallow_report::chart::grouped;
 use tallow_report::shortened;
 use tallow_training::{Event, Part, RunFolder, Session, ValidateOn, isa_name};
 
@@ -17,7 +18,7 @@ const NAME_COLUMNS: usize = 24;
 /// Three lines: what is trained on what, how, and where.
 pub(crate) fn begin(session: &Session, app: &App) {
     let (recipe, data, params) = (session.recipe(), session.data(), &session.model().params);
-    let number = |n: usize| output::grouped(n as u64);
+    let number = |n: usize| grouped(n as f64, 0);
     let set = &data.dataset;
     let about = set.about.map(|about| format!(" ({about})")).unwrap_or_default();
     app.progress.say(&format!(
@@ -104,7 +105,7 @@ fn epoch_line(event: &Event) -> String {
         "{:>7} {:>8}  {:>8}  {:>6}  {:>8.4}{val}  {:>9}",
         format!("{}/{n_epochs}", record.epoch),
         duration(*secs),
-        images_per_second.map_or("-".to_owned(), |rate| output::grouped(rate as u64)),
+        images_per_second.map_or("-".to_owned(), |rate| grouped(rate.floor(), 0)),
         format!("{:.4}", record.loss).chars().take(6).collect::<String>(),
         record.accuracy,
         format!("{:.3e}", record.learning_rate)
@@ -175,20 +176,19 @@ fn next_commands(run_dir: &Path, app: &App) {
 }
 
 fn rate(summary: &Summary) -> String {
-    let rate = output::grouped(summary.images_per_second.round() as u64);
+    let rate = grouped(summary.images_per_second, 0);
     match summary.features_seconds {
         Some(_) => format!("{rate} images/s through the head, on features that are kept,"),
         None => format!("{rate} images/s"),
     }
 }
 
-/// Those of the summary; of a run of an older program, what its recipe tells.
+/// Those of the summary, and what the recipe tells besides.
 fn caveats(summary: &Summary, run_dir: &Path) -> Result<Vec<Caveat>> {
-    if !summary.caveats.is_empty() {
-        return Ok(summary.caveats.clone());
-    }
-    let on_test = RunFolder::recipe_of(run_dir)?.data.validate_on == ValidateOn::Test;
-    Ok(on_test.then_some(Caveat::ValidatedOnTest).into_iter().collect())
+    let recipe = RunFolder::recipe_of(run_dir)?;
+    let from = recipe.init_from.as_deref().map(shown_path);
+    let on_test = recipe.data.validate_on == ValidateOn::Test;
+    Ok(Caveat::complete(summary.caveats.clone(), on_test, from.as_deref()))
 }
 
 #[cfg(test)]

@@ -38,6 +38,12 @@ pub(crate) fn begin_with(recipe: &Recipe, model: &Model, data: &TrainData) -> Re
     Ok(own.into_iter().chain(of_start(path, &info, data)).collect())
 }
 
+/// What is known of a run that goes on, and what its recipe tells besides.
+pub(crate) fn completed(known: Vec<Caveat>, recipe: &Recipe) -> Vec<Caveat> {
+    let from = recipe.init_from.as_deref().map(called);
+    Caveat::complete(known, recipe.data.validate_on == ValidateOn::Test, from.as_deref())
+}
+
 /// What the run folder or the model file at `path` is called: where it lies is nothing for a model card.
 fn called(path: &Path) -> String {
     let is_of_run = path.file_name().is_some_and(|name| name == "model.safetensors");
@@ -69,7 +75,10 @@ fn of_start(path: &Path, info: &ModelInfo, data: &TrainData) -> Vec<Caveat> {
             Caveat::ValidatedOnTest | Caveat::StartValidatedOnTest { .. } => {
                 Some(Caveat::StartValidatedOnTest { from: from.clone() })
             }
-            Caveat::StartTrainedOnValidation { .. } | Caveat::StartUnknown { .. } => Some(inherited.clone()),
+            // of the weights before those, it is not known which of these validation images they had seen
+            Caveat::StartTrainedOnValidation { .. } | Caveat::StartUnknown { .. } => {
+                Some(Caveat::StartUnknown { from: from.clone(), dataset: String::new() })
+            }
             Caveat::StartTested { .. } | Caveat::ExtendedAfterTest { .. } => None, // what follows says as much
         });
     }

@@ -1,6 +1,7 @@
 //! What is refused before a run begins or goes on: recipes that fit neither model nor data, and settings that may not
 //! change. What is wrong with a recipe by itself, `recipe.rs` says.
 
+use tallow_core::keys::leaves;
 use tallow_core::shown;
 use tallow_dataset::{Augment, Dataset, n_batches};
 use tallow_nn::Model;
@@ -96,22 +97,7 @@ pub(crate) fn check_unchanged(then: &Recipe, now: &Recipe, is_frozen: bool) -> R
 pub fn settings(recipe: &Recipe) -> Result<Vec<(String, Value)>> {
     let table = Table::try_from(recipe)
         .map_err(|e| TrainingError::Recipe { origin: recipe.name.clone(), problem: e.to_string() })?;
-    let mut settings = Vec::new();
-    flatten("", &Value::Table(table), &mut settings);
-    Ok(settings)
-}
-
-/// Every value of `value`, under its keys joined by dots.
-fn flatten(prefix: &str, value: &Value, out: &mut Vec<(String, Value)>) {
-    match value {
-        Value::Table(table) => {
-            for (key, value) in table {
-                let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-                flatten(&name, value, out);
-            }
-        }
-        other => out.push((prefix.to_owned(), other.clone())),
-    }
+    Ok(leaves(&table).into_iter().map(|(key, value)| (key, value.clone())).collect())
 }
 
 #[cfg(test)]

@@ -68,29 +68,42 @@ impl Recipe {
     /// The recipe of a run that was planned as `then`, for more epochs. Epochs that the schedule still plans stay as they
     /// are; those after its end are an extension, which begins with the rate `lr`, or else with a fifth of the recipe's.
     pub(crate) fn extended(mut self, then: &Self, lr: Option<f64>) -> Result<Self> {
-        let end_epoch =
-            self.schedule.horizon_epochs().map(|horizon| horizon.ceil().max(then.epochs as f64) as u64);
-        let from_epoch = end_epoch.filter(|&end| end < self.epochs && self.epochs > then.epochs);
-        match (from_epoch, lr) {
-            (Some(from_epoch), lr) => {
-                let factor = lr.map_or(FACTOR, |lr| lr / self.optimizer.lr());
-                self.extensions.push(Extension { from_epoch, to_epoch: self.epochs, factor });
-                self.validate()?;
-            }
-            (None, Some(_)) => {
-                let problem = "with --resume it is the rate at which more epochs begin, after a schedule that has come \
-                               to its end: give more --epochs, or leave it out";
-                return Err(TrainingError::Value { key: "--lr:", problem: problem.into() });
-            }
-            (None, None) => {}
+        let refuse = |problem: &str| Err(TrainingError::Value { key: "--lr:", problem: problem.into() });
+        if lr.is_some_and(|lr| !(lr >= 0.0 && lr.is_finite())) {
+            return refuse("must be 0 or more");
         }
-        Ok(self)
+        let factor = lr.map_or(FACTOR, |lr| lr / self.optimizer.lr());
+        let Some(horizon) = self.schedule.horizon_epochs() else {
+            return match lr {
+                None => Ok(self),
+                Some(_) => refuse(
+                    "with --resume it is the rate at which more epochs begin after the end of a schedule, and this run's \
+                     schedule has none: leave it out",
+                ),
+            };
+        };
+        let from_epoch = horizon.ceil().max(then.epochs as f64) as u64;
+        if self.epochs > then.epochs && self.epochs > from_epoch {
+            self.extensions.push(Extension { from_epoch, to_epoch: self.epochs, factor });
+            self.validate()?;
+            return Ok(self);
+        }
+        // what is asked for again, after a kill, is there already
+        let is_there = |e: &Extension| e.to_epoch == self.epochs && e.factor == factor;
+        match lr.is_none() || self.extensions.last().is_some_and(is_there) {
+            true => Ok(self),
+            false => refuse(
+                "with --resume it is the rate at which more epochs begin, after a schedule that has come to its end: give \
+                 more --epochs, or leave it out",
+            ),
+        }
     }
 }
 
 impl Session {
     /// Where more epochs are asked for than the run was started with: keeps the model that it has, writes the new plan
-    /// down, and says so. Each step can be done again: a run that is killed here is extended again.
+    /// down, and says so. Each step can be done again: a run that is killed here is extended again, or goes on as extended where
+    /// the recipe is written.
     pub(crate) fn extend(&mut self, then: &Recipe) -> Result<()> {
         if self.recipe.epochs <= then.epochs {
             return Ok(());
@@ -103,19 +116,21 @@ impl Session {
             if !self.state.caveats.contains(&caveat) {
                 self.state.caveats.push(caveat);
             }
-            self.recorder.run.write_last(&self.checkpoint()?)?;
         }
+        // more epochs are to have their chance, even after a run that stopped for want of improvement
+        self.state.early_stopping.wait = 0;
+        self.recorder.run.write_last(&self.checkpoint()?)?;
         self.recorder.run.write_recipe(&self.recipe)?;
-        self.recorder.run.remove("summary.json")?;
         let mut notice = format!("extended from {} to {} epochs", then.epochs, self.recipe.epochs);
         if let Some(extension) = self.recipe.extensions.last().filter(|e| e.to_epoch == self.recipe.epochs) {
             let steps_per_epoch = self.steps_per_epoch() as u64;
             let first = self.state.base_lr
                 * self.recipe.lr_factor(extension.from_epoch * steps_per_epoch, steps_per_epoch);
             notice += &format!(
-                "; from epoch {} on the learning rate begins again at {first} and falls on a straight line \
-                 (--lr chooses another)",
-                extension.from_epoch + 1
+                "; from epoch {} on the learning rate begins again at {} and falls on a straight line (--lr chooses \
+                 another)",
+                extension.from_epoch + 1,
+                rounded(first)
             );
         }
         self.notices.push(notice);
@@ -131,14 +146,20 @@ impl Session {
     ) -> Result<Option<u64>> {
         let Some(val_accuracy) = val_accuracy else { return Ok(None) };
         let folder = self.run_dir().join(EARLIER);
-        let better = earlier_models(&folder).into_iter().filter(|(_, _, earlier)| *earlier > val_accuracy);
-        let Some((path, epoch, earlier)) = better.max_by(|a, b| a.2.total_cmp(&b.2)) else { return Ok(None) };
-        let (_, tensors) = read_model(&path)?;
-        self.learner
-            .model
-            .params
-            .load_tensors(&tensors)
-            .map_err(|e| TrainingError::Damaged { path: path.clone(), problem: e.to_string() })?;
+        let better = earlier_models(&folder).into_iter().filter(|(_, earlier)| *earlier > val_accuracy);
+        let Some((path, earlier)) = better.max_by(|a, b| a.1.total_cmp(&b.1)) else { return Ok(None) };
+        let found = read_model(&path).and_then(|(info, tensors)| {
+            self.learner.model.params.load_tensors(&tensors)?;
+            Ok(info.epoch)
+        });
+        let epoch = match found {
+            Ok(epoch) => epoch,
+            Err(e) => {
+                let text = format!("a better model from before the run was extended cannot be read: {e}");
+                self.emit(watch, Event::Notice { text })?;
+                return Ok(None);
+            }
+        };
         let text = format!(
             "the model after {epoch} epochs, from before the run was extended, is better on the validation images \
              ({:.2} % right, {:.2} % after the extension): the run keeps that one",
@@ -146,8 +167,14 @@ impl Session {
             100.0 * val_accuracy
         );
         self.emit(watch, Event::Notice { text })?;
+        self.emit(watch, Event::BestRestored { epoch })?;
         Ok(Some(epoch))
     }
+}
+
+/// Without the last digits that only arithmetic left.
+fn rounded(rate: f64) -> f64 {
+    format!("{rate:.6e}").parse().unwrap_or(rate)
 }
 
 /// Copies the model of `run` and what was found out about it to `to`.
@@ -170,19 +197,20 @@ fn keep(run: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The models in `folder`, each with its epoch and its validation accuracy, where it has one.
-fn earlier_models(folder: &Path) -> Vec<(PathBuf, u64, f64)> {
+/// The models in `folder`, each with its validation accuracy, where it has one; those of fewer epochs first.
+fn earlier_models(folder: &Path) -> Vec<(PathBuf, f64)> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let mut found: Vec<_> = entries
+    let mut found: Vec<(u64, PathBuf, f64)> = entries
         .flatten()
         .filter_map(|entry| {
             let summary = fs::read(entry.path().join("summary.json")).ok()?;
             let summary: Summary = serde_json::from_slice(&summary).ok()?;
-            Some((entry.path().join("model.safetensors"), summary.epochs_run, summary.val?.accuracy))
+            let model = Some(entry.path().join("model.safetensors")).filter(|model| model.is_file());
+            Some((summary.epochs_run, model?, summary.val?.accuracy))
         })
         .collect();
-    found.sort_by_key(|(_, epoch, _)| *epoch);
-    found
+    found.sort_by_key(|(epoch, ..)| *epoch);
+    found.into_iter().map(|(_, model, accuracy)| (model, accuracy)).collect()
 }
 
 #[cfg(test)]
@@ -225,7 +253,13 @@ mod tests {
         let more = Recipe { epochs: constant.epochs + 5, ..constant.clone() };
         assert!(more.clone().extended(&constant, None).unwrap().extensions.is_empty());
         let error = more.extended(&constant, Some(0.1)).unwrap_err().to_string();
-        assert!(error.contains("--lr") && error.contains("--epochs"), "{error}");
-        assert!(then.clone().extended(&then, Some(0.1)).is_err(), "no more epochs, no other rate");
+        assert!(error.contains("--lr") && error.contains("schedule has none"), "{error}");
+        let error = then.clone().extended(&then, Some(0.1)).unwrap_err().to_string();
+        assert!(error.contains("give more --epochs"), "no more epochs, no other rate: {error}");
+        let error = further.clone().extended(&then, Some(-1.0)).unwrap_err().to_string();
+        assert!(error.contains("must be 0 or more"), "{error}");
+        let again = further.clone().extended(&further, Some(0.2 * further.optimizer.lr())).unwrap();
+        assert_eq!(again, further, "what is asked for again is there");
+        assert_eq!(rounded(0.1 * 0.2), 0.02);
     }
 }

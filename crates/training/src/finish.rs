@@ -53,7 +53,7 @@ impl Session {
         let tensors = self.learner.model.params.to_tensors()?;
         self.recorder.run.write("model.safetensors", &model_bytes(&info, &tensors)?)?;
         self.write_evaluation(val.as_ref(), &test)?;
-        let summary = self.summary(epoch, val.as_ref(), &test)?;
+        let summary = self.summary(val.as_ref(), &test)?;
         if let Some(score) = summary.test {
             self.emit(watch, Event::Tested { epoch: self.state.epoch, score })?;
         }
@@ -106,7 +106,7 @@ impl Session {
         self.recorder.run.write("evaluation/report.json", format!("{json}\n").as_bytes())
     }
 
-    fn summary(&self, epoch: u64, val: Option<&Predictions>, test: &Predictions) -> Result<Summary> {
+    fn summary(&self, val: Option<&Predictions>, test: &Predictions) -> Result<Summary> {
         let (recipe, state, data) = (&self.recipe, &self.state, &self.data);
         let model_name = recipe.model.get("name").and_then(toml::Value::as_str).unwrap_or_default();
         Ok(Summary {
@@ -127,11 +127,10 @@ impl Session {
             precision: recipe.precision.as_str().to_owned(),
             threads: rayon::current_num_threads() as u64,
             epochs_run: state.epoch,
-            // a model from before an extension is the best of all that the run had
-            best_epoch: state.best.map(|best| if epoch < best.epoch { epoch } else { best.epoch }),
+            best_epoch: state.best.map(|best| best.epoch),
             train_seconds: state.train_secs,
             features_seconds: self.features_secs(),
-            features_reused: self.features_reused(),
+            features_reused: self.features_reused() && !state.computed_features,
             images_per_second: state.n_images as f64 / state.step_secs.max(f64::MIN_POSITIVE),
             peak_rss_bytes: peak_rss_bytes(),
             val: val.map(|val| SplitScore {

@@ -169,11 +169,15 @@ impl Session {
         pace: &mut Pace,
         watch: &mut Watch<'_>,
     ) -> Result<()> {
+        let (entropy, loss) = (self.state.cross_entropy, self.state.loss);
+        let optimized = loss.mean().unwrap_or_default();
+        // an epoch that an older program began has the one of some of its steps alone
+        let entropy = entropy.mean().filter(|_| entropy.weight() == loss.weight());
         let record = EpochRecord {
             epoch: self.state.epoch + 1,
             accuracy: self.accuracy(),
-            loss: self.state.cross_entropy.mean().unwrap_or_default(),
-            optimized_loss: self.state.loss.mean(),
+            loss: entropy.unwrap_or(optimized),
+            optimized_loss: entropy.map(|_| optimized),
             val_accuracy: val.and_then(Predictions::accuracy),
             val_loss: val.and_then(Predictions::mean_nll),
             learning_rate: self.state.last_lr,

@@ -7,6 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 use tallow_core::{FileError, files};
@@ -17,6 +18,10 @@ use crate::checkpoint::{Checkpoint, encoding};
 use crate::error::{Result, TrainingError};
 use crate::recipe::Recipe;
 use crate::recipe_source::{Override, load_recipe};
+
+/// How often, and how long after one another, a folder that is in use is asked for again.
+const N_TRIES: usize = 5;
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// Where a new run folder goes.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,7 +88,16 @@ impl RunFolder {
         let log = path.join("events.jsonl");
         let events =
             OpenOptions::new().create(true).append(true).open(&log).map_err(FileError::writing(&log))?;
-        match events.try_lock() {
+        // whoever only asks whether it is in use holds it for an instant
+        let mut locked = events.try_lock();
+        for _ in 0..N_TRIES {
+            if !matches!(locked, Err(fs::TryLockError::WouldBlock)) {
+                break;
+            }
+            std::thread::sleep(BETWEEN_TRIES);
+            locked = events.try_lock();
+        }
+        match locked {
             Ok(()) => Ok(Self { path: path.to_owned(), events }),
             Err(fs::TryLockError::WouldBlock) => Err(TrainingError::RunInUse(path.to_owned())),
             Err(fs::TryLockError::Error(e)) => Err(FileError::new("lock", &log)(e).into()),

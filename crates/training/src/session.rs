@@ -9,7 +9,7 @@ use tallow_metrics::Summary;
 use tallow_nn::{CrossEntropy, Model, Optimizer, Tensors};
 
 use crate::averaging::Average;
-use crate::beginning::{begin_with, recorded_model};
+use crate::beginning::{begin_with, completed, recorded_model};
 use crate::checkpoint::{Checkpoint, digest};
 use crate::checks::{check_batches, check_same_data, check_sizes, check_trunk, check_unchanged};
 use crate::data::TrainData;
@@ -128,7 +128,8 @@ impl Session {
         let recipe = Recipe { schedule: then.schedule.clone(), ..recipe }.extended(&then, extension_lr)?;
         let run = RunFolder::open(path)?;
         let (checkpoint, notice) = run.read_last()?;
-        let state = checkpoint.state;
+        let mut state = checkpoint.state;
+        state.caveats = completed(state.caveats, &recipe);
         check_same_data(&state, &data.dataset)?;
         if state.frozen_digest != frozen {
             return Err(TrainingError::OtherWeights);
@@ -139,7 +140,9 @@ impl Session {
         optimizer.load_state(&model.params, state.n_steps(steps_per_epoch), &checkpoint.optimizer)?;
         let criterion = criterion(&recipe, &data)?;
         let average = checkpoint.average.map(|tensors| Average { tensors, n: state.n_averaged });
-        let finished = if state.is_trained(&recipe) { run.read_summary() } else { None };
+        // a summary of fewer epochs is from before an extension that was killed
+        let finished =
+            run.read_summary().filter(|s| state.is_trained(&recipe) && s.epochs_run == state.epoch);
         let mut session =
             Self { finished, average, ..Self::new(recipe, model, data, criterion, optimizer, state, run) };
         if session.finished.is_some() {
@@ -149,6 +152,7 @@ impl Session {
         session.notices.extend(notice);
         session.best = session.read_best()?;
         session.extend(&then)?;
+        session.recorder.run.remove("summary.json")?;
         Ok(session)
     }
 
@@ -234,6 +238,7 @@ impl Session {
             return Ok(Outcome::Interrupted(watch.stop.raised().unwrap_or(StopSignal::Interrupt)));
         };
         let feeds = self.feeds.insert(feeds).clone();
+        self.state.computed_features |= self.features_secs().is_some() && !self.features_reused();
         if let Some(signal) = self.fit(&feeds, watch)? {
             return Ok(Outcome::Interrupted(signal));
         }

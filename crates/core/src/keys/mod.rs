@@ -6,9 +6,11 @@
 
 mod check;
 mod fill;
+mod leaves;
 mod takes;
 
 pub use self::check::Extent;
+pub use self::leaves::leaves;
 pub use self::takes::{Takes, found};
 
 /// A table of a document. Its keys are those whose names begin with its own.

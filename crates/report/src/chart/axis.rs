@@ -29,7 +29,7 @@ impl Format {
 }
 
 /// A number with commas between groups of three digits.
-pub(crate) fn grouped(value: f64, decimals: usize) -> String {
+pub fn grouped(value: f64, decimals: usize) -> String {
     let text = format!("{:.decimals$}", value.abs());
     let (whole, fraction) = text.split_once('.').map_or((&*text, None), |(w, f)| (w, Some(f)));
     let mut out = String::new();

@@ -15,8 +15,7 @@ mod theme;
 
 use maud::{Markup, PreEscaped, html};
 
-pub(crate) use axis::grouped;
-pub use axis::{Axis, Format};
+pub use axis::{Axis, Format, grouped};
 pub use bars::{Bar, bar_chart, interval_chart};
 pub use class_bars::{ClassBar, class_bars};
 pub use dots::{DotRow, dot_chart};

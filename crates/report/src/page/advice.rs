@@ -8,6 +8,7 @@ use super::coverage::whole;
 use super::verdict::weakest;
 use crate::analysis::{Test, Trust};
 use crate::chart::grouped;
+use crate::honesty::is_honest;
 use crate::record::RunRecord;
 use crate::shown::shortened;
 
@@ -19,8 +20,8 @@ const WIDE: f64 = 0.03;
 const SUSPECT: f64 = 0.95;
 /// The largest class has so many times the images of the smallest: then weights help.
 const IMBALANCE: u64 = 10;
-/// Below this accuracy a model is no use, whatever its classes.
-const HARDLY: f64 = 0.5;
+/// Of what lies between always saying the largest class and always being right, a model that has learnt little gains no more.
+const HARDLY: f64 = 0.25;
 /// A validation loss that falls by this share in an epoch has not come to rest.
 const STILL_FALLING: f64 = 0.025;
 /// By so much less right on validation than on training, a model knows its training images by heart.
@@ -44,7 +45,7 @@ pub(super) fn advice(run: &RunRecord, test: &Test<'_>, trust: &Trust) -> Vec<Mar
 }
 
 fn honest_test(run: &RunRecord) -> Option<Markup> {
-    run.caveats().iter().any(tallow_metrics::Caveat::spoils_test).then(|| {
+    (!is_honest(run)).then(|| {
         html! { "Get an honest figure before you rely on it: train without " code { "--validate-on test" } " and without weights that may have seen the test images, or test on new pictures with " code { "trainer eval " (shell_word(&run.path)) " --dataset FOLDER" } "." }
     })
 }
@@ -52,7 +53,9 @@ fn honest_test(run: &RunRecord) -> Option<Markup> {
 /// A model that is wrong about most of what it sees: single classes are not what is missing.
 fn hardly_learnt(run: &RunRecord, test: &Test<'_>) -> Option<Markup> {
     let has_weights = run.recipe_value(&["model", "weights"]).is_some();
-    (test.accuracy() < HARDLY).then(|| {
+    let by_chance = test.matrix.largest_class().map_or(0.0, |(_, share)| share);
+    let gained = (test.accuracy() - by_chance) / (1.0 - by_chance).max(f64::MIN_POSITIVE);
+    (gained < HARDLY).then(|| {
         html! {
             "It has hardly learnt its classes: "
             @if !has_weights { "start from pretrained weights (" code { "--weights" } "), or " }
@@ -76,7 +79,10 @@ fn collect(run: &RunRecord, test: &Test<'_>) -> Option<Markup> {
         "Collect more pictures of " strong { (named(*first)) } @for class in rest { ", " strong { (named(*class)) } }
         ": " (of_class(&test.matrix, *first, test)) "."
         @if let Some(n) = n_trained(*first) { " It was trained on " (grouped(n as f64, 0)) " pictures of " (named(*first)) "." }
-        @if classes.len() > worst.len() { " " (classes.len() - worst.len()) " more classes fail in this way (" a href="#business" { "all of them" } ")." }
+        @if classes.len() > worst.len() {
+            @let more = classes.len() - worst.len();
+            " " (more) @if more == 1 { " more class fails" } @else { " more classes fail" } " in this way (" a href="#business" { "all of them" } ")."
+        }
     })
 }
 
@@ -118,19 +124,23 @@ fn by_heart(run: &RunRecord) -> Option<Markup> {
     let last = run.history.last()?;
     let val = last.val_accuracy?;
     (last.accuracy - val > BY_HEART).then(|| {
-        html! { "It knows its training pictures by heart (" (whole(last.accuracy)) " right, " (whole(val)) " on validation): more pictures, stronger augmentation or pretrained weights (" code { "--weights" } ") help, more epochs do not." }
+        html! { "It is right on " (whole(last.accuracy)) " of its training pictures and on " (whole(val)) " of those of validation: it learns the former by heart. More pictures, stronger augmentation or pretrained weights (" code { "--weights" } ") help more than more epochs." }
     })
 }
 
 /// A validation loss that was still falling when the run ended.
 fn still_learning(run: &RunRecord) -> Option<Markup> {
+    if by_heart(run).is_some() {
+        return None;
+    }
     let losses: Vec<f64> = run.history.iter().filter_map(|record| record.val_loss).collect();
     let (&last, before) = losses.split_last()?;
     let &quarter = before.get(before.len().checked_sub(1 + before.len() / 4)?)?;
-    let n_epochs = run.history.len() as u64;
+    let planned = run.recipe_value(&["epochs"]).and_then(|epochs| epochs.parse().ok()).unwrap_or(0);
+    let n_epochs = planned.max(run.history.len() as u64);
     let per_epoch = (1.0 - last / quarter) / (1 + before.len() / 4) as f64;
     (per_epoch > STILL_FALLING).then(|| {
-        html! { "It was still getting better when it ended: " code { "trainer --resume " (shell_word(&run.path)) " --epochs " (n_epochs + n_epochs.div_ceil(2)) } " goes on, and keeps whichever model validates better." }
+        html! { "It was still getting better when it ended: " code { "trainer --resume " (shell_word(&run.path)) " --epochs " (n_epochs + n_epochs.div_ceil(2)) } " goes on, and keeps whichever model validates better (its test is a second look at the test images then)." }
     })
 }
 

@@ -28,7 +28,7 @@ pub(super) fn coverage(
         @if let Some((wanted, found)) = &target { (asked_for(trust, *wanted, found.as_ref())) }
         div class="beside evidence" {
             (figures(&charts))
-            div { @if let Some(val) = &trust.val { (table_of(&ladder, val.len())) } }
+            div { @if let Some(val) = &trust.val { (table_of(&ladder, val.len(), trust.val_chose)) } }
         }
     };
     Ok((body, charts))
@@ -55,7 +55,7 @@ pub(super) fn promise(target: &Target) -> Option<Markup> {
     let from = chosen.promise.point.threshold;
     Some(html! {
         "For an accuracy of " strong { (percent(target.wanted)) } ", "
-        @if from > 0.0 { "let it answer where it is at least " strong { (percent(from)) } " sure" } @else { "let it answer every image" }
+        @if from > 0.0 { "let it answer where it is at least " strong { (confidence(from)) } " sure" } @else { "let it answer every image" }
         ": by the validation images, at least " (percent(chosen.promise.accuracy_at_least)) " of its answers are right then, with 95 % confidence. On the test images it "
         strong { "answers " (whole(seen.coverage())) ", sends " (whole(1.0 - seen.coverage())) " to a person" }
         @if let Some(accuracy) = seen.accuracy() { ", and " strong { (percent(accuracy)) } " of its answers are right (95 % interval " (percent_interval(chosen.interval)) ")" }
@@ -188,7 +188,7 @@ fn costs_by_coverage(p: &Predictions, costs: &CostTable, ask: f64) -> Vec<CostPo
 }
 
 /// Accuracies that may be wanted, and what each comes to.
-fn table_of(targets: &[Target], n_val: usize) -> Markup {
+fn table_of(targets: &[Target], n_val: usize, val_chose: bool) -> Markup {
     if targets.is_empty() {
         return html! {};
     }
@@ -204,7 +204,7 @@ fn table_of(targets: &[Target], n_val: usize) -> Markup {
         ],
         Some(chosen) => vec![
             plain(percent1(target.wanted)),
-            plain(percent(chosen.promise.point.threshold)),
+            plain(confidence(chosen.promise.point.threshold)),
             plain(whole(chosen.seen.coverage())),
             plain(chosen.seen.accuracy().map_or("–".to_owned(), percent)),
             plain(percent_interval(chosen.interval)),
@@ -231,8 +231,17 @@ fn table_of(targets: &[Target], n_val: usize) -> Markup {
             "Each threshold is chosen so that the accuracy of the answers is at least the wanted one with 95 % confidence, for images like those of validation: "
             "by Clopper and Pearson’s bound on the errors among the surest images, corrected for the 20 shares of images that are tried (Angelopoulos and others, “Learn then Test”, 2021). "
             "“Confirmed” says that the interval on the test lies at the wanted accuracy or above."
+            @if val_chose { " The validation images also decided when to stop or which weights to keep, so they may flatter the model a little: what the test says counts." }
         }
     }
+}
+
+/// A confidence from which on answers are taken, rounded up so that what is typed lets no more through; near certainty with
+/// the digits that tell it from 1.
+fn confidence(threshold: f64) -> String {
+    let decimals = if threshold > 0.999 { 4 } else { 2 };
+    let scale = 10f64.powi(decimals + 2);
+    format!("{:.*} %", decimals as usize, (threshold * scale).ceil() / scale * 100.0)
 }
 
 /// How an outcome is set.

@@ -5,6 +5,7 @@ use std::path::Path;
 use maud::{Markup, html};
 use tallow_metrics::EpochRecord;
 
+use super::learning::losses;
 use super::{
     Number, Part, Text, disagreements, figures, name, percent, percent_interval, plain, recipes,
     recommendation, table,
@@ -14,6 +15,7 @@ use crate::comparison::{
     ComparedRun, Comparison, FEATURES_COUNT, caution, mark, marked, p_value, parameters, points,
     training_rate, verdict,
 };
+use crate::record::RunRecord;
 use crate::shown::shown;
 
 /// Beyond this many classes only those that differ most are drawn.
@@ -194,7 +196,7 @@ fn curves(comparison: &Comparison<'_>) -> Option<Part> {
                 title: &str,
                 label: &str,
                 format,
-                of: fn(&EpochRecord) -> Option<f64>|
+                of: fn(&RunRecord, &EpochRecord) -> Option<f64>|
      -> Option<Chart> {
         let lines: Vec<Line> = comparison
             .runs
@@ -202,7 +204,12 @@ fn curves(comparison: &Comparison<'_>) -> Option<Part> {
             .enumerate()
             .map(|(series, run)| Line {
                 label: shown(&run.label),
-                points: run.record.history.iter().filter_map(|r| Some((r.epoch as f64, of(r)?))).collect(),
+                points: run
+                    .record
+                    .history
+                    .iter()
+                    .filter_map(|r| Some((r.epoch as f64, of(run.record, r)?)))
+                    .collect(),
                 series,
                 dashed: series % 2 == 1,
                 thin: false,
@@ -223,9 +230,9 @@ fn curves(comparison: &Comparison<'_>) -> Option<Part> {
         (!lines.is_empty()).then(|| chart.draw())
     };
     let charts: Vec<Chart> = [
-        draw("runs-val-accuracy", "Validation accuracy", "accuracy", Format::Percent, |r| r.val_accuracy),
-        draw("runs-val-loss", "Validation loss", "cross-entropy", Format::Number, |r| r.val_loss),
-        draw("runs-train-loss", "Training loss", "cross-entropy", Format::Number, |r| Some(r.loss)),
+        draw("runs-val-accuracy", "Validation accuracy", "accuracy", Format::Percent, |_, r| r.val_accuracy),
+        draw("runs-val-loss", "Validation loss", "cross-entropy", Format::Number, |_, r| r.val_loss),
+        draw("runs-train-loss", "Training loss", "cross-entropy", Format::Number, |run, r| losses(run).0(r)),
     ]
     .into_iter()
     .flatten()

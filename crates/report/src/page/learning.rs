@@ -123,11 +123,11 @@ fn charts(run: &RunRecord) -> Vec<Chart> {
     .collect()
 }
 
-type Reading = fn(&EpochRecord) -> Option<f64>;
+pub(super) type Reading = fn(&EpochRecord) -> Option<f64>;
 
 /// The training loss that can be held against that of validation, and, where it is another, what was optimised. A record of an
 /// older program has one loss, which is the first only where the recipe puts nothing into it.
-fn losses(run: &RunRecord) -> (Reading, Reading) {
+pub(super) fn losses(run: &RunRecord) -> (Reading, Reading) {
     let is_new = run.history.iter().any(|record| record.optimized_loss.is_some());
     let sets = |keys: &[&str]| run.recipe_value(keys);
     let smoothing = sets(&["loss", "label_smoothing"]).and_then(|text| text.parse::<f64>().ok());

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
-use toml::Value;
+use tallow_core::keys::leaves;
+use toml::{Table, Value};
 
 use super::{Column, Part, Text, plain, table};
 use crate::comparison::Comparison;
@@ -14,19 +15,16 @@ const MAX_ROWS: usize = 60;
 /// Keys that say where things lie, and nothing of the result.
 const PLACES: [&str; 2] = ["data.data_dir", "name"];
 
-/// None where no recipe is known, or all are the same.
+/// None where a recipe is not known, or all are the same.
 pub(super) fn part(comparison: &Comparison<'_>) -> Option<Part> {
-    let recipes: Vec<BTreeMap<String, String>> = comparison
-        .runs
-        .iter()
-        .map(|run| {
-            let mut settings = BTreeMap::new();
-            if let Some((_, recipe)) = &run.record.recipe {
-                flatten("", recipe, &mut settings);
-            }
-            settings
-        })
-        .collect();
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let settings = |(_, recipe): &(String, Table)| -> BTreeMap<String, String> {
+        leaves(recipe).into_iter().map(|(key, value)| (key, text(value))).collect()
+    };
+    // a recipe that cannot be read differs in nothing that can be told
+    let recipes: Option<Vec<_>> =
+        comparison.runs.iter().map(|run| run.record.recipe.as_ref().map(settings)).collect();
+    let recipes = recipes?;
     let mut keys: Vec<&String> = recipes.iter().flat_map(BTreeMap::keys).collect();
     keys.sort_unstable();
     keys.dedup();
@@ -52,16 +50,4 @@ pub(super) fn part(comparison: &Comparison<'_>) -> Option<Part> {
         @if differing.len() > MAX_ROWS { p { "And " (differing.len() - MAX_ROWS) " more." } }
     };
     Some(Part { id: "recipes", heading: "What they differ in", body, charts: vec![] })
-}
-
-/// Every value of `table`, under its keys joined by dots.
-fn flatten(prefix: &str, table: &toml::Table, out: &mut BTreeMap<String, String>) {
-    for (key, value) in table {
-        let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-        match value {
-            Value::Table(inner) => flatten(&name, inner, out),
-            Value::String(text) => drop(out.insert(name, text.clone())),
-            other => drop(out.insert(name, other.to_string())),
-        }
-    }
 }

@@ -6,6 +6,7 @@ use tallow_metrics::Verdict;
 use super::head_to_head::minutes;
 use super::{name, percent};
 use crate::comparison::{ComparedRun, Comparison};
+use crate::honesty::is_honest;
 
 /// A run that takes more than this share of another's time is not much quicker.
 const MUCH_LESS: f64 = 0.8;
@@ -13,8 +14,7 @@ const MUCH_LESS: f64 = 0.8;
 /// The run to take: of those that the test does not tell apart from the most accurate one, the one that took the least time, if that is much less.
 pub(super) fn recommend(comparison: &Comparison<'_>) -> Markup {
     let runs = &comparison.runs;
-    let honest =
-        |run: &ComparedRun<'_>| !run.record.caveats().iter().any(tallow_metrics::Caveat::spoils_test);
+    let honest = |run: &ComparedRun<'_>| is_honest(run.record);
     let all_honest = runs.iter().all(honest);
     // a figure that may be too good is compared, but not recommended where there is another
     let candidates: Vec<usize> = match runs.iter().any(honest) {
@@ -29,7 +29,9 @@ pub(super) fn recommend(comparison: &Comparison<'_>) -> Markup {
         candidates.iter().copied().filter(|&i| i == best || !is_told_apart(comparison, best, i)).collect();
     let time = |i: &usize| minutes(&runs[*i]).unwrap_or(f64::INFINITY);
     let quickest = like_best.iter().copied().min_by(|a, b| time(a).total_cmp(&time(b))).unwrap_or(best);
-    let taken = if time(&quickest) < MUCH_LESS * time(&best) { quickest } else { best };
+    let is_much_quicker = minutes(&runs[best]).is_some_and(|of_best| time(&quickest) < MUCH_LESS * of_best);
+    let taken = if is_much_quicker { quickest } else { best };
+    let of_honest = if candidates.len() < runs.len() { " of those whose test is honest" } else { "" };
     let worse: Vec<usize> = candidates.iter().copied().filter(|i| !like_best.contains(i)).collect();
     let label = |i: usize| name(&runs[i].label);
     html! {
@@ -39,15 +41,17 @@ pub(super) fn recommend(comparison: &Comparison<'_>) -> Markup {
             @if let Some((a, b)) = minutes(&runs[taken]).zip(minutes(&runs[best])) { " (" (format!("{a:.1}")) " minutes, not " (format!("{b:.1}")) ")" }
             ". "
         } @else if like_best.len() > 1 {
-            "It is the most accurate; the test does not tell it apart from "
+            "It is the most accurate" (of_honest) "; the test does not tell it apart from "
             @for (n, &i) in like_best.iter().filter(|&&i| i != best).enumerate() { @if n > 0 { ", " } (label(i)) }
-            ", which took no less time. "
+            ", which took not much less time. "
         } @else if candidates.len() > 1 {
-            "It is the most accurate, and the test tells it apart from every other. "
+            "It is the most accurate" (of_honest) ", and the test tells it apart from every other"
+            @if !of_honest.is_empty() { " of them" }
+            ". "
         }
         @if !worse.is_empty() && taken != best { (worse.len()) @if worse.len() == 1 { " other is" } @else { " others are" } " worse. " }
         @if !all_honest {
-            @if runs.iter().any(honest) { "Runs whose test is not honest (marked *) are not recommended, whatever their figure. " }
+            @if runs.iter().any(honest) { "Runs whose test is not honest are not recommended, whatever their figure. " }
             @else { "No run here has an honest test: rely on none of these figures. " }
         }
     }

@@ -1,7 +1,7 @@
 //! How far to trust a probability.
 
 use maud::html;
-use tallow_metrics::TEMPERATURES;
+use tallow_metrics::{MIN_CALIBRATION_PREDICTIONS, TEMPERATURES};
 
 use super::{Number, Part, Text, figures, percent, plain, table};
 use crate::analysis::{N_BINS, Trust};
@@ -32,7 +32,12 @@ pub(super) fn part(trust: &Trust) -> Part {
                         "On the test images the error did not fall: the model was calibrated well enough as it was. "
                     }
                 }
-                None => { "There are no validation predictions, so no temperature could be fitted. " }
+                None => {
+                    @match &trust.val {
+                        Some(val) => { (val.len()) " validation images are too few to fit a temperature (" (MIN_CALIBRATION_PREDICTIONS) " are needed), so probabilities are as the model gives them. " },
+                        None => { "There are no validation predictions, so no temperature could be fitted. " },
+                    }
+                }
             }
         }
         }

@@ -69,6 +69,9 @@ pub(super) fn warnings(run: &RunRecord) -> Markup {
         @if !others.is_empty() {
             div class="notice" role="note" { ul { @for caveat in others { li { (caveat.sentence()) } } } }
         }
+        @if run.summary.is_none() && run.path.join("before-extension").is_dir() {
+            div class="notice" role="note" { p { "The run is being extended: the figures below are those of the model that it had before." } }
+        }
         @if !run.problems.is_empty() {
             div class="notice" role="note" {
                 p { strong { "This run folder is not whole." } " The page shows what is there." }
@@ -101,7 +104,8 @@ fn failures(test: &Test<'_>) -> Markup {
     if n_wrong == 0 {
         return html! { p { "On no test image." } };
     }
-    let weakest = weakest(test);
+    let recall = |class: &usize| test.report.classes[*class].recall;
+    let weakest: Vec<usize> = weakest(test).into_iter().filter(|class| recall(class) < 1.0).collect();
     let share = |class: usize| format!("{:.1} %", 100.0 * test.report.classes[class].recall);
     let named = |class: usize| shortened(&test.class_names[class], 30);
     let pairs = pairs(&test.matrix);
@@ -113,9 +117,12 @@ fn failures(test: &Test<'_>) -> Markup {
             }
             ". "
             @if let Some(((first, second), n)) = pairs.first() {
-                "Most errors are between " strong { (named(*first)) " and " (named(*second)) }
-                " (" (n) " of " (grouped(n_wrong as f64, 0)) ")"
-                @for ((first, second), n) in pairs.iter().skip(1) { ", " (named(*first)) " and " (named(*second)) " (" (n) ")" }
+                "The pair with the most errors: " strong { (named(*first)) " and " (named(*second)) }
+                " (" (n) " of " (grouped(n_wrong as f64, 0)) " errors)"
+                @for (i, ((first, second), n)) in pairs.iter().skip(1).enumerate() {
+                    @if i == 0 { "; then " } @else { ", " }
+                    (named(*first)) " and " (named(*second)) " (" (n) ")"
+                }
                 "."
             }
         }
@@ -155,6 +162,10 @@ fn left_to_it(trust: &Trust, options: &Options, costs: Option<&CostTable>) -> Re
                 promised.len().checked_sub(1).filter(|&last| last > 0).map(|last| promised.remove(last));
             promised.truncate(1);
             promised.extend(last);
+            if promised.is_empty() {
+                // a model that is better than the first of them may still promise no more than that
+                promised.extend(Target::of(trust, FROM_TARGET)?.filter(|target| target.chosen.is_some()));
+            }
             promised
         }
     };

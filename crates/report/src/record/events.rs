@@ -123,6 +123,8 @@ impl RunEvents {
                 }
                 ("notice", _) => found.notices.extend(line.text),
                 ("epoch", _) => {
+                    // an epoch after that is one of an extension
+                    (found.stopped_early, found.best_restored) = (None, None);
                     let before = line.record.map_or(0, |record| record.epoch.saturating_sub(1)) as f64;
                     found.steps.extend(line.points.into_iter().map(|Point { at, loss, learning_rate }| {
                         StepPoint { epochs: before + at, loss, learning_rate }

@@ -121,19 +121,14 @@ impl RunRecord {
         Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
     }
 
-    /// What takes something from the run's figures. Of a run of an older program, as far as its recipe tells.
+    /// What takes something from the run's figures; of a run of an older program, as far as its recipe tells.
     pub fn caveats(&self) -> Vec<Caveat> {
         let known = self.summary.as_ref().map(|summary| summary.caveats.clone()).unwrap_or_default();
-        if !known.is_empty() {
-            return known;
-        }
         let on_test = self.recipe_value(&["data", "validate_on"]).as_deref() == Some("test");
-        let from = self.recipe_value(&["init_from"]);
-        let start = from.map(|from| Caveat::StartUnknown { from, dataset: String::new() });
-        on_test.then_some(Caveat::ValidatedOnTest).into_iter().chain(start).collect()
+        Caveat::complete(known, on_test, self.recipe_value(&["init_from"]).as_deref())
     }
 
-    /// The epoch whose weights the model has: the best one where those were taken up again, else the last.
+    /// The epoch with the best monitored value, where one was monitored.
     pub fn best_epoch(&self) -> Option<u64> {
         self.summary.as_ref().and_then(|summary| summary.best_epoch)
     }

@@ -6,7 +6,6 @@ use tallow_metrics::{Bands, Caveat};
 
 use crate::analysis::{Test, Trust};
 use crate::chart::grouped;
-use crate::comparison::parameters;
 use crate::error::{ReportError, Result};
 use crate::record::RunRecord;
 use crate::shown::shown;
@@ -39,10 +38,17 @@ pub fn model_card(run: &RunRecord) -> Result<String> {
     // writing to a String cannot fail
     let _ = write!(
         out,
-        "\n# {name}\n\n{}{model}, an image classifier with {} parameters, trained on {dataset}{about} by Tallow (Rust, Candle).\n\n\
+        "\n# {name}\n\n{}{model}, an image classifier with {}, trained on {dataset}{about} by Tallow (Rust, Candle).\n\n\
          It tells {} classes apart: {}{more}.\n\n## Figures\n\n{}\n## Classes\n\n{}\n## Probabilities\n\n{}\n",
         warnings(run),
-        parameters(summary),
+        match summary.n_trained_parameters.filter(|&n| n != summary.n_parameters) {
+            Some(trained) => format!(
+                "{} parameters, of which {} were trained",
+                grouped(summary.n_parameters as f64, 0),
+                grouped(trained as f64, 0)
+            ),
+            None => format!("{} parameters", grouped(summary.n_parameters as f64, 0)),
+        },
         test.class_names.len(),
         classes.join(", "),
         figures(run, &test),
@@ -204,7 +210,7 @@ fn data(run: &RunRecord) -> String {
         grouped(s.n_train as f64, 0),
         match s.n_val {
             0 => "none for validation".to_owned(),
-            _ if s.caveats.contains(&Caveat::ValidatedOnTest) =>
+            _ if run.caveats().contains(&Caveat::ValidatedOnTest) =>
                 "those of the test for validation".to_owned(),
             n => format!("{} for validation", grouped(n as f64, 0)),
         },

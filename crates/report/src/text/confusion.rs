@@ -167,6 +167,9 @@ fn pairs(
     let named = pairs.iter().flat_map(|pair| [pair.target, pair.predicted]);
     let longest = named.map(|class| columns(&shown(&class_names[class]))).max().unwrap_or(0);
     let width = longest.min((max_columns.saturating_sub(beside) / 2).max(MIN_NAME));
+    if pairs.is_empty() {
+        return format!("{} classes; no image was taken for another\n", matrix.n_classes());
+    }
     let mut out = format!("{} classes; the most confused pairs:\n", matrix.n_classes());
     for pair in pairs {
         let [target, predicted] =

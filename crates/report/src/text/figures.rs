@@ -32,13 +32,15 @@ pub struct RunFigures {
     pub macro_f1: f64,
     /// Mean cross-entropy.
     pub loss: Option<f64>,
-    /// Numbers that the model can learn, where the summary can be read.
+    /// Parameters of the model, where the summary can be read.
     pub n_parameters: Option<u64>,
+    /// Those of them that were trained, where the summary tells them apart.
+    pub n_trained_parameters: Option<u64>,
     /// Epochs that were run.
     pub epochs_run: Option<u64>,
     /// Seconds of training, those of a frozen backbone's features included.
     pub seconds: Option<f64>,
-    /// Training images per second.
+    /// Training images per second; none for a head on features that are kept, of which it says nothing.
     pub images_per_second: Option<f64>,
     /// Whether nothing was decided on the test images.
     pub honest: bool,
@@ -107,9 +109,10 @@ fn figures(run: &ComparedRun<'_>) -> RunFigures {
         macro_f1: run.test.report.macro_avg.f1_score,
         loss: run.test.predictions.mean_nll(),
         n_parameters: summary.map(|s| s.n_parameters),
+        n_trained_parameters: summary.and_then(|s| s.n_trained_parameters),
         epochs_run: summary.map(|s| s.epochs_run),
         seconds: summary.map(|s| s.model_seconds()),
-        images_per_second: summary.map(|s| s.images_per_second),
+        images_per_second: summary.filter(|s| s.features_seconds.is_none()).map(|s| s.images_per_second),
         honest: is_honest(run.record),
         caveats: run.record.caveats(),
     }

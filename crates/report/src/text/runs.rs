@@ -6,7 +6,8 @@ use crate::honesty::is_honest;
 use crate::record::RunRecord;
 use crate::shown::{columns, padded, shortened, shown};
 use crate::state::RunState;
-use crate::times::{duration, utc};
+use crate::times::utc;
+use tallow_core::duration;
 
 /// A run in a list of runs.
 #[derive(Clone, Debug)]
@@ -245,11 +246,11 @@ mod tests {
     #[test]
     fn the_table_is_this() {
         let expected = "\
-run              state             data     model  recipe  seed  accuracy    95 % interval  validation  epochs        time     started (UTC)
-cnn-5-1          finished          cifar10  cnn    cnn-5      3   85.28 %   84.57 to 85.96     50.00 %       5  2 min 51 s  2000-02-29 00:00
-keras-1          finished          cifar10  cnn    cnn-5      3   85.28 %*  84.57 to 85.96     50.00 %       5  2 min 51 s  2000-02-29 00:00
-keras-2          interrupted 3/20  photos   cnn    keras      7         -                -           -       -           -  2000-02-29 00:00
-strange<U+001B>  damaged           photos   cnn    keras      7         -                -           -       -           -  2000-02-29 00:00
+run              state             data     model  recipe  seed  accuracy    95 % interval  validation  epochs    time     started (UTC)
+cnn-5-1          finished          cifar10  cnn    cnn-5      3   85.28 %   84.57 to 85.96     50.00 %       5  2m 51s  2000-02-29 00:00
+keras-1          finished          cifar10  cnn    cnn-5      3   85.28 %*  84.57 to 85.96     50.00 %       5  2m 51s  2000-02-29 00:00
+keras-2          interrupted 3/20  photos   cnn    keras      7         -                -           -       -       -  2000-02-29 00:00
+strange<U+001B>  damaged           photos   cnn    keras      7         -                -           -       -       -  2000-02-29 00:00
 
 * Decisions may have been taken on the test images: this test accuracy is not an honest estimate. The report says why.
 

@@ -1,0 +1,33 @@
+//! The values of a document, each under its whole key.
+
+use toml::{Table, Value};
+
+/// Every value of `table` that is no table itself, under its keys joined by dots, in the order of the document.
+pub fn leaves(table: &Table) -> Vec<(String, &Value)> {
+    let mut out = Vec::new();
+    gather("", table, &mut out);
+    out
+}
+
+fn gather<'a>(prefix: &str, table: &'a Table, out: &mut Vec<(String, &'a Value)>) {
+    for (key, value) in table {
+        let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match value {
+            Value::Table(inner) => gather(&name, inner, out),
+            other => out.push((name, other)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_joined_and_lists_stay_whole() {
+        let table: Table = toml::from_str("a = 1\n[b]\nc = [1, 2]\n[b.d]\ne = \"x\"\n[empty]").unwrap();
+        let found: Vec<String> =
+            leaves(&table).iter().map(|(key, value)| format!("{key} = {value}")).collect();
+        assert_eq!(found, ["a = 1", "b.c = [1, 2]", "b.d.e = \"x\""]);
+    }
+}
