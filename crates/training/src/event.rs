@@ -67,7 +67,8 @@ pub enum Event {
         secs: f64,
         /// How long a step took.
         step_ms: f64,
-        /// How many images its steps took per second; none where all of them were taken before a resume. In
+        /// How many images its steps took per second; none where all of them were taken before a resume, and of a head on
+        /// features that are kept. In
         /// `events.jsonl` it is left out.
         #[serde(skip)]
         images_per_second: Option<f64>,

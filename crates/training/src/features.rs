@@ -160,6 +160,11 @@ impl Session {
         Some(secs(&feeds.train)? + secs(&feeds.test)?)
     }
 
+    /// Whether the run trains on features of a frozen trunk.
+    pub(crate) fn has_features(&self) -> bool {
+        self.learner.model.trunk.is_some()
+    }
+
     /// Whether all features lay there already, so that nothing was computed for this run.
     pub(crate) fn features_reused(&self) -> bool {
         let is_reused = |feed: &Feed| match feed {

@@ -195,7 +195,8 @@ impl Session {
             n_steps: self.steps_per_epoch(),
             secs: started.elapsed().as_secs_f64(),
             step_ms: 1e3 * pace.secs / pace.n_steps.max(1) as f64,
-            images_per_second: pace.images_per_second(),
+            // a head on features that are kept says nothing of images
+            images_per_second: pace.images_per_second().filter(|_| !self.has_features()),
             points,
         };
         self.emit(watch, event)?;

@@ -52,7 +52,7 @@ fn honest_test(run: &RunRecord) -> Option<Markup> {
 
 /// A model that is wrong about most of what it sees: single classes are not what is missing.
 fn hardly_learnt(run: &RunRecord, test: &Test<'_>) -> Option<Markup> {
-    let has_weights = run.recipe_value(&["model", "weights"]).is_some();
+    let has_weights = has_weights(run);
     let by_chance = test.matrix.largest_class().map_or(0.0, |(_, share)| share);
     let gained = (test.accuracy() - by_chance) / (1.0 - by_chance).max(f64::MIN_POSITIVE);
     (gained < HARDLY).then(|| {
@@ -62,6 +62,11 @@ fn hardly_learnt(run: &RunRecord, test: &Test<'_>) -> Option<Markup> {
             "train longer (" code { "--epochs" } ") on more pictures, before you look at single classes."
         }
     })
+}
+
+/// Whether the network began with pretrained weights.
+fn has_weights(run: &RunRecord) -> bool {
+    run.recipe_value(&["model", "weights"]).is_some()
 }
 
 /// More pictures of the classes that are taken for one another.
@@ -87,14 +92,14 @@ fn collect(run: &RunRecord, test: &Test<'_>) -> Option<Markup> {
 }
 
 fn of_class(matrix: &ConfusionMatrix, class: usize, test: &Test<'_>) -> String {
-    match Bands::default()
-        .of_class(matrix, class)
-        .and_then(|found| Some((found.errors_per_1000, found.confused_with?)))
-    {
-        Some((errors, other)) => format!(
-            "of 1,000 pictures of {}, {errors:.0} are taken for {}",
-            shortened(&test.class_names[class], 30),
-            shortened(&test.class_names[other], 30)
+    let named = |class: usize| shortened(&test.class_names[class], 30);
+    match Bands::default().of_class(matrix, class).and_then(|found| found.confused_with) {
+        Some(other) => format!(
+            "of {} test pictures of {}, {} are taken for {}",
+            grouped(matrix.support(class) as f64, 0),
+            named(class),
+            grouped(matrix.count(class, other) as f64, 0),
+            named(other)
         ),
         None => "they are missed most often".to_owned(),
     }
@@ -123,8 +128,9 @@ fn balance(run: &RunRecord) -> Option<Markup> {
 fn by_heart(run: &RunRecord) -> Option<Markup> {
     let last = run.history.last()?;
     let val = last.val_accuracy?;
+    let has_weights = has_weights(run);
     (last.accuracy - val > BY_HEART).then(|| {
-        html! { "It is right on " (whole(last.accuracy)) " of its training pictures and on " (whole(val)) " of those of validation: it learns the former by heart. More pictures, stronger augmentation or pretrained weights (" code { "--weights" } ") help more than more epochs." }
+        html! { "It is right on " (whole(last.accuracy)) " of its training pictures and on " (whole(val)) " of those of validation: it learns the former by heart. More pictures or stronger augmentation" @if !has_weights { " or pretrained weights (" code { "--weights" } ")" } " help more than more epochs." }
     })
 }
 
