@@ -24,7 +24,7 @@ const MUST_SAY: [(&str, &[&str]); 24] = [
     ("damaged", &["an empty file", "ends early", "6 of 18 pictures", "--skip-bad"]),
     ("damaged-few", &["2 of 202 pictures", "--skip-bad"]),
     ("bomb", &["60000 x 60000"]),
-    ("junk-files", &["left alone"]),
+    ("junk-files", &["are ignored: "]),
     (
         "junk-folders-others",
         &["$RECYCLE.BIN/", "System Volume Information/", "lost+found/", "runs/cnn-1/plots/loss.png"],

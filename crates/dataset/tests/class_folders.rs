@@ -123,7 +123,11 @@ fn other_files_are_counted_in_one_line() {
     assert_eq!(counted(&listing), "cat 2, dog 3");
     assert_eq!(listing.n_left_alone, 7);
     assert_eq!(listing.left_alone_examples.len(), 5);
-    let lines: Vec<&String> = listing.notices.iter().filter(|line| line.starts_with("left alone")).collect();
+    let lines: Vec<&String> = listing
+        .notices
+        .iter()
+        .filter(|line| line.starts_with("files that are no pictures are ignored"))
+        .collect();
     assert_eq!(lines.len(), 1);
     assert!(
         says(&listing, &["3 hidden or of the system", "2 .txt", "1 .wav", "1 without a suffix"]),

@@ -20,7 +20,7 @@ const NOT_HERE: [&str; 2] = ["cifar pickles", "predicting"];
 
 /// What a refusal or the notices must say, a list for each case: the corpus says it in prose.
 const MUST_SAY: [(&str, &[&str]); 15] = [
-    ("junk-files", &["left alone"]),
+    ("junk-files", &["are ignored: "]),
     (
         "junk-folders-others",
         &["$RECYCLE.BIN/", "System Volume Information/", "lost+found/", "runs/cnn-1/plots/loss.png"],

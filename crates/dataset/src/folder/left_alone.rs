@@ -83,7 +83,7 @@ impl LeftAlone {
 
     /// The notice about it.
     pub(super) fn notice(&self) -> Option<String> {
-        Some(format!("left alone: {}", self.line()?))
+        Some(format!("files that are no pictures are ignored: {}", self.line()?))
     }
 }
 

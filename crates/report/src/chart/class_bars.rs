@@ -44,7 +44,8 @@ pub fn class_bars(name: &str, title: &str, rows: &[ClassBar]) -> Chart {
     };
     let body = html! {
         (text(area.left, TITLE_PX + 10.0, "tick", "start", "found"))
-        (text(WIDTH - 6.0, TITLE_PX + 10.0, "tick", "end", "most often taken for"))
+        (text(area.right(), TITLE_PX + 10.0, "tick", "end", "taken for others"))
+        (text(WIDTH - 6.0, TITLE_PX + 10.0, "tick", "end", "most often for"))
         @for (i, row) in rows.iter().enumerate() {
             @let middle = area.top + ROW * (i as f64 + 0.5);
             @let found = row.found * area.width;

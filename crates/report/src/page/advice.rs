@@ -14,7 +14,7 @@ use crate::shown::shortened;
 
 /// More than this is not read.
 const MAX: usize = 5;
-/// Half of an interval's width from which on a test is called small.
+/// A test is called small where its interval reaches so far from the accuracy.
 const WIDE: f64 = 0.03;
 /// A wrong answer that is this sure is worth a look at its label.
 const SUSPECT: f64 = 0.95;
@@ -33,7 +33,7 @@ pub(super) fn advice(run: &RunRecord, test: &Test<'_>, trust: &Trust) -> Vec<Mar
         honest_test(run),
         hardly_learnt(run, test),
         collect(run, test),
-        suspects(test),
+        suspects(trust),
         balance(run),
         by_heart(run),
         still_learning(run),
@@ -86,7 +86,7 @@ fn collect(run: &RunRecord, test: &Test<'_>) -> Option<Markup> {
         @if let Some(n) = n_trained(*first) { " It was trained on " (grouped(n as f64, 0)) " pictures of " (named(*first)) "." }
         @if classes.len() > worst.len() {
             @let more = classes.len() - worst.len();
-            " " (more) @if more == 1 { " more class fails" } @else { " more classes fail" } " in this way (" a href="#business" { "all of them" } ")."
+            " Of " (more) @if more == 1 { " more class" } @else { " more classes" } ", too, more than 50 of 1,000 pictures are taken for one other class (" a href="#business" { "the list" } ")."
         }
     })
 }
@@ -106,8 +106,8 @@ fn of_class(matrix: &ConfusionMatrix, class: usize, test: &Test<'_>) -> String {
 }
 
 /// Labels that may be wrong.
-fn suspects(test: &Test<'_>) -> Option<Markup> {
-    let p = test.predictions;
+fn suspects(trust: &Trust) -> Option<Markup> {
+    let p = &trust.test;
     let n = surest_errors(p).into_iter().take_while(|&i| p.confidence(i) >= SUSPECT).count();
     (n > 0).then(|| {
         let (are, they) = if n == 1 { ("picture is", "its label") } else { ("pictures are", "their labels") };
@@ -153,11 +153,11 @@ fn still_learning(run: &RunRecord) -> Option<Markup> {
 /// More test images, where they say too little.
 fn small_test(test: &Test<'_>) -> Option<Markup> {
     let [low, high] = test.accuracy_interval;
-    let half = (high - low) / 2.0;
-    (half > WIDE).then(|| {
+    let off = (test.accuracy() - low).max(high - test.accuracy());
+    (off > WIDE).then(|| {
         let p = test.accuracy().clamp(0.05, 0.95);
         let needed = (1.96f64 / 0.02).powi(2) * p * (1.0 - p);
-        html! { "Test on more pictures: with " (grouped(test.matrix.n() as f64, 0)) " the accuracy is known to within " (format!("{:.0}", 100.0 * half)) " points only. About " (grouped((needed / 100.0).ceil() * 100.0, 0)) " would bring that to 2." }
+        html! { "Test on more pictures: with " (grouped(test.matrix.n() as f64, 0)) " the accuracy is known to within " (format!("{:.0}", 100.0 * off)) " points only. About " (grouped((needed / 100.0).ceil() * 100.0, 0)) " would bring that to 2." }
     })
 }
 

@@ -1,7 +1,7 @@
 //! The errors to look at: those of which the model was surest, and examples of the classes that it confuses most.
 
 use maud::{Markup, html};
-use tallow_metrics::{confused_pairs, surest_errors};
+use tallow_metrics::{Predictions, confused_pairs, surest_errors};
 
 use super::data::{file_name, image};
 use super::{Number, Part, Text, plain, table};
@@ -12,10 +12,11 @@ use crate::shown::{shortened, shown};
 /// Pairs of a table without pictures.
 const N_ROWS: usize = 10;
 
-pub(super) fn part(run: &RunRecord, test: &Test<'_>) -> Part {
+/// `told` are the predictions whose probabilities are told: calibrated, where they can be.
+pub(super) fn part(run: &RunRecord, test: &Test<'_>, told: &Predictions) -> Part {
     let body = html! {
         h3 { "Surest and wrong" }
-        (surest(run, test))
+        (surest(run, test, told))
         h3 { "The most confused pairs" }
         (pairs(run, test))
     };
@@ -27,7 +28,7 @@ fn class(test: &Test<'_>, class: usize) -> String {
     shortened(&test.class_names[class], 24)
 }
 
-fn surest(run: &RunRecord, test: &Test<'_>) -> Markup {
+fn surest(run: &RunRecord, test: &Test<'_>, told: &Predictions) -> Markup {
     let p = test.predictions;
     let worst: Vec<usize> = surest_errors(p).into_iter().take(N_SUREST).collect();
     if worst.is_empty() {
@@ -38,8 +39,8 @@ fn surest(run: &RunRecord, test: &Test<'_>) -> Markup {
         Some(file) => shown(file),
         None => format!("test image {}", p.indices()[i]),
     };
-    let sure = |i: usize| format!("{:.1} %", 100.0 * p.confidence(i));
-    let own = |i: usize| format!("{:.2} %", 100.0 * f64::from(p.row(i)[p.targets()[i] as usize]).exp());
+    let sure = |i: usize| format!("{:.1} %", 100.0 * told.confidence(i));
+    let own = |i: usize| format!("{:.2} %", 100.0 * f64::from(told.row(i)[p.targets()[i] as usize]).exp());
     let [of, taken] = [0, 1].map(|side| {
         move |i: usize| class(test, if side == 0 { p.targets()[i] as usize } else { p.predicted(i) as usize })
     });

@@ -57,7 +57,7 @@ pub fn run_report(run: &RunRecord, options: &Options) -> Result<Report> {
     if let Some(test) = Test::of(run)? {
         let (trust, costs) = (Trust::of(run, &test)?, options.cost_table(test.class_names)?);
         parts.push(verdict::part(run, &test, &trust, options, costs.as_ref())?);
-        parts.push(errors::part(run, &test));
+        parts.push(errors::part(run, &test, &trust.test));
         parts.push(test::part(&test));
         parts.push(business::part(&test, &trust, options, costs.as_ref())?);
         parts.push(trust::part(&trust));
@@ -68,7 +68,7 @@ pub fn run_report(run: &RunRecord, options: &Options) -> Result<Report> {
     let dataset = run.summary.as_ref().map(|summary| shown(&summary.dataset)).unwrap_or_default();
     let title = match dataset.is_empty() {
         true => format!("{}: report", shown(&run.name)),
-        false => format!("{} on {dataset}", shown(&run.name)),
+        false => format!("{}, trained on {dataset}", shown(&run.name)),
     };
     let origin = format!("{}  {dataset}", shown(&run.name));
     Ok(document(&title, &origin, &verdict::warnings(run), parts))

@@ -115,10 +115,12 @@ fn failures(test: &Test<'_>) -> Markup {
             @for (i, &class) in weakest.iter().take(3).enumerate() {
                 @if i > 0 { ", " } strong { (named(class)) } " (" (share(class)) ")"
             }
+            @let n_alike = weakest.iter().skip(3).take_while(|class| recall(class) == recall(&weakest[2])).count();
+            @if n_alike > 0 { ", and " (n_alike) " more like these" }
             ". "
             @if let Some(((first, second), n)) = pairs.first() {
                 "The pair with the most errors: " strong { (named(*first)) " and " (named(*second)) }
-                " (" (n) " of " (grouped(n_wrong as f64, 0)) " errors)"
+                " (" (n) " of " (grouped(n_wrong as f64, 0)) " errors, one taken for the other)"
                 @for (i, ((first, second), n)) in pairs.iter().skip(1).enumerate() {
                     @if i == 0 { "; then " } @else { ", " }
                     (named(*first)) " and " (named(*second)) " (" (n) ")"
