@@ -21,9 +21,9 @@ pub struct Promise {
 /// The threshold with the most answers whose accuracy is at least `accuracy` with `confidence`; none if these predictions
 /// cannot promise it.
 ///
-/// Of [`N_LEVELS`] shares of the images, the surest first, each gives a threshold: the confidence of its least sure image. Given
+/// Of 20 shares of the images, the surest first, each gives a threshold: the confidence of its least sure image. Given
 /// that one, the images above it are independent draws of what the threshold lets through, so their errors are binomial, and
-/// Clopper and Pearson's bound at `1 - (1 - confidence) / N_LEVELS` holds for their accuracy. All the levels' bounds hold
+/// Clopper and Pearson's bound at `1 - (1 - confidence) / 20` holds for their accuracy. All the levels' bounds hold
 /// together with `confidence` (Bonferroni), so the choice among them costs nothing. The image at the threshold itself is
 /// counted only where it is wrong. With the threshold at 0 all images are answered.
 ///
