@@ -1,9 +1,12 @@
 //! Transfer learning, end to end: weights from a folder, features that are computed once and kept, heads on them.
 
+#[path = "support/drawn.rs"]
+mod drawn;
 mod support;
 
 use std::fs;
 
+use drawn::{CLASSES, draw, picture};
 use serde_json::json;
 use support::{Sandbox, TINY, changed};
 use tallow_nn::{HostTensor, Init, decode, encode};
@@ -27,13 +30,14 @@ fn with_weights() -> Sandbox {
 
 /// The files of features, with their bytes.
 fn features(sandbox: &Sandbox) -> Vec<(String, Vec<u8>)> {
-    let is_shard = |name: &String| name.starts_with("data/features/") && name.ends_with(".safetensors");
-    sandbox
-        .everything()
-        .into_iter()
-        .filter(is_shard)
-        .map(|name| (name.clone(), sandbox.read(&name)))
-        .collect()
+    all_features(sandbox).into_iter().filter(|(name, _)| name.starts_with("data/")).collect()
+}
+
+/// The same, of whatever data folder.
+fn all_features(sandbox: &Sandbox) -> Vec<(String, Vec<u8>)> {
+    let is_shard = |name: &String| name.contains("/features/") && name.ends_with(".safetensors");
+    let all = sandbox.everything().into_iter().filter(is_shard);
+    all.map(|name| (name.clone(), sandbox.read(&name))).collect()
 }
 
 /// The features themselves; the seconds that they took, which stand beside them, are never the same.
@@ -71,6 +75,46 @@ fn features_are_computed_once_and_serve_every_head() {
     sandbox.trainer("eval second").ok();
 }
 
+/// Features are kept by picture: of a folder that grew, was sorted anew and renamed, only what is new is computed, and what comes
+/// out is to the bit what it would be had nothing been kept.
+#[test]
+fn only_new_pictures_are_computed() {
+    let sandbox = with_weights();
+    draw(&sandbox, "photos", &CLASSES);
+    let head = "--recipe resnet18-head --offline --weights weights --set model.input_px=[32,32] --set batch_size=8 \
+         --set epochs=2 --set augment.flip=none";
+    let n_of_shards = |data: &str| -> Vec<usize> {
+        let of_data = |(name, _): &(String, Vec<u8>)| name.starts_with(&format!("{data}/features/"));
+        let n = |(_, bytes): &(String, Vec<u8>)| decode(bytes).unwrap().0["features"].shape[0];
+        let mut n: Vec<usize> = all_features(&sandbox).iter().filter(|file| of_data(file)).map(n).collect();
+        n.sort_unstable();
+        n
+    };
+    sandbox.trainer(&format!("{head} --dataset photos --run-dir first")).ok();
+    let before = n_of_shards("data");
+    assert_eq!(before.iter().sum::<usize>(), 39, "every picture once");
+    // three new ones, one that goes, one that is renamed, one that changes its class
+    for i in 20..23 {
+        sandbox.write(&format!("photos/owl/{i}.png"), picture(2, i));
+    }
+    fs::remove_file(sandbox.path("photos/cat/00.png")).unwrap();
+    fs::rename(sandbox.path("photos/cat/01.png"), sandbox.path("photos/cat/renamed.png")).unwrap();
+    fs::rename(sandbox.path("photos/dog/02.png"), sandbox.path("photos/owl/moved.png")).unwrap();
+    sandbox.trainer(&format!("{head} --dataset photos --run-dir second")).ok();
+    let after = n_of_shards("data");
+    assert_eq!(after.iter().sum::<usize>(), 42, "the three new ones: {after:?}");
+    let of = |run: &str| sandbox.json(&format!("{run}/summary.json"))["features_reused"] == true;
+    assert!(!of("first") && !of("second"));
+    sandbox.trainer(&format!("{head} --dataset photos --seed 1 --run-dir third")).ok();
+    assert!(of("third") && n_of_shards("data") == after);
+
+    sandbox.trainer(&format!("{head} --dataset photos --data-dir fresh --run-dir alone")).ok();
+    assert_eq!(n_of_shards("fresh").iter().sum::<usize>(), 41);
+    for file in ["model.safetensors", "history.csv", "evaluation/predictions_test.csv"] {
+        assert!(sandbox.read(&format!("second/{file}")) == sandbox.read(&format!("alone/{file}")), "{file}");
+    }
+}
+
 #[test]
 fn caches_are_listed_and_removed() {
     let sandbox = with_weights();
@@ -89,8 +133,7 @@ fn caches_are_listed_and_removed() {
     );
     assert_eq!(older["about"]["key"]["trunk"], "resnet18 32x32 layer2+layer3+layer4");
     for cache in [newer, older] {
-        assert_eq!((&cache["n_train"], &cache["n_test"]), (&json!(2000), &json!(1000)));
-        assert_eq!((&cache["complete"], &cache["about"]["dataset"]), (&json!(true), &json!("sample")));
+        assert_eq!(cache["n_pictures"], 3000, "2,000 to train on, and 1,000 of the test");
         let folder = sandbox.path(cache["path"].as_str().unwrap());
         let sizes = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
         assert_eq!(cache["n_bytes"], sizes.sum::<u64>());
@@ -98,12 +141,18 @@ fn caches_are_listed_and_removed() {
 
     // a shard that is missing is seen, and a person's list says the same
     let [newer, older] = [newer, older].map(|cache| cache["key"].as_str().unwrap());
-    fs::remove_file(sandbox.path(&format!("data/features/{older}/test-0000000.safetensors"))).unwrap();
-    assert_eq!(list()[1]["complete"], false);
+    let of_test = |(_, bytes): &(String, Vec<u8>)| {
+        let text = decode(bytes).unwrap().1.unwrap();
+        text.matches('-').count() == 1000
+    };
+    let shards = features(&sandbox);
+    let (shard, _) = shards.iter().find(|file| file.0.contains(older) && of_test(file)).unwrap();
+    fs::remove_file(sandbox.path(shard)).unwrap();
+    assert_eq!((&list()[1]["n_pictures"], &list()[1]["n_mirrored"]), (&json!(2000), &json!(2000)));
     let listed = sandbox.trainer("data caches").ok().stdout;
     for part in [
-        &format!("{older}  resnet18 32x32 layer2+layer3+layer4, 896 features an image\n"),
-        "sample: 2000 of 2000 training images, 2000 mirrored, 0 of 1000 test images: not complete\n",
+        &format!("{older}  resnet18 32x32 layer2+layer3+layer4, 896 features a picture\n"),
+        "    2000 pictures, 2000 mirrored\n",
         "last used just now\n2 caches, ",
     ] {
         assert!(listed.contains(part), "{listed}");
@@ -112,6 +161,9 @@ fn caches_are_listed_and_removed() {
     sandbox.trainer("data caches --remove").fails(&["--all"]);
     sandbox.trainer(&format!("data caches --remove {newer} --all")).fails(&["--all"]);
     sandbox.trainer("data caches --all").ends_with(2);
+    sandbox.trainer("data caches --unused-days 3").ends_with(2);
+    let none = sandbox.trainer("data caches --remove --unused-days 3 --json").ok().json();
+    assert_eq!(none, json!({"removed": [], "freed_bytes": 0}), "both were used just now");
     sandbox
         .trainer(&format!("data caches --remove {newer} mine"))
         .fails(&["--remove mine: there is no such cache"]);

@@ -65,4 +65,4 @@ pub use model::{CUSTOM, Model, Trunk};
 pub use optim::{Optimizer, OptimizerConfig, ParamGroup};
 pub use params::{Param, ParamStore, Scope};
 pub use tallow_kernels::{After, Isa, IsaError, detect_isa, isa};
-pub use weights::{HostTensor, Tensors, decode, encode, le_bytes};
+pub use weights::{HostTensor, METADATA_KEY, Tensors, decode, encode, le_bytes};

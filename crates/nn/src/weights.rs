@@ -10,8 +10,8 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::error::{NnError, Result};
 
-/// The metadata key.
-const METADATA_KEY: &str = "tallow";
+/// The key of a safetensors header under which the text of [`encode`] stands.
+pub const METADATA_KEY: &str = "tallow";
 
 /// A tensor in main memory.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use serde::Serialize;
 use tallow_core::Progress as _;
 use tallow_training::{AboutFeatures, FeatureCache, feature_caches};
@@ -17,14 +17,13 @@ use crate::output;
 struct Entry<'a> {
     key: String,
     path: String,
-    complete: bool,
-    /// Images whose features are there; what there is to be is in `about`.
-    n_train: usize,
+    /// Pictures whose features are there, and mirror images.
+    n_pictures: usize,
     n_mirrored: usize,
-    n_test: usize,
     n_bytes: u64,
     last_used_unix_secs: u64,
-    about: &'a AboutFeatures,
+    /// What computed them; none for features of an older program, which nothing uses.
+    about: Option<&'a AboutFeatures>,
 }
 
 #[derive(Serialize)]
@@ -36,7 +35,7 @@ struct Removed {
 pub(crate) fn run(args: &CachesArgs, app: &App) -> Result<ExitCode> {
     let caches = feature_caches(&args.data_dir)?;
     match &args.remove {
-        Some(keys) => remove(&chosen(&caches, keys, args.all)?, app)?,
+        Some(keys) => remove(&chosen(&caches, args, keys)?, app)?,
         None if app.global.json => output::json(&caches.iter().map(entry).collect::<Vec<_>>())?,
         None => print(&caches, args)?,
     }
@@ -47,23 +46,33 @@ fn entry(cache: &FeatureCache) -> Entry<'_> {
     Entry {
         key: cache.key(),
         path: cache.path.display().to_string(),
-        complete: cache.is_complete(),
-        n_train: cache.n_train,
+        n_pictures: cache.n_pictures,
         n_mirrored: cache.n_mirrored,
-        n_test: cache.n_test,
         n_bytes: cache.n_bytes,
         last_used_unix_secs: cache.last_used.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
-        about: &cache.about,
+        about: cache.about.as_ref(),
     }
 }
 
 /// The caches whose keys begin with one of `keys`, in their own order; nothing is chosen if one of them means none, or
 /// several.
-fn chosen<'a>(caches: &'a [FeatureCache], keys: &[String], all: bool) -> Result<Vec<&'a FeatureCache>> {
-    match (all, keys) {
+fn chosen<'a>(
+    caches: &'a [FeatureCache],
+    args: &CachesArgs,
+    keys: &[String],
+) -> Result<Vec<&'a FeatureCache>> {
+    if let Some(days) = args.unused_days {
+        ensure!(keys.is_empty(), "--unused-days chooses by itself: leave the keys out");
+        let now = SystemTime::now();
+        let is_old = |cache: &&FeatureCache| {
+            now.duration_since(cache.last_used).is_ok_and(|age| age >= Duration::from_secs(days * 86_400))
+        };
+        return Ok(caches.iter().filter(is_old).collect());
+    }
+    match (args.all, keys) {
         (true, []) => return Ok(caches.iter().collect()),
         (true, _) => bail!("--all removes every cache: name keys, or give --all"),
-        (false, []) => bail!("--remove: name the keys of caches, or give --all"),
+        (false, []) => bail!("--remove: name the keys of caches, or give --unused-days or --all"),
         (false, _) => {}
     }
     let mut chosen = BTreeMap::new();
@@ -99,25 +108,20 @@ fn remove(caches: &[&FeatureCache], app: &App) -> Result<()> {
 fn print(caches: &[FeatureCache], args: &CachesArgs) -> Result<()> {
     let now = SystemTime::now();
     for cache in caches {
-        let AboutFeatures { dataset, n_train, n_test, n_features, key } = &cache.about;
-        let state = if cache.is_complete() { "complete" } else { "not complete" };
+        let used = age(now.duration_since(cache.last_used).unwrap_or_default());
+        let used = format!("{}, last used {used}", size(cache.n_bytes));
+        let Some(AboutFeatures { n_features, key }) = &cache.about else {
+            output::line(&format!("{}  of an older version of the program: nothing uses it", cache.key()))?;
+            output::line(&format!("    {used}"))?;
+            continue;
+        };
         let mirrored = match cache.n_mirrored {
             0 => String::new(),
             n => format!(", {n} mirrored"),
         };
-        output::line(&format!("{}  {}, {n_features} features an image", cache.key(), key.trunk))?;
-        output::line(&format!(
-            "    {dataset}: {} of {n_train} training images{mirrored}, {} of {n_test} test images: {state}",
-            cache.n_train, cache.n_test
-        ))?;
-        output::line(&format!(
-            "    {} on {} ({}); {}, last used {}",
-            key.precision,
-            key.device,
-            key.isa,
-            size(cache.n_bytes),
-            age(now.duration_since(cache.last_used).unwrap_or_default())
-        ))?;
+        output::line(&format!("{}  {}, {n_features} features a picture", cache.key(), key.trunk))?;
+        output::line(&format!("    {}{mirrored}", output::counted(cache.n_pictures as u64, "picture")))?;
+        output::line(&format!("    {} on {} ({}); {used}", key.precision, key.device, key.isa))?;
     }
     let n_bytes = caches.iter().map(|cache| cache.n_bytes).sum();
     let folder = args.data_dir.join("features");

@@ -1,11 +1,13 @@
 //! Features of a model's frozen trunk: computed once per image, kept in files under the data folder, and handed out in
 //! batches like images.
 //!
-//! What is kept belongs to whole sets in their own order, so any split, subset, seed or head finds it again. The folder
-//! is named after a digest of everything that decides a feature; each file (a shard of some images) carries a digest of
-//! what it holds, and one that is damaged or of a stopped run is made again.
+//! What is kept belongs to pictures, by the SHA-256 of their content as it is stored, and to no data set: any split, subset,
+//! seed, class list or head finds it again, and of a data set that grew only the new pictures are computed. The folder is named
+//! after a digest of everything else that decides a feature; each file (a shard of some pictures) names its pictures and carries
+//! a digest of what it holds, and one that is damaged or of a stopped run is made again.
 
 mod cache;
+mod index;
 mod job;
 mod shard;
 
@@ -39,8 +41,8 @@ pub(crate) struct Features {
     plain: Vec<f32>,
     /// Of the mirrored images; empty where nobody wants them.
     mirrored: Vec<f32>,
-    /// How long the trunk took for them, in this run or an earlier one, if that is known.
-    secs: Option<f64>,
+    /// How long the trunk took for them, in this run or earlier ones.
+    secs: f64,
     /// Whether all of them lay there already.
     is_reused: bool,
 }
@@ -136,8 +138,8 @@ impl Session {
         let dataset = &data.dataset;
         let folder = self.feature_folder(trunk)?;
         let wanted = [
-            Wanted { set: &dataset.train, part: "train", mirrored: self.recipe.augment.flip != Flip::None },
-            Wanted { set: &dataset.test, part: "test", mirrored: false },
+            Wanted::new(&dataset.train, "train", self.recipe.augment.flip != Flip::None),
+            Wanted::new(&dataset.test, "test", false),
         ];
         let (model, precision) = (&self.learner.model, self.learner.precision);
         let mut job = Job::new(model, trunk, input, precision, &folder, &wanted);
@@ -153,7 +155,7 @@ impl Session {
     /// How long the trunk took for the features that this run uses, whenever that was; none where it has none.
     pub(crate) fn features_secs(&self) -> Option<f64> {
         let secs = |feed: &Feed| match feed {
-            Feed::Features { features, .. } => features.secs,
+            Feed::Features { features, .. } => Some(features.secs),
             Feed::Images { .. } => None,
         };
         let feeds = self.feeds.as_ref()?;
@@ -174,15 +176,13 @@ impl Session {
         self.feeds.as_ref().is_some_and(|feeds| is_reused(&feeds.train) && is_reused(&feeds.test))
     }
 
-    /// The folder of this trunk's features of these data.
+    /// The folder of this trunk's features.
     fn feature_folder(&self, trunk: &Trunk) -> Result<PathBuf> {
-        let dataset = &self.data.dataset;
         let Input { preprocess, normalization: Normalization { mean, std } } = self.input();
         let key = FeatureKey {
             kernels_version: KERNELS_VERSION,
             trunk: trunk.description.clone(),
             weights: self.state.frozen_digest.clone().unwrap_or_default(),
-            data: dataset.digest.clone(),
             interpolation: described(preprocess),
             mean,
             std,
@@ -190,13 +190,6 @@ impl Session {
             device: device_name(self.learner.model.params.device()),
             isa: isa().as_str().into(),
         };
-        let about = AboutFeatures {
-            dataset: dataset.name.clone(),
-            n_train: dataset.train.len(),
-            n_test: dataset.test.len(),
-            n_features: trunk.n_features,
-            key,
-        };
-        folder_for(&self.recipe.data.data_dir, &about)
+        folder_for(&self.recipe.data.data_dir, &AboutFeatures { n_features: trunk.n_features, key })
     }
 }

@@ -77,6 +77,7 @@ Features are computed once per image and kept in DIR/features; what is removed i
 Examples:
   trainer data caches
   trainer data caches --remove 0f3a 9c41
+  trainer data caches --remove --unused-days 30
   trainer data caches --remove --all")]
 pub(crate) struct CachesArgs {
     /// Remove the caches with these keys, or the beginnings of keys
@@ -85,6 +86,9 @@ pub(crate) struct CachesArgs {
     /// With --remove: all of them
     #[arg(long)]
     pub(crate) all: bool,
+    /// With --remove: those that no run has used for so many days
+    #[arg(long, value_name = "N", requires = "remove", conflicts_with = "all")]
+    pub(crate) unused_days: Option<u64>,
     /// Where data sets lie
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub(crate) data_dir: PathBuf,

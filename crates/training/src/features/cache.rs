@@ -1,12 +1,13 @@
 //! The folders that features are kept in: how they are called, what is in them, which there are, and their removal.
 //!
-//! `data_dir/features/<key>` holds `key.json`, which says what the features are of, and shards of some images each. The
-//! key is a digest of all that decides a feature, so a folder that is called otherwise than its `key.json` demands is
-//! not ours. `key.json` is written at each use: its time is that of the last one.
+//! `data_dir/features/<key>` holds `key.json`, which says what computed the features, and shards of some pictures each. The key
+//! is a digest of all that decides a feature but the picture itself, so that every data set shares what it has in common
+//! with others; a folder that is called otherwise than its `key.json` demands is not ours. `key.json` is written at each use:
+//! its time is that of the last one.
 
+use std::collections::HashSet;
 use std::fs::{self, DirEntry};
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -14,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use tallow_core::digest::Hasher;
 use tallow_core::{FileError, files};
 
-use super::shard::{PARTS, is_shard_name, shard_name, shards};
+use super::index::Index;
+use super::shard::{Of, is_shard_name};
 use crate::checkpoint::encoding;
 use crate::error::{Result, TrainingError};
 
@@ -29,7 +31,7 @@ const FEATURES: &str = "features";
 
 const KEY_FILE: &str = "key.json";
 
-/// Everything that decides a feature.
+/// Everything that decides a feature, but the picture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureKey {
@@ -39,8 +41,6 @@ pub struct FeatureKey {
     pub trunk: String,
     /// The digest of the trunk's weights and statistics.
     pub weights: String,
-    /// The digest of class names, sizes, labels and pixels.
-    pub data: String,
     /// How images are resized.
     pub interpolation: String,
     /// What is subtracted from red, green and blue in 0..1.
@@ -59,12 +59,6 @@ pub struct FeatureKey {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AboutFeatures {
-    /// The name of the data set.
-    pub dataset: String,
-    /// Training images of the whole set.
-    pub n_train: usize,
-    /// Its test images.
-    pub n_test: usize,
     /// Numbers per image.
     pub n_features: usize,
     /// What names the folder.
@@ -76,14 +70,12 @@ pub struct AboutFeatures {
 pub struct FeatureCache {
     /// The folder.
     pub path: PathBuf,
-    /// What they are of.
-    pub about: AboutFeatures,
-    /// Of how many training images there are features.
-    pub n_train: usize,
-    /// Of how many training images' mirror images; none where nobody wanted any.
+    /// What computed them; none for features of an older program, which nothing uses any more.
+    pub about: Option<AboutFeatures>,
+    /// Of how many pictures there are features.
+    pub n_pictures: usize,
+    /// Of how many pictures' mirror images.
     pub n_mirrored: usize,
-    /// Of how many test images.
-    pub n_test: usize,
     /// What all files take.
     pub n_bytes: u64,
     /// When a run last used them.
@@ -96,33 +88,26 @@ impl FeatureCache {
         self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    /// Whether every image has its features, and every training image those of its mirror image or none has. Whether
-    /// a shard was damaged since is only seen when it is read.
-    pub fn is_complete(&self) -> bool {
-        let AboutFeatures { n_train, n_test, .. } = self.about;
-        self.n_train == n_train && self.n_test == n_test && [0, n_train].contains(&self.n_mirrored)
-    }
-
     /// The one in `folder`; `None` if it is no folder of features.
     fn read(folder: &Path) -> Option<Self> {
         let name = folder.file_name()?.to_str()?;
         let is_folder = fs::symlink_metadata(folder).is_ok_and(|metadata| metadata.is_dir());
         let key_file = folder.join(KEY_FILE);
-        let about = is_folder.then(|| files::read_at_most(&key_file, MAX_KEY_BYTES).ok())??;
-        let about: AboutFeatures = serde_json::from_slice(&about).ok()?;
-        if name != key_name(&about.key).ok()? {
-            return None;
-        }
-        let n_done = |part: &str, n: usize| {
-            let is_there = |images: &Range<usize>| folder.join(shard_name(part, images.start)).is_file();
-            shards(n).filter(is_there).map(|images| images.len()).sum()
+        let text = is_folder.then(|| files::read_at_most(&key_file, MAX_KEY_BYTES).ok())??;
+        let about = match serde_json::from_slice::<AboutFeatures>(&text) {
+            Ok(about) if name == key_name(&about.key).ok()? => Some(about),
+            Ok(_) => return None,
+            Err(_) if is_of_older(name, &text) => None,
+            Err(_) => return None,
         };
+        let index = Index::read(folder);
+        let pictures: HashSet<&Of> = index.shards.iter().flat_map(|shard| &shard.pictures).collect();
+        let n_mirrored = pictures.iter().filter(|of| of.mirrored).count();
         let sizes = fs::read_dir(folder).ok()?.flatten().filter_map(|entry| entry.metadata().ok());
         Some(Self {
             path: folder.to_owned(),
-            n_train: n_done(PARTS[0], about.n_train),
-            n_mirrored: n_done(PARTS[1], about.n_train),
-            n_test: n_done(PARTS[2], about.n_test),
+            n_pictures: pictures.len() - n_mirrored,
+            n_mirrored,
             n_bytes: sizes.map(|metadata| metadata.len()).sum(),
             last_used: fs::metadata(&key_file).and_then(|metadata| metadata.modified()).ok()?,
             about,
@@ -187,24 +172,42 @@ fn key_name(key: &FeatureKey) -> Result<String> {
     Ok(hasher.finish()[..KEY_LEN].to_owned())
 }
 
+/// Whether a folder is one that an older program kept features in: for whole data sets, whose digest was a part of the key.
+fn is_of_older(name: &str, key_file: &[u8]) -> bool {
+    let is_key = name.len() == KEY_LEN && name.bytes().all(|b| b.is_ascii_hexdigit());
+    let key: Option<serde_json::Value> = serde_json::from_slice(key_file).ok();
+    is_key && key.is_some_and(|about| about["key"]["data"].is_string() && about["key"]["trunk"].is_string())
+}
+
+/// Whether an older program could give a shard this name.
+fn is_older_shard_name(name: &str) -> bool {
+    let first = |part: &str| name.strip_prefix(part)?.strip_prefix('-')?.strip_suffix(".safetensors");
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    ["train", "train-mirrored", "test"].iter().filter_map(|part| first(part)).any(is_number)
+}
+
 /// Whether a cache has such a file: `key.json`, a shard, or what a killed run had not finished writing.
 fn is_ours(entry: &DirEntry) -> bool {
     let (name, is_file) = (entry.file_name(), entry.file_type().is_ok_and(|kind| kind.is_file()));
     let name = name.to_string_lossy();
-    is_file && (name == KEY_FILE || name.starts_with(".tmp-") || is_shard_name(&name))
+    is_file
+        && (name == KEY_FILE
+            || name.starts_with(".tmp-")
+            || is_shard_name(&name)
+            || is_older_shard_name(&name))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::shard::SHARD_LEN;
+    use super::super::shard::write_shard;
     use super::*;
+    use tallow_nn::HostTensor;
 
     fn about(trunk: &str) -> AboutFeatures {
         let key = FeatureKey {
             kernels_version: 1,
             trunk: trunk.into(),
             weights: "w".into(),
-            data: "d".into(),
             interpolation: "bilinear".into(),
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.1, 0.3],
@@ -212,31 +215,30 @@ mod tests {
             device: "cpu".into(),
             isa: "avx2".into(),
         };
-        AboutFeatures { dataset: "cifar10".into(), n_train: 2 * SHARD_LEN + 1, n_test: 3, n_features: 2, key }
+        AboutFeatures { n_features: 2, key }
     }
 
-    fn shard(folder: &Path, part: &str, first: usize) {
-        fs::write(folder.join(shard_name(part, first)), "12345").unwrap();
+    /// A shard of pictures that are all of one byte.
+    fn shard(folder: &Path, bytes: std::ops::Range<u8>, mirrored: bool) {
+        let pictures: Vec<Of> = bytes.map(|byte| Of { identity: [byte; 32], mirrored }).collect();
+        let features = HostTensor { shape: vec![pictures.len(), 2], data: vec![0.0; 2 * pictures.len()] };
+        write_shard(folder, &pictures, features, 1.0).unwrap();
     }
 
     #[test]
-    fn images_are_counted_shard_by_shard() {
+    fn pictures_are_counted_once() {
         let data = tempfile::tempdir().unwrap();
         assert_eq!(feature_caches(data.path()).unwrap(), []);
         let folder = folder_for(data.path(), &about("a")).unwrap();
         let look = || {
             let [cache] = feature_caches(data.path()).unwrap().try_into().unwrap();
-            (cache.n_train, cache.n_mirrored, cache.n_test, cache.is_complete())
+            (cache.n_pictures, cache.n_mirrored)
         };
-        assert_eq!(look(), (0, 0, 0, false));
-        shard(&folder, "train", 2 * SHARD_LEN);
-        shard(&folder, "test", 0);
-        assert_eq!(look(), (1, 0, 3, false));
-        shard(&folder, "train", 0);
-        shard(&folder, "train", SHARD_LEN);
-        assert_eq!(look(), (4097, 0, 3, true));
-        shard(&folder, "train-mirrored", 0);
-        assert_eq!(look(), (4097, 2048, 3, false));
+        assert_eq!(look(), (0, 0));
+        shard(&folder, 0..5, false);
+        shard(&folder, 3..7, false);
+        shard(&folder, 0..2, true);
+        assert_eq!(look(), (7, 2));
     }
 
     #[test]
@@ -265,7 +267,7 @@ mod tests {
     fn a_cache_is_removed_whole_unless_it_holds_something_else() {
         let data = tempfile::tempdir().unwrap();
         let folder = folder_for(data.path(), &about("a")).unwrap();
-        shard(&folder, "train", 0);
+        shard(&folder, 0..3, false);
         fs::write(folder.join(".tmp-x"), "123").unwrap();
         fs::write(folder.join("train-notes.safetensors"), "").unwrap();
         let [cache] = feature_caches(data.path()).unwrap().try_into().unwrap();
@@ -274,9 +276,22 @@ mod tests {
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 4);
 
         fs::remove_file(folder.join("train-notes.safetensors")).unwrap();
-        let key_bytes = fs::metadata(folder.join(KEY_FILE)).unwrap().len();
-        assert_eq!(cache.n_bytes, key_bytes + 8);
-        assert_eq!(cache.remove().unwrap(), key_bytes + 8);
+        assert_eq!(cache.remove().unwrap(), cache.n_bytes);
         assert_eq!(fs::read_dir(data.path().join(FEATURES)).unwrap().count(), 0);
+    }
+
+    /// Features of whole data sets, as they were kept before: nothing uses them, so they can be seen and removed.
+    #[test]
+    fn what_an_older_program_kept_can_be_removed() {
+        let data = tempfile::tempdir().unwrap();
+        let folder = data.path().join(FEATURES).join("0123456789abcdef");
+        fs::create_dir_all(&folder).unwrap();
+        let key =
+            r#"{"dataset":"sample","n_train":1,"n_test":1,"n_features":2,"key":{"trunk":"t","data":"d"}}"#;
+        fs::write(folder.join(KEY_FILE), key).unwrap();
+        fs::write(folder.join("train-mirrored-0002048.safetensors"), "12345").unwrap();
+        let [cache] = feature_caches(data.path()).unwrap().try_into().unwrap();
+        assert_eq!((cache.about.clone(), cache.n_pictures), (None, 0));
+        assert_eq!(cache.remove().unwrap(), key.len() as u64 + 5);
     }
 }

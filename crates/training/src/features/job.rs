@@ -1,19 +1,20 @@
-//! The job of computing features, shard by shard: what lies there already is read.
+//! The job of computing features: what lies there already is read, picture by picture; the rest is computed and kept.
 //!
 //! It may take hours, so its rate is measured on the first batches and said.
 
-use std::ops::Range;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use rayon::prelude::*;
 use tallow_core::{Bar, Progress, Unit};
-use tallow_dataset::{ImageSet, eval_batches};
+use tallow_dataset::{Identity, ImageSet, eval_batches};
 use tallow_nn::{Ctx, Dims, HostTensor, Model, Precision, Trunk};
 
 use super::Features;
-use super::shard::{SHARD_LEN, read_shard, shard_name, shards, write_shard};
+use super::index::{Index, Listed};
+use super::shard::{Of, SHARD_LEN, read_shard, shard_name, write_shard};
 use crate::error::Result;
 use crate::evaluate::{images_per_pass, mirrored as mirror};
 use crate::feed::Input;
@@ -23,32 +24,29 @@ use crate::session::Watch;
 const TIMED_BATCHES: usize = 2;
 
 /// Of which images features are wanted.
-pub(super) struct Wanted<'a> {
-    pub(super) set: &'a Arc<ImageSet>,
-    /// The name that shards begin with.
-    pub(super) part: &'static str,
+pub(super) struct Wanted {
+    set: Arc<ImageSet>,
+    /// What they are called.
+    part: &'static str,
     /// Whether of the mirror images, too.
-    pub(super) mirrored: bool,
+    mirrored: bool,
+    identities: Vec<Identity>,
 }
 
-impl Wanted<'_> {
-    /// Each pass over the set: whether it mirrors, and the name that its shards begin with.
-    fn passes(&self) -> impl Iterator<Item = (bool, String)> + use<> {
-        let (part, n) = (self.part, if self.mirrored { 2 } else { 1 });
-        [(false, ""), (true, "-mirrored")]
-            .into_iter()
-            .take(n)
-            .map(move |(m, end)| (m, format!("{part}{end}")))
+impl Wanted {
+    pub(super) fn new(set: &Arc<ImageSet>, part: &'static str, mirrored: bool) -> Self {
+        let identities = (0..set.len()).into_par_iter().map(|i| set.identity(i)).collect();
+        Self { set: Arc::clone(set), part, mirrored, identities }
     }
 
-    /// Images, and mirror images, whose features do not lie in `folder`.
-    fn n_missing(&self, folder: &Path) -> usize {
-        let missing = |part: String| {
-            let is_missing =
-                move |images: &Range<usize>| !folder.join(shard_name(&part, images.start)).exists();
-            shards(self.set.len()).filter(is_missing).map(|images| images.len()).sum::<usize>()
-        };
-        self.passes().map(|(_, part)| missing(part)).sum()
+    /// Each pass over the set: whether it mirrors.
+    fn passes(&self) -> &'static [bool] {
+        if self.mirrored { &[false, true] } else { &[false] }
+    }
+
+    /// What the features of a pass are of, in the order of the set.
+    fn pictures(&self, mirrored: bool) -> impl Iterator<Item = Of> + '_ {
+        self.identities.iter().map(move |&identity| Of { identity, mirrored })
     }
 }
 
@@ -59,6 +57,7 @@ pub(super) struct Job<'a> {
     input: Input,
     precision: Precision,
     folder: &'a Path,
+    index: Index,
     pace: Pace,
 }
 
@@ -70,79 +69,121 @@ impl<'a> Job<'a> {
         input: Input,
         precision: Precision,
         folder: &'a Path,
-        wanted: &[Wanted<'_>],
+        wanted: &[Wanted],
     ) -> Self {
-        let n_images = wanted.iter().map(|wanted| wanted.n_missing(folder)).sum();
-        Self { model, trunk, input, precision, folder, pace: Pace::new(n_images) }
+        let index = Index::read(folder);
+        let missing = |wanted: &Wanted, mirrored| {
+            wanted.pictures(mirrored).filter(|of| index.place(of).is_none()).count()
+        };
+        let n_images = wanted
+            .iter()
+            .flat_map(|wanted| {
+                wanted.passes().iter().map(|&mirrored| missing(wanted, mirrored)).collect::<Vec<_>>()
+            })
+            .sum();
+        Self { model, trunk, input, precision, folder, index, pace: Pace::new(n_images) }
     }
 
     /// The features of all images of a set; `None` if a stop was asked for.
     pub(super) fn features(
         &mut self,
-        wanted: &Wanted<'_>,
+        wanted: &Wanted,
         watch: &mut Watch<'_>,
     ) -> Result<Option<Arc<Features>>> {
         let (n, width) = (wanted.set.len(), self.trunk.n_features);
         let mut features =
-            Features { width, plain: Vec::new(), mirrored: Vec::new(), secs: Some(0.0), is_reused: true };
+            Features { width, plain: Vec::new(), mirrored: Vec::new(), secs: 0.0, is_reused: true };
         let label = format!("features of the {} images", wanted.part);
-        let n_total = wanted.passes().count() * n;
+        let n_total = wanted.passes().len() * n;
         let bar = Bar::begin(watch.progress, &label, Some(n_total as u64), Unit::Items("images"));
-        for (mirrored, part) in wanted.passes() {
-            let all = if mirrored { &mut features.mirrored } else { &mut features.plain };
-            *all = vec![0.0; n * width];
-            let found = self.read_shards(&part, n, all, watch.progress);
-            let found_here = shards(n).zip(&found).filter(|(_, found)| found.is_some());
-            let n_before = if mirrored { n } else { 0 };
-            let mut n_done = n_before + found_here.map(|(images, _)| images.len()).sum::<usize>();
-            for (images, found) in shards(n).zip(&found) {
-                let secs = match found {
-                    Some(secs) => *secs,
-                    None => {
-                        features.is_reused = false;
-                        let start = Instant::now();
-                        let computed = self.compute(wanted.set, images.clone(), mirrored, n_done, watch);
-                        let Some(data) = computed? else { return Ok(None) };
-                        n_done += images.len();
-                        all[images.start * width..images.end * width].copy_from_slice(&data);
-                        let path = self.folder.join(shard_name(&part, images.start));
-                        let tensor = HostTensor { shape: vec![images.len(), width], data };
-                        Some(write_shard(&path, tensor, start.elapsed().as_secs_f64())?)
-                    }
+        let mut n_done = 0;
+        for &mirrored in wanted.passes() {
+            let pictures: Vec<Of> = wanted.pictures(mirrored).collect();
+            let mut all = vec![0.0; n * width];
+            let (missing, secs) = self.read(&pictures, &mut all, watch.progress);
+            features.secs += secs;
+            n_done += n - missing.len();
+            bar.advance(n_done as u64);
+            for images in missing.chunks(SHARD_LEN) {
+                features.is_reused = false;
+                let Some(secs) = self.make(wanted, &pictures, images, &mut all, n_done, watch)? else {
+                    return Ok(None);
                 };
-                features.secs = features.secs.zip(secs).map(|(all, shard)| all + shard);
-                bar.advance(n_done as u64);
+                features.secs += secs;
+                n_done += images.len();
             }
+            copy_twins(&pictures, &missing, &mut all, width);
+            *(if mirrored { &mut features.mirrored } else { &mut features.plain }) = all;
         }
         Ok(Some(Arc::new(features)))
     }
 
-    /// Fills `all`, the features of `n` images, from the shards of a part that lie there whole, by all threads. Of each
-    /// shard that did: how long the trunk took, if that is known.
-    fn read_shards(
-        &self,
-        part: &str,
-        n: usize,
-        all: &mut [f32],
-        progress: &dyn Progress,
-    ) -> Vec<Option<Option<f64>>> {
+    /// Fills the rows of `all` whose features are kept, by all threads. Returns the first image of each picture that has none,
+    /// in their order, and how long the trunk took for what was read.
+    fn read(&self, pictures: &[Of], all: &mut [f32], progress: &dyn Progress) -> (Vec<usize>, f64) {
         let width = self.trunk.n_features;
-        let shards: Vec<Range<usize>> = shards(n).collect();
-        let pieces = all.par_chunks_mut(SHARD_LEN * width).zip(shards);
-        let read = |(rows, images): (&mut [f32], Range<usize>)| {
-            let path = self.folder.join(shard_name(part, images.start));
-            let shard = read_shard(&path, &[images.len(), width], progress)?;
-            rows.copy_from_slice(&shard.features);
-            Some(shard.secs)
+        let mut by_shard: HashMap<usize, Vec<(usize, usize)>> = HashMap::new();
+        for (image, picture) in pictures.iter().enumerate() {
+            if let Some(place) = self.index.place(picture) {
+                by_shard.entry(place.shard).or_default().push((place.row, image));
+            }
+        }
+        let read = |(&shard, rows): (&usize, &Vec<(usize, usize)>)| {
+            let Listed { path, pictures } = &self.index.shards[shard];
+            Some((rows, pictures.len(), read_shard(path, pictures.len(), width, progress)?))
         };
-        pieces.map(read).collect()
+        let mut is_there = vec![false; pictures.len()];
+        let mut secs = 0.0;
+        let mut shards: Vec<_> = by_shard.iter().collect();
+        shards.sort_unstable_by_key(|(shard, _)| **shard);
+        // a few at a time, so that not all of a large folder is in memory twice
+        for some in shards.chunks(2 * rayon::current_num_threads()) {
+            let some: Vec<_> = some.par_iter().copied().filter_map(read).collect();
+            for (rows, n_rows, shard) in some {
+                for &(row, image) in rows {
+                    all[image * width..][..width].copy_from_slice(&shard.features[row * width..][..width]);
+                    is_there[image] = true;
+                }
+                secs += shard.secs * rows.len() as f64 / n_rows as f64;
+            }
+        }
+        let mut seen = std::collections::HashSet::new();
+        let missing = (0..pictures.len()).filter(|&i| !is_there[i] && seen.insert(pictures[i]));
+        (missing.collect(), secs)
+    }
+
+    /// Computes the features of `images`, keeps them, and puts them into `all`; gives back how long that took, `None` if a stop
+    /// was asked for. `n_done` were done before.
+    fn make(
+        &mut self,
+        wanted: &Wanted,
+        pictures: &[Of],
+        images: &[usize],
+        all: &mut [f32],
+        n_done: usize,
+        watch: &mut Watch<'_>,
+    ) -> Result<Option<f64>> {
+        let start = Instant::now();
+        let of: Vec<Of> = images.iter().map(|&i| pictures[i]).collect();
+        let indices = images.iter().map(|&i| i as u32).collect();
+        let Some(data) = self.compute(&wanted.set, indices, of[0].mirrored, n_done, watch)? else {
+            return Ok(None);
+        };
+        let width = self.trunk.n_features;
+        for (row, &image) in data.chunks_exact(width).zip(images) {
+            all[image * width..][..width].copy_from_slice(row);
+        }
+        let features = HostTensor { shape: vec![of.len(), width], data };
+        let secs = write_shard(self.folder, &of, features, start.elapsed().as_secs_f64())?;
+        self.index.add(Listed { path: self.folder.join(shard_name(&of)), pictures: of });
+        Ok(Some(secs))
     }
 
     /// The features of these images, computed now; `None` if a stop was asked for. `n_done` were done before.
     fn compute(
         &mut self,
         set: &Arc<ImageSet>,
-        images: Range<usize>,
+        indices: Arc<[u32]>,
         mirrored: bool,
         n_done: usize,
         watch: &mut Watch<'_>,
@@ -151,7 +192,6 @@ impl<'a> Job<'a> {
         let own = set.block_shape().map(|[h, w, _]| [h, w]);
         let size_px = preprocess.as_ref().map(|p| p.size_px).or(own);
         let batch_size = images_per_pass(size_px.unwrap_or([1, 1]));
-        let indices: Arc<[u32]> = images.map(|i| i as u32).collect();
         let device = self.model.params.device();
         let mut all = Vec::with_capacity(indices.len() * self.trunk.n_features);
         for batch in eval_batches(set.clone(), indices, batch_size, normalization, preprocess.as_ref())? {
@@ -170,6 +210,16 @@ impl<'a> Job<'a> {
             }
         }
         Ok(Some(all))
+    }
+}
+
+/// Gives images that are the same picture as one of `computed` its features.
+fn copy_twins(pictures: &[Of], computed: &[usize], all: &mut [f32], width: usize) {
+    let firsts: HashMap<Of, usize> = computed.iter().map(|&i| (pictures[i], i)).collect();
+    for (image, picture) in pictures.iter().enumerate() {
+        if let Some(&first) = firsts.get(picture).filter(|&&first| first != image) {
+            all.copy_within(first * width..(first + 1) * width, image * width);
+        }
     }
 }
 

@@ -1,82 +1,180 @@
-//! A shard: the file of the features of some images, with a digest of what it holds.
+//! A shard: the file of the features of some pictures, which its header names, with a digest of what it holds.
 //!
 //! Files are written whole or not at all; one that was damaged since is noticed here.
 
-use std::ops::Range;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+use tallow_core::digest::{Hasher, hex};
 use tallow_core::{Progress, files};
-use tallow_nn::{HostTensor, Tensors, decode, encode};
+use tallow_dataset::Identity;
+use tallow_nn::{HostTensor, METADATA_KEY, Tensors, decode, encode};
 
-use crate::checkpoint::digest;
+use crate::checkpoint::{digest, encoding};
 use crate::error::Result;
 
-/// Images of a shard; of the last one of a set fewer.
+/// Pictures of a shard, at most.
 pub(super) const SHARD_LEN: usize = 2048;
 
-/// Longer files are no shards.
+/// Longer files are no shards, and longer headers none of theirs.
 const MAX_SHARD_BYTES: u64 = 1 << 30;
+const MAX_HEADER_BYTES: u64 = 1 << 20;
 
-/// The tensor of the features, (images, width).
+/// The tensor of the features, (pictures, width).
 const FEATURES: &str = "features";
 
-/// The tensor of the one number of seconds that they took. Shards of older builds have none.
+/// The tensor of the one number of seconds that they took.
 const SECONDS: &str = "seconds";
 
-/// What shards may be of: training images, their mirror images, test images.
-pub(super) const PARTS: [&str; 3] = ["train", "train-mirrored", "test"];
-
-/// The images of each shard of `n` images.
-pub(super) fn shards(n: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..n).step_by(SHARD_LEN).map(move |first| first..n.min(first + SHARD_LEN))
+/// What features are of: a picture, by its content, as it is or mirrored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Of {
+    pub(super) identity: Identity,
+    pub(super) mirrored: bool,
 }
 
-/// The file of the shard of a part that begins with image `first`.
-pub(super) fn shard_name(part: &str, first: usize) -> String {
-    format!("{part}-{first:07}.safetensors")
+/// What a shard's header says.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct About {
+    /// Of `pictures` and all tensors.
+    digest: String,
+    /// For each row, the SHA-256 of a picture and `-`, or `m` where it is mirrored.
+    pictures: String,
+}
+
+/// Characters of one entry of [`About::pictures`].
+const ENTRY_LEN: usize = 65;
+
+fn text_of(pictures: &[Of]) -> String {
+    let mut text = String::with_capacity(ENTRY_LEN * pictures.len());
+    for Of { identity, mirrored } in pictures {
+        text.push_str(&hex(identity));
+        text.push(if *mirrored { 'm' } else { '-' });
+    }
+    text
+}
+
+fn pictures_of(text: &str) -> Option<Vec<Of>> {
+    let entries = text.as_bytes().chunks(ENTRY_LEN);
+    let nibble = |c: u8| char::from(c).to_digit(16).map(|digit| digit as u8);
+    let picture = |entry: &[u8]| {
+        let (hex, mark) = entry.split_at_checked(ENTRY_LEN - 1)?;
+        let mut identity = Identity::default();
+        for (byte, pair) in identity.iter_mut().zip(hex.chunks_exact(2)) {
+            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+        }
+        let mirrored = match mark {
+            b"m" => true,
+            b"-" => false,
+            _ => return None,
+        };
+        Some(Of { identity, mirrored })
+    };
+    entries.map(picture).collect()
+}
+
+/// The file of a shard of these pictures: whoever computes the same writes the same.
+pub(super) fn shard_name(pictures: &[Of]) -> String {
+    let mut hasher = Hasher::new();
+    hasher.update(text_of(pictures).as_bytes());
+    format!("{}.safetensors", &hasher.finish()[..16])
 }
 
 /// Whether [`shard_name`] could give a file this name.
 pub(super) fn is_shard_name(name: &str) -> bool {
-    let first = |part: &str| name.strip_prefix(part)?.strip_prefix('-')?.strip_suffix(".safetensors");
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    PARTS.iter().filter_map(|part| first(part)).any(is_number)
+    let stem = name.strip_suffix(".safetensors");
+    stem.is_some_and(|stem| stem.len() == 16 && stem.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// The features of a shard's images.
-pub(super) struct Shard {
-    /// (images, width).
-    pub(super) features: Vec<f32>,
-    /// How long the backbone took for them, if that is known.
-    pub(super) secs: Option<f64>,
-}
-
-/// What a whole shard of this shape holds; `None` where there is none, and it has to be made.
-pub(super) fn read_shard(path: &Path, shape: &[usize], progress: &dyn Progress) -> Option<Shard> {
-    if !path.exists() {
+/// The pictures that the shard at `path` names, without reading the rest of it; `None` if it is no shard.
+pub(super) fn read_pictures(path: &Path) -> Option<Vec<Of>> {
+    let mut file = File::open(path).ok()?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length).ok()?;
+    let length = u64::from_le_bytes(length);
+    if length > MAX_HEADER_BYTES {
         return None;
     }
+    let mut header = vec![0; length as usize];
+    file.read_exact(&mut header).ok()?;
+    let header: serde_json::Value = serde_json::from_slice(&header).ok()?;
+    about(header.get("__metadata__")?.get(METADATA_KEY)?.as_str()?).map(|(_, pictures)| pictures)
+}
+
+fn about(text: &str) -> Option<(About, Vec<Of>)> {
+    let about: About = serde_json::from_str(text).ok()?;
+    let pictures = pictures_of(&about.pictures)?;
+    Some((about, pictures))
+}
+
+/// The features of a shard's pictures.
+pub(super) struct Shard {
+    /// (pictures, width).
+    pub(super) features: Vec<f32>,
+    /// How long the backbone took for all of them.
+    pub(super) secs: f64,
+}
+
+/// What the whole shard at `path` holds, of `n` pictures; `None` where it is damaged: then it goes, and that is said.
+pub(super) fn read_shard(path: &Path, n: usize, width: usize, progress: &dyn Progress) -> Option<Shard> {
     let read = || -> Option<Shard> {
         let bytes = files::read_at_most(path, MAX_SHARD_BYTES).ok()?;
         let (mut tensors, metadata) = decode(&bytes).ok()?;
-        let is_whole = metadata.as_deref() == Some(&digest("", &tensors));
-        let features = tensors.remove(FEATURES).filter(|features| is_whole && features.shape == shape)?;
-        let secs = tensors.remove(SECONDS).and_then(|secs| secs.data.first().map(|&secs| f64::from(secs)));
+        let (about, _) = about(&metadata?)?;
+        let is_whole = about.digest == digest(&about.pictures, &tensors);
+        let features = tensors.remove(FEATURES).filter(|f| is_whole && f.shape == [n, width])?;
+        let secs = f64::from(*tensors.remove(SECONDS)?.data.first()?);
         Some(Shard { features: features.data, secs })
     };
     let shard = read();
     if shard.is_none() {
+        let _ = fs::remove_file(path); // another run may have been quicker
         progress.say(&format!("{} is damaged: these features are computed again", path.display()));
     }
     shard
 }
 
-/// Writes a shard, and gives back how long the backbone took as the file has it.
-pub(super) fn write_shard(path: &Path, features: HostTensor, secs: f64) -> Result<f64> {
+/// Writes the shard of `pictures` into `folder`; gives back how long the backbone took as the file has it.
+pub(super) fn write_shard(folder: &Path, pictures: &[Of], features: HostTensor, secs: f64) -> Result<f64> {
     let secs = secs as f32;
     let seconds = HostTensor { shape: vec![1], data: vec![secs] };
     let tensors: Tensors = [(FEATURES.to_owned(), features), (SECONDS.to_owned(), seconds)].into();
-    let bytes = encode(&tensors, &digest("", &tensors))?;
-    files::write(path, &bytes)?;
+    let text = text_of(pictures);
+    let about = About { digest: digest(&text, &tensors), pictures: text };
+    let bytes = encode(&tensors, &serde_json::to_string(&about).map_err(encoding)?)?;
+    files::write(&folder.join(shard_name(pictures)), &bytes)?;
     Ok(f64::from(secs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tallow_core::Silent;
+
+    #[test]
+    fn a_shard_names_its_pictures_and_notices_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let pictures: Vec<Of> = (0..3).map(|i| Of { identity: [i; 32], mirrored: i == 1 }).collect();
+        let features = HostTensor { shape: vec![3, 2], data: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0] };
+        write_shard(folder.path(), &pictures, features.clone(), 1.5).unwrap();
+        let path = folder.path().join(shard_name(&pictures));
+        assert!(is_shard_name(path.file_name().unwrap().to_str().unwrap()));
+        assert_eq!(read_pictures(&path), Some(pictures));
+        let shard = read_shard(&path, 3, 2, &Silent).unwrap();
+        assert_eq!((shard.features, shard.secs), (features.data, 1.5));
+
+        let mut bytes = fs::read(&path).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        assert!(read_shard(&path, 3, 2, &Silent).is_none() && !path.exists());
+        for no_shard in [&b""[..], &[0xff; 9], b"\x02\0\0\0\0\0\0\0{}"] {
+            fs::write(&path, no_shard).unwrap();
+            assert_eq!(read_pictures(&path), None);
+        }
+        assert!(!is_shard_name("train-0000000.safetensors") && !is_shard_name("key.json"));
+    }
 }
