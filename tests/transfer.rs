@@ -8,7 +8,7 @@ use std::fs;
 
 use drawn::{CLASSES, draw, picture};
 use serde_json::json;
-use support::{Sandbox, TINY, changed};
+use support::{Sandbox, TINY, changed, trainer};
 use tallow_nn::{HostTensor, Init, decode, encode};
 
 /// A head on a frozen ResNet-18 at 32 pixels, of some images of the sample.
@@ -112,6 +112,48 @@ fn only_new_pictures_are_computed() {
     assert_eq!(n_of_shards("fresh").iter().sum::<usize>(), 41);
     for file in ["model.safetensors", "history.csv", "evaluation/predictions_test.csv"] {
         assert!(sandbox.read(&format!("second/{file}")) == sandbox.read(&format!("alone/{file}")), "{file}");
+    }
+}
+
+/// What the kernels make of seeded weights and the sample, by instruction set and precision: SHA-256 of the features of all 3,000
+/// images. Kept features are used again as long as `kernels_version` is the same, so it must change with these numbers.
+#[cfg(target_arch = "x86_64")]
+const FEATURES_OF_VERSION: (u64, [(&str, &str, &str); 3]) = (
+    2,
+    [
+        ("avx2", "f32", "552cbf3f345bb8194d07b6e9a6deaf8f1e26409bac5b011f57640d4d55cce21e"),
+        ("avx512", "f32", "552cbf3f345bb8194d07b6e9a6deaf8f1e26409bac5b011f57640d4d55cce21e"),
+        ("avx512bf16", "bf16", "892c1fff4a24d6778dbcdb62f5011cc34ac3686c3b70b8a525873505065939b8"),
+    ],
+);
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn kernels_that_give_other_numbers_have_another_version() {
+    let (version, goldens) = FEATURES_OF_VERSION;
+    let has = |isa: &str| match isa {
+        "avx2" => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+        "avx512" => is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw"),
+        _ => is_x86_feature_detected!("avx512bf16"),
+    };
+    for (isa, precision, expected) in goldens.into_iter().filter(|(isa, ..)| has(isa)) {
+        let sandbox = with_weights();
+        let head = changed(HEAD, "--set augment.flip=none --set epochs=1 --run-dir run");
+        let mut command = trainer(&format!("{head} --precision {precision}"));
+        command.env("TALLOW_ISA", isa);
+        sandbox.start_command(command, isa).wait().ok();
+        let files = features(&sandbox);
+        let key = files[0].0.rsplit_once('/').unwrap().0;
+        assert_eq!(sandbox.json(&format!("{key}/key.json"))["key"]["kernels_version"], version);
+        let mut shards: Vec<Vec<f32>> = numbers(&files).into_iter().map(|(_, of)| of.data).collect();
+        shards.sort_by_key(Vec::len); // the test first, whatever the names
+        let bytes: Vec<u8> = shards.concat().iter().flat_map(|v| v.to_le_bytes()).collect();
+        let found = tallow_core::digest::of_bytes(&bytes);
+        assert_eq!(
+            found, expected,
+            "{isa} in {precision}: the kernels give other features than version {version} did: raise KERNELS_VERSION in \
+             crates/training/src/features.rs, and write down the new digests here"
+        );
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It may take hours, so its rate is measured on the first batches and said.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -128,26 +128,26 @@ impl<'a> Job<'a> {
                 by_shard.entry(place.shard).or_default().push((place.row, image));
             }
         }
-        let read = |(&shard, rows): (&usize, &Vec<(usize, usize)>)| {
-            let Listed { path, pictures } = &self.index.shards[shard];
-            Some((rows, pictures.len(), read_shard(path, pictures.len(), width, progress)?))
+        let read = |(shard, rows): &(usize, Vec<(usize, usize)>)| {
+            let Listed { path, pictures } = &self.index.shards[*shard];
+            Some((rows.clone(), pictures.len(), read_shard(path, pictures.len(), width, progress)?))
         };
         let mut is_there = vec![false; pictures.len()];
         let mut secs = 0.0;
-        let mut shards: Vec<_> = by_shard.iter().collect();
-        shards.sort_unstable_by_key(|(shard, _)| **shard);
+        let mut shards: Vec<_> = by_shard.into_iter().collect();
+        shards.sort_unstable_by_key(|(shard, _)| *shard);
         // a few at a time, so that not all of a large folder is in memory twice
         for some in shards.chunks(2 * rayon::current_num_threads()) {
-            let some: Vec<_> = some.par_iter().copied().filter_map(read).collect();
+            let some: Vec<_> = some.par_iter().filter_map(read).collect();
             for (rows, n_rows, shard) in some {
-                for &(row, image) in rows {
+                for &(row, image) in &rows {
                     all[image * width..][..width].copy_from_slice(&shard.features[row * width..][..width]);
                     is_there[image] = true;
                 }
                 secs += shard.secs * rows.len() as f64 / n_rows as f64;
             }
         }
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let missing = (0..pictures.len()).filter(|&i| !is_there[i] && seen.insert(pictures[i]));
         (missing.collect(), secs)
     }
