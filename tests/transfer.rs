@@ -103,10 +103,14 @@ fn only_new_pictures_are_computed() {
     sandbox.trainer(&format!("{head} --dataset photos --run-dir second")).ok();
     let after = n_of_shards("data");
     assert_eq!(after.iter().sum::<usize>(), 42, "the three new ones: {after:?}");
-    let of = |run: &str| sandbox.json(&format!("{run}/summary.json"))["features_reused"] == true;
-    assert!(!of("first") && !of("second"));
+    let secs = |run: &str| {
+        let summary = sandbox.json(&format!("{run}/summary.json"));
+        ["features_own_seconds", "features_seconds"].map(|key| summary[key].as_f64().unwrap())
+    };
+    let ([own, all], [new, second]) = (secs("first"), secs("second"));
+    assert!(own > 0.0 && own == all && new > 0.0 && new < second, "{own} of {all}, {new} of {second}");
     sandbox.trainer(&format!("{head} --dataset photos --seed 1 --run-dir third")).ok();
-    assert!(of("third") && n_of_shards("data") == after);
+    assert_eq!((secs("third"), n_of_shards("data")), ([0.0, second], after));
 
     sandbox.trainer(&format!("{head} --dataset photos --data-dir fresh --run-dir alone")).ok();
     assert_eq!(n_of_shards("fresh").iter().sum::<usize>(), 41);

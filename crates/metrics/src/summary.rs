@@ -51,9 +51,10 @@ pub struct Summary {
     /// earlier one that computed them; none for a model without features that are kept.
     #[serde(default)]
     pub features_seconds: Option<f64>,
-    /// Whether all those features were there already, so that this run did not spend that time.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub features_reused: bool,
+    /// How many of those seconds this run spent: for pictures whose features were not there already. None for a model without
+    /// such features, and in a summary of a program that did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features_own_seconds: Option<f64>,
     /// Training images per second, validation not counted; of a head on features that are kept, those.
     pub images_per_second: f64,
     /// The most memory the process held at once; none where the system does not say.
@@ -68,6 +69,23 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// What there is to say of the features' time, by `duration`: what this run spent, and what was there; none for a model
+    /// without features that are kept.
+    pub fn features_text(&self, duration: impl Fn(f64) -> String) -> Option<String> {
+        let all = self.features_seconds?;
+        Some(match self.features_own_seconds {
+            Some(0.0) => format!("were there already; computing them once took {}", duration(all)),
+            Some(own) if own < 0.99 * all => {
+                format!(
+                    "took {}; others were there already, and had taken {}",
+                    duration(own),
+                    duration(all - own)
+                )
+            }
+            _ => format!("took {}", duration(all)),
+        })
+    }
+
     /// What the model costs in time from nothing: training, and the features of a frozen backbone where it has one,
     /// whichever run computed them.
     pub fn model_seconds(&self) -> f64 {
@@ -148,19 +166,41 @@ mod tests {
         assert_eq!(summary.model_seconds(), 2.1);
     }
 
+    #[test]
+    fn the_time_of_features_is_what_this_run_spent() {
+        let mut summary: Summary = serde_json::from_str(TEXT).unwrap();
+        let text = |summary: &Summary| summary.features_text(|secs| format!("{secs} s"));
+        assert_eq!(text(&summary), None);
+        summary.features_seconds = Some(30.0);
+        assert_eq!(text(&summary).unwrap(), "took 30 s");
+        let mut own = |secs| {
+            summary.features_own_seconds = Some(secs);
+            text(&summary).unwrap()
+        };
+        assert_eq!(own(30.0), "took 30 s");
+        assert_eq!(own(0.0), "were there already; computing them once took 30 s");
+        assert_eq!(own(10.0), "took 10 s; others were there already, and had taken 20 s");
+    }
+
     /// What a summary says beyond that, where there is anything to say.
     #[test]
     fn what_is_not_said_of_every_run_is_read_back() {
         let more = TEXT
             .replace("\"data_digest\"", "\"dataset_about\": \"3,000 images\",\n  \"data_digest\"")
             .replace("\"recipe\"", "\"n_trained_parameters\": 10,\n  \"recipe\"")
-            .replace("\"features_seconds\": null", "\"features_seconds\": 2.0,\n  \"features_reused\": true")
+            .replace(
+                "\"features_seconds\": null",
+                "\"features_seconds\": 2.0,\n  \"features_own_seconds\": 0.5",
+            )
             .replace(
                 "    ]\n  }\n}",
                 "    ]\n  },\n  \"caveats\": [\n    {\n      \"kind\": \"validated_on_test\"\n    }\n  ]\n}",
             );
         let summary: Summary = serde_json::from_str(&more).unwrap();
         assert_eq!(serde_json::to_string_pretty(&summary).unwrap(), more);
-        assert_eq!((summary.caveats, summary.features_reused), (vec![Caveat::ValidatedOnTest], true));
+        assert_eq!(
+            (summary.caveats, summary.features_own_seconds),
+            (vec![Caveat::ValidatedOnTest], Some(0.5))
+        );
     }
 }

@@ -147,12 +147,8 @@ pub(crate) fn conclude(summary: &Summary, run_dir: &Path, page: Option<&Path>, a
         summary.isa,
         summary.precision
     ))?;
-    if let Some(secs) = summary.features_seconds {
-        let secs = duration(secs);
-        output::line(&match summary.features_reused {
-            true => format!("The backbone's features were there already; computing them once took {secs}"),
-            false => format!("The backbone's features took {secs}; they are kept"),
-        })?;
+    if let Some(text) = summary.features_text(duration) {
+        output::line(&format!("The backbone's features {text}; they are kept"))?;
     }
     output::line(&format!("Run folder {}", run_dir.display()))?;
     if let Some(page) = page {

@@ -43,8 +43,8 @@ pub(crate) struct Features {
     mirrored: Vec<f32>,
     /// How long the trunk took for them, in this run or earlier ones.
     secs: f64,
-    /// Whether all of them lay there already.
-    is_reused: bool,
+    /// How long of that in this run: what was computed, and not found.
+    own_secs: f64,
 }
 
 impl Features {
@@ -167,13 +167,13 @@ impl Session {
         self.learner.model.trunk.is_some()
     }
 
-    /// Whether all features lay there already, so that nothing was computed for this run.
-    pub(crate) fn features_reused(&self) -> bool {
-        let is_reused = |feed: &Feed| match feed {
-            Feed::Features { features, .. } => features.is_reused,
-            Feed::Images { .. } => false,
+    /// How long the trunk took for the features that were not found but computed, by the run's present process.
+    pub(crate) fn own_features_secs(&self) -> f64 {
+        let own = |feed: &Feed| match feed {
+            Feed::Features { features, .. } => features.own_secs,
+            Feed::Images { .. } => 0.0,
         };
-        self.feeds.as_ref().is_some_and(|feeds| is_reused(&feeds.train) && is_reused(&feeds.test))
+        self.feeds.as_ref().map_or(0.0, |feeds| own(&feeds.train) + own(&feeds.test))
     }
 
     /// The folder of this trunk's features.

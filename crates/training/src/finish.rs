@@ -130,7 +130,7 @@ impl Session {
             best_epoch: state.best.map(|best| best.epoch),
             train_seconds: state.train_secs,
             features_seconds: self.features_secs(),
-            features_reused: self.features_reused() && !state.computed_features,
+            features_own_seconds: self.features_secs().map(|_| state.features_secs),
             images_per_second: state.n_images as f64 / state.step_secs.max(f64::MIN_POSITIVE),
             peak_rss_bytes: peak_rss_bytes(),
             val: val.map(|val| SplitScore {

@@ -238,7 +238,7 @@ impl Session {
             return Ok(Outcome::Interrupted(watch.stop.raised().unwrap_or(StopSignal::Interrupt)));
         };
         let feeds = self.feeds.insert(feeds).clone();
-        self.state.computed_features |= self.features_secs().is_some() && !self.features_reused();
+        self.state.features_secs += self.own_features_secs();
         if let Some(signal) = self.fit(&feeds, watch)? {
             return Ok(Outcome::Interrupted(signal));
         }

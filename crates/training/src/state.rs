@@ -54,9 +54,9 @@ pub(crate) struct State {
     /// Weights in the average that the checkpoint holds, where the recipe asks for one.
     #[serde(default)]
     pub(crate) n_averaged: u64,
-    /// Whether features of a frozen backbone were computed for this run, and not found.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) computed_features: bool,
+    /// How long a frozen backbone took for features that were computed for this run, and not found.
+    #[serde(default)]
+    pub(crate) features_secs: f64,
     /// What takes something from the figures to come.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) caveats: Vec<Caveat>,
@@ -110,7 +110,7 @@ impl State {
             stopped_early: None,
             history: Vec::new(),
             n_averaged: 0,
-            computed_features: false,
+            features_secs: 0.0,
             caveats: Vec::new(),
             train_secs: 0.0,
             step_secs: 0.0,

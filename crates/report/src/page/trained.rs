@@ -104,15 +104,8 @@ fn entries(run: &RunRecord) -> Vec<(String, Markup)> {
         let memory =
             s.peak_rss_bytes.map(|b| format!(", at most {} MB of memory", grouped(b as f64 / 1e6, 0)));
         put("Training took", format!("{}{}", duration(s.train_seconds), memory.unwrap_or_default()));
-        if let Some(secs) = s.features_seconds {
-            let of = "kept for every run on the same images and weights";
-            put(
-                "Features",
-                match s.features_reused {
-                    true => format!("were there already, {of}; computing them took {} then", duration(secs)),
-                    false => format!("took {}, {of}", duration(secs)),
-                },
-            );
+        if let Some(text) = s.features_text(duration) {
+            put("Features", format!("{text}; kept for every run on the same pictures and weights"));
         }
     }
     if let Some(started) = run.events.started_unix_secs {

@@ -124,11 +124,8 @@ fn figures(run: &RunRecord, test: &Test<'_>) -> String {
                 "{}, {}{}, {} ({}, {})",
                 epochs(s.epochs_run),
                 duration(s.train_seconds),
-                s.features_seconds
-                    .map(|secs| {
-                        let when = if s.features_reused { ", in an earlier run" } else { "" };
-                        format!(", and {} for the backbone's features{when}", duration(secs))
-                    })
+                s.features_text(duration)
+                    .map(|text| format!(" (the backbone's features {text})"))
                     .unwrap_or_default(),
                 md(&s.device),
                 md(&s.isa),

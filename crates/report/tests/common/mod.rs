@@ -71,7 +71,7 @@ fn summary(p: &Predictions, salt: usize) -> Summary {
         best_epoch: Some(2),
         train_seconds: 60.0,
         features_seconds: None,
-        features_reused: false,
+        features_own_seconds: None,
         images_per_second: 100.0,
         peak_rss_bytes: None,
         val: None,

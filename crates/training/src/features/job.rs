@@ -92,7 +92,7 @@ impl<'a> Job<'a> {
     ) -> Result<Option<Arc<Features>>> {
         let (n, width) = (wanted.set.len(), self.trunk.n_features);
         let mut features =
-            Features { width, plain: Vec::new(), mirrored: Vec::new(), secs: 0.0, is_reused: true };
+            Features { width, plain: Vec::new(), mirrored: Vec::new(), secs: 0.0, own_secs: 0.0 };
         let label = format!("features of the {} images", wanted.part);
         let n_total = wanted.passes().len() * n;
         let bar = Bar::begin(watch.progress, &label, Some(n_total as u64), Unit::Items("images"));
@@ -105,11 +105,11 @@ impl<'a> Job<'a> {
             n_done += n - missing.len();
             bar.advance(n_done as u64);
             for images in missing.chunks(SHARD_LEN) {
-                features.is_reused = false;
                 let Some(secs) = self.make(wanted, &pictures, images, &mut all, n_done, watch)? else {
                     return Ok(None);
                 };
                 features.secs += secs;
+                features.own_secs += secs;
                 n_done += images.len();
             }
             copy_twins(&pictures, &missing, &mut all, width);
