@@ -39,6 +39,7 @@ fn a_run_ends_with_pictures_a_page_and_charts() {
             assert_eq!(class, set.class_names()[set.label(i as usize) as usize], "{file}");
         }
     }
+    assert!(entries(&index, "near").is_empty(), "a network that learns as a whole keeps no features");
     let (samples, augmented) = (entries(&index, "sample"), entries(&index, "augmented"));
     let keys = |entries: &[(String, u32, String)]| entries.iter().map(|e| e.1).collect::<Vec<_>>();
     assert_eq!((samples.len(), keys(&samples)), (25, keys(&augmented)));

@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 
 use drawn::{CLASSES, draw, picture};
-use serde_json::json;
+use serde_json::{Value, json};
 use support::{Sandbox, TINY, changed, trainer};
 use tallow_nn::{HostTensor, Init, decode, encode};
 
@@ -159,6 +159,31 @@ fn kernels_that_give_other_numbers_have_another_version() {
              crates/training/src/features.rs, and write down the new digests here"
         );
     }
+}
+
+/// Beside the surest errors stand the training images that the backbone takes for most alike, of those that were trained on.
+#[test]
+fn errors_are_shown_beside_the_training_images_that_are_most_alike() {
+    let sandbox = with_weights();
+    sandbox.trainer(&format!("{HEAD} --run-dir run")).ok();
+    let index = sandbox.json("run/images/index.json");
+    let near: Vec<&Value> =
+        index["pictures"].as_array().unwrap().iter().filter(|entry| entry["role"] == "near").collect();
+    assert_eq!(near.len(), 12 * 3);
+    let data = tallow_dataset::load_sample().unwrap();
+    for three in near.chunks(3) {
+        let similarity = |entry: &Value| entry["near"][1].as_f64().unwrap();
+        assert!(three.iter().all(|entry| entry["near"][0] == three[0]["near"][0]));
+        assert!(three.is_sorted_by(|a, b| similarity(a) >= similarity(b)) && similarity(three[0]) <= 1.0001);
+        for entry in three {
+            let label = data.train.label(entry["index"].as_u64().unwrap() as usize) as usize;
+            assert_eq!(entry["class"], data.train.class_names()[label]);
+            assert!(sandbox.path(&format!("run/images/{}", entry["file"].as_str().unwrap())).is_file());
+        }
+    }
+    let page = sandbox.text("run/report.html");
+    assert_eq!(page.matches("class=\"near\"").count(), 12);
+    assert!(page.contains(": similarity 0.") && page.contains("look most like it to the backbone"));
 }
 
 #[test]

@@ -161,6 +161,12 @@ pub fn wanted_test_images(predictions: &Predictions) -> Vec<u32> {
     wanted
 }
 
+/// The test images of which a report of `predictions` shows the nearest training images, where a run tells them.
+pub fn surest_wrong_images(predictions: &Predictions) -> Vec<u32> {
+    let surest = surest_errors(predictions).into_iter().take(N_SUREST);
+    surest.map(|position| predictions.indices()[position]).collect()
+}
+
 /// Positions of images of class `target` that were taken for `predicted`, the surest first.
 pub(crate) fn examples(predictions: &Predictions, target: usize, predicted: usize) -> Vec<usize> {
     let of_pair = |&i: &usize| {

@@ -35,7 +35,7 @@ mod targets;
 mod text;
 mod times;
 
-pub use analysis::{CONFIDENCE, N_BINS, Options, wanted_test_images};
+pub use analysis::{CONFIDENCE, N_BINS, Options, surest_wrong_images, wanted_test_images};
 pub use comparison::Comparison;
 pub use error::ReportError;
 pub use honesty::is_honest;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use common::{PNG, write_run};
 use tallow_metrics::{Predictions, predictions_to_csv};
-use tallow_report::{Options, RunRecord, model_card, run_report, wanted_test_images};
+use tallow_report::{Options, RunRecord, model_card, run_report, surest_wrong_images, wanted_test_images};
 
 fn fixture() -> RunRecord {
     RunRecord::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run")).unwrap()
@@ -294,6 +294,10 @@ fn pictures_are_shown_where_they_are() {
         fs::write(images.join(&file), PNG).unwrap();
         entries.push(serde_json::json!({"file": file, "role": "test", "class": "class 0", "index": index}));
     }
+    let surest = surest_wrong_images(&run.test.as_ref().unwrap().predictions)[0];
+    fs::write(images.join("near-0.png"), PNG).unwrap();
+    let near = serde_json::json!({"file": "near-0.png", "role": "near", "class": "<i>", "index": 9, "near": [surest, 0.875]});
+    entries.push(near);
     let index = serde_json::json!({"version": 1, "image_px": [32, 48], "train_counts": [4, 5, 6], "pictures": entries});
     fs::write(images.join("index.json"), index.to_string()).unwrap();
 
@@ -304,6 +308,7 @@ fn pictures_are_shown_where_they_are() {
     let html = run_report(&run, &Options::default()).unwrap().html;
     assert!(html.contains("alt=\"image 3, &lt;b&gt;\"") && html.contains("48 × 32 pixels"));
     assert!(html.contains("Training images per class"));
+    assert!(html.contains("title=\"&lt;i&gt;, training image 9: similarity 0.875\""));
     for index in wanted {
         assert!(html.contains(&format!("alt=\"image {index}, class 0\"")), "{index}");
     }

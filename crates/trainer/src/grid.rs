@@ -58,7 +58,7 @@ pub(crate) fn run(args: &GridArgs, app: &App) -> Result<ExitCode> {
         let png = to_png(&shown, MAX_SIDE_PX)?;
         let class = set.class_names()[set.label(index as usize) as usize].clone();
         let name = set.file(index as usize).map(str::to_owned);
-        Ok(Picture { role: Role::Sample, class, index, name, png })
+        Ok(Picture { role: Role::Sample, class, index, name, near: None, png })
     };
     let pictures = indices.iter().map(picture).collect::<Result<Vec<_>>>()?;
     let what = match args.augmented {

@@ -8,10 +8,10 @@ use rayon::prelude::*;
 use tallow_core::shown::shell_word;
 use tallow_core::shown::shown_path;
 use tallow_core::{Progress as _, files};
-use tallow_metrics::MetricsError;
+use tallow_metrics::{MetricsError, Predictions};
 use tallow_report::{
     Comparison, Options, Report, ReportError, RunRecord, comparison_figures, comparison_report,
-    comparison_text, model_card, run_report, sample_grids, wanted_test_images,
+    comparison_text, model_card, run_report, sample_grids, surest_wrong_images, wanted_test_images,
 };
 use tallow_training::Session;
 
@@ -113,8 +113,10 @@ pub(crate) fn after_training(session: &Session, app: &App) -> Option<PathBuf> {
 
 fn of_session(session: &Session) -> Result<PathBuf> {
     let run = RunRecord::read(session.run_dir())?;
-    let wanted = run.test.map(|table| wanted_test_images(&table.predictions)).unwrap_or_default();
-    session.write_pictures(&wanted)?;
+    let of = |choose: fn(&Predictions) -> Vec<u32>| {
+        run.test.as_ref().map(|table| choose(&table.predictions)).unwrap_or_default()
+    };
+    session.write_pictures(&of(wanted_test_images), &of(surest_wrong_images))?;
     let run = RunRecord::read(session.run_dir())?;
     let out = run.path.join("report.html");
     write(&run_report(&run, &Options::default())?, &sample_grids(&run, PNG_SCALE)?, &out)?;

@@ -9,6 +9,7 @@
 mod cache;
 mod index;
 mod job;
+mod nearest;
 mod shard;
 
 use std::path::PathBuf;

@@ -19,6 +19,10 @@ const MAX_SIDE_PX: usize = 72;
 /// Photographs are shown at a size to look at.
 const MAX_PHOTOGRAPH_SIDE_PX: usize = 112;
 
+/// Training images that are shown beside a test image, and their size.
+const N_NEAREST: usize = 3;
+const MAX_NEAR_SIDE_PX: usize = 56;
+
 #[derive(Serialize)]
 struct Index<'a> {
     version: u32,
@@ -40,18 +44,28 @@ struct Entry<'a> {
     /// Its file below the data set's folder, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
+    /// Of a picture that is near a test image: that image, and the cosine between the features of both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    near: Option<(u32, f32)>,
+}
+
+fn entry<'a>(file: String, role: &'static str, set: &'a ImageSet, index: u32) -> Entry<'a> {
+    let class = &set.class_names()[set.label(index as usize) as usize];
+    Entry { file, role, class, index, name: set.file(index as usize), near: None }
 }
 
 impl Session {
     /// Writes `images/`: 25 training images of all classes where that can be; the same as the first epoch's augmentation
-    /// changed them, where the recipe has any; the images `test` of the test set; and `index.json`, last. What was there
-    /// before goes.
+    /// changed them, where the recipe has any; the images `test` of the test set; where the run trains on features, the training
+    /// images that are nearest to those of `with_near`; and `index.json`, last. What was there before goes.
     ///
     /// # Errors
-    /// If an image of `test` is not there, or a file cannot be written.
-    pub fn write_pictures(&self, test: &[u32]) -> Result<()> {
+    /// If an image of `test` or `with_near` is not there, or a file cannot be written.
+    pub fn write_pictures(&self, test: &[u32], with_near: &[u32]) -> Result<()> {
         let (data, recipe) = (&self.data, &self.recipe);
-        if let Some(index) = test.iter().find(|&&index| index as usize >= data.test.set.len()) {
+        if let Some(index) =
+            test.iter().chain(with_near).find(|&&index| index as usize >= data.test.set.len())
+        {
             let problem =
                 format!("image {index} is asked for, there are {} test images", data.test.set.len());
             return Err(TrainingError::Damaged { path: self.recorder.run.path().to_owned(), problem });
@@ -77,6 +91,15 @@ impl Session {
             let picture = set.read(index as usize)?;
             pictures.push(self.picture(format!("test-{index}.png"), "test", set, index, &picture)?);
         }
+        let set = &data.train.set;
+        for &index in with_near {
+            for (i, near) in self.nearest(index, N_NEAREST).into_iter().enumerate() {
+                let (picture, file) = (set.read(near.index as usize)?, format!("near-{index}-{i}.png"));
+                self.recorder.run.write(&format!("images/{file}"), &to_png(&picture, MAX_NEAR_SIDE_PX)?)?;
+                let entry = entry(file, "near", set, near.index);
+                pictures.push(Entry { near: Some((index, near.similarity)), ..entry });
+            }
+        }
         let index = Index {
             version: VERSION,
             image_px: data.train.set.block_shape().map(|[height, width, _]| [height, width]),
@@ -98,8 +121,7 @@ impl Session {
         let name = set.file(index as usize);
         let max_side_px = if name.is_some() { MAX_PHOTOGRAPH_SIDE_PX } else { MAX_SIDE_PX };
         self.recorder.run.write(&format!("images/{file}"), &to_png(picture, max_side_px)?)?;
-        let class = &set.class_names()[set.label(index as usize) as usize];
-        Ok(Entry { file, role, class, index, name })
+        Ok(entry(file, role, set, index))
     }
 
     /// Removes the pictures of an earlier end of the run.

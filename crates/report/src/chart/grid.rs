@@ -94,6 +94,7 @@ mod tests {
             class: class.to_owned(),
             index: 7,
             name: None,
+            near: None,
             png: image.encode_png().unwrap(),
         }
     }

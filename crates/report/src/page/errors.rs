@@ -6,7 +6,7 @@ use tallow_metrics::{Predictions, confused_pairs, surest_errors};
 use super::data::{file_name, image};
 use super::{Number, Part, Text, plain, table};
 use crate::analysis::{N_PAIRS, N_SUREST, Test, examples};
-use crate::record::{Role, RunRecord};
+use crate::record::{Picture, Role, RunRecord};
 use crate::shown::{shortened, shown};
 
 /// Pairs of a table without pictures.
@@ -44,6 +44,7 @@ fn surest(run: &RunRecord, test: &Test<'_>, told: &Predictions) -> Markup {
     let [of, taken] = [0, 1].map(|side| {
         move |i: usize| class(test, if side == 0 { p.targets()[i] as usize } else { p.predicted(i) as usize })
     });
+    let has_near = run.pictures.of(Role::Near).next().is_some();
     if worst.iter().all(|&i| run.pictures.test(p.indices()[i]).is_none()) {
         let columns = [
             ("image", Text),
@@ -59,7 +60,10 @@ fn surest(run: &RunRecord, test: &Test<'_>, told: &Predictions) -> Markup {
         return table("The wrong answers of which the model was surest", &columns, &rows);
     }
     html! {
-        p { "The wrong answers of which the model was surest. Some may be errors of the labels." }
+        p {
+            "The wrong answers of which the model was surest. Some may be errors of the labels."
+            @if has_near { " Below each, the training pictures that look most like it to the backbone: where they are of the wrong class, look at their labels, too." }
+        }
         ul class="cards" {
             @for &i in &worst {
                 li title={ (name(i)) ": the true class got " (own(i)) } {
@@ -67,8 +71,26 @@ fn surest(run: &RunRecord, test: &Test<'_>, told: &Predictions) -> Markup {
                     span { (of(i)) " → " strong { (taken(i)) } }
                     small { (sure(i)) " sure" }
                     small class="file" { @match file(i) { Some(file) => (file_name(file)), None => (name(i)) } }
+                    @if has_near {
+                        span class="near" { @for picture in run.pictures.near(p.indices()[i]) { (near(picture)) } }
+                    }
                 }
             }
+        }
+    }
+}
+
+/// A training picture that is near, with its class.
+fn near(picture: &Picture) -> Markup {
+    let name = match &picture.name {
+        Some(name) => shown(name),
+        None => format!("training image {}", picture.index),
+    };
+    let similarity = picture.near.map_or(0.0, |(_, similarity)| similarity);
+    html! {
+        span title={ (shown(&picture.class)) ", " (name) ": similarity " (format!("{similarity:.3}")) } {
+            img src=(picture.data_url()) alt={ (name) ", " (shown(&picture.class)) } width="40" height="40";
+            small { (shortened(&picture.class, 9)) }
         }
     }
 }

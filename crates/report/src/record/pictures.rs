@@ -8,13 +8,15 @@
 //!   "pictures": [
 //!     {"file": "sample-00.png", "role": "sample", "class": "cat", "index": 17},
 //!     {"file": "augmented-00.png", "role": "augmented", "class": "cat", "index": 17},
-//!     {"file": "test-4711.png", "role": "test", "class": "dog", "index": 4711, "name": "dog/rex.jpg"}
+//!     {"file": "test-4711.png", "role": "test", "class": "dog", "index": 4711, "name": "dog/rex.jpg"},
+//!     {"file": "near-4711-0.png", "role": "near", "class": "cat", "index": 12, "near": [4711, 0.93]}
 //!   ]
 //! }
 //! ```
 //!
 //! `sample`: training images as they are, 25 of them; `augmented`: the same, as the network saw them once; `test`: the
-//! test images that [`wanted_test_images`](crate::wanted_test_images) names. `index` is the image's place in its data
+//! test images that [`wanted_test_images`](crate::wanted_test_images) names; `near`: training images near one of them, with the
+//! cosine between the features of both. `index` is the image's place in its data
 //! set (that of `predictions_test.csv` for test images), `class` its true class. `image_px` is height and width;
 //! `name` is the user's file that the image is from, where there is one; `train_counts` the number of training images per class, in the order of the classes. A run folder without all that
 //! is whole too.
@@ -42,6 +44,8 @@ pub enum Role {
     Augmented,
     /// A test image.
     Test,
+    /// A training image that is near a test image.
+    Near,
 }
 
 /// A picture.
@@ -55,6 +59,8 @@ pub struct Picture {
     pub index: u32,
     /// The user's file that it is from, where there is one.
     pub name: Option<String>,
+    /// Of a picture that is near a test image: that image's place, and the cosine between the features of both.
+    pub near: Option<(u32, f32)>,
     /// A PNG file's content.
     pub png: Vec<u8>,
 }
@@ -93,6 +99,7 @@ struct Entry {
     class: String,
     index: u32,
     name: Option<String>,
+    near: Option<(u32, f32)>,
 }
 
 impl PictureIndex {
@@ -131,8 +138,8 @@ impl PictureIndex {
                 }
                 Ok(png) => {
                     total_bytes += png.len();
-                    let Entry { role, class, index, name, .. } = entry;
-                    pictures.push(Picture { role, class, index, name, png });
+                    let Entry { role, class, index, name, near, .. } = entry;
+                    pictures.push(Picture { role, class, index, name, near, png });
                 }
                 Err(problem) => problems.push(format!("images/{}: {problem}", entry.file)),
             }
@@ -143,6 +150,11 @@ impl PictureIndex {
     /// The pictures of a role.
     pub fn of(&self, role: Role) -> impl Iterator<Item = &Picture> {
         self.pictures.iter().filter(move |picture| picture.role == role)
+    }
+
+    /// The training images that are near the test image `index`, the nearest first.
+    pub fn near(&self, index: u32) -> impl Iterator<Item = &Picture> {
+        self.of(Role::Near).filter(move |picture| picture.near.is_some_and(|(of, _)| of == index))
     }
 
     /// The picture of the test image `index`.

@@ -1,0 +1,73 @@
+//! The training images that are nearest to others in the space of a frozen backbone's features.
+
+use rayon::prelude::*;
+
+use super::Features;
+use crate::feed::Feed;
+use crate::session::Session;
+
+/// A training image near another image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Near {
+    /// Its place in the training set.
+    pub(crate) index: u32,
+    /// The cosine between the features of both: 1 for the same picture.
+    pub(crate) similarity: f32,
+}
+
+impl Session {
+    /// The `n` training images that are nearest to the test image `index`, the nearest first; none where the run trains on no
+    /// features.
+    pub(crate) fn nearest(&self, index: u32, n: usize) -> Vec<Near> {
+        let feeds = self.feeds.as_ref();
+        let features = |feed: &Feed| match feed {
+            Feed::Features { features, .. } => Some(features.clone()),
+            Feed::Images { .. } => None,
+        };
+        match feeds.and_then(|feeds| features(&feeds.train).zip(features(&feeds.test))) {
+            Some((train, test)) => nearest(test.row(index, false), &train, &self.data.train.indices, n),
+            None => Vec::new(),
+        }
+    }
+}
+
+/// Of the images `among`, the `n` whose features point most as `query` does; of equals the first.
+fn nearest(query: &[f32], features: &Features, among: &[u32], n: usize) -> Vec<Near> {
+    let length = |row: &[f32]| dot(row, row).sqrt().max(f32::MIN_POSITIVE);
+    let of_query = length(query);
+    let near = |&index: &u32| {
+        let row = features.row(index, false);
+        Near { index, similarity: dot(query, row) / (of_query * length(row)) }
+    };
+    let mut all: Vec<Near> = among.par_iter().map(near).collect();
+    all.sort_by(|a, b| b.similarity.total_cmp(&a.similarity).then(a.index.cmp(&b.index)));
+    all.truncate(n);
+    all
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_point_the_same_way() {
+        let plain =
+            vec![1.0, 0.0, /**/ 0.0, 2.0, /**/ 5.0, 5.0, /**/ 3.0, 0.0, /**/ 0.0, 0.0];
+        let features = Features { width: 2, plain, mirrored: Vec::new(), secs: 0.0, own_secs: 0.0 };
+        let found = |among: &[u32]| -> Vec<u32> {
+            nearest(&[2.0, 0.1], &features, among, 3).iter().map(|near| near.index).collect()
+        };
+        assert_eq!(
+            found(&[0, 1, 2, 3, 4]),
+            [0, 3, 2],
+            "length does not count, and of equals the first is first"
+        );
+        assert_eq!(found(&[4, 2]), [2, 4], "nothing is far from all, and no number");
+        let near = nearest(&[2.0, 0.0], &features, &[0], 1);
+        assert_eq!(near, [Near { index: 0, similarity: 1.0 }]);
+    }
+}
