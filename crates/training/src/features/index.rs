@@ -45,11 +45,11 @@ impl Index {
         index
     }
 
-    /// Adds a shard.
+    /// Adds a shard. Of a picture that another has, too, this one counts: the other may have been found damaged.
     pub(super) fn add(&mut self, listed: Listed) {
         let shard = self.shards.len();
         for (row, picture) in listed.pictures.iter().enumerate() {
-            self.places.entry(*picture).or_insert(Place { shard, row });
+            self.places.insert(*picture, Place { shard, row });
         }
         self.shards.push(listed);
     }
@@ -78,7 +78,7 @@ mod tests {
         assert_eq!(index.place(&of(2)), Some(Place { shard: 0, row: 1 }));
         assert_eq!(index.place(&Of { mirrored: true, ..of(2) }), None);
         index.add(Listed { path: "b".into(), pictures: vec![of(2), of(3)] });
-        assert_eq!(index.place(&of(2)), Some(Place { shard: 0, row: 1 }), "the first stays");
+        assert_eq!(index.place(&of(2)), Some(Place { shard: 1, row: 0 }), "the last counts");
         assert_eq!(index.place(&of(3)), Some(Place { shard: 1, row: 1 }));
     }
 }
