@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn the_nearest_point_the_same_way() {
         let plain =
-            vec![1.0, 0.0, /**/ 0.0, 2.0, /**/ 5.0, 5.0, /**/ 3.0, 0.0, /**/ 0.0, 0.0];
+            vec![1.0, 0.0, /**/ 0.0, 2.0, /**/ 5.0, 5.0, /**/ 4.0, 0.0, /**/ 0.0, 0.0];
         let features = Features { width: 2, plain, mirrored: Vec::new(), secs: 0.0, own_secs: 0.0 };
         let found = |among: &[u32]| -> Vec<u32> {
             nearest(&[2.0, 0.1], &features, among, 3).iter().map(|near| near.index).collect()
