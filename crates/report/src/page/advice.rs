@@ -94,6 +94,9 @@ fn collect(run: &RunRecord, test: &Test<'_>) -> Option<Markup> {
 fn of_class(matrix: &ConfusionMatrix, class: usize, test: &Test<'_>) -> String {
     let named = |class: usize| shortened(&test.class_names[class], 30);
     match Bands::default().of_class(matrix, class).and_then(|found| found.confused_with) {
+        Some(other) if matrix.support(class) == 1 => {
+            format!("the one test picture of {} is taken for {}", named(class), named(other))
+        }
         Some(other) => format!(
             "of {} test pictures of {}, {} are taken for {}",
             grouped(matrix.support(class) as f64, 0),
