@@ -59,6 +59,10 @@ fn runs_are_listed_with_their_figures_and_states() {
         (&first["honest"], &runs[2]["honest"], &runs[2]["seed"]),
         (&json!(true), &json!(false), &json!(7))
     );
+    assert_eq!(
+        (&first["caveats"], &runs[2]["caveats"]),
+        (&json!([]), &json!([{"kind": "validated_on_test"}]))
+    );
     assert!(first["started_unix_secs"].as_f64().unwrap() > 1.7e9);
     assert_eq!((&runs[3]["test_accuracy"], &runs[3]["epochs_run"]), (&Value::Null, &json!(2)));
     assert!(runs[0]["problems"][0].as_str().unwrap().starts_with("summary.json: "), "{}", runs[0]);

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use tallow_core::Progress as _;
 use tallow_core::shown::shown_path;
+use tallow_metrics::Caveat;
 use tallow_report::{ListedRun, ReportError, RunRecord, RunState, is_honest, runs_text};
 use tallow_training::RunFolder;
 
@@ -41,6 +42,8 @@ struct Entry<'a> {
     started_unix_secs: Option<f64>,
     /// Whether nothing was decided on the test images.
     honest: bool,
+    /// What takes something from its figures.
+    caveats: Vec<Caveat>,
     problems: &'a [String],
 }
 
@@ -117,6 +120,7 @@ fn entry(run: &ListedRun) -> Entry<'_> {
         seconds: run.seconds(),
         started_unix_secs: run.started_unix_secs(),
         honest: is_honest(record),
+        caveats: record.caveats(),
         // that a run which is not over has no last word is its state, and no problem
         problems: if matches!(run.state, RunState::Damaged(_)) { &record.problems } else { &[] },
     }

@@ -27,7 +27,8 @@ pub enum Averaging {
     /// <https://arxiv.org/abs/1803.05407>).
     ///
     /// In the epochs before those nothing is averaged, and early stopping may end the run there. A run that is extended
-    /// keeps what it has averaged if the new last epochs begin there or before.
+    /// keeps what it has averaged if the new last epochs begin there or before; but where its rate begins again, so does the
+    /// average: weights from before do not belong to the same descent.
     LastEpochs {
         /// How many.
         epochs: u64,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tallow_core::{FileError, files};
 use tallow_metrics::{Caveat, Summary};
 
+use crate::averaging::Averaging;
 use crate::error::{Result, TrainingError};
 use crate::event::Event;
 use crate::model_file::read_model;
@@ -119,6 +120,10 @@ impl Session {
         }
         // more epochs are to have their chance, even after a run that stopped for want of improvement
         self.state.early_stopping.wait = 0;
+        let begins_again = self.recipe.extensions.len() > then.extensions.len();
+        if begins_again && matches!(self.recipe.averaging, Some(Averaging::LastEpochs { .. })) {
+            self.average = None;
+        }
         self.recorder.run.write_last(&self.checkpoint()?)?;
         self.recorder.run.write_recipe(&self.recipe)?;
         let mut notice = format!("extended from {} to {} epochs", then.epochs, self.recipe.epochs);

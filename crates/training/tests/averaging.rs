@@ -83,6 +83,28 @@ fn resumed_is_as_in_one_go() {
     }
 }
 
+/// The rate of an extension begins again, and so does the average: of four epochs and a fifth, the mean of the fifth alone.
+#[test]
+fn an_extension_averages_its_own_epochs() {
+    let folder = tempfile::tempdir().unwrap();
+    let extended = |recipe: &Recipe, name: &str| {
+        let place = folder.path().join(name);
+        whole(recipe, &place);
+        let longer = Recipe { epochs: recipe.epochs + 1, ..recipe.clone() };
+        let data = TrainData::new(load_sample().unwrap(), recipe).unwrap();
+        let mut session = Session::resume(longer, model(), data, &place, Some(1e-4)).unwrap();
+        assert!(matches!(run(&mut session, |_| false), Outcome::Finished(_)));
+        // whatever validation says of it: the checkpoint has what was averaged
+        fs::read(place.join("history.csv")).unwrap()
+    };
+    let last_row = |history: Vec<u8>| String::from_utf8(history).unwrap().lines().last().unwrap().to_owned();
+    let [averaged, alone] = [last_epochs(3), last_epochs(1)].map(|recipe| {
+        let name = format!("{:?}", recipe.averaging);
+        last_row(extended(&recipe, &name))
+    });
+    assert_eq!(averaged, alone, "validation of the fifth epoch sees its weights alone");
+}
+
 /// Averaging changes neither the raw weights nor what the epochs train, and all of the finished weights.
 #[test]
 fn validation_and_the_finished_model_are_averaged_training_is_not() {
