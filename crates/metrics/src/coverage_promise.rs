@@ -3,7 +3,7 @@
 //! The threshold that looks best on the validation images looks better there than it is: it was chosen among many, by the
 //! images that praise it. What is chosen here holds for the images to come, with a stated confidence.
 
-use crate::coverage::{coverage_at, surest_first};
+use crate::coverage::surest_first;
 use crate::{CoveragePoint, MetricsError, Predictions, clopper_pearson_lower};
 
 /// Shares of the validation images that are tried, evenly spaced up to all of them.
@@ -47,11 +47,23 @@ pub fn promised_threshold(
     let of_one = corrected(confidence)?;
     let surest_first = surest_first(predictions);
     let n = surest_first.len();
+    let mut n_correct = vec![0];
+    n_correct.extend(surest_first.iter().scan(0, |sum, (_, right)| {
+        *sum += u64::from(*right);
+        Some(*sum)
+    }));
     for level in (1..=N_LEVELS).rev() {
         let rank = (n * level).div_ceil(N_LEVELS);
         let Some(&(last, _)) = rank.checked_sub(1).and_then(|i| surest_first.get(i)) else { return Ok(None) };
         let is_all = level == N_LEVELS;
-        let point = coverage_at(predictions, if is_all { 0.0 } else { last });
+        let threshold = if is_all { 0.0 } else { last };
+        let n_answered = surest_first.partition_point(|(confidence, _)| *confidence >= threshold);
+        let point = CoveragePoint {
+            threshold,
+            n: n as u64,
+            n_answered: n_answered as u64,
+            n_correct: n_correct[n_answered],
+        };
         let n_wrong = point.n_answered - point.n_correct;
         let n_counted = if is_all { point.n_answered } else { point.n_answered - 1 };
         let accuracy_at_least = clopper_pearson_lower(n_counted.saturating_sub(n_wrong), n_counted, of_one)?;

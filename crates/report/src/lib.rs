@@ -41,7 +41,7 @@ pub use error::ReportError;
 pub use honesty::is_honest;
 pub use page::{Report, comparison_report, run_report, sample_grids};
 pub use record::{Picture, PictureIndex, Role, RunEvents, RunRecord, StepPoint};
-pub use shown::{shortened, shown};
+pub use shown::{columns, padded, shortened, shown};
 pub use state::{Epochs, RunState};
 pub use text::{
     ComparisonFigures, ListedRun, PairFigures, RunFigures, comparison_figures, comparison_text,

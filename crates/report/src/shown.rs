@@ -22,12 +22,12 @@ pub fn shortened(text: &str, max_columns: usize) -> String {
 }
 
 /// How many columns of a terminal `text` takes: two for a character that is as wide as high.
-pub(crate) fn columns(text: &str) -> usize {
+pub fn columns(text: &str) -> usize {
     text.chars().map(|c| c.width().unwrap_or(0)).sum()
 }
 
 /// `text` and blanks up to `width` columns.
-pub(crate) fn padded(text: &str, width: usize) -> String {
+pub fn padded(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(columns(text))))
 }
 

@@ -12,6 +12,7 @@ use tallow_core::{Progress as _, files};
 use tallow_dataset::folder::walk_pictures;
 use tallow_dataset::{Files, ImageSet};
 use tallow_metrics::{Answer, answers_to_csv};
+use tallow_report::{columns, padded};
 use tallow_training::Predictor;
 
 use crate::App;
@@ -192,12 +193,11 @@ fn tell(
 /// A line a picture: its name, and its classes with their probabilities in percent.
 fn table(pictures: &[Answer], top_k: usize) -> String {
     let names: Vec<String> = pictures.iter().map(|answer| shown(&answer.file).into_owned()).collect();
-    let width = |texts: &mut dyn Iterator<Item = &str>| texts.map(unicode_width).max().unwrap_or(0);
+    let width = |texts: &mut dyn Iterator<Item = &str>| texts.map(columns).max().unwrap_or(0);
     let name_width = width(&mut names.iter().map(String::as_str));
     let classes = |place: usize| pictures.iter().filter_map(move |a| Some(shown(&a.top.get(place)?.0)));
-    let widths: Vec<usize> = (0..top_k)
-        .map(|place| classes(place).map(|class| unicode_width(&class)).max().unwrap_or(0))
-        .collect();
+    let widths: Vec<usize> =
+        (0..top_k).map(|place| classes(place).map(|class| columns(&class)).max().unwrap_or(0)).collect();
     let mut text = String::new();
     for (name, answer) in names.iter().zip(pictures) {
         text.push_str(&padded(name, name_width));
@@ -207,15 +207,6 @@ fn table(pictures: &[Answer], top_k: usize) -> String {
         text.push('\n');
     }
     text
-}
-
-fn padded(text: &str, width: usize) -> String {
-    format!("{text}{}", " ".repeat(width.saturating_sub(unicode_width(text))))
-}
-
-/// Columns of a terminal.
-fn unicode_width(text: &str) -> usize {
-    unicode_width::UnicodeWidthStr::width(text)
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde::Serialize;
+use tallow_report::{columns, padded};
 use tallow_training::{Recipe, recipe_settings};
 use toml::Value;
-use unicode_width::UnicodeWidthStr as _;
 
 use crate::App;
 use crate::args::DiffArgs;
@@ -65,9 +65,8 @@ fn text(diff: &Diff<'_>) -> String {
     let row = |d: &Difference| [d.key.clone(), shown(&d.a), shown(&d.b)];
     let head = ["key".to_owned(), (*a).to_owned(), (*b).to_owned()];
     let rows: Vec<[String; 3]> = std::iter::once(head).chain(differences.iter().map(row)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().map(|row| columns(&row[column])).max().unwrap_or(0);
     let (first, second) = (width(0), width(1));
-    let padded = |text: &str, width: usize| format!("{text}{}", " ".repeat(width - text.width()));
     let lines: Vec<String> = rows
         .iter()
         .map(|[key, a, b]| format!("{}  {}  {b}", padded(key, first), padded(a, second)))

@@ -40,12 +40,13 @@ pub struct Extension {
 
 impl Extension {
     /// The factor at `step` of the whole run, where the schedule ended at `end_factor`; none outside of the extension.
-    fn factor(&self, step: u64, steps_per_epoch: u64, end_factor: f64) -> Option<f64> {
+    fn factor(&self, step: u64, steps_per_epoch: u64, end_factor: impl Fn() -> f64) -> Option<f64> {
         let (from, to) = (self.from_epoch * steps_per_epoch, self.to_epoch * steps_per_epoch);
         if step < from || step >= to {
             return None;
         }
         let p = (step - from) as f64 / (to - from) as f64;
+        let end_factor = end_factor();
         Some(self.factor.max(end_factor) * (1.0 - p) + end_factor * p)
     }
 
@@ -60,10 +61,10 @@ impl Recipe {
     /// What the learning rate is multiplied by at `step`, counted from 0 over the whole run: the schedule's factor, or that
     /// of an extension.
     pub fn lr_factor(&self, step: u64, steps_per_epoch: u64) -> f64 {
-        let planned = self.schedule.factor(step, steps_per_epoch);
-        let end = self.schedule.factor(u64::MAX, steps_per_epoch);
-        let extended = self.extensions.iter().find_map(|e| e.factor(step, steps_per_epoch, end));
-        extended.unwrap_or(planned)
+        let planned = |step| self.schedule.factor(step, steps_per_epoch);
+        let extended =
+            self.extensions.iter().find_map(|e| e.factor(step, steps_per_epoch, || planned(u64::MAX)));
+        extended.unwrap_or_else(|| planned(step))
     }
 
     /// The recipe of a run that was planned as `then`, for more epochs. Epochs that the schedule still plans stay as they

@@ -97,10 +97,12 @@ impl Session {
 
     /// What is left of the run, if a step takes `step_secs`: of the current epoch, and of those after it.
     pub(crate) fn left_secs(&self, step_secs: f64, pace: &Pace) -> f64 {
-        // epochs of larger images take longer
+        // epochs of larger images take longer; after the last factor of a size all are alike
         let pixels = |epoch| self.train_px(epoch).map_or(1.0, |[h, w]| (h * w) as f64);
-        let epochs_left = (self.state.epoch..self.recipe.epochs).map(pixels).sum::<f64>();
-        let epochs_left = epochs_left / pixels(self.state.epoch);
+        let (now, n_epochs) = (self.state.epoch, self.recipe.epochs);
+        let n_sized = (self.recipe.data.size_factors.len() as u64).clamp(now, n_epochs.max(now));
+        let alike = (n_epochs.max(now) - n_sized) as f64 * pixels(n_sized);
+        let epochs_left = ((now..n_sized).map(pixels).sum::<f64>() + alike) / pixels(now);
         epochs_left * self.epoch_secs(step_secs, pace) - self.state.batch as f64 * step_secs
     }
 }
