@@ -138,6 +138,16 @@ pub enum Error {
         /// Why it cannot be used.
         reason: String,
     },
+    /// Folds that cannot be made.
+    #[error(
+        "{n_folds} folds cannot be made of {n_groups} different pictures: at least 2 folds, and a picture for each, are expected"
+    )]
+    Folds {
+        /// How many were asked for.
+        n_folds: usize,
+        /// How many pictures there are, those that are the same photograph counted once.
+        n_groups: usize,
+    },
     /// A subset that cannot be made.
     #[error("a training subset of {n} images: {reason}")]
     Subset {

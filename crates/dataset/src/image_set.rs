@@ -268,7 +268,10 @@ pub struct Dataset {
     /// Which images of `train` are for validation, where the data set itself says so, ascending; else they are split off
     /// (see [`stratified_split`](crate::stratified_split)).
     pub val_indices: Option<Arc<[u32]>>,
-    /// What is looked at once, after training.
+    /// Which images of `train` are the same photograph: those of a group have the same number. None: only copies to the bit are
+    /// known.
+    pub groups: Option<Arc<[u32]>>,
+    /// What is looked at once, after training; empty where nothing is kept for that.
     pub test: Arc<ImageSet>,
     /// Mean and deviation of the training pixels.
     pub normalization: Normalization,
@@ -305,6 +308,7 @@ impl Dataset {
             about: None,
             train: Arc::new(train),
             val_indices: val_indices.map(Into::into),
+            groups: None,
             test: Arc::new(test),
             normalization,
             digest: hasher.finish(),

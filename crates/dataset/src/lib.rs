@@ -2,7 +2,7 @@
 //!
 //! Sources are CIFAR-10 and CIFAR-100 in the binary and the Python version ([`cifar`]), and a small sample of CIFAR-10 that is part
 //! of the program (`load_sample`, feature `sample`, on by default); `fetch` (a feature) downloads the official
-//! archives. Own pictures are listed by `folder` (feature `files`). From there the way is always the same: an [`ImageSet`] is split ([`stratified_split`]), put into an
+//! archives. Own pictures are listed by `folder` (feature `files`). From there the way is always the same: an [`ImageSet`] is split ([`stratified_split`], [`stratified_folds`]), put into an
 //! order, changed ([`Augment`]), normalised, and handed out as [`Batch`]es ([`train_batches`], [`eval_batches`]).
 //!
 //! [`Fitter`] brings pictures of any size to a model's input size, and [`Mix`] mixes the images of a batch.
@@ -47,6 +47,7 @@ mod files;
 mod fit;
 #[cfg(feature = "files")]
 pub mod folder;
+mod folds;
 mod image_set;
 mod kept;
 mod loader;
@@ -73,6 +74,7 @@ pub use error::{BadPicture, Error};
 #[cfg(feature = "files")]
 pub use files::Files;
 pub use fit::{Fit, Fitter, Interpolation, Preprocess};
+pub use folds::stratified_folds;
 pub use image_set::{Dataset, ImageSet};
 pub use loader::{
     Batch, BatchIter, Readable, TrainLoader, epoch_order, eval_batches, n_batches, readable_batches,

@@ -29,7 +29,7 @@ pub struct PhotographsRequest<'a> {
     pub options: ListingOptions,
     /// Where what is found out is kept, and archives are unpacked.
     pub data_dir: &'a Path,
-    /// The share of the pictures that are for the test, where the data set has no part for it.
+    /// The share of the pictures that are for the test, where the data set has no part for it; 0: none are.
     pub test_fraction: f64,
     /// Whether up to 1 % of the pictures may be bad, and are left out.
     pub skip_bad: bool,
@@ -140,6 +140,7 @@ fn parts(
     let [has_train, has_val, has_test] = [SplitName::Train, SplitName::Val, SplitName::Test].map(has);
     let parts = match (has_train || has_val || has_test, has_test) {
         (false, _) if request.is_all_test => return Ok(Parts { train: Vec::new(), val: None, test: good }),
+        (false, _) if request.test_fraction == 0.0 => Parts { train: good, val: None, test: Vec::new() },
         (false, _) => by_chance(good, class_names.len(), request)?,
         (true, true) => by_owner(good, SplitName::Test),
         (true, false) => {
@@ -151,7 +152,7 @@ fn parts(
             by_owner(good, SplitName::Val)
         }
     };
-    check_parts(&parts, class_names, request.path, notices)?;
+    check_parts(&parts, class_names, request, notices)?;
     Ok(parts)
 }
 
@@ -189,9 +190,10 @@ fn by_chance(good: Vec<Good>, n_classes: usize, request: &PhotographsRequest<'_>
 fn check_parts(
     parts: &Parts,
     class_names: &[String],
-    path: &Path,
+    request: &PhotographsRequest<'_>,
     notices: &mut Vec<String>,
 ) -> Result<(), Error> {
+    let path = request.path;
     let missing = |is_there: &dyn Fn(u32) -> bool| -> Vec<String> {
         let classes = (0..class_names.len() as u32).filter(|&class| !is_there(class));
         classes.map(|class| shown(&class_names[class as usize]).into_owned()).collect()
@@ -205,7 +207,8 @@ fn check_parts(
             format!("nothing to train on of {}: add pictures, or remove the class", untrained.join(", "));
         return Err(Error::Pictures { path: path.to_owned(), problem });
     }
-    if parts.test.is_empty() {
+    let is_tested = !parts.test.is_empty();
+    if !is_tested && request.test_fraction > 0.0 {
         let problem = "there is no picture to test on: add some of each class".to_owned();
         return Err(Error::Pictures { path: path.to_owned(), problem });
     }
@@ -216,7 +219,7 @@ fn check_parts(
             .filter(|name| !notices.contains(&format!("{name} has no {part} pictures")))
             .collect()
     };
-    let untested = missing(&|class| parts.test.iter().any(|good| good.entry.label == class));
+    let untested = missing(&|class| !is_tested || parts.test.iter().any(|good| good.entry.label == class));
     let untested = unsaid(untested, "test", notices);
     if !untested.is_empty() {
         notices.push(format!(

@@ -53,6 +53,12 @@ pub enum MetricsError {
         /// Trials.
         n: u64,
     },
+    /// Folds that say nothing of one another: fewer than two, or one without an image.
+    #[error("folds of {n_images:?} images: expected at least two, each with an image")]
+    Folds {
+        /// The images of each.
+        n_images: Vec<u64>,
+    },
     /// A confidence that is no probability strictly between 0 and 1.
     #[error("confidence is {0}: expected a number above 0 and below 1, such as 0.95")]
     Confidence(f64),

@@ -11,11 +11,12 @@
 //! What that is worth:
 //! * [`ConfusionMatrix`]: who was taken for whom;
 //! * [`ClassificationReport`]: precision, recall, F1 and support, printed as scikit-learn prints them;
-//! * [`wilson_interval`]: how far an accuracy can be trusted;
+//! * [`wilson_interval`]: how far an accuracy can be trusted; [`folds_interval`]: that of cross-validation;
 //! * [`Bands`]: which classes are acceptable, which can be improved, which do not work;
 //! * [`class_intervals`]: how far a precision, a recall, an F1 score can be trusted;
 //! * [`confused_pairs`], [`surest_errors`]: the errors to look at first;
-//! * [`compare_paired`]: whether one model is better than another on the same images.
+//! * [`compare_paired`]: whether one model is better than another on the same images;
+//! * [`suspects`]: which labels may be wrong.
 //!
 //! What its probabilities are worth:
 //! * [`reliability_bins`], [`expected_calibration_error`]: whether a confidence is the share of right answers;
@@ -71,6 +72,7 @@ mod coverage;
 mod coverage_promise;
 mod csv_text;
 mod error;
+mod folds;
 mod history;
 mod interval;
 mod mean;
@@ -82,6 +84,7 @@ mod predictions_csv;
 mod report;
 mod report_text;
 mod summary;
+mod suspects;
 mod temperature;
 mod topk;
 
@@ -97,6 +100,7 @@ pub use coverage::{CoveragePoint, coverage_at, coverage_curve};
 pub use coverage_promise::{Promise, promised_threshold};
 pub use csv_text::csv_name;
 pub use error::MetricsError;
+pub use folds::{FoldScores, folds_interval};
 pub use history::{EpochRecord, parse_history};
 pub use interval::{clopper_pearson_lower, wilson_interval};
 pub use mean::WeightedMean;
@@ -106,6 +110,7 @@ pub use predictions_csv::{PredictionsTable, parse_predictions_csv, predictions_t
 pub use report::{Averages, ClassScores, ClassificationReport};
 pub use report_text::NamedReport;
 pub use summary::{SplitScore, Summary, TestScore};
+pub use suspects::{Suspect, suspects};
 pub use temperature::{
     MIN_CALIBRATION_PREDICTIONS, TEMPERATURES, calibration_temperature, fit_temperature, with_temperature,
 };

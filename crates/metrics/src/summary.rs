@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Caveat;
+use crate::{Caveat, FoldScores};
 
 /// What a run was and what it came to. Written once, at its end; the order of the fields is the order in the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,9 +18,9 @@ pub struct Summary {
     pub data_digest: String,
     /// How many images it was trained on.
     pub n_train: u64,
-    /// How many images it was validated on.
+    /// How many images it was validated on; of a run by folds whose data have a test part, those that the folds held out.
     pub n_val: u64,
-    /// How many images it was tested on.
+    /// How many images it was tested on; of a run by folds whose data have none, those that the folds held out.
     pub n_test: u64,
     /// The architecture, by name.
     pub model: String,
@@ -45,7 +45,7 @@ pub struct Summary {
     pub epochs_run: u64,
     /// The epoch (from 1) with the best monitored value; none if nothing was monitored.
     pub best_epoch: Option<u64>,
-    /// Seconds spent training, by the clock.
+    /// Seconds spent training, by the clock; of a run by folds, all models together.
     pub train_seconds: f64,
     /// Seconds that a frozen backbone took for the features of all training and test images, in this run or in the
     /// earlier one that computed them; none for a model without features that are kept.
@@ -59,16 +59,26 @@ pub struct Summary {
     pub images_per_second: f64,
     /// The most memory the process held at once; none where the system does not say.
     pub peak_rss_bytes: Option<u64>,
-    /// The score on the validation data; none for a run without validation.
+    /// The score on the validation data; none for a run without validation. Of a run by folds whose data have a test part, what
+    /// the folds' models said of the images that those had not seen.
     pub val: Option<SplitScore>,
-    /// The score on the test data; none if there are no test data.
+    /// The score on the test data; none if there are no test data. Of a run by folds whose data have none, what the folds' models
+    /// said of the images that those had not seen.
     pub test: Option<TestScore>,
+    /// What the folds of a run said that was tested by them; none for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folds: Option<FoldScores>,
     /// What takes something from the figures above; empty for a run whose test is honest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caveats: Vec<Caveat>,
 }
 
 impl Summary {
+    /// Whether the test score is that of the folds, as the data have no test part.
+    pub fn is_tested_by_folds(&self) -> bool {
+        self.folds.as_ref().is_some_and(|folds| folds.predictions.ends_with("predictions_test.csv"))
+    }
+
     /// What there is to say of the features' time, by `duration`: what this run spent, and what was there; none for a model
     /// without features that are kept.
     pub fn features_text(&self, duration: impl Fn(f64) -> String) -> Option<String> {
@@ -109,7 +119,7 @@ pub struct TestScore {
     pub accuracy: f64,
     /// Mean cross-entropy.
     pub loss: f64,
-    /// [`wilson_interval`](crate::wilson_interval) of the accuracy: low, high.
+    /// [`wilson_interval`](crate::wilson_interval) of the accuracy, or that of folds where they are the test: low, high.
     pub accuracy_interval: [f64; 2],
 }
 

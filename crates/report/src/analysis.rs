@@ -37,13 +37,18 @@ impl<'a> Test<'a> {
             return Ok(None);
         };
         let matrix = ConfusionMatrix::from_predictions(&table.predictions);
+        let by_folds = run.summary.as_ref().filter(|summary| summary.is_tested_by_folds());
+        let by_folds = by_folds.and_then(|summary| Some(summary.folds.as_ref()?.accuracy_interval));
         Ok(Some(Self {
             class_names: &table.class_names,
             files: &table.files,
             predictions: &table.predictions,
             report: ClassificationReport::new(&matrix),
             intervals: class_intervals(&matrix, CONFIDENCE)?,
-            accuracy_interval: wilson_interval(matrix.n_correct(), matrix.n(), CONFIDENCE)?,
+            accuracy_interval: match by_folds {
+                Some(interval) => interval,
+                None => wilson_interval(matrix.n_correct(), matrix.n(), CONFIDENCE)?,
+            },
             matrix,
         }))
     }
@@ -80,6 +85,8 @@ pub(crate) struct Trust {
     pub(crate) is_independent: bool,
     /// Whether validation also decided when to stop or which weights to keep.
     pub(crate) val_chose: bool,
+    /// Whether validation and test are the same answers: those of folds, where nothing else was kept for a test.
+    pub(crate) is_by_folds: bool,
 }
 
 impl Trust {
@@ -91,7 +98,11 @@ impl Trust {
         };
         let loss = |p: &Predictions| p.mean_nll().unwrap_or(0.0);
         let fitting = |table: &&tallow_metrics::PredictionsTable| table.class_names == test.class_names;
-        let val = run.val.as_ref().filter(fitting).map(|table| &table.predictions);
+        let is_by_folds = run.summary.as_ref().is_some_and(tallow_metrics::Summary::is_tested_by_folds);
+        let val = match is_by_folds {
+            true => Some(test.predictions),
+            false => run.val.as_ref().filter(fitting).map(|table| &table.predictions),
+        };
         let mut trust = Self {
             temperature: val.and_then(calibration_temperature),
             test: test.predictions.clone(),
@@ -101,6 +112,7 @@ impl Trust {
             val_chose: run.recipe_value(&["callbacks", "early_stopping"]).is_some()
                 || run.recipe_value(&["callbacks", "reduce_lr_on_plateau"]).is_some()
                 || run.path.join("before-extension").is_dir(),
+            is_by_folds,
             is_independent: !run.caveats().iter().any(|c| c.spoils_test() || c.spoils_validation()),
         };
         if let (Some(temperature), Some(val)) = (trust.temperature, val) {

@@ -2,6 +2,7 @@
 //!
 //! * [`RunRecord`]: a run folder, read; what is missing or damaged in it is a list, not an end.
 //! * [`run_report`]: one self-contained HTML page that asks for nothing, and its charts.
+//! * [`suspects_report`]: the page of labels that may be wrong.
 //! * [`Comparison`]: several runs on the same test images; [`comparison_report`] is its page.
 //! * [`chart`]: the charts, as SVG and PNG, and grids of images.
 //! * Texts: [`comparison_text`], [`runs_text`] and [`confusion_text`] for a terminal, [`model_card`] for a model hub.
@@ -39,7 +40,7 @@ pub use analysis::{CONFIDENCE, N_BINS, Options, surest_wrong_images, wanted_test
 pub use comparison::Comparison;
 pub use error::ReportError;
 pub use honesty::is_honest;
-pub use page::{Report, comparison_report, run_report, sample_grids};
+pub use page::{Report, comparison_report, run_report, sample_grids, suspects_report};
 pub use record::{Picture, PictureIndex, Role, RunEvents, RunRecord, StepPoint};
 pub use shown::{columns, padded, shortened, shown};
 pub use state::{Epochs, RunState};

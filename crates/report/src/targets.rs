@@ -36,6 +36,8 @@ pub(crate) enum Outcome {
     Unanswered,
     /// Validation or test was not independent of the model: nothing is said.
     NotTested,
+    /// The same answers, those of folds, are validation and test.
+    NoTest,
 }
 
 impl Outcome {
@@ -47,6 +49,7 @@ impl Outcome {
             Self::Missed => "missed",
             Self::Unanswered => "none answered",
             Self::NotTested => "cannot be tested",
+            Self::NoTest => "no other test",
         }
     }
 
@@ -62,6 +65,7 @@ impl Outcome {
             Self::NotTested => {
                 "validation or test was not independent of the model (see the warnings), so nothing confirms it."
             }
+            Self::NoTest => "no other images were kept that could confirm it.",
         }
     }
 }
@@ -79,6 +83,7 @@ impl Target {
                 let interval = wilson_interval(seen.n_correct, seen.n_answered, CONFIDENCE)?;
                 let outcome = match seen.accuracy() {
                     _ if !trust.is_independent => Outcome::NotTested,
+                    _ if trust.is_by_folds => Outcome::NoTest,
                     None => Outcome::Unanswered,
                     Some(_) if interval[0] >= wanted => Outcome::Confirmed,
                     Some(accuracy) if accuracy >= wanted => Outcome::Kept,
@@ -133,6 +138,7 @@ mod tests {
             losses: vec![],
             is_independent,
             val_chose: false,
+            is_by_folds: false,
         }
     }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use data::{CachesArgs, DataArgs, DataCommand, DuplicatesArgs, GridArgs, LabelArgs};
+pub(crate) use data::{CachesArgs, DataArgs, DataCommand, DuplicatesArgs, GridArgs, LabelArgs, SuspectsArgs};
 pub(crate) use recipes::{DiffArgs, RecipesArgs, RecipesCommand};
 pub(crate) use runs::{RunsArgs, RunsColumn};
 
@@ -123,6 +123,10 @@ pub(crate) struct TrainArgs {
     /// Train on N images only, as equal over the classes as can be
     #[arg(long, help_heading = "Data", value_name = "N")]
     pub(crate) train_subset: Option<usize>,
+    /// Cross-validation, for few pictures: each of K parts is held out in turn and tested by a model that was trained on the
+    /// others; the run's own model is trained on all. No picture need be kept for a test
+    #[arg(long, help_heading = "Data", value_name = "K", conflicts_with_all = ["validate_on", "test_fraction"])]
+    pub(crate) folds: Option<usize>,
 
     /// Passes over the training data
     #[arg(long, help_heading = "Training", value_name = "N")]
@@ -169,6 +173,7 @@ const TRAIN_EXAMPLES: &str = "\
 Examples:
   trainer train --dataset photos/
   trainer train --dataset labels.csv --label-column type
+  trainer train --dataset photos/ --folds 5
   trainer train --recipe cnn-5
   trainer train --dataset sample --epochs 2 --set augment.cutout_px=8
   trainer train --recipe keras --init-from runs/keras-5-1 --validate-on test

@@ -156,7 +156,7 @@ impl Bench {
                 optimizer: Optimizer::new(&config, &[], &model.params)?,
                 precision: args.precision.in_recipe().resolve(&Device::Cpu),
                 max_grad_norm: None,
-                model,
+                model: model.into(),
             },
             dims: Dims { n, c: 3, h, w },
             pixels: (0..len).map(|_| stream.uniform_f32(-1.0, 1.0)).collect(),

@@ -1,6 +1,7 @@
 //! `trainer data duplicates`: test images that are near-duplicates of training images. `tallow-dataset` says what to
 //! search by and what to judge by, `tallow-kernels` searches.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -127,17 +128,58 @@ pub(crate) fn find(
     progress: &dyn Progress,
     stop: &StopFlag,
 ) -> Result<Option<Vec<Duplicate>>> {
+    let mut duplicates = Vec::new();
+    let went_through = judge(train, test, progress, stop, |found| {
+        duplicates.extend(found.into_iter().min_by(|a, b| a.distance.total_cmp(&b.distance)));
+    })?;
+    Ok(went_through.then_some(duplicates))
+}
+
+/// The group of each image of `set`: images that are copies or near-duplicates of one another, or of others between them, have the
+/// same number, that of the first of them. None if `stop` was raised on the way.
+pub(crate) fn groups(set: &ImageSet, progress: &dyn Progress, stop: &StopFlag) -> Result<Option<Vec<u32>>> {
+    // each image's number leads to an earlier one of its group, that of the first to itself
+    let mut groups: Vec<u32> = (0..set.len() as u32).collect();
+    let first_of = |groups: &[u32], mut i: u32| {
+        while groups[i as usize] != i {
+            i = groups[i as usize];
+        }
+        i
+    };
+    let mut join = |a: u32, b: u32| {
+        let (a, b) = (first_of(&groups, a), first_of(&groups, b));
+        groups[a.max(b) as usize] = a.min(b);
+    };
+    let mut first = HashMap::new();
+    for i in 0..set.len() {
+        join(*first.entry(set.identity(i)).or_insert(i as u32), i as u32);
+    }
+    let went_through = judge(set, set, progress, stop, |found| {
+        found.iter().for_each(|pair| join(pair.train_index, pair.test_index));
+    })?;
+    let whole = (0..groups.len() as u32).map(|i| first_of(&groups, i)).collect();
+    Ok(went_through.then_some(whole))
+}
+
+/// Tells `on_found` the near-duplicates in `train` of each image of `test` that has any, in their order; no image is one of its own.
+/// False if `stop` was raised on the way.
+fn judge(
+    train: &ImageSet,
+    test: &ImageSet,
+    progress: &dyn Progress,
+    stop: &StopFlag,
+    mut on_found: impl FnMut(Vec<Duplicate>),
+) -> Result<bool> {
     if train.channels() != test.channels() {
         bail!("the training images have {} channels, the test images {}", train.channels(), test.channels());
     }
     let dim = descriptor_len(train.channels());
     let keys = descriptors(train, 0..train.len(), false)?;
-    let mut duplicates = Vec::new();
     progress.begin("near-duplicates", Some(test.len() as u64), Unit::Items("images"));
     for first in (0..test.len()).step_by(N_PER_LOOK) {
         if stop.raised().is_some() {
             progress.end();
-            return Ok(None);
+            return Ok(false);
         }
         let range = first..(first + N_PER_LOOK).min(test.len());
         let candidates = |mirrored| -> Result<Vec<Vec<(u32, f32)>>> {
@@ -146,31 +188,34 @@ pub(crate) fn find(
         };
         let candidates = candidates(false)?.into_par_iter().zip(candidates(true)?);
         let judged = range.clone().into_par_iter().zip(candidates);
-        let nearest = judged.map(|(i, (plain, mirrored))| -> Result<Option<Duplicate>> {
-            let of = |candidates, mirrored| nearest(train, test, i, mirrored, candidates);
-            let found = [of(plain, false)?, of(mirrored, true)?];
-            Ok(found.into_iter().flatten().min_by(|a, b| a.distance.total_cmp(&b.distance)))
+        let found = judged.map(|(i, (plain, mirrored))| -> Result<Vec<Duplicate>> {
+            let mut found = alike(train, test, i, false, plain)?;
+            found.extend(alike(train, test, i, true, mirrored)?);
+            Ok(found)
         });
-        let nearest: Vec<Option<Duplicate>> = nearest.collect::<Result<_>>()?;
-        duplicates.extend(nearest.into_iter().flatten().filter(|d| d.distance <= MAX_DUPLICATE_DISTANCE));
+        let found: Vec<Vec<Duplicate>> = found.collect::<Result<_>>()?;
+        found.into_iter().filter(|found| !found.is_empty()).for_each(&mut on_found);
         progress.advance(range.end as u64);
     }
     progress.end();
-    Ok(Some(duplicates))
+    Ok(true)
 }
 
-/// Which of the candidates is most like test image `i`, mirrored or as it is.
-fn nearest(
+/// Which of the candidates are near-duplicates of test image `i`, mirrored or as it is.
+fn alike(
     train: &ImageSet,
     test: &ImageSet,
     i: usize,
     mirrored: bool,
     candidates: Vec<(u32, f32)>,
-) -> Result<Option<Duplicate>> {
-    let alike = candidates.into_iter().filter(|&(_, similarity)| similarity >= MIN_CANDIDATE_SIMILARITY);
-    let mut alike = alike.peekable();
+) -> Result<Vec<Duplicate>> {
+    let is_itself = |index: u32| std::ptr::eq(train, test) && index as usize == i;
+    let mut alike = candidates
+        .into_iter()
+        .filter(|&(index, similarity)| similarity >= MIN_CANDIDATE_SIMILARITY && !is_itself(index))
+        .peekable();
     if alike.peek().is_none() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let detail = Detail::new(&test.read(i)?, mirrored);
     let judged = alike.map(|(train_index, _)| {
@@ -178,8 +223,11 @@ fn nearest(
         let distance = detail.distance(&other);
         Ok(Duplicate { test_index: i as u32, train_index, distance })
     });
-    let judged = judged.collect::<Result<Vec<Duplicate>>>()?;
-    Ok(judged.into_iter().min_by(|a, b| a.distance.total_cmp(&b.distance)))
+    let is_near = |judged: &Result<Duplicate>| match judged {
+        Ok(judged) => judged.distance <= MAX_DUPLICATE_DISTANCE,
+        Err(_) => true,
+    };
+    judged.filter(is_near).collect()
 }
 
 /// Indices, distance, and where images have files their names.
@@ -282,11 +330,25 @@ mod tests {
     }
 
     #[test]
+    fn copies_of_copies_are_one_group() {
+        let (a, b) = (picture(1), picture(2));
+        let same = |y, x| [y, x];
+        let mirrored = changed(&a, |y, x| [y, SIDE - 1 - x], |level| level);
+        let darker = changed(&mirrored, same, |level| level / 2);
+        let images = set(&[picture(3), a.clone(), b.clone(), darker, picture(4), mirrored, b]);
+        let found = groups(&images, &Silent, &StopFlag::default()).unwrap();
+        assert_eq!(found, Some(vec![0, 1, 2, 1, 4, 1, 2]));
+        let grey = vec![vec![128; SIDE * SIDE * 3]; 2];
+        assert_eq!(groups(&set(&grey), &Silent, &StopFlag::default()).unwrap(), Some(vec![0, 0]));
+    }
+
+    #[test]
     fn who_is_asked_to_stop_has_no_answer() {
         let stop = StopFlag::default();
         stop.raise(StopSignal::Interrupt);
         let images = set(&[picture(1)]);
         assert_eq!(find(&images, &images, &Silent, &stop).unwrap(), None);
+        assert_eq!(groups(&images, &Silent, &stop).unwrap(), None);
     }
 
     #[test]

@@ -85,6 +85,7 @@ fn dataset(args: &EvalArgs, info: &ModelInfo, app: &App) -> Result<Option<Datase
         config = DataConfig {
             dataset: name.clone(),
             test_fraction: config.test_fraction,
+            folds: config.folds,
             ..args.labels.config(&data_dir)
         };
     }
@@ -163,6 +164,11 @@ fn some(names: &[String]) -> String {
 /// The images to look at. The parts that a run made of the training images can only be had of the same data.
 fn part(args: &EvalArgs, info: &ModelInfo, dataset: &Dataset) -> Result<Part> {
     if args.split == SplitName::Test {
+        ensure!(
+            !dataset.test.is_empty() || dataset.digest != info.data_digest,
+            "the run was tested by folds, and its model was then trained on all pictures: there are none left to test it on. \
+             The figures of the folds are in its report; name other pictures with --dataset"
+        );
         return Ok(Part::whole(&dataset.test));
     }
     let split = args.split.as_str();

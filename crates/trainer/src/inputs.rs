@@ -43,12 +43,25 @@ pub(crate) fn normalization(
     recipe.data.normalization.or_else(of_weights).unwrap_or(dataset.normalization)
 }
 
+/// Where folds are held out, no other images are, unless something needs validation while it trains: the run's own model is trained
+/// on all.
+pub(crate) fn validate_by_folds(recipe: &mut Recipe) {
+    if recipe.data.folds > 0 && !needs_validation(recipe) {
+        recipe.data.val_fraction = 0.0;
+    }
+}
+
+/// Whether something in the recipe looks at validation while it trains.
+fn needs_validation(recipe: &Recipe) -> bool {
+    recipe.callbacks.early_stopping.is_some() || recipe.callbacks.reduce_lr_on_plateau.is_some()
+}
+
 /// Where a data set of files has too few pictures to give any for validation, and nothing needs it, all are trained on; returns
 /// what is to be said of it.
 pub(crate) fn give_up_validation(recipe: &mut Recipe, dataset: &Dataset) -> Option<String> {
-    let Recipe { data, callbacks, seed, .. } = recipe;
+    let needs_it = needs_validation(recipe);
+    let Recipe { data, seed, .. } = recipe;
     let is_splitting = data.val_fraction > 0.0 && data.validate_on == ValidateOn::Split;
-    let needs_it = callbacks.early_stopping.is_some() || callbacks.reduce_lr_on_plateau.is_some();
     let set = &dataset.train;
     if !is_splitting || needs_it || dataset.val_indices.is_some() || set.block_shape().is_some() {
         return None;

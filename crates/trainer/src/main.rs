@@ -28,6 +28,7 @@ mod recipes;
 mod report;
 mod runs;
 mod source;
+mod suspects;
 mod telling;
 mod train;
 
@@ -105,6 +106,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Data { command: DataCommand::Verify(args) } => data::verify(&args, &app),
         Command::Data { command: DataCommand::Grid(args) } => grid::run(&args, &app),
         Command::Data { command: DataCommand::Duplicates(args) } => duplicates::run(&args, &app),
+        Command::Data { command: DataCommand::Suspects(args) } => suspects::run(&args, &app),
         Command::Data { command: DataCommand::Caches(args) } => caches::run(&args, &app),
     }
 }

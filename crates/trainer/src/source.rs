@@ -192,7 +192,7 @@ fn photographs(path: &Path, request: &Request<'_>, app: &App) -> Result<Loaded> 
         path,
         options: listing_options(config),
         data_dir: &config.data_dir,
-        test_fraction: config.test_fraction,
+        test_fraction: config.test_share(),
         skip_bad: config.skip_bad,
         is_all_test: request.is_all_test,
         keep: request.preprocess.map(|preprocess| (preprocess, n_bytes)),

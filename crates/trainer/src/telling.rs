@@ -21,12 +21,27 @@ pub(crate) fn begin(session: &Session, app: &App) {
     let number = |n: usize| grouped(n as f64, 0);
     let set = &data.dataset;
     let about = set.about.map(|about| format!(" ({about})")).unwrap_or_default();
+    let n_val = data.val.as_ref().map_or(0, Part::len);
+    let parts = match recipe.data.folds {
+        0 => format!(
+            "{} train, {} val, {} test",
+            number(data.train.len()),
+            number(n_val),
+            number(data.test.len())
+        ),
+        k if recipe.data.fold.is_some() => {
+            format!(
+                "{} train, {} val, one of {k} folds of {} is the test",
+                number(data.train.len()),
+                number(n_val),
+                number(data.test.len())
+            )
+        }
+        k => format!("{} in {k} folds, {} test", number(data.train.len() + n_val), number(set.test.len())),
+    };
     app.progress.say(&format!(
-        "Data   {}{about}; {} train, {} val, {} test; {}",
+        "Data   {}{about}; {parts}; {}",
         shortened(&set.name, NAME_COLUMNS),
-        number(data.train.len()),
-        number(data.val.as_ref().map_or(0, Part::len)),
-        number(data.test.len()),
         counted_classes(set.train.class_names().len())
     ));
     let (n_parameters, n_trained) = (params.n_parameters(), params.n_trained());
@@ -85,6 +100,12 @@ pub(crate) fn event(event: &Event, app: &App) {
         }
         Event::StoppedEarly { epoch } => format!("Epoch {epoch}: no more improvement, stopping early"),
         Event::BestRestored { epoch } => format!("Weights of the best epoch, {epoch}, restored"),
+        Event::FoldTested { fold, n_folds, n_images, accuracy, loss, train_secs } => format!(
+            "Fold {fold} of {n_folds}: {:.2} % of {} right, loss {loss:.4}; trained in {}",
+            100.0 * accuracy,
+            output::counted(*n_images as u64, "image"),
+            duration(*train_secs)
+        ),
         Event::Notice { text } => format!("Note: {text}"),
         _ => return,
     };
@@ -126,7 +147,19 @@ pub(crate) fn conclude(summary: &Summary, run_dir: &Path, page: Option<&Path>, a
     let report =
         std::fs::read_to_string(&report).with_context(|| format!("cannot read {}", report.display()))?;
     output::line(&format!("\n{report}"))?;
-    if let Some(test) = &summary.test {
+    if let Some(folds) = &summary.folds {
+        let [low, high] = folds.accuracy_interval.map(|share| 100.0 * share);
+        output::line(&format!(
+            "Accuracy by {} folds {:.2} % (95 % interval over folds {low:.2} to {high:.2}), loss {:.4}, on {} images of {}, each \
+             asked of a model that had not seen it",
+            folds.accuracies.len(),
+            100.0 * folds.accuracy,
+            folds.loss,
+            folds.n_images.iter().sum::<u64>(),
+            shown(&summary.dataset)
+        ))?;
+    }
+    if let Some(test) = summary.test.as_ref().filter(|_| !summary.is_tested_by_folds()) {
         let [low, high] = test.accuracy_interval.map(|share| 100.0 * share);
         output::line(&format!(
             "Test accuracy {:.2} % (95 % interval {low:.2} to {high:.2}), loss {:.4}, on {} images of {}",

@@ -96,6 +96,7 @@ fn recipe(args: &TrainArgs, app: &App) -> Result<Recipe> {
     set("data.label_column", args.labels.label_column.clone().map(Into::into));
     set("data.split_column", args.labels.split_column.clone().map(Into::into));
     set("data.train_subset", integer("train-subset", args.train_subset.map(|n| n as u64))?);
+    set("data.folds", integer("folds", args.folds.map(|n| n as u64))?);
     set("epochs", integer("epochs", args.epochs)?);
     set("batch_size", integer("batch-size", args.batch_size.map(|n| n as u64))?);
     // of a run that goes on, it is the rate of an extension
@@ -184,6 +185,7 @@ fn session(
     dataset.normalization = inputs::normalization(&recipe, pretrained.as_ref(), &dataset);
     if is_new {
         recipe.data.normalization = Some(dataset.normalization);
+        inputs::validate_by_folds(&mut recipe);
         notices.extend(inputs::give_up_validation(&mut recipe, &dataset));
         if spec.is_of_files() {
             match duplicates::between_parts(&dataset, app)? {
@@ -208,6 +210,12 @@ fn session(
         true => places::settle(&mut recipe, model.trunk.is_some()),
         false if args.data_dir.is_some() => recipe.data.data_dir = places::whole(&recipe.data.data_dir),
         false => {}
+    }
+    if recipe.data.folds > 0 {
+        match duplicates::groups(&dataset.train, &app.progress, &app.stop)? {
+            Some(groups) => dataset.groups = Some(groups.into()),
+            None => return Ok(Err(app.stop.raised().unwrap_or(StopSignal::Interrupt))),
+        }
     }
     let data = TrainData::new(dataset, &recipe)?;
     let mut session = match (&args.resume, &args.run_dir) {

@@ -41,6 +41,25 @@ pub(crate) fn check_trunk(recipe: &Recipe, model: &Model) -> Result<()> {
     Err(TrainingError::Value { key: "augment, mix:", problem: problem.into() })
 }
 
+/// Refuses folds that leave a part without images.
+pub(crate) fn check_folds(data: &TrainData) -> Result<()> {
+    let n_folds = data.folds.as_ref().map_or(0, |folds| folds.iter().max().map_or(0, |&last| last + 1));
+    for fold in 0..n_folds as usize {
+        let parts = data.of_fold(fold);
+        let empty = [
+            ("to train on", Some(&parts.train)),
+            ("to validate on", parts.val.as_ref()),
+            ("to test on", Some(&parts.test)),
+        ];
+        if let Some((what, _)) = empty.iter().find(|(_, part)| part.is_some_and(Part::is_empty)) {
+            let problem =
+                format!("of {n_folds} folds, number {} leaves no image {what}: choose fewer", fold + 1);
+            return Err(TrainingError::Value { key: "data.folds:", problem });
+        }
+    }
+    Ok(())
+}
+
 /// Refuses sizes that images could not be resized to.
 pub(crate) fn check_sizes(recipe: &Recipe, model: &Model) -> Result<()> {
     let problem = match model.input_px {

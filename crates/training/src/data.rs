@@ -1,8 +1,9 @@
 //! What a run trains, validates and tests on: a data set, split as the recipe says.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use tallow_dataset::{Dataset, ImageSet, Split, stratified_split, stratified_subset};
+use tallow_dataset::{Dataset, ImageSet, Split, stratified_folds, stratified_split, stratified_subset};
 
 use crate::error::{Result, TrainingError};
 use crate::model_file::ModelInfo;
@@ -48,8 +49,11 @@ pub struct TrainData {
     pub train: Part,
     /// What each epoch is validated on, if there is validation.
     pub val: Option<Part>,
-    /// What is looked at once, after training.
+    /// What is looked at once, after training. Of a run by folds whose data set keeps nothing for that, all training images: what
+    /// is said of each is what the model of its fold says.
     pub test: Part,
+    /// Of a run by folds the fold of each image of the training set, from 0.
+    pub folds: Option<Arc<[u32]>>,
 }
 
 impl TrainData {
@@ -58,10 +62,45 @@ impl TrainData {
     /// # Errors
     /// If the fraction or the subset cannot be had.
     pub fn new(dataset: Dataset, recipe: &Recipe) -> Result<Self> {
-        let DataConfig { val_fraction, validate_on, train_subset, .. } = recipe.data;
-        let data = Self::split(dataset, val_fraction, validate_on, train_subset, recipe.seed)?;
+        let DataConfig { val_fraction, validate_on, train_subset, folds, fold, .. } = recipe.data;
+        let mut data = Self::split(dataset, val_fraction, validate_on, train_subset, recipe.seed)?;
+        if folds > 0 {
+            data.folds = Some(folds_of(&data.dataset, folds, recipe.seed)?);
+            if data.test.is_empty() {
+                data.test = Part::new(&data.dataset.train, data.pool());
+            }
+        }
+        if let Some(fold) = fold {
+            data = data.of_fold(fold - 1);
+        }
         data.class_weights(recipe)?;
         Ok(data)
+    }
+
+    /// All that is trained or validated on, ascending.
+    pub(crate) fn pool(&self) -> Vec<u32> {
+        let is_own = |val: &&Part| Arc::ptr_eq(&val.set, &self.train.set);
+        let val = self.val.as_ref().filter(is_own).map(|val| val.indices.iter());
+        let mut pool: Vec<u32> =
+            self.train.indices.iter().chain(val.into_iter().flatten()).copied().collect();
+        pool.sort_unstable();
+        pool
+    }
+
+    /// What is trained, validated and tested on where `fold`, from 0, is held out: it is the test, and nothing else has its images.
+    pub(crate) fn of_fold(&self, fold: usize) -> Self {
+        let is_held_out =
+            |i: &u32| self.folds.as_ref().is_some_and(|folds| folds[*i as usize] == fold as u32);
+        let without = |part: &Part| {
+            Part::new(&part.set, part.indices.iter().copied().filter(|i| !is_held_out(i)).collect())
+        };
+        Self {
+            train: without(&self.train),
+            val: self.val.as_ref().map(without),
+            test: Part::new(&self.train.set, self.pool().into_iter().filter(is_held_out).collect()),
+            folds: None,
+            dataset: self.dataset.clone(),
+        }
     }
 
     /// The weight of each class in the loss, where the recipe has weights.
@@ -113,8 +152,21 @@ impl TrainData {
             true => Some(test.clone()),
             false => (!split.val.is_empty()).then(|| part(split.val)),
         };
-        Ok(Self { train: part(train), val, test, dataset })
+        Ok(Self { train: part(train), val, test, folds: None, dataset })
     }
+}
+
+/// The fold of each training image: images that are the same photograph are in one.
+fn folds_of(dataset: &Dataset, n_folds: usize, seed: u64) -> Result<Arc<[u32]>> {
+    let set = &dataset.train;
+    let groups = match &dataset.groups {
+        Some(groups) => groups.to_vec(),
+        None => {
+            let mut first = HashMap::new();
+            (0..set.len()).map(|i| *first.entry(set.identity(i)).or_insert(i as u32)).collect()
+        }
+    };
+    Ok(stratified_folds(set.labels(), &groups, n_folds, seed)?.into())
 }
 
 /// The split that a data set comes with.

@@ -94,6 +94,21 @@ pub enum Event {
         /// Which epoch.
         epoch: u64,
     },
+    /// The model of a fold has seen the images that the fold held out.
+    FoldTested {
+        /// Which fold, from 1.
+        fold: usize,
+        /// Of how many.
+        n_folds: usize,
+        /// How many images it held out.
+        n_images: usize,
+        /// The share of them that are classified rightly.
+        accuracy: f64,
+        /// Their mean cross-entropy.
+        loss: f64,
+        /// How long its model was trained.
+        train_secs: f64,
+    },
     /// The finished model has seen the test images: the last event of a whole run.
     Tested {
         /// After how many epochs of training.

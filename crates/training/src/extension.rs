@@ -74,6 +74,11 @@ impl Recipe {
         if lr.is_some_and(|lr| !(lr >= 0.0 && lr.is_finite())) {
             return refuse("must be 0 or more");
         }
+        if self.data.folds > 0 && self.epochs > then.epochs {
+            let problem = "a run by folds cannot be extended, as its folds say nothing of a model that was trained for \
+                           longer: start a run with more epochs";
+            return Err(TrainingError::Value { key: "epochs:", problem: problem.into() });
+        }
         let factor = lr.map_or(FACTOR, |lr| lr / self.optimizer.lr());
         let Some(horizon) = self.schedule.horizon_epochs() else {
             return match lr {

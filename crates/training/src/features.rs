@@ -160,7 +160,7 @@ impl Session {
             Feed::Images { .. } => None,
         };
         let feeds = self.feeds.as_ref()?;
-        Some(secs(&feeds.train)? + secs(&feeds.test)?)
+        Some(secs(&feeds.train)? + if feeds.are_of_one_set() { 0.0 } else { secs(&feeds.test)? })
     }
 
     /// Whether the run trains on features of a frozen trunk.
@@ -174,7 +174,8 @@ impl Session {
             Feed::Features { features, .. } => features.own_secs,
             Feed::Images { .. } => 0.0,
         };
-        self.feeds.as_ref().map_or(0.0, |feeds| own(&feeds.train) + own(&feeds.test))
+        let of_test = |feeds: &Feeds| if feeds.are_of_one_set() { 0.0 } else { own(&feeds.test) };
+        self.feeds.as_ref().map_or(0.0, |feeds| own(&feeds.train) + of_test(feeds))
     }
 
     /// The folder of this trunk's features.

@@ -111,6 +111,13 @@ pub(crate) struct Feeds {
     pub(crate) test: Feed,
 }
 
+impl Feeds {
+    /// Whether the test images are of the training set, as they are where folds are the test.
+    pub(crate) fn are_of_one_set(&self) -> bool {
+        Arc::ptr_eq(&self.train.part().set, &self.test.part().set)
+    }
+}
+
 /// How batches of images are made in an epoch that trains on images of this size; `None`: of their own.
 pub fn train_loader(recipe: &Recipe, data: &TrainData, size_px: Option<[usize; 2]>) -> TrainLoader {
     TrainLoader {

@@ -26,32 +26,25 @@ impl Session {
     /// holds the temperature as well, so that it comes after validation, and after a test that gave numbers.
     pub(crate) fn finish(&mut self, feeds: &Feeds, watch: &mut Watch<'_>) -> Result<Outcome> {
         let mut epoch = self.restore_best(watch)?;
-        let validate = |session: &Self, watch: &Watch<'_>| {
-            let feed = feeds.val.as_ref().map(|feed| session.look(feed, "validation", watch));
-            feed.transpose().map(Option::transpose)
-        };
-        let mut val = match validate(self, watch)? {
+        let mut val = match self.validation(feeds, watch)? {
             Ok(val) => val,
             Err(signal) => return Ok(Outcome::Interrupted(signal)),
         };
         if let Some(earlier) = self.restore_earlier(val.as_ref().and_then(Predictions::accuracy), watch)? {
             epoch = earlier;
-            val = match validate(self, watch)? {
+            val = match self.validation(feeds, watch)? {
                 Ok(val) => val,
                 Err(signal) => return Ok(Outcome::Interrupted(signal)),
             };
         }
-        let temperature = val.as_ref().and_then(calibration_temperature);
-        let (dataset, input, caveats) = (&self.data.dataset, self.input(), self.state.caveats.clone());
-        let provenance = Provenance { dataset, input, epoch, temperature, caveats };
-        let info = ModelInfo::new(&self.recipe, provenance);
-        let test = match self.look(&feeds.test, "test", watch)? {
+        let test = match self.test(feeds, watch)? {
             Ok(test) => test,
             Err(signal) => return Ok(Outcome::Interrupted(signal)),
         };
-        // a model whose answers are no numbers is none
-        let tensors = self.learner.model.params.to_tensors()?;
-        self.recorder.run.write("model.safetensors", &model_bytes(&info, &tensors)?)?;
+        // where all validate that there are, by folds, the model is calibrated by what is also its test
+        let calibrated_by = if self.is_tested_by_folds() { Some(&test) } else { val.as_ref() };
+        let temperature = calibrated_by.and_then(calibration_temperature);
+        self.write_model(epoch, temperature)?;
         self.write_evaluation(val.as_ref(), &test)?;
         let summary = self.summary(val.as_ref(), &test)?;
         if let Some(score) = summary.test {
@@ -59,6 +52,41 @@ impl Session {
         }
         self.recorder.run.write_json("summary.json", &summary)?;
         Ok(Outcome::Finished(Box::new(summary)))
+    }
+
+    /// What is known of the validation images: what the weights say, or by folds what each fold's model says of what it had not
+    /// seen, where the data have a test of their own.
+    fn validation(
+        &self,
+        feeds: &Feeds,
+        watch: &Watch<'_>,
+    ) -> Result<std::result::Result<Option<Predictions>, StopSignal>> {
+        match (&self.folded, &feeds.val) {
+            (Some(_), _) if self.is_tested_by_folds() => Ok(Ok(None)),
+            (Some(folded), _) => Ok(Ok(Some(folded.predictions.clone()))),
+            (None, Some(feed)) => Ok(self.look(feed, "validation", watch)?.map(Some)),
+            (None, None) => Ok(Ok(None)),
+        }
+    }
+
+    /// What is known of the test images: what the weights say, or else what the folds' models do.
+    fn test(&self, feeds: &Feeds, watch: &Watch<'_>) -> Result<std::result::Result<Predictions, StopSignal>> {
+        match &self.folded {
+            Some(folded) if self.is_tested_by_folds() => Ok(Ok(folded.predictions.clone())),
+            _ => self.look(&feeds.test, "test", watch),
+        }
+    }
+
+    /// Writes the model down; that of a fold is done with, as it has been tested.
+    fn write_model(&self, epoch: u64, temperature: Option<f64>) -> Result<()> {
+        if self.recipe.data.fold.is_some() {
+            return Ok(());
+        }
+        let (dataset, input, caveats) = (&self.data.dataset, self.input(), self.state.caveats.clone());
+        let provenance = Provenance { dataset, input, epoch, temperature, caveats };
+        let info = ModelInfo::new(&self.recipe, provenance);
+        let tensors = self.learner.model.params.to_tensors()?;
+        self.recorder.run.write("model.safetensors", &model_bytes(&info, &tensors)?)
     }
 
     /// What the weights say of the images of `feed`; or the wish to stop that came before all was seen.
@@ -92,8 +120,9 @@ impl Session {
             let files: Option<Vec<String>> = predictions.indices().iter().map(file).collect();
             predictions_to_csv(predictions, names, files.as_deref())
         };
-        if let Some((val, part)) = val.zip(self.data.val.as_ref()) {
-            self.recorder.run.write("evaluation/predictions_val.csv", csv(val, &part.set)?.as_bytes())?;
+        if let Some(val) = val {
+            let set = self.data.val.as_ref().map_or(&self.data.train.set, |part| &part.set);
+            self.recorder.run.write("evaluation/predictions_val.csv", csv(val, set)?.as_bytes())?;
         }
         self.recorder
             .run
@@ -128,7 +157,7 @@ impl Session {
             threads: rayon::current_num_threads() as u64,
             epochs_run: state.epoch,
             best_epoch: state.best.map(|best| best.epoch),
-            train_seconds: state.train_secs,
+            train_seconds: state.train_secs + self.folded.as_ref().map_or(0.0, |folded| folded.train_secs),
             features_seconds: self.features_secs(),
             features_own_seconds: self.features_secs().map(|_| state.features_secs),
             images_per_second: state.n_images as f64 / state.step_secs.max(f64::MIN_POSITIVE),
@@ -140,8 +169,12 @@ impl Session {
             test: Some(TestScore {
                 accuracy: test.accuracy().unwrap_or_default(),
                 loss: test.mean_nll().unwrap_or_default(),
-                accuracy_interval: wilson_interval(test.n_correct(), test.len() as u64, CONFIDENCE)?,
+                accuracy_interval: match self.folded.as_ref().filter(|_| self.is_tested_by_folds()) {
+                    Some(folded) => folded.scores.accuracy_interval,
+                    None => wilson_interval(test.n_correct(), test.len() as u64, CONFIDENCE)?,
+                },
             }),
+            folds: self.folded.as_ref().map(|folded| folded.scores.clone()),
             caveats: state.caveats.clone(),
         })
     }

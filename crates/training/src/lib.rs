@@ -41,6 +41,7 @@ mod callbacks;
 mod checkpoint;
 mod checks;
 mod class_weights;
+mod cross_validation;
 mod data;
 mod error;
 mod evaluate;

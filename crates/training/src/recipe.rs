@@ -133,6 +133,12 @@ pub struct DataConfig {
     /// Train on this many images only, as equal over the classes as can be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_subset: Option<usize>,
+    /// Cross-validation: how many parts are held out in turn, each tested by a model that was trained on the others; 0 for none.
+    #[serde(skip_serializing_if = "is_0")]
+    pub folds: usize,
+    /// Hold out this one of the folds alone, from 1, as the test.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fold: Option<usize>,
     /// Leave out a last batch that is not full.
     pub drop_last: bool,
     /// Progressive resizing: the sizes of the training images in the first epochs, as shares of the model's input size,
@@ -168,7 +174,16 @@ pub struct DataConfig {
     pub normalization: Option<Normalization>,
 }
 
+fn is_0(n: &usize) -> bool {
+    *n == 0
+}
+
 impl DataConfig {
+    /// The share of the pictures that the test gets by chance: none in cross-validation, whose folds are the test.
+    pub fn test_share(&self) -> f64 {
+        if self.folds > 0 { 0.0 } else { self.test_fraction }
+    }
+
     /// How pictures are fitted to `size_px`, rows and columns; what is left open as for a network without history.
     pub fn preprocess(&self, size_px: [usize; 2]) -> Preprocess {
         Preprocess {
@@ -188,6 +203,8 @@ impl Default for DataConfig {
             val_fraction: 0.1,
             validate_on: ValidateOn::Split,
             train_subset: None,
+            folds: 0,
+            fold: None,
             drop_last: false,
             size_factors: Vec::new(),
             fit: None,
@@ -270,6 +287,7 @@ impl Recipe {
         if self.data.train_subset == Some(0) {
             return value("data.train_subset", "must be at least 1, it is 0".into());
         }
+        self.validate_folds()?;
         if let Some(factor) = self.data.size_factors.iter().find(|f| !(**f > 0.0 && **f <= 1.0)) {
             return value("data.size_factors", format!("must be above 0 and at most 1, one is {factor}"));
         }
@@ -288,6 +306,24 @@ impl Recipe {
         self.extensions.iter().try_for_each(Extension::validate)?;
         self.averaging.map_or(Ok(()), |averaging| averaging.validate())?;
         self.validate_callbacks()
+    }
+
+    fn validate_folds(&self) -> Result<()> {
+        let DataConfig { folds, fold, validate_on, .. } = self.data;
+        let value = |key, problem: String| Err(TrainingError::Value { key, problem });
+        match fold {
+            _ if folds == 1 => value("data.folds", "must be 0 or at least 2, it is 1".into()),
+            Some(fold) if !(1..=folds).contains(&fold) => {
+                value("data.fold", format!("must be from 1 to data.folds, which is {folds}; it is {fold}"))
+            }
+            _ if folds > 0 && validate_on == ValidateOn::Test => {
+                value("data.folds", "are held out in turn: leave out data.validate_on = \"test\"".into())
+            }
+            _ if folds > 0 && self.init_from.is_some() => {
+                value("data.folds", "would test on images that the weights of init_from may have seen".into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn validate_callbacks(&self) -> Result<()> {

@@ -1,6 +1,7 @@
 //! A session: one run at work, from a first or a last checkpoint.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tallow_core::{Progress, StopFlag, StopSignal};
@@ -11,7 +12,8 @@ use tallow_nn::{CrossEntropy, Model, Optimizer, Tensors};
 use crate::averaging::Average;
 use crate::beginning::{begin_with, completed, recorded_model};
 use crate::checkpoint::{Checkpoint, digest};
-use crate::checks::{check_batches, check_same_data, check_sizes, check_trunk, check_unchanged};
+use crate::checks::{check_batches, check_folds, check_same_data, check_sizes, check_trunk, check_unchanged};
+use crate::cross_validation::Folded;
 use crate::data::TrainData;
 use crate::error::{Result, TrainingError};
 use crate::event::Event;
@@ -48,6 +50,8 @@ pub struct Session {
     pub(crate) data: TrainData,
     /// What batches are made of; known as soon as the run is at work.
     pub(crate) feeds: Option<Feeds>,
+    /// What the folds of a run that is tested by them came to, as soon as they are over.
+    pub(crate) folded: Option<Folded>,
     pub(crate) state: State,
     pub(crate) recorder: Recorder,
     /// The average of the weights so far, where the recipe asks for one and it has begun.
@@ -69,6 +73,16 @@ impl Session {
     /// # Errors
     /// If the recipe does not fit the model or the data, or the run folder cannot be created.
     pub fn start(recipe: Recipe, model: Model, data: TrainData, place: &RunPlace) -> Result<Self> {
+        Self::start_with(recipe, Arc::new(model), data, place)
+    }
+
+    /// As [`start`](Self::start), with a network that others may have as well, though not at the same time.
+    pub(crate) fn start_with(
+        recipe: Recipe,
+        model: Arc<Model>,
+        data: TrainData,
+        place: &RunPlace,
+    ) -> Result<Self> {
         recipe.validate()?;
         let mut recipe = recipe;
         // what a later version might decide otherwise is written down
@@ -80,6 +94,7 @@ impl Session {
         let recipe = Recipe { schedule: recipe.schedule.clone().resolve(recipe.epochs), precision, ..recipe };
         recipe.schedule.validate()?;
         check_sizes(&recipe, &model)?;
+        check_folds(&data)?;
         check_trunk(&recipe, &model)?;
         let criterion = criterion(&recipe, &data)?;
         let dataset = &data.dataset;
@@ -112,6 +127,17 @@ impl Session {
     pub fn resume(
         recipe: Recipe,
         model: Model,
+        data: TrainData,
+        path: &Path,
+        extension_lr: Option<f64>,
+    ) -> Result<Self> {
+        Self::resume_with(recipe, Arc::new(model), data, path, extension_lr)
+    }
+
+    /// As [`resume`](Self::resume), with a network that others may have as well, though not at the same time.
+    pub(crate) fn resume_with(
+        recipe: Recipe,
+        model: Arc<Model>,
         data: TrainData,
         path: &Path,
         extension_lr: Option<f64>,
@@ -158,7 +184,7 @@ impl Session {
 
     fn new(
         recipe: Recipe,
-        model: Model,
+        model: Arc<Model>,
         data: TrainData,
         criterion: CrossEntropy,
         optimizer: Optimizer,
@@ -173,6 +199,7 @@ impl Session {
             learner,
             data,
             feeds: None,
+            folded: None,
             state,
             recorder: Recorder::new(run),
             average: None,
@@ -234,11 +261,20 @@ impl Session {
         for text in std::mem::take(&mut self.notices) {
             self.emit(watch, Event::Notice { text })?;
         }
-        let Some(feeds) = self.feeds(watch)? else {
+        // the run of a fold has them from the run that it belongs to
+        if self.feeds.is_none() {
+            self.feeds = self.feeds(watch)?;
+            self.state.features_secs += self.own_features_secs();
+        }
+        let Some(feeds) = self.feeds.clone() else {
             return Ok(Outcome::Interrupted(watch.stop.raised().unwrap_or(StopSignal::Interrupt)));
         };
-        let feeds = self.feeds.insert(feeds).clone();
-        self.state.features_secs += self.own_features_secs();
+        if self.data.folds.is_some() {
+            match self.cross_validate(&feeds, watch)? {
+                Ok(folded) => self.folded = Some(folded),
+                Err(signal) => return Ok(Outcome::Interrupted(signal)),
+            }
+        }
         if let Some(signal) = self.fit(&feeds, watch)? {
             return Ok(Outcome::Interrupted(signal));
         }

@@ -1,5 +1,7 @@
 //! The training step: one batch in, a changed network and its figures out. It knows no run, file or epoch.
 
+use std::sync::Arc;
+
 use tallow_dataset::{Batch, Mixed};
 use tallow_metrics::argmax;
 use tallow_nn::{CrossEntropy, Ctx, Dims, Model, Optimizer, Path, Precision, TrainKey};
@@ -10,7 +12,7 @@ use crate::feed::Content;
 /// What learns, and by what.
 pub struct Learner {
     /// The network and its parameters.
-    pub model: Model,
+    pub model: Arc<Model>,
     /// What is to become small.
     pub criterion: CrossEntropy,
     /// What changes the parameters.

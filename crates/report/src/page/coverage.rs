@@ -28,7 +28,7 @@ pub(super) fn coverage(
         @if let Some((wanted, found)) = &target { (asked_for(trust, *wanted, found.as_ref())) }
         div class="beside evidence" {
             (figures(&charts))
-            div { @if let Some(val) = &trust.val { (table_of(&ladder, val.len(), trust.val_chose)) } }
+            div { @if let Some(val) = &trust.val { (table_of(&ladder, val.len(), trust)) } }
         }
     };
     Ok((body, charts))
@@ -56,7 +56,9 @@ pub(super) fn promise(target: &Target) -> Option<Markup> {
     Some(html! {
         "For an accuracy of " strong { (percent(target.wanted)) } ", "
         @if from > 0.0 { "let it answer where it is at least " strong { (confidence(from)) } " sure" } @else { "let it answer every image" }
-        ": by the validation images, at least " (percent(chosen.promise.accuracy_at_least)) " of its answers are right then, with 95 % confidence. On the test images it "
+        @let is_by_folds = chosen.outcome == Outcome::NoTest;
+        ": by the " (if is_by_folds { "answers of the folds" } else { "validation images" }) ", at least " (percent(chosen.promise.accuracy_at_least)) " of its answers are right then, with 95 % confidence. "
+        (if is_by_folds { "Of their images it " } else { "On the test images it " })
         strong { "answers " (whole(seen.coverage())) ", sends " (whole(1.0 - seen.coverage())) " to a person" }
         @if let Some(accuracy) = seen.accuracy() { ", and " strong { (percent(accuracy)) } " of its answers are right (95 % interval " (percent_interval(chosen.interval)) ")" }
         "; " (chosen.outcome.sentence())
@@ -89,7 +91,8 @@ fn curve(
 
 fn accuracy_chart(trust: &Trust, target: Option<&Target>) -> Chart {
     let mut lines = vec![curve("test", 0, &trust.test, CoveragePoint::accuracy)];
-    lines.extend(trust.val.as_ref().map(|val| curve("validation", 1, val, CoveragePoint::accuracy)));
+    let val = trust.val.as_ref().filter(|_| !trust.is_by_folds);
+    lines.extend(val.map(|val| curve("validation", 1, val, CoveragePoint::accuracy)));
     let spot = target.and_then(|target| target.chosen.as_ref()).and_then(|chosen| {
         let (seen, accuracy) = (chosen.seen, chosen.seen.accuracy()?);
         let label = format!("{} answered, {} right", whole(seen.coverage()), percent(accuracy));
@@ -119,7 +122,7 @@ fn cost_chart(trust: &Trust, costs: &CostTable, ask: f64) -> Chart {
         .min_by(|a, b| a.cost_per_1000.total_cmp(&b.cost_per_1000));
     let spot = chosen.map(|chosen| {
         let (coverage, cost) = cost_at(&trust.test, costs, ask, chosen.threshold);
-        let on = if trust.val.is_some() { "chosen on validation" } else { "least" };
+        let on = if trust.val.is_some() && !trust.is_by_folds { "chosen on validation" } else { "least" };
         (coverage, cost, format!("{on}: {} at {}", grouped(cost, 0), whole(coverage)))
     });
     let lines = [Line { series: 0, label: "test".into(), dashed: false, thin: false, points }];
@@ -188,7 +191,7 @@ fn costs_by_coverage(p: &Predictions, costs: &CostTable, ask: f64) -> Vec<CostPo
 }
 
 /// Accuracies that may be wanted, and what each comes to.
-fn table_of(targets: &[Target], n_val: usize, val_chose: bool) -> Markup {
+fn table_of(targets: &[Target], n_val: usize, trust: &Trust) -> Markup {
     if targets.is_empty() {
         return html! {};
     }
@@ -225,13 +228,13 @@ fn table_of(targets: &[Target], n_val: usize, val_chose: bool) -> Markup {
         targets.iter().take(unkept.map_or(targets.len(), |i| i + 1)).map(row).collect();
     let unkept = unkept.map(|i| &targets[i]);
     html! {
-        (table("Thresholds, chosen on validation, seen on test", &columns, &rows))
+        (table(if trust.is_by_folds { "Thresholds, chosen by the answers of the folds" } else { "Thresholds, chosen on validation, seen on test" }, &columns, &rows))
         @if let Some(target) = unkept { p { (percent1(target.wanted)) " cannot be promised: " (target.why_not(n_val)) "." } }
         p class="muted" {
             "Each threshold is chosen so that the accuracy of the answers is at least the wanted one with 95 % confidence, for images like those of validation: "
             "by Clopper and Pearson’s bound on the errors among the surest images, corrected for the 20 shares of images that are tried (Angelopoulos and others, “Learn then Test”, 2021). "
             "“Confirmed” says that the interval on the test lies at the wanted accuracy or above."
-            @if val_chose { " The validation images also decided when to stop or which weights to keep, so they may flatter the model a little: what the test says counts." }
+            @if trust.val_chose { " The validation images also decided when to stop or which weights to keep, so they may flatter the model a little: what the test says counts." }
         }
     }
 }
@@ -249,6 +252,6 @@ fn class(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Confirmed => "good",
         Outcome::Missed => "bad",
-        Outcome::Kept | Outcome::Unanswered | Outcome::NotTested => "open",
+        Outcome::Kept | Outcome::Unanswered | Outcome::NotTested | Outcome::NoTest => "open",
     }
 }

@@ -6,10 +6,12 @@ mod coverage;
 mod data;
 mod disagreements;
 mod errors;
+mod folds;
 mod head_to_head;
 mod learning;
 mod recipes;
 mod recommendation;
+mod suspects;
 mod test;
 mod trained;
 mod trust;
@@ -21,6 +23,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::analysis::{Options, Test, Trust};
 pub use data::sample_grids;
+pub use suspects::suspects_report;
 
 use crate::chart::{Chart, chart_css, colors_css};
 use crate::comparison::Comparison;
@@ -59,6 +62,7 @@ pub fn run_report(run: &RunRecord, options: &Options) -> Result<Report> {
         parts.push(verdict::part(run, &test, &trust, options, costs.as_ref())?);
         parts.push(errors::part(run, &test, &trust.test));
         parts.push(test::part(&test));
+        parts.extend(folds::part(run));
         parts.push(business::part(&test, &trust, options, costs.as_ref())?);
         parts.push(trust::part(&trust));
     }

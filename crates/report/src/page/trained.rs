@@ -30,10 +30,10 @@ fn figures_at_the_top(run: &RunRecord) -> Markup {
     html! {
         div class="tiles" {
             @if let Some(test) = &summary.test {
-                div { span class="figure" { (percent(test.accuracy)) } span { "accuracy on " (grouped(summary.n_test as f64, 0)) " test images" } span class="muted" { "95 %: " (percent_interval(test.accuracy_interval)) } }
+                div { span class="figure" { (percent(test.accuracy)) } span { "accuracy on " (grouped(summary.n_test as f64, 0)) @if summary.is_tested_by_folds() { " images, by folds" } @else { " test images" } } span class="muted" { "95 %: " (percent_interval(test.accuracy_interval)) } }
             }
             @if let Some(val) = &summary.val {
-                div { span class="figure" { (percent(val.accuracy)) } span { "accuracy on " (grouped(summary.n_val as f64, 0)) " validation images" } }
+                div { span class="figure" { (percent(val.accuracy)) } span { "accuracy on " (grouped(summary.n_val as f64, 0)) @if summary.folds.is_some() { " images, by folds" } @else { " validation images" } } }
             }
             div {
                 span class="figure" { (duration(summary.train_seconds)) }
@@ -67,12 +67,23 @@ fn entries(run: &RunRecord) -> Vec<(String, Markup)> {
         put("Data", format!("{}{about}", s.dataset));
         put(
             "Images",
-            format!(
-                "{} to train on, {} to validate, {} to test",
-                count(s.n_train),
-                count(s.n_val),
-                count(s.n_test)
-            ),
+            match &s.folds {
+                Some(folds) => format!(
+                    "{} to train on, held out in {} folds{}",
+                    count(s.n_train),
+                    folds.accuracies.len(),
+                    match s.is_tested_by_folds() {
+                        true => String::new(),
+                        false => format!(", {} to test", count(s.n_test)),
+                    }
+                ),
+                None => format!(
+                    "{} to train on, {} to validate, {} to test",
+                    count(s.n_train),
+                    count(s.n_val),
+                    count(s.n_test)
+                ),
+            },
         );
     }
     if let Some([height, width]) = run.pictures.image_px {

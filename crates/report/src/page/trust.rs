@@ -27,7 +27,7 @@ pub(super) fn part(trust: &Trust) -> Part {
             "Of answers given with 80 % confidence, 80 % should be right. The expected calibration error is the mean gap, over " (N_BINS) " bins of equal width, between confidence and share of right answers; bins of fewer than 10 images count, but are not drawn. "
             @match trust.temperature {
                 Some(t) => {
-                    "The logits are divided by the temperature " strong { (format!("{t:.3}")) } ", fitted on the validation images: " (meaning(t)) " Which class is the most probable does not change. "
+                    "The logits are divided by the temperature " strong { (format!("{t:.3}")) } ", fitted on " (if trust.is_by_folds { "the answers of the folds, these same ones (of a single number, that flatters little)" } else { "the validation images" }) ": " (meaning(t)) " Which class is the most probable does not change. "
                     @if trust.states.len() == 2 && trust.states[1].ece > trust.states[0].ece {
                         "On the test images the error did not fall: the model was calibrated well enough as it was. "
                     }

@@ -37,7 +37,7 @@ pub(super) fn part(
             figure { (chart.inline()) }
             div {
                 p class="lead" {
-                    strong { (percent(test.accuracy())) } " of " (grouped(test.matrix.n() as f64, 0)) " test images are answered rightly "
+                    strong { (percent(test.accuracy())) } " of " (grouped(test.matrix.n() as f64, 0)) (if trust.is_by_folds { " images are answered rightly by models that had not seen them " } else { " test images are answered rightly " })
                     span class="muted" { "(95 % interval " (percent_interval(test.accuracy_interval)) ")" } "."
                     @if let Some((class, share)) = test.matrix.largest_class() {
                         " Always “" (shortened(&test.class_names[class], 30)) "” would be right for " (percent(share)) "."

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use tallow_metrics::{Bands, Caveat};
+use tallow_metrics::{Bands, Caveat, Summary};
 
 use crate::analysis::{Test, Trust};
 use crate::chart::grouped;
@@ -100,7 +100,7 @@ fn warnings(run: &RunRecord) -> String {
 fn figures(run: &RunRecord, test: &Test<'_>) -> String {
     let [low, high] = test.accuracy_interval.map(|share| 100.0 * share);
     let mut rows = vec![
-        ("test images".to_owned(), grouped(test.matrix.n() as f64, 0)),
+        (tested_on(run), grouped(test.matrix.n() as f64, 0)),
         (
             "accuracy".to_owned(),
             format!("{:.2} % (95 % interval {low:.2} to {high:.2})", 100.0 * test.accuracy()),
@@ -201,22 +201,43 @@ fn calibration(trust: &Trust) -> String {
 fn data(run: &RunRecord) -> String {
     let Some(s) = &run.summary else { return String::new() };
     format!(
-        "{}: {} images to train on, {}, {} for the test{}. SHA-256 of the data: {}. Recipe {}, seed {}; all of it is in \
+        "{}: {} images to train on, {}. SHA-256 of the data: {}. Recipe {}, seed {}; all of it is in \
          `recipe.toml` of the run.\n",
         md(&s.dataset),
         grouped(s.n_train as f64, 0),
-        match s.n_val {
-            0 => "none for validation".to_owned(),
-            _ if run.caveats().contains(&Caveat::ValidatedOnTest) =>
-                "those of the test for validation".to_owned(),
-            n => format!("{} for validation", grouped(n as f64, 0)),
-        },
-        grouped(s.n_test as f64, 0),
-        if run.caveats().is_empty() { ", which was looked at once, after training" } else { "" },
+        others(run, s),
         code(&s.data_digest),
         code(&s.recipe),
         s.seed
     )
+}
+
+/// What the figures are of.
+fn tested_on(run: &RunRecord) -> String {
+    match run.summary.as_ref().and_then(|s| s.folds.as_ref().filter(|_| s.is_tested_by_folds())) {
+        Some(folds) => format!(
+            "images, each asked of the one of {} folds’ models that had not seen it",
+            folds.accuracies.len()
+        ),
+        None => "test images".to_owned(),
+    }
+}
+
+/// The images that were not trained on.
+fn others(run: &RunRecord, s: &Summary) -> String {
+    let val = match (s.n_val, &s.folds) {
+        (_, Some(folds)) => format!("held out in {} folds", folds.accuracies.len()),
+        (0, None) => "none for validation".to_owned(),
+        _ if run.caveats().contains(&Caveat::ValidatedOnTest) => {
+            "those of the test for validation".to_owned()
+        }
+        (n, None) => format!("{} for validation", grouped(n as f64, 0)),
+    };
+    let once = if run.caveats().is_empty() { ", which was looked at once, after training" } else { "" };
+    match s.is_tested_by_folds() {
+        true => format!("{val}, none for a test"),
+        false => format!("{val}, {} for the test{once}", grouped(s.n_test as f64, 0)),
+    }
 }
 
 fn loading(run: &RunRecord) -> String {

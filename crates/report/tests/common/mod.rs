@@ -76,6 +76,7 @@ fn summary(p: &Predictions, salt: usize) -> Summary {
         peak_rss_bytes: None,
         val: None,
         test: Some(TestScore { accuracy, loss: 1.0, accuracy_interval: [0.1, 0.9] }),
+        folds: None,
         caveats: Vec::new(),
     }
 }

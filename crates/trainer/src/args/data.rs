@@ -14,6 +14,8 @@ pub(crate) enum DataCommand {
     Grid(GridArgs),
     /// Which test images are near-duplicates of training images: a model knows those already
     Duplicates(DuplicatesArgs),
+    /// Which labels of a run's pictures may be wrong, by the answers of models that had not seen them
+    Suspects(SuspectsArgs),
     /// Which features of frozen backbones are kept under the data folder; removes them on request
     Caches(CachesArgs),
 }
@@ -67,6 +69,28 @@ pub(crate) struct DuplicatesArgs {
     pub(crate) data: DataArgs,
     /// The list of pairs, a CSV file [default: duplicates-DATASET.csv]
     #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trainer --dataset photos/ --folds 5
+  trainer data suspects runs/photos-1")]
+pub(crate) struct SuspectsArgs {
+    /// A run that was trained with --folds
+    pub(crate) run: PathBuf,
+    /// Where its data set lies now [default: where it was]
+    #[arg(long, value_name = "PATH|NAME")]
+    pub(crate) dataset: Option<String>,
+    /// Where data sets lie [default: where the run had them]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// How many pictures the page shows
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) max_shown: usize,
+    /// The page; the table lies beside it, as .csv [default: RUN/suspects.html]
+    #[arg(long, value_name = "FILE.html")]
     pub(crate) out: Option<PathBuf>,
 }
 

@@ -17,16 +17,26 @@ pub(crate) struct Near {
 
 impl Session {
     /// The `n` training images that are nearest to the test image `index`, the nearest first; none where the run trains on no
-    /// features.
+    /// features. Where folds are the test, it is a training image itself, and those of its fold are left out: its model had not
+    /// seen them.
     pub(crate) fn nearest(&self, index: u32, n: usize) -> Vec<Near> {
         let feeds = self.feeds.as_ref();
         let features = |feed: &Feed| match feed {
             Feed::Features { features, .. } => Some(features.clone()),
             Feed::Images { .. } => None,
         };
-        match feeds.and_then(|feeds| features(&feeds.train).zip(features(&feeds.test))) {
-            Some((train, test)) => nearest(test.row(index, false), &train, &self.data.train.indices, n),
-            None => Vec::new(),
+        let Some((train, test)) = feeds.and_then(|feeds| features(&feeds.train).zip(features(&feeds.test)))
+        else {
+            return Vec::new();
+        };
+        let among = &self.data.train.indices;
+        let query = test.row(index, false);
+        match self.data.folds.as_ref().filter(|_| self.is_tested_by_folds()) {
+            Some(folds) => {
+                let is_other = |&&i: &&u32| folds[i as usize] != folds[index as usize];
+                nearest(query, &train, &among.iter().filter(is_other).copied().collect::<Vec<_>>(), n)
+            }
+            None => nearest(query, &train, among, n),
         }
     }
 }

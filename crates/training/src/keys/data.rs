@@ -29,6 +29,22 @@ pub(super) const KEYS: &[Key] = &[
         .range("of 1 or more")
         .unit("images")
         .or_else("all of them"),
+    Key::new(
+        "data.folds",
+        Takes::Whole,
+        "Cross-validation: how many parts are held out in turn, each tested by a model that was trained on the others; 0: none. \
+         The model of the run is then trained on all.",
+    )
+    .range("0, or 2 or more")
+    .unit("folds")
+    .or("0"),
+    Key::new(
+        "data.fold",
+        Takes::Whole,
+        "Hold out this one of the folds alone, as the test: what the run of a fold has in its recipe. Such a run keeps no model.",
+    )
+    .range("from 1 to data.folds")
+    .or_else("all of them in turn"),
     Key::new("data.drop_last", Takes::YesNo, "Leave out a last batch that is not full.").or("false"),
     Key::new(
         "data.size_factors",

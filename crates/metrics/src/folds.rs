@@ -1,0 +1,140 @@
+//! What cross-validation says of a model: the accuracy over its folds, and how far that can be trusted.
+
+use std::f64::consts::{FRAC_PI_2, PI};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{MetricsError, wilson_interval};
+
+/// The scores of a run that was tested by folds: every image by the model of the fold that had not seen it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FoldScores {
+    /// How many images each fold held out.
+    pub n_images: Vec<u64>,
+    /// The share of them that its model classified rightly.
+    pub accuracies: Vec<f64>,
+    /// The share of all images.
+    pub accuracy: f64,
+    /// The mean cross-entropy over all images.
+    pub loss: f64,
+    /// [`folds_interval`]: low, high.
+    pub accuracy_interval: [f64; 2],
+    /// The file of the run folder that has the answers.
+    pub predictions: String,
+}
+
+/// The interval `[low, high]` of an accuracy that folds with `(right answers, images)` came to, two-sided, at `confidence`.
+///
+/// With the accuracy p of all images, and the accuracies a_i of k folds with their variance s^2:
+///
+/// ```text
+/// p -+ t(k - 1) sqrt((1 / k + 1 / (k - 1)) s^2)
+/// ```
+///
+/// The second term is Nadeau and Bengio's: folds share most of their training images, so that their accuracies alone vary too
+/// little. Of this and the Wilson interval of all answers, each end is the one farther out: folds that happen to agree do not
+/// make few images many.
+///
+/// # Errors
+/// If there are less than two folds, one has more right answers than images or no image, or `confidence` is not above 0 and
+/// below 1.
+///
+/// # Source
+/// C. Nadeau, Y. Bengio, "Inference for the Generalization Error", Machine Learning 52 (2003), 239-281.
+pub fn folds_interval(folds: &[(u64, u64)], confidence: f64) -> Result<[f64; 2], MetricsError> {
+    let (n_right, n) = folds.iter().fold((0, 0), |(right, n), fold| (right + fold.0, n + fold.1));
+    if folds.len() < 2 || folds.iter().any(|fold| fold.1 == 0) {
+        return Err(MetricsError::Folds { n_images: folds.iter().map(|fold| fold.1).collect() });
+    }
+    for &(right, n) in folds {
+        wilson_interval(right, n, confidence)?; // refuses what no fold can be
+    }
+    let wilson = wilson_interval(n_right, n, confidence)?;
+    let k = folds.len() as f64;
+    let accuracies = folds.iter().map(|&(right, n)| right as f64 / n as f64);
+    let mean = accuracies.clone().sum::<f64>() / k;
+    let variance = accuracies.map(|a| (a - mean) * (a - mean)).sum::<f64>() / (k - 1.0);
+    let half_width = student_t(confidence, folds.len() - 1) * ((1.0 / k + 1.0 / (k - 1.0)) * variance).sqrt();
+    let p = n_right as f64 / n as f64;
+    Ok([(p - half_width).max(0.0).min(wilson[0]), (p + half_width).min(1.0).max(wilson[1])])
+}
+
+/// The t for which a variable of Student's distribution with `df` degrees of freedom lies between -t and t with the
+/// probability `confidence`.
+///
+/// # Source
+/// M. Abramowitz, I. A. Stegun, "Handbook of Mathematical Functions", 26.7.3 and 26.7.4; turned round by bisection.
+fn student_t(confidence: f64, df: usize) -> f64 {
+    let (mut low, mut high) = (0.0, FRAC_PI_2);
+    for _ in 0..100 {
+        let middle = (low + high) / 2.0;
+        match within(middle, df) < confidence {
+            true => low = middle,
+            false => high = middle,
+        }
+    }
+    libm::tan((low + high) / 2.0) * (df as f64).sqrt()
+}
+
+/// The probability that |t| is below `tan(theta) sqrt(df)`.
+fn within(theta: f64, df: usize) -> f64 {
+    let (sin, cos) = (libm::sin(theta), libm::cos(theta));
+    let is_odd = df % 2 == 1;
+    // the powers of the cosine from the first or the zeroth up to `df - 2`, each with its product of fractions
+    let mut term = if is_odd { cos } else { 1.0 };
+    let mut sum = 0.0;
+    let mut power = usize::from(is_odd);
+    while power + 2 <= df {
+        sum += term;
+        power += 2;
+        term *= cos * cos * (power - 1) as f64 / power as f64;
+    }
+    if is_odd { 2.0 / PI * (theta + sin * sum) } else { sin * sum }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `scipy.stats.t.ppf(0.5 + confidence / 2, df)`, SciPy 1.17.
+    #[test]
+    fn quantiles_are_scipys() {
+        let cases = [
+            (0.95, 1, 12.706204736174694),
+            (0.95, 2, 4.302652729749462),
+            (0.95, 3, 3.182446305283708),
+            (0.95, 4, 2.776445105197793),
+            (0.99, 9, 3.249835541592126),
+            (0.5, 6, 0.7175581964914126),
+        ];
+        for (confidence, df, expected) in cases {
+            let found = student_t(confidence, df);
+            assert!(
+                (found / expected - 1.0).abs() < 1e-10,
+                "{confidence} {df}: {found}, expected {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn folds_that_differ_widen_the_interval_and_folds_that_agree_do_not_narrow_it() {
+        let even = folds_interval(&[(80, 100); 5], 0.95).unwrap();
+        assert_eq!(even, wilson_interval(400, 500, 0.95).unwrap());
+        let uneven = folds_interval(&[(60, 100), (100, 100), (80, 100), (70, 100), (90, 100)], 0.95).unwrap();
+        // s = 0.158..., t(4) = 2.776..., sqrt(0.45) = 0.670...: 0.8 -+ 0.294...
+        assert!((uneven[0] - 0.505_513_3).abs() < 1e-6, "{uneven:?}");
+        assert_eq!(uneven[1], 1.0);
+        assert_eq!(folds_interval(&[(3, 3); 2], 0.95).unwrap()[1], 1.0);
+        assert!(folds_interval(&[(3, 3); 2], 0.95).unwrap()[0] < 0.7);
+    }
+
+    #[test]
+    fn what_are_no_folds_is_refused() {
+        for wrong in [&[][..], &[(1, 2)], &[(1, 2), (0, 0)], &[(1, 2), (3, 2)]] {
+            assert!(folds_interval(wrong, 0.95).is_err(), "{wrong:?}");
+        }
+        let message = folds_interval(&[(1, 2), (0, 0)], 0.95).unwrap_err().to_string();
+        assert_eq!(message, "folds of [2, 0] images: expected at least two, each with an image");
+        assert!(folds_interval(&[(1, 2), (1, 2)], 1.0).is_err());
+    }
+}

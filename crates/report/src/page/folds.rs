@@ -1,0 +1,48 @@
+//! The folds of a run that was tested by them: how much its accuracy differs from one part of the data to another.
+
+use maud::{Markup, html};
+use tallow_core::shown::shell_word;
+use tallow_metrics::FoldScores;
+
+use super::{Number, Part, Text, facts, percent, percent_interval, plain, table};
+use crate::chart::grouped;
+use crate::record::RunRecord;
+
+pub(super) fn part(run: &RunRecord) -> Option<Part> {
+    let summary = run.summary.as_ref()?;
+    let folds = summary.folds.as_ref()?;
+    let n: u64 = folds.n_images.iter().sum();
+    let body = html! {
+        (facts(&[
+            (
+                "Accuracy by folds".to_owned(),
+                html! { strong { (percent(folds.accuracy)) } ", of " (grouped(n as f64, 0)) " images" },
+            ),
+            ("95 % interval over folds".to_owned(), plain(percent_interval(folds.accuracy_interval))),
+            ("Loss (cross-entropy)".to_owned(), plain(format!("{:.4}", folds.loss))),
+        ]))
+        (scores(folds))
+        p {
+            "Each fold was held out in turn, and asked of a model that was trained on the others, by the same recipe. So every image has an answer from a model that had not seen it, nor a copy or near-duplicate of it: they stand in " code { (folds.predictions) } ", and " code { "trainer data suspects " (shell_word(&run.path)) } " finds labels by them that may be wrong. The run’s own model was trained on all images afterwards, on more than any of these, so it is rather better than they are. "
+            @if summary.is_tested_by_folds() { "What this page says of “test images” is said of these answers." }
+        }
+        p class="muted" {
+            "The interval is that of the folds’ accuracies by Student’s distribution with Nadeau and Bengio’s correction (2003), as the folds share training images, or Wilson’s of all answers, whichever end is farther out."
+        }
+    };
+    Some(Part { id: "folds", heading: "The folds", body, charts: vec![] })
+}
+
+fn scores(folds: &FoldScores) -> Markup {
+    let columns = [("fold", Text), ("images held out", Number), ("accuracy", Number)];
+    let rows: Vec<Vec<Markup>> = folds
+        .n_images
+        .iter()
+        .zip(&folds.accuracies)
+        .enumerate()
+        .map(|(fold, (&n, &accuracy))| {
+            vec![plain((fold + 1).to_string()), plain(grouped(n as f64, 0)), plain(percent(accuracy))]
+        })
+        .collect();
+    table("Accuracy of each fold", &columns, &rows)
+}

@@ -1,0 +1,58 @@
+//! The page of labels that may be wrong: the pictures, with their label and the class that speaks against it.
+
+use maud::{Markup, html};
+use tallow_metrics::{PredictionsTable, Suspect};
+
+use super::data::{file_name, image};
+use super::{Part, Report, document};
+use crate::chart::grouped;
+use crate::record::{Picture, RunRecord};
+use crate::shown::{shortened, shown};
+
+/// The page of the `suspects` among `table`, the answers of the folds of `run`; the first of them with their `pictures`.
+pub fn suspects_report(
+    run: &RunRecord,
+    table: &PredictionsTable,
+    suspects: &[Suspect],
+    pictures: &[Picture],
+) -> Report {
+    let n = table.predictions.len();
+    let shown_ones = &suspects[..pictures.len().min(suspects.len())];
+    let body = html! {
+        p class="lead" {
+            strong { (grouped(suspects.len() as f64, 0)) } " of " (grouped(n as f64, 0)) " labels may be wrong. "
+            @if suspects.is_empty() { "Nothing speaks against a label: no picture is taken for another class by a model that had not seen it, and is as sure of that as it usually is." }
+        }
+        @if !suspects.is_empty() {
+            p {
+                "Each picture was asked of a model that had not seen it. These it takes for another class than their label says, and is as sure of that as it usually is of pictures of that class (confident learning, Northcutt and others, 2021). Not every one is an error: hard pictures and real ones of two classes are among them. Look at the first ones first; where few of ten are wrong, stop."
+            }
+            @if shown_ones.len() < suspects.len() { p class="muted" { "The first " (shown_ones.len()) " are shown; all are in the table beside this page." } }
+            (cards(table, shown_ones, pictures))
+        }
+    };
+    let title = format!("{}: labels that may be wrong", shown(&run.name));
+    let part = Part { id: "suspects", heading: "The most suspect first", body, charts: vec![] };
+    document(&title, &title, &html! {}, vec![part])
+}
+
+fn cards(table: &PredictionsTable, suspects: &[Suspect], pictures: &[Picture]) -> Markup {
+    let class = |class: u32| shortened(&table.class_names[class as usize], 24);
+    let sure = |p: f64| format!("{:.1} %", 100.0 * p);
+    let (p, names) = (&table.predictions, &table.files);
+    html! {
+        ul class="cards" {
+            @for (suspect, picture) in suspects.iter().zip(pictures) {
+                @let (i, label) = (suspect.position, p.targets()[suspect.position]);
+                @let file = names.get(i).filter(|file| !file.is_empty());
+                @let name = file.map_or_else(|| format!("training image {}", p.indices()[i]), |file| shown(file));
+                li title=(name) {
+                    (image(picture))
+                    span { "label " (class(label)) ", " (sure(suspect.p_label)) }
+                    span { "looks like " strong { (class(suspect.suggested)) } ", " (sure(suspect.p_suggested)) }
+                    small class="file" { @match file { Some(file) => (file_name(file)), None => (name) } }
+                }
+            }
+        }
+    }
+}

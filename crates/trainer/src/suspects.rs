@@ -1,0 +1,182 @@
+//! `trainer data suspects`: labels of a run's pictures that may be wrong, as a page and as a table. Which those are,
+//! `tallow-metrics` says.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Serialize;
+use tallow_core::files;
+use tallow_core::shown::{shell_word, shown};
+use tallow_dataset::{Dataset, to_png};
+use tallow_metrics::{PredictionsTable, Suspect, csv_name, parse_predictions_csv, suspects};
+use tallow_report::{Picture, Role, RunRecord, suspects_report};
+use tallow_training::RunFolder;
+
+use crate::App;
+use crate::args::SuspectsArgs;
+use crate::output;
+use crate::source::{self, Spec};
+
+/// No table of answers is longer: 2 GiB hold those about a million images for a hundred classes.
+const MAX_TABLE_BYTES: u64 = 2 << 30;
+/// Larger pictures are drawn smaller.
+const MAX_SIDE_PX: usize = 160;
+/// Lines on a terminal.
+const MAX_LINES: usize = 20;
+
+#[derive(Serialize)]
+struct Found<'a> {
+    n: usize,
+    n_suspects: usize,
+    suspects: Vec<Row<'a>>,
+    page: PathBuf,
+    csv: PathBuf,
+}
+
+/// A suspect, by names.
+#[derive(Serialize)]
+struct Row<'a> {
+    rank: usize,
+    index: u32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    file: &'a str,
+    label: &'a str,
+    suggested: &'a str,
+    p_label: f64,
+    p_suggested: f64,
+}
+
+pub(crate) fn run(args: &SuspectsArgs, app: &App) -> Result<ExitCode> {
+    let record = RunRecord::read_brief(&args.run)?;
+    let table = answers(&record)?;
+    let found = suspects(&table.predictions);
+    let dataset = match dataset(args, &record, app)? {
+        Ok(dataset) => dataset,
+        Err(signal) => return Ok(ExitCode::from(signal.exit_status())),
+    };
+    let shown_ones = &found[..found.len().min(args.max_shown)];
+    let pictures = pictures(&table, shown_ones, &dataset)?;
+    let page = args.out.clone().unwrap_or_else(|| args.run.join("suspects.html"));
+    let csv = page.with_extension("csv");
+    let rows: Vec<Row<'_>> = found.iter().enumerate().map(|(i, suspect)| row(i, suspect, &table)).collect();
+    files::write(&csv, to_csv(&rows).as_bytes())?;
+    files::write(&page, suspects_report(&record, &table, &found, &pictures).html.as_bytes())?;
+    if app.global.json {
+        let (n, n_suspects) = (table.predictions.len(), rows.len());
+        output::json(&Found { n, n_suspects, suspects: rows, page, csv })?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for row in rows.iter().take(MAX_LINES) {
+        let name =
+            if row.file.is_empty() { format!("image {}", row.index) } else { shown(row.file).into_owned() };
+        output::line(&format!(
+            "{name}: label {} ({:.1} %), looks like {} ({:.1} %)",
+            shown(row.label),
+            100.0 * row.p_label,
+            shown(row.suggested),
+            100.0 * row.p_suggested
+        ))?;
+    }
+    output::line(&format!(
+        "{} of {} labels may be wrong, the most suspect first\nPage  {}\nTable {}",
+        rows.len(),
+        table.predictions.len(),
+        page.display(),
+        csv.display()
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What models said of pictures that they had not seen: the answers of the run's folds.
+fn answers(run: &RunRecord) -> Result<PredictionsTable> {
+    let folds = run.summary.as_ref().and_then(|summary| summary.folds.as_ref()).with_context(|| {
+        let recipe = run.path.join("recipe.toml");
+        format!(
+            "{} was not trained by folds, so of most pictures there is no answer of a model that had not seen them: trainer \
+             --recipe {} --folds 5 makes such a run",
+            run.path.display(),
+            shell_word(&recipe)
+        )
+    })?;
+    let path = run.path.join(&folds.predictions);
+    let bytes = files::read_at_most(&path, MAX_TABLE_BYTES)?;
+    let text = String::from_utf8(bytes).with_context(|| format!("{} is no text", path.display()))?;
+    parse_predictions_csv(&text).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The pictures that the run was trained on.
+fn dataset(
+    args: &SuspectsArgs,
+    run: &RunRecord,
+    app: &App,
+) -> Result<std::result::Result<Dataset, tallow_core::StopSignal>> {
+    let mut config = RunFolder::recipe_of(&args.run)?.data;
+    if let Some(dataset) = &args.dataset {
+        config.dataset.clone_from(dataset);
+    }
+    if let Some(data_dir) = &args.data_dir {
+        config.data_dir.clone_from(data_dir);
+    }
+    let spec = Spec::parse(&config.dataset).with_context(|| {
+        format!("the run was trained on \"{}\": say with --dataset where it lies now", shown(&config.dataset))
+    })?;
+    let dataset = match source::load_local(&spec, &config, false, app)?.told(app) {
+        Ok(dataset) => dataset,
+        Err(signal) => return Ok(Err(signal)),
+    };
+    let then = run.summary.as_ref().map(|summary| summary.data_digest.as_str()).unwrap_or_default();
+    ensure!(
+        dataset.digest == then,
+        "the pictures of {} have changed since the run: train again with --folds, or name with --dataset where those lie that it \
+         was trained on",
+        shown(&dataset.name)
+    );
+    Ok(Ok(dataset))
+}
+
+fn pictures(table: &PredictionsTable, suspects: &[Suspect], dataset: &Dataset) -> Result<Vec<Picture>> {
+    let set = &dataset.train;
+    let picture = |suspect: &Suspect| -> Result<Picture> {
+        let index = table.predictions.indices()[suspect.position];
+        ensure!(
+            (index as usize) < set.len(),
+            "the answers are about {index}, there are {} images",
+            set.len()
+        );
+        let png = to_png(&set.read(index as usize)?, MAX_SIDE_PX)?;
+        let class = set.class_names()[set.label(index as usize) as usize].clone();
+        let name = set.file(index as usize).map(str::to_owned);
+        Ok(Picture { role: Role::Sample, class, index, name, near: None, png })
+    };
+    suspects.iter().map(picture).collect()
+}
+
+fn row<'a>(rank: usize, suspect: &Suspect, table: &'a PredictionsTable) -> Row<'a> {
+    let (p, i) = (&table.predictions, suspect.position);
+    Row {
+        rank: rank + 1,
+        index: p.indices()[i],
+        file: table.files.get(i).map_or("", String::as_str),
+        label: &table.class_names[p.targets()[i] as usize],
+        suggested: &table.class_names[suspect.suggested as usize],
+        p_label: suspect.p_label,
+        p_suggested: suspect.p_suggested,
+    }
+}
+
+fn to_csv(rows: &[Row<'_>]) -> String {
+    let mut csv = "rank,index,file,label,suggested,p_label,p_suggested\n".to_owned();
+    for Row { rank, index, file, label, suggested, p_label, p_suggested } in rows {
+        // writing to a String cannot fail
+        let _ = writeln!(
+            csv,
+            "{rank},{index},{},{},{},{p_label:.6},{p_suggested:.6}",
+            csv_name(file),
+            csv_name(label),
+            csv_name(suggested)
+        );
+    }
+    csv
+}

@@ -1,0 +1,180 @@
+//! Cross-validation: before a run trains its model on all images, a run for each fold, in a folder of its own below it, trains on
+//! the others and is tested on what the fold holds out. Which images those are, `data.rs` says.
+//!
+//! A fold's run is a run like others: stopped, it goes on where it was. It trains the network of the run itself, which gets its
+//! initial weights back each time, and on the run's features.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tallow_core::{FileError, StopSignal, files};
+use tallow_metrics::{FoldScores, Predictions, Summary, folds_interval, parse_predictions_csv};
+
+use crate::checkpoint::MAX_FILE_BYTES;
+use crate::data::TrainData;
+use crate::error::{Result, TrainingError};
+use crate::event::Event;
+use crate::feed::{Feed, Feeds};
+use crate::finish::CONFIDENCE;
+use crate::recipe::{DataConfig, Recipe};
+use crate::run_folder::RunPlace;
+use crate::session::{Outcome, Session, Watch};
+
+/// What the folds came to.
+#[derive(Clone, Debug)]
+pub(crate) struct Folded {
+    /// What the model of its fold says of each image, in the order of the training set.
+    pub(crate) predictions: Predictions,
+    /// The score of each fold, and of all.
+    pub(crate) scores: FoldScores,
+    /// How long the folds' models were trained.
+    pub(crate) train_secs: f64,
+}
+
+impl Session {
+    /// Whether what the folds held out is the run's test, as its data set keeps nothing for that.
+    pub(crate) fn is_tested_by_folds(&self) -> bool {
+        self.data.folds.is_some() && self.data.dataset.test.is_empty()
+    }
+
+    /// Trains and tests what is left of the folds; or the wish to stop that came on the way. `feeds` are the run's own.
+    pub(crate) fn cross_validate(
+        &mut self,
+        feeds: &Feeds,
+        watch: &mut Watch<'_>,
+    ) -> Result<std::result::Result<Folded, StopSignal>> {
+        let initial = self.learner.model.params.learned_tensors()?;
+        let n_folds = self.recipe.data.folds;
+        let mut ended = Vec::with_capacity(n_folds);
+        for fold in 0..n_folds {
+            let data = self.data.of_fold(fold);
+            let folder = self.run_dir().join("folds").join((fold + 1).to_string());
+            if !folder.join("summary.json").is_file() {
+                if self.state.epoch > 0 || self.state.batch > 0 {
+                    let problem =
+                        "the run's own model is in training, but this fold is not over: start the run anew";
+                    return Err(TrainingError::Damaged { path: folder, problem: problem.into() });
+                }
+                let outcome = self.run_fold(fold, data.clone(), &folder, feeds, watch);
+                self.learner.model.params.load_learned(&initial)?;
+                if let Outcome::Interrupted(signal) = outcome? {
+                    return Ok(Err(signal));
+                }
+            }
+            let (summary, predictions) = read_fold(&folder, &data)?;
+            remove_checkpoints(&folder)?;
+            self.emit(watch, tested(fold, n_folds, &predictions, summary.train_seconds))?;
+            ended.push((predictions, summary.train_seconds));
+        }
+        folded(&ended, self.is_tested_by_folds()).map(Ok)
+    }
+
+    /// Starts the run of a fold, or goes on with it.
+    fn run_fold(
+        &self,
+        fold: usize,
+        data: TrainData,
+        folder: &Path,
+        feeds: &Feeds,
+        watch: &mut Watch<'_>,
+    ) -> Result<Outcome> {
+        let data_config = DataConfig { fold: Some(fold + 1), ..self.recipe.data.clone() };
+        let recipe = Recipe { data: data_config, ..self.recipe.clone() };
+        let model = Arc::clone(&self.learner.model);
+        let feeds = feeds.of_parts(&data);
+        let mut session = match folder.exists() {
+            true => Self::resume_with(recipe, model, data, folder, None)?,
+            false => Self::start_with(recipe, model, data, &RunPlace::At(folder.to_owned()))?,
+        };
+        session.feeds = Some(feeds);
+        // what a fold's run has to tell stands in its own record
+        session.run(&mut Watch { on_event: &mut |_| (), progress: watch.progress, stop: watch.stop })
+    }
+}
+
+/// Lets go of what only a run that goes on needs.
+fn remove_checkpoints(folder: &Path) -> Result<()> {
+    let checkpoints = folder.join("checkpoints");
+    match fs::remove_dir_all(&checkpoints) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(FileError::new("remove the folder", &checkpoints)(e).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Feeds {
+    /// The feeds of other parts of the same sets.
+    fn of_parts(&self, data: &TrainData) -> Self {
+        let feed = |part: &crate::data::Part| match &self.train {
+            Feed::Images { input, .. } => Feed::Images { part: part.clone(), input: input.clone() },
+            Feed::Features { features, .. } => {
+                Feed::Features { part: part.clone(), features: Arc::clone(features) }
+            }
+        };
+        Self { train: feed(&data.train), val: data.val.as_ref().map(feed), test: feed(&data.test) }
+    }
+}
+
+fn tested(fold: usize, n_folds: usize, predictions: &Predictions, train_secs: f64) -> Event {
+    Event::FoldTested {
+        fold: fold + 1,
+        n_folds,
+        n_images: predictions.len(),
+        accuracy: predictions.accuracy().unwrap_or_default(),
+        loss: predictions.mean_nll().unwrap_or_default(),
+        train_secs,
+    }
+}
+
+/// The last word of a fold's run, and what its model says of the images that it held out.
+fn read_fold(folder: &Path, data: &TrainData) -> Result<(Summary, Predictions)> {
+    let damaged = |path: &PathBuf, problem: String| TrainingError::Damaged {
+        path: path.clone(),
+        problem: format!("{problem}: remove the folder {} and go on with --resume", folder.display()),
+    };
+    let text = |name: &str| -> Result<(PathBuf, String)> {
+        let path = folder.join(name);
+        let bytes = files::read_at_most(&path, MAX_FILE_BYTES)?;
+        let text = String::from_utf8(bytes).map_err(|_| damaged(&path, "it is no text".into()))?;
+        Ok((path, text))
+    };
+    let (path, summary) = text("summary.json")?;
+    let summary = serde_json::from_str(&summary).map_err(|e| damaged(&path, e.to_string()))?;
+    let (path, table) = text("evaluation/predictions_test.csv")?;
+    let table = parse_predictions_csv(&table).map_err(|e| damaged(&path, e.to_string()))?;
+    let (predictions, held_out) = (table.predictions, &data.test);
+    let targets = held_out.indices.iter().map(|&i| held_out.set.label(i as usize));
+    let is_of_fold = *table.class_names == **held_out.set.class_names()
+        && predictions.indices() == &*held_out.indices
+        && targets.eq(predictions.targets().iter().copied());
+    match is_of_fold {
+        true => Ok((summary, predictions)),
+        false => Err(damaged(&path, "it is about other images than the fold holds out".into())),
+    }
+}
+
+/// All answers in the order of the images, and what they come to.
+fn folded(folds: &[(Predictions, f64)], is_test: bool) -> Result<Folded> {
+    let counts: Vec<(u64, u64)> = folds.iter().map(|(p, _)| (p.n_correct(), p.len() as u64)).collect();
+    let n_classes = folds.first().map_or(1, |(p, _)| p.n_classes());
+    let mut places: Vec<(u32, &Predictions, usize)> = folds
+        .iter()
+        .flat_map(|(p, _)| p.indices().iter().enumerate().map(move |(i, &index)| (index, p, i)))
+        .collect();
+    places.sort_unstable_by_key(|place| place.0);
+    let targets = places.iter().map(|(_, p, i)| p.targets()[*i]).collect();
+    let log_probs = places.iter().flat_map(|(_, p, i)| p.row(*i).iter().copied()).collect();
+    let indices = places.iter().map(|place| place.0).collect();
+    let predictions = Predictions::new(n_classes, targets, log_probs, indices)?;
+    let scores = FoldScores {
+        n_images: counts.iter().map(|count| count.1).collect(),
+        accuracies: folds.iter().map(|(p, _)| p.accuracy().unwrap_or_default()).collect(),
+        accuracy: predictions.accuracy().unwrap_or_default(),
+        loss: predictions.mean_nll().unwrap_or_default(),
+        accuracy_interval: folds_interval(&counts, CONFIDENCE)?,
+        predictions: format!("evaluation/predictions_{}.csv", if is_test { "test" } else { "val" }),
+    };
+    Ok(Folded { predictions, scores, train_secs: folds.iter().map(|fold| fold.1).sum() })
+}
