@@ -7,7 +7,8 @@
 //! (c_out, c_in, k_h, k_w) and (f_out, f_in).
 //!
 //! * convolution: [`conv2d_forward`], [`conv2d_input_grad`], [`conv2d_weight_grad`], for inference
-//!   [`FoldedConv`]; [`linear_forward`] and its two;
+//!   [`FoldedConv`]; each channel for itself: [`depthwise_forward`], [`depthwise_input_grad`],
+//!   [`depthwise_weight_grad`], [`FoldedDepthwise`]; [`linear_forward`] and its two;
 //!   the gradient of a bias is [`channel_sums`];
 //! * normalisation: [`batch_norm_stats`], [`scale_shift`], [`batch_norm_backward`], [`batch_norm_backward_frozen`];
 //!   with what follows it in one pass, [`norm_act`], [`norm_act_backward`];
@@ -40,6 +41,7 @@
 #![deny(unsafe_code)] // but for one call in `gemm.rs`, the inner loops of `direct`, and `vectorised!`
 
 mod conv;
+mod depthwise;
 #[allow(unsafe_code)] // every bound is checked before a loop begins, in `direct/kernel.rs`
 mod direct;
 mod linear;
@@ -72,6 +74,10 @@ pub use conv::{
     conv2d_weight_grad,
 };
 pub use convert::{add, masked, narrow, widen};
+pub use depthwise::{
+    DepthwiseShape, FoldedDepthwise, Padding, depthwise_forward, depthwise_forward_with_moments,
+    depthwise_input_grad, depthwise_weight_grad,
+};
 pub use direct::{Element, Moments, measured_peak_gflops};
 pub use error::IsaError;
 pub use isa::{ISA_VARIABLE, Isa, detect_isa, isa};

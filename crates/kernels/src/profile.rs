@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Instant;
 
 use crate::conv::ConvShape;
+use crate::depthwise::DepthwiseShape;
 use crate::norm_act::{After, NormActShape};
 use crate::pool::PoolShape;
 
@@ -88,6 +89,14 @@ pub(crate) fn conv(op: &'static str, s: &ConvShape) -> Option<Open> {
         let ConvShape { h, w, c_in, c_out, k_h, k_w, stride, .. } = s;
         let shape = format!("{k_h}x{k_w}/{stride} {c_in}->{c_out} {h}x{w}");
         (shape, 2 * s.y_len() * k_h * k_w * c_in)
+    })
+}
+
+/// A span of a depthwise convolution or of one of its gradients.
+pub(crate) fn depthwise(op: &'static str, s: &DepthwiseShape) -> Option<Open> {
+    open(op, || {
+        let DepthwiseShape { h, w, c, k, stride, .. } = s;
+        (format!("{k}x{k}/{stride} {c} {h}x{w}"), 2 * s.y_len() * k * k)
     })
 }
 

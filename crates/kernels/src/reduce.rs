@@ -54,12 +54,13 @@ pub fn channel_moments<E: Element>(x: &[E], c: usize) -> Moments {
         add_moments(&x[i * piece..x.len().min((i + 1) * piece)], &mut sums);
         sums
     });
+    total_moments(&parts, x.len() / c, c)
+}
+
+/// The moments of `count` pixels from partial sums (2, c), which are added in order.
+pub(crate) fn total_moments(parts: &[Vec<f32>], count: usize, c: usize) -> Moments {
     let total = |at: usize| parts.iter().map(|sums| f64::from(sums[at])).sum();
-    Moments {
-        count: x.len() / c,
-        sums: (0..c).map(total).collect(),
-        squares: (c..2 * c).map(total).collect(),
-    }
+    Moments { count, sums: (0..c).map(total).collect(), squares: (c..2 * c).map(total).collect() }
 }
 
 vectorised! {

@@ -25,35 +25,24 @@ mod x86_64 {
     use half::bf16;
 
     use super::{Isa, Kernels};
+    use crate::depthwise::{LinesTask, SumsTask};
+    use crate::direct::depthwise::{lines_task, sums_task};
     use crate::direct::kernel::{Arch, ForwardTask, NV, WeightTask, forward_task, weight_grad_task};
     use crate::direct::peak::peak_loop;
 
     pub(in crate::direct) fn f32_kernels(isa: Isa) -> Option<Kernels<f32>> {
         match isa {
-            Isa::Avx2 => Some(kernels::<Avx2>(avx2::forward, avx2::weight_grad, avx2::peak)),
-            Isa::Avx512 | Isa::Avx512Bf16 => {
-                Some(kernels::<Avx512>(avx512::forward, avx512::weight_grad, avx512::peak))
-            }
+            Isa::Avx2 => Some(avx2::kernels()),
+            Isa::Avx512 | Isa::Avx512Bf16 => Some(avx512::kernels()),
             Isa::Portable | Isa::Neon => None,
         }
     }
 
     pub(in crate::direct) fn bf16_kernels(isa: Isa) -> Option<Kernels<bf16>> {
         match isa {
-            Isa::Avx512Bf16 => {
-                Some(kernels::<Avx512Bf16>(avx512bf16::forward, avx512bf16::weight_grad, avx512bf16::peak))
-            }
+            Isa::Avx512Bf16 => Some(avx512bf16::kernels()),
             _ => None,
         }
-    }
-
-    fn kernels<A: Arch>(
-        forward: unsafe fn(ForwardTask<'_, A::Elem>),
-        weight_grad: unsafe fn(WeightTask<'_, A::Elem>),
-        peak: unsafe fn(usize) -> usize,
-    ) -> Kernels<A::Elem> {
-        let has_winograd = size_of::<A::Elem>() == size_of::<f32>();
-        Kernels { block: NV * A::LANES, unit: A::UNIT, has_winograd, forward, weight_grad, peak }
     }
 
     /// The loops compiled for one instruction set.
@@ -62,10 +51,24 @@ mod x86_64 {
             mod $name {
                 use super::*;
 
+                pub(super) fn kernels() -> Kernels<<$arch as Arch>::Elem> {
+                    Kernels {
+                        lanes: <$arch>::LANES,
+                        block: NV * <$arch>::LANES,
+                        unit: <$arch>::UNIT,
+                        has_winograd: size_of::<<$arch as Arch>::Elem>() == size_of::<f32>(),
+                        forward,
+                        weight_grad,
+                        lines,
+                        sums,
+                        peak,
+                    }
+                }
+
                 /// # Safety
                 /// The processor has the features, and the task passed `run_forward`'s checks.
                 #[target_feature(enable = $features)]
-                pub(super) unsafe fn forward(task: ForwardTask<'_, <$arch as Arch>::Elem>) {
+                unsafe fn forward(task: ForwardTask<'_, <$arch as Arch>::Elem>) {
                     // SAFETY: as the caller promises.
                     unsafe { forward_task::<$arch, $forward_rows>(task) }
                 }
@@ -73,15 +76,31 @@ mod x86_64 {
                 /// # Safety
                 /// The processor has the features, and the task passed `run_weight_grad`'s checks.
                 #[target_feature(enable = $features)]
-                pub(super) unsafe fn weight_grad(task: WeightTask<'_, <$arch as Arch>::Elem>) {
+                unsafe fn weight_grad(task: WeightTask<'_, <$arch as Arch>::Elem>) {
                     // SAFETY: as the caller promises.
                     unsafe { weight_grad_task::<$arch, $weight_rows>(task) }
                 }
 
                 /// # Safety
+                /// The processor has the features, and the task passed `run_lines`'s checks.
+                #[target_feature(enable = $features)]
+                unsafe fn lines(task: LinesTask<'_, <$arch as Arch>::Elem>) {
+                    // SAFETY: as the caller promises.
+                    unsafe { lines_task::<$arch>(task) }
+                }
+
+                /// # Safety
+                /// The processor has the features, and the task passed `run_sums`'s checks.
+                #[target_feature(enable = $features)]
+                unsafe fn sums(task: SumsTask<'_, <$arch as Arch>::Elem>) {
+                    // SAFETY: as the caller promises.
+                    unsafe { sums_task::<$arch>(task) }
+                }
+
+                /// # Safety
                 /// The processor has the features.
                 #[target_feature(enable = $features)]
-                pub(super) unsafe fn peak(n_rounds: usize) -> usize {
+                unsafe fn peak(n_rounds: usize) -> usize {
                     // SAFETY: as the caller promises.
                     unsafe { peak_loop::<$arch, $forward_rows>(n_rounds) }
                 }
@@ -133,9 +152,19 @@ mod x86_64 {
             unsafe { _mm256_add_ps(a, b) }
         }
         #[inline(always)]
-        unsafe fn relu(a: __m256) -> __m256 {
+        unsafe fn splat(x: f32) -> __m256 {
+            // SAFETY: see above.
+            unsafe { _mm256_set1_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn at_least(a: __m256, low: __m256) -> __m256 {
             // SAFETY: see above; of a pair with a NaN the second is taken.
-            unsafe { _mm256_max_ps(_mm256_setzero_ps(), a) }
+            unsafe { _mm256_max_ps(low, a) }
+        }
+        #[inline(always)]
+        unsafe fn at_most(a: __m256, high: __m256) -> __m256 {
+            // SAFETY: see above; of a pair with a NaN the second is taken.
+            unsafe { _mm256_min_ps(high, a) }
         }
         #[inline(always)]
         unsafe fn load_wide(p: *const f32) -> __m256 {
@@ -197,9 +226,19 @@ mod x86_64 {
             unsafe { _mm512_add_ps(a, b) }
         }
         #[inline(always)]
-        unsafe fn relu(a: __m512) -> __m512 {
+        unsafe fn splat(x: f32) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_set1_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn at_least(a: __m512, low: __m512) -> __m512 {
             // SAFETY: see above; of a pair with a NaN the second is taken.
-            unsafe { _mm512_max_ps(_mm512_setzero_ps(), a) }
+            unsafe { _mm512_max_ps(low, a) }
+        }
+        #[inline(always)]
+        unsafe fn at_most(a: __m512, high: __m512) -> __m512 {
+            // SAFETY: see above; of a pair with a NaN the second is taken.
+            unsafe { _mm512_min_ps(high, a) }
         }
         #[inline(always)]
         unsafe fn load_wide(p: *const f32) -> __m512 {
@@ -261,9 +300,19 @@ mod x86_64 {
             unsafe { _mm512_add_ps(a, b) }
         }
         #[inline(always)]
-        unsafe fn relu(a: __m512) -> __m512 {
+        unsafe fn splat(x: f32) -> __m512 {
+            // SAFETY: see above.
+            unsafe { _mm512_set1_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn at_least(a: __m512, low: __m512) -> __m512 {
             // SAFETY: see above; of a pair with a NaN the second is taken.
-            unsafe { _mm512_max_ps(_mm512_setzero_ps(), a) }
+            unsafe { _mm512_max_ps(low, a) }
+        }
+        #[inline(always)]
+        unsafe fn at_most(a: __m512, high: __m512) -> __m512 {
+            // SAFETY: see above; of a pair with a NaN the second is taken.
+            unsafe { _mm512_min_ps(high, a) }
         }
         #[inline(always)]
         unsafe fn load_wide(p: *const bf16) -> __m512 {

@@ -3,8 +3,10 @@
 
 use half::bf16;
 
+use super::depthwise::{lines_task, sums_task};
 use super::element::Element;
 use super::kernel::{Arch, ForwardTask, Kernels, NV, WeightTask, forward_task, weight_grad_task};
+use crate::depthwise::{LinesTask, SumsTask};
 
 /// An instruction set whose vectors are arrays, and a function that gives its loops.
 macro_rules! emulate {
@@ -20,8 +22,17 @@ macro_rules! emulate {
                 // SAFETY: as the caller promises; no feature is needed.
                 unsafe { weight_grad_task::<$name, 12>(task) }
             }
-            let (block, unit, has_winograd) = (NV * $name::LANES, $unit, $unit == 1);
-            Kernels { block, unit, has_winograd, forward, weight_grad, peak: |_| 0 }
+            unsafe fn lines(task: LinesTask<'_, $element>) {
+                // SAFETY: as the caller promises; no feature is needed.
+                unsafe { lines_task::<$name>(task) }
+            }
+            unsafe fn sums(task: SumsTask<'_, $element>) {
+                // SAFETY: as the caller promises; no feature is needed.
+                unsafe { sums_task::<$name>(task) }
+            }
+            let (lanes, unit, has_winograd) = ($name::LANES, $unit, $unit == 1);
+            let block = NV * lanes;
+            Kernels { lanes, block, unit, has_winograd, forward, weight_grad, lines, sums, peak: |_| 0 }
         }
 
         // SAFETY of what follows: pointers reach as far as the trait says, in any alignment; the rest is plain arithmetic.
@@ -46,8 +57,14 @@ macro_rules! emulate {
             unsafe fn add(a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
                 std::array::from_fn(|i| a[i] + b[i])
             }
-            unsafe fn relu(a: [f32; 16]) -> [f32; 16] {
-                a.map(|a| if a < 0.0 { 0.0 } else { a })
+            unsafe fn splat(x: f32) -> [f32; 16] {
+                [x; 16]
+            }
+            unsafe fn at_least(a: [f32; 16], low: [f32; 16]) -> [f32; 16] {
+                std::array::from_fn(|i| if a[i] < low[i] { low[i] } else { a[i] })
+            }
+            unsafe fn at_most(a: [f32; 16], high: [f32; 16]) -> [f32; 16] {
+                std::array::from_fn(|i| if a[i] > high[i] { high[i] } else { a[i] })
             }
             unsafe fn load_wide(p: *const $element) -> [f32; 16] {
                 // SAFETY: see above.

@@ -1,6 +1,7 @@
 //! The two inner loops, generic over the instruction set, and the safe functions around them.
 
 use super::element::Element;
+use crate::depthwise::{LinesTask, SumsTask};
 use crate::isa::Isa;
 
 /// Vectors of output channels in a tile.
@@ -23,8 +24,12 @@ pub(super) trait Arch {
     /// `LANES` f32 to `p`.
     unsafe fn store_acc(p: *mut f32, acc: Self::Acc);
     unsafe fn add(a: Self::Acc, b: Self::Acc) -> Self::Acc;
-    /// `max(a, 0)`; a NaN stays one.
-    unsafe fn relu(a: Self::Acc) -> Self::Acc;
+    /// `x` in every lane.
+    unsafe fn splat(x: f32) -> Self::Acc;
+    /// `max(a, low)`; a NaN of `a` stays one.
+    unsafe fn at_least(a: Self::Acc, low: Self::Acc) -> Self::Acc;
+    /// `min(a, high)`; a NaN of `a` stays one.
+    unsafe fn at_most(a: Self::Acc, high: Self::Acc) -> Self::Acc;
     /// `LANES` elements from `p`, as f32.
     unsafe fn load_wide(p: *const Self::Elem) -> Self::Acc;
     /// `a * b + c`.
@@ -85,6 +90,8 @@ pub(crate) struct WeightTask<'a, E> {
 
 /// The loops of one instruction set.
 pub(crate) struct Kernels<E> {
+    /// Numbers in a vector of sums.
+    pub(super) lanes: usize,
     /// Output channels in a block.
     pub(super) block: usize,
     /// Elements in a unit.
@@ -93,6 +100,9 @@ pub(crate) struct Kernels<E> {
     pub(super) has_winograd: bool,
     pub(super) forward: unsafe fn(ForwardTask<'_, E>),
     pub(super) weight_grad: unsafe fn(WeightTask<'_, E>),
+    /// See `depthwise`, as of the next.
+    pub(super) lines: unsafe fn(LinesTask<'_, E>),
+    pub(super) sums: unsafe fn(SumsTask<'_, E>),
     /// See `peak`.
     pub(super) peak: unsafe fn(usize) -> usize,
 }
@@ -251,7 +261,7 @@ unsafe fn tile<A: Arch, const MR: usize>(
             if task.relu {
                 for i in 0..MR {
                     for v in 0..NV {
-                        acc[i][v] = A::relu(acc[i][v]);
+                        acc[i][v] = A::at_least(acc[i][v], A::zero());
                     }
                 }
             }

@@ -16,11 +16,14 @@
 //! The input gradient is the same loop over the output's gradient with the taps reversed, once per phase of the
 //! stride. The weight gradient sums over pixels instead (see `weight_grad`).
 //!
+//! Convolutions of each channel for itself have loops of their own: see `depthwise`.
+//!
 //! 3x3 convolutions with stride 1 take fewer products in f32: see `winograd`, which uses the same loops.
 //!
 //! What differs between instruction sets is in `arch`; `Kernels::of` picks one. The rest is cut by the shape alone.
 
 mod arch;
+mod depthwise;
 mod element;
 mod forward;
 mod geometry;

@@ -8,6 +8,7 @@
 mod activation;
 mod conv;
 mod conv_goldens;
+mod depthwise;
 mod goldens;
 mod loss;
 mod naive;

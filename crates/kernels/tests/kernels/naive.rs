@@ -1,6 +1,6 @@
 //! The oracle: each kernel's definition as nested loops in f64, slow and plain.
 
-use tallow_kernels::{ConvShape, PoolShape};
+use tallow_kernels::{ConvShape, DepthwiseShape, PoolShape};
 
 /// Calls `product(x, weight, y)` with the indices of every product of a convolution: `y += x * weight`.
 pub(crate) fn each_product(s: &ConvShape, mut product: impl FnMut(usize, usize, usize)) {
@@ -45,6 +45,51 @@ pub(crate) fn conv2d_input_grad(s: &ConvShape, dy: &[f64], weight: &[f64]) -> Ve
 pub(crate) fn conv2d_weight_grad(s: &ConvShape, x: &[f64], dy: &[f64]) -> Vec<f64> {
     let mut dweight = vec![0.0; s.weight_len()];
     each_product(s, |ix, iw, iy| dweight[iw] += dy[iy] * x[ix]);
+    dweight
+}
+
+/// [`each_product`] of a depthwise convolution.
+pub(crate) fn each_depthwise_product(s: &DepthwiseShape, mut product: impl FnMut(usize, usize, usize)) {
+    let [top, left] = s.zeros_before();
+    for image in 0..s.n {
+        for oy in 0..s.h_out() {
+            for ox in 0..s.w_out() {
+                for ky in 0..s.k {
+                    for kx in 0..s.k {
+                        let (y, x) = (oy * s.stride + ky, ox * s.stride + kx); // in the padded map
+                        if y < top || y >= top + s.h || x < left || x >= left + s.w {
+                            continue;
+                        }
+                        let (y, x) = (y - top, x - left);
+                        for c in 0..s.c {
+                            product(
+                                ((image * s.h + y) * s.w + x) * s.c + c,
+                                (c * s.k + ky) * s.k + kx,
+                                ((image * s.h_out() + oy) * s.w_out() + ox) * s.c + c,
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+pub(crate) fn depthwise(s: &DepthwiseShape, x: &[f64], weight: &[f64], bias: &[f64]) -> Vec<f64> {
+    let mut y: Vec<f64> = (0..s.y_len()).map(|i| bias[i % s.c]).collect();
+    each_depthwise_product(s, |ix, iw, iy| y[iy] += x[ix] * weight[iw]);
+    y
+}
+
+pub(crate) fn depthwise_input_grad(s: &DepthwiseShape, dy: &[f64], weight: &[f64]) -> Vec<f64> {
+    let mut dx = vec![0.0; s.x_len()];
+    each_depthwise_product(s, |ix, iw, iy| dx[ix] += dy[iy] * weight[iw]);
+    dx
+}
+
+pub(crate) fn depthwise_weight_grad(s: &DepthwiseShape, x: &[f64], dy: &[f64]) -> Vec<f64> {
+    let mut dweight = vec![0.0; s.weight_len()];
+    each_depthwise_product(s, |ix, iw, iy| dweight[iw] += dy[iy] * x[ix]);
     dweight
 }
 

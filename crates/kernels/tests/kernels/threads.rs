@@ -40,6 +40,25 @@ fn convolution() {
 }
 
 #[test]
+fn depthwise_convolution() {
+    for (c, k, stride) in [(24, 3, 1), (24, 5, 2), (7, 3, 1), (24, 3, 3)] {
+        let s = DepthwiseShape { n: 9, h: 33, w: 61, c, k, stride, padding: Padding::Same };
+        let (x, weight, dy) = (random(1, s.x_len()), random(2, s.weight_len()), random(3, s.y_len()));
+        let folded = FoldedDepthwise::new(k, &weight, &random(4, c), random(5, c));
+        assert_same_bits(|| {
+            let (mut y, mut dx) = (vec![0.0; s.y_len()], vec![0.0; s.x_len()]);
+            let (mut dweight, mut a) = (vec![0.0; s.weight_len()], vec![0.0; s.y_len()]);
+            let moments = depthwise_forward_with_moments(&s, &x, &weight, None, &mut y);
+            depthwise_input_grad(&s, &dy, &weight, &mut dx);
+            depthwise_weight_grad(&s, &x, &dy, &mut dweight);
+            folded.forward(&s, &x, After::Relu, &mut a);
+            let moments = moments.sums.iter().chain(&moments.squares).map(|&sum| sum as f32).collect();
+            vec![y, dx, dweight, a, moments]
+        });
+    }
+}
+
+#[test]
 fn linear_and_loss() {
     let (n, f_in, f_out) = (200, 300, 150);
     let (x, weight) = (random(1, n * f_in), random(2, f_in * f_out));

@@ -1,0 +1,110 @@
+//! Depthwise convolution for inference: batch norm folded into the weights, and what follows it in the same loop.
+
+use super::DepthwiseShape;
+use super::gather::{ANY, Inputs, gather};
+use crate::chunks::check_len;
+use crate::direct::Element;
+use crate::layout::transposed;
+use crate::norm_act::After;
+use crate::profile;
+
+/// The weights of a depthwise convolution, each channel times a scale, and a bias, ready for use again and again.
+///
+/// A batch norm with constant statistics is such a scale and bias: `scale = gamma / sqrt(var + eps)`, `bias = beta -
+/// mean * scale`.
+#[derive(Clone, Debug)]
+pub struct FoldedDepthwise {
+    /// (k, k, c).
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl FoldedDepthwise {
+    /// Folds `scale` (c) into the `weight` (c, 1, k, k) of a kernel of `k` x `k`.
+    ///
+    /// # Panics
+    /// If a length does not fit.
+    pub fn new(k: usize, weight: &[f32], scale: &[f32], bias: Vec<f32>) -> Self {
+        let c = scale.len();
+        check_len("FoldedDepthwise", "weight", weight.len(), c * k * k);
+        check_len("FoldedDepthwise", "bias", bias.len(), c);
+        let mut weight = transposed(weight, c, k * k);
+        for tap in weight.chunks_exact_mut(c.max(1)) {
+            tap.iter_mut().zip(scale).for_each(|(weight, scale)| *weight *= scale);
+        }
+        Self { weight, bias }
+    }
+
+    /// Overwrites `y` with `after(conv2d(x, groups = c) + bias)`.
+    ///
+    /// # Shapes
+    /// `x` (n, h, w, c), `y` (n, h_out, w_out, c).
+    ///
+    /// # Panics
+    /// If a length does not fit the shape, `s` is of another size than the weights, or `after` pools.
+    pub fn forward<E: Element>(&self, s: &DepthwiseShape, x: &[E], after: After, y: &mut [E]) {
+        let _span = profile::depthwise("depthwise_folded", s);
+        s.check("FoldedDepthwise", ("x", x.len()), ("weight", self.weight.len()), ("y", y.len()));
+        check_len("FoldedDepthwise", "bias", self.bias.len(), s.c);
+        let limits = match after {
+            After::Nothing => ANY,
+            After::Relu => [0.0, f32::INFINITY],
+            After::ReluPool | After::Gelu => panic!("FoldedDepthwise: {after:?} is a pass of its own"),
+        };
+        let inputs = Inputs { g: s.gather(), from: x, weight: &self.weight, bias: Some(&self.bias), limits };
+        gather(&inputs, y, |_| ());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use half::bf16;
+    use tallow_core::{Purpose, Stream};
+
+    use super::super::Padding;
+    use super::*;
+    use crate::depthwise_forward;
+    use crate::norm_act::{NormActShape, norm_act};
+
+    fn random<E: Element>(len: usize, seed: u64) -> Vec<E> {
+        let mut stream = Stream::new(seed, Purpose::Test, 0, 3);
+        (0..len).map(|_| E::from_f32(stream.normal_f32())).collect()
+    }
+
+    /// Against convolution, norm and activation one after another.
+    fn agrees<E: Element>(s: DepthwiseShape, after: After, tolerance: f32) {
+        let (x, weight): (Vec<E>, Vec<f32>) = (random(s.x_len(), 1), random(s.weight_len(), 2));
+        let (scale, bias): (Vec<f32>, Vec<f32>) = (random(s.c, 3), random(s.c, 4));
+        let mut y = vec![E::default(); s.y_len()];
+        depthwise_forward(&s, &x, &weight, None, &mut y);
+        let out = NormActShape { n: s.n, h: s.h_out(), w: s.w_out(), c: s.c, after };
+        let mut expected = vec![E::default(); out.a_len()];
+        norm_act(&out, &y, &scale, &bias, None, &mut expected, &mut []);
+        let mut a = vec![E::from_f32(f32::NAN); out.a_len()];
+        FoldedDepthwise::new(s.k, &weight, &scale, bias).forward(&s, &x, after, &mut a);
+        let (a, expected) = (E::as_f32(&a), E::as_f32(&expected));
+        let norm = expected.iter().map(|e| e * e).sum::<f32>().sqrt();
+        let error = a.iter().zip(&*expected).map(|(a, e)| (a - e).powi(2)).sum::<f32>().sqrt();
+        assert!(error <= tolerance * norm, "{s:?} {after:?}: {}", error / norm);
+    }
+
+    #[test]
+    fn folding_changes_only_the_rounding() {
+        for (h, w, c, k, stride) in [(9, 7, 33, 3, 1), (40, 56, 24, 5, 2), (7, 7, 5, 5, 1), (6, 9, 16, 2, 3)]
+        {
+            let s = DepthwiseShape { n: 3, h, w, c, k, stride, padding: Padding::Same };
+            for after in [After::Nothing, After::Relu] {
+                agrees::<f32>(s, after, 1e-5);
+                agrees::<bf16>(s, after, 1e-2);
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "FoldedDepthwise: weight has 8 elements, expected 18")]
+    fn other_weights_are_refused() {
+        let folded = FoldedDepthwise::new(2, &[1.0; 8], &[1.0; 2], vec![0.0; 2]);
+        let s = DepthwiseShape { n: 1, h: 3, w: 3, c: 2, k: 3, stride: 1, padding: Padding::Same };
+        folded.forward(&s, &[0f32; 18], After::Nothing, &mut [0.0; 18]);
+    }
+}

@@ -1,0 +1,161 @@
+//! Lines of a map that gather from lines of another one, and how they are cut into tasks.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::plain;
+use crate::direct::{Element, Kernels};
+use crate::isa::isa;
+
+/// Numbers of a task's lines at least, where there are so many: 128 KiB of f32, which stay in L2 beside what they gather
+/// from and are large against the lines that two tasks both read.
+const TASK: usize = 1 << 15;
+
+/// Which pixels of a map go into which pixels of another one, by which tap of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Gather {
+    /// Images.
+    pub(crate) n: usize,
+    pub(crate) c: usize,
+    pub(crate) k: usize,
+    pub(crate) stride: usize,
+    /// Zeros above and to the left of the convolution's input.
+    pub(crate) before: [usize; 2],
+    /// Rows and columns of the map that is read.
+    pub(crate) from: [usize; 2],
+    /// Rows and columns of the map that is written.
+    pub(crate) to: [usize; 2],
+    /// Whether the map that is written is the convolution's input.
+    pub(crate) transposed: bool,
+}
+
+impl Gather {
+    /// The row of the map that is read which goes into row `to` by kernel row `tap`.
+    #[inline(always)]
+    pub(crate) fn row(&self, to: usize, tap: usize) -> Option<usize> {
+        self.place(0, to, tap)
+    }
+
+    /// The same for columns.
+    #[inline(always)]
+    pub(crate) fn column(&self, to: usize, tap: usize) -> Option<usize> {
+        self.place(1, to, tap)
+    }
+
+    #[inline(always)]
+    fn place(&self, axis: usize, to: usize, tap: usize) -> Option<usize> {
+        let from = if self.transposed {
+            let window = (to + self.before[axis]).checked_sub(tap)?;
+            (window % self.stride == 0).then_some(window / self.stride)?
+        } else {
+            (to * self.stride + tap).checked_sub(self.before[axis])?
+        };
+        (from < self.from[axis]).then_some(from)
+    }
+
+    /// Numbers of a line that is written.
+    pub(crate) fn line_len(&self) -> usize {
+        self.to[1] * self.c
+    }
+
+    fn read_len(&self) -> usize {
+        self.n * self.from[0] * self.from[1] * self.c
+    }
+
+    /// Lines that are written.
+    pub(super) fn n_lines(&self) -> usize {
+        self.n * self.to[0]
+    }
+
+    /// Lines that have `len` numbers together.
+    pub(super) fn lines_of(&self, len: usize) -> usize {
+        len.div_ceil(self.line_len().max(1)).max(1)
+    }
+}
+
+/// Some lines, to be written.
+pub(crate) struct LinesTask<'a, E> {
+    pub(crate) g: &'a Gather,
+    /// The whole map that is read.
+    pub(crate) from: &'a [E],
+    /// (k, k, c).
+    pub(crate) weight: &'a [f32],
+    /// Per channel.
+    pub(crate) bias: Option<&'a [f32]>,
+    /// The least and the largest number that is written.
+    pub(crate) limits: [f32; 2],
+    /// Counted over all images.
+    pub(crate) first_line: usize,
+    pub(crate) to: &'a mut [E],
+}
+
+impl<E> LinesTask<'_, E> {
+    /// Panics unless all slices are as long as the loops rely on.
+    pub(crate) fn check(&self) {
+        let g = self.g;
+        assert_eq!(self.from.len(), g.read_len(), "the map that is read");
+        assert_eq!(self.weight.len(), g.k * g.k * g.c, "weights");
+        assert!(self.bias.is_none_or(|bias| bias.len() == g.c), "bias");
+        assert!(g.line_len() > 0 && self.to.len().is_multiple_of(g.line_len()), "whole lines");
+        assert!(self.first_line + self.to.len() / g.line_len() <= g.n_lines(), "lines of the map");
+    }
+}
+
+/// Some lines of the gradient `dy`, whose products with `x` are to be added up. `g` is that of the forward pass.
+pub(crate) struct SumsTask<'a, E> {
+    pub(crate) g: &'a Gather,
+    pub(crate) x: &'a [E],
+    pub(crate) dy: &'a [E],
+    /// Counted over all images.
+    pub(crate) lines: Range<usize>,
+    /// (k, k, c), overwritten.
+    pub(crate) sums: &'a mut [f32],
+}
+
+impl<E> SumsTask<'_, E> {
+    /// Panics unless all slices are as long as the loops rely on.
+    pub(crate) fn check(&self) {
+        let g = self.g;
+        assert_eq!(self.x.len(), g.read_len(), "the map that is read");
+        assert_eq!(self.dy.len(), g.n_lines() * g.line_len(), "the gradient");
+        assert_eq!(self.sums.len(), g.k * g.k * g.c, "sums");
+        assert!(self.lines.end <= g.n_lines() && !g.transposed, "lines of the gradient");
+    }
+}
+
+/// What all tasks of a call have in common.
+pub(super) struct Inputs<'a, E> {
+    pub(super) g: Gather,
+    pub(super) from: &'a [E],
+    /// (k, k, c).
+    pub(super) weight: &'a [f32],
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) limits: [f32; 2],
+}
+
+/// No limits.
+pub(super) const ANY: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
+
+/// Overwrites `to` in tasks, calls `finish` with what each of them wrote, and returns what that gives, in order.
+pub(super) fn gather<E: Element, T: Send>(
+    inputs: &Inputs<'_, E>,
+    to: &mut [E],
+    finish: impl Fn(&mut [E]) -> T + Sync,
+) -> Vec<T> {
+    let Inputs { ref g, from, weight, bias, limits } = *inputs;
+    if to.is_empty() {
+        return Vec::new();
+    }
+    let kernels = Kernels::<E>::of(isa()).filter(|kernels| kernels.serves(g));
+    let n_lines = g.lines_of(TASK);
+    let run = |(i, to): (usize, &mut [E])| {
+        let task = LinesTask { g, from, weight, bias, limits, first_line: i * n_lines, to: &mut *to };
+        match &kernels {
+            Some(kernels) => kernels.run_lines(task),
+            None => plain::lines(task),
+        }
+        finish(to)
+    };
+    to.par_chunks_mut(n_lines * g.line_len()).enumerate().map(run).collect()
+}
