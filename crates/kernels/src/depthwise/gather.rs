@@ -5,12 +5,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::plain;
+use crate::chunks::rows_per_chunk;
 use crate::direct::{Element, Kernels};
 use crate::isa::isa;
-
-/// Numbers of a task's lines at least, where there are so many: 128 KiB of f32, which stay in L2 beside what they gather
-/// from and are large against the lines that two tasks both read.
-const TASK: usize = 1 << 15;
 
 /// Which pixels of a map go into which pixels of another one, by which tap of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -148,7 +145,7 @@ pub(super) fn gather<E: Element, T: Send>(
         return Vec::new();
     }
     let kernels = Kernels::<E>::of(isa()).filter(|kernels| kernels.serves(g));
-    let n_lines = g.lines_of(TASK);
+    let n_lines = rows_per_chunk(g.line_len());
     let run = |(i, to): (usize, &mut [E])| {
         let task = LinesTask { g, from, weight, bias, limits, first_line: i * n_lines, to: &mut *to };
         match &kernels {

@@ -1,7 +1,7 @@
 //! The inner loops of depthwise convolution, generic over the instruction set, and the safe functions around them.
 //!
 //! ```text
-//! for each vector of channels, for each line of the output, for each strip of its pixels:
+//! for each line of the output, for each strip of its pixels, for each vector of channels:
 //!     acc[pixel] = bias
 //!     for each kernel row that lies on the map:
 //!         for each column that the strip sees:      loaded once, zeros beyond the map
@@ -82,7 +82,7 @@ pub(super) unsafe fn lines_task<A: Arch>(task: LinesTask<'_, A::Elem>) {
     }
 }
 
-/// A row of the kernel over a line, for some channels.
+/// A row of the kernel over a line.
 #[derive(Clone, Copy)]
 struct Row<E> {
     /// The line's first pixel.
@@ -100,38 +100,55 @@ unsafe fn lines<A: Arch, const K: usize, const S: usize, const TRANSPOSED: bool>
     let LinesTask { g, from, weight, bias, limits, first_line, to } = task;
     // a strip of a transposed one begins where a window does
     let start = if TRANSPOSED { -((g.before[1] % S) as isize) } else { 0 };
-    for block in 0..g.c.div_ceil(A::LANES) {
-        let channel = (block * A::LANES).min(g.c - A::LANES);
-        for (line, to) in (first_line..).zip(to.chunks_exact_mut(g.to[1] * g.c)) {
-            let mut rows = [Row { from: from.as_ptr(), weight: weight.as_ptr() }; K];
-            let mut n_rows = 0;
-            for r in 0..K {
-                if let Some(row) = g.row(line % g.to[0], r) {
-                    let pixel = (line / g.to[0] * g.from[0] + row) * g.from[1];
-                    rows[n_rows] = Row {
-                        from: from.as_ptr().wrapping_add(pixel * g.c + channel),
-                        weight: weight.as_ptr().wrapping_add(r * K * g.c + channel),
-                    };
-                    n_rows += 1;
-                }
+    for (line, to) in (first_line..).zip(to.chunks_exact_mut(g.line_len())) {
+        let mut rows = [Row { from: from.as_ptr(), weight: weight.as_ptr() }; K];
+        let mut n_rows = 0;
+        for r in 0..K {
+            if let Some(row) = g.row(line % g.to[0], r) {
+                let pixel = (line / g.to[0] * g.from[0] + row) * g.from[1];
+                let (from, weight) = (from.as_ptr().wrapping_add(pixel * g.c), weight.as_ptr());
+                rows[n_rows] = Row { from, weight: weight.wrapping_add(r * K * g.c) };
+                n_rows += 1;
             }
-            for x in (start..g.to[1] as isize).step_by(STRIP) {
-                // SAFETY: the rows are as above; bias and each pixel of `to` have a vector from `channel` on.
+        }
+        for x in (start..g.to[1] as isize).step_by(STRIP) {
+            for block in 0..g.c.div_ceil(A::LANES) {
+                let channel = (block * A::LANES).min(g.c - A::LANES);
+                // SAFETY: each row is as above, `to` is a line, and bias and pixels have a vector from `channel` on.
                 unsafe {
                     let bias = bias.map_or(A::zero(), |bias| A::load_acc(bias.as_ptr().add(channel)));
                     let mut acc = [bias; STRIP];
-                    strip::<A, K, S, TRANSPOSED>(g, &rows[..n_rows], x, &mut acc);
-                    let (low, high) = (A::splat(limits[0]), A::splat(limits[1]));
-                    for p in 0..STRIP {
-                        acc[p] = A::at_most(A::at_least(acc[p], low), high);
-                    }
-                    for p in 0..STRIP {
-                        let pixel = x.wrapping_add_unsigned(p) as usize;
-                        if pixel < g.to[1] {
-                            A::store(to.as_mut_ptr().add(pixel * g.c + channel), acc[p]);
-                        }
-                    }
+                    strip::<A, K, S, TRANSPOSED>(g, &rows[..n_rows], channel, x, &mut acc);
+                    finish::<A>(g, acc, limits, channel, x, to);
                 }
+            }
+        }
+    }
+}
+
+/// Writes a strip that begins at column `x`, as much of it as lies on the line `to`.
+///
+/// # Safety
+/// As [`lines`]; pixels have a vector from `channel` on.
+#[inline(always)]
+unsafe fn finish<A: Arch>(
+    g: &Gather,
+    mut acc: [A::Acc; STRIP],
+    [low, high]: [f32; 2],
+    channel: usize,
+    x: isize,
+    to: &mut [A::Elem],
+) {
+    // SAFETY: features as the caller promises; a pixel that is written is one of the line.
+    unsafe {
+        let (low, high) = (A::splat(low), A::splat(high));
+        for p in 0..STRIP {
+            acc[p] = A::at_most(A::at_least(acc[p], low), high);
+        }
+        for p in 0..STRIP {
+            let pixel = x.wrapping_add_unsigned(p) as usize;
+            if pixel < g.to[1] {
+                A::store(to.as_mut_ptr().add(pixel * g.c + channel), acc[p]);
             }
         }
     }
@@ -140,11 +157,13 @@ unsafe fn lines<A: Arch, const K: usize, const S: usize, const TRANSPOSED: bool>
 /// Adds the products of a strip that begins at column `x`.
 ///
 /// # Safety
-/// As [`lines`]; each row points at a line of the map that is read, and at K taps of the weights.
+/// As [`lines`]; each row points at a line of the map that is read and at K taps of the weights, whose pixels have a
+/// vector from `channel` on.
 #[inline(always)]
 unsafe fn strip<A: Arch, const K: usize, const S: usize, const TRANSPOSED: bool>(
     g: &Gather,
     rows: &[Row<A::Elem>],
+    channel: usize,
     x: isize,
     acc: &mut [A::Acc; STRIP],
 ) {
@@ -160,11 +179,12 @@ unsafe fn strip<A: Arch, const K: usize, const S: usize, const TRANSPOSED: bool>
         unsafe {
             let mut weight = [A::zero(); K];
             for t in 0..K {
-                weight[t] = A::load_acc(row.weight.add(t * g.c));
+                weight[t] = A::load_acc(row.weight.add(t * g.c + channel));
             }
             for_columns!(n_columns, J, {
                 let column = first.wrapping_add_unsigned(J) as usize;
-                let from = if column < g.from[1] { row.from.add(column * g.c) } else { beyond.as_ptr() };
+                let from =
+                    if column < g.from[1] { row.from.add(column * g.c + channel) } else { beyond.as_ptr() };
                 let from = A::load_wide(from);
                 for p in 0..STRIP {
                     let t = match TRANSPOSED {
