@@ -12,7 +12,7 @@
 //!   the gradient of a bias is [`channel_sums`];
 //! * normalisation: [`batch_norm_stats`], [`scale_shift`], [`batch_norm_backward`], [`batch_norm_backward_frozen`];
 //!   with what follows it in one pass, [`norm_act`], [`norm_act_backward`];
-//! * activations: [`relu`], [`gelu`] and their gradients;
+//! * activations: [`relu`], [`relu6`], [`gelu`], [`silu`], [`hard_swish`] and their gradients;
 //! * pooling: [`max_pool2d`], [`avg_pool2d`] and their gradients;
 //! * loss: [`softmax_cross_entropy`], [`log_softmax`];
 //! * search: [`largest_products`];
@@ -67,7 +67,10 @@ mod layout;
 pub mod profile;
 mod vectorise;
 
-pub use activation::{gelu, gelu_backward, relu, relu_backward};
+pub use activation::{
+    gelu, gelu_backward, hard_swish, hard_swish_backward, relu, relu_backward, relu6, relu6_backward, silu,
+    silu_backward,
+};
 pub use batch_norm::{batch_norm_backward, batch_norm_backward_frozen, batch_norm_stats, scale_shift};
 pub use conv::{
     ConvShape, FoldedConv, FoldedEpilogue, conv2d_forward, conv2d_forward_with_moments, conv2d_input_grad,

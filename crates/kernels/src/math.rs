@@ -74,6 +74,12 @@ pub fn erf_f32(x: f32) -> f32 {
     if x.abs() > 0.927_734_4 { far } else { near }
 }
 
+/// `1 / (1 + e^-x)`, to within 2.5 ulp where it is a normal number.
+#[inline(always)]
+pub fn sigmoid_f32(x: f32) -> f32 {
+    1.0 / (1.0 + exp_f32(-x))
+}
+
 /// The cumulative normal distribution and its density, `e^(-x^2 / 2) / sqrt(2 pi)`, with one exponential: the first to
 /// within 3e-7 (absolute): `x * cdf` is then no further from the truth than by way of `erf` in f32.
 ///
@@ -154,6 +160,17 @@ mod tests {
             let (error, at) = max_error_ulp(erf_f32, libm::erf, low, high);
             assert!(error < 1.2, "{error} ulp at {at}");
         }
+    }
+
+    #[test]
+    fn sigmoid_is_within_2_5_ulp() {
+        let exact = |x: f64| 1.0 / (1.0 + libm::exp(-x));
+        for (low, high) in [(1e-12, 200.0), (-1e-12, -87.33)] {
+            let (error, at) = max_error_ulp(sigmoid_f32, exact, low, high);
+            assert!(error < 2.5, "{error} ulp at {at}");
+        }
+        assert_eq!([f32::INFINITY, f32::NEG_INFINITY, 0.0].map(sigmoid_f32), [1.0, 0.0, 0.5]);
+        assert!(sigmoid_f32(f32::NAN).is_nan());
     }
 
     #[test]

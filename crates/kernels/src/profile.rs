@@ -119,6 +119,9 @@ pub(crate) fn norm_act(op: &'static str, s: &NormActShape) -> Option<Open> {
         After::Relu => " relu",
         After::ReluPool => " relu pool",
         After::Gelu => " gelu",
+        After::Relu6 => " relu6",
+        After::Silu => " silu",
+        After::HardSwish => " hard swish",
     };
     open(op, || (format!("{c} {h}x{w}{after}"), 0))
 }

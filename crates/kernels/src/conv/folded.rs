@@ -30,9 +30,9 @@ enum Weights<E> {
 /// What a [`FoldedConv`] does to its sums before it writes them, in this order.
 #[derive(Clone, Copy, Debug)]
 pub struct FoldedEpilogue<'a, E> {
-    /// Added, where there is one: as large as the output, and not together with pooling.
+    /// Added, where there is one: as large as the output, and before nothing or ReLU.
     pub residual: Option<&'a [E]>,
-    /// What follows; not GELU.
+    /// What follows.
     pub after: After,
 }
 
@@ -64,13 +64,15 @@ impl<E: Element> FoldedConv<E> {
     ///
     /// # Panics
     /// If a length does not fit the shape, `s` is of another size or stride than the weights, or the epilogue is none.
+    ///
+    /// Of a curve (GELU, SiLU, hard swish) in bf16 the sums are rounded before it, too.
     pub fn forward(&self, s: &ConvShape, x: &[E], epilogue: &FoldedEpilogue<'_, E>, y: &mut [E]) {
         let _span = profile::conv("conv2d_folded", s);
         let FoldedEpilogue { residual, after } = *epilogue;
         assert_eq!(self.dims, [s.c_out, s.c_in, s.k_h, s.k_w], "FoldedConv: weights of another size");
         assert_eq!(self.stride, s.stride, "FoldedConv: weights of another stride");
-        assert!(after != After::Gelu, "FoldedConv: GELU is a pass of its own");
-        assert!(after != After::ReluPool || residual.is_none(), "FoldedConv: a residual before pooling");
+        let may_add = matches!(after, After::Nothing | After::Relu);
+        assert!(may_add || residual.is_none(), "FoldedConv: a residual before {after:?}");
         let out = NormActShape { n: s.n, h: s.h_out(), w: s.w_out(), c: s.c_out, after };
         check_len("FoldedConv", "x", x.len(), s.x_len());
         check_len("FoldedConv", "y", y.len(), out.a_len());
@@ -80,12 +82,7 @@ impl<E: Element> FoldedConv<E> {
         }
         match (&self.weights, Kernels::of(isa())) {
             (Weights::Packed(weights), Some(kernels)) => {
-                let epilogue = Epilogue {
-                    bias: Some(&self.bias),
-                    residual,
-                    relu: after != After::Nothing,
-                    pool: after == After::ReluPool,
-                };
+                let epilogue = Epilogue { bias: Some(&self.bias), residual, after };
                 direct::forward(&kernels, s, x, weights, &epilogue, y, false);
             }
             (Weights::Plain(weight), _) => {
@@ -162,11 +159,24 @@ mod tests {
                 (After::Relu, false),
                 (After::Relu, true),
                 (After::ReluPool, false),
+                (After::Relu6, false),
+                (After::Gelu, false),
+                (After::Silu, false),
+                (After::HardSwish, false),
             ] {
                 agrees::<f32>(s, after, with_residual, 1e-5);
                 agrees::<bf16>(s, after, with_residual, 1e-2);
             }
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "FoldedConv: a residual before Relu6")]
+    fn a_residual_before_relu6_is_refused() {
+        let folded = FoldedConv::<f32>::new([1, 1, 1, 1], 1, &[1.0], &[1.0], vec![0.0]);
+        let s = ConvShape { n: 1, h: 1, w: 1, c_in: 1, c_out: 1, k_h: 1, k_w: 1, stride: 1, padding: 0 };
+        let epilogue = FoldedEpilogue { residual: Some(&[0.0; 1][..]), after: After::Relu6 };
+        folded.forward(&s, &[0.0], &epilogue, &mut [0.0]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::DepthwiseShape;
 use super::gather::{ANY, Inputs, gather};
+use crate::activation::curve_in_place;
 use crate::chunks::check_len;
 use crate::direct::Element;
 use crate::layout::transposed;
@@ -42,17 +43,19 @@ impl FoldedDepthwise {
     ///
     /// # Panics
     /// If a length does not fit the shape, `s` is of another size than the weights, or `after` pools.
+    ///
+    /// Of a curve (GELU, SiLU, hard swish) in bf16 the sums are rounded before it, too.
     pub fn forward<E: Element>(&self, s: &DepthwiseShape, x: &[E], after: After, y: &mut [E]) {
         let _span = profile::depthwise("depthwise_folded", s);
         s.check("FoldedDepthwise", ("x", x.len()), ("weight", self.weight.len()), ("y", y.len()));
         check_len("FoldedDepthwise", "bias", self.bias.len(), s.c);
-        let limits = match after {
-            After::Nothing => ANY,
-            After::Relu => [0.0, f32::INFINITY],
-            After::ReluPool | After::Gelu => panic!("FoldedDepthwise: {after:?} is a pass of its own"),
-        };
-        let inputs = Inputs { g: s.gather(), from: x, weight: &self.weight, bias: Some(&self.bias), limits };
-        gather(&inputs, y, |_| ());
+        assert!(after != After::ReluPool, "FoldedDepthwise: pooling is a pass of its own");
+        let (bias, limits) = (Some(&self.bias[..]), after.limits().unwrap_or(ANY));
+        gather(&Inputs { g: s.gather(), from: x, weight: &self.weight, bias, limits }, y, |y| {
+            if after.is_curved() {
+                curve_in_place(after, y);
+            }
+        });
     }
 }
 
@@ -93,7 +96,9 @@ mod tests {
         for (h, w, c, k, stride) in [(9, 7, 33, 3, 1), (40, 56, 24, 5, 2), (7, 7, 5, 5, 1), (6, 9, 16, 2, 3)]
         {
             let s = DepthwiseShape { n: 3, h, w, c, k, stride, padding: Padding::Same };
-            for after in [After::Nothing, After::Relu] {
+            for after in
+                [After::Nothing, After::Relu, After::Relu6, After::Gelu, After::Silu, After::HardSwish]
+            {
                 agrees::<f32>(s, after, 1e-5);
                 agrees::<bf16>(s, after, 1e-2);
             }

@@ -2,13 +2,13 @@
 
 use super::gather::{LinesTask, SumsTask};
 use crate::direct::Element;
-use crate::norm_act::lanes::{at, at_mut, for_lanes};
+use crate::norm_act::lanes::{at, at_mut, for_lanes, limited};
 use crate::vectorise::vectorised;
 
 vectorised! {
     /// Computes the lines of a task.
     fn lines<E: Element>(task: LinesTask<'_, E>) {
-        let LinesTask { g, from, weight, bias, limits: [low, high], first_line, to } = task;
+        let LinesTask { g, from, weight, bias, limits, first_line, to } = task;
         for (line, to) in (first_line..).zip(to.chunks_exact_mut(g.line_len())) {
             for (x, to) in to.chunks_exact_mut(g.c).enumerate() {
                 for_lanes!(g.c, i, N, {
@@ -27,8 +27,7 @@ vectorised! {
                     }
                     let to = at_mut::<E, N>(to, i);
                     for j in 0..N {
-                        let sum = if sums[j] < low { low } else { sums[j] };
-                        to[j] = E::from_f32(if sum > high { high } else { sum });
+                        to[j] = E::from_f32(limited(sums[j], limits));
                     }
                 });
             }

@@ -8,8 +8,10 @@ use super::kernel::{ForwardTask, Kernels};
 use super::pack::PackedWeights;
 use super::scratch;
 use super::winograd;
+use crate::activation::curve_in_place;
 use crate::chunks::cut;
 use crate::conv::ConvShape;
+use crate::norm_act::After;
 use crate::pool::pool_2x2;
 
 /// The sums over all pixels of the values and of their squares, per channel: what batch norm's statistics need.
@@ -28,16 +30,15 @@ pub struct Moments {
 pub(crate) struct Epilogue<'a, E> {
     /// Per output channel.
     pub(crate) bias: Option<&'a [f32]>,
-    /// As large as the output before pooling; not together with `pool`.
+    /// As large as the output; not together with pooling.
     pub(crate) residual: Option<&'a [E]>,
-    pub(crate) relu: bool,
-    /// 2x2 max pooling with stride 2: an odd row or column is left out.
-    pub(crate) pool: bool,
+    /// What follows. A curve is applied to what a task wrote, rounded to `E`, while it is in the cache.
+    pub(crate) after: After,
 }
 
 impl<'a, E> Epilogue<'a, E> {
     pub(crate) fn bias(bias: Option<&'a [f32]>) -> Self {
-        Self { bias, residual: None, relu: false, pool: false }
+        Self { bias, residual: None, after: After::Nothing }
     }
 }
 
@@ -60,9 +61,10 @@ pub(crate) fn forward<E: Element>(
         padded
     });
     let row_len = g.w_out * g.c_out;
-    let (row_step, min_pixels) = weights.cut(if epilogue.pool { 2 } else { 1 });
+    let (after, is_pooled) = (epilogue.after, epilogue.after == After::ReluPool);
+    let (row_step, min_pixels) = weights.cut(if is_pooled { 2 } else { 1 });
     let tasks = tasks(s.n, &g, row_step, min_pixels);
-    let numbers = |task: &Task| match epilogue.pool {
+    let numbers = |task: &Task| match is_pooled {
         true => task.images.len() * (task.rows.len() / 2) * (g.w_out / 2) * g.c_out,
         false => task.images.len() * task.rows.len() * row_len,
     };
@@ -79,11 +81,11 @@ pub(crate) fn forward<E: Element>(
             let out = TaskOutput {
                 bias: bias.as_deref(),
                 residual: epilogue.residual.map(|residual| &residual[first_number..first_number + len]),
-                relu: epilogue.relu,
+                limits: after.limits(),
                 offsets: &pixel_offsets(task, &g, [task.rows.len() * row_len, row_len, g.c_out]),
                 moments: want_moments.then_some((first, second)),
             };
-            if epilogue.pool {
+            if is_pooled {
                 scratch::with(|scratch| {
                     let [whole] = scratch.buffers([len]);
                     run_task(kernels, &g, task, x, weights, whole, out);
@@ -91,6 +93,9 @@ pub(crate) fn forward<E: Element>(
                 });
             } else {
                 run_task(kernels, &g, task, x, weights, y, out);
+                if after.is_curved() {
+                    curve_in_place(after, y);
+                }
             }
             sums
         })
@@ -116,7 +121,7 @@ pub(super) struct TaskOutput<'a, E> {
     pub(super) bias: Option<&'a [f32]>,
     /// Of the task's own pixels, laid out as its output.
     pub(super) residual: Option<&'a [E]>,
-    pub(super) relu: bool,
+    pub(super) limits: Option<[f32; 2]>,
     /// Where each pixel begins in the task's output.
     pub(super) offsets: &'a [u32],
     pub(super) moments: Option<(&'a mut [f32], &'a mut [f32])>,
@@ -160,7 +165,7 @@ fn run_directly<E: Element>(
             weights,
             bias: out.bias,
             residual: out.residual,
-            relu: out.relu,
+            limits: out.limits,
             c_out: g.c_out,
             y,
             y_offsets: out.offsets,

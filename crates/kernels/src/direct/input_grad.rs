@@ -90,7 +90,7 @@ pub(crate) fn input_grad<E: Element>(
             let start = (first_row * row_len + columns.first * s.c_in) as u32;
             offsets.iter_mut().for_each(|offset| *offset += start);
             let out =
-                TaskOutput { bias: None, residual: None, relu: false, offsets: &offsets, moments: None };
+                TaskOutput { bias: None, residual: None, limits: None, offsets: &offsets, moments: None };
             run_task(kernels, g, &part, dy, packed, dx, out);
         }
     });

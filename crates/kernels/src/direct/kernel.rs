@@ -3,6 +3,7 @@
 use super::element::Element;
 use crate::depthwise::{LinesTask, SumsTask};
 use crate::isa::Isa;
+use crate::norm_act::lanes::limited;
 
 /// Vectors of output channels in a tile.
 pub(super) const NV: usize = 2;
@@ -61,8 +62,8 @@ pub(crate) struct ForwardTask<'a, E> {
     pub(super) bias: Option<&'a [f32]>,
     /// Added to the output: as long as `y`, and read at the same offsets.
     pub(super) residual: Option<&'a [E]>,
-    /// Whether negative sums become 0.
-    pub(super) relu: bool,
+    /// The least and the largest number that is written.
+    pub(super) limits: Option<[f32; 2]>,
     pub(super) c_out: usize,
     pub(super) y: &'a mut [E],
     /// Where each output pixel starts in `y`.
@@ -258,10 +259,11 @@ unsafe fn tile<A: Arch, const MR: usize>(
                     }
                 }
             }
-            if task.relu {
+            if let Some([low, high]) = task.limits {
+                let (low, high) = (A::splat(low), A::splat(high));
                 for i in 0..MR {
                     for v in 0..NV {
-                        acc[i][v] = A::at_least(acc[i][v], A::zero());
+                        acc[i][v] = A::at_most(A::at_least(acc[i][v], low), high);
                     }
                 }
             }
@@ -288,7 +290,7 @@ unsafe fn tile<A: Arch, const MR: usize>(
 }
 
 /// Writes the first `n_channels` of a tile, by way of memory: a block that has fewer channels than lanes. Residual and
-/// ReLU are its own business, too.
+/// limits are its own business, too.
 ///
 /// # Safety
 /// The processor has the features of `A`.
@@ -315,7 +317,7 @@ unsafe fn store_part<A: Arch, const MR: usize>(
             }
         }
         for (y, lane) in task.y[at..at + n_channels].iter_mut().zip(lanes[i]) {
-            *y = A::Elem::from_f32(if task.relu && lane <= 0.0 { 0.0 } else { lane });
+            *y = A::Elem::from_f32(task.limits.map_or(lane, |limits| limited(lane, limits)));
         }
     }
 }

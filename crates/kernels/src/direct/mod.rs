@@ -10,7 +10,7 @@
 //!         acc[MR][NV] = 0
 //!         for each kernel row, for each unit of its run:       a unit: 2 numbers in bf16, 1 in f32
 //!             acc[i][v] += broadcast(x at pixel i) * weights[v]    for all i, v
-//!         acc + bias (+ residual, ReLU) -> moments, output (or, by way of L2, its 2x2 pooling)
+//!         acc + bias (+ residual, ReLU or ReLU6) -> moments, output (or, by way of L2, its 2x2 pooling)
 //! ```
 //!
 //! The input gradient is the same loop over the output's gradient with the taps reversed, once per phase of the

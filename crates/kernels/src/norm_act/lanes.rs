@@ -1,6 +1,6 @@
 //! What the passes do to a few channels at a time, in registers.
 
-use crate::math::normal_cdf_and_pdf;
+use crate::math::{normal_cdf_and_pdf, sigmoid_f32};
 
 /// Channels that are computed at a time; the rest one by one. Loops of this fixed length become one vector each: a loop
 /// over all channels would be unrolled so far that 32 of them are a rest.
@@ -48,6 +48,30 @@ pub(crate) fn relu(z: f32) -> f32 {
     if z <= 0.0 { 0.0 } else { z }
 }
 
+/// The gradient of z, where `da` is that of its ReLU.
+#[inline(always)]
+pub(super) fn relu_gradient(z: f32, da: f32) -> f32 {
+    if z <= 0.0 { 0.0 } else { da }
+}
+
+/// From `low` to `high`; a NaN stays one.
+#[inline(always)]
+pub(crate) fn limited(z: f32, [low, high]: [f32; 2]) -> f32 {
+    let z = if z <= low { low } else { z };
+    if z >= high { high } else { z }
+}
+
+#[inline(always)]
+pub(crate) fn relu6(z: f32) -> f32 {
+    limited(z, [0.0, 6.0])
+}
+
+/// The gradient of z, where `da` is that of its ReLU6.
+#[inline(always)]
+pub(crate) fn relu6_gradient(z: f32, da: f32) -> f32 {
+    if z <= 0.0 || z >= 6.0 { 0.0 } else { da }
+}
+
 #[inline(always)]
 pub(crate) fn gelu(z: f32) -> f32 {
     z * normal_cdf_and_pdf(z).0
@@ -57,6 +81,29 @@ pub(crate) fn gelu(z: f32) -> f32 {
 pub(crate) fn gelu_slope(z: f32) -> f32 {
     let (cdf, pdf) = normal_cdf_and_pdf(z);
     cdf + z * pdf
+}
+
+#[inline(always)]
+pub(crate) fn silu(z: f32) -> f32 {
+    z * sigmoid_f32(z)
+}
+
+#[inline(always)]
+pub(crate) fn silu_slope(z: f32) -> f32 {
+    let sigmoid = sigmoid_f32(z);
+    sigmoid * (1.0 + z * (1.0 - sigmoid))
+}
+
+#[inline(always)]
+pub(crate) fn hard_swish(z: f32) -> f32 {
+    z * relu6(z + 3.0) * (1.0 / 6.0)
+}
+
+#[inline(always)]
+pub(crate) fn hard_swish_slope(z: f32) -> f32 {
+    let between = z * (1.0 / 3.0) + 0.5;
+    let below = if z <= -3.0 { 0.0 } else { between };
+    if z >= 3.0 { 1.0 } else { below }
 }
 
 /// What is known of `N` channels: `z = scale * y + shift`.
@@ -79,7 +126,7 @@ impl<'a, const N: usize> Channels<'a, N> {
     /// The gradient of z, where `da` is that of its ReLU.
     #[inline(always)]
     pub(super) fn relu_gradient(&self, y: f32, da: f32, i: usize) -> f32 {
-        if self.z(y, i) <= 0.0 { 0.0 } else { da }
+        relu_gradient(self.z(y, i), da)
     }
 }
 

@@ -1,9 +1,9 @@
-//! Batch norm with what follows it (ReLU, GELU, a residual before ReLU, 2x2 max pooling after it) in one pass over
+//! Batch norm with what follows it (an activation, a residual before ReLU, 2x2 max pooling after it) in one pass over
 //! memory, and back in two.
 //!
 //! ```text
 //! z = scale * y + shift (+ residual)       batch norm of y, per channel
-//! a = z, max(z, 0) or gelu(z)              or the largest of each 2x2 window of max(z, 0), and which it was
+//! a = z, or an activation of it            or the largest of each 2x2 window of max(z, 0), and which it was
 //!
 //! g = da * slope at z                      the gradient of z: what does not win its window has none
 //! first pass     sum of g,  sum of g * (y - mean)
@@ -13,31 +13,21 @@
 //! With `s = inv_std`: A = gamma * s, B = -A * s^2 * (mean of g * (y - mean)), C = -A * (mean of g) where the statistics
 //! are the batch's; B = C = 0 where they are constants. Source: Ioffe and Szegedy, <https://arxiv.org/abs/1502.03167>.
 //!
-//! A ReLU's g is made again from y in the second pass; GELU's is kept by the first one in the place of `dy`, and a
-//! residual's gradient is g itself.
+//! A ReLU's g is made again from y in the second pass; that of a curve, whose slope is dear, is kept by the first one in
+//! the place of `dy`, and a residual's gradient is g itself.
 
+mod after;
 pub(crate) mod lanes;
 mod plain;
 mod pooled;
+
+pub use after::After;
 
 use rayon::prelude::*;
 
 use crate::chunks::{check_len, cut, rows_per_chunk};
 use crate::direct::Element;
 use crate::profile;
-
-/// What follows a batch norm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum After {
-    /// Nothing.
-    Nothing,
-    /// `max(z, 0)`.
-    Relu,
-    /// `max(z, 0)`, then 2x2 max pooling with stride 2; an odd last row or column is left out.
-    ReluPool,
-    /// `z * cdf(z)`, as [`gelu`](crate::gelu).
-    Gelu,
-}
 
 /// Maps (n, h, w, c) that go through batch norm and what follows it. The same come out, or (n, h / 2, w / 2, c), rounded
 /// down, where they are pooled.
@@ -116,7 +106,7 @@ struct Range {
 /// `y` (n, h, w, c), `scale` and `shift` (c), `residual` as `y`, `a` and `winners` as the shape says.
 ///
 /// # Panics
-/// If a length does not fit, or there is a residual before pooling or GELU.
+/// If a length does not fit, or there is a residual before something else than nothing or ReLU.
 pub fn norm_act<E: Element>(
     s: &NormActShape,
     y: &[E],
@@ -208,7 +198,7 @@ pub fn norm_act_backward<E: Element>(
         (&y[range.y.clone()], &da[range.a.clone()], won)
     };
     // the first pass keeps g here, where it keeps it at all
-    let kept: &mut [E] = if s.after == After::Gelu { &mut *dy } else { &mut *dresidual };
+    let kept: &mut [E] = if s.after.is_curved() { &mut *dy } else { &mut *dresidual };
     let keeps = !kept.is_empty();
     let kept = cut(kept, ranges.iter().map(|range| if keeps { range.y.len() } else { 0 }));
     let sums: Vec<Vec<f32>> = ranges
@@ -219,7 +209,9 @@ pub fn norm_act_backward<E: Element>(
             let (y, da, won) = of(range);
             match (s.after, a) {
                 (After::ReluPool, _) => pooled::add_up(y, da, won, &scale, &shift, norm.mean, s.w, &mut sums),
-                (After::Gelu, _) => plain::keep_gelu(y, da, &scale, &shift, norm.mean, kept, &mut sums),
+                (after, _) if after.is_curved() => {
+                    plain::keep_curved(y, da, &scale, &shift, norm.mean, after, kept, &mut sums);
+                }
                 (After::Relu, Some(a)) => {
                     plain::keep_masked(y, &a[range.a.clone()], da, norm.mean, kept, &mut sums);
                 }
@@ -235,7 +227,7 @@ pub fn norm_act_backward<E: Element>(
         let ((y, da, won), by) = (of(range), &coefficients[..]);
         match (s.after, a) {
             (After::ReluPool, _) => pooled::apply(y, da, won, &scale, &shift, norm.mean, by, s.w, dy),
-            (After::Gelu, _) => plain::apply_kept(y, norm.mean, by, dy),
+            (after, _) if after.is_curved() => plain::apply_kept(y, norm.mean, by, dy),
             (After::Relu, Some(_)) => {
                 let g = &dresidual[range.y.clone()];
                 plain::apply(y, g, &scale, &shift, norm.mean, by, After::Nothing, dy);

@@ -1,7 +1,10 @@
 //! The passes where every number stays in its place.
 
 use super::After;
-use super::lanes::{Channels, Coefficients, Sums, at, at_mut, for_lanes, gelu, gelu_slope, relu};
+use super::lanes::{
+    Channels, Coefficients, Sums, at, at_mut, for_lanes, gelu, gelu_slope, hard_swish, hard_swish_slope,
+    relu, relu_gradient, relu6, relu6_gradient, silu, silu_slope,
+};
 use crate::direct::Element;
 use crate::vectorise::vectorised;
 
@@ -13,7 +16,10 @@ vectorised! {
             (After::Nothing, false) => map_with(y, scale, shift, residual, a, |z| z),
             (After::Relu | After::ReluPool, true) => map(y, scale, shift, a, relu),
             (After::Relu | After::ReluPool, false) => map_with(y, scale, shift, residual, a, relu),
+            (After::Relu6, _) => map(y, scale, shift, a, relu6),
             (After::Gelu, _) => map(y, scale, shift, a, gelu),
+            (After::Silu, _) => map(y, scale, shift, a, silu),
+            (After::HardSwish, _) => map(y, scale, shift, a, hard_swish),
         }
     }
 }
@@ -59,19 +65,37 @@ vectorised! {
     fn add_up<E: Element>(
         y: &[E], da: &[E], scale: &[f32], shift: &[f32], mean: &[f32], after: After, sums: &mut [f32],
     ) {
-        let c = mean.len();
-        let (of_g, of_gx) = sums.split_at_mut(c);
-        let with_relu = after == After::Relu;
-        for (y, da) in y.chunks_exact(c).zip(da.chunks_exact(c)) {
-            for_lanes!(c, i, N, {
-                let (y, da) = (at::<E, N>(y, i), at::<E, N>(da, i));
-                let (channels, mut sums) = (Channels::<N>::at(scale, shift, i), Sums::<N>::at(mean, of_g, of_gx, i));
-                for j in 0..N {
-                    let g = if with_relu { channels.relu_gradient(y[j].to_f32(), da[j].to_f32(), j) } else { da[j].to_f32() };
-                    sums.add(g, y[j].to_f32(), j);
-                }
-            });
+        match after {
+            After::Relu => add_by(y, da, scale, shift, mean, sums, relu_gradient),
+            After::Relu6 => add_by(y, da, scale, shift, mean, sums, relu6_gradient),
+            _ => add_by(y, da, scale, shift, mean, sums, |_, da| da),
         }
+    }
+}
+
+/// `gradient(z, da)` is g.
+#[inline(always)]
+fn add_by<E: Element>(
+    y: &[E],
+    da: &[E],
+    scale: &[f32],
+    shift: &[f32],
+    mean: &[f32],
+    sums: &mut [f32],
+    gradient: impl Fn(f32, f32) -> f32,
+) {
+    let c = mean.len();
+    let (of_g, of_gx) = sums.split_at_mut(c);
+    for (y, da) in y.chunks_exact(c).zip(da.chunks_exact(c)) {
+        for_lanes!(c, i, N, {
+            let (y, da) = (at::<E, N>(y, i), at::<E, N>(da, i));
+            let channels = Channels::<N>::at(scale, shift, i);
+            let mut sums = Sums::<N>::at(mean, of_g, of_gx, i);
+            for j in 0..N {
+                let y = y[j].to_f32();
+                sums.add(gradient(channels.z(y, j), da[j].to_f32()), y, j);
+            }
+        });
     }
 }
 
@@ -96,26 +120,46 @@ vectorised! {
 }
 
 vectorised! {
-    /// As [`add_up`], and keeps g: of GELU, whose slope is dear.
-    fn keep_gelu<E: Element>(
-        y: &[E], da: &[E], scale: &[f32], shift: &[f32], mean: &[f32], g: &mut [E], sums: &mut [f32],
+    /// As [`add_up`], and keeps g: of what has a slope that is dear.
+    fn keep_curved<E: Element>(
+        y: &[E], da: &[E], scale: &[f32], shift: &[f32], mean: &[f32], after: After, g: &mut [E], sums: &mut [f32],
     ) {
-        let c = mean.len();
-        let (of_g, of_gx) = sums.split_at_mut(c);
-        for ((y, da), g) in y.chunks_exact(c).zip(da.chunks_exact(c)).zip(g.chunks_exact_mut(c)) {
-            for_lanes!(c, i, N, {
-                let (y, da, g) = (at::<E, N>(y, i), at::<E, N>(da, i), at_mut::<E, N>(g, i));
-                let (channels, mut sums) = (Channels::<N>::at(scale, shift, i), Sums::<N>::at(mean, of_g, of_gx, i));
-                let mut product = [0.0; N];
-                for j in 0..N {
-                    product[j] = da[j].to_f32() * gelu_slope(channels.z(y[j].to_f32(), j));
-                }
-                for j in 0..N {
-                    g[j] = E::from_f32(product[j]);
-                    sums.add(product[j], y[j].to_f32(), j);
-                }
-            });
+        match after {
+            After::Silu => keep(y, da, scale, shift, mean, g, sums, silu_slope),
+            After::HardSwish => keep(y, da, scale, shift, mean, g, sums, hard_swish_slope),
+            _ => keep(y, da, scale, shift, mean, g, sums, gelu_slope),
         }
+    }
+}
+
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "the body of the function above")]
+fn keep<E: Element>(
+    y: &[E],
+    da: &[E],
+    scale: &[f32],
+    shift: &[f32],
+    mean: &[f32],
+    g: &mut [E],
+    sums: &mut [f32],
+    slope: impl Fn(f32) -> f32,
+) {
+    let c = mean.len();
+    let (of_g, of_gx) = sums.split_at_mut(c);
+    for ((y, da), g) in y.chunks_exact(c).zip(da.chunks_exact(c)).zip(g.chunks_exact_mut(c)) {
+        for_lanes!(c, i, N, {
+            let (y, da, g) = (at::<E, N>(y, i), at::<E, N>(da, i), at_mut::<E, N>(g, i));
+            let channels = Channels::<N>::at(scale, shift, i);
+            let mut sums = Sums::<N>::at(mean, of_g, of_gx, i);
+            let mut product = [0.0; N];
+            for j in 0..N {
+                product[j] = da[j].to_f32() * slope(channels.z(y[j].to_f32(), j));
+            }
+            for j in 0..N {
+                g[j] = E::from_f32(product[j]);
+                sums.add(product[j], y[j].to_f32(), j);
+            }
+        });
     }
 }
 
@@ -125,18 +169,38 @@ vectorised! {
         y: &[E], da: &[E], scale: &[f32], shift: &[f32], mean: &[f32], coefficients: &[f32], after: After,
         dy: &mut [E],
     ) {
-        let c = mean.len();
-        let with_relu = after == After::Relu;
-        for ((y, da), dy) in y.chunks_exact(c).zip(da.chunks_exact(c)).zip(dy.chunks_exact_mut(c)) {
-            for_lanes!(c, i, N, {
-                let (y, da, dy) = (at::<E, N>(y, i), at::<E, N>(da, i), at_mut::<E, N>(dy, i));
-                let (channels, by) = (Channels::<N>::at(scale, shift, i), Coefficients::<N>::at(coefficients, mean, i));
-                for j in 0..N {
-                    let g = if with_relu { channels.relu_gradient(y[j].to_f32(), da[j].to_f32(), j) } else { da[j].to_f32() };
-                    dy[j] = E::from_f32(by.dy(g, y[j].to_f32(), j));
-                }
-            });
+        match after {
+            After::Relu => apply_by(y, da, scale, shift, mean, coefficients, dy, relu_gradient),
+            After::Relu6 => apply_by(y, da, scale, shift, mean, coefficients, dy, relu6_gradient),
+            _ => apply_by(y, da, scale, shift, mean, coefficients, dy, |_, da| da),
         }
+    }
+}
+
+/// `gradient(z, da)` is g.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "the body of the function above")]
+fn apply_by<E: Element>(
+    y: &[E],
+    da: &[E],
+    scale: &[f32],
+    shift: &[f32],
+    mean: &[f32],
+    coefficients: &[f32],
+    dy: &mut [E],
+    gradient: impl Fn(f32, f32) -> f32,
+) {
+    let c = mean.len();
+    for ((y, da), dy) in y.chunks_exact(c).zip(da.chunks_exact(c)).zip(dy.chunks_exact_mut(c)) {
+        for_lanes!(c, i, N, {
+            let (y, da, dy) = (at::<E, N>(y, i), at::<E, N>(da, i), at_mut::<E, N>(dy, i));
+            let channels = Channels::<N>::at(scale, shift, i);
+            let by = Coefficients::<N>::at(coefficients, mean, i);
+            for j in 0..N {
+                let y = y[j].to_f32();
+                dy[j] = E::from_f32(by.dy(gradient(channels.z(y, j), da[j].to_f32()), y, j));
+            }
+        });
     }
 }
 

@@ -5,8 +5,9 @@ use tallow_core::{Purpose, Stream};
 
 use super::*;
 use crate::{
-    PoolShape, batch_norm_backward, batch_norm_stats, gelu, gelu_backward, max_pool2d, max_pool2d_backward,
-    relu, relu_backward, scale_shift,
+    PoolShape, batch_norm_backward, batch_norm_stats, gelu, gelu_backward, hard_swish, hard_swish_backward,
+    max_pool2d, max_pool2d_backward, relu, relu_backward, relu6, relu6_backward, scale_shift, silu,
+    silu_backward,
 };
 
 fn random(len: usize, seed: u64) -> Vec<f32> {
@@ -24,7 +25,9 @@ fn close(what: &str, a: &[f32], b: &[f32], tolerance: f32) {
 fn agrees<E: Element>(s: NormActShape, with_residual: bool, tolerance: f32) {
     let map = |len, seed| random(len, seed).into_iter().map(E::from_f32).collect::<Vec<E>>();
     let (y, residual, da) = (map(s.y_len(), 1), map(s.y_len(), 5), map(s.a_len(), 2));
-    let (gamma, beta) = (random(s.c, 3), random(s.c, 4));
+    // wide enough to be on all sides of a ReLU6
+    let gamma: Vec<f32> = random(s.c, 3).iter().map(|gamma| 4.0 * gamma).collect();
+    let beta = random(s.c, 4);
     let (wide_y, wide_da) = (E::as_f32(&y), E::as_f32(&da));
     let (mut mean, mut var) = (vec![0.0; s.c], vec![0.0; s.c]);
     batch_norm_stats(&wide_y, s.c, &mut mean, &mut var);
@@ -44,6 +47,18 @@ fn agrees<E: Element>(s: NormActShape, with_residual: bool, tolerance: f32) {
         After::Gelu => {
             gelu(&z, &mut r);
             gelu_backward(&z, &dr, &mut dz);
+        }
+        After::Relu6 => {
+            relu6(&z, &mut r);
+            relu6_backward(&z, &dr, &mut dz);
+        }
+        After::Silu => {
+            silu(&z, &mut r);
+            silu_backward(&z, &dr, &mut dz);
+        }
+        After::HardSwish => {
+            hard_swish(&z, &mut r);
+            hard_swish_backward(&z, &dr, &mut dz);
         }
         After::Relu | After::ReluPool => {
             relu(&z, &mut r);
@@ -88,6 +103,9 @@ fn fused_is_separate() {
         (After::Relu, true),
         (After::ReluPool, false),
         (After::Gelu, false),
+        (After::Relu6, false),
+        (After::Silu, false),
+        (After::HardSwish, false),
     ] {
         for (n, h, w, c) in
             [(1, 2, 2, 1), (3, 7, 5, 3), (2, 32, 30, 33), (1, 65, 64, 64), (5, 2, 3, 130), (4, 8, 8, 16)]
@@ -97,6 +115,13 @@ fn fused_is_separate() {
             agrees::<bf16>(s, with_residual, 2e-2);
         }
     }
+}
+
+#[test]
+#[should_panic(expected = "norm_act: a residual before Relu6")]
+fn a_residual_before_relu6_is_refused() {
+    let s = NormActShape { n: 1, h: 1, w: 1, c: 1, after: After::Relu6 };
+    norm_act(&s, &[1.0], &[1.0], &[1.0], Some(&[1.0]), &mut [0.0], &mut []);
 }
 
 /// Where mean and deviation are constants, only the slope and the scale are left.

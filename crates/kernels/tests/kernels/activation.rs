@@ -1,4 +1,4 @@
-//! ReLU and GELU.
+//! Activations.
 
 use proptest::prelude::*;
 use tallow_kernels::*;
@@ -25,6 +25,23 @@ proptest! {
         let slope = |x: f64| (naive::gelu(x + 1e-5) - naive::gelu(x - 1e-5)) / 2e-5;
         let expected: Vec<f64> = to_f64(&x).iter().zip(&dy).map(|(&x, &dy)| slope(x) * f64::from(dy)).collect();
         assert_close("gelu's gradient", &dx, &expected, 1e-6);
+
+        type Kernels = (&'static str, fn(f64) -> f64, fn(&[f32], &mut [f32]), fn(&[f32], &[f32], &mut [f32]));
+        let others: [Kernels; 3] = [
+            ("relu6", naive::relu6, relu6, relu6_backward),
+            ("silu", naive::silu, silu, silu_backward),
+            ("hard_swish", naive::hard_swish, hard_swish, hard_swish_backward),
+        ];
+        let x: Vec<f32> = x.iter().map(|x| 2.0 * x).collect();
+        for (name, definition, kernel, backward) in others {
+            kernel(&x, &mut y);
+            assert_close(name, &y, &to_f64(&x).into_iter().map(definition).collect::<Vec<_>>(), 2e-7);
+            backward(&x, &dy, &mut dx);
+            // no number is as near as that to a corner
+            let slope = |x: f64| (definition(x + 1e-7) - definition(x - 1e-7)) / 2e-7;
+            let expected: Vec<f64> = to_f64(&x).iter().zip(&dy).map(|(&x, &dy)| slope(x) * f64::from(dy)).collect();
+            assert_close(name, &dx, &expected, 1e-6);
+        }
     }
 }
 

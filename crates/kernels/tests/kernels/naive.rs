@@ -175,6 +175,18 @@ pub(crate) fn gelu(x: f64) -> f64 {
     x * 0.5 * (1.0 + libm::erf(x / 2f64.sqrt()))
 }
 
+pub(crate) fn relu6(x: f64) -> f64 {
+    x.clamp(0.0, 6.0)
+}
+
+pub(crate) fn silu(x: f64) -> f64 {
+    x / (1.0 + (-x).exp())
+}
+
+pub(crate) fn hard_swish(x: f64) -> f64 {
+    x * relu6(x + 3.0) / 6.0
+}
+
 pub(crate) fn log_softmax(logits: &[f64]) -> Vec<f64> {
     let total: f64 = logits.iter().map(|logit| logit.exp()).sum();
     logits.iter().map(|logit| logit - total.ln()).collect()

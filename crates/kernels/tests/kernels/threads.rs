@@ -51,7 +51,7 @@ fn depthwise_convolution() {
             let moments = depthwise_forward_with_moments(&s, &x, &weight, None, &mut y);
             depthwise_input_grad(&s, &dy, &weight, &mut dx);
             depthwise_weight_grad(&s, &x, &dy, &mut dweight);
-            folded.forward(&s, &x, After::Relu, &mut a);
+            folded.forward(&s, &x, After::Silu, &mut a);
             let moments = moments.sums.iter().chain(&moments.squares).map(|&sum| sum as f32).collect();
             vec![y, dx, dweight, a, moments]
         });

@@ -22,8 +22,8 @@ pub(in crate::direct) fn run_task<E: Element>(
     let n_padded = kernels.n_blocks(g.c_out) * kernels.block;
     let (v_offsets, m_offsets) = (row_offsets(g.c_in), row_offsets(n_padded));
     let (v_plane, m_plane) = (TILES_AT_ONCE * g.c_in, TILES_AT_ONCE * n_padded);
-    let TaskOutput { bias, residual, relu, moments, .. } = out;
-    let mut finish = Finish { bias, residual, relu, moments };
+    let TaskOutput { bias, residual, limits, moments, .. } = out;
+    let mut finish = Finish { bias, residual, limits, moments };
     scratch::with(|scratch| {
         let [padded, v, m] =
             scratch.buffers([tiles.padded_len(), N_PRODUCTS * v_plane, N_PRODUCTS * m_plane]);
@@ -41,7 +41,7 @@ pub(in crate::direct) fn run_task<E: Element>(
                     weights,
                     bias: None,
                     residual: None,
-                    relu: false,
+                    limits: None,
                     c_out: n_padded,
                     y: m,
                     y_offsets: &m_offsets[..inputs.len()],

@@ -4,7 +4,7 @@
 //! for each task, some tiles of 2x2 output pixels at a time:
 //!     V[e] = B^T d B          16 numbers e per tile and input channel, of the 4x4 pixels d that it sees
 //!     M[e] = V[e] * U[e]      16 matrix products; U = G w G^T, made once
-//!     y = A^T M A             with bias, residual, ReLU and moments on the way
+//!     y = A^T M A             with bias, residual, limits and moments on the way
 //! ```
 //!
 //! The input gradient is the same with the taps reversed. The weight gradient is the transpose of all that: `dU[e] =

@@ -2,7 +2,7 @@
 
 use super::{ABSENT, N_PRODUCTS};
 use crate::direct::element::Element;
-use crate::norm_act::lanes::{at, at_mut, for_lanes, relu};
+use crate::norm_act::lanes::{at, at_mut, for_lanes, limited};
 use crate::vectorise::vectorised;
 
 vectorised! {
@@ -56,7 +56,8 @@ fn input_lanes<E: Element, const N: usize>(x: &[E], row: usize, c: usize, v: &mu
 pub(super) struct Finish<'a, E> {
     pub(super) bias: Option<&'a [f32]>,
     pub(super) residual: Option<&'a [E]>,
-    pub(super) relu: bool,
+    /// The least and the largest number that is written.
+    pub(super) limits: Option<[f32; 2]>,
     /// Sums and sums of squares.
     pub(super) moments: Option<(&'a mut [f32], &'a mut [f32])>,
 }
@@ -137,9 +138,9 @@ fn finish_lanes<E: Element, const N: usize>(
             sums[i] += residual[i].to_f32();
         }
     }
-    if finish.relu {
+    if let Some(limits) = finish.limits {
         for i in 0..N {
-            sums[i] = relu(sums[i]);
+            sums[i] = limited(sums[i], limits);
         }
     }
     let y: &mut [E; N] = at_mut(y, place);
@@ -244,7 +245,7 @@ mod tests {
         let u = weights_of(&filter);
         let m: [f32; N_PRODUCTS] = std::array::from_fn(|e| u[e][0] * v[e]);
         let mut y = [f32::NAN; 4];
-        let mut finish = Finish { bias: Some(&bias), residual: None, relu: false, moments: None };
+        let mut finish = Finish { bias: Some(&bias), residual: None, limits: None, moments: None };
         transform_output(&m, 1, 1, &[[0, 1, 2, 3]], &mut finish, &mut y);
         for (pixel, y) in y.iter().enumerate() {
             let mut expected = f64::from(bias[0]);
@@ -266,7 +267,7 @@ mod tests {
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
         let (m, dy) = (random(), random());
         let (mut y, mut d) = ([0.0; 4], [0.0; N_PRODUCTS]);
-        let mut finish = Finish { bias: None, residual: None, relu: false, moments: None };
+        let mut finish = Finish { bias: None, residual: None, limits: None, moments: None };
         transform_output(&m, 1, 1, &[[0, 1, 2, 3]], &mut finish, &mut y);
         transform_gradient(&dy[..4], 1, 1, &[[0, 1, 2, 3]], &mut d);
         let (left, right) = (dot(&y, &dy[..4]), dot(&m, &d));
