@@ -13,6 +13,7 @@
 //! * normalisation: [`batch_norm_stats`], [`scale_shift`], [`batch_norm_backward`], [`batch_norm_backward_frozen`];
 //!   with what follows it in one pass, [`norm_act`], [`norm_act_backward`];
 //! * activations: [`relu`], [`relu6`], [`gelu`], [`silu`], [`hard_swish`] and their gradients;
+//! * squeeze and excite: [`scale_channels`], the gates [`sigmoid`] and [`hard_sigmoid`], and their gradients;
 //! * pooling: [`max_pool2d`], [`avg_pool2d`] and their gradients;
 //! * loss: [`softmax_cross_entropy`], [`log_softmax`];
 //! * search: [`largest_products`];
@@ -56,6 +57,7 @@ pub mod math;
 mod nearest;
 pub mod optim;
 mod pool;
+mod squeeze_excite;
 
 mod chunks;
 mod convert;
@@ -90,3 +92,6 @@ pub use nearest::largest_products;
 pub use norm_act::{After, NormActShape, NormState, Saved, norm_act, norm_act_backward};
 pub use pool::{PoolShape, avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward};
 pub use reduce::{channel_moments, channel_sums};
+pub use squeeze_excite::{
+    hard_sigmoid, hard_sigmoid_backward, scale_channels, scale_channels_backward, sigmoid, sigmoid_backward,
+};

@@ -15,6 +15,7 @@ mod naive;
 mod norm;
 mod optim;
 mod pool;
+mod squeeze_excite;
 mod threads;
 
 use proptest::test_runner::{Config, RngSeed};

@@ -95,6 +95,18 @@ fn norm_and_activations() {
 }
 
 #[test]
+fn squeeze_and_excite() {
+    let (n, hw, c) = (3, 7001, 24);
+    let (x, dy, gate) = (random(1, n * hw * c), random(2, n * hw * c), random(3, n * c));
+    assert_same_bits(|| {
+        let (mut y, mut dx, mut dgate) = (vec![0.0; x.len()], vec![0.0; x.len()], vec![0.0; n * c]);
+        scale_channels(n, hw, c, &x, &gate, &mut y);
+        scale_channels_backward(n, hw, c, &x, &gate, &dy, &mut dx, &mut dgate);
+        vec![y, dx, dgate]
+    });
+}
+
+#[test]
 fn pooling() {
     let s = PoolShape { n: 7, h: 31, w: 29, c: 12, k_h: 3, k_w: 3, stride: 2, padding: 1 };
     let (x, dy) = (random(1, s.x_len()), random(2, s.y_len()));
