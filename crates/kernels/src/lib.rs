@@ -11,7 +11,8 @@
 //!   [`depthwise_weight_grad`], [`FoldedDepthwise`]; [`linear_forward`] and its two;
 //!   the gradient of a bias is [`channel_sums`];
 //! * normalisation: [`batch_norm_stats`], [`scale_shift`], [`batch_norm_backward`], [`batch_norm_backward_frozen`];
-//!   with what follows it in one pass, [`norm_act`], [`norm_act_backward`];
+//!   with what follows it in one pass, [`norm_act`], [`norm_act_backward`]; of each row, [`layer_norm`],
+//!   [`layer_norm_backward`];
 //! * activations: [`relu`], [`relu6`], [`gelu`], [`silu`], [`hard_swish`] and their gradients;
 //! * squeeze and excite: [`scale_channels`], the gates [`sigmoid`] and [`hard_sigmoid`], and their gradients;
 //! * pooling: [`max_pool2d`], [`avg_pool2d`] and their gradients;
@@ -48,6 +49,7 @@ mod direct;
 mod linear;
 
 mod batch_norm;
+mod layer_norm;
 mod norm_act;
 mod reduce;
 
@@ -86,6 +88,7 @@ pub use depthwise::{
 pub use direct::{Element, Moments, measured_peak_gflops};
 pub use error::IsaError;
 pub use isa::{ISA_VARIABLE, Isa, detect_isa, isa};
+pub use layer_norm::{LayerNormState, layer_norm, layer_norm_backward};
 pub use linear::{linear_forward, linear_input_grad, linear_weight_grad};
 pub use loss::{CrossEntropyMeans, Targets, log_softmax, softmax_cross_entropy};
 pub use nearest::largest_products;

@@ -107,6 +107,21 @@ fn squeeze_and_excite() {
 }
 
 #[test]
+fn layer_norms() {
+    let (rows, c) = (3001, 40);
+    let (x, dy, gamma) = (random(1, rows * c), random(2, rows * c), random(3, c));
+    assert_same_bits(|| {
+        let (mut y, mut dx) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+        let (mut mean, mut inv_std) = (vec![0.0; rows], vec![0.0; rows]);
+        let (mut dgamma, mut dbeta) = (vec![0.0; c], vec![0.0; c]);
+        layer_norm(1e-6, &x, &gamma, &gamma, &mut y, &mut mean, &mut inv_std);
+        let saved = LayerNormState { x: &x, mean: &mean, inv_std: &inv_std, gamma: &gamma };
+        layer_norm_backward(&saved, &dy, &mut dx, &mut dgamma, &mut dbeta);
+        vec![y, dx, dgamma, dbeta]
+    });
+}
+
+#[test]
 fn pooling() {
     let s = PoolShape { n: 7, h: 31, w: 29, c: 12, k_h: 3, k_w: 3, stride: 2, padding: 1 };
     let (x, dy) = (random(1, s.x_len()), random(2, s.y_len()));
