@@ -51,16 +51,17 @@ fn table<E: Element>(element: &str, n: usize) {
 
 fn table_row<E: Element>(n: usize, (side, c, k, stride): (usize, usize, usize, usize)) {
     let s = DepthwiseShape { n, h: side, w: side, c, k, stride, padding: Padding::Symmetric(k / 2) };
-    let (x, dy) = (random::<E>(s.x_len()), random::<E>(s.y_len()));
+    let [mut x, mut dy, mut y, mut dx] =
+        [s.x_len(), s.y_len(), s.y_len(), s.x_len()].map(|len| random::<E>(len + LINE));
+    let (x, dy, y, dx) = (aligned(&mut x), aligned(&mut dy), aligned(&mut y), aligned(&mut dx));
     let (weight, bias) = (random::<f32>(s.weight_len()), random::<f32>(c));
-    let (mut y, mut dx) = (vec![E::default(); s.y_len()], vec![E::default(); s.x_len()]);
     let mut dweight = vec![0.0; s.weight_len()];
     let folded = FoldedDepthwise::new(k, &weight, &vec![1.0; c], bias);
     let secs = [
-        best_secs(|| depthwise_forward(&s, &x, &weight, None, &mut y)),
-        best_secs(|| folded.forward(&s, &x, After::Relu, &mut y)),
-        best_secs(|| depthwise_input_grad(&s, &dy, &weight, &mut dx)),
-        best_secs(|| depthwise_weight_grad(&s, &x, &dy, &mut dweight)),
+        best_secs(|| depthwise_forward(&s, x, &weight, None, y)),
+        best_secs(|| folded.forward(&s, x, After::Relu, y)),
+        best_secs(|| depthwise_input_grad(&s, dy, &weight, dx)),
+        best_secs(|| depthwise_weight_grad(&s, x, dy, &mut dweight)),
     ];
     let (flops, bytes) = (2 * s.y_len() * k * k, (s.x_len() + s.y_len()) * size_of::<E>());
     let figures = secs.map(|secs| {
@@ -68,6 +69,16 @@ fn table_row<E: Element>(n: usize, (side, c, k, stride): (usize, usize, usize, u
     });
     let label = format!("{k}x{k}/{stride} {side}x{side}x{c}");
     println!("{label:<22} {:>22} {:>22} {:>22} {:>22}", figures[0], figures[1], figures[2], figures[3]);
+}
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// All but [`LINE`] numbers of `map`, from the first one on that begins a cache line: as an allocator for maps gives them,
+/// and the system's does not.
+fn aligned<E>(map: &mut [E]) -> &mut [E] {
+    let (len, skipped) = (map.len() - LINE, map.as_ptr().align_offset(LINE));
+    &mut map[skipped..skipped + len]
 }
 
 fn best_secs(mut kernel: impl FnMut()) -> f64 {

@@ -66,7 +66,7 @@ prop_compose! {
     /// Maps of any size: what lies beyond the one that is read is 0.
     fn gathers()(
         n in 1usize..=3, c in 16usize..=50, k in prop_oneof![Just(3usize), Just(5), Just(7)], stride in 1usize..=2,
-        before in (0usize..=4, 0usize..=4), from in (1usize..=20, 1usize..=20), to in (1usize..=20, 1usize..=20),
+        before in (0usize..=4, 0usize..=4), from in (1usize..=20, 1usize..=45), to in (1usize..=20, 1usize..=25),
         transposed in any::<bool>(),
     ) -> Gather {
         let (before, from, to) = ([before.0, before.1], [from.0, from.1], [to.0, to.1]);
