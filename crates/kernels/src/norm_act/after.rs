@@ -25,6 +25,11 @@ impl After {
         matches!(self, Self::Gelu | Self::Silu | Self::HardSwish)
     }
 
+    /// Whether the first pass back keeps its gradient for the second one.
+    pub(super) fn keeps_gradient(self) -> bool {
+        self.is_curved() || self == Self::Relu6
+    }
+
     /// The least and the largest number that comes out, where that is all it does.
     pub(crate) fn limits(self) -> Option<[f32; 2]> {
         match self {

@@ -48,12 +48,6 @@ pub(crate) fn relu(z: f32) -> f32 {
     if z <= 0.0 { 0.0 } else { z }
 }
 
-/// The gradient of z, where `da` is that of its ReLU.
-#[inline(always)]
-pub(super) fn relu_gradient(z: f32, da: f32) -> f32 {
-    if z <= 0.0 { 0.0 } else { da }
-}
-
 /// From `low` to `high`; a NaN stays one.
 #[inline(always)]
 pub(crate) fn limited(z: f32, [low, high]: [f32; 2]) -> f32 {
@@ -126,7 +120,7 @@ impl<'a, const N: usize> Channels<'a, N> {
     /// The gradient of z, where `da` is that of its ReLU.
     #[inline(always)]
     pub(super) fn relu_gradient(&self, y: f32, da: f32, i: usize) -> f32 {
-        relu_gradient(self.z(y, i), da)
+        if self.z(y, i) <= 0.0 { 0.0 } else { da }
     }
 }
 

@@ -13,7 +13,8 @@
 //! With `s = inv_std`: A = gamma * s, B = -A * s^2 * (mean of g * (y - mean)), C = -A * (mean of g) where the statistics
 //! are the batch's; B = C = 0 where they are constants. Source: Ioffe and Szegedy, <https://arxiv.org/abs/1502.03167>.
 //!
-//! A ReLU's g is made again from y in the second pass; that of a curve, whose slope is dear, is kept by the first one in
+//! A ReLU's g is made again from y in the second pass; that of a curve, whose slope is dear, and of
+//! ReLU6 is kept by the first one in
 //! the place of `dy`, and a residual's gradient is g itself.
 
 mod after;
@@ -198,7 +199,7 @@ pub fn norm_act_backward<E: Element>(
         (&y[range.y.clone()], &da[range.a.clone()], won)
     };
     // the first pass keeps g here, where it keeps it at all
-    let kept: &mut [E] = if s.after.is_curved() { &mut *dy } else { &mut *dresidual };
+    let kept: &mut [E] = if s.after.keeps_gradient() { &mut *dy } else { &mut *dresidual };
     let keeps = !kept.is_empty();
     let kept = cut(kept, ranges.iter().map(|range| if keeps { range.y.len() } else { 0 }));
     let sums: Vec<Vec<f32>> = ranges
@@ -209,8 +210,8 @@ pub fn norm_act_backward<E: Element>(
             let (y, da, won) = of(range);
             match (s.after, a) {
                 (After::ReluPool, _) => pooled::add_up(y, da, won, &scale, &shift, norm.mean, s.w, &mut sums),
-                (after, _) if after.is_curved() => {
-                    plain::keep_curved(y, da, &scale, &shift, norm.mean, after, kept, &mut sums);
+                (after, _) if after.keeps_gradient() => {
+                    plain::keep_gradient(y, da, &scale, &shift, norm.mean, after, kept, &mut sums);
                 }
                 (After::Relu, Some(a)) => {
                     plain::keep_masked(y, &a[range.a.clone()], da, norm.mean, kept, &mut sums);
@@ -227,7 +228,7 @@ pub fn norm_act_backward<E: Element>(
         let ((y, da, won), by) = (of(range), &coefficients[..]);
         match (s.after, a) {
             (After::ReluPool, _) => pooled::apply(y, da, won, &scale, &shift, norm.mean, by, s.w, dy),
-            (after, _) if after.is_curved() => plain::apply_kept(y, norm.mean, by, dy),
+            (after, _) if after.keeps_gradient() => plain::apply_kept(y, norm.mean, by, dy),
             (After::Relu, Some(_)) => {
                 let g = &dresidual[range.y.clone()];
                 plain::apply(y, g, &scale, &shift, norm.mean, by, After::Nothing, dy);

@@ -3,7 +3,7 @@
 use super::After;
 use super::lanes::{
     Channels, Coefficients, Sums, at, at_mut, for_lanes, gelu, gelu_slope, hard_swish, hard_swish_slope,
-    relu, relu_gradient, relu6, relu6_gradient, silu, silu_slope,
+    relu, relu6, relu6_gradient, silu, silu_slope,
 };
 use crate::direct::Element;
 use crate::vectorise::vectorised;
@@ -65,37 +65,19 @@ vectorised! {
     fn add_up<E: Element>(
         y: &[E], da: &[E], scale: &[f32], shift: &[f32], mean: &[f32], after: After, sums: &mut [f32],
     ) {
-        match after {
-            After::Relu => add_by(y, da, scale, shift, mean, sums, relu_gradient),
-            After::Relu6 => add_by(y, da, scale, shift, mean, sums, relu6_gradient),
-            _ => add_by(y, da, scale, shift, mean, sums, |_, da| da),
+        let c = mean.len();
+        let (of_g, of_gx) = sums.split_at_mut(c);
+        let with_relu = after == After::Relu;
+        for (y, da) in y.chunks_exact(c).zip(da.chunks_exact(c)) {
+            for_lanes!(c, i, N, {
+                let (y, da) = (at::<E, N>(y, i), at::<E, N>(da, i));
+                let (channels, mut sums) = (Channels::<N>::at(scale, shift, i), Sums::<N>::at(mean, of_g, of_gx, i));
+                for j in 0..N {
+                    let g = if with_relu { channels.relu_gradient(y[j].to_f32(), da[j].to_f32(), j) } else { da[j].to_f32() };
+                    sums.add(g, y[j].to_f32(), j);
+                }
+            });
         }
-    }
-}
-
-/// `gradient(z, da)` is g.
-#[inline(always)]
-fn add_by<E: Element>(
-    y: &[E],
-    da: &[E],
-    scale: &[f32],
-    shift: &[f32],
-    mean: &[f32],
-    sums: &mut [f32],
-    gradient: impl Fn(f32, f32) -> f32,
-) {
-    let c = mean.len();
-    let (of_g, of_gx) = sums.split_at_mut(c);
-    for (y, da) in y.chunks_exact(c).zip(da.chunks_exact(c)) {
-        for_lanes!(c, i, N, {
-            let (y, da) = (at::<E, N>(y, i), at::<E, N>(da, i));
-            let channels = Channels::<N>::at(scale, shift, i);
-            let mut sums = Sums::<N>::at(mean, of_g, of_gx, i);
-            for j in 0..N {
-                let y = y[j].to_f32();
-                sums.add(gradient(channels.z(y, j), da[j].to_f32()), y, j);
-            }
-        });
     }
 }
 
@@ -120,14 +102,15 @@ vectorised! {
 }
 
 vectorised! {
-    /// As [`add_up`], and keeps g: of what has a slope that is dear.
-    fn keep_curved<E: Element>(
+    /// As [`add_up`], and keeps g: of what has a slope that is dear, and of ReLU6.
+    fn keep_gradient<E: Element>(
         y: &[E], da: &[E], scale: &[f32], shift: &[f32], mean: &[f32], after: After, g: &mut [E], sums: &mut [f32],
     ) {
         match after {
-            After::Silu => keep(y, da, scale, shift, mean, g, sums, silu_slope),
-            After::HardSwish => keep(y, da, scale, shift, mean, g, sums, hard_swish_slope),
-            _ => keep(y, da, scale, shift, mean, g, sums, gelu_slope),
+            After::Relu6 => keep(y, da, scale, shift, mean, g, sums, relu6_gradient),
+            After::Silu => keep(y, da, scale, shift, mean, g, sums, |z, da| da * silu_slope(z)),
+            After::HardSwish => keep(y, da, scale, shift, mean, g, sums, |z, da| da * hard_swish_slope(z)),
+            _ => keep(y, da, scale, shift, mean, g, sums, |z, da| da * gelu_slope(z)),
         }
     }
 }
@@ -142,7 +125,7 @@ fn keep<E: Element>(
     mean: &[f32],
     g: &mut [E],
     sums: &mut [f32],
-    slope: impl Fn(f32) -> f32,
+    gradient: impl Fn(f32, f32) -> f32,
 ) {
     let c = mean.len();
     let (of_g, of_gx) = sums.split_at_mut(c);
@@ -153,7 +136,7 @@ fn keep<E: Element>(
             let mut sums = Sums::<N>::at(mean, of_g, of_gx, i);
             let mut product = [0.0; N];
             for j in 0..N {
-                product[j] = da[j].to_f32() * slope(channels.z(y[j].to_f32(), j));
+                product[j] = gradient(channels.z(y[j].to_f32(), j), da[j].to_f32());
             }
             for j in 0..N {
                 g[j] = E::from_f32(product[j]);
@@ -169,38 +152,18 @@ vectorised! {
         y: &[E], da: &[E], scale: &[f32], shift: &[f32], mean: &[f32], coefficients: &[f32], after: After,
         dy: &mut [E],
     ) {
-        match after {
-            After::Relu => apply_by(y, da, scale, shift, mean, coefficients, dy, relu_gradient),
-            After::Relu6 => apply_by(y, da, scale, shift, mean, coefficients, dy, relu6_gradient),
-            _ => apply_by(y, da, scale, shift, mean, coefficients, dy, |_, da| da),
+        let c = mean.len();
+        let with_relu = after == After::Relu;
+        for ((y, da), dy) in y.chunks_exact(c).zip(da.chunks_exact(c)).zip(dy.chunks_exact_mut(c)) {
+            for_lanes!(c, i, N, {
+                let (y, da, dy) = (at::<E, N>(y, i), at::<E, N>(da, i), at_mut::<E, N>(dy, i));
+                let (channels, by) = (Channels::<N>::at(scale, shift, i), Coefficients::<N>::at(coefficients, mean, i));
+                for j in 0..N {
+                    let g = if with_relu { channels.relu_gradient(y[j].to_f32(), da[j].to_f32(), j) } else { da[j].to_f32() };
+                    dy[j] = E::from_f32(by.dy(g, y[j].to_f32(), j));
+                }
+            });
         }
-    }
-}
-
-/// `gradient(z, da)` is g.
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "the body of the function above")]
-fn apply_by<E: Element>(
-    y: &[E],
-    da: &[E],
-    scale: &[f32],
-    shift: &[f32],
-    mean: &[f32],
-    coefficients: &[f32],
-    dy: &mut [E],
-    gradient: impl Fn(f32, f32) -> f32,
-) {
-    let c = mean.len();
-    for ((y, da), dy) in y.chunks_exact(c).zip(da.chunks_exact(c)).zip(dy.chunks_exact_mut(c)) {
-        for_lanes!(c, i, N, {
-            let (y, da, dy) = (at::<E, N>(y, i), at::<E, N>(da, i), at_mut::<E, N>(dy, i));
-            let channels = Channels::<N>::at(scale, shift, i);
-            let by = Coefficients::<N>::at(coefficients, mean, i);
-            for j in 0..N {
-                let y = y[j].to_f32();
-                dy[j] = E::from_f32(by.dy(gradient(channels.z(y, j), da[j].to_f32()), y, j));
-            }
-        });
     }
 }
 

@@ -100,7 +100,7 @@ fn variance_survives_a_large_mean() {
     let x: Vec<f32> = (0..40).map(|i| if i % 2 == 0 { 4095.5 } else { 4096.5 }).collect();
     let beta = random(1, 40);
     let (y, ..) = run(&x, &x, &[1.0; 40], &beta);
-    let sign = |i: usize| if i % 2 == 0 { -1.0 } else { 1.0 };
+    let sign = |i: usize| if i.is_multiple_of(2) { -1.0 } else { 1.0 };
     let expected: Vec<f64> = (0..40).map(|i| sign(i) + f64::from(beta[i])).collect();
     assert_close("y", &y, &expected, 1e-5);
 }
