@@ -109,7 +109,17 @@ fn tables<E: Element>(element: &str, filter: Option<String>) {
 
 fn table_row<E: Element>((n, side, c_in, c_out, k, stride): Row) {
     let padding = (k - 1) / 2;
-    let s = ConvShape { n, h: side, w: side, c_in, c_out, k_h: k, k_w: k, stride, padding };
+    let s = ConvShape {
+        n,
+        h: side,
+        w: side,
+        c_in,
+        c_out,
+        k_h: k,
+        k_w: k,
+        stride,
+        padding: Padding::Symmetric(padding),
+    };
     let (x, dy) = (random::<E>(s.x_len()), random::<E>(s.y_len()));
     let weight = random::<f32>(s.weight_len());
     let (mut y, mut dx) = (vec![E::default(); s.y_len()], vec![E::default(); s.x_len()]);

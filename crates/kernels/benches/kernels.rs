@@ -53,7 +53,17 @@ fn random(len: usize) -> Vec<f32> {
 }
 
 fn convolution(bench: &mut Bench, side: usize, c_in: usize, c_out: usize) {
-    let s = ConvShape { n: BATCH, h: side, w: side, c_in, c_out, k_h: 3, k_w: 3, stride: 1, padding: 1 };
+    let s = ConvShape {
+        n: BATCH,
+        h: side,
+        w: side,
+        c_in,
+        c_out,
+        k_h: 3,
+        k_w: 3,
+        stride: 1,
+        padding: Padding::Symmetric(1),
+    };
     let (x, weight, bias, dy) = (random(s.x_len()), random(s.weight_len()), random(c_out), random(s.y_len()));
     let (mut y, mut dx, mut dweight) =
         (vec![0.0; s.y_len()], vec![0.0; s.x_len()], vec![0.0; s.weight_len()]);
@@ -121,7 +131,17 @@ fn others() {
     bench.bytes("gelu 32x32x32", 2 * len, || gelu(&x, &mut y));
     bench.bytes("gelu_backward 32x32x32", 3 * len, || gelu_backward(&x, &dy, &mut y));
     for (h, c_in, c_out, k, stride) in [(32, 64, 128, 1, 1), (32, 64, 128, 3, 2), (32, 64, 128, 1, 2)] {
-        let s = ConvShape { n: 32, h, w: h, c_in, c_out, k_h: k, k_w: k, stride, padding: k / 2 };
+        let s = ConvShape {
+            n: 32,
+            h,
+            w: h,
+            c_in,
+            c_out,
+            k_h: k,
+            k_w: k,
+            stride,
+            padding: Padding::Symmetric(k / 2),
+        };
         let (x, weight, dy) = (random(s.x_len()), random(s.weight_len()), random(s.y_len()));
         let (mut y, mut dx, mut dweight) =
             (vec![0.0; s.y_len()], vec![0.0; s.x_len()], vec![0.0; s.weight_len()]);

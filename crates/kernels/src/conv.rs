@@ -25,6 +25,7 @@ use crate::gemm::{Matrix, begin_with, multiply};
 use crate::im2col::Patches;
 use crate::isa::isa;
 use crate::layout::{taps_outermost, transposed};
+use crate::padding::Padding;
 use crate::profile;
 use crate::reduce::channel_moments;
 
@@ -48,19 +49,24 @@ pub struct ConvShape {
     pub k_w: usize,
     /// Pixels from one window to the next, in both directions.
     pub stride: usize,
-    /// Lines and columns of zeros added on each of the four sides.
-    pub padding: usize,
+    /// Zeros around the input.
+    pub padding: Padding,
 }
 
 impl ConvShape {
-    /// Height of the output: `(h + 2 padding - k_h) / stride + 1`, rounded down; 0 where the kernel does not fit.
+    /// Height of the output: `(h + zeros - k_h) / stride + 1`, rounded down; 0 where the kernel does not fit.
     pub fn h_out(&self) -> usize {
-        n_windows(self.h, self.k_h, self.stride, self.padding)
+        self.padding.windows(self.h, self.k_h, self.stride).0
     }
 
-    /// Width of the output: `(w + 2 padding - k_w) / stride + 1`, rounded down; 0 where the kernel does not fit.
+    /// Width of the output: `(w + zeros - k_w) / stride + 1`, rounded down; 0 where the kernel does not fit.
     pub fn w_out(&self) -> usize {
-        n_windows(self.w, self.k_w, self.stride, self.padding)
+        self.padding.windows(self.w, self.k_w, self.stride).0
+    }
+
+    /// Lines of zeros above the input, and columns of them to its left.
+    pub fn zeros_before(&self) -> [usize; 2] {
+        [(self.h, self.k_h), (self.w, self.k_w)].map(|(len, k)| self.padding.windows(len, k, self.stride).1)
     }
 
     /// Elements of the input.
@@ -80,6 +86,7 @@ impl ConvShape {
 
     /// The patches of the input that the output's pixels see.
     fn patches(&self) -> Patches {
+        let [top, left] = self.zeros_before();
         Patches {
             n: self.n,
             h: self.h,
@@ -88,8 +95,8 @@ impl ConvShape {
             k_h: self.k_h,
             k_w: self.k_w,
             stride: self.stride,
-            top: self.padding as isize,
-            left: self.padding as isize,
+            top: top as isize,
+            left: left as isize,
             h_out: self.h_out(),
             w_out: self.w_out(),
         }
@@ -103,11 +110,6 @@ impl ConvShape {
         check_len(function, weight.0, weight.1, self.weight_len());
         check_len(function, y.0, y.1, self.y_len());
     }
-}
-
-/// Windows of `k` that fit into `len` with `padding` on both sides.
-pub(crate) fn n_windows(len: usize, k: usize, stride: usize, padding: usize) -> usize {
-    (len + 2 * padding).checked_sub(k).map_or(0, |room| room / stride + 1)
 }
 
 /// `y = conv2d(x, weight) + bias`, a cross-correlation as in `torch.nn.functional.conv2d`.
@@ -197,8 +199,17 @@ fn multiply_patches(patches: &Patches, x: &[f32], packed: &[f32], bias: Option<&
 mod tests {
     use super::*;
 
-    const SHAPE: ConvShape =
-        ConvShape { n: 2, h: 7, w: 9, c_in: 3, c_out: 5, k_h: 3, k_w: 4, stride: 2, padding: 1 };
+    const SHAPE: ConvShape = ConvShape {
+        n: 2,
+        h: 7,
+        w: 9,
+        c_in: 3,
+        c_out: 5,
+        k_h: 3,
+        k_w: 4,
+        stride: 2,
+        padding: Padding::Symmetric(1),
+    };
 
     #[test]
     fn sizes() {

@@ -29,9 +29,9 @@
 //! lengths. Whoever takes shapes from a user or a file checks them before.
 //!
 //! ```
-//! use tallow_kernels::{ConvShape, conv2d_forward, relu};
+//! use tallow_kernels::{ConvShape, Padding, conv2d_forward, relu};
 //! // the mean of each pixel and its four neighbours, of one 4 x 5 image with one channel
-//! let s = ConvShape { n: 1, h: 4, w: 5, c_in: 1, c_out: 1, k_h: 3, k_w: 3, stride: 1, padding: 1 };
+//! let s = ConvShape { n: 1, h: 4, w: 5, c_in: 1, c_out: 1, k_h: 3, k_w: 3, stride: 1, padding: Padding::Symmetric(1) };
 //! let image: Vec<f32> = (0..20).map(|i| i as f32).collect();
 //! let weight = [0.0, 0.2, 0.0, 0.2, 0.2, 0.2, 0.0, 0.2, 0.0];
 //! let mut blurred = vec![0.0; s.y_len()];
@@ -68,6 +68,7 @@ mod gemm;
 mod im2col;
 mod isa;
 mod layout;
+mod padding;
 pub mod profile;
 mod vectorise;
 
@@ -82,8 +83,8 @@ pub use conv::{
 };
 pub use convert::{add, masked, narrow, widen};
 pub use depthwise::{
-    DepthwiseShape, FoldedDepthwise, Padding, depthwise_forward, depthwise_forward_with_moments,
-    depthwise_input_grad, depthwise_weight_grad,
+    DepthwiseShape, FoldedDepthwise, depthwise_forward, depthwise_forward_with_moments, depthwise_input_grad,
+    depthwise_weight_grad,
 };
 pub use direct::{Element, Moments, measured_peak_gflops};
 pub use error::IsaError;
@@ -93,6 +94,7 @@ pub use linear::{linear_forward, linear_input_grad, linear_weight_grad};
 pub use loss::{CrossEntropyMeans, Targets, log_softmax, softmax_cross_entropy};
 pub use nearest::largest_products;
 pub use norm_act::{After, NormActShape, NormState, Saved, norm_act, norm_act_backward};
+pub use padding::Padding;
 pub use pool::{PoolShape, avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward};
 pub use reduce::{channel_moments, channel_sums};
 pub use squeeze_excite::{

@@ -13,7 +13,7 @@ pub use max::{max_pool2d, max_pool2d_backward};
 use std::ops::Range;
 
 use crate::chunks::check_len;
-use crate::conv::n_windows;
+use crate::padding::n_windows;
 
 /// The shape of a pooling: (n, h, w, c) maps, (n, h_out, w_out, c) maps out of it, rounded down (PyTorch's
 /// `ceil_mode=False`). The window, the stride and `c` must be at least 1, the padding half the window at most.

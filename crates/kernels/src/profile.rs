@@ -144,10 +144,20 @@ pub(crate) fn parameters(op: &'static str) -> Option<Open> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::padding::Padding;
     use crate::{conv2d_forward, conv2d_forward_with_moments, linear_forward, relu};
 
-    const SHAPE: ConvShape =
-        ConvShape { n: 2, h: 5, w: 7, c_in: 3, c_out: 4, k_h: 3, k_w: 2, stride: 2, padding: 1 };
+    const SHAPE: ConvShape = ConvShape {
+        n: 2,
+        h: 5,
+        w: 7,
+        c_in: 3,
+        c_out: 4,
+        k_h: 3,
+        k_w: 2,
+        stride: 2,
+        padding: Padding::Symmetric(1),
+    };
 
     #[test]
     fn calls_are_told_in_order_with_shapes_and_operations() {

@@ -13,8 +13,10 @@ use crate::head::HeadConfig;
 pub enum Unfreeze {
     /// None: the rest gives features, which are computed once per image.
     None,
-    /// The last stage.
+    /// The last stage of a ResNet.
     Layer4,
+    /// The last stage of another backbone, and what follows it.
+    Last,
     /// Everything.
     #[default]
     All,
@@ -38,8 +40,8 @@ pub(crate) struct Backbone<L> {
     pub(crate) n_features: usize,
     /// What decides features besides weights and images.
     pub(crate) description: String,
-    /// What the names of the last stage's parameters begin with.
-    pub(crate) last_stage: &'static str,
+    /// The layers of the last stage, and what follows it.
+    pub(crate) last_stage: &'static [&'static str],
 }
 
 /// What learns of a backbone.
@@ -52,10 +54,10 @@ pub(crate) struct Learning {
 
 impl Learning {
     /// Whether the parameter or statistic called `name` changes in training.
-    fn includes(self, name: &str, last_stage: &str) -> bool {
+    fn includes(self, name: &str, last_stage: &[&str]) -> bool {
         let in_part = match self.unfreeze {
             Unfreeze::None => false,
-            Unfreeze::Layer4 => is_below(name, last_stage),
+            Unfreeze::Layer4 | Unfreeze::Last => last_stage.iter().any(|layer| is_below(name, layer)),
             Unfreeze::All => true,
         };
         in_part && (self.batch_norm == BatchNormMode::Live || !is_statistic(name))

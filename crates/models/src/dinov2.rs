@@ -92,7 +92,7 @@ fn build(
         layer,
         n_features: N_FEATURES,
         description: format!("{NAME} {side}x{side}, class and mean patch token, f32"),
-        last_stage: "blocks.11",
+        last_stage: &["blocks.11"],
     };
     let learning = Learning { unfreeze: Unfreeze::None, batch_norm: BatchNormMode::Frozen };
     backbone.with_head(&config.head, CLASSIFIER, n_classes, learning, params)

@@ -15,13 +15,25 @@ const NAMES: &[&str] = &[
     "resnet34",
     "resnet50",
     "speedrun",
+    "tf_efficientnet_lite0",
     "vit_small_patch14_dinov2",
 ];
 const SMALL: &[&str] = &["cnn", "speedrun"];
 const RESNETS: &[&str] = &["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"];
 const DINOV2: &[&str] = &["vit_small_patch14_dinov2"];
-const WITH_HEAD: &[&str] =
-    &["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "vit_small_patch14_dinov2"];
+const TIMM: &[&str] = &["tf_efficientnet_lite0"];
+const WITH_HEAD: &[&str] = &[
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "tf_efficientnet_lite0",
+    "vit_small_patch14_dinov2",
+];
+/// Those with batch norm.
+const WITH_NORM: &[&str] =
+    &["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "tf_efficientnet_lite0"];
 
 const SECTIONS: &[Section] = &[
     Section::new("model", "The architecture").tagged("name"),
@@ -29,6 +41,7 @@ const SECTIONS: &[Section] = &[
 ];
 
 const STAGES: Takes = Takes::Choices(&["layer1", "layer2", "layer3", "layer4"]);
+const MAPS: Takes = Takes::Choices(&["stage1", "stage2", "stage3", "stage4", "head"]);
 const SPEEDRUN: &str = "https://arxiv.org/abs/2404.00498";
 const RESNET: &str = "https://arxiv.org/abs/1512.03385";
 const INPUT_PX: Key = Key::new(
@@ -55,6 +68,7 @@ const KEYS: &[Key] = &[
     Key::new("model.name", Takes::Choice(NAMES), "Which architecture, as torchvision or timm calls it."),
     Key { kinds: SMALL, ..INPUT_PX }.or("[32, 32]"),
     Key { kinds: RESNETS, ..INPUT_PX }.or("[224, 224]"),
+    Key { kinds: TIMM, ..INPUT_PX }.or("[224, 224]"),
     Key { kinds: DINOV2, ..INPUT_PX }.range("that are one multiple of 14, up to 518").or("[224, 224]"),
     Key::new("model.widths", Takes::Wholes(0), "Channels of each convolution; two make a stage, which halves rows and columns.")
         .range("above 0, an even number of them")
@@ -82,6 +96,7 @@ const KEYS: &[Key] = &[
     weights(&["resnet50"], "\"hf:timm/resnet50.a1_in1k\""),
     weights(&["resnet101"], "\"hf:timm/resnet101.a1h_in1k\""),
     weights(&["resnet152"], "\"hf:timm/resnet152.a1h_in1k\""),
+    weights(TIMM, "\"hf:timm/tf_efficientnet_lite0.in1k\"").source("https://arxiv.org/abs/1905.11946"),
     Key { unset: Unset::Refused, ..weights(DINOV2, "\"hf:timm/vit_small_patch14_dinov2.lvd142m\"") }
         .source("https://arxiv.org/abs/2304.07193"),
     Key::new(
@@ -92,17 +107,33 @@ const KEYS: &[Key] = &[
     .of(RESNETS)
     .or("\"all\""),
     Key::new(
+        "model.unfreeze",
+        Takes::Choice(&["none", "last", "all"]),
+        "Which part learns besides the head: nothing, the last stage and what follows it, everything. none: features are computed \
+         once per image, and kept.",
+    )
+    .of(TIMM)
+    .or("\"all\""),
+    Key::new(
         "model.batch_norm",
         Takes::Choice(&["frozen", "live"]),
         "Where batch norm takes its statistics from in the part that learns: the weights' own, which stay, or each batch.",
     )
-    .of(RESNETS)
+    .of(WITH_NORM)
     .or_else("frozen with weights, live without")
     .source("https://arxiv.org/abs/1502.03167"),
     Key::new("model.features", STAGES, "The stages whose mean maps are the features, side by side.")
         .range("in this order, layer4 among them")
         .of(RESNETS)
         .or("[\"layer4\"]"),
+    Key::new(
+        "model.features",
+        MAPS,
+        "The maps whose means are the features, side by side: of the stages, and of what follows them.",
+    )
+    .range("in this order, head among them")
+    .of(TIMM)
+    .or("[\"head\"]"),
     Key::new(
         "model.downsample_in_bottleneck",
         Takes::YesNo,

@@ -4,10 +4,10 @@ use tallow_nn::{Device, Model};
 
 use crate::architecture::Architecture;
 use crate::error::ModelError;
-use crate::{cnn, dinov2, resnet, speedrun};
+use crate::{cnn, dinov2, efficientnet_lite, resnet, speedrun};
 
 /// All of them, in alphabetical order. ResNets' weights were trained on ImageNet-1k, and have torchvision's names.
-static ARCHITECTURES: [Architecture; 8] = [
+static ARCHITECTURES: [Architecture; 9] = [
     cnn::ARCHITECTURE,
     resnet::architecture::<101>("resnet101", "hf:timm/resnet101.a1h_in1k"),
     resnet::architecture::<152>("resnet152", "hf:timm/resnet152.a1h_in1k"),
@@ -15,6 +15,7 @@ static ARCHITECTURES: [Architecture; 8] = [
     resnet::architecture::<34>("resnet34", "hf:timm/resnet34.a1_in1k"),
     resnet::architecture::<50>("resnet50", "hf:timm/resnet50.a1_in1k"),
     speedrun::ARCHITECTURE,
+    efficientnet_lite::ARCHITECTURE,
     dinov2::ARCHITECTURE,
 ];
 
@@ -92,7 +93,12 @@ mod tests {
         assert!(message.contains("model.unfreeze is a key of model.name = resnet18 or"), "{message}");
         let message = error("name = \"resnet-50\"");
         assert!(message.contains("did you mean \"resnet50\"?"), "{message}");
-        assert!(architecture("vgg").unwrap_err().to_string().contains("speedrun, vit_small_patch14_dinov2"));
+        assert!(
+            architecture("vgg")
+                .unwrap_err()
+                .to_string()
+                .contains("speedrun, tf_efficientnet_lite0, vit_small_patch14_dinov2")
+        );
     }
 
     #[test]
@@ -109,7 +115,7 @@ mod tests {
     /// The classifier is there under its name, and the model says which images it wants.
     #[test]
     fn networks_are_what_the_table_says_of_them() {
-        for name in ["cnn", "speedrun", "resnet18", "vit_small_patch14_dinov2"] {
+        for name in ["cnn", "speedrun", "resnet18", "tf_efficientnet_lite0", "vit_small_patch14_dinov2"] {
             let architecture = architecture(name).unwrap();
             let table = architecture.reference_table();
             let model = architecture.build(&table, 7, 0, &Device::Cpu).unwrap();

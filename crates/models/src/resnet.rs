@@ -135,7 +135,7 @@ fn build<const N: usize>(
         layer: trunk(kind, config, &mut params)?,
         n_features: config.features.iter().map(|stage| stage.width() * kind.expansion()).sum(),
         description: config.describe(N),
-        last_stage: Stage::Layer4.as_str(),
+        last_stage: &["layer4"],
     };
     let batch_norm = config.batch_norm.unwrap_or_else(|| config.default_batch_norm());
     let learning = Learning { unfreeze: config.unfreeze, batch_norm };

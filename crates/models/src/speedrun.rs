@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use tallow_nn::{
     After, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormAct, Flatten, Gelu, Linear, MaxPool2d,
-    Model, NormAct, ParamStore, Sequential,
+    Model, NormAct, Padding, ParamStore, Sequential,
 };
 
 use crate::architecture::{Architecture, InputSizes, parse};
@@ -75,7 +75,7 @@ fn build(
     let mut root = params.root();
     let mut scope = root.sub("features");
     let mut network = Sequential::new();
-    let first = Conv2dConfig { padding: 0, ..Conv2dConfig::same(2) };
+    let first = Conv2dConfig { padding: Padding::Symmetric(0), ..Conv2dConfig::same(2) };
     network.push(Conv2d::new(&mut scope.sub(0), 3, FIRST_WIDTH, first)?);
     network.push(Gelu);
     let conv = Conv2dConfig { bias: false, ..Conv2dConfig::same(3) };

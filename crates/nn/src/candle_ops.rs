@@ -6,7 +6,7 @@
 //! remainders at the stride). All on (N, C, H, W).
 
 use candle_core::{DType, Result, Tensor};
-use tallow_kernels::{ConvShape, PoolShape};
+use tallow_kernels::{ConvShape, DepthwiseShape, Padding, PoolShape};
 
 /// `max(x, 0)` with gradient 0 at 0; a NaN stays one.
 pub(crate) fn relu(x: &Tensor) -> Result<Tensor> {
@@ -16,17 +16,36 @@ pub(crate) fn relu(x: &Tensor) -> Result<Tensor> {
 /// Convolution with a (c_out, c_in, k_h, k_w) weight, cast to the type of `x`.
 pub(crate) fn conv2d(x: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tensor> {
     let weight = weight.to_dtype(x.dtype())?;
-    let rest = |size: usize, k: usize| (size + 2 * s.padding - k) % s.stride;
+    let Padding::Symmetric(padding) = s.padding else { return conv2d_unfolded(x, &weight, s) };
+    let rest = |size: usize, k: usize| (size + 2 * padding - k) % s.stride;
     if x.device().is_metal() || rest(s.h, s.k_h) != rest(s.w, s.k_w) {
         conv2d_unfolded(x, &weight, s)
     } else {
-        x.conv2d(&weight, s.padding, s.stride, 1, 1)
+        x.conv2d(&weight, padding, s.stride, 1, 1)
     }
+}
+
+/// Depthwise convolution with a (c, 1, k, k) weight, cast to the type of `x`: each channel's windows times its kernel.
+pub(crate) fn depthwise_conv2d(x: &Tensor, weight: &Tensor, s: &DepthwiseShape) -> Result<Tensor> {
+    let (h_out, w_out) = (s.h_out(), s.w_out());
+    let padded = with_zeros(x, s.zeros_before(), [h_out, w_out].map(|n| (n - 1) * s.stride + s.k))?;
+    let windows = windows(&padded, (s.k, s.k), (h_out, w_out), s.stride)?; // (n, c, pixels, k * k)
+    let weight = weight.to_dtype(x.dtype())?.reshape((1, s.c, 1, s.k * s.k))?;
+    windows.broadcast_mul(&weight)?.sum(3)?.reshape((s.n, s.c, h_out, w_out))
+}
+
+/// The map with `before` zeros above and to the left of it, and as many below and to the right as make it `seen` pixels high and
+/// wide; where it is larger already, it stays so.
+fn with_zeros(x: &Tensor, before: [usize; 2], seen: [usize; 2]) -> Result<Tensor> {
+    let after = |axis: usize, len: usize| seen[axis].saturating_sub(before[axis] + len);
+    let (h, w) = (x.dim(2)?, x.dim(3)?);
+    x.pad_with_zeros(2, before[0], after(0, h))?.pad_with_zeros(3, before[1], after(1, w))
 }
 
 /// The same as a matrix product with the unfolded map: slower, but each part is differentiated rightly everywhere.
 pub(crate) fn conv2d_unfolded(x: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tensor> {
-    let padded = x.pad_with_zeros(2, s.padding, s.padding)?.pad_with_zeros(3, s.padding, s.padding)?;
+    let seen = [(s.h_out(), s.k_h), (s.w_out(), s.k_w)].map(|(n, k)| (n - 1) * s.stride + k);
+    let padded = with_zeros(x, s.zeros_before(), seen)?;
     let windows = windows(&padded, (s.k_h, s.k_w), (s.h_out(), s.w_out()), s.stride)?; // (n, c, pixels, k_h*k_w)
     let pixels = s.h_out() * s.w_out();
     let columns = windows.permute((0, 1, 3, 2))?.reshape((s.n, s.c_in * s.k_h * s.k_w, pixels))?;
@@ -134,7 +153,17 @@ mod tests {
             (6, 7, 2, 3, 3, 2),
         ];
         for (h, w, k_h, k_w, stride, padding) in sizes {
-            let s = ConvShape { n: 2, h, w, c_in: 3, c_out: 4, k_h, k_w, stride, padding };
+            let s = ConvShape {
+                n: 2,
+                h,
+                w,
+                c_in: 3,
+                c_out: 4,
+                k_h,
+                k_w,
+                stride,
+                padding: Padding::Symmetric(padding),
+            };
             let theirs = run(&s, |x, weight| x.conv2d(weight, padding, stride, 1, 1));
             let ours = run(&s, |x, weight| conv2d_unfolded(x, weight, &s));
             for (what, (ours, theirs)) in ["output", "dx", "dweight"].iter().zip(ours.iter().zip(&theirs)) {
@@ -148,7 +177,17 @@ mod tests {
     /// 7 x 10 pixels leave different remainders at stride 2: Candle's own gradient fails there, and is not asked.
     #[test]
     fn different_remainders_are_differentiated() {
-        let s = ConvShape { n: 2, h: 7, w: 10, c_in: 3, c_out: 4, k_h: 3, k_w: 3, stride: 2, padding: 1 };
+        let s = ConvShape {
+            n: 2,
+            h: 7,
+            w: 10,
+            c_in: 3,
+            c_out: 4,
+            k_h: 3,
+            k_w: 3,
+            stride: 2,
+            padding: Padding::Symmetric(1),
+        };
         let [_, dx, dweight] = run(&s, |x, weight| conv2d(x, weight, &s));
         assert_eq!((dx.dims(), dweight.dims()), (&[2, 3, 7, 10][..], &[4, 3, 3, 3][..]));
     }

@@ -1,4 +1,5 @@
-//! Convolutions with their batch norm folded in, kept from one batch to the next until a weight changes.
+//! What is made of weights for inference, such as convolutions with their batch norm folded in: kept from one batch to the next
+//! until a weight changes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,29 +9,50 @@ use tallow_kernels::FoldedConv;
 use crate::error::Result;
 use crate::map::MapElement;
 
-/// What a layer folded last, in either precision.
-#[derive(Default)]
-pub(crate) struct FoldedCache {
-    f32: Slot<f32>,
-    bf16: Slot<bf16>,
+/// What was made last, and the generation of the parameters that it was made from.
+pub(crate) struct Slot<T>(Mutex<Option<(u64, Arc<T>)>>);
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
 }
 
-/// The folded weights and the generation of the parameters that they were made from.
-pub(crate) type Slot<E> = Mutex<Option<(u64, Arc<FoldedConv<E>>)>>;
+impl<T> Slot<T> {
+    /// What was made at this `generation` of the parameters, or what `make` makes now.
+    pub(crate) fn get_or_make(&self, generation: u64, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, made)) = &*slot
+            && *at == generation
+        {
+            return Ok(Arc::clone(made));
+        }
+        let made = Arc::new(make()?);
+        *slot = Some((generation, Arc::clone(&made)));
+        Ok(made)
+    }
+}
+
+/// What a convolution folded last, in either precision.
+#[derive(Default)]
+pub(crate) struct FoldedCache {
+    f32: Slot<FoldedConv<f32>>,
+    bf16: Slot<FoldedConv<bf16>>,
+}
 
 /// An element that has a slot.
 pub(crate) trait Folds: Sized {
-    fn slot(cache: &FoldedCache) -> &Slot<Self>;
+    fn slot(cache: &FoldedCache) -> &Slot<FoldedConv<Self>>;
 }
 
 impl Folds for f32 {
-    fn slot(cache: &FoldedCache) -> &Slot<Self> {
+    fn slot(cache: &FoldedCache) -> &Slot<FoldedConv<Self>> {
         &cache.f32
     }
 }
 
 impl Folds for bf16 {
-    fn slot(cache: &FoldedCache) -> &Slot<Self> {
+    fn slot(cache: &FoldedCache) -> &Slot<FoldedConv<Self>> {
         &cache.bf16
     }
 }
@@ -42,14 +64,6 @@ impl FoldedCache {
         generation: u64,
         fold: impl FnOnce() -> Result<FoldedConv<E>>,
     ) -> Result<Arc<FoldedConv<E>>> {
-        let mut slot = E::slot(self).lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, folded)) = &*slot
-            && *at == generation
-        {
-            return Ok(Arc::clone(folded));
-        }
-        let folded = Arc::new(fold()?);
-        *slot = Some((generation, Arc::clone(&folded)));
-        Ok(folded)
+        E::slot(self).get_or_make(generation, fold)
     }
 }

@@ -55,8 +55,8 @@ pub use gradients::Gradients;
 pub use init::Init;
 pub use layers::{
     AvgPool2d, BatchNorm2d, BatchNormConfig, CandleModel, CandleModule, Conv2d, Conv2dConfig, ConvNormAct,
-    Dropout, Flatten, Gelu, GlobalAvgPool, Layer, Linear, MaxPool2d, NormAct, PooledStages, Relu, Residual,
-    ResidualBlock, Sequential,
+    DepthwiseConfig, DepthwiseNormAct, Dropout, Flatten, Gelu, GlobalAvgPool, Layer, Linear, MaxPool2d,
+    NormAct, PooledStages, Relu, Residual, ResidualBlock, Sequential,
 };
 pub use loss::{CrossEntropy, Loss, log_softmax};
 pub use map::Precision;
@@ -64,5 +64,5 @@ pub use misfit::{Misfit, NonFinite, first_non_finite};
 pub use model::{CUSTOM, Model, Trunk};
 pub use optim::{Optimizer, OptimizerConfig, ParamGroup};
 pub use params::{Param, ParamStore, Scope};
-pub use tallow_kernels::{After, Isa, IsaError, detect_isa, isa};
+pub use tallow_kernels::{After, Isa, IsaError, Padding, detect_isa, isa};
 pub use weights::{HostTensor, METADATA_KEY, Tensors, decode, encode, le_bytes};

@@ -106,6 +106,7 @@ mod tests {
 
     use super::*;
     use crate::conv2d_forward;
+    use crate::padding::Padding;
 
     fn random<E: Element>(len: usize, seed: u64) -> Vec<E> {
         let mut stream = Stream::new(seed, Purpose::Test, 0, 2);
@@ -143,7 +144,7 @@ mod tests {
             k_h: k,
             k_w: k,
             stride,
-            padding,
+            padding: Padding::Symmetric(padding),
         };
         for s in [
             shape(3, 9, 7, 5, 33, 3, 1, 1),
@@ -174,7 +175,17 @@ mod tests {
     #[should_panic(expected = "FoldedConv: a residual before Relu6")]
     fn a_residual_before_relu6_is_refused() {
         let folded = FoldedConv::<f32>::new([1, 1, 1, 1], 1, &[1.0], &[1.0], vec![0.0]);
-        let s = ConvShape { n: 1, h: 1, w: 1, c_in: 1, c_out: 1, k_h: 1, k_w: 1, stride: 1, padding: 0 };
+        let s = ConvShape {
+            n: 1,
+            h: 1,
+            w: 1,
+            c_in: 1,
+            c_out: 1,
+            k_h: 1,
+            k_w: 1,
+            stride: 1,
+            padding: Padding::Symmetric(0),
+        };
         let epilogue = FoldedEpilogue { residual: Some(&[0.0; 1][..]), after: After::Relu6 };
         folded.forward(&s, &[0.0], &epilogue, &mut [0.0]);
     }
@@ -183,7 +194,17 @@ mod tests {
     #[should_panic(expected = "FoldedConv: weights of another size")]
     fn other_weights_are_refused() {
         let folded = FoldedConv::<f32>::new([2, 1, 1, 1], 1, &[1.0; 2], &[1.0; 2], vec![0.0; 2]);
-        let s = ConvShape { n: 1, h: 1, w: 1, c_in: 2, c_out: 2, k_h: 1, k_w: 1, stride: 1, padding: 0 };
+        let s = ConvShape {
+            n: 1,
+            h: 1,
+            w: 1,
+            c_in: 2,
+            c_out: 2,
+            k_h: 1,
+            k_w: 1,
+            stride: 1,
+            padding: Padding::Symmetric(0),
+        };
         let epilogue = FoldedEpilogue { residual: None, after: After::Nothing };
         folded.forward(&s, &[0.0; 2], &epilogue, &mut [0.0; 2]);
     }

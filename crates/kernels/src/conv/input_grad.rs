@@ -39,8 +39,9 @@ fn by_patches(s: &ConvShape, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
 }
 
 /// The patches of the output's gradient that the input's pixels see where the stride is 1: pixel (y, x) was seen by
-/// the windows from (y + padding - k_h + 1, x + padding - k_w + 1) on.
+/// the windows from (y + top - k_h + 1, x + left - k_w + 1) on.
 fn patches_of_dy(s: &ConvShape) -> Patches {
+    let [top, left] = s.zeros_before();
     Patches {
         n: s.n,
         h: s.h_out(),
@@ -49,8 +50,8 @@ fn patches_of_dy(s: &ConvShape) -> Patches {
         k_h: s.k_h,
         k_w: s.k_w,
         stride: 1,
-        top: s.k_h as isize - 1 - s.padding as isize,
-        left: s.k_w as isize - 1 - s.padding as isize,
+        top: s.k_h as isize - 1 - top as isize,
+        left: s.k_w as isize - 1 - left as isize,
         h_out: s.h,
         w_out: s.w,
     }

@@ -66,7 +66,8 @@ fn by_patches(s: &ConvShape, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
 
 /// The patches that line `ky` of the kernel sees.
 fn patches_of_line(s: &ConvShape, ky: usize) -> Patches {
-    Patches { k_h: 1, top: s.padding as isize - ky as isize, ..s.patches() }
+    let patches = s.patches();
+    Patches { k_h: 1, top: patches.top - ky as isize, ..patches }
 }
 
 fn rows_per_tile(s: &ConvShape) -> usize {
@@ -99,12 +100,22 @@ fn slab(s: &ConvShape, x: &[f32], dy: &[f32], ky: usize, rows: std::ops::Range<u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::padding::Padding;
 
     #[test]
     fn large_weights_are_cut_into_fewer_chunks() {
         let n_chunks = |s: &ConvShape| s.patches().n_rows().div_ceil(rows_per_chunk(s));
-        let small =
-            ConvShape { n: 64, h: 32, w: 32, c_in: 64, c_out: 64, k_h: 3, k_w: 3, stride: 1, padding: 1 };
+        let small = ConvShape {
+            n: 64,
+            h: 32,
+            w: 32,
+            c_in: 64,
+            c_out: 64,
+            k_h: 3,
+            k_w: 3,
+            stride: 1,
+            padding: Padding::Symmetric(1),
+        };
         assert_eq!(n_chunks(&small), 8);
         let large = ConvShape { c_in: 1024, c_out: 1024, ..small };
         assert_eq!(n_chunks(&large), 1);

@@ -28,30 +28,7 @@ pub use input_grad::depthwise_input_grad;
 pub use weight_grad::depthwise_weight_grad;
 
 use crate::chunks::check_len;
-use crate::conv::n_windows;
-
-/// Lines and columns of zeros around a map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Padding {
-    /// So many on each of the four sides, as in PyTorch.
-    Symmetric(usize),
-    /// TensorFlow's `SAME`: as many as give `ceil(len / stride)` windows, the odd one below or to the right.
-    Same,
-}
-
-impl Padding {
-    /// Windows of `k` along `len` pixels, and the zeros before the first pixel.
-    fn windows(self, len: usize, k: usize, stride: usize) -> (usize, usize) {
-        match self {
-            Self::Symmetric(padding) => (n_windows(len, k, stride, padding), padding),
-            Self::Same => {
-                let n = len.div_ceil(stride);
-                let seen = n.saturating_sub(1) * stride + k;
-                (n, seen.saturating_sub(len) / 2)
-            }
-        }
-    }
-}
+use crate::padding::Padding;
 
 /// The shape of a depthwise convolution: (n, h, w, c) maps, (c, 1, k, k) weights, (n, h_out, w_out, c) maps out of it.
 /// `c`, `k` and `stride` must be at least 1.

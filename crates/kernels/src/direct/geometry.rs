@@ -25,6 +25,7 @@ pub(super) struct Geometry {
 
 impl Geometry {
     pub(super) fn of(s: &ConvShape) -> Self {
+        let [top, left] = s.zeros_before();
         Self {
             h: s.h,
             w: s.w,
@@ -35,8 +36,8 @@ impl Geometry {
             k_h: s.k_h,
             k_w: s.k_w,
             stride: s.stride,
-            top: s.padding as isize,
-            left: s.padding as isize,
+            top: top as isize,
+            left: left as isize,
         }
     }
 
@@ -113,10 +114,20 @@ fn images_per_task(n: usize, pixels: usize, min_pixels: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::padding::Padding;
 
     fn square(size: usize, c: usize) -> Geometry {
-        let s =
-            ConvShape { n: 1, h: size, w: size, c_in: c, c_out: 8, k_h: 3, k_w: 3, stride: 1, padding: 1 };
+        let s = ConvShape {
+            n: 1,
+            h: size,
+            w: size,
+            c_in: c,
+            c_out: 8,
+            k_h: 3,
+            k_w: 3,
+            stride: 1,
+            padding: Padding::Symmetric(1),
+        };
         Geometry::of(&s)
     }
 

@@ -44,11 +44,12 @@ pub(crate) fn input_grad<E: Element>(
     weight: &[f32],
     dx: &mut [E],
 ) {
+    let [top, left] = s.zeros_before();
     let phases: Vec<(Geometry, Phase, Phase, PackedWeights<E>)> = (0..s.stride)
         .flat_map(|py| (0..s.stride).map(move |px| (py, px)))
         .filter_map(|(py, px)| {
-            let rows = Phase::new(py, s.h, s.k_h, s.stride, s.padding);
-            let columns = Phase::new(px, s.w, s.k_w, s.stride, s.padding);
+            let rows = Phase::new(py, s.h, s.k_h, s.stride, top);
+            let columns = Phase::new(px, s.w, s.k_w, s.stride, left);
             if rows.n * rows.n_taps * columns.n * columns.n_taps == 0 {
                 return None;
             }

@@ -7,6 +7,7 @@ use tallow_core::{Purpose, Stream};
 use super::*;
 use crate::conv::ConvShape;
 use crate::isa::{Isa, detect_isa};
+use crate::padding::Padding;
 
 fn available(isa: Isa) -> bool {
     detect_isa(Some(isa.as_str())).is_ok()
@@ -20,20 +21,20 @@ fn random<E: Element>(len: usize, seed: u64) -> Vec<E> {
 
 /// Calls `visit(x index, w index, y index)` for each product of the convolution.
 fn products(s: &ConvShape, mut visit: impl FnMut(usize, usize, usize)) {
-    let (h_out, w_out) = (s.h_out(), s.w_out());
+    let ((h_out, w_out), [top, left]) = ((s.h_out(), s.w_out()), s.zeros_before());
     for n in 0..s.n {
         for oy in 0..h_out {
             for ox in 0..w_out {
                 for r in 0..s.k_h {
                     for t in 0..s.k_w {
                         let (y, x) = (oy * s.stride + r, ox * s.stride + t);
-                        if y < s.padding || x < s.padding || y - s.padding >= s.h || x - s.padding >= s.w {
+                        if y < top || x < left || y - top >= s.h || x - left >= s.w {
                             continue;
                         }
                         for o in 0..s.c_out {
                             for i in 0..s.c_in {
                                 visit(
-                                    ((n * s.h + y - s.padding) * s.w + x - s.padding) * s.c_in + i,
+                                    ((n * s.h + y - top) * s.w + x - left) * s.c_in + i,
                                     ((o * s.c_in + i) * s.k_h + r) * s.k_w + t,
                                     ((n * h_out + oy) * w_out + ox) * s.c_out + o,
                                 );
@@ -104,7 +105,8 @@ fn check_all_three<E: Element>(kernels: &Kernels<E>, what: &str, s: &ConvShape, 
 }
 
 fn shapes() -> impl Strategy<Value = ConvShape> {
-    let kernels = (1usize..6, 1usize..6, 1usize..4, 0usize..4);
+    let padding = prop_oneof![4 => (0usize..4).prop_map(Padding::Symmetric), 1 => Just(Padding::Same)];
+    let kernels = (1usize..6, 1usize..6, 1usize..4, padding);
     (1usize..6, 1usize..14, 1usize..14, 1usize..20, 1usize..40, kernels)
         .prop_map(|(n, h, w, c_in, c_out, (k_h, k_w, stride, padding))| ConvShape {
             n,
@@ -132,7 +134,7 @@ fn winograd_shapes() -> impl Strategy<Value = ConvShape> {
             k_h: 3,
             k_w: 3,
             stride: 1,
-            padding,
+            padding: Padding::Symmetric(padding),
         })
         .prop_filter("the kernel fits", |s| s.h_out() * s.w_out() > 0)
 }
@@ -181,7 +183,7 @@ fn shapes_of_networks_are_right() {
         k_h: k,
         k_w: k,
         stride,
-        padding,
+        padding: Padding::Symmetric(padding),
     };
     for s in [
         shape(1, 60, 3, 16, 7, 2, 3),
@@ -203,7 +205,17 @@ fn shapes_of_networks_are_right() {
 
 /// Output, moments and both gradients on this number of threads.
 fn run_on<E: Element>(isa: Isa, c_in: usize, threads: usize) -> (Vec<E>, Option<Moments>, Vec<E>, Vec<f32>) {
-    let s = ConvShape { n: 70, h: 9, w: 7, c_in, c_out: 40, k_h: 3, k_w: 3, stride: 1, padding: 1 };
+    let s = ConvShape {
+        n: 70,
+        h: 9,
+        w: 7,
+        c_in,
+        c_out: 40,
+        k_h: 3,
+        k_w: 3,
+        stride: 1,
+        padding: Padding::Symmetric(1),
+    };
     let (x, dy): (Vec<E>, Vec<E>) = (random(s.x_len(), 1), random(s.y_len(), 3));
     let w: Vec<f32> = random(s.weight_len(), 2);
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {

@@ -33,7 +33,8 @@ fn check_conv(s: &ConvShape, seed: u64) {
 prop_compose! {
     fn conv_shape()(
         n in 1usize..=5, h in 1usize..=12, w in 1usize..=12, c_in in 1usize..=9, c_out in 1usize..=9,
-        k_h in 1usize..=7, k_w in 1usize..=7, stride in 1usize..=3, padding in 0usize..=3,
+        k_h in 1usize..=7, k_w in 1usize..=7, stride in 1usize..=3,
+        padding in prop_oneof![4 => (0usize..=3).prop_map(Padding::Symmetric), 1 => Just(Padding::Same)],
     ) -> ConvShape {
         ConvShape { n, h, w, c_in, c_out, k_h, k_w, stride, padding }
     }
@@ -56,16 +57,26 @@ proptest! {
 /// Shapes that take several tiles and chunks, that a tile or a chunk does not divide, and the odd ones.
 #[test]
 fn convolution_at_chosen_shapes() {
-    let s = ConvShape { n: 3, h: 23, w: 29, c_in: 33, c_out: 18, k_h: 3, k_w: 3, stride: 1, padding: 1 };
+    let s = ConvShape {
+        n: 3,
+        h: 23,
+        w: 29,
+        c_in: 33,
+        c_out: 18,
+        k_h: 3,
+        k_w: 3,
+        stride: 1,
+        padding: Padding::Symmetric(1),
+    };
     for shape in [
         s,
         ConvShape { stride: 2, ..s },
-        ConvShape { k_h: 1, k_w: 1, padding: 0, ..s },
-        ConvShape { k_h: 1, k_w: 1, padding: 0, stride: 2, ..s },
-        ConvShape { k_h: 7, k_w: 5, padding: 3, c_in: 20, ..s },
+        ConvShape { k_h: 1, k_w: 1, padding: Padding::Symmetric(0), ..s },
+        ConvShape { k_h: 1, k_w: 1, padding: Padding::Symmetric(0), stride: 2, ..s },
+        ConvShape { k_h: 7, k_w: 5, padding: Padding::Symmetric(3), c_in: 20, ..s },
         ConvShape { h: 1, w: 1, ..s }, // the kernel fits only thanks to the padding
-        ConvShape { h: 2, w: 1, k_h: 2, k_w: 1, padding: 3, ..s }, // windows that see only padding
-        ConvShape { h: 2, w: 1, k_h: 2, k_w: 1, padding: 3, stride: 2, ..s },
+        ConvShape { h: 2, w: 1, k_h: 2, k_w: 1, padding: Padding::Symmetric(3), ..s }, // windows that see only padding
+        ConvShape { h: 2, w: 1, k_h: 2, k_w: 1, padding: Padding::Symmetric(3), stride: 2, ..s },
         ConvShape { n: 0, ..s },
         ConvShape { k_h: 26, ..s }, // does not fit: no output, gradients 0
         ConvShape { k_h: 26, stride: 2, ..s },
@@ -79,14 +90,26 @@ fn convolution_at_chosen_shapes() {
 #[test]
 fn weight_gradient_of_many_rows() {
     check_conv(
-        &ConvShape { n: 5, h: 50, w: 60, c_in: 3, c_out: 4, k_h: 3, k_w: 2, stride: 1, padding: 1 },
+        &ConvShape {
+            n: 5,
+            h: 50,
+            w: 60,
+            c_in: 3,
+            c_out: 4,
+            k_h: 3,
+            k_w: 2,
+            stride: 1,
+            padding: Padding::Symmetric(1),
+        },
         2,
     );
 }
 
 #[test]
 fn gradients_are_finite_differences() {
-    for (stride, padding) in [(1, 0), (1, 2), (2, 1), (3, 2)] {
+    let cases =
+        [(1, 0), (1, 2), (2, 1), (3, 2)].map(|(stride, padding)| (stride, Padding::Symmetric(padding)));
+    for (stride, padding) in cases.into_iter().chain([(2, Padding::Same)]) {
         let s = ConvShape { n: 2, h: 5, w: 6, c_in: 2, c_out: 3, k_h: 3, k_w: 2, stride, padding };
         let (x, weight, dy) = (random(1, s.x_len()), random(2, s.weight_len()), random(3, s.y_len()));
         let no_bias = vec![0.0; s.c_out];

@@ -49,7 +49,7 @@ fn shapes() -> Vec<(String, ConvShape)> {
         let size = |name: &str| sizes[name].as_u64().unwrap() as usize;
         let [n, h, w, c_in, c_out] = ["n", "h", "w", "c_in", "c_out"].map(size);
         let [k_h, k_w, stride, padding] = ["k_h", "k_w", "stride", "padding"].map(size);
-        ConvShape { n, h, w, c_in, c_out, k_h, k_w, stride, padding }
+        ConvShape { n, h, w, c_in, c_out, k_h, k_w, stride, padding: Padding::Symmetric(padding) }
     };
     metadata["shapes"].as_object().unwrap().iter().map(|(case, sizes)| (case.clone(), shape(sizes))).collect()
 }

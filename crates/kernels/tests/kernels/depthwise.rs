@@ -141,7 +141,17 @@ fn gradients_are_finite_differences() {
 #[test]
 fn it_is_a_convolution_without_products_across_channels() {
     let s = DepthwiseShape { n: 2, h: 10, w: 13, c: 20, k: 5, stride: 2, padding: Padding::Symmetric(2) };
-    let conv = ConvShape { n: 2, h: 10, w: 13, c_in: 20, c_out: 20, k_h: 5, k_w: 5, stride: 2, padding: 2 };
+    let conv = ConvShape {
+        n: 2,
+        h: 10,
+        w: 13,
+        c_in: 20,
+        c_out: 20,
+        k_h: 5,
+        k_w: 5,
+        stride: 2,
+        padding: Padding::Symmetric(2),
+    };
     let (x, weight) = (random(1, s.x_len()), random(2, s.weight_len()));
     let mut dense = vec![0.0; conv.weight_len()];
     for (channel, weight) in weight.chunks_exact(25).enumerate() {

@@ -59,7 +59,7 @@ fn convolution() {
         let [n, h, w, c_in] = ["n", "h", "w", "c_in"].map(|name| shape.size(name));
         let [c_out, k_h, k_w] = ["c_out", "k_h", "k_w"].map(|name| shape.size(name));
         let (stride, padding) = (shape.size("stride"), shape.size("padding"));
-        let s = ConvShape { n, h, w, c_in, c_out, k_h, k_w, stride, padding };
+        let s = ConvShape { n, h, w, c_in, c_out, k_h, k_w, stride, padding: Padding::Symmetric(padding) };
         let [x, weight, bias, dy] = ["x", "weight", "bias", "dy"].map(|name| golden.inputs(name));
         let (mut y, mut dx) = (vec![f32::NAN; s.y_len()], vec![f32::NAN; s.x_len()]);
         let (mut dweight, mut dbias) = (vec![f32::NAN; s.weight_len()], vec![f32::NAN; c_out]);

@@ -1,19 +1,20 @@
 //! The oracle: each kernel's definition as nested loops in f64, slow and plain.
 
-use tallow_kernels::{ConvShape, DepthwiseShape, PoolShape};
+use tallow_kernels::{ConvShape, DepthwiseShape, Padding, PoolShape};
 
 /// Calls `product(x, weight, y)` with the indices of every product of a convolution: `y += x * weight`.
 pub(crate) fn each_product(s: &ConvShape, mut product: impl FnMut(usize, usize, usize)) {
+    let [top, left] = s.zeros_before();
     for image in 0..s.n {
         for oy in 0..s.h_out() {
             for ox in 0..s.w_out() {
                 for ky in 0..s.k_h {
                     for kx in 0..s.k_w {
                         let (y, x) = (oy * s.stride + ky, ox * s.stride + kx); // in the padded map
-                        if y < s.padding || y >= s.padding + s.h || x < s.padding || x >= s.padding + s.w {
+                        if y < top || y >= top + s.h || x < left || x >= left + s.w {
                             continue;
                         }
-                        let (y, x) = (y - s.padding, x - s.padding);
+                        let (y, x) = (y - top, x - left);
                         for i in 0..s.c_in {
                             for o in 0..s.c_out {
                                 product(
@@ -95,7 +96,17 @@ pub(crate) fn depthwise_weight_grad(s: &DepthwiseShape, x: &[f64], dy: &[f64]) -
 
 /// A fully connected layer is a convolution of 1 x 1 maps.
 pub(crate) fn linear_shape(n: usize, f_in: usize, f_out: usize) -> ConvShape {
-    ConvShape { n, h: 1, w: 1, c_in: f_in, c_out: f_out, k_h: 1, k_w: 1, stride: 1, padding: 0 }
+    ConvShape {
+        n,
+        h: 1,
+        w: 1,
+        c_in: f_in,
+        c_out: f_out,
+        k_h: 1,
+        k_w: 1,
+        stride: 1,
+        padding: Padding::Symmetric(0),
+    }
 }
 
 pub(crate) fn channel_sums(x: &[f64], c: usize) -> Vec<f64> {

@@ -24,7 +24,17 @@ fn assert_same_bits(kernels: impl Fn() -> Vec<Vec<f32>> + Sync) {
 #[test]
 fn convolution() {
     for (k, stride) in [(3, 1), (3, 2), (1, 1)] {
-        let s = ConvShape { n: 6, h: 33, w: 31, c_in: 16, c_out: 24, k_h: k, k_w: k, stride, padding: k / 2 };
+        let s = ConvShape {
+            n: 6,
+            h: 33,
+            w: 31,
+            c_in: 16,
+            c_out: 24,
+            k_h: k,
+            k_w: k,
+            stride,
+            padding: Padding::Symmetric(k / 2),
+        };
         let (x, weight, dy) = (random(1, s.x_len()), random(2, s.weight_len()), random(3, s.y_len()));
         let bias = random(4, s.c_out);
         assert_same_bits(|| {

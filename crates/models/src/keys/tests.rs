@@ -9,6 +9,7 @@ use crate::dinov2::Dinov2Config;
 use crate::registry::architectures;
 use crate::resnet::ResnetConfig;
 use crate::speedrun::SpeedrunConfig;
+use crate::timm::TimmConfig;
 
 fn named(name: &str) -> Table {
     [("name".to_owned(), Value::String(name.to_owned()))].into_iter().collect()
@@ -20,6 +21,7 @@ fn reread(table: &Table) -> Table {
     match name {
         "cnn" => Table::try_from(parse::<CnnConfig>(table).unwrap()).unwrap(),
         "speedrun" => Table::try_from(parse::<SpeedrunConfig>(table).unwrap()).unwrap(),
+        "tf_efficientnet_lite0" => Table::try_from(parse::<TimmConfig>(table).unwrap()).unwrap(),
         "vit_small_patch14_dinov2" => Table::try_from(parse::<Dinov2Config>(table).unwrap()).unwrap(),
         _ => Table::try_from(parse::<ResnetConfig>(table).unwrap()).unwrap(),
     }

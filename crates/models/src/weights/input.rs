@@ -21,9 +21,18 @@ pub struct PretrainedInput {
 impl PretrainedInput {
     /// Squares of `px`, resized bicubically and normalised by ImageNet's mean and deviation, as timm does.
     pub(crate) const fn imagenet(px: usize, crop_fraction: f32) -> Self {
+        Self::bicubic([0.485, 0.456, 0.406], [0.229, 0.224, 0.225], px, crop_fraction)
+    }
+
+    /// Squares of `px`, resized bicubically to values from -1 to 1, as TensorFlow's networks take them.
+    pub(crate) const fn inception(px: usize, crop_fraction: f32) -> Self {
+        Self::bicubic([0.5; 3], [0.5; 3], px, crop_fraction)
+    }
+
+    const fn bicubic(mean: [f32; 3], std: [f32; 3], px: usize, crop_fraction: f32) -> Self {
         Self {
-            mean: Some([0.485, 0.456, 0.406]),
-            std: Some([0.229, 0.224, 0.225]),
+            mean: Some(mean),
+            std: Some(std),
             interpolation: Some(Cow::Borrowed("bicubic")),
             crop_fraction: Some(crop_fraction),
             input_px: Some([px, px]),

@@ -19,15 +19,15 @@ fn mix(key: u64, i: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// Fills a ResNet. Weights have the variance `2 / fan_in`, running variances lie about what comes of that, and the norm
-/// that ends a block has small weights: activations stay in range through 152 layers.
-pub(crate) fn fill(params: &ParamStore) {
+/// Fills a network. Weights have the variance `2 / fan_in`, running variances lie about what comes of that, and norms called
+/// `last_norm` have small weights: where these end the blocks, activations stay in range through 152 layers.
+pub(crate) fn fill(params: &ParamStore, last_norm: &str) {
     let mut tensors = params.to_tensors().unwrap();
-    let last_norm = if tensors.contains_key("layer1.0.bn3.weight") { "bn3.weight" } else { "bn2.weight" };
+    let last_norm = format!("{last_norm}.weight");
     for (name, tensor) in &mut tensors {
         let (low, high) = match &tensor.shape[1..] {
             [] if name.ends_with("running_var") => (0.8, 1.6),
-            [] if name.ends_with(last_norm) => (0.1, 0.4),
+            [] if name.ends_with(&last_norm) => (0.1, 0.4),
             [] if name.ends_with("weight") => (0.8, 1.2),
             [] => (-0.2, 0.2), // biases, running means
             below => {

@@ -64,7 +64,8 @@ fn network(name: &str, downsample_in_bottleneck: bool) -> Model {
     let mut table = architecture(name).unwrap().reference_table();
     table.insert("downsample_in_bottleneck".to_owned(), downsample_in_bottleneck.into());
     let model = build(&table, GOLDENS.n_classes, 0, &Device::Cpu).unwrap();
-    closed_form::fill(&model.params);
+    let is_bottleneck = model.params.get("layer1.0.bn3.weight").is_some();
+    closed_form::fill(&model.params, if is_bottleneck { "bn3" } else { "bn2" });
     model
 }
 

@@ -1,7 +1,7 @@
 //! Two-dimensional convolution.
 
 use tallow_kernels as kernels;
-use tallow_kernels::ConvShape;
+use tallow_kernels::{ConvShape, Padding};
 
 use super::{Layer, in_precision};
 use crate::act::{Act, Dims};
@@ -22,8 +22,8 @@ pub struct Conv2dConfig {
     pub k_w: usize,
     /// Step of the kernel in both directions.
     pub stride: usize,
-    /// Zeros around the map, on each side.
-    pub padding: usize,
+    /// Zeros around the map.
+    pub padding: Padding,
     /// Whether a bias is added.
     pub bias: bool,
 }
@@ -31,11 +31,11 @@ pub struct Conv2dConfig {
 impl Conv2dConfig {
     /// A square kernel of `k` pixels, stride 1, padded so that an odd kernel keeps the map's size, with bias.
     pub fn same(k: usize) -> Self {
-        Self { k_h: k, k_w: k, stride: 1, padding: k / 2, bias: true }
+        Self { k_h: k, k_w: k, stride: 1, padding: Padding::Symmetric(k / 2), bias: true }
     }
 }
 
-/// Convolution: `y[n, o, i, j] = bias[o] + sum over c, p, q of x[n, c, i*stride + p - padding, …] * weight[o, c, p, q]`.
+/// Convolution: `y[n, o, i, j] = bias[o] + sum over c, p, q of x[n, c, i*stride + p - zeros before, …] * weight[o, c, p, q]`.
 ///
 /// # Parameters
 /// `weight` (c_out, c_in, k_h, k_w) and `bias` (c_out), f32, initialised as PyTorch does.

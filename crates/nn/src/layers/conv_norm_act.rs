@@ -89,13 +89,7 @@ impl ConvNormAct {
         let residual = residual.as_ref().map(|residual| &***residual);
         let folded = self.folded.get_or_fold(self.conv.generation(), || self.fold::<E>())?;
         let mut a = Buffer::<E>::dirty(out.a_len());
-        if self.after == After::Gelu {
-            let mut z = Buffer::<E>::dirty(out.y_len());
-            folded.forward(&shape, &x, &FoldedEpilogue { residual, after: After::Nothing }, &mut z);
-            kernels::gelu(&z, &mut a);
-        } else {
-            folded.forward(&shape, &x, &FoldedEpilogue { residual, after: self.after }, &mut a);
-        }
+        folded.forward(&shape, &x, &FoldedEpilogue { residual, after: self.after }, &mut a);
         Ok(Act::host(dims_after(&out), a, false))
     }
 

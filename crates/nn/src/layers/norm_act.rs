@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use candle_core::Tensor;
 use tallow_kernels as kernels;
 use tallow_kernels::{After, Moments, NormActShape, NormState};
 
 use super::{BatchNorm2d, Gelu, Layer, MaxPool2d, Relu, in_precision};
 use crate::act::{Act, Dims};
+use crate::candle_ops;
 use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::Result;
@@ -106,7 +108,18 @@ pub(super) fn follow(after: After, x: Act, ctx: &mut Ctx) -> Result<Act> {
             let x = Relu.forward(x, ctx)?;
             MaxPool2d { k: 2, stride: 2, padding: 0 }.forward(x, ctx)
         }
+        After::Relu6 => by_candle(x, |z| candle_ops::relu(&z)? - candle_ops::relu(&(z - 6.0)?)?),
+        After::Silu => by_candle(x, |z| z.silu()),
+        After::HardSwish => by_candle(x, |z| {
+            let gate = (candle_ops::relu(&(&z + 3.0)?)? - candle_ops::relu(&(&z - 3.0)?)?)?;
+            (z * gate)? / 6.0
+        }),
     }
+}
+
+/// An activation by Candle's operators.
+fn by_candle(x: Act, apply: impl FnOnce(Tensor) -> candle_core::Result<Tensor>) -> Result<Act> {
+    Ok(Act::candle(x.dims(), apply(x.as_candle("norm_act")?.clone())?))
 }
 
 impl NormAct {

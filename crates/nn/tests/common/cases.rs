@@ -1,8 +1,9 @@
 //! Every layer of the crate, with a size that it is tested on.
 
 use tallow_nn::{
-    Act, AvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, Ctx, Dims, Dropout, Flatten, Gelu,
-    GlobalAvgPool, Layer, Linear, MaxPool2d, PooledStages, Relu, Residual, Result, Scope, Sequential,
+    Act, After, AvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, Ctx, DepthwiseConfig,
+    DepthwiseNormAct, Dims, Dropout, Flatten, Gelu, GlobalAvgPool, Layer, Linear, MaxPool2d, Padding,
+    PooledStages, Relu, Residual, Result, Scope, Sequential,
 };
 
 /// A layer and the size of what it is tested on; rows, columns, channels and images all differ.
@@ -26,7 +27,7 @@ pub(crate) const fn dims(n: usize, c: usize, h: usize, w: usize) -> Dims {
 
 /// A convolution's settings in one line.
 pub(crate) const fn conv(k_h: usize, k_w: usize, stride: usize, padding: usize, bias: bool) -> Conv2dConfig {
-    Conv2dConfig { k_h, k_w, stride, padding, bias }
+    Conv2dConfig { k_h, k_w, stride, padding: Padding::Symmetric(padding), bias }
 }
 
 fn boxed(layer: impl Layer + 'static) -> Result<Box<dyn Layer>> {
@@ -55,12 +56,33 @@ fn convolutions() -> Vec<Case> {
         case("conv 3x3, stride 2, 6x8", dims(2, 3, 6, 8), |s| conv_3_to_4(s, conv(3, 3, 2, 1, true))),
         case("conv 3x3, stride 2, 7x9", dims(2, 3, 7, 9), |s| conv_3_to_4(s, conv(3, 3, 2, 1, true))),
         case("conv 3x5, stride 3, padding 2", dims(2, 3, 7, 9), |s| conv_3_to_4(s, conv(3, 5, 3, 2, true))),
+        case("conv 3x3, stride 2, TensorFlow's SAME, 7x10", dims(2, 3, 7, 10), |s| {
+            conv_3_to_4(s, Conv2dConfig { padding: Padding::Same, ..conv(3, 3, 2, 0, true) })
+        }),
+        case("depthwise 3x3, norm, SiLU", small, |s| depthwise(s, 3, 1, Padding::Symmetric(1), After::Silu)),
+        case("depthwise 5x5, stride 2, SAME, norm", dims(3, 3, 7, 10), |s| {
+            depthwise(s, 5, 2, Padding::Same, After::Nothing)
+        }),
+        case("depthwise 3x3, stride 2, no padding, norm, GELU", dims(2, 3, 6, 9), |s| {
+            depthwise(s, 3, 2, Padding::Symmetric(0), After::Gelu)
+        }),
         case("conv on 1x1 maps", dims(2, 3, 1, 1), |s| conv_3_to_4(s, conv(3, 3, 1, 1, true))),
     ]
 }
 
 fn conv_3_to_4(s: &mut Scope<'_>, config: Conv2dConfig) -> Result<Box<dyn Layer>> {
     boxed(Conv2d::new(s, 3, 4, config)?)
+}
+
+fn depthwise(
+    s: &mut Scope<'_>,
+    k: usize,
+    stride: usize,
+    padding: Padding,
+    after: After,
+) -> Result<Box<dyn Layer>> {
+    let norm = BatchNorm2d::new(&mut s.sub("bn"), 3, BatchNormConfig::default())?;
+    boxed(DepthwiseNormAct::new(&mut s.sub("conv"), 3, DepthwiseConfig { k, stride, padding }, norm, after)?)
 }
 
 fn others() -> Vec<Case> {

@@ -48,6 +48,8 @@ fn recipe_with(key: &Key, overrides: Vec<Override>) -> Recipe {
     }
     // callbacks that lower the rate want to be alone in it
     all.extend(key.name.starts_with("callbacks.reduce").then(|| Override::new("schedule.kind", "constant")));
+    // one fold is one of some
+    all.extend((key.name == "data.fold").then(|| Override::new("data.folds", 5)));
     all.extend(overrides);
     load_recipe("cnn", &all).unwrap_or_else(|e| panic!("{}: {e}", key.name))
 }
@@ -147,6 +149,8 @@ fn full_recipe() -> Recipe {
             label_column: Some("b".into()),
             split_column: Some("c".into()),
             normalization: Some(Normalization::CIFAR10),
+            folds: 2,
+            fold: Some(1),
             ..recipe.data.clone()
         },
         augment: Augment { random_resized_crop: Some(Default::default()), ..Augment::default() },

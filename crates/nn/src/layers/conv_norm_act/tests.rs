@@ -33,11 +33,16 @@ fn block(after: After, fused: bool, scope: &mut Scope<'_>) -> Sequential {
         return network;
     }
     network.push(conv);
+    if matches!(after, After::Relu6 | After::Silu | After::HardSwish) {
+        network.push(NormAct { norm, after });
+        return network;
+    }
     network.push(norm);
     match after {
         After::Nothing => {}
         After::Relu | After::ReluPool => network.push(Relu),
         After::Gelu => network.push(Gelu),
+        After::Relu6 | After::Silu | After::HardSwish => unreachable!("they have no layer of their own"),
     }
     if after == After::ReluPool {
         network.push(MaxPool2d { k: 2, stride: 2, padding: 0 });
@@ -138,11 +143,14 @@ fn compare(what: &str, a: &[(String, Vec<f32>)], b: &[(String, Vec<f32>)], toler
 
 #[test]
 fn blocks_are_their_layers() {
-    let builds: [(&str, Build); 7] = [
+    let builds: [(&str, Build); 10] = [
         ("norm", |scope, fused| block(After::Nothing, fused, scope)),
         ("relu", |scope, fused| block(After::Relu, fused, scope)),
         ("relu and pooling", |scope, fused| block(After::ReluPool, fused, scope)),
         ("gelu", |scope, fused| block(After::Gelu, fused, scope)),
+        ("relu6", |scope, fused| block(After::Relu6, fused, scope)),
+        ("silu", |scope, fused| block(After::Silu, fused, scope)),
+        ("hard swish", |scope, fused| block(After::HardSwish, fused, scope)),
         ("pooling before the norm", pooled_first),
         ("residual", |scope, fused| residual(scope, fused, 5)),
         ("residual with a shortcut", |scope, fused| residual(scope, fused, 6)),

@@ -1,0 +1,151 @@
+//! EfficientNet-Lite0 with timm's names and shapes: an EfficientNet for processors without squeeze-and-excite and SiLU.
+//!
+//! Source: Tan and Le 2019, <https://arxiv.org/abs/1905.11946>; the "lite" variants are those of TensorFlow's model garden, whose
+//! `SAME` padding and batch norm they keep.
+
+use tallow_nn::{
+    After, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormAct, DepthwiseConfig,
+    DepthwiseNormAct, Init, Model, Padding, ParamStore, PooledStages, ResidualBlock, Scope, Sequential,
+};
+
+use crate::architecture::{Architecture, InputSizes, PublishedWeights, parse};
+use crate::backbone::Backbone;
+use crate::error::ModelError;
+use crate::timm::{Map, TimmConfig};
+use crate::weights::PretrainedInput;
+
+const NAME: &str = "tf_efficientnet_lite0";
+/// timm's name.
+const CLASSIFIER: &str = "classifier";
+/// Channels of what follows the stages.
+const N_FEATURES: usize = 1280;
+/// As timm has it: TensorFlow's number is added to variances, PyTorch's moves the statistics.
+const NORM: BatchNormConfig = BatchNormConfig { eps: 1e-3, momentum: 0.1 };
+
+pub(crate) const ARCHITECTURE: Architecture = Architecture {
+    name: NAME,
+    sizes: InputSizes::Any,
+    classifier: CLASSIFIER,
+    weights: Some(PublishedWeights {
+        source: "hf:timm/tf_efficientnet_lite0.in1k",
+        licence: "Apache-2.0",
+        input: PretrainedInput::inception(224, 0.875),
+    }),
+    reference: || toml::toml! { input_px = [224, 224] },
+    input_px: |table| Ok(parse::<TimmConfig>(table)?.input_px),
+    build: |table, n_classes, params| build(&parse(table)?, n_classes, params),
+};
+
+/// Blocks that follow one another in one stage of timm's `blocks`.
+struct Blocks {
+    n: usize,
+    k: usize,
+    stride: usize,
+    /// Channels inside of a block, as a multiple of those that go in.
+    expansion: usize,
+    c_out: usize,
+    /// Which map they end with, where that is the last of its size.
+    map: Option<Map>,
+}
+
+const fn blocks(
+    n: usize,
+    k: usize,
+    stride: usize,
+    expansion: usize,
+    c_out: usize,
+    map: Option<Map>,
+) -> Blocks {
+    Blocks { n, k, stride, expansion, c_out, map }
+}
+
+const STAGES: [Blocks; 7] = [
+    blocks(1, 3, 1, 1, 16, None),
+    blocks(2, 3, 2, 6, 24, Some(Map::Stage1)),
+    blocks(2, 5, 2, 6, 40, Some(Map::Stage2)),
+    blocks(3, 3, 2, 6, 80, None),
+    blocks(3, 5, 1, 6, 112, Some(Map::Stage3)),
+    blocks(4, 5, 2, 6, 192, None),
+    blocks(1, 3, 1, 6, 320, Some(Map::Stage4)),
+];
+
+fn build(config: &TimmConfig, n_classes: usize, mut params: ParamStore) -> Result<Model, ModelError> {
+    config.validate()?;
+    let channels = |map: &Map| STAGES.iter().find(|s| s.map == Some(*map)).map_or(N_FEATURES, |s| s.c_out);
+    let backbone = Backbone {
+        layer: trunk(config, &mut params)?,
+        n_features: config.features.iter().map(channels).sum(),
+        description: config.describe(NAME),
+        last_stage: &["blocks.5", "blocks.6", "conv_head", "bn2"],
+    };
+    backbone.with_head(&config.head, CLASSIFIER, n_classes, config.learning(), params)
+}
+
+/// From images to features.
+fn trunk(config: &TimmConfig, params: &mut ParamStore) -> Result<PooledStages, ModelError> {
+    let mut root = params.root();
+    let mut trunk = PooledStages::new();
+    let mut c_in = 32;
+    let mut layers = Sequential::new();
+    layers.push(conv(&mut root, ["conv_stem", "bn1"], [3, c_in], 3, 2, After::Relu6)?);
+    for (i, stage) in STAGES.iter().enumerate() {
+        let mut scope = root.sub("blocks");
+        let mut scope = scope.sub(i);
+        for block in 0..stage.n {
+            let stride = if block == 0 { stage.stride } else { 1 };
+            push_block(&mut layers, &mut scope.sub(block), stage, c_in, stride)?;
+            c_in = stage.c_out;
+        }
+        if let Some(map) = stage.map {
+            trunk.push(std::mem::take(&mut layers), config.features.contains(&map));
+        }
+    }
+    layers.push(conv(&mut root, ["conv_head", "bn2"], [c_in, N_FEATURES], 1, 1, After::Relu6)?);
+    trunk.push(layers, true);
+    Ok(trunk)
+}
+
+/// An inverted residual block: wider, each channel for itself, narrower again; the first stage's are not wider.
+fn push_block(
+    layers: &mut Sequential,
+    scope: &mut Scope<'_>,
+    stage: &Blocks,
+    c_in: usize,
+    stride: usize,
+) -> Result<(), ModelError> {
+    let width = c_in * stage.expansion;
+    let mut branch = Sequential::new();
+    let is_wider = stage.expansion > 1;
+    let norms = if is_wider { ["bn2", "bn3"] } else { ["bn1", "bn2"] };
+    if is_wider {
+        branch.push(conv(scope, ["conv_pw", "bn1"], [c_in, width], 1, 1, After::Relu6)?);
+    }
+    let config = DepthwiseConfig { k: stage.k, stride, padding: Padding::Same };
+    let norm = BatchNorm2d::new(&mut scope.sub(norms[0]), width, NORM)?;
+    branch.push(DepthwiseNormAct::new(&mut scope.sub("conv_dw"), width, config, norm, After::Relu6)?);
+    let narrower = if is_wider { "conv_pwl" } else { "conv_pw" };
+    let last = conv(scope, [narrower, norms[1]], [width, stage.c_out], 1, 1, After::Nothing)?;
+    if stride == 1 && c_in == stage.c_out {
+        layers.push(ResidualBlock::new(branch, last, None));
+    } else {
+        layers.push(branch);
+        layers.push(last);
+    }
+    Ok(())
+}
+
+/// A convolution without bias, its batch norm, and what follows.
+fn conv(
+    scope: &mut Scope<'_>,
+    [conv, norm]: [&str; 2],
+    [c_in, c_out]: [usize; 2],
+    k: usize,
+    stride: usize,
+    after: After,
+) -> Result<ConvNormAct, ModelError> {
+    let config = Conv2dConfig { stride, padding: Padding::Same, bias: false, ..Conv2dConfig::same(k) };
+    let init = Init::he_normal(c_out * k * k);
+    let conv = Conv2d::with_init(&mut scope.sub(conv), c_in, c_out, config, init)?;
+    let norm = BatchNorm2d::new(&mut scope.sub(norm), c_out, NORM)?;
+    Ok(ConvNormAct::new(conv, norm, after))
+}

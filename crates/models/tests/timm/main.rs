@@ -1,0 +1,145 @@
+//! timm's backbones against timm, in inference and in training, on weights that a rule makes (`closed_form`).
+//! `fixtures/gen_timm.py` made timm's results, in f64; beside each stands how far timm itself is from them in f32.
+
+#[path = "../resnet/closed_form.rs"]
+mod closed_form;
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+use tallow_models::{architecture, build};
+use tallow_nn::{Ctx, Device, Dims, Gradients, Model, Path, Precision, TrainKey};
+
+/// f32, relative in norm. timm's own f32 is off by 2e-6.
+const TOLERANCE: f64 = 1e-4;
+/// bf16 maps and weights, relative in norm.
+const BF16_TOLERANCE: f64 = 4e-2;
+
+static GOLDENS: LazyLock<Goldens> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../fixtures/timm.json")).unwrap());
+
+#[derive(Deserialize)]
+struct Goldens {
+    n_classes: usize,
+    eval: Vec<Inference>,
+    train: Vec<Training>,
+}
+
+#[derive(Deserialize)]
+struct Inference {
+    name: String,
+    /// Images, rows, columns.
+    batch: [usize; 3],
+    logits: Vec<f32>,
+}
+
+/// A pass with constant statistics, and its gradients of `sum(r * logits)` for a closed-form r.
+#[derive(Deserialize)]
+struct Training {
+    name: String,
+    batch: [usize; 3],
+    /// Which closed-form images: no unit is near where its activation bends, where gradients jump.
+    images: usize,
+    logits: Vec<f32>,
+    /// By parameter name.
+    tensors: BTreeMap<String, Sample>,
+}
+
+/// A large tensor: its norm, and elements 7919 apart, coming round.
+#[derive(Deserialize)]
+struct Sample {
+    norm: f64,
+    entries: Vec<f32>,
+}
+
+fn network(name: &str) -> Model {
+    let mut table = architecture(name).unwrap().reference_table();
+    table.insert("weights".into(), "closed form".into()); // so that norms keep their statistics in training
+    let model = build(&table, GOLDENS.n_classes, 0, &Device::Cpu).unwrap();
+    closed_form::fill(&model.params, "no norm");
+    model
+}
+
+fn dims([n, h, w]: [usize; 3]) -> Dims {
+    Dims { n, c: 3, h, w }
+}
+
+fn norm(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(|v| v * v).sum::<f64>().sqrt()
+}
+
+/// The 2-norm of the difference over that of `expected`.
+#[track_caller]
+fn assert_close(what: &str, actual: &[f32], expected: &[f32], tolerance: f64) {
+    assert_eq!(actual.len(), expected.len());
+    let differences = actual.iter().zip(expected).map(|(&a, &e)| f64::from(a) - f64::from(e));
+    let error = norm(differences) / norm(expected.iter().map(|&e| f64::from(e)));
+    assert!(error <= tolerance, "{what}: relative error {error:.1e}, tolerance {tolerance:.0e}");
+}
+
+/// The logits of every golden.
+fn check_inference(path: Path, precision: Precision, tolerance: f64) {
+    for Inference { name, batch, logits } in &GOLDENS.eval {
+        let mut ctx = Ctx::eval(path, &Device::Cpu).with_precision(precision);
+        let x = ctx.input(closed_form::images(dims(*batch), 0), dims(*batch)).unwrap();
+        let found = network(name).forward(x, &mut ctx).unwrap().to_vec().unwrap();
+        assert_close(&format!("{name}, {path:?}, {precision:?}, {batch:?}"), &found, logits, tolerance);
+    }
+}
+
+#[test]
+fn logits_are_timms() {
+    check_inference(Path::Kernels, Precision::F32, TOLERANCE);
+}
+
+#[test]
+fn logits_are_timms_on_the_candle_path() {
+    check_inference(Path::Candle, Precision::F32, TOLERANCE);
+}
+
+#[test]
+fn logits_are_timms_in_bf16() {
+    check_inference(Path::Kernels, Precision::Bf16, BF16_TOLERANCE);
+}
+
+/// A pass in training.
+fn train(model: &Model, path: Path, golden: &Training) -> (Vec<f32>, Gradients) {
+    let dims = dims(golden.batch);
+    let mut ctx = Ctx::train(path, &Device::Cpu, TrainKey { seed: 0, epoch: 0, first_position: 0 });
+    let x = ctx.input(closed_form::images(dims, golden.images), dims).unwrap();
+    let logits = model.forward(x, &mut ctx).unwrap();
+    let grad_logits = closed_form::values("grad_logits", logits.dims().len(), -1.0, 1.0);
+    (logits.to_vec().unwrap(), ctx.backward(&logits, grad_logits).unwrap())
+}
+
+fn check_training(path: Path) {
+    for golden in &GOLDENS.train {
+        let (model, name) = (network(&golden.name), &golden.name);
+        let (logits, grads) = train(&model, path, golden);
+        assert_close(&format!("{name}, {path:?}: logits"), &logits, &golden.logits, TOLERANCE);
+        for (tensor_name, sample) in &golden.tensors {
+            let what = format!("{name}, {path:?}: {tensor_name}");
+            let tensor: Vec<f32> = grads.get(tensor_name).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            let entries: Vec<f32> =
+                (0..sample.entries.len()).map(|i| tensor[i * 7919 % tensor.len()]).collect();
+            assert_close(&what, &entries, &sample.entries, TOLERANCE);
+            let norm = norm(tensor.iter().map(|&v| f64::from(v)));
+            assert!(
+                (norm / sample.norm - 1.0).abs() <= TOLERANCE,
+                "{what}: norm {norm}, not {}",
+                sample.norm
+            );
+        }
+    }
+}
+
+#[test]
+fn training_is_timms() {
+    check_training(Path::Kernels);
+}
+
+#[test]
+fn training_is_timms_on_the_candle_path() {
+    check_training(Path::Candle);
+}

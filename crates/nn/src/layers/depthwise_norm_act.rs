@@ -1,0 +1,169 @@
+//! The block that mobile networks are made of, in one piece: depthwise convolution, batch norm, and an activation.
+//!
+//! As in `conv_norm_act`, batch norm's statistics come out of the convolution's loop in training, and in inference the norm is
+//! folded into the weights and the activation happens before sums are written.
+
+use std::sync::Arc;
+
+use tallow_kernels as kernels;
+use tallow_kernels::{After, DepthwiseShape, FoldedDepthwise, NormActShape, Padding};
+
+use super::norm_act::{Kept, dims_after, follow, forward};
+use super::{BatchNorm2d, Layer, in_precision};
+use crate::act::{Act, Dims};
+use crate::candle_ops;
+use crate::ctx::Ctx;
+use crate::device::Path;
+use crate::error::{NnError, Result};
+use crate::folded::Slot;
+use crate::gradients::Gradients;
+use crate::init::Init;
+use crate::layers::batch_norm::NormParams;
+use crate::map::{Buffer, HostMap, MapElement};
+use crate::params::{Param, Scope};
+
+/// What a depthwise convolution is besides its channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DepthwiseConfig {
+    /// Rows and columns of the kernel.
+    pub k: usize,
+    /// Step of the kernel in both directions.
+    pub stride: usize,
+    /// Zeros around the map.
+    pub padding: Padding,
+}
+
+/// Depthwise convolution without bias, batch norm, and what follows: each channel has a kernel of its own, as
+/// `torch.nn.Conv2d(c, c, k, groups=c)`.
+///
+/// # Parameters
+/// `weight` (c, 1, k, k) in the scope of the convolution, f32; normal with the deviation `sqrt(2 / k^2)` at first.
+///
+/// # Source
+/// Howard et al. 2017, <https://arxiv.org/abs/1704.04861>
+pub struct DepthwiseNormAct {
+    config: DepthwiseConfig,
+    weight: Param,
+    norm: BatchNorm2d,
+    after: After,
+    folded: Slot<FoldedDepthwise>,
+}
+
+/// What a training pass keeps for its backward pass.
+struct Undo<E: MapElement> {
+    shape: DepthwiseShape,
+    x: Arc<Buffer<E>>,
+    x_needs_grad: bool,
+    kept: Kept<E>,
+    weight: Param,
+    norm: NormParams,
+}
+
+impl DepthwiseNormAct {
+    /// Declares the convolution of `c` channels in `scope`; `norm` is over as many.
+    ///
+    /// # Errors
+    /// If a size or the stride is 0, `after` pools, or the name is taken.
+    pub fn new(
+        scope: &mut Scope<'_>,
+        c: usize,
+        config: DepthwiseConfig,
+        norm: BatchNorm2d,
+        after: After,
+    ) -> Result<Self> {
+        let DepthwiseConfig { k, stride, .. } = config;
+        if [c, k, stride].contains(&0) || after == After::ReluPool {
+            return Err(NnError::shape(scope.name(), format!("{c} channels, {config:?}, then {after:?}")));
+        }
+        let weight = scope.param("weight", &[c, 1, k, k], Init::he_normal(k * k))?;
+        Ok(Self { config, weight, norm, after, folded: Slot::default() })
+    }
+
+    fn shapes(&self, x: Dims) -> Result<(DepthwiseShape, NormActShape)> {
+        let (DepthwiseConfig { k, stride, padding }, c) = (self.config, self.weight.shape()[0]);
+        if x.c != c {
+            return Err(NnError::shape(self.weight.name(), format!("expected {c} channels, got {x}")));
+        }
+        let shape = DepthwiseShape { n: x.n, h: x.h, w: x.w, c, k, stride, padding };
+        let (h, w) = (shape.h_out(), shape.w_out());
+        match h * w {
+            0 => Err(NnError::shape(self.weight.name(), format!("a {k} x {k} kernel does not fit into {x}"))),
+            _ => Ok((shape, NormActShape { n: x.n, h, w, c, after: self.after })),
+        }
+    }
+
+    fn learns(&self) -> bool {
+        !self.weight.is_frozen() || self.norm.learns()
+    }
+
+    fn train<E: MapElement>(&self, x: &Act, ctx: &Ctx) -> Result<(Act, Undo<E>)> {
+        let (shape, out) = self.shapes(x.dims())?;
+        let (x_needs_grad, x) = (x.needs_grad(), x.as_map::<E>(self.weight.name())?);
+        let mut y = Buffer::<E>::dirty(shape.y_len());
+        let statistics = if self.norm.takes_batch(ctx) {
+            let moments =
+                self.weight.read(|w| kernels::depthwise_forward_with_moments(&shape, &x, w, None, &mut y))?;
+            self.norm.take_moments(&moments)?
+        } else {
+            self.weight.read(|w| kernels::depthwise_forward(&shape, &x, w, None, &mut y))?;
+            self.norm.running()?
+        };
+        let (a, kept) = forward(&self.norm, out, Arc::new(y), statistics, None)?;
+        let (weight, norm) = (self.weight.clone(), self.norm.params());
+        let undo = Undo { shape, x, x_needs_grad, kept, weight, norm };
+        Ok((Act::host(dims_after(&out), a, true), undo))
+    }
+
+    fn infer<E: MapElement>(&self, x: &Act) -> Result<Act> {
+        let (shape, out) = self.shapes(x.dims())?;
+        let x = x.as_map::<E>(self.weight.name())?;
+        let folded = self.folded.get_or_make(self.weight.generation(), || {
+            let statistics = self.norm.running()?;
+            let (scale, shift) = self.norm.scale_and_shift(&statistics.mean, &statistics.inv_std)?;
+            self.weight.read(|weight| FoldedDepthwise::new(shape.k, weight, &scale, shift))
+        })?;
+        let mut a = Buffer::<E>::dirty(out.a_len());
+        folded.forward(&shape, &x, self.after, &mut a);
+        Ok(Act::host(dims_after(&out), a, false))
+    }
+
+    fn forward_candle(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+        let (shape, out) = self.shapes(x.dims())?;
+        let weight = ctx.weight(&self.weight);
+        let y = candle_ops::depthwise_conv2d(x.as_candle(self.weight.name())?, &weight, &shape)?;
+        let y = self.norm.forward(Act::candle(dims_after(&out), y), ctx)?;
+        follow(self.after, y, ctx)
+    }
+}
+
+impl<E: MapElement> Undo<E> {
+    /// The gradient of the input, where it wants one.
+    fn run(self, da: &HostMap, grads: &mut Gradients) -> Result<Option<HostMap>> {
+        let Self { shape, x, x_needs_grad, kept, weight, norm } = self;
+        let dy = kept.backward(&norm, &E::of(da), grads)?.dy;
+        grads.add_for(&weight, |dweight| kernels::depthwise_weight_grad(&shape, &x, &dy, dweight))?;
+        if !x_needs_grad {
+            return Ok(None);
+        }
+        let mut dx = Buffer::<E>::dirty(shape.x_len());
+        weight.read(|weight| kernels::depthwise_input_grad(&shape, &dy, weight, &mut dx))?;
+        Ok(Some(dx.into()))
+    }
+}
+
+impl Layer for DepthwiseNormAct {
+    fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+        if ctx.path() == Path::Candle {
+            return self.forward_candle(x, ctx);
+        }
+        let needs_grad = x.needs_grad() || self.learns();
+        in_precision!(ctx, E => {
+            if !ctx.is_training() || !needs_grad {
+                return self.infer::<E>(&x);
+            }
+            let (a, undo) = self.train::<E>(&x, ctx)?;
+            ctx.push_map(move |da, grads| undo.run(&da, grads));
+            Ok(a)
+        })
+    }
+}
