@@ -13,9 +13,8 @@ use crate::head::HeadConfig;
 pub enum Unfreeze {
     /// None: the rest gives features, which are computed once per image.
     None,
-    /// The last stage of a ResNet.
-    Layer4,
-    /// The last stage of another backbone, and what follows it.
+    /// The last stage, which a ResNet calls `layer4`, and what follows it.
+    #[serde(alias = "layer4")]
     Last,
     /// Everything.
     #[default]
@@ -57,7 +56,7 @@ impl Learning {
     fn includes(self, name: &str, last_stage: &[&str]) -> bool {
         let in_part = match self.unfreeze {
             Unfreeze::None => false,
-            Unfreeze::Layer4 | Unfreeze::Last => last_stage.iter().any(|layer| is_below(name, layer)),
+            Unfreeze::Last => last_stage.iter().any(|layer| is_below(name, layer)),
             Unfreeze::All => true,
         };
         in_part && (self.batch_norm == BatchNormMode::Live || !is_statistic(name))

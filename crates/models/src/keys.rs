@@ -67,8 +67,7 @@ const fn weights(of: &'static [&'static str], published: &'static str) -> Key {
 const KEYS: &[Key] = &[
     Key::new("model.name", Takes::Choice(NAMES), "Which architecture, as torchvision or timm calls it."),
     Key { kinds: SMALL, ..INPUT_PX }.or("[32, 32]"),
-    Key { kinds: RESNETS, ..INPUT_PX }.or("[224, 224]"),
-    Key { kinds: TIMM, ..INPUT_PX }.or("[224, 224]"),
+    Key { kinds: WITH_NORM, ..INPUT_PX }.or("[224, 224]"),
     Key { kinds: DINOV2, ..INPUT_PX }.range("that are one multiple of 14, up to 518").or("[224, 224]"),
     Key::new("model.widths", Takes::Wholes(0), "Channels of each convolution; two make a stage, which halves rows and columns.")
         .range("above 0, an even number of them")
@@ -101,18 +100,11 @@ const KEYS: &[Key] = &[
         .source("https://arxiv.org/abs/2304.07193"),
     Key::new(
         "model.unfreeze",
-        Takes::Choice(&["none", "layer4", "all"]),
-        "Which part learns besides the head. none: features are computed once per image, and kept.",
+        Takes::Choice(&["none", "last", "layer4", "all"]),
+        "Which part learns besides the head: nothing, the last stage (of a ResNet layer4, which says the same) and what follows it, \
+         or everything. none: features are computed once per image, and kept.",
     )
-    .of(RESNETS)
-    .or("\"all\""),
-    Key::new(
-        "model.unfreeze",
-        Takes::Choice(&["none", "last", "all"]),
-        "Which part learns besides the head: nothing, the last stage and what follows it, everything. none: features are computed \
-         once per image, and kept.",
-    )
-    .of(TIMM)
+    .of(WITH_NORM)
     .or("\"all\""),
     Key::new(
         "model.batch_norm",
@@ -133,7 +125,8 @@ const KEYS: &[Key] = &[
     )
     .range("in this order, head among them")
     .of(TIMM)
-    .or("[\"head\"]"),
+    .or("[\"head\"]")
+    .on_choice("[\"stage2\", \"stage3\", \"stage4\", \"head\"]"),
     Key::new(
         "model.downsample_in_bottleneck",
         Takes::YesNo,

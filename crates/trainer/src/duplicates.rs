@@ -1,10 +1,12 @@
 //! `trainer data duplicates`: test images that are near-duplicates of training images. `tallow-dataset` says what to
 //! search by and what to judge by, `tallow-kernels` searches.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use anyhow::{Result, bail};
 use rayon::prelude::*;
@@ -25,6 +27,16 @@ use crate::source::{self, Spec};
 /// The nearest training images, by descriptor, that are judged, of a test image as it is and as many of it mirrored.
 /// Of the pairs that are published for CIFAR-10, 264 of 286 are among them.
 const N_CANDIDATES: usize = 8;
+/// Images that are so near are copies, whatever else is near: compressed anew, scaled, brightened.
+const MAX_COPY_DISTANCE: f32 = 0.03;
+/// Others are near-duplicates, where groups of them are made, if they are no farther than this share of the distance to an image that
+/// is one no more: the one after so many.
+const MAX_SHARE_OF_OTHERS: f32 = 0.5;
+const N_COPIES: usize = 4;
+/// Near-duplicates in a group at most.
+const MAX_GROUP: usize = 20;
+/// Details that are kept, of 12 kB each.
+const MAX_DETAILS: usize = 80_000;
 /// Pairs of files that are shown on a terminal; all are in the list.
 const MAX_PAIRS_SHOWN: usize = 20;
 /// Test images between two looks at the stop flag.
@@ -129,52 +141,68 @@ pub(crate) fn find(
     stop: &StopFlag,
 ) -> Result<Option<Vec<Duplicate>>> {
     let mut duplicates = Vec::new();
-    let went_through = judge(train, test, progress, stop, |found| {
-        duplicates.extend(found.into_iter().min_by(|a, b| a.distance.total_cmp(&b.distance)));
+    let went_through = judge(train, test, progress, stop, |judged| {
+        let nearest = judged.into_iter().min_by(|a, b| a.distance.total_cmp(&b.distance));
+        duplicates.extend(nearest.filter(|d| d.distance <= MAX_DUPLICATE_DISTANCE));
     })?;
     Ok(went_through.then_some(duplicates))
 }
 
-/// The group of each image of `set`: images that are copies or near-duplicates of one another, or of others between them, have the
-/// same number, that of the first of them. None if `stop` was raised on the way.
+/// The group of each image of `set`: copies and near-duplicates, and those of others between them, have the same number, that of
+/// the first of them. None if `stop` was raised on the way.
+///
+/// Here one near-duplicate leads to another, so that in a set whose images are all alike, as cells of solar panels are, everything
+/// would be one. A pair counts if it is alike in almost all, or if it is far more alike than the fifth nearest; and a group of
+/// more than [`MAX_GROUP`] images is no photograph taken several times: of those only copies to the bit stay together.
 pub(crate) fn groups(set: &ImageSet, progress: &dyn Progress, stop: &StopFlag) -> Result<Option<Vec<u32>>> {
-    // each image's number leads to an earlier one of its group, that of the first to itself
-    let mut groups: Vec<u32> = (0..set.len() as u32).collect();
-    let first_of = |groups: &[u32], mut i: u32| {
-        while groups[i as usize] != i {
-            i = groups[i as usize];
-        }
-        i
-    };
-    let mut join = |a: u32, b: u32| {
-        let (a, b) = (first_of(&groups, a), first_of(&groups, b));
-        groups[a.max(b) as usize] = a.min(b);
-    };
     let mut first = HashMap::new();
-    for i in 0..set.len() {
-        join(*first.entry(set.identity(i)).or_insert(i as u32), i as u32);
-    }
-    let went_through = judge(set, set, progress, stop, |found| {
-        found.iter().for_each(|pair| join(pair.train_index, pair.test_index));
+    let copies: Vec<u32> =
+        (0..set.len()).map(|i| *first.entry(set.identity(i)).or_insert(i as u32)).collect();
+    let mut groups = copies.clone();
+    let went_through = judge(set, set, progress, stop, |judged| {
+        let mut distances: Vec<f32> = judged.iter().map(|d| d.distance).collect();
+        distances.sort_unstable_by(f32::total_cmp);
+        let of_others = distances.get(N_COPIES).copied().unwrap_or(1.0);
+        for pair in judged {
+            let is_exceptional =
+                pair.distance <= MAX_DUPLICATE_DISTANCE && pair.distance <= MAX_SHARE_OF_OTHERS * of_others;
+            if pair.distance <= MAX_COPY_DISTANCE || is_exceptional {
+                let [a, b] = [pair.train_index, pair.test_index].map(|i| first_of(&groups, i));
+                groups[a.max(b) as usize] = a.min(b);
+            }
+        }
     })?;
-    let whole = (0..groups.len() as u32).map(|i| first_of(&groups, i)).collect();
-    Ok(went_through.then_some(whole))
+    let whole: Vec<u32> = (0..groups.len() as u32).map(|i| first_of(&groups, i)).collect();
+    let mut sizes = HashMap::new();
+    whole.iter().for_each(|group| *sizes.entry(*group).or_insert(0) += 1);
+    let kept =
+        whole.iter().zip(copies).map(|(group, copy)| if sizes[group] > MAX_GROUP { copy } else { *group });
+    Ok(went_through.then(|| kept.collect()))
 }
 
-/// Tells `on_found` the near-duplicates in `train` of each image of `test` that has any, in their order; no image is one of its own.
-/// False if `stop` was raised on the way.
+/// The first image of the group of image `i`: each image's number leads to an earlier one of its group, that of the first to itself.
+fn first_of(groups: &[u32], mut i: u32) -> u32 {
+    while groups[i as usize] != i {
+        i = groups[i as usize];
+    }
+    i
+}
+
+/// Tells `on_judged` of each image of `test` which of `train` come near it, by their descriptors, and how far they are, in the order of
+/// `test`; no image is near itself. False if `stop` was raised on the way.
 fn judge(
     train: &ImageSet,
     test: &ImageSet,
     progress: &dyn Progress,
     stop: &StopFlag,
-    mut on_found: impl FnMut(Vec<Duplicate>),
+    mut on_judged: impl FnMut(Vec<Duplicate>),
 ) -> Result<bool> {
     if train.channels() != test.channels() {
         bail!("the training images have {} channels, the test images {}", train.channels(), test.channels());
     }
     let dim = descriptor_len(train.channels());
     let keys = descriptors(train, 0..train.len(), false)?;
+    let details = Details::of(train);
     progress.begin("near-duplicates", Some(test.len() as u64), Unit::Items("images"));
     for first in (0..test.len()).step_by(N_PER_LOOK) {
         if stop.raised().is_some() {
@@ -188,28 +216,28 @@ fn judge(
         };
         let candidates = candidates(false)?.into_par_iter().zip(candidates(true)?);
         let judged = range.clone().into_par_iter().zip(candidates);
-        let found = judged.map(|(i, (plain, mirrored))| -> Result<Vec<Duplicate>> {
-            let mut found = alike(train, test, i, false, plain)?;
-            found.extend(alike(train, test, i, true, mirrored)?);
-            Ok(found)
+        let judged = judged.map(|(i, (plain, mirrored))| -> Result<Vec<Duplicate>> {
+            let mut judged = distances(&details, test, i, false, plain)?;
+            judged.extend(distances(&details, test, i, true, mirrored)?);
+            Ok(judged)
         });
-        let found: Vec<Vec<Duplicate>> = found.collect::<Result<_>>()?;
-        found.into_iter().filter(|found| !found.is_empty()).for_each(&mut on_found);
+        let judged: Vec<Vec<Duplicate>> = judged.collect::<Result<_>>()?;
+        judged.into_iter().for_each(&mut on_judged);
         progress.advance(range.end as u64);
     }
     progress.end();
     Ok(true)
 }
 
-/// Which of the candidates are near-duplicates of test image `i`, mirrored or as it is.
-fn alike(
-    train: &ImageSet,
+/// How far the candidates are from image `i` of `test`, mirrored or as it is: those that are alike on the whole.
+fn distances(
+    train: &Details<'_>,
     test: &ImageSet,
     i: usize,
     mirrored: bool,
     candidates: Vec<(u32, f32)>,
 ) -> Result<Vec<Duplicate>> {
-    let is_itself = |index: u32| std::ptr::eq(train, test) && index as usize == i;
+    let is_itself = |index: u32| std::ptr::eq(train.set, test) && index as usize == i;
     let mut alike = candidates
         .into_iter()
         .filter(|&(index, similarity)| similarity >= MIN_CANDIDATE_SIMILARITY && !is_itself(index))
@@ -219,15 +247,34 @@ fn alike(
     }
     let detail = Detail::new(&test.read(i)?, mirrored);
     let judged = alike.map(|(train_index, _)| {
-        let other = Detail::new(&train.read(train_index as usize)?, false);
-        let distance = detail.distance(&other);
+        let distance = detail.distance(&*train.get(train_index as usize)?);
         Ok(Duplicate { test_index: i as u32, train_index, distance })
     });
-    let is_near = |judged: &Result<Duplicate>| match judged {
-        Ok(judged) => judged.distance <= MAX_DUPLICATE_DISTANCE,
-        Err(_) => true,
-    };
-    judged.filter(is_near).collect()
+    judged.collect()
+}
+
+/// The details of a set's images, each computed once where there is room for them.
+struct Details<'a> {
+    set: &'a ImageSet,
+    kept: Vec<OnceLock<Detail>>,
+}
+
+impl<'a> Details<'a> {
+    fn of(set: &'a ImageSet) -> Self {
+        let n = if set.len() <= MAX_DETAILS { set.len() } else { 0 };
+        Self { set, kept: (0..n).map(|_| OnceLock::new()).collect() }
+    }
+
+    fn get(&self, i: usize) -> Result<Cow<'_, Detail>> {
+        if let Some(detail) = self.kept.get(i).and_then(OnceLock::get) {
+            return Ok(Cow::Borrowed(detail));
+        }
+        let detail = Detail::new(&self.set.read(i)?, false);
+        Ok(match self.kept.get(i) {
+            Some(slot) => Cow::Borrowed(slot.get_or_init(|| detail)),
+            None => Cow::Owned(detail),
+        })
+    }
 }
 
 /// Indices, distance, and where images have files their names.
@@ -335,11 +382,34 @@ mod tests {
         let same = |y, x| [y, x];
         let mirrored = changed(&a, |y, x| [y, SIDE - 1 - x], |level| level);
         let darker = changed(&mirrored, same, |level| level / 2);
-        let images = set(&[picture(3), a.clone(), b.clone(), darker, picture(4), mirrored, b]);
-        let found = groups(&images, &Silent, &StopFlag::default()).unwrap();
-        assert_eq!(found, Some(vec![0, 1, 2, 1, 4, 1, 2]));
+        let images = set(&[picture(3), a.clone(), b.clone(), darker, picture(4), mirrored, b.clone()]);
+        let found = |images: &ImageSet| groups(images, &Silent, &StopFlag::default()).unwrap();
+        assert_eq!(found(&images), Some(vec![0, 1, 2, 1, 4, 1, 2]));
+        let brightened = |n: u8| changed(&a, same, |level| level / 2 + n);
+        let many: Vec<Vec<u8>> =
+            (0..=MAX_GROUP as u8).map(brightened).chain([b.clone(), b.clone()]).collect();
+        let mut apart: Vec<u32> = (0..many.len() as u32).collect();
+        apart[MAX_GROUP + 2] -= 1;
+        assert_eq!(found(&set(&many)), Some(apart), "so many are no photograph taken several times");
         let grey = vec![vec![128; SIDE * SIDE * 3]; 2];
-        assert_eq!(groups(&set(&grey), &Silent, &StopFlag::default()).unwrap(), Some(vec![0, 0]));
+        assert_eq!(found(&set(&grey)), Some(vec![0, 0]));
+    }
+
+    /// Each has a pattern in common with all others, and noise of its own: nobody's near-duplicate is another's.
+    #[test]
+    fn a_set_of_images_that_are_all_alike_is_no_group() {
+        let pattern = picture(1);
+        let alike: Vec<Vec<u8>> = (0..40)
+            .map(|key| {
+                let mut noise = Stream::new(key, Purpose::Test, 0, 1);
+                pattern.iter().map(|&level| level / 2 + (noise.next_u32() % 60) as u8).collect()
+            })
+            .collect();
+        let images = set(&alike);
+        let near = find(&images, &set(&alike[..1]), &Silent, &StopFlag::default()).unwrap().unwrap();
+        assert_eq!(near.len(), 1);
+        let found = groups(&images, &Silent, &StopFlag::default()).unwrap();
+        assert_eq!(found, Some((0..40).collect()));
     }
 
     #[test]

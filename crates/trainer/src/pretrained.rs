@@ -75,7 +75,8 @@ impl Pretrained {
         if let Some(architecture) = &self.config.architecture {
             ensure!(
                 architecture == name,
-                "{}: the weights are of a {architecture}, the recipe's model.name is {name}",
+                "{}: the weights are of a {architecture}, the recipe's model.name is {name}: add --set \
+                 model.name={architecture}, or name other weights",
                 self.files.origin
             );
         }

@@ -112,7 +112,8 @@ impl Check<'_> {
                 kinds.join(" or ")
             ));
         };
-        if entry.takes.fits(value) {
+        // a part does not say of which kind it is
+        if entries.iter().any(|entry| entry.is_of(kind) && entry.takes.fits(value)) {
             return Ok(());
         }
         let problem = format!("{key} takes {}; found {}", entry.expectation(), found(value));

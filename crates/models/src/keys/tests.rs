@@ -145,6 +145,9 @@ fn another_architecture_keeps_what_means_the_same_and_brings_its_weights() {
         (chosen["input_px"][0].as_integer(), chosen["widths"].as_array().unwrap().len()),
         (Some(40), 6)
     );
+    let chosen = choose(&format!("{head}\nfeatures=['layer3', 'layer4']"), "tf_efficientnet_lite0");
+    assert_eq!((chosen["input_px"][0].as_integer(), chosen["unfreeze"].as_str()), (Some(96), Some("none")));
+    assert_eq!(chosen["features"].as_array().unwrap().len(), 4);
     assert_eq!(choose("name='cnn'", "resnet18").get("weights"), None);
     assert!(choose("name='cnn'", "vit_small_patch14_dinov2").contains_key("weights")); // it has no others
 }
