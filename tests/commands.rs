@@ -12,7 +12,8 @@ fn recipes_are_listed() {
     let expected = "\
 cnn                The reference network with a modern protocol: 20 epochs.
 cnn-5              The recipe cnn in 5 epochs: less regularisation, since there is less time to overfit.
-photos             Your own pictures: a linear head on the features of a frozen ResNet-50, computed once per picture and kept.
+photos             Your own pictures: a linear head on the features of a frozen EfficientNet-Lite0, computed once per \
+picture and kept.
 photos-cnn         Your own pictures without pretrained weights: the reference network, from the start, on small copies of \
 them.
 keras              The Keras baseline's second run: Adam at 1e-3, batches of 32, up to 20 epochs, early stopping and a rate \
@@ -23,6 +24,7 @@ keras-resnet       The Keras baseline's pretrained ResNet as far as its protocol
 resnet50-head      A linear head on the features of a frozen ResNet-50 at 128 pixels, computed once per image and kept.
 resnet50-head-64   The recipe resnet50-head at 64 pixels.
 resnet18-head      The recipe resnet50-head on a ResNet-18.
+lite0-head         The recipe resnet50-head on an EfficientNet-Lite0: several times as fast.
 resnet50-finetune  A ResNet-50 that learns as a whole, its early layers more slowly; batch-norm statistics stay as they \
 are.
 dinov2-head        A linear head on the features of a frozen DINOv2 ViT-S/14 at 126 pixels, which Candle computes in f32.
@@ -46,6 +48,7 @@ Every key and what it means: trainer recipes --keys. In what two differ: trainer
         "resnet50-head",
         "resnet50-head-64",
         "resnet18-head",
+        "lite0-head",
         "resnet50-finetune",
         "dinov2-head",
     ];

@@ -1,7 +1,7 @@
 //! Real weights, and the same logits in torchvision.
 //!
-//! `TALLOW_RESNET50` names a folder with a ResNet-50 that was trained on ImageNet, `TALLOW_PYTHON` a Python with torch,
-//! torchvision and safetensors; what is not there is skipped, and says so.
+//! `TALLOW_RESNET50` names a folder with a ResNet-50 that was trained on ImageNet, `TALLOW_LITE0` one with an EfficientNet-Lite0,
+//! `TALLOW_PYTHON` a Python with torch, torchvision and safetensors; what is not there is skipped, and says so.
 
 mod support;
 
@@ -41,6 +41,23 @@ fn what_was_trained_here_is_torchvisions_too() {
         sandbox.trainer(&format!("{args} --set {table} --run-dir {run}")).ok();
         assert_torchvision_agrees(&python, &sandbox, run);
     }
+}
+
+/// Through a linear head at 128 pixels, on 1,800 images, in f32, which every processor has; and by folds, where all 2,000 are.
+#[test]
+fn real_weights_of_a_mobile_network_give_useful_features() {
+    let name = "real_weights_of_a_mobile_network_give_useful_features";
+    let Some(weights) = variable("TALLOW_LITE0", name) else { return };
+    let sandbox = Sandbox::new();
+    let args = format!("--recipe lite0-head --dataset sample --offline --precision f32 --weights {weights}");
+    sandbox.trainer(&format!("{args} --run-dir run")).ok();
+    let accuracy = sandbox.json("run/summary.json")["test"]["accuracy"].as_f64().unwrap();
+    assert!(accuracy > 0.75, "{accuracy}"); // 0.80 was measured
+    sandbox.trainer(&format!("{args} --folds 4 --run-dir folds")).ok();
+    let summary = sandbox.json("folds/summary.json");
+    let by_folds = summary["folds"]["accuracy"].as_f64().unwrap();
+    assert!(by_folds > 0.75, "{by_folds}");
+    assert_eq!(summary["features_own_seconds"].as_f64(), Some(0.0), "the features were there");
 }
 
 /// Through a linear head at 64 pixels, on 1,800 images.

@@ -23,8 +23,10 @@ const HEAD_STEPS: usize = 1_500;
 const NETWORK_STEPS: usize = 3_000;
 /// Passes over few pictures, and over many.
 const EPOCHS: std::ops::RangeInclusive<usize> = 10..=120;
-/// Below this typical shorter side, pictures have nothing to show a network of 224 pixels.
+/// So many pictures of a shorter typical side than this are enlarged less, which costs them some points and saves minutes. (20 and 100
+/// pictures a class of CIFAR-10 have 75.1 and 80.7 % of 10,000 right at 128 pixels, 77.9 and 84.3 % at 224.)
 const SMALL_PX: u32 = 160;
+const MANY: usize = 20_000;
 
 /// The recipe for the pictures of `spec`, with `overrides` on top.
 pub(crate) fn recipe(args: &TrainArgs, spec: &Spec, overrides: &[Override], app: &App) -> Result<Recipe> {
@@ -36,7 +38,7 @@ pub(crate) fn recipe(args: &TrainArgs, spec: &Spec, overrides: &[Override], app:
     let side_px = typical_side_px(&listing);
     let (name, mut chosen, why) = match backbone(args, app) {
         Ok(model) => {
-            let px: i64 = if side_px < SMALL_PX { 128 } else { 224 };
+            let px: i64 = if side_px < SMALL_PX && n > MANY { 128 } else { 224 };
             let mut chosen = vec![Override::new("model.input_px", vec![px; 2])];
             chosen.extend(model.map(|model| Override::new("model.name", model)));
             // of pictures that are enlarged anyway, nothing is cut off
