@@ -9,6 +9,8 @@ use crate::error::ModelError;
 
 const NAMES: &[&str] = &[
     "cnn",
+    "mobilenetv4_conv_medium",
+    "mobilenetv4_conv_small",
     "resnet101",
     "resnet152",
     "resnet18",
@@ -21,19 +23,29 @@ const NAMES: &[&str] = &[
 const SMALL: &[&str] = &["cnn", "speedrun"];
 const RESNETS: &[&str] = &["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"];
 const DINOV2: &[&str] = &["vit_small_patch14_dinov2"];
-const TIMM: &[&str] = &["tf_efficientnet_lite0"];
+const TIMM: &[&str] = &["mobilenetv4_conv_small", "mobilenetv4_conv_medium", "tf_efficientnet_lite0"];
 const WITH_HEAD: &[&str] = &[
     "resnet18",
     "resnet34",
     "resnet50",
     "resnet101",
     "resnet152",
+    "mobilenetv4_conv_small",
+    "mobilenetv4_conv_medium",
     "tf_efficientnet_lite0",
     "vit_small_patch14_dinov2",
 ];
 /// Those with batch norm.
-const WITH_NORM: &[&str] =
-    &["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "tf_efficientnet_lite0"];
+const WITH_NORM: &[&str] = &[
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "mobilenetv4_conv_small",
+    "mobilenetv4_conv_medium",
+    "tf_efficientnet_lite0",
+];
 
 const SECTIONS: &[Section] = &[
     Section::new("model", "The architecture").tagged("name"),
@@ -95,7 +107,11 @@ const KEYS: &[Key] = &[
     weights(&["resnet50"], "\"hf:timm/resnet50.a1_in1k\""),
     weights(&["resnet101"], "\"hf:timm/resnet101.a1h_in1k\""),
     weights(&["resnet152"], "\"hf:timm/resnet152.a1h_in1k\""),
-    weights(TIMM, "\"hf:timm/tf_efficientnet_lite0.in1k\"").source("https://arxiv.org/abs/1905.11946"),
+    weights(&["mobilenetv4_conv_small"], "\"hf:timm/mobilenetv4_conv_small.e2400_r224_in1k\"")
+        .source("https://arxiv.org/abs/2404.10518"),
+    weights(&["mobilenetv4_conv_medium"], "\"hf:timm/mobilenetv4_conv_medium.e500_r256_in1k\"")
+        .source("https://arxiv.org/abs/2404.10518"),
+    weights(&["tf_efficientnet_lite0"], "\"hf:timm/tf_efficientnet_lite0.in1k\"").source("https://arxiv.org/abs/1905.11946"),
     Key { unset: Unset::Refused, ..weights(DINOV2, "\"hf:timm/vit_small_patch14_dinov2.lvd142m\"") }
         .source("https://arxiv.org/abs/2304.07193"),
     Key::new(

@@ -26,6 +26,7 @@ mod efficientnet_lite;
 mod error;
 mod head;
 mod keys;
+mod mobilenetv4;
 mod registry;
 mod resnet;
 mod speedrun;

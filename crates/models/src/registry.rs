@@ -4,11 +4,13 @@ use tallow_nn::{Device, Model};
 
 use crate::architecture::Architecture;
 use crate::error::ModelError;
-use crate::{cnn, dinov2, efficientnet_lite, resnet, speedrun};
+use crate::{cnn, dinov2, efficientnet_lite, mobilenetv4, resnet, speedrun};
 
 /// All of them, in alphabetical order. ResNets' weights were trained on ImageNet-1k, and have torchvision's names.
-static ARCHITECTURES: [Architecture; 9] = [
+static ARCHITECTURES: [Architecture; 11] = [
     cnn::ARCHITECTURE,
+    mobilenetv4::CONV_MEDIUM,
+    mobilenetv4::CONV_SMALL,
     resnet::architecture::<101>("resnet101", "hf:timm/resnet101.a1h_in1k"),
     resnet::architecture::<152>("resnet152", "hf:timm/resnet152.a1h_in1k"),
     resnet::architecture::<18>("resnet18", "hf:timm/resnet18.a1_in1k"),
@@ -115,7 +117,14 @@ mod tests {
     /// The classifier is there under its name, and the model says which images it wants.
     #[test]
     fn networks_are_what_the_table_says_of_them() {
-        for name in ["cnn", "speedrun", "resnet18", "tf_efficientnet_lite0", "vit_small_patch14_dinov2"] {
+        for name in [
+            "cnn",
+            "speedrun",
+            "resnet18",
+            "mobilenetv4_conv_small",
+            "tf_efficientnet_lite0",
+            "vit_small_patch14_dinov2",
+        ] {
             let architecture = architecture(name).unwrap();
             let table = architecture.reference_table();
             let model = architecture.build(&table, 7, 0, &Device::Cpu).unwrap();

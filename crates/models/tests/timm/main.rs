@@ -29,6 +29,8 @@ struct Goldens {
 #[derive(Deserialize)]
 struct Inference {
     name: String,
+    /// What norms are called whose weights are small.
+    last_norm: String,
     /// Images, rows, columns.
     batch: [usize; 3],
     logits: Vec<f32>,
@@ -38,6 +40,7 @@ struct Inference {
 #[derive(Deserialize)]
 struct Training {
     name: String,
+    last_norm: String,
     batch: [usize; 3],
     /// Which closed-form images: no unit is near where its activation bends, where gradients jump.
     images: usize,
@@ -53,16 +56,25 @@ struct Sample {
     entries: Vec<f32>,
 }
 
-fn network(name: &str) -> Model {
+fn network(name: &str, last_norm: &str) -> Model {
     let mut table = architecture(name).unwrap().reference_table();
     table.insert("weights".into(), "closed form".into()); // so that norms keep their statistics in training
     let model = build(&table, GOLDENS.n_classes, 0, &Device::Cpu).unwrap();
-    closed_form::fill(&model.params, "no norm");
+    closed_form::fill(&model.params, last_norm);
     model
 }
 
 fn dims([n, h, w]: [usize; 3]) -> Dims {
     Dims { n, c: 3, h, w }
+}
+
+/// The closed-form images, each half as strong as the one before it.
+fn pictures(dims: Dims, choice: usize) -> Vec<f32> {
+    let mut images = closed_form::images(dims, choice);
+    for (i, image) in images.chunks_exact_mut(dims.len() / dims.n).enumerate() {
+        image.iter_mut().for_each(|level| *level *= 0.5f32.powi(i as i32));
+    }
+    images
 }
 
 fn norm(values: impl Iterator<Item = f64>) -> f64 {
@@ -80,10 +92,10 @@ fn assert_close(what: &str, actual: &[f32], expected: &[f32], tolerance: f64) {
 
 /// The logits of every golden.
 fn check_inference(path: Path, precision: Precision, tolerance: f64) {
-    for Inference { name, batch, logits } in &GOLDENS.eval {
+    for Inference { name, last_norm, batch, logits } in &GOLDENS.eval {
         let mut ctx = Ctx::eval(path, &Device::Cpu).with_precision(precision);
-        let x = ctx.input(closed_form::images(dims(*batch), 0), dims(*batch)).unwrap();
-        let found = network(name).forward(x, &mut ctx).unwrap().to_vec().unwrap();
+        let x = ctx.input(pictures(dims(*batch), 0), dims(*batch)).unwrap();
+        let found = network(name, last_norm).forward(x, &mut ctx).unwrap().to_vec().unwrap();
         assert_close(&format!("{name}, {path:?}, {precision:?}, {batch:?}"), &found, logits, tolerance);
     }
 }
@@ -107,7 +119,7 @@ fn logits_are_timms_in_bf16() {
 fn train(model: &Model, path: Path, golden: &Training) -> (Vec<f32>, Gradients) {
     let dims = dims(golden.batch);
     let mut ctx = Ctx::train(path, &Device::Cpu, TrainKey { seed: 0, epoch: 0, first_position: 0 });
-    let x = ctx.input(closed_form::images(dims, golden.images), dims).unwrap();
+    let x = ctx.input(pictures(dims, golden.images), dims).unwrap();
     let logits = model.forward(x, &mut ctx).unwrap();
     let grad_logits = closed_form::values("grad_logits", logits.dims().len(), -1.0, 1.0);
     (logits.to_vec().unwrap(), ctx.backward(&logits, grad_logits).unwrap())
@@ -115,7 +127,7 @@ fn train(model: &Model, path: Path, golden: &Training) -> (Vec<f32>, Gradients) 
 
 fn check_training(path: Path) {
     for golden in &GOLDENS.train {
-        let (model, name) = (network(&golden.name), &golden.name);
+        let (model, name) = (network(&golden.name, &golden.last_norm), &golden.name);
         let (logits, grads) = train(&model, path, golden);
         assert_close(&format!("{name}, {path:?}: logits"), &logits, &golden.logits, TOLERANCE);
         for (tensor_name, sample) in &golden.tensors {

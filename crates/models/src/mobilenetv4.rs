@@ -1,0 +1,261 @@
+//! MobileNetV4's convolutional networks with timm's names and shapes: made for the processors of phones.
+//!
+//! Source: Qin et al. 2024, <https://arxiv.org/abs/2404.10518>. Its block, the universal inverted bottleneck, is wider inside, with a
+//! depthwise convolution before it, in it, both or neither.
+
+use tallow_nn::{
+    After, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormAct, DepthwiseConfig,
+    DepthwiseNormAct, GlobalAvgPool, Init, Model, Padding, ParamStore, PooledStages, ResidualBlock, Scope,
+    Sequential,
+};
+
+use crate::architecture::{Architecture, InputSizes, PublishedWeights, parse};
+use crate::backbone::Backbone;
+use crate::error::ModelError;
+use crate::timm::{Map, TimmConfig};
+use crate::weights::PretrainedInput;
+
+/// timm's name.
+const CLASSIFIER: &str = "classifier";
+/// Channels of what follows the stages.
+const N_FEATURES: usize = 1280;
+/// Channels of the first convolution.
+const N_STEM: usize = 32;
+
+/// One block of a stage.
+enum Block {
+    /// A convolution with ReLU.
+    Conv { k: usize, stride: usize, c_out: usize },
+    /// A 3x3 convolution to `width` channels with ReLU, and a 1x1 convolution.
+    Fused { stride: usize, width: usize, c_out: usize },
+    /// The universal inverted bottleneck. A depthwise kernel of 0 is none.
+    Bottleneck { start: usize, mid: usize, stride: usize, width: usize, c_out: usize },
+}
+
+const fn conv(k: usize, stride: usize, c_out: usize) -> Block {
+    Block::Conv { k, stride, c_out }
+}
+
+const fn fused(stride: usize, width: usize, c_out: usize) -> Block {
+    Block::Fused { stride, width, c_out }
+}
+
+const fn uib([start, mid]: [usize; 2], stride: usize, width: usize, c_out: usize) -> Block {
+    Block::Bottleneck { start, mid, stride, width, c_out }
+}
+
+/// The stages of a network, each with the map that it ends with, where that is the last of its size.
+type Stages = [(&'static [Block], Option<Map>); 5];
+
+const SMALL: Stages = [
+    (&[conv(3, 2, 32), conv(1, 1, 32)], Some(Map::Stage1)),
+    (&[conv(3, 2, 96), conv(1, 1, 64)], Some(Map::Stage2)),
+    (
+        &[
+            uib([5, 5], 2, 192, 96),
+            uib([0, 3], 1, 192, 96),
+            uib([0, 3], 1, 192, 96),
+            uib([0, 3], 1, 192, 96),
+            uib([0, 3], 1, 192, 96),
+            uib([3, 0], 1, 384, 96),
+        ],
+        Some(Map::Stage3),
+    ),
+    (
+        &[
+            uib([3, 3], 2, 576, 128),
+            uib([5, 5], 1, 512, 128),
+            uib([0, 5], 1, 512, 128),
+            uib([0, 5], 1, 384, 128),
+            uib([0, 3], 1, 512, 128),
+            uib([0, 3], 1, 512, 128),
+        ],
+        None,
+    ),
+    (&[conv(1, 1, 960)], Some(Map::Stage4)),
+];
+
+const MEDIUM: Stages = [
+    (&[fused(2, 128, 48)], Some(Map::Stage1)),
+    (&[uib([3, 5], 2, 192, 80), uib([3, 3], 1, 160, 80)], Some(Map::Stage2)),
+    (
+        &[
+            uib([3, 5], 2, 480, 160),
+            uib([3, 3], 1, 640, 160),
+            uib([3, 3], 1, 640, 160),
+            uib([3, 5], 1, 640, 160),
+            uib([3, 3], 1, 640, 160),
+            uib([3, 0], 1, 640, 160),
+            uib([0, 0], 1, 320, 160),
+            uib([3, 0], 1, 640, 160),
+        ],
+        Some(Map::Stage3),
+    ),
+    (
+        &[
+            uib([5, 5], 2, 960, 256),
+            uib([5, 5], 1, 1024, 256),
+            uib([3, 5], 1, 1024, 256),
+            uib([3, 5], 1, 1024, 256),
+            uib([0, 0], 1, 1024, 256),
+            uib([3, 0], 1, 1024, 256),
+            uib([3, 5], 1, 512, 256),
+            uib([5, 5], 1, 1024, 256),
+            uib([0, 0], 1, 1024, 256),
+            uib([0, 0], 1, 1024, 256),
+            uib([5, 0], 1, 512, 256),
+        ],
+        None,
+    ),
+    (&[conv(1, 1, 960)], Some(Map::Stage4)),
+];
+
+/// The network `mobilenetv4_conv_small`.
+pub(crate) const CONV_SMALL: Architecture = Architecture {
+    name: "mobilenetv4_conv_small",
+    sizes: InputSizes::Any,
+    classifier: CLASSIFIER,
+    weights: Some(PublishedWeights {
+        source: "hf:timm/mobilenetv4_conv_small.e2400_r224_in1k",
+        licence: "Apache-2.0",
+        input: PretrainedInput::imagenet(224, 0.875),
+    }),
+    reference: || toml::toml! { input_px = [224, 224] },
+    input_px: |table| Ok(parse::<TimmConfig>(table)?.input_px),
+    build: |table, n_classes, params| {
+        build("mobilenetv4_conv_small", &SMALL, &parse(table)?, n_classes, params)
+    },
+};
+
+/// The network `mobilenetv4_conv_medium`.
+pub(crate) const CONV_MEDIUM: Architecture = Architecture {
+    name: "mobilenetv4_conv_medium",
+    weights: Some(PublishedWeights {
+        source: "hf:timm/mobilenetv4_conv_medium.e500_r256_in1k",
+        licence: "Apache-2.0",
+        input: PretrainedInput::imagenet(256, 0.95),
+    }),
+    build: |table, n_classes, params| {
+        build("mobilenetv4_conv_medium", &MEDIUM, &parse(table)?, n_classes, params)
+    },
+    sizes: InputSizes::Any,
+    classifier: CLASSIFIER,
+    reference: || toml::toml! { input_px = [224, 224] },
+    input_px: |table| Ok(parse::<TimmConfig>(table)?.input_px),
+};
+
+fn build(
+    name: &str,
+    stages: &Stages,
+    config: &TimmConfig,
+    n_classes: usize,
+    mut params: ParamStore,
+) -> Result<Model, ModelError> {
+    config.validate()?;
+    let channels = |map: &Map| {
+        let stage = stages.iter().find(|(_, of)| of.as_ref() == Some(map));
+        stage.and_then(|(blocks, _)| blocks.last()).map_or(N_FEATURES, Block::c_out)
+    };
+    let backbone = Backbone {
+        layer: trunk(stages, config, &mut params)?,
+        n_features: config.features.iter().map(channels).sum(),
+        description: config.describe(name),
+        last_stage: &["blocks.3", "blocks.4", "conv_head", "norm_head"],
+    };
+    backbone.with_head(&config.head, CLASSIFIER, n_classes, config.learning(), params)
+}
+
+/// From images to features.
+fn trunk(stages: &Stages, config: &TimmConfig, params: &mut ParamStore) -> Result<PooledStages, ModelError> {
+    let mut root = params.root();
+    let mut trunk = PooledStages::new();
+    let mut c_in = N_STEM;
+    let mut layers = Sequential::new();
+    layers.push(conv_norm(&mut root, ["conv_stem", "bn1"], [3, c_in], 3, 2, After::Relu)?);
+    for (i, (blocks, map)) in stages.iter().enumerate() {
+        let mut scope = root.sub("blocks");
+        let mut scope = scope.sub(i);
+        for (place, block) in blocks.iter().enumerate() {
+            block.push_to(&mut layers, &mut scope.sub(place), c_in)?;
+            c_in = block.c_out();
+        }
+        if let Some(map) = map {
+            trunk.push(std::mem::take(&mut layers), config.features.contains(map));
+        }
+    }
+    // the last convolution sees the mean of the last map
+    layers.push(GlobalAvgPool);
+    layers.push(conv_norm(&mut root, ["conv_head", "norm_head"], [c_in, N_FEATURES], 1, 1, After::Relu)?);
+    trunk.push(layers, true);
+    Ok(trunk)
+}
+
+impl Block {
+    fn c_out(&self) -> usize {
+        match self {
+            Self::Conv { c_out, .. } | Self::Fused { c_out, .. } | Self::Bottleneck { c_out, .. } => *c_out,
+        }
+    }
+
+    fn push_to(&self, layers: &mut Sequential, scope: &mut Scope<'_>, c_in: usize) -> Result<(), ModelError> {
+        match *self {
+            Self::Conv { k, stride, c_out } => {
+                layers.push(conv_norm(scope, ["conv", "bn1"], [c_in, c_out], k, stride, After::Relu)?);
+            }
+            Self::Fused { stride, width, c_out } => {
+                layers.push(conv_norm(scope, ["conv_exp", "bn1"], [c_in, width], 3, stride, After::Relu)?);
+                layers.push(conv_norm(scope, ["conv_pwl", "bn2"], [width, c_out], 1, 1, After::Nothing)?);
+            }
+            Self::Bottleneck { start, mid, stride, width, c_out } => {
+                let mut branch = Sequential::new();
+                if start > 0 {
+                    let stride = if mid > 0 { 1 } else { stride };
+                    branch.push(depthwise(scope, "dw_start", c_in, start, stride, After::Nothing)?);
+                }
+                let names = |part: &str| [format!("{part}.conv"), format!("{part}.bn")];
+                branch.push(conv_norm(scope, names("pw_exp"), [c_in, width], 1, 1, After::Relu)?);
+                if mid > 0 {
+                    branch.push(depthwise(scope, "dw_mid", width, mid, stride, After::Relu)?);
+                }
+                let last = conv_norm(scope, names("pw_proj"), [width, c_out], 1, 1, After::Nothing)?;
+                if stride == 1 && c_in == c_out {
+                    layers.push(ResidualBlock::new(branch, last, None));
+                } else {
+                    layers.push(branch);
+                    layers.push(last);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A depthwise convolution, its batch norm, and what follows.
+fn depthwise(
+    scope: &mut Scope<'_>,
+    part: &str,
+    c: usize,
+    k: usize,
+    stride: usize,
+    after: After,
+) -> Result<DepthwiseNormAct, ModelError> {
+    let norm = BatchNorm2d::new(&mut scope.sub(format!("{part}.bn")), c, BatchNormConfig::default())?;
+    let config = DepthwiseConfig { k, stride, padding: Padding::Symmetric(k / 2) };
+    Ok(DepthwiseNormAct::new(&mut scope.sub(format!("{part}.conv")), c, config, norm, after)?)
+}
+
+/// A convolution without bias, its batch norm, and what follows.
+fn conv_norm<N: std::fmt::Display>(
+    scope: &mut Scope<'_>,
+    [conv, norm]: [N; 2],
+    [c_in, c_out]: [usize; 2],
+    k: usize,
+    stride: usize,
+    after: After,
+) -> Result<ConvNormAct, ModelError> {
+    let config = Conv2dConfig { stride, bias: false, ..Conv2dConfig::same(k) };
+    let init = Init::he_normal(c_out * k * k);
+    let conv = Conv2d::with_init(&mut scope.sub(conv), c_in, c_out, config, init)?;
+    let norm = BatchNorm2d::new(&mut scope.sub(norm), c_out, BatchNormConfig::default())?;
+    Ok(ConvNormAct::new(conv, norm, after))
+}
