@@ -17,14 +17,18 @@ const HEAD: &str = "--recipe resnet18-head --dataset sample --offline --weights 
 
 /// A folder `weights` as the hub has it, with weights that nobody trained.
 fn with_weights() -> Sandbox {
+    with_weights_of("resnet18")
+}
+
+fn with_weights_of(architecture: &str) -> Sandbox {
     let sandbox = Sandbox::new();
-    let table = tallow_models::architecture("resnet18").unwrap().reference_table();
+    let table = tallow_models::architecture(architecture).unwrap().reference_table();
     let model = tallow_models::build(&table, 1000, 0, &tallow_nn::Device::Cpu).unwrap();
     let tensors = model.params.to_tensors().unwrap();
     sandbox.write("weights/model.safetensors", encode(&tensors, "{}").unwrap());
     let config = r#"{"architecture": "resnet18", "num_classes": 1000,
         "pretrained_cfg": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}}"#;
-    sandbox.write("weights/config.json", config);
+    sandbox.write("weights/config.json", config.replace("resnet18", architecture));
     sandbox
 }
 
@@ -122,12 +126,35 @@ fn only_new_pictures_are_computed() {
 /// What the kernels make of seeded weights and the sample, by instruction set and precision: SHA-256 of the features of all 3,000
 /// images. Kept features are used again as long as `kernels_version` is the same, so it must change with these numbers.
 #[cfg(target_arch = "x86_64")]
-const FEATURES_OF_VERSION: (u64, [(&str, &str, &str); 3]) = (
+const FEATURES_OF_VERSION: (u64, [(&str, &str, &str, &str); 6]) = (
     2,
     [
-        ("avx2", "f32", "552cbf3f345bb8194d07b6e9a6deaf8f1e26409bac5b011f57640d4d55cce21e"),
-        ("avx512", "f32", "552cbf3f345bb8194d07b6e9a6deaf8f1e26409bac5b011f57640d4d55cce21e"),
-        ("avx512bf16", "bf16", "892c1fff4a24d6778dbcdb62f5011cc34ac3686c3b70b8a525873505065939b8"),
+        ("resnet18", "avx2", "f32", "552cbf3f345bb8194d07b6e9a6deaf8f1e26409bac5b011f57640d4d55cce21e"),
+        ("resnet18", "avx512", "f32", "552cbf3f345bb8194d07b6e9a6deaf8f1e26409bac5b011f57640d4d55cce21e"),
+        (
+            "resnet18",
+            "avx512bf16",
+            "bf16",
+            "892c1fff4a24d6778dbcdb62f5011cc34ac3686c3b70b8a525873505065939b8",
+        ),
+        (
+            "tf_efficientnet_lite0",
+            "avx2",
+            "f32",
+            "b2c6496f791bdc13490a7ec4193361052e0bfcca6e39aedabe3db74f64b0e7b8",
+        ),
+        (
+            "tf_efficientnet_lite0",
+            "avx512",
+            "f32",
+            "b2c6496f791bdc13490a7ec4193361052e0bfcca6e39aedabe3db74f64b0e7b8",
+        ),
+        (
+            "tf_efficientnet_lite0",
+            "avx512bf16",
+            "bf16",
+            "003645a7a82cca751c0fcd3b5bbb9f347701b55ce9ad84796e2eb63d6cb042e6",
+        ),
     ],
 );
 
@@ -140,10 +167,10 @@ fn kernels_that_give_other_numbers_have_another_version() {
         "avx512" => is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw"),
         _ => is_x86_feature_detected!("avx512bf16"),
     };
-    for (isa, precision, expected) in goldens.into_iter().filter(|(isa, ..)| has(isa)) {
-        let sandbox = with_weights();
+    for (network, isa, precision, expected) in goldens.into_iter().filter(|(_, isa, ..)| has(isa)) {
+        let sandbox = with_weights_of(network);
         let head = changed(HEAD, "--set augment.flip=none --set epochs=1 --run-dir run");
-        let mut command = trainer(&format!("{head} --precision {precision}"));
+        let mut command = trainer(&format!("{head} --set model.name={network} --precision {precision}"));
         command.env("TALLOW_ISA", isa);
         sandbox.start_command(command, isa).wait().ok();
         let files = features(&sandbox);
@@ -155,7 +182,7 @@ fn kernels_that_give_other_numbers_have_another_version() {
         let found = tallow_core::digest::of_bytes(&bytes);
         assert_eq!(
             found, expected,
-            "{isa} in {precision}: the kernels give other features than version {version} did: raise KERNELS_VERSION in \
+            "{network}, {isa} in {precision}: the kernels give other features than version {version} did: raise KERNELS_VERSION in \
              crates/training/src/features.rs, and write down the new digests here"
         );
     }
