@@ -149,3 +149,25 @@ fn a_single_tensor_is_named() {
     let ran = sandbox.trainer(&format!("{HEAD} --weights shape.safetensors"));
     ran.fails(&["shape.safetensors", "layer1.0.bn1.bias has the shape [1, 64], expected [64]"]);
 }
+
+/// Before anything is got from the hub: here from nowhere.
+#[test]
+fn the_licence_of_weights_is_told_before_they_are_got() {
+    let sandbox = Sandbox::new();
+    let said = |args: &str| {
+        let mut command = support::trainer(&format!("--dataset sample {args}"));
+        command.env("HF_HOME", sandbox.path("hf")).env("HF_ENDPOINT", "http://127.0.0.1:9");
+        sandbox.start_command(command, args).wait().ends_with(1).stderr
+    };
+    let published = said("--recipe lite0-head");
+    assert!(
+        published.starts_with("Weights hf:timm/tf_efficientnet_lite0.in1k, under the licence Apache-2.0\n"),
+        "{published}"
+    );
+    let other = said("--recipe lite0-head --weights hf:somebody/lite0");
+    assert!(
+        other.starts_with("Weights hf:somebody/lite0, whose licence its page on the hub names\n"),
+        "{other}"
+    );
+    assert!(!said("--recipe lite0-head --weights nowhere").contains("licence"), "those are the user's own");
+}

@@ -1,6 +1,7 @@
 //! Pretrained weights for a recipe's model: where they come from, and what they say about strides and input.
 
 use std::path::Path;
+use std::sync::Once;
 
 use anyhow::{Context as _, Result, ensure};
 use tallow_core::Progress as _;
@@ -8,6 +9,7 @@ use tallow_dataset::Normalization;
 use tallow_models::weights::{
     HubOptions, PretrainedConfig, PretrainedInput, WeightFiles, WeightsSource, load_into, read, resolve,
 };
+use tallow_models::{Architecture, PublishedWeights};
 use tallow_training::{Model, Recipe};
 
 use crate::App;
@@ -24,6 +26,18 @@ pub(crate) struct Pretrained {
     input: PretrainedInput,
 }
 
+/// Under which licence weights of the hub are, before they are got; once, however often they are looked for.
+fn tell_licence(source: &WeightsSource, architecture: &Architecture, app: &App) {
+    static TOLD: Once = Once::new();
+    let WeightsSource::Hub(model) = source else { return };
+    let is_this = |weights: &&PublishedWeights| weights.source == format!("hf:{}", model.id());
+    let licence = match architecture.weights.as_ref().filter(is_this) {
+        Some(weights) => format!("under the licence {}", weights.licence),
+        None => "whose licence its page on the hub names".to_owned(),
+    };
+    TOLD.call_once(|| app.progress.say(&format!("Weights {source}, {licence}")));
+}
+
 impl Pretrained {
     /// The weights that `model.weights` names, if it names any; fetched if need be, unless `offline`.
     pub(crate) fn find(model: &toml::Table, offline: bool, app: &App) -> Result<Option<Self>> {
@@ -33,12 +47,13 @@ impl Pretrained {
         if offline {
             options.offline = Some("--offline was given");
         }
+        let architecture = tallow_models::architecture_of(model)?;
+        tell_licence(&source, architecture, app);
         let files = resolve(&source, &options, &app.progress, &app.stop)?;
         let config = match &files.config {
             Some(path) => PretrainedConfig::read(path)?,
             None => PretrainedConfig::default(),
         };
-        let architecture = tallow_models::architecture_of(model)?;
         let (classifier, input) = (architecture.classifier, architecture.pretrained_input(&config));
         Ok(Some(Self { files, config, name: architecture.name, classifier, input }))
     }
