@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use drawn::{CLASSES, TINY_RUN, draw, photos, picture};
+use drawn::{CLASSES, TINY_RUN, brightened, draw, photos, picture};
 use support::{Ran, Sandbox};
 use tallow_metrics::{PredictionsTable, parse_predictions_csv};
 
@@ -82,6 +82,15 @@ fn every_picture_is_answered_by_a_model_that_had_not_seen_it() {
     sandbox.trainer("predict run photos/owl/00.png").ok();
     sandbox.trainer("card run").ok();
     sandbox.trainer("runs .").ok();
+    // the model file alone knows it, too
+    for args in ["eval run/model.safetensors --dataset photos", "eval run/model.safetensors"] {
+        let refused = sandbox.trainer(args).ends_with(1);
+        assert!(refused.stderr.contains("tested by folds"), "{args}: {}", refused.stderr);
+    }
+    let refused = sandbox.trainer("predict again photos/owl/00.png").ends_with(1);
+    assert!(refused.stderr.contains("the run of a fold keeps none"), "{}", refused.stderr);
+    let refused = sandbox.trainer("data suspects run/folds/1").ends_with(1);
+    assert!(refused.stderr.contains("the run of one fold"), "{}", refused.stderr);
     let refused = sandbox.trainer("eval run").ends_with(1);
     assert!(refused.stderr.contains("tested by folds"), "{}", refused.stderr);
 }
@@ -115,14 +124,19 @@ fn a_test_of_the_owners_is_looked_at_once_by_the_model_of_all() {
 #[test]
 fn copies_and_near_duplicates_are_held_out_together() {
     let sandbox = photos();
-    // a copy under another name, and one that is mirrored and of another size, by its own pixels
+    // a copy under another name, and pictures that are the same but for their brightness
     fs::copy(sandbox.path("photos/cat/03.png"), sandbox.path("photos/cat/copy.png")).unwrap();
-    fs::copy(sandbox.path("photos/owl/05.png"), sandbox.path("photos/owl/copy.png")).unwrap();
+    let alike: Vec<(String, String)> =
+        (0..8).map(|i| (format!("owl/{i:02}.png"), format!("owl/bright{i}.png"))).collect();
+    for (i, (_, bright)) in alike.iter().enumerate() {
+        sandbox.write(&format!("photos/{bright}"), brightened(2, i as u64, 10));
+    }
     folds(&sandbox, "--run-dir run").ok();
     for fold in 1..=3 {
         let part = held_out(&sandbox, "run", fold);
-        for (original, copy) in [("cat/03.png", "cat/copy.png"), ("owl/05.png", "owl/copy.png")] {
-            assert_eq!(part.contains(original), part.contains(copy), "fold {fold}: {part:?}");
+        assert_eq!(part.contains("cat/03.png"), part.contains("cat/copy.png"), "fold {fold}: {part:?}");
+        for (original, bright) in &alike {
+            assert_eq!(part.contains(original), part.contains(bright), "fold {fold}, {bright}: {part:?}");
         }
     }
 }
@@ -203,6 +217,8 @@ fn what_folds_cannot_be_is_refused() {
         ("--folds 3 --set data.fold=4", 1, "data.fold must be from 1 to data.folds"),
         ("--folds 3 --set data.validate_on=test", 1, "leave out data.validate_on"),
         ("--folds 3 --test-fraction 0.3", 2, "cannot be used with"),
+        ("--folds 3 --val-fraction 0.3", 2, "cannot be used with"),
+        ("--folds 3 --set data.drop_last=true --train-subset 9", 1, "batch"),
     ];
     for (args, status, message) in cases {
         let ran = said(args).ends_with(status);

@@ -26,11 +26,16 @@ pub(crate) fn png(height: u32, width: u32, pixels: &[u8]) -> Vec<u8> {
 /// Picture `i` of class `class`: a hue of its class that grows brighter downwards, with noise; its size is that of no other
 /// one.
 pub(crate) fn picture(class: usize, i: u64) -> Vec<u8> {
+    brightened(class, i, 0)
+}
+
+/// The same picture, each level higher by `more`.
+pub(crate) fn brightened(class: usize, i: u64, more: u8) -> Vec<u8> {
     let mut noise = Stream::new(class as u64, Purpose::Test, 0, i);
     let (height, width) = (25 + 2 * i as u32, 45 - i as u32);
     let value = |y: u32, channel: usize, noise: &mut Stream| {
         let hue = if channel == class { 140 } else { 30 };
-        hue + (y * 60 / height) as u8 + noise.next_u32() as u8 % 40
+        hue + more + (y * 60 / height) as u8 + noise.next_u32() as u8 % 40
     };
     let rows = (0..height).flat_map(|y| (0..width).flat_map(move |_| [(y, 0), (y, 1), (y, 2)]));
     let pixels: Vec<u8> = rows.map(|(y, channel)| value(y, channel, &mut noise)).collect();

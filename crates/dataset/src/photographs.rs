@@ -143,11 +143,19 @@ fn parts(
         (false, _) if request.test_fraction == 0.0 => Parts { train: good, val: None, test: Vec::new() },
         (false, _) => by_chance(good, class_names.len(), request)?,
         (true, true) => by_owner(good, SplitName::Test),
+        (true, false) if !has_val && request.test_fraction == 0.0 => {
+            Parts { train: good, val: None, test: Vec::new() }
+        }
         (true, false) => {
             notices.push(
-                "there are no test pictures: those for validation are looked at once, as the test, and validation is split \
-                 from the training pictures"
-                    .to_owned(),
+                match request.test_fraction == 0.0 {
+                    true => "there are no test pictures: those for validation are looked at once, as the test",
+                    false => {
+                        "there are no test pictures: those for validation are looked at once, as the test, and validation is \
+                         split from the training pictures"
+                    }
+                }
+                .to_owned(),
             );
             by_owner(good, SplitName::Val)
         }

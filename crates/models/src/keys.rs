@@ -133,7 +133,8 @@ const KEYS: &[Key] = &[
     Key::new("model.features", STAGES, "The stages whose mean maps are the features, side by side.")
         .range("in this order, layer4 among them")
         .of(RESNETS)
-        .or("[\"layer4\"]"),
+        .or("[\"layer4\"]")
+        .on_choice("[\"layer2\", \"layer3\", \"layer4\"]"),
     Key::new(
         "model.features",
         MAPS,

@@ -109,9 +109,10 @@ impl Trust {
             val: None,
             states: vec![state("as trained", test.predictions)],
             losses: vec![loss(test.predictions)],
-            val_chose: run.recipe_value(&["callbacks", "early_stopping"]).is_some()
-                || run.recipe_value(&["callbacks", "reduce_lr_on_plateau"]).is_some()
-                || run.path.join("before-extension").is_dir(),
+            val_chose: run.summary.as_ref().is_none_or(|summary| summary.folds.is_none())
+                && (run.recipe_value(&["callbacks", "early_stopping"]).is_some()
+                    || run.recipe_value(&["callbacks", "reduce_lr_on_plateau"]).is_some()
+                    || run.path.join("before-extension").is_dir()),
             is_by_folds,
             is_independent: !run.caveats().iter().any(|c| c.spoils_test() || c.spoils_validation()),
         };

@@ -125,7 +125,7 @@ pub(crate) struct TrainArgs {
     pub(crate) train_subset: Option<usize>,
     /// Cross-validation, for few pictures: each of K parts is held out in turn and tested by a model that was trained on the
     /// others; the run's own model is trained on all. No picture need be kept for a test
-    #[arg(long, help_heading = "Data", value_name = "K", conflicts_with_all = ["validate_on", "test_fraction"])]
+    #[arg(long, help_heading = "Data", value_name = "K", conflicts_with_all = ["validate_on", "test_fraction", "val_fraction"])]
     pub(crate) folds: Option<usize>,
 
     /// Passes over the training data

@@ -2,7 +2,7 @@
 //! search by and what to judge by, `tallow-kernels` searches.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -154,18 +154,27 @@ pub(crate) fn find(
 /// Here one near-duplicate leads to another, so that in a set whose images are all alike, as cells of solar panels are, everything
 /// would be one. A pair counts if it is alike in almost all, or if it is far more alike than the fifth nearest; and a group of
 /// more than [`MAX_GROUP`] images is no photograph taken several times: of those only copies to the bit stay together.
-pub(crate) fn groups(set: &ImageSet, progress: &dyn Progress, stop: &StopFlag) -> Result<Option<Vec<u32>>> {
+pub(crate) fn groups(set: &ImageSet, progress: &dyn Progress, stop: &StopFlag) -> Result<Option<Groups>> {
     let mut first = HashMap::new();
     let copies: Vec<u32> =
         (0..set.len()).map(|i| *first.entry(set.identity(i)).or_insert(i as u32)).collect();
-    let mut groups = copies.clone();
+    let (mut groups, mut alike) = (copies.clone(), Vec::new());
     let went_through = judge(set, set, progress, stop, |judged| {
-        let mut distances: Vec<f32> = judged.iter().map(|d| d.distance).collect();
+        // each image once, mirrored or not
+        let mut nearest: HashMap<u32, f32> = HashMap::new();
+        for pair in &judged {
+            let distance = nearest.entry(pair.train_index).or_insert(pair.distance);
+            *distance = distance.min(pair.distance);
+        }
+        let mut distances: Vec<f32> = nearest.into_values().collect();
         distances.sort_unstable_by(f32::total_cmp);
         let of_others = distances.get(N_COPIES).copied().unwrap_or(1.0);
         for pair in judged {
             let is_exceptional =
                 pair.distance <= MAX_DUPLICATE_DISTANCE && pair.distance <= MAX_SHARE_OF_OTHERS * of_others;
+            if pair.distance <= MAX_DUPLICATE_DISTANCE {
+                alike.push([pair.train_index, pair.test_index]);
+            }
             if pair.distance <= MAX_COPY_DISTANCE || is_exceptional {
                 let [a, b] = [pair.train_index, pair.test_index].map(|i| first_of(&groups, i));
                 groups[a.max(b) as usize] = a.min(b);
@@ -175,9 +184,36 @@ pub(crate) fn groups(set: &ImageSet, progress: &dyn Progress, stop: &StopFlag) -
     let whole: Vec<u32> = (0..groups.len() as u32).map(|i| first_of(&groups, i)).collect();
     let mut sizes = HashMap::new();
     whole.iter().for_each(|group| *sizes.entry(*group).or_insert(0) += 1);
-    let kept =
-        whole.iter().zip(copies).map(|(group, copy)| if sizes[group] > MAX_GROUP { copy } else { *group });
-    Ok(went_through.then(|| kept.collect()))
+    let groups: Vec<u32> = whole
+        .iter()
+        .zip(copies)
+        .map(|(group, copy)| if sizes[group] > MAX_GROUP { copy } else { *group })
+        .collect();
+    let apart = alike.iter().filter(|pair| groups[pair[0] as usize] != groups[pair[1] as usize]).flatten();
+    let n_alike_apart = apart.collect::<HashSet<_>>().len();
+    Ok(went_through.then_some(Groups { groups, n_alike_apart }))
+}
+
+/// Which images are held out together.
+pub(crate) struct Groups {
+    /// The group of each image.
+    pub(crate) groups: Vec<u32>,
+    /// Images that are taken for near-duplicates of some in other groups.
+    n_alike_apart: usize,
+}
+
+impl Groups {
+    /// What is to be said of images that look like others, and may be held out apart from them.
+    pub(crate) fn notice(&self) -> Option<String> {
+        let n = self.n_alike_apart;
+        (n > 0).then(|| {
+            format!(
+                "{n} of {} pictures look like others that may lie in other folds, as all do where each shows the same kind of \
+                 thing in the same way: if they are several shots of one and the same, the accuracy by folds is too good",
+                self.groups.len()
+            )
+        })
+    }
 }
 
 /// The first image of the group of image `i`: each image's number leads to an earlier one of its group, that of the first to itself.
@@ -383,7 +419,8 @@ mod tests {
         let mirrored = changed(&a, |y, x| [y, SIDE - 1 - x], |level| level);
         let darker = changed(&mirrored, same, |level| level / 2);
         let images = set(&[picture(3), a.clone(), b.clone(), darker, picture(4), mirrored, b.clone()]);
-        let found = |images: &ImageSet| groups(images, &Silent, &StopFlag::default()).unwrap();
+        let found =
+            |images: &ImageSet| groups(images, &Silent, &StopFlag::default()).unwrap().map(|g| g.groups);
         assert_eq!(found(&images), Some(vec![0, 1, 2, 1, 4, 1, 2]));
         let brightened = |n: u8| changed(&a, same, |level| level / 2 + n);
         let many: Vec<Vec<u8>> =
@@ -408,8 +445,9 @@ mod tests {
         let images = set(&alike);
         let near = find(&images, &set(&alike[..1]), &Silent, &StopFlag::default()).unwrap().unwrap();
         assert_eq!(near.len(), 1);
-        let found = groups(&images, &Silent, &StopFlag::default()).unwrap();
-        assert_eq!(found, Some((0..40).collect()));
+        let found = groups(&images, &Silent, &StopFlag::default()).unwrap().unwrap();
+        assert_eq!(found.groups, (0..40).collect::<Vec<u32>>());
+        assert!(found.notice().unwrap().contains(" of 40 pictures look like others"));
     }
 
     #[test]
@@ -418,7 +456,7 @@ mod tests {
         stop.raise(StopSignal::Interrupt);
         let images = set(&[picture(1)]);
         assert_eq!(find(&images, &images, &Silent, &stop).unwrap(), None);
-        assert_eq!(groups(&images, &Silent, &stop).unwrap(), None);
+        assert!(groups(&images, &Silent, &stop).unwrap().is_none());
     }
 
     #[test]

@@ -78,14 +78,14 @@ pub(crate) fn run(args: &EvalArgs, app: &App) -> Result<ExitCode> {
 fn dataset(args: &EvalArgs, info: &ModelInfo, app: &App) -> Result<Option<Dataset>> {
     let mut config = match RunFolder::recipe_of(&args.model) {
         Ok(recipe) => recipe.data,
-        Err(_) => DataConfig { dataset: info.dataset.clone(), ..DataConfig::default() },
+        Err(_) => DataConfig { dataset: info.dataset.clone(), folds: info.folds, ..DataConfig::default() },
     };
     if let Some(name) = &args.dataset {
         let data_dir = std::mem::take(&mut config.data_dir);
         config = DataConfig {
             dataset: name.clone(),
             test_fraction: config.test_fraction,
-            folds: config.folds,
+            folds: info.folds,
             ..args.labels.config(&data_dir)
         };
     }
@@ -166,7 +166,7 @@ fn part(args: &EvalArgs, info: &ModelInfo, dataset: &Dataset) -> Result<Part> {
     if args.split == SplitName::Test {
         ensure!(
             !dataset.test.is_empty() || dataset.digest != info.data_digest,
-            "the run was tested by folds, and its model was then trained on all pictures: there are none left to test it on. \
+            "the run was tested by folds, and all its pictures had a part in its model then: there are none left to test it on. \
              The figures of the folds are in its report; name other pictures with --dataset"
         );
         return Ok(Part::whole(&dataset.test));

@@ -60,7 +60,7 @@ pub(crate) fn report(args: &ReportArgs, app: &App) -> Result<ExitCode> {
 }
 
 /// Refuses what could not become a page, before any work is done: another format, or a folder that is not there.
-fn check_out(out: &Path) -> Result<()> {
+pub(crate) fn check_out(out: &Path) -> Result<()> {
     let extension = out.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
     let remedy = match extension.as_deref() {
         Some("html" | "htm") => None,

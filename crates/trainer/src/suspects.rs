@@ -17,6 +17,7 @@ use tallow_training::RunFolder;
 use crate::App;
 use crate::args::SuspectsArgs;
 use crate::output;
+use crate::report;
 use crate::source::{self, Spec};
 
 /// No table of answers is longer: 2 GiB hold those about a million images for a hundred classes.
@@ -49,6 +50,7 @@ struct Row<'a> {
 }
 
 pub(crate) fn run(args: &SuspectsArgs, app: &App) -> Result<ExitCode> {
+    args.out.as_deref().map_or(Ok(()), report::check_out)?;
     let record = RunRecord::read_brief(&args.run)?;
     let table = answers(&record)?;
     let found = suspects(&table.predictions);
@@ -93,6 +95,13 @@ pub(crate) fn run(args: &SuspectsArgs, app: &App) -> Result<ExitCode> {
 fn answers(run: &RunRecord) -> Result<PredictionsTable> {
     let folds = run.summary.as_ref().and_then(|summary| summary.folds.as_ref()).with_context(|| {
         let recipe = run.path.join("recipe.toml");
+        let of_recipe = |key: &str| run.recipe_value(&["data", key]);
+        if of_recipe("fold").is_some() {
+            return format!("{} is the run of one fold: name the run that it is part of", run.path.display());
+        }
+        if of_recipe("folds").is_some() {
+            return format!("{} is not over: trainer --resume {}", run.path.display(), shell_word(&run.path));
+        }
         format!(
             "{} was not trained by folds, so of most pictures there is no answer of a model that had not seen them: trainer \
              --recipe {} --folds 5 makes such a run",

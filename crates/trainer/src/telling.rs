@@ -187,7 +187,9 @@ pub(crate) fn conclude(summary: &Summary, run_dir: &Path, page: Option<&Path>, a
     if let Some(page) = page {
         output::line(&format!("Report {}", page.display()))?;
     }
-    next_commands(run_dir, app);
+    if RunFolder::recipe_of(run_dir)?.data.fold.is_none() {
+        next_commands(run_dir, app);
+    }
     Ok(())
 }
 

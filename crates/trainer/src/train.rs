@@ -213,7 +213,10 @@ fn session(
     }
     if recipe.data.folds > 0 {
         match duplicates::groups(&dataset.train, &app.progress, &app.stop)? {
-            Some(groups) => dataset.groups = Some(groups.into()),
+            Some(found) => {
+                notices.extend(found.notice().filter(|_| is_new));
+                dataset.groups = Some(found.groups.into());
+            }
             None => return Ok(Err(app.stop.raised().unwrap_or(StopSignal::Interrupt))),
         }
     }

@@ -43,8 +43,8 @@ pub(crate) fn check_trunk(recipe: &Recipe, model: &Model) -> Result<()> {
 
 /// Refuses folds that leave a part without images.
 pub(crate) fn check_folds(data: &TrainData) -> Result<()> {
-    let n_folds = data.folds.as_ref().map_or(0, |folds| folds.iter().max().map_or(0, |&last| last + 1));
-    for fold in 0..n_folds as usize {
+    let n_folds = data.n_folds();
+    for fold in 0..n_folds {
         let parts = data.of_fold(fold);
         let empty = [
             ("to train on", Some(&parts.train)),

@@ -87,6 +87,11 @@ impl TrainData {
         pool
     }
 
+    /// How many folds there are; 0 where the run is not by folds.
+    pub(crate) fn n_folds(&self) -> usize {
+        self.folds.as_ref().map_or(0, |folds| folds.iter().max().map_or(0, |&last| last as usize + 1))
+    }
+
     /// What is trained, validated and tested on where `fold`, from 0, is held out: it is the test, and nothing else has its images.
     pub(crate) fn of_fold(&self, fold: usize) -> Self {
         let is_held_out =

@@ -256,7 +256,7 @@ impl Session {
     }
 
     /// Writes the last checkpoint.
-    fn save(&mut self) -> Result<()> {
+    pub(crate) fn save(&mut self) -> Result<()> {
         self.state.train_secs += self.clock.elapsed().as_secs_f64();
         self.clock = Instant::now();
         self.recorder.note_lengths(&mut self.state)?;

@@ -11,7 +11,7 @@ use tallow_nn::{Model, Tensors, decode, encode, first_non_finite};
 use crate::checkpoint::{MAX_FILE_BYTES, encoding};
 use crate::error::{Result, TrainingError};
 use crate::feed::Input;
-use crate::recipe::{Precision, ValidateOn};
+use crate::recipe::{Precision, ValidateOn, is_0};
 
 /// The version of [`ModelInfo`].
 const VERSION: u32 = 1;
@@ -45,6 +45,9 @@ pub struct ModelInfo {
     pub validate_on: ValidateOn,
     /// How many images it was trained on, where not on all.
     pub train_subset: Option<usize>,
+    /// Of a run by folds, how many: its data set keeps no picture for a test, unless its owner did.
+    #[serde(default, skip_serializing_if = "is_0")]
+    pub folds: usize,
     /// The recipe's name.
     pub recipe: String,
     /// The epoch that the weights are from.
@@ -86,6 +89,7 @@ impl ModelInfo {
             val_fraction: recipe.data.val_fraction,
             validate_on: recipe.data.validate_on,
             train_subset: recipe.data.train_subset,
+            folds: recipe.data.folds,
             recipe: recipe.name.clone(),
             epoch: from.epoch,
             precision: recipe.precision,
@@ -164,6 +168,9 @@ fn model_path(path: &Path) -> Result<PathBuf> {
         return Ok(file);
     }
     let problem = match path.join("checkpoints").is_dir() {
+        _ if path.join("summary.json").is_file() => {
+            "it has no model.safetensors: the run of a fold keeps none".to_owned()
+        }
         true => format!("it has no model.safetensors yet: finish the run with --resume {}", path.display()),
         false => "it has no model.safetensors".to_owned(),
     };

@@ -174,7 +174,7 @@ pub struct DataConfig {
     pub normalization: Option<Normalization>,
 }
 
-fn is_0(n: &usize) -> bool {
+pub(crate) fn is_0(n: &usize) -> bool {
     *n == 0
 }
 

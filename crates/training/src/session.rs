@@ -112,6 +112,9 @@ impl Session {
         };
         // the loader checks what only it knows, before anything is written
         check_batches(&recipe, &data, model.input_px)?;
+        for fold in 0..data.n_folds() {
+            check_batches(&recipe, &data.of_fold(fold), model.input_px)?;
+        }
         let run = RunFolder::create(place, &recipe, &checkpoint)?;
         Ok(Self { average, ..Self::new(recipe, model, data, criterion, optimizer, state, run) })
     }
@@ -270,6 +273,9 @@ impl Session {
             return Ok(Outcome::Interrupted(watch.stop.raised().unwrap_or(StopSignal::Interrupt)));
         };
         if self.data.folds.is_some() {
+            // what was said and computed so far is not lost where a fold is interrupted
+            self.clock = Instant::now();
+            self.save()?;
             match self.cross_validate(&feeds, watch)? {
                 Ok(folded) => self.folded = Some(folded),
                 Err(signal) => return Ok(Outcome::Interrupted(signal)),

@@ -150,6 +150,11 @@ fn another_architecture_keeps_what_means_the_same_and_brings_its_weights() {
     let chosen = choose(&format!("{head}\nfeatures=['layer3', 'layer4']"), "tf_efficientnet_lite0");
     assert_eq!((chosen["input_px"][0].as_integer(), chosen["unfreeze"].as_str()), (Some(96), Some("none")));
     assert_eq!(chosen["features"].as_array().unwrap().len(), 4);
+    let back = choose(
+        "name='tf_efficientnet_lite0'\nfeatures=['stage4', 'head']\nunfreeze='none'\nweights='w'",
+        "resnet50",
+    );
+    assert_eq!(back["features"].as_array().unwrap().len(), 3);
     assert_eq!(choose("name='cnn'", "resnet18").get("weights"), None);
     assert!(choose("name='cnn'", "vit_small_patch14_dinov2").contains_key("weights")); // it has no others
 }

@@ -23,7 +23,9 @@ pub(super) fn part(run: &RunRecord) -> Option<Part> {
         ]))
         (scores(folds))
         p {
-            "Each fold was held out in turn, and asked of a model that was trained on the others, by the same recipe. So every image has an answer from a model that had not seen it, nor a copy or near-duplicate of it: they stand in " code { (folds.predictions) } ", and " code { "trainer data suspects " (shell_word(&run.path)) } " finds labels by them that may be wrong. The run’s own model was trained on all images afterwards, on more than any of these, so it is rather better than they are. "
+            "Each fold was held out in turn, and asked of a model that was trained on the others, by the same recipe. So every image has an answer from a model that had not seen it, nor a copy of it: they stand in " code { (folds.predictions) } ", and " code { "trainer data suspects " (shell_word(&run.path)) } " finds labels by them that may be wrong. The run’s own model was trained afterwards, on "
+            @if summary.n_train == n { "all images" } @else { (grouped(summary.n_train as f64, 0)) " images, as the others told it when to stop or to slow down" }
+            ": on more than any of these, so it is rather better than they are. "
             @if summary.is_tested_by_folds() { "What this page says of “test images” is said of these answers." }
         }
         p class="muted" {

@@ -188,9 +188,10 @@ fn calibration(trust: &Trust) -> String {
     match trust.temperature {
         Some(t) => format!(
             "Expected calibration error on test (15 bins): {}; {} after dividing the logits by the temperature {t:.4}, \
-             fitted on validation.",
+             fitted on {}.",
             ece(0),
-            ece(1)
+            ece(1),
+            if trust.is_by_folds { "the same answers of the folds" } else { "validation" }
         ),
         None => {
             format!("Expected calibration error on test (15 bins): {}. No temperature was fitted.", ece(0))
@@ -248,7 +249,7 @@ fn loading(run: &RunRecord) -> String {
          let device = tallow_training::device(\"cpu\")?;\n\
          let model = tallow_models::build(&info.model, info.class_names.len(), 0, &device)?; // {n_classes} classes\n\
          model.params.load_tensors(&tensors)?;\n```\n\n\
-         Python: the weights have torchvision's names and layout (OIHW), and the file says the rest of itself.\n\n```python\n\
+         Python: the weights have torchvision's or timm's names and PyTorch's layout (OIHW), and the file says the rest of itself.\n\n```python\n\
          import json\nfrom safetensors import safe_open\n\n\
          with safe_open(\"model.safetensors\", framework=\"pt\") as file:\n    \
          info = json.loads(file.metadata()[\"tallow\"])  # class_names, mean, std, model\n    \

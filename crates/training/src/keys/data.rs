@@ -33,7 +33,7 @@ pub(super) const KEYS: &[Key] = &[
         "data.folds",
         Takes::Whole,
         "Cross-validation: how many parts are held out in turn, each tested by a model that was trained on the others; 0: none. \
-         The model of the run is then trained on all.",
+         The model of the run is then trained on all, less what stopping early needs.",
     )
     .range("0, or 2 or more")
     .unit("folds")
