@@ -12,6 +12,7 @@ use crate::checkpoint::{MAX_FILE_BYTES, encoding};
 use crate::error::{Result, TrainingError};
 use crate::feed::Input;
 use crate::recipe::{Precision, ValidateOn, is_0};
+use crate::run_folder::RunFolder;
 
 /// The version of [`ModelInfo`].
 const VERSION: u32 = 1;
@@ -167,10 +168,9 @@ fn model_path(path: &Path) -> Result<PathBuf> {
     if file.is_file() {
         return Ok(file);
     }
+    let is_of_fold = RunFolder::recipe_of(path).is_ok_and(|recipe| recipe.data.fold.is_some());
     let problem = match path.join("checkpoints").is_dir() {
-        _ if path.join("summary.json").is_file() => {
-            "it has no model.safetensors: the run of a fold keeps none".to_owned()
-        }
+        _ if is_of_fold => "it has no model.safetensors: the run of a fold keeps none".to_owned(),
         true => format!("it has no model.safetensors yet: finish the run with --resume {}", path.display()),
         false => "it has no model.safetensors".to_owned(),
     };
