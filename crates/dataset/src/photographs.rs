@@ -140,12 +140,11 @@ fn parts(
     let [has_train, has_val, has_test] = [SplitName::Train, SplitName::Val, SplitName::Test].map(has);
     let parts = match (has_train || has_val || has_test, has_test) {
         (false, _) if request.is_all_test => return Ok(Parts { train: Vec::new(), val: None, test: good }),
-        (false, _) if request.test_fraction == 0.0 => Parts { train: good, val: None, test: Vec::new() },
-        (false, _) => by_chance(good, class_names.len(), request)?,
-        (true, true) => by_owner(good, SplitName::Test),
-        (true, false) if !has_val && request.test_fraction == 0.0 => {
+        (_, false) if request.test_fraction == 0.0 && !has_val => {
             Parts { train: good, val: None, test: Vec::new() }
         }
+        (false, _) => by_chance(good, class_names.len(), request)?,
+        (true, true) => by_owner(good, SplitName::Test),
         (true, false) => {
             notices.push(
                 match request.test_fraction == 0.0 {

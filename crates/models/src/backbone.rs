@@ -52,6 +52,26 @@ pub(crate) struct Learning {
 }
 
 impl Learning {
+    /// What a `[model]` table says of it. Without a word on batch norm, its statistics stay where they came with weights.
+    pub(crate) fn new(
+        unfreeze: Unfreeze,
+        batch_norm: Option<BatchNormMode>,
+        has_weights: bool,
+    ) -> Result<Self, ModelError> {
+        let refuse = |key, problem: &str| Err(ModelError::Value { key, problem: problem.into() });
+        if unfreeze != Unfreeze::All && !has_weights {
+            return refuse(
+                "unfreeze",
+                "weights that nobody trained would stay as they are: name some with --weights",
+            );
+        }
+        if unfreeze == Unfreeze::None && batch_norm == Some(BatchNormMode::Live) {
+            return refuse("batch_norm", "\"live\" needs a part that learns: unfreeze = \"last\" or \"all\"");
+        }
+        let default = if has_weights { BatchNormMode::Frozen } else { BatchNormMode::Live };
+        Ok(Self { unfreeze, batch_norm: batch_norm.unwrap_or(default) })
+    }
+
     /// Whether the parameter or statistic called `name` changes in training.
     fn includes(self, name: &str, last_stage: &[&str]) -> bool {
         let in_part = match self.unfreeze {

@@ -4,12 +4,13 @@
 //! `SAME` padding and batch norm they keep.
 
 use tallow_nn::{
-    After, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormAct, DepthwiseConfig,
-    DepthwiseNormAct, Init, Model, Padding, ParamStore, PooledStages, ResidualBlock, Scope, Sequential,
+    After, BatchNorm2d, BatchNormConfig, DepthwiseConfig, DepthwiseNormAct, Model, Padding, ParamStore,
+    PooledStages, Scope, Sequential,
 };
 
 use crate::architecture::{Architecture, InputSizes, PublishedWeights, parse};
 use crate::backbone::Backbone;
+use crate::conv_norm::{Convolution, conv_norm, push_branch};
 use crate::error::ModelError;
 use crate::timm::{Map, TimmConfig};
 use crate::weights::PretrainedInput;
@@ -71,6 +72,7 @@ const STAGES: [Blocks; 7] = [
 
 fn build(config: &TimmConfig, n_classes: usize, mut params: ParamStore) -> Result<Model, ModelError> {
     config.validate()?;
+    let learning = config.learning()?;
     let channels = |map: &Map| STAGES.iter().find(|s| s.map == Some(*map)).map_or(N_FEATURES, |s| s.c_out);
     let backbone = Backbone {
         layer: trunk(config, &mut params)?,
@@ -78,7 +80,7 @@ fn build(config: &TimmConfig, n_classes: usize, mut params: ParamStore) -> Resul
         description: config.describe(NAME),
         last_stage: &["blocks.5", "blocks.6", "conv_head", "bn2"],
     };
-    backbone.with_head(&config.head, CLASSIFIER, n_classes, config.learning(), params)
+    backbone.with_head(&config.head, CLASSIFIER, n_classes, learning, params)
 }
 
 /// From images to features.
@@ -87,7 +89,7 @@ fn trunk(config: &TimmConfig, params: &mut ParamStore) -> Result<PooledStages, M
     let mut trunk = PooledStages::new();
     let mut c_in = 32;
     let mut layers = Sequential::new();
-    layers.push(conv(&mut root, ["conv_stem", "bn1"], [3, c_in], 3, 2, After::Relu6)?);
+    layers.push(conv_norm(&mut root, ["conv_stem", "bn1"], same([3, c_in], 3, 2), NORM, After::Relu6)?);
     for (i, stage) in STAGES.iter().enumerate() {
         let mut scope = root.sub("blocks");
         let mut scope = scope.sub(i);
@@ -100,7 +102,13 @@ fn trunk(config: &TimmConfig, params: &mut ParamStore) -> Result<PooledStages, M
             trunk.push(std::mem::take(&mut layers), config.features.contains(&map));
         }
     }
-    layers.push(conv(&mut root, ["conv_head", "bn2"], [c_in, N_FEATURES], 1, 1, After::Relu6)?);
+    layers.push(conv_norm(
+        &mut root,
+        ["conv_head", "bn2"],
+        same([c_in, N_FEATURES], 1, 1),
+        NORM,
+        After::Relu6,
+    )?);
     trunk.push(layers, true);
     Ok(trunk)
 }
@@ -118,34 +126,19 @@ fn push_block(
     let is_wider = stage.expansion > 1;
     let norms = if is_wider { ["bn2", "bn3"] } else { ["bn1", "bn2"] };
     if is_wider {
-        branch.push(conv(scope, ["conv_pw", "bn1"], [c_in, width], 1, 1, After::Relu6)?);
+        branch.push(conv_norm(scope, ["conv_pw", "bn1"], same([c_in, width], 1, 1), NORM, After::Relu6)?);
     }
     let config = DepthwiseConfig { k: stage.k, stride, padding: Padding::Same };
     let norm = BatchNorm2d::new(&mut scope.sub(norms[0]), width, NORM)?;
     branch.push(DepthwiseNormAct::new(&mut scope.sub("conv_dw"), width, config, norm, After::Relu6)?);
     let narrower = if is_wider { "conv_pwl" } else { "conv_pw" };
-    let last = conv(scope, [narrower, norms[1]], [width, stage.c_out], 1, 1, After::Nothing)?;
-    if stride == 1 && c_in == stage.c_out {
-        layers.push(ResidualBlock::new(branch, last, None));
-    } else {
-        layers.push(branch);
-        layers.push(last);
-    }
+    let last =
+        conv_norm(scope, [narrower, norms[1]], same([width, stage.c_out], 1, 1), NORM, After::Nothing)?;
+    push_branch(layers, branch, last, stride == 1 && c_in == stage.c_out);
     Ok(())
 }
 
-/// A convolution without bias, its batch norm, and what follows.
-fn conv(
-    scope: &mut Scope<'_>,
-    [conv, norm]: [&str; 2],
-    [c_in, c_out]: [usize; 2],
-    k: usize,
-    stride: usize,
-    after: After,
-) -> Result<ConvNormAct, ModelError> {
-    let config = Conv2dConfig { stride, padding: Padding::Same, bias: false, ..Conv2dConfig::same(k) };
-    let init = Init::he_normal(c_out * k * k);
-    let conv = Conv2d::with_init(&mut scope.sub(conv), c_in, c_out, config, init)?;
-    let norm = BatchNorm2d::new(&mut scope.sub(norm), c_out, NORM)?;
-    Ok(ConvNormAct::new(conv, norm, after))
+/// A convolution with TensorFlow's padding.
+fn same(channels: [usize; 2], k: usize, stride: usize) -> Convolution {
+    Convolution { padding: Padding::Same, ..Convolution::new(channels, k, stride) }
 }

@@ -21,6 +21,7 @@
 mod architecture;
 mod backbone;
 mod cnn;
+mod conv_norm;
 mod dinov2;
 mod efficientnet_lite;
 mod error;

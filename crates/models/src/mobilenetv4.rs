@@ -4,13 +4,13 @@
 //! depthwise convolution before it, in it, both or neither.
 
 use tallow_nn::{
-    After, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormAct, DepthwiseConfig,
-    DepthwiseNormAct, GlobalAvgPool, Init, Model, Padding, ParamStore, PooledStages, ResidualBlock, Scope,
-    Sequential,
+    After, BatchNorm2d, BatchNormConfig, DepthwiseConfig, DepthwiseNormAct, GlobalAvgPool, Model, Padding,
+    ParamStore, PooledStages, Scope, Sequential,
 };
 
 use crate::architecture::{Architecture, InputSizes, PublishedWeights, parse};
 use crate::backbone::Backbone;
+use crate::conv_norm::{Convolution, conv_norm, push_branch};
 use crate::error::ModelError;
 use crate::timm::{Map, TimmConfig};
 use crate::weights::PretrainedInput;
@@ -19,6 +19,8 @@ use crate::weights::PretrainedInput;
 const CLASSIFIER: &str = "classifier";
 /// Channels of what follows the stages.
 const N_FEATURES: usize = 1280;
+/// PyTorch's.
+const NORM: BatchNormConfig = BatchNormConfig { eps: 1e-5, momentum: 0.1 };
 /// Channels of the first convolution.
 const N_STEM: usize = 32;
 
@@ -152,6 +154,7 @@ fn build(
     mut params: ParamStore,
 ) -> Result<Model, ModelError> {
     config.validate()?;
+    let learning = config.learning()?;
     let channels = |map: &Map| {
         let stage = stages.iter().find(|(_, of)| of.as_ref() == Some(map));
         stage.and_then(|(blocks, _)| blocks.last()).map_or(N_FEATURES, Block::c_out)
@@ -162,7 +165,7 @@ fn build(
         description: config.describe(name),
         last_stage: &["blocks.3", "blocks.4", "conv_head", "norm_head"],
     };
-    backbone.with_head(&config.head, CLASSIFIER, n_classes, config.learning(), params)
+    backbone.with_head(&config.head, CLASSIFIER, n_classes, learning, params)
 }
 
 /// From images to features.
@@ -171,7 +174,13 @@ fn trunk(stages: &Stages, config: &TimmConfig, params: &mut ParamStore) -> Resul
     let mut trunk = PooledStages::new();
     let mut c_in = N_STEM;
     let mut layers = Sequential::new();
-    layers.push(conv_norm(&mut root, ["conv_stem", "bn1"], [3, c_in], 3, 2, After::Relu)?);
+    layers.push(conv_norm(
+        &mut root,
+        ["conv_stem", "bn1"],
+        Convolution::new([3, c_in], 3, 2),
+        NORM,
+        After::Relu,
+    )?);
     for (i, (blocks, map)) in stages.iter().enumerate() {
         let mut scope = root.sub("blocks");
         let mut scope = scope.sub(i);
@@ -185,7 +194,13 @@ fn trunk(stages: &Stages, config: &TimmConfig, params: &mut ParamStore) -> Resul
     }
     // the last convolution sees the mean of the last map
     layers.push(GlobalAvgPool);
-    layers.push(conv_norm(&mut root, ["conv_head", "norm_head"], [c_in, N_FEATURES], 1, 1, After::Relu)?);
+    layers.push(conv_norm(
+        &mut root,
+        ["conv_head", "norm_head"],
+        Convolution::new([c_in, N_FEATURES], 1, 1),
+        NORM,
+        After::Relu,
+    )?);
     trunk.push(layers, true);
     Ok(trunk)
 }
@@ -200,11 +215,29 @@ impl Block {
     fn push_to(&self, layers: &mut Sequential, scope: &mut Scope<'_>, c_in: usize) -> Result<(), ModelError> {
         match *self {
             Self::Conv { k, stride, c_out } => {
-                layers.push(conv_norm(scope, ["conv", "bn1"], [c_in, c_out], k, stride, After::Relu)?);
+                layers.push(conv_norm(
+                    scope,
+                    ["conv", "bn1"],
+                    Convolution::new([c_in, c_out], k, stride),
+                    NORM,
+                    After::Relu,
+                )?);
             }
             Self::Fused { stride, width, c_out } => {
-                layers.push(conv_norm(scope, ["conv_exp", "bn1"], [c_in, width], 3, stride, After::Relu)?);
-                layers.push(conv_norm(scope, ["conv_pwl", "bn2"], [width, c_out], 1, 1, After::Nothing)?);
+                layers.push(conv_norm(
+                    scope,
+                    ["conv_exp", "bn1"],
+                    Convolution::new([c_in, width], 3, stride),
+                    NORM,
+                    After::Relu,
+                )?);
+                layers.push(conv_norm(
+                    scope,
+                    ["conv_pwl", "bn2"],
+                    Convolution::new([width, c_out], 1, 1),
+                    NORM,
+                    After::Nothing,
+                )?);
             }
             Self::Bottleneck { start, mid, stride, width, c_out } => {
                 let mut branch = Sequential::new();
@@ -213,17 +246,24 @@ impl Block {
                     branch.push(depthwise(scope, "dw_start", c_in, start, stride, After::Nothing)?);
                 }
                 let names = |part: &str| [format!("{part}.conv"), format!("{part}.bn")];
-                branch.push(conv_norm(scope, names("pw_exp"), [c_in, width], 1, 1, After::Relu)?);
+                branch.push(conv_norm(
+                    scope,
+                    names("pw_exp"),
+                    Convolution::new([c_in, width], 1, 1),
+                    NORM,
+                    After::Relu,
+                )?);
                 if mid > 0 {
                     branch.push(depthwise(scope, "dw_mid", width, mid, stride, After::Relu)?);
                 }
-                let last = conv_norm(scope, names("pw_proj"), [width, c_out], 1, 1, After::Nothing)?;
-                if stride == 1 && c_in == c_out {
-                    layers.push(ResidualBlock::new(branch, last, None));
-                } else {
-                    layers.push(branch);
-                    layers.push(last);
-                }
+                let last = conv_norm(
+                    scope,
+                    names("pw_proj"),
+                    Convolution::new([width, c_out], 1, 1),
+                    NORM,
+                    After::Nothing,
+                )?;
+                push_branch(layers, branch, last, stride == 1 && c_in == c_out);
             }
         }
         Ok(())
@@ -239,23 +279,7 @@ fn depthwise(
     stride: usize,
     after: After,
 ) -> Result<DepthwiseNormAct, ModelError> {
-    let norm = BatchNorm2d::new(&mut scope.sub(format!("{part}.bn")), c, BatchNormConfig::default())?;
+    let norm = BatchNorm2d::new(&mut scope.sub(format!("{part}.bn")), c, NORM)?;
     let config = DepthwiseConfig { k, stride, padding: Padding::Symmetric(k / 2) };
     Ok(DepthwiseNormAct::new(&mut scope.sub(format!("{part}.conv")), c, config, norm, after)?)
-}
-
-/// A convolution without bias, its batch norm, and what follows.
-fn conv_norm<N: std::fmt::Display>(
-    scope: &mut Scope<'_>,
-    [conv, norm]: [N; 2],
-    [c_in, c_out]: [usize; 2],
-    k: usize,
-    stride: usize,
-    after: After,
-) -> Result<ConvNormAct, ModelError> {
-    let config = Conv2dConfig { stride, bias: false, ..Conv2dConfig::same(k) };
-    let init = Init::he_normal(c_out * k * k);
-    let conv = Conv2d::with_init(&mut scope.sub(conv), c_in, c_out, config, init)?;
-    let norm = BatchNorm2d::new(&mut scope.sub(norm), c_out, BatchNormConfig::default())?;
-    Ok(ConvNormAct::new(conv, norm, after))
 }

@@ -5,12 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 use tallow_nn::{
-    After, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormAct, Init, MaxPool2d, Model,
-    ParamStore, PooledStages, ResidualBlock, Scope, Sequential,
+    After, BatchNormConfig, MaxPool2d, Model, ParamStore, PooledStages, ResidualBlock, Scope, Sequential,
 };
 
 use crate::architecture::{Architecture, InputSizes, PublishedWeights, parse};
 use crate::backbone::{Backbone, BatchNormMode, Learning, Unfreeze};
+use crate::conv_norm::{Convolution, conv_norm};
 use crate::error::ModelError;
 use crate::head::HeadConfig;
 use crate::weights::PretrainedInput;
@@ -121,6 +121,9 @@ pub(crate) const fn architecture<const N: usize>(name: &'static str, weights: &'
     }
 }
 
+/// PyTorch's.
+const NORM: BatchNormConfig = BatchNormConfig { eps: 1e-5, momentum: 0.1 };
+
 /// torchvision's name.
 const CLASSIFIER: &str = "fc";
 
@@ -131,14 +134,13 @@ fn build<const N: usize>(
 ) -> Result<Model, ModelError> {
     let kind = const { Kind::of(N) };
     config.validate()?;
+    let learning = Learning::new(config.unfreeze, config.batch_norm, config.weights.is_some())?;
     let backbone = Backbone {
         layer: trunk(kind, config, &mut params)?,
         n_features: config.features.iter().map(|stage| stage.width() * kind.expansion()).sum(),
         description: config.describe(N),
         last_stage: &["layer4"],
     };
-    let batch_norm = config.batch_norm.unwrap_or_else(|| config.default_batch_norm());
-    let learning = Learning { unfreeze: config.unfreeze, batch_norm };
     backbone.with_head(&config.head, CLASSIFIER, n_classes, learning, params)
 }
 
@@ -159,14 +161,6 @@ impl ResnetConfig {
             );
         }
         self.head.validate()?;
-        if self.unfreeze != Unfreeze::All && self.weights.is_none() {
-            let problem = "weights that nobody trained would stay as they are: name some with --weights";
-            return refuse("unfreeze", problem.into());
-        }
-        if self.unfreeze == Unfreeze::None && self.batch_norm == Some(BatchNormMode::Live) {
-            let problem = "\"live\" needs a part that learns: unfreeze = \"layer4\" or \"all\"";
-            return refuse("batch_norm", problem.into());
-        }
         Ok(())
     }
 
@@ -185,18 +179,14 @@ impl ResnetConfig {
         }
         text
     }
-
-    fn default_batch_norm(&self) -> BatchNormMode {
-        if self.weights.is_some() { BatchNormMode::Frozen } else { BatchNormMode::Live }
-    }
 }
 
 /// From images to features.
 fn trunk(kind: Kind, config: &ResnetConfig, params: &mut ParamStore) -> Result<PooledStages, ModelError> {
     let mut root = params.root();
     let mut stem = Sequential::new();
-    let first = Convolution { c_in: 3, c_out: 64, k: 7, stride: 2 };
-    stem.push(conv_norm(&mut root, ["conv1", "bn1"], first, After::Relu)?);
+    let first = Convolution::new([3, 64], 7, 2);
+    stem.push(conv_norm(&mut root, ["conv1", "bn1"], first, NORM, After::Relu)?);
     stem.push(MaxPool2d { k: 3, stride: 2, padding: 1 });
     let mut trunk = PooledStages::new();
     trunk.push(stem, false);
@@ -214,28 +204,6 @@ fn trunk(kind: Kind, config: &ResnetConfig, params: &mut ParamStore) -> Result<P
     Ok(trunk)
 }
 
-/// A convolution without bias, padded so that an odd kernel with stride 1 keeps the map's size.
-#[derive(Clone, Copy)]
-struct Convolution {
-    c_in: usize,
-    c_out: usize,
-    k: usize,
-    stride: usize,
-}
-
-fn conv_norm(
-    scope: &mut Scope<'_>,
-    [conv, norm]: [&str; 2],
-    Convolution { c_in, c_out, k, stride }: Convolution,
-    after: After,
-) -> Result<ConvNormAct, ModelError> {
-    let config = Conv2dConfig { stride, bias: false, ..Conv2dConfig::same(k) };
-    let init = Init::he_normal(c_out * k * k);
-    let conv = Conv2d::with_init(&mut scope.sub(conv), c_in, c_out, config, init)?;
-    let norm = BatchNorm2d::new(&mut scope.sub(norm), c_out, BatchNormConfig::default())?;
-    Ok(ConvNormAct::new(conv, norm, after))
-}
-
 fn residual(
     scope: &mut Scope<'_>,
     kind: Kind,
@@ -245,21 +213,21 @@ fn residual(
     stride: usize,
 ) -> Result<ResidualBlock, ModelError> {
     let c_out = width * kind.expansion();
-    let conv = |c_in, c_out, k, stride| Convolution { c_in, c_out, k, stride };
+    let conv = |c_in, c_out, k, stride| Convolution::new([c_in, c_out], k, stride);
     let mut branch = Sequential::new();
     let last = if kind.bottleneck {
         let (first, second) = if config.downsample_in_bottleneck { (stride, 1) } else { (1, stride) };
-        branch.push(conv_norm(scope, ["conv1", "bn1"], conv(c_in, width, 1, first), After::Relu)?);
-        branch.push(conv_norm(scope, ["conv2", "bn2"], conv(width, width, 3, second), After::Relu)?);
-        conv_norm(scope, ["conv3", "bn3"], conv(width, c_out, 1, 1), After::Relu)?
+        branch.push(conv_norm(scope, ["conv1", "bn1"], conv(c_in, width, 1, first), NORM, After::Relu)?);
+        branch.push(conv_norm(scope, ["conv2", "bn2"], conv(width, width, 3, second), NORM, After::Relu)?);
+        conv_norm(scope, ["conv3", "bn3"], conv(width, c_out, 1, 1), NORM, After::Relu)?
     } else {
-        branch.push(conv_norm(scope, ["conv1", "bn1"], conv(c_in, width, 3, stride), After::Relu)?);
-        conv_norm(scope, ["conv2", "bn2"], conv(width, c_out, 3, 1), After::Relu)?
+        branch.push(conv_norm(scope, ["conv1", "bn1"], conv(c_in, width, 3, stride), NORM, After::Relu)?);
+        conv_norm(scope, ["conv2", "bn2"], conv(width, c_out, 3, 1), NORM, After::Relu)?
     };
     let shortcut = match stride != 1 || c_in != c_out {
         true => {
             let names = ["downsample.0", "downsample.1"];
-            Some(conv_norm(scope, names, conv(c_in, c_out, 1, stride), After::Nothing)?)
+            Some(conv_norm(scope, names, conv(c_in, c_out, 1, stride), NORM, After::Nothing)?)
         }
         false => None,
     };

@@ -77,21 +77,12 @@ impl TimmConfig {
             return refuse("features", format!("{expected}, found {:?}", self.names()));
         }
         self.head.validate()?;
-        if self.unfreeze != Unfreeze::All && self.weights.is_none() {
-            let problem = "weights that nobody trained would stay as they are: name some with --weights";
-            return refuse("unfreeze", problem.into());
-        }
-        if self.unfreeze == Unfreeze::None && self.batch_norm == Some(BatchNormMode::Live) {
-            let problem = "\"live\" needs a part that learns: unfreeze = \"last\" or \"all\"";
-            return refuse("batch_norm", problem.into());
-        }
         Ok(())
     }
 
     /// What learns.
-    pub(crate) fn learning(&self) -> Learning {
-        let default = if self.weights.is_some() { BatchNormMode::Frozen } else { BatchNormMode::Live };
-        Learning { unfreeze: self.unfreeze, batch_norm: self.batch_norm.unwrap_or(default) }
+    pub(crate) fn learning(&self) -> Result<Learning, ModelError> {
+        Learning::new(self.unfreeze, self.batch_norm, self.weights.is_some())
     }
 
     /// What decides the features of the backbone `name` besides its weights.
