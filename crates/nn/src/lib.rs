@@ -64,5 +64,7 @@ pub use misfit::{Misfit, NonFinite, first_non_finite};
 pub use model::{CUSTOM, Model, Trunk};
 pub use optim::{Optimizer, OptimizerConfig, ParamGroup};
 pub use params::{Param, ParamStore, Scope};
-pub use tallow_kernels::{After, Isa, IsaError, Padding, detect_isa, isa};
+pub use tallow_kernels::{
+    After, Isa, IsaError, Padding, detect_isa, isa, linear_forward, linear_weight_grad,
+};
 pub use weights::{HostTensor, METADATA_KEY, Tensors, decode, encode, le_bytes};
