@@ -55,8 +55,8 @@ pub use gradients::Gradients;
 pub use init::Init;
 pub use layers::{
     AvgPool2d, BatchNorm2d, BatchNormConfig, CandleModel, CandleModule, Conv2d, Conv2dConfig, ConvNormAct,
-    DepthwiseConfig, DepthwiseNormAct, Dropout, Flatten, Gelu, GlobalAvgPool, Layer, Linear, MaxPool2d,
-    NormAct, PooledStages, Relu, Residual, ResidualBlock, Sequential,
+    DepthwiseConfig, DepthwiseNormAct, Dropout, Flatten, Gelu, GlobalAvgPool, Layer, LayerNorm, Linear,
+    MaxPool2d, NormAct, PooledStages, Relu, Residual, ResidualBlock, Sequential,
 };
 pub use loss::{CrossEntropy, Loss, log_softmax};
 pub use map::Precision;
