@@ -14,6 +14,7 @@ mod norm_act;
 mod pool;
 mod pooled_stages;
 mod residual;
+mod vit;
 
 pub use activation::{Gelu, Relu};
 pub use batch_norm::{BatchNorm2d, BatchNormConfig};
@@ -29,6 +30,7 @@ pub use norm_act::NormAct;
 pub use pool::{AvgPool2d, GlobalAvgPool, MaxPool2d};
 pub use pooled_stages::PooledStages;
 pub use residual::{Residual, ResidualBlock};
+pub use vit::{PositionResize, TokenFeatures, VisionTransformer, VisionTransformerConfig};
 
 use crate::act::Act;
 use crate::ctx::Ctx;
