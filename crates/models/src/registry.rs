@@ -4,10 +4,10 @@ use tallow_nn::{Device, Model};
 
 use crate::architecture::Architecture;
 use crate::error::ModelError;
-use crate::{cnn, dinov2, efficientnet_lite, mobilenetv4, resnet, speedrun};
+use crate::{cnn, efficientnet_lite, mobilenetv4, resnet, speedrun, vit};
 
 /// All of them, in alphabetical order. ResNets' weights were trained on ImageNet-1k, and have torchvision's names.
-static ARCHITECTURES: [Architecture; 11] = [
+static ARCHITECTURES: [Architecture; 12] = [
     cnn::ARCHITECTURE,
     mobilenetv4::CONV_MEDIUM,
     mobilenetv4::CONV_SMALL,
@@ -18,7 +18,8 @@ static ARCHITECTURES: [Architecture; 11] = [
     resnet::architecture::<50>("resnet50", "hf:timm/resnet50.a1_in1k"),
     speedrun::ARCHITECTURE,
     efficientnet_lite::ARCHITECTURE,
-    dinov2::ARCHITECTURE,
+    vit::PATCH14_DINOV2,
+    vit::PATCH16_224,
 ];
 
 /// All architectures, in alphabetical order.
@@ -124,6 +125,7 @@ mod tests {
             "mobilenetv4_conv_small",
             "tf_efficientnet_lite0",
             "vit_small_patch14_dinov2",
+            "vit_small_patch16_224",
         ] {
             let architecture = architecture(name).unwrap();
             let table = architecture.reference_table();
