@@ -11,6 +11,24 @@ pub fn duration(secs: f64) -> String {
     }
 }
 
+/// The seconds of a time as people write it: `90s`, `10m`, `1h30m`, `1.5h`; none for another text, or no time.
+pub fn parse_duration(text: &str) -> Option<f64> {
+    let (mut secs, mut rest) = (0.0, text.trim());
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..end].parse().ok()?;
+        let unit = match rest[end..].chars().next()? {
+            's' => 1.0,
+            'm' => 60.0,
+            'h' => 3600.0,
+            _ => return None,
+        };
+        secs += number * unit;
+        rest = rest[end + 1..].trim_start();
+    }
+    (secs > 0.0).then_some(secs)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,6 +45,18 @@ mod tests {
         ];
         for (secs, text) in cases {
             assert_eq!(duration(secs), text);
+        }
+    }
+
+    #[test]
+    fn times_are_read_as_they_are_written() {
+        for (text, secs) in
+            [("90s", 90.0), ("10m", 600.0), ("1h 30m", 5400.0), ("1h30m", 5400.0), ("0.5h", 1800.0)]
+        {
+            assert_eq!(parse_duration(text), Some(secs), "{text}");
+        }
+        for text in ["", "10", "m", "10x", "-5m", "0s", "1.2.3s", "ten minutes", "10mé"] {
+            assert_eq!(parse_duration(text), None, "{text}");
         }
     }
 }

@@ -33,7 +33,7 @@ pub mod stop;
 #[cfg(feature = "terminal")]
 pub mod terminal;
 
-pub use duration::duration;
+pub use duration::{duration, parse_duration};
 pub use files::FileError;
 pub use nearest::{did_you_mean, nearest};
 pub use progress::{Bar, Progress, Silent, Unit};

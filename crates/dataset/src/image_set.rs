@@ -9,7 +9,7 @@ use tallow_core::digest::Hasher;
 
 use crate::fit::{Fit, Fitter, Preprocess};
 use crate::kept::Kept;
-use crate::source::{Block, Facts, Identity, ImageSource, Picture};
+use crate::source::{Block, Chosen, Facts, Identity, ImageSource, Picture};
 use crate::{Error, Normalization};
 
 /// Pictures with their labels.
@@ -92,6 +92,35 @@ impl ImageSet {
         let labels: Vec<u32> = self.labels.iter().map(place).collect();
         check_labels(&labels, &class_names)?;
         Ok(Self { labels: labels.into(), class_names, ..self.clone() })
+    }
+
+    /// Some of the images, in the order of `indices`.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    #[must_use]
+    pub fn subset(&self, indices: &[u32]) -> Self {
+        let source: Arc<dyn ImageSource> = match self.source.block() {
+            Some((pixels, shape)) => {
+                let images = pixels.chunks_exact(shape.iter().product());
+                let images: Vec<&[u8]> = images.collect();
+                Arc::new(Block {
+                    shape,
+                    pixels: indices.iter().flat_map(|&i| images[i as usize]).copied().collect(),
+                })
+            }
+            None => Arc::new(Chosen { source: Arc::clone(&self.source), indices: indices.to_vec() }),
+        };
+        Self {
+            source,
+            labels: indices.iter().map(|&i| self.labels[i as usize]).collect(),
+            class_names: self.class_names.clone(),
+            files: self
+                .files
+                .as_ref()
+                .map(|files| indices.iter().map(|&i| files[i as usize].clone()).collect()),
+            kept: None,
+        }
     }
 
     /// How many images there are.

@@ -1,6 +1,7 @@
 //! Where pictures come from: one trait, by number. Labels and names are the set's business, sizes the loader's.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use tallow_core::digest::Hasher;
 
@@ -147,5 +148,30 @@ impl ImageSource for Block {
 
     fn block(&self) -> Option<(&[u8], [usize; 3])> {
         Some((&self.pixels, self.shape))
+    }
+}
+
+/// Some of the pictures of another source.
+pub(crate) struct Chosen {
+    pub(crate) source: Arc<dyn ImageSource>,
+    /// Which of its pictures.
+    pub(crate) indices: Vec<u32>,
+}
+
+impl ImageSource for Chosen {
+    fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    fn read(&self, i: usize) -> Result<Picture<'_>, Error> {
+        self.source.read(self.indices[i] as usize)
+    }
+
+    fn identity(&self, i: usize) -> Identity {
+        self.source.identity(self.indices[i] as usize)
+    }
+
+    fn facts(&self, i: usize) -> Option<&Facts> {
+        self.source.facts(self.indices[i] as usize)
     }
 }

@@ -84,6 +84,7 @@ mod numpy_sum;
 mod paired;
 mod predictions;
 mod predictions_csv;
+mod race;
 mod report;
 mod report_text;
 mod summary;
@@ -114,6 +115,7 @@ pub use novelty::{
 pub use paired::{PairedComparison, Verdict, compare_paired};
 pub use predictions::Predictions;
 pub use predictions_csv::{PredictionsTable, parse_predictions_csv, predictions_to_csv};
+pub use race::{RACE_VERSION, RaceRecord, Tried, quickest_of_the_best};
 pub use report::{Averages, ClassScores, ClassificationReport};
 pub use report_text::NamedReport;
 pub use summary::{SplitScore, Summary, TestScore};

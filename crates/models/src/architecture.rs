@@ -66,6 +66,16 @@ impl Architecture {
         table
     }
 
+    /// The maps whose means together serve a head best, as `model.features` has them: those of the later stages, which are there
+    /// anyway. None where a network's features are what they are.
+    pub fn feature_maps(&self) -> &'static [&'static str] {
+        match (&self.weights, self.sizes) {
+            (Some(_), InputSizes::Any) if self.name.starts_with("resnet") => &["layer2", "layer3", "layer4"],
+            (Some(_), InputSizes::Any) => &["stage2", "stage3", "stage4", "head"],
+            _ => &[],
+        }
+    }
+
     /// The rows and columns of the images that the network of `table` is built for: those of others are resized to it.
     ///
     /// # Errors

@@ -149,6 +149,17 @@ pub(crate) struct TrainArgs {
     #[arg(long, help_heading = "Training", value_name = "SOURCE")]
     pub(crate) weights: Option<String>,
 
+    /// A pretrained backbone, frozen; auto tries several on a tenth of the pictures and takes the quickest of the best: those of
+    /// --candidates or, without, what lies on the disk and a few small ones of the hub
+    #[arg(long, help_heading = "Backbone", value_name = "auto|NAME", conflicts_with_all = ["resume", "init_from"])]
+    pub(crate) backbone: Option<String>,
+    /// Backbones to try: names, or weights as --weights has them, each with :128 or another size where it shall be of that one
+    #[arg(long, help_heading = "Backbone", value_name = "LIST", value_delimiter = ',', conflicts_with_all = ["resume", "init_from", "weights"])]
+    pub(crate) candidates: Vec<String>,
+    /// The time that everything may take, such as 90s or 10m: backbone, size and epochs are chosen by it, and told first
+    #[arg(long, help_heading = "Backbone", value_name = "TIME", value_parser = args_time, conflicts_with_all = ["resume", "init_from"])]
+    pub(crate) time: Option<f64>,
+
     /// auto, cpu, cuda, cuda:N or metal
     #[arg(long, help_heading = "Machine", value_name = "DEVICE")]
     pub(crate) device: Option<String>,
@@ -169,9 +180,15 @@ pub(crate) struct TrainArgs {
     pub(crate) resume: Option<PathBuf>,
 }
 
+/// A time, in seconds.
+fn args_time(text: &str) -> Result<f64, String> {
+    tallow_core::parse_duration(text).ok_or_else(|| "expected a time such as 90s, 10m or 1h30m".to_owned())
+}
+
 const TRAIN_EXAMPLES: &str = "\
 Examples:
   trainer train --dataset photos/
+  trainer train --dataset photos/ --backbone auto --time 10m
   trainer train --dataset labels.csv --label-column type
   trainer train --dataset photos/ --folds 5
   trainer train --recipe cnn-5

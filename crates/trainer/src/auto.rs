@@ -63,12 +63,20 @@ pub(crate) fn recipe(args: &TrainArgs, spec: &Spec, overrides: &[Override], app:
     let (batch_size, n_steps) = if name == "photos" { (64, HEAD_STEPS) } else { (32, NETWORK_STEPS) };
     let is_trained = |entry: &&folder::Entry| entry.split.is_none_or(|split| split == SplitName::Train);
     let n_trained = listing.entries.iter().filter(is_trained).count();
-    let epochs = (n_steps / n_trained.div_ceil(batch_size).max(1)).clamp(*EPOCHS.start(), *EPOCHS.end());
-    chosen.push(Override::new("epochs", epochs as i64));
+    chosen.push(Override::new("epochs", epochs(n_steps, n_trained, batch_size) as i64));
     chosen.extend_from_slice(overrides);
     app.progress
         .say(&format!("{n} pictures of {n_classes} classes, typically {side_px} pixels high or wide; {why}"));
     Ok(load_recipe(name, &chosen)?)
+}
+
+/// Passes over `n` pictures that a head on kept features settles in.
+pub(crate) fn head_epochs(n: usize, batch_size: usize) -> usize {
+    epochs(HEAD_STEPS, n, batch_size)
+}
+
+fn epochs(n_steps: usize, n: usize, batch_size: usize) -> usize {
+    (n_steps / n.div_ceil(batch_size).max(1)).clamp(*EPOCHS.start(), *EPOCHS.end())
 }
 
 /// Whether a pretrained backbone can be had: the name of its architecture, where the weights say one; or why not.

@@ -21,6 +21,7 @@ mod output;
 mod places;
 mod predict;
 mod pretrained;
+mod race;
 mod recipe_diff;
 mod recipe_input;
 mod recipe_keys;
@@ -33,6 +34,7 @@ mod telling;
 mod train;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
@@ -50,6 +52,8 @@ struct App {
     global: Global,
     progress: Terminal,
     stop: StopFlag,
+    /// When the program began.
+    started: Instant,
 }
 
 fn main() -> ExitCode {
@@ -88,7 +92,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let isa = tallow_training::detect_isa(request.as_deref())?;
     tracing::debug!(isa = isa.as_str(), "instruction set");
     let stop = StopFlag::on_signals().context("cannot catch Ctrl-C")?;
-    let app = App { progress: Terminal::new(cli.global.quiet), global: cli.global, stop };
+    let started = Instant::now();
+    let app = App { progress: Terminal::new(cli.global.quiet), global: cli.global, stop, started };
     if std::env::args_os().len() == 1 {
         app.progress.say(args::ALONE);
     }

@@ -1,10 +1,11 @@
 //! Pretrained weights for a recipe's model: where they come from, and what they say about strides and input.
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Once;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
-use tallow_core::Progress as _;
+use tallow_core::Progress;
 use tallow_dataset::Normalization;
 use tallow_models::weights::{
     HubOptions, PretrainedConfig, PretrainedInput, WeightFiles, WeightsSource, load_into, read, resolve,
@@ -27,15 +28,18 @@ pub(crate) struct Pretrained {
 }
 
 /// Under which licence weights of the hub are, before they are got; once, however often they are looked for.
-fn tell_licence(source: &WeightsSource, architecture: &Architecture, app: &App) {
-    static TOLD: Once = Once::new();
+pub(crate) fn tell_licence(source: &WeightsSource, architecture: &Architecture, app: &App) {
+    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let WeightsSource::Hub(model) = source else { return };
+    if !TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(source.to_string()) {
+        return;
+    }
     let is_this = |weights: &&PublishedWeights| weights.source == format!("hf:{}", model.id());
     let licence = match architecture.weights.as_ref().filter(is_this) {
         Some(weights) => format!("under the licence {}", weights.licence),
         None => "whose licence its page on the hub names".to_owned(),
     };
-    TOLD.call_once(|| app.progress.say(&format!("Weights {source}, {licence}")));
+    app.progress.say(&format!("Weights {source}, {licence}"));
 }
 
 impl Pretrained {
@@ -117,7 +121,7 @@ impl Pretrained {
     }
 
     /// Overwrites the model's parameters, and says what was not taken over.
-    pub(crate) fn load_into(&self, model: &Model, app: &App) -> Result<()> {
+    pub(crate) fn load_into(&self, model: &Model, progress: &dyn Progress) -> Result<()> {
         let path: &Path = &self.files.model;
         let report = load_into(&model.params, read(path)?, self.classifier).with_context(|| {
             format!(
@@ -126,9 +130,9 @@ impl Pretrained {
                 self.name
             )
         })?;
-        app.progress.say(&format!("{} tensors from {}", report.n_loaded, self.files.origin));
+        progress.say(&format!("{} tensors from {}", report.n_loaded, self.files.origin));
         if let Some(change) = report.replaced_classifier {
-            app.progress.say(&format!("Note: {change}"));
+            progress.say(&format!("Note: {change}"));
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use tallow_training::{
 use crate::App;
 use crate::args::{self, TrainArgs};
 use crate::pretrained::Pretrained;
+use crate::race::{self, Chosen};
 use crate::recipe_input::{self, load_recipe};
 use crate::source::{self, Loaded, Request, Spec};
 use crate::{auto, duplicates, event_pictures, inputs, places, report, telling};
@@ -31,12 +32,18 @@ const MAX_THREADS: usize = 1024;
 
 pub(crate) fn run(args: &TrainArgs, app: &App) -> Result<ExitCode> {
     set_threads(args.threads)?;
-    let recipe = recipe(args, app)?;
+    let (recipe, race) = match recipe(args, app)? {
+        Ok(Chosen { recipe, race }) => (recipe, race),
+        Err(signal) => return Ok(ExitCode::from(signal.exit_status())),
+    };
     let mut session = match session(args, recipe, app)? {
         Ok(session) => session,
         Err(signal) => return Ok(ExitCode::from(signal.exit_status())),
     };
     let run_dir = session.run_dir().to_owned();
+    if let Some(race) = &race {
+        race::write(race, &run_dir)?;
+    }
     let was_over = run_dir.join("summary.json").is_file();
     telling::begin(&session, app);
     let outcome = session.run(&mut Watch {
@@ -57,6 +64,9 @@ pub(crate) fn run(args: &TrainArgs, app: &App) -> Result<ExitCode> {
             };
             event_pictures::log(&session, app);
             telling::conclude(&summary, &run_dir, page.as_deref(), app)?;
+            if let Some(race) = race {
+                race::conclude(race, &run_dir, app)?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Interrupted(signal) => {
@@ -75,8 +85,8 @@ pub(crate) fn set_threads(n: Option<usize>) -> Result<()> {
     builder.build_global().context("cannot start the threads")
 }
 
-/// The recipe, or that of the run to resume, with what the flags say.
-fn recipe(args: &TrainArgs, app: &App) -> Result<Recipe> {
+/// The recipe, or that of the run to resume, with what the flags say; or the wish to stop that came while backbones were tried.
+fn recipe(args: &TrainArgs, app: &App) -> Result<std::result::Result<Chosen, StopSignal>> {
     let mut overrides = Vec::new();
     let mut set = |key: &str, value: Option<toml::Value>| {
         overrides.extend(value.map(|value| recipe_input::flag(key, value)));
@@ -110,17 +120,21 @@ fn recipe(args: &TrainArgs, app: &App) -> Result<Recipe> {
         overrides.push(Override::parse(text)?);
     }
     recipe_input::refuse_conflicts(&overrides)?;
-    match &args.resume {
+    if race::is_wanted(args) {
+        return race::recipe(args, &overrides, app);
+    }
+    let recipe = match &args.resume {
         Some(run) => {
             RunFolder::recipe_of(run)?; // says what is wrong with the folder, where it is no run folder
-            Ok(RunFolder::load(run, &overrides)?)
+            RunFolder::load(run, &overrides)?
         }
         None => match (&args.recipe, args.dataset.as_deref().map(Spec::parse).transpose()?) {
-            (Some(name), _) => Ok(load_recipe(name, &overrides)?),
-            (None, Some(spec)) if spec.is_of_files() => auto::recipe(args, &spec, &overrides, app),
-            (None, _) => Ok(load_recipe(DEFAULT_RECIPE, &overrides)?),
+            (Some(name), _) => load_recipe(name, &overrides)?,
+            (None, Some(spec)) if spec.is_of_files() => auto::recipe(args, &spec, &overrides, app)?,
+            (None, _) => load_recipe(DEFAULT_RECIPE, &overrides)?,
         },
-    }
+    };
+    Ok(Ok(Chosen { recipe, race: None }))
 }
 
 /// Refuses batches that cannot be in memory: each image takes its pixels in f32, and first maps at least as large.
@@ -203,7 +217,7 @@ fn session(
     let n_classes = dataset.train.class_names().len();
     let model = architecture.build(&recipe.model, n_classes, recipe.seed, &device)?;
     if let Some(pretrained) = &pretrained {
-        pretrained.load_into(&model, app)?;
+        pretrained.load_into(&model, &app.progress)?;
     }
     Pretrained::still_needed(no_weights, &model)?;
     match is_new {

@@ -15,6 +15,7 @@ mod shard;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use tallow_core::memory;
 use tallow_dataset::{
     Batch, BatchIter, Fit, Flip, ImageSet, Interpolation, Normalization, Preprocess, TrainLoader,
@@ -29,7 +30,9 @@ use crate::session::{Session, Watch};
 
 use cache::folder_for;
 pub use cache::{AboutFeatures, FeatureCache, FeatureKey, feature_caches};
+use index::Index;
 use job::{Job, Wanted};
+use shard::Of;
 
 /// Changes whenever the trunk's kernels give other bits than before.
 const KERNELS_VERSION: u32 = 2;
@@ -156,6 +159,18 @@ impl Session {
             Feed::Features { part: part.clone(), features: Arc::clone(features) }
         };
         Ok(Some(Feeds { train: feed(&data.train), val: data.val.as_ref().map(feed), test: feed(&data.test) }))
+    }
+
+    /// Of how many images of `set` the features that this run's model would use are not kept yet; 0 where it uses none.
+    ///
+    /// # Errors
+    /// If the data folder cannot be used.
+    pub fn n_missing_features(&self, set: &ImageSet) -> Result<usize> {
+        let Some(trunk) = &self.learner.model.trunk else { return Ok(0) };
+        let index = Index::read(&self.feature_folder(trunk)?);
+        let is_missing =
+            |&i: &usize| index.place(&Of { identity: set.identity(i), mirrored: false }).is_none();
+        Ok((0..set.len()).into_par_iter().filter(is_missing).count())
     }
 
     /// How long the trunk took for the features that this run uses, whenever that was; none where it has none.

@@ -10,6 +10,7 @@ mod folds;
 mod head_to_head;
 mod learning;
 mod novelty;
+mod race;
 mod recipes;
 mod recommendation;
 mod suspects;

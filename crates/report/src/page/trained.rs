@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use tallow_core::shown::shell_word;
 
-use super::{Part, facts, percent, percent_interval, plain};
+use super::{Part, facts, percent, percent_interval, plain, race};
 use crate::chart::grouped;
 use crate::comparison::{parameters, training_rate};
 use crate::record::RunRecord;
@@ -14,6 +14,7 @@ pub(super) fn part(run: &RunRecord) -> Part {
     let body = html! {
         (figures_at_the_top(run))
         (facts(&entries(run)))
+        (race::told(run))
         h3 { "The same again" }
         pre { code { (commands(run)) } }
         @if let Some((text, _)) = &run.recipe {

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use tallow_core::files;
 use tallow_metrics::{
-    Caveat, EpochRecord, NOVELTY_VERSION, NoveltyRecord, PredictionsTable, Summary, parse_history,
-    parse_predictions_csv,
+    Caveat, EpochRecord, NOVELTY_VERSION, NoveltyRecord, PredictionsTable, RACE_VERSION, RaceRecord, Summary,
+    parse_history, parse_predictions_csv,
 };
 
 pub use events::{RunEvents, StepPoint};
@@ -45,6 +45,8 @@ pub struct RunRecord {
     pub test: Option<PredictionsTable>,
     /// `evaluation/novelty.json`; there where the run trained on a frozen backbone's features.
     pub novelty: Option<NoveltyRecord>,
+    /// `race.json`; there where backbones were tried before the run began.
+    pub race: Option<RaceRecord>,
     /// `images/index.json` and the pictures that it lists.
     pub pictures: PictureIndex,
     /// What is missing or damaged, each with the file and, where there is one, the line and the field.
@@ -66,10 +68,11 @@ impl RunRecord {
         run.test = reader.parse("evaluation/predictions_test.csv", true, predictions);
         run.novelty = reader.parse("evaluation/novelty.json", false, |text| {
             let record: NoveltyRecord = serde_json::from_str(&text).map_err(|e| e.to_string())?;
-            match record.version {
-                NOVELTY_VERSION => Ok(record),
-                other => Err(format!("its version is {other}, expected {NOVELTY_VERSION}")),
-            }
+            of_version(record.version, NOVELTY_VERSION, record)
+        });
+        run.race = reader.parse("race.json", false, |text| {
+            let record: RaceRecord = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+            of_version(record.version, RACE_VERSION, record)
         });
         run.pictures = PictureIndex::read(path, &mut reader.problems);
         run.problems = reader.problems;
@@ -120,6 +123,7 @@ impl RunRecord {
             val: None,
             test: None,
             novelty: None,
+            race: None,
             pictures: PictureIndex::default(),
             problems: Vec::new(),
         };
@@ -144,6 +148,13 @@ impl RunRecord {
     /// The epoch with the best monitored value, where one was monitored.
     pub fn best_epoch(&self) -> Option<u64> {
         self.summary.as_ref().and_then(|summary| summary.best_epoch)
+    }
+}
+
+fn of_version<T>(version: u32, expected: u32, record: T) -> std::result::Result<T, String> {
+    match version == expected {
+        true => Ok(record),
+        false => Err(format!("its version is {version}, expected {expected}")),
     }
 }
 

@@ -227,6 +227,7 @@ mod tests {
             val: None,
             test: None,
             novelty: None,
+            race: None,
             pictures: Default::default(),
             problems: vec![],
         };

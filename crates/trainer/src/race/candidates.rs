@@ -1,0 +1,172 @@
+//! Which backbones run in a race: those that the user names, or whatever pretrained weights can be had.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use tallow_models::weights::{HubOptions, PretrainedConfig, WeightsSource, resolve};
+use tallow_models::{Architecture, InputSizes, architecture, architectures};
+use tallow_training::Override;
+
+use crate::App;
+
+/// What `--backbone` says where backbones are to be tried.
+pub(super) const AUTO: &str = "auto";
+/// The sizes that a backbone is tried at where nobody says one.
+const SIZES_PX: [usize; 2] = [128, 224];
+/// What is fetched from the hub where nobody names candidates: small, and good for their size.
+const FROM_THE_HUB: [&str; 3] = ["tf_efficientnet_lite0", "mobilenetv4_conv_medium", "hgnetv2_b0"];
+
+/// What is not taken, each with the reason.
+pub(super) type LeftOut = Vec<(String, String)>;
+
+/// A backbone at one size.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Candidate {
+    pub(super) architecture: &'static str,
+    /// The text of a [`WeightsSource`].
+    pub(super) weights: String,
+    pub(super) input_px: usize,
+    /// What its weights take on the disk: larger ones are slower.
+    n_bytes: u64,
+}
+
+impl Candidate {
+    /// "tf_efficientnet_lite0 at 128 px".
+    pub(super) fn label(&self) -> String {
+        format!("{} at {} px", self.architecture, self.input_px)
+    }
+
+    /// What a recipe says of it.
+    pub(super) fn overrides(&self) -> Result<Vec<Override>> {
+        let mut overrides = vec![
+            Override::new("model.name", self.architecture),
+            Override::new("model.weights", self.weights.as_str()),
+            Override::new("model.input_px", vec![self.input_px as i64; 2]),
+        ];
+        let maps = architecture(self.architecture)?.feature_maps();
+        overrides.extend((!maps.is_empty()).then(|| Override::new("model.features", maps.to_vec())));
+        Ok(overrides)
+    }
+}
+
+/// The candidates, the quickest first, and those that cannot be had, with the reason.
+pub(super) fn find(
+    backbone: Option<&str>,
+    named: &[String],
+    weights: Option<&str>,
+    offline: bool,
+    app: &App,
+) -> Result<(Vec<Candidate>, LeftOut)> {
+    let named: Vec<String> = match (backbone, weights) {
+        _ if !named.is_empty() => named.to_vec(),
+        (None | Some(AUTO), Some(weights)) => vec![weights.to_owned()],
+        (None | Some(AUTO), None) => return of_themselves(offline, app),
+        (Some(name), Some(weights)) => {
+            let known = architecture(name)?;
+            return Ok((at_sizes(known, weights, None, 0)?, Vec::new()));
+        }
+        (Some(name), None) => vec![name.to_owned()],
+    };
+    let (mut found, mut left_out) = (Vec::new(), Vec::new());
+    for text in &named {
+        match of_text(text, offline, app) {
+            Ok(candidates) => found.extend(candidates),
+            Err(e) if named.len() > 1 => left_out.push((text.clone(), format!("{e:#}"))),
+            Err(e) => return Err(e.context(format!("{text} cannot be tried"))),
+        }
+    }
+    found.sort_by_key(|candidate| (candidate.input_px, candidate.n_bytes));
+    Ok((found, left_out))
+}
+
+/// What a user's text names: an architecture, or weights whose `config.json` names one; a size may follow, `NAME:128`.
+fn of_text(text: &str, offline: bool, app: &App) -> Result<Vec<Candidate>> {
+    let (source, px) = match text.rsplit_once(':') {
+        Some((source, px)) if !px.is_empty() && px.bytes().all(|c| c.is_ascii_digit()) => {
+            (source, Some(px.parse().with_context(|| format!("{px} is no size"))?))
+        }
+        _ => (text, None),
+    };
+    if let Some(known) = architectures().iter().find(|known| known.name == source) {
+        let Some(published) = &known.weights else { bail!("nobody published weights of a {source}") };
+        return had(known, published.source, px, offline, app);
+    }
+    if !source.starts_with("hf:") && !Path::new(source).exists() {
+        architecture(source)?; // says which names there are
+    }
+    let files = resolve(&source.parse()?, &hub(offline)?, &app.progress, &app.stop)?;
+    let config = files.config.context("it has no config.json, which would name its architecture")?;
+    let name =
+        PretrainedConfig::read(&config)?.architecture.context("its config.json names no architecture")?;
+    at_sizes(architecture(&name)?, source, px, size_of(&files.model))
+}
+
+/// Published weights, where they can be had.
+fn had(
+    known: &'static Architecture,
+    source: &str,
+    px: Option<usize>,
+    offline: bool,
+    app: &App,
+) -> Result<Vec<Candidate>> {
+    let weights: WeightsSource = source.parse()?;
+    crate::pretrained::tell_licence(&weights, known, app);
+    let files = resolve(&weights, &hub(offline)?, &app.progress, &app.stop)?;
+    at_sizes(known, source, px, size_of(&files.model))
+}
+
+/// What lies on the disk and, where the network may be used, a few small ones of the hub.
+fn of_themselves(offline: bool, app: &App) -> Result<(Vec<Candidate>, LeftOut)> {
+    let (mut found, mut left_out) = (Vec::new(), Vec::new());
+    for known in architectures() {
+        let Some(published) = &known.weights else { continue };
+        let may_fetch = !offline && FROM_THE_HUB.contains(&known.name);
+        match had(known, published.source, None, !may_fetch, app) {
+            Ok(candidates) => found.extend(candidates),
+            Err(e) if FROM_THE_HUB.contains(&known.name) => {
+                left_out.push((known.name.to_owned(), format!("{e:#}")))
+            }
+            Err(_) => {} // it was never fetched
+        }
+        if app.stop.raised().is_some() {
+            break;
+        }
+    }
+    if found.is_empty() && app.stop.raised().is_none() {
+        let reason = left_out.first().map(|(_, reason)| reason.as_str()).unwrap_or_default();
+        bail!("no pretrained weights can be had ({reason}): name some with --candidates or --weights");
+    }
+    found.sort_by_key(|candidate: &Candidate| (candidate.input_px, candidate.n_bytes));
+    Ok((found, left_out))
+}
+
+fn hub(offline: bool) -> Result<HubOptions> {
+    let mut options = HubOptions::from_env()?;
+    if offline {
+        options.offline.get_or_insert("--offline was given");
+    }
+    Ok(options)
+}
+
+fn at_sizes(
+    known: &'static Architecture,
+    weights: &str,
+    px: Option<usize>,
+    n_bytes: u64,
+) -> Result<Vec<Candidate>> {
+    let whole = |px: usize| match known.sizes {
+        InputSizes::Patches { patch_px, max_px } => (px / patch_px * patch_px).clamp(patch_px, max_px),
+        InputSizes::Own | InputSizes::Any => px,
+    };
+    let sizes = match px {
+        Some(px) => vec![px],
+        None => SIZES_PX.map(whole).to_vec(),
+    };
+    let of_size =
+        |input_px| Candidate { architecture: known.name, weights: weights.to_owned(), input_px, n_bytes };
+    Ok(sizes.into_iter().map(of_size).collect())
+}
+
+fn size_of(path: &Path) -> u64 {
+    path.metadata().map_or(0, |metadata| metadata.len())
+}
