@@ -9,6 +9,9 @@ use crate::error::ModelError;
 
 const NAMES: &[&str] = &[
     "cnn",
+    "hgnetv2_b0",
+    "hgnetv2_b2",
+    "hgnetv2_b4",
     "mobilenetv4_conv_medium",
     "mobilenetv4_conv_small",
     "resnet101",
@@ -23,7 +26,14 @@ const NAMES: &[&str] = &[
 const SMALL: &[&str] = &["cnn", "speedrun"];
 const RESNETS: &[&str] = &["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"];
 const DINOV2: &[&str] = &["vit_small_patch14_dinov2"];
-const TIMM: &[&str] = &["mobilenetv4_conv_small", "mobilenetv4_conv_medium", "tf_efficientnet_lite0"];
+const TIMM: &[&str] = &[
+    "mobilenetv4_conv_small",
+    "mobilenetv4_conv_medium",
+    "tf_efficientnet_lite0",
+    "hgnetv2_b0",
+    "hgnetv2_b2",
+    "hgnetv2_b4",
+];
 const WITH_HEAD: &[&str] = &[
     "resnet18",
     "resnet34",
@@ -33,6 +43,9 @@ const WITH_HEAD: &[&str] = &[
     "mobilenetv4_conv_small",
     "mobilenetv4_conv_medium",
     "tf_efficientnet_lite0",
+    "hgnetv2_b0",
+    "hgnetv2_b2",
+    "hgnetv2_b4",
     "vit_small_patch14_dinov2",
 ];
 /// Those with batch norm.
@@ -45,6 +58,9 @@ const WITH_NORM: &[&str] = &[
     "mobilenetv4_conv_small",
     "mobilenetv4_conv_medium",
     "tf_efficientnet_lite0",
+    "hgnetv2_b0",
+    "hgnetv2_b2",
+    "hgnetv2_b4",
 ];
 
 const SECTIONS: &[Section] = &[
@@ -112,6 +128,9 @@ const KEYS: &[Key] = &[
     weights(&["mobilenetv4_conv_medium"], "\"hf:timm/mobilenetv4_conv_medium.e500_r256_in1k\"")
         .source("https://arxiv.org/abs/2404.10518"),
     weights(&["tf_efficientnet_lite0"], "\"hf:timm/tf_efficientnet_lite0.in1k\"").source("https://arxiv.org/abs/1905.11946"),
+    weights(&["hgnetv2_b0"], "\"hf:timm/hgnetv2_b0.ssld_stage2_ft_in1k\"").source("https://arxiv.org/abs/2103.05959"),
+    weights(&["hgnetv2_b2"], "\"hf:timm/hgnetv2_b2.ssld_stage2_ft_in1k\"").source("https://arxiv.org/abs/2103.05959"),
+    weights(&["hgnetv2_b4"], "\"hf:timm/hgnetv2_b4.ssld_stage2_ft_in1k\"").source("https://arxiv.org/abs/2103.05959"),
     Key { unset: Unset::Refused, ..weights(DINOV2, "\"hf:timm/vit_small_patch14_dinov2.lvd142m\"") }
         .source("https://arxiv.org/abs/2304.07193"),
     Key::new(

@@ -26,6 +26,7 @@ mod dinov2;
 mod efficientnet_lite;
 mod error;
 mod head;
+mod hgnetv2;
 mod keys;
 mod mobilenetv4;
 mod registry;

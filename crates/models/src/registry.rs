@@ -4,11 +4,14 @@ use tallow_nn::{Device, Model};
 
 use crate::architecture::Architecture;
 use crate::error::ModelError;
-use crate::{cnn, dinov2, efficientnet_lite, mobilenetv4, resnet, speedrun};
+use crate::{cnn, dinov2, efficientnet_lite, hgnetv2, mobilenetv4, resnet, speedrun};
 
 /// All of them, in alphabetical order. ResNets' weights were trained on ImageNet-1k, and have torchvision's names.
-static ARCHITECTURES: [Architecture; 11] = [
+static ARCHITECTURES: [Architecture; 14] = [
     cnn::ARCHITECTURE,
+    hgnetv2::HGNETV2_B0,
+    hgnetv2::HGNETV2_B2,
+    hgnetv2::HGNETV2_B4,
     mobilenetv4::CONV_MEDIUM,
     mobilenetv4::CONV_SMALL,
     resnet::architecture::<101>("resnet101", "hf:timm/resnet101.a1h_in1k"),
@@ -122,6 +125,7 @@ mod tests {
             "speedrun",
             "resnet18",
             "mobilenetv4_conv_small",
+            "hgnetv2_b0",
             "tf_efficientnet_lite0",
             "vit_small_patch14_dinov2",
         ] {

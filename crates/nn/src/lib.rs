@@ -54,9 +54,10 @@ pub use error::{NnError, Result};
 pub use gradients::Gradients;
 pub use init::Init;
 pub use layers::{
-    AvgPool2d, BatchNorm2d, BatchNormConfig, CandleModel, CandleModule, Conv2d, Conv2dConfig, ConvNormAct,
-    DepthwiseConfig, DepthwiseNormAct, Dropout, Flatten, Gelu, GlobalAvgPool, Layer, Linear, MaxPool2d,
-    NormAct, PooledStages, Relu, Residual, ResidualBlock, Sequential,
+    AvgPool2d, BatchNorm2d, BatchNormConfig, CandleModel, CandleModule, Concat, Conv2d, Conv2dConfig,
+    ConvNormAct, DepthwiseConfig, DepthwiseNormAct, Dropout, Flatten, Gelu, GlobalAvgPool, Layer,
+    LearnableAffine, Linear, MaxPool2d, NormAct, PooledStages, Relu, Residual, ResidualBlock, Sequential,
+    Takes, ZeroPad2d,
 };
 pub use loss::{CrossEntropy, Loss, log_softmax};
 pub use map::Precision;

@@ -4,7 +4,7 @@ use super::{ConvShape, forward_by_patches, rounded};
 use crate::chunks::check_len;
 use crate::direct::{self, Element, Epilogue, Kernels, PackedWeights};
 use crate::isa::isa;
-use crate::norm_act::{After, NormActShape, norm_act};
+use crate::norm_act::{After, NormActShape, norm_act, norm_limited};
 use crate::profile;
 
 /// The weights of a convolution, each output channel times a scale, and a bias, ready for use again and again.
@@ -18,6 +18,7 @@ pub struct FoldedConv<E> {
     stride: usize,
     weights: Weights<E>,
     bias: Vec<f32>,
+    limits: Option<[f32; 2]>,
 }
 
 #[derive(Clone, Debug)]
@@ -54,7 +55,13 @@ impl<E: Element> FoldedConv<E> {
                 Weights::Plain(rounded::<E>(&scaled))
             }
         };
-        Self { dims, stride, weights, bias }
+        Self { dims, stride, weights, bias, limits: None }
+    }
+
+    /// The same, where a ReLU that follows has these limits instead of 0 and infinity: those of an
+    /// [`Affine`](crate::Affine) that is folded into scale and bias.
+    pub fn with_limits(self, limits: [f32; 2]) -> Self {
+        Self { limits: Some(limits), ..self }
     }
 
     /// Overwrites `y` with `epilogue(conv2d(x) + bias)`.
@@ -74,6 +81,8 @@ impl<E: Element> FoldedConv<E> {
         let may_add = matches!(after, After::Nothing | After::Relu);
         assert!(may_add || residual.is_none(), "FoldedConv: a residual before {after:?}");
         let out = NormActShape { n: s.n, h: s.h_out(), w: s.w_out(), c: s.c_out, after };
+        let limits = self.limits.filter(|_| after == After::Relu);
+        assert!(limits.is_none() || residual.is_none(), "FoldedConv: a residual before limits");
         check_len("FoldedConv", "x", x.len(), s.x_len());
         check_len("FoldedConv", "y", y.len(), out.a_len());
         check_len("FoldedConv", "residual", residual.map_or(s.y_len(), <[E]>::len), s.y_len());
@@ -82,7 +91,7 @@ impl<E: Element> FoldedConv<E> {
         }
         match (&self.weights, Kernels::of(isa())) {
             (Weights::Packed(weights), Some(kernels)) => {
-                let epilogue = Epilogue { bias: Some(&self.bias), residual, after };
+                let epilogue = Epilogue { bias: Some(&self.bias), residual, after, limits };
                 direct::forward(&kernels, s, x, weights, &epilogue, y, false);
             }
             (Weights::Plain(weight), _) => {
@@ -92,7 +101,10 @@ impl<E: Element> FoldedConv<E> {
                 E::edit_as_f32(&mut sums, convolve);
                 let (ones, zeros) = (vec![1.0; s.c_out], vec![0.0; s.c_out]);
                 let mut winners = vec![0; out.winners_len()];
-                norm_act(&out, &sums, &ones, &zeros, residual, y, &mut winners);
+                match limits {
+                    Some(limits) => norm_limited(&out, &sums, &ones, &zeros, limits, y),
+                    None => norm_act(&out, &sums, &ones, &zeros, residual, y, &mut winners),
+                }
             }
             (Weights::Packed(_), None) => unreachable!("the instruction set does not change"),
         }
@@ -106,6 +118,7 @@ mod tests {
 
     use super::*;
     use crate::conv2d_forward;
+    use crate::norm_act::{Affine, norm_affine};
     use crate::padding::Padding;
 
     fn random<E: Element>(len: usize, seed: u64) -> Vec<E> {
@@ -167,6 +180,39 @@ mod tests {
             ] {
                 agrees::<f32>(s, after, with_residual, 1e-5);
                 agrees::<bf16>(s, after, with_residual, 1e-2);
+            }
+        }
+    }
+
+    /// Against convolution, norm and the map one after another.
+    fn agrees_with_affine<E: Element>(s: ConvShape, affine: Affine, tolerance: f32) {
+        let (x, weight): (Vec<E>, Vec<f32>) = (random(s.x_len(), 1), random(s.weight_len(), 2));
+        let (scale, bias): (Vec<f32>, Vec<f32>) = (random(s.c_out, 3), random(s.c_out, 4));
+        let (mut y, mut expected) = (vec![E::default(); s.y_len()], vec![E::default(); s.y_len()]);
+        conv2d_forward(&s, &x, &weight, None, &mut y);
+        let out = NormActShape { n: s.n, h: s.h_out(), w: s.w_out(), c: s.c_out, after: After::Relu };
+        norm_affine(&out, &y, &scale, &bias, affine, &mut expected);
+        let (scale, bias) = affine.folded(&scale, &bias);
+        let folded = FoldedConv::new([s.c_out, s.c_in, s.k_h, s.k_w], s.stride, &weight, &scale, bias);
+        let mut a = vec![E::from_f32(f32::NAN); s.y_len()];
+        let epilogue = FoldedEpilogue { residual: None, after: After::Relu };
+        folded.with_limits(affine.limits()).forward(&s, &x, &epilogue, &mut a);
+        let (a, expected) = (E::as_f32(&a), E::as_f32(&expected));
+        let norm = expected.iter().map(|e| e * e).sum::<f32>().sqrt();
+        let error = a.iter().zip(&*expected).map(|(a, e)| (a - e).powi(2)).sum::<f32>().sqrt();
+        assert!(error <= tolerance * norm, "{s:?} {affine:?}: {}", error / norm);
+    }
+
+    #[test]
+    fn an_affine_map_is_folded_as_well() {
+        for (h, w, c_in, c_out, k, stride) in
+            [(9, 7, 5, 33, 3, 1), (8, 8, 16, 24, 1, 1), (13, 6, 3, 17, 3, 2)]
+        {
+            let padding = Padding::Symmetric(k / 2);
+            let s = ConvShape { n: 2, h, w, c_in, c_out, k_h: k, k_w: k, stride, padding };
+            for (gain, offset) in [(0.7, 0.3), (1.4, -0.6), (-0.8, 0.2)] {
+                agrees_with_affine::<f32>(s, Affine { gain, offset }, 1e-5);
+                agrees_with_affine::<bf16>(s, Affine { gain, offset }, 2e-2);
             }
         }
     }

@@ -34,11 +34,13 @@ pub(crate) struct Epilogue<'a, E> {
     pub(crate) residual: Option<&'a [E]>,
     /// What follows. A curve is applied to what a task wrote, rounded to `E`, while it is in the cache.
     pub(crate) after: After,
+    /// The least and the largest number, where they are not those of what follows.
+    pub(crate) limits: Option<[f32; 2]>,
 }
 
 impl<'a, E> Epilogue<'a, E> {
     pub(crate) fn bias(bias: Option<&'a [f32]>) -> Self {
-        Self { bias, residual: None, after: After::Nothing }
+        Self { bias, residual: None, after: After::Nothing, limits: None }
     }
 }
 
@@ -81,7 +83,7 @@ pub(crate) fn forward<E: Element>(
             let out = TaskOutput {
                 bias: bias.as_deref(),
                 residual: epilogue.residual.map(|residual| &residual[first_number..first_number + len]),
-                limits: after.limits(),
+                limits: epilogue.limits.or(after.limits()),
                 offsets: &pixel_offsets(task, &g, [task.rows.len() * row_len, row_len, g.c_out]),
                 moments: want_moments.then_some((first, second)),
             };

@@ -1,22 +1,28 @@
 //! Layers: one file each. A layer is `forward(x, ctx)`: in training it leaves with `ctx` what its backward pass needs.
 
 mod activation;
+mod affine;
 mod batch_norm;
 mod candle_model;
+mod concat;
 mod conv;
 mod conv_norm_act;
 mod depthwise_norm_act;
 mod dropout;
 mod flatten;
 mod linear;
+mod norm;
 mod norm_act;
 mod pool;
 mod pooled_stages;
 mod residual;
+mod zero_pad;
 
 pub use activation::{Gelu, Relu};
+pub use affine::LearnableAffine;
 pub use batch_norm::{BatchNorm2d, BatchNormConfig};
 pub use candle_model::{CandleModel, CandleModule};
+pub use concat::{Concat, Takes};
 pub use conv::{Conv2d, Conv2dConfig};
 pub use conv_norm_act::ConvNormAct;
 pub use depthwise_norm_act::{DepthwiseConfig, DepthwiseNormAct};
@@ -27,6 +33,7 @@ pub use norm_act::NormAct;
 pub use pool::{AvgPool2d, GlobalAvgPool, MaxPool2d};
 pub use pooled_stages::PooledStages;
 pub use residual::{Residual, ResidualBlock};
+pub use zero_pad::ZeroPad2d;
 
 use crate::act::Act;
 use crate::ctx::Ctx;
