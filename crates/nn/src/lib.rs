@@ -55,7 +55,7 @@ pub use gradients::Gradients;
 pub use init::Init;
 pub use layers::{
     AvgPool2d, BatchNorm2d, BatchNormConfig, CandleModel, CandleModule, Concat, Conv2d, Conv2dConfig,
-    ConvNormAct, DepthwiseConfig, DepthwiseNormAct, Dropout, Flatten, Gelu, GlobalAvgPool, Layer,
+    ConvNormAct, DepthwiseConfig, DepthwiseNormAct, Dropout, Flatten, Gelu, GlobalAvgPool, Layer, LayerNorm,
     LearnableAffine, Linear, MaxPool2d, NormAct, PooledStages, Relu, Residual, ResidualBlock, Sequential,
     Takes, ZeroPad2d,
 };

@@ -6,8 +6,8 @@ mod common;
 use common::{Case, KEY, Net, assert_close, assert_tensors_close, case, cases, conv, dims, normals, to_vec};
 use tallow_nn::{
     Act, After, AvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, ConvNormAct, Ctx, DepthwiseConfig,
-    DepthwiseNormAct, Device, Dims, Dropout, Flatten, Layer, LearnableAffine, Linear, MaxPool2d, NnError,
-    Padding, ParamStore, Path, Relu, Residual, Result, Scope, Sequential,
+    DepthwiseNormAct, Device, Dims, Dropout, Flatten, Layer, LayerNorm, LearnableAffine, Linear, MaxPool2d,
+    NnError, Padding, ParamStore, Path, Relu, Residual, Result, Scope, Sequential,
 };
 
 const TOLERANCE: f64 = 1e-5;
@@ -260,6 +260,7 @@ fn sizes_that_do_not_fit_are_refused_with_the_layers_name() {
     refused("conv", dims(1, 2, 5, 5), |s| Ok(Box::new(Conv2d::new(s, 3, 4, conv(3, 3, 1, 0, true))?)));
     refused("conv", dims(1, 3, 5, 2), |s| Ok(Box::new(Conv2d::new(s, 3, 4, conv(3, 3, 1, 0, true))?)));
     refused("bn", dims(1, 2, 5, 5), |s| Ok(Box::new(BatchNorm2d::new(s, 3, NORM)?)));
+    refused("ln", dims(1, 2, 5, 5), |s| Ok(Box::new(LayerNorm::new(s, 3, 1e-6)?)));
     refused("fc", dims(1, 3, 2, 2), |s| Ok(Box::new(Linear::new(s, 12, 4, true)?)));
     refused("fc", dims(1, 11, 1, 1), |s| Ok(Box::new(Linear::new(s, 12, 4, true)?)));
     refused("max_pool2d", dims(1, 3, 1, 4), |_| Ok(Box::new(POOL_2)));

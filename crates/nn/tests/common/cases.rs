@@ -2,8 +2,8 @@
 
 use tallow_nn::{
     Act, After, AvgPool2d, BatchNorm2d, BatchNormConfig, Concat, Conv2d, Conv2dConfig, ConvNormAct, Ctx,
-    DepthwiseConfig, DepthwiseNormAct, Dims, Dropout, Flatten, Gelu, GlobalAvgPool, Layer, Linear, MaxPool2d,
-    Padding, PooledStages, Relu, Residual, Result, Scope, Sequential, Takes, ZeroPad2d,
+    DepthwiseConfig, DepthwiseNormAct, Dims, Dropout, Flatten, Gelu, GlobalAvgPool, Layer, LayerNorm, Linear,
+    MaxPool2d, Padding, PooledStages, Relu, Residual, Result, Scope, Sequential, Takes, ZeroPad2d,
 };
 
 /// A layer and the size of what it is tested on; rows, columns, channels and images all differ.
@@ -95,6 +95,8 @@ fn others() -> Vec<Case> {
         case("batch norm on vectors", dims(6, 5, 1, 1), |s| {
             boxed(BatchNorm2d::new(s, 5, BatchNormConfig { eps: 1e-3, momentum: 0.3 })?)
         }),
+        case("layer norm", map, |s| boxed(LayerNorm::new(s, 3, 1e-2)?)),
+        case("layer norm on vectors", dims(3, 19, 1, 1), |s| boxed(LayerNorm::new(s, 19, 1e-6)?)),
         case("relu", map, |_| boxed(Relu)),
         case("gelu", map, |_| boxed(Gelu)),
         case("max pool 2/2", map, |_| boxed(MaxPool2d { k: 2, stride: 2, padding: 0 })),

@@ -1,0 +1,152 @@
+//! Layer normalisation over the channels of each pixel, or of each token.
+
+use candle_core::{DType, Tensor};
+use tallow_kernels as kernels;
+
+use super::{Layer, in_precision};
+use crate::act::{Act, Dims};
+use crate::ctx::Ctx;
+use crate::device::Path;
+use crate::error::{NnError, Result};
+use crate::init::Init;
+use crate::map::{Buffer, MapElement};
+use crate::params::{Param, Scope};
+
+/// Layer normalisation: `y = (x - mean) / sqrt(var + eps) * weight + bias`, mean and (biased) variance of each pixel's channels.
+///
+/// Of a (N, H, W, C) map it is `torch.nn.LayerNorm(c)`, of a (N, C, H, W) one what timm calls `LayerNorm2d`.
+///
+/// # Parameters
+/// `weight` and `bias`, both (c), f32.
+///
+/// # Source
+/// Ba et al. 2016, <https://arxiv.org/abs/1607.06450>
+pub struct LayerNorm {
+    eps: f64,
+    weight: Param,
+    bias: Param,
+}
+
+impl LayerNorm {
+    /// Declares a layer norm over `c` channels in `scope`. `eps` is added to the variance.
+    ///
+    /// # Errors
+    /// If there are no channels, or the name is taken.
+    pub fn new(scope: &mut Scope<'_>, c: usize, eps: f64) -> Result<Self> {
+        if c == 0 {
+            return Err(NnError::shape(scope.name(), "a layer norm over 0 channels"));
+        }
+        Ok(Self {
+            eps,
+            weight: scope.param("weight", &[c], Init::Constant(1.0))?,
+            bias: scope.param("bias", &[c], Init::Constant(0.0))?,
+        })
+    }
+
+    /// Fails unless `x` has the channels.
+    fn check(&self, x: Dims) -> Result<()> {
+        let c = self.weight.shape()[0];
+        match x.c == c {
+            true => Ok(()),
+            false => Err(NnError::shape(self.weight.name(), format!("expected {c} channels, got {x}"))),
+        }
+    }
+
+    fn forward_kernels<E: MapElement>(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
+        let (dims, x_needs_grad) = (x.dims(), x.needs_grad());
+        let x = x.as_map::<E>(self.weight.name())?;
+        let n_rows = dims.n * dims.h * dims.w;
+        let mut y = Buffer::<E>::dirty(x.len());
+        let (mut mean, mut inv_std) = (Buffer::<f32>::dirty(n_rows), Buffer::<f32>::dirty(n_rows));
+        let gamma = self.weight.read(<[f32]>::to_vec)?;
+        self.bias.read(|beta| {
+            kernels::layer_norm(self.eps as f32, &x, &gamma, beta, &mut y, &mut mean, &mut inv_std);
+        })?;
+        let (weight, bias) = (self.weight.clone(), self.bias.clone());
+        let needs_grad = x_needs_grad || !weight.is_frozen() || !bias.is_frozen();
+        ctx.push_map(move |dy, grads| {
+            let saved = kernels::LayerNormState { x: &x, mean: &mean, inv_std: &inv_std, gamma: &gamma };
+            let mut dx = Buffer::<E>::dirty(x.len());
+            let (mut dgamma, mut dbeta) = (vec![0.0; dims.c], vec![0.0; dims.c]);
+            kernels::layer_norm_backward(&saved, &E::of(&dy), &mut dx, &mut dgamma, &mut dbeta);
+            grads.add_for(&weight, |grad| grad.copy_from_slice(&dgamma))?;
+            grads.add_for(&bias, |grad| grad.copy_from_slice(&dbeta))?;
+            Ok(x_needs_grad.then(|| dx.into()))
+        });
+        Ok(Act::host(dims, y, needs_grad))
+    }
+
+    fn forward_candle(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
+        let dims = x.dims();
+        let x = x.as_candle(self.weight.name())?;
+        let dtype = x.dtype();
+        let x = x.to_dtype(DType::F32)?;
+        let per_channel = |t: &Tensor| t.reshape((1, dims.c, 1, 1));
+        let centred = x.broadcast_sub(&x.mean_keepdim(1)?)?;
+        let std = (centred.sqr()?.mean_keepdim(1)? + self.eps)?.sqrt()?;
+        let gamma = per_channel(&ctx.weight(&self.weight))?;
+        let beta = per_channel(&ctx.weight(&self.bias))?;
+        let y = centred.broadcast_div(&std)?.broadcast_mul(&gamma)?.broadcast_add(&beta)?;
+        Ok(Act::candle(dims, y.to_dtype(dtype)?))
+    }
+}
+
+impl Layer for LayerNorm {
+    fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+        self.check(x.dims())?;
+        match ctx.path() {
+            Path::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x, ctx)),
+            Path::Candle => self.forward_candle(&x, ctx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::map::Precision;
+    use crate::params::ParamStore;
+
+    /// A map of 2 x 2 pixels with 3 channels, all of them numbers that bf16 has, against the formula in f64. A mean
+    /// of 1005 is rounded by up to 3e-5, where the deviation is 5.
+    #[test]
+    fn each_pixel_is_normalised_by_its_own_channels() {
+        let mut store = ParamStore::new(0, &Device::Cpu);
+        let norm = LayerNorm::new(&mut store.root(), 3, 0.5).unwrap();
+        let mut tensors = store.to_tensors().unwrap();
+        tensors.get_mut("weight").unwrap().data = vec![1.0, 2.0, -1.0];
+        tensors.get_mut("bias").unwrap().data = vec![0.0, 0.5, 1.0];
+        store.load_tensors(&tensors).unwrap();
+
+        let dims = Dims { n: 1, c: 3, h: 2, w: 2 };
+        let pixels = [[1.0, 2.0, 6.0], [0.0, 0.0, 0.0], [-4.0, 4.0, 0.0], [1000.0, 1004.0, 1012.0]];
+        let row = |x: &[f64; 3]| {
+            let mean = x.iter().sum::<f64>() / 3.0;
+            let std = (x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 3.0 + 0.5).sqrt();
+            [(x[0] - mean) / std, (x[1] - mean) / std * 2.0 + 0.5, -(x[2] - mean) / std + 1.0]
+        };
+        let expected: Vec<f64> = pixels.iter().flat_map(row).collect();
+        for (path, precision, tolerance) in [
+            (Path::Kernels, Precision::F32, 1e-5),
+            (Path::Candle, Precision::F32, 1e-5),
+            (Path::Kernels, Precision::Bf16, 2e-2),
+        ] {
+            let mut ctx = Ctx::eval(path, &Device::Cpu).with_precision(precision);
+            let x = pixels.iter().flatten().map(|&x| x as f32).collect();
+            let y = norm.forward(ctx.input(x, dims).unwrap(), &mut ctx).unwrap().to_vec().unwrap();
+            for (y, e) in y.iter().zip(&expected) {
+                assert!(
+                    (f64::from(*y) - e).abs() <= tolerance * (1.0 + e.abs()),
+                    "{path:?} {precision:?}: {y} {e}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn no_channels_are_refused() {
+        assert!(LayerNorm::new(&mut ParamStore::new(0, &Device::Cpu).root(), 0, 1e-6).is_err());
+    }
+}
