@@ -9,6 +9,10 @@ use crate::error::ModelError;
 
 const NAMES: &[&str] = &[
     "cnn",
+    "convnext_atto",
+    "convnext_nano",
+    "convnext_pico",
+    "convnext_tiny",
     "hgnetv2_b0",
     "hgnetv2_b2",
     "hgnetv2_b4",
@@ -33,6 +37,10 @@ const TIMM: &[&str] = &[
     "hgnetv2_b0",
     "hgnetv2_b2",
     "hgnetv2_b4",
+    "convnext_atto",
+    "convnext_nano",
+    "convnext_pico",
+    "convnext_tiny",
 ];
 const WITH_HEAD: &[&str] = &[
     "resnet18",
@@ -46,6 +54,10 @@ const WITH_HEAD: &[&str] = &[
     "hgnetv2_b0",
     "hgnetv2_b2",
     "hgnetv2_b4",
+    "convnext_atto",
+    "convnext_nano",
+    "convnext_pico",
+    "convnext_tiny",
     "vit_small_patch14_dinov2",
 ];
 /// Those with batch norm.
@@ -61,6 +73,24 @@ const WITH_NORM: &[&str] = &[
     "hgnetv2_b0",
     "hgnetv2_b2",
     "hgnetv2_b4",
+];
+/// Those that are trained from their weights on.
+const CONVOLUTIONAL: &[&str] = &[
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "mobilenetv4_conv_small",
+    "mobilenetv4_conv_medium",
+    "tf_efficientnet_lite0",
+    "hgnetv2_b0",
+    "hgnetv2_b2",
+    "hgnetv2_b4",
+    "convnext_atto",
+    "convnext_nano",
+    "convnext_pico",
+    "convnext_tiny",
 ];
 
 const SECTIONS: &[Section] = &[
@@ -95,7 +125,7 @@ const fn weights(of: &'static [&'static str], published: &'static str) -> Key {
 const KEYS: &[Key] = &[
     Key::new("model.name", Takes::Choice(NAMES), "Which architecture, as torchvision or timm calls it."),
     Key { kinds: SMALL, ..INPUT_PX }.or("[32, 32]"),
-    Key { kinds: WITH_NORM, ..INPUT_PX }.or("[224, 224]"),
+    Key { kinds: CONVOLUTIONAL, ..INPUT_PX }.or("[224, 224]"),
     Key { kinds: DINOV2, ..INPUT_PX }.range("that are one multiple of 14, up to 518").or("[224, 224]"),
     Key::new("model.widths", Takes::Wholes(0), "Channels of each convolution; two make a stage, which halves rows and columns.")
         .range("above 0, an even number of them")
@@ -131,6 +161,10 @@ const KEYS: &[Key] = &[
     weights(&["hgnetv2_b0"], "\"hf:timm/hgnetv2_b0.ssld_stage2_ft_in1k\"").source("https://arxiv.org/abs/2103.05959"),
     weights(&["hgnetv2_b2"], "\"hf:timm/hgnetv2_b2.ssld_stage2_ft_in1k\"").source("https://arxiv.org/abs/2103.05959"),
     weights(&["hgnetv2_b4"], "\"hf:timm/hgnetv2_b4.ssld_stage2_ft_in1k\"").source("https://arxiv.org/abs/2103.05959"),
+    weights(&["convnext_atto"], "\"hf:timm/convnext_atto.d2_in1k\"").source("https://arxiv.org/abs/2201.03545"),
+    weights(&["convnext_nano"], "\"hf:timm/convnext_nano.in12k_ft_in1k\"").source("https://arxiv.org/abs/2201.03545"),
+    weights(&["convnext_pico"], "\"hf:timm/convnext_pico.d1_in1k\"").source("https://arxiv.org/abs/2201.03545"),
+    weights(&["convnext_tiny"], "\"hf:timm/convnext_tiny.in12k_ft_in1k\"").source("https://arxiv.org/abs/2201.03545"),
     Key { unset: Unset::Refused, ..weights(DINOV2, "\"hf:timm/vit_small_patch14_dinov2.lvd142m\"") }
         .source("https://arxiv.org/abs/2304.07193"),
     Key::new(
@@ -139,7 +173,7 @@ const KEYS: &[Key] = &[
         "Which part learns besides the head: nothing, the last stage (of a ResNet layer4, which says the same) and what follows it, \
          or everything. none: features are computed once per image, and kept.",
     )
-    .of(WITH_NORM)
+    .of(CONVOLUTIONAL)
     .or("\"all\""),
     Key::new(
         "model.batch_norm",

@@ -22,6 +22,7 @@ mod architecture;
 mod backbone;
 mod cnn;
 mod conv_norm;
+mod convnext;
 mod dinov2;
 mod efficientnet_lite;
 mod error;

@@ -4,11 +4,15 @@ use tallow_nn::{Device, Model};
 
 use crate::architecture::Architecture;
 use crate::error::ModelError;
-use crate::{cnn, dinov2, efficientnet_lite, hgnetv2, mobilenetv4, resnet, speedrun};
+use crate::{cnn, convnext, dinov2, efficientnet_lite, hgnetv2, mobilenetv4, resnet, speedrun};
 
 /// All of them, in alphabetical order. ResNets' weights were trained on ImageNet-1k, and have torchvision's names.
-static ARCHITECTURES: [Architecture; 14] = [
+static ARCHITECTURES: [Architecture; 18] = [
     cnn::ARCHITECTURE,
+    convnext::CONVNEXT_ATTO,
+    convnext::CONVNEXT_NANO,
+    convnext::CONVNEXT_PICO,
+    convnext::CONVNEXT_TINY,
     hgnetv2::HGNETV2_B0,
     hgnetv2::HGNETV2_B2,
     hgnetv2::HGNETV2_B4,
@@ -126,6 +130,7 @@ mod tests {
             "resnet18",
             "mobilenetv4_conv_small",
             "hgnetv2_b0",
+            "convnext_atto",
             "tf_efficientnet_lite0",
             "vit_small_patch14_dinov2",
         ] {

@@ -55,9 +55,9 @@ pub use gradients::Gradients;
 pub use init::Init;
 pub use layers::{
     AvgPool2d, BatchNorm2d, BatchNormConfig, CandleModel, CandleModule, Concat, Conv2d, Conv2dConfig,
-    ConvNormAct, DepthwiseConfig, DepthwiseNormAct, Dropout, Flatten, Gelu, GlobalAvgPool, Layer, LayerNorm,
-    LearnableAffine, Linear, MaxPool2d, NormAct, PooledStages, Relu, Residual, ResidualBlock, Sequential,
-    Takes, ZeroPad2d,
+    ConvNormAct, DepthwiseConfig, DepthwiseConv2d, DepthwiseNormAct, Dropout, Flatten, Gelu, GlobalAvgPool,
+    Layer, LayerNorm, LearnableAffine, Linear, MaxPool2d, NormAct, PooledStages, Relu, Residual,
+    ResidualBlock, Sequential, Takes, ZeroPad2d,
 };
 pub use loss::{CrossEntropy, Loss, log_softmax};
 pub use map::Precision;

@@ -6,8 +6,8 @@ mod common;
 use common::{Case, KEY, Net, assert_close, assert_tensors_close, case, cases, conv, dims, normals, to_vec};
 use tallow_nn::{
     Act, After, AvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, ConvNormAct, Ctx, DepthwiseConfig,
-    DepthwiseNormAct, Device, Dims, Dropout, Flatten, Layer, LayerNorm, LearnableAffine, Linear, MaxPool2d,
-    NnError, Padding, ParamStore, Path, Relu, Residual, Result, Scope, Sequential,
+    DepthwiseNormAct, Device, Dims, Dropout, Flatten, Init, Layer, LayerNorm, LearnableAffine, Linear,
+    MaxPool2d, NnError, Padding, ParamStore, Path, Relu, Residual, Result, Scope, Sequential,
 };
 
 const TOLERANCE: f64 = 1e-5;
@@ -268,6 +268,15 @@ fn sizes_that_do_not_fit_are_refused_with_the_layers_name() {
     refused("max_pool2d", dims(1, 3, 4, 4), |_| Ok(Box::new(MaxPool2d { padding: 2, ..POOL_2 })));
     refused("avg_pool2d", dims(1, 3, 1, 4), |_| Ok(Box::new(AvgPool2d { k: 2, stride: 2 })));
     refused("residual", dims(1, 3, 4, 4), |_| Ok(Box::new(Residual::new(POOL_2, None))));
+}
+
+#[test]
+fn a_scale_of_another_width_is_refused() {
+    let mut store = ParamStore::new(0, &Device::Cpu);
+    let conv = Conv2d::new(&mut store.root().sub("conv"), 3, 4, conv(1, 1, 1, 0, false)).unwrap();
+    let scale = store.root().param("gamma", &[3], Init::Constant(1.0)).unwrap();
+    let refused = ConvNormAct::with_scale(conv, scale, After::Nothing);
+    assert!(refused.err().unwrap().to_string().contains("gamma"));
 }
 
 #[test]

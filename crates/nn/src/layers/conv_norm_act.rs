@@ -1,4 +1,5 @@
-//! The block that convolutional networks are made of, in one piece: convolution, batch norm, and what follows it.
+//! The block that convolutional networks are made of, in one piece: convolution, batch norm (or a learned scale, or nothing),
+//! and what follows it.
 //!
 //! It computes what the layers compute one after another, with half of the passes over memory. In training batch
 //! norm's statistics come out of the convolution's loop, and norm, residual, activation and pooling are one pass, and
@@ -21,9 +22,10 @@ use crate::folded::FoldedCache;
 use crate::gradients::Gradients;
 use crate::layers::conv::ConvParams;
 use crate::map::{Buffer, HostMap, MapElement};
+use crate::params::Param;
 
-/// Convolution, batch norm over its output channels where there is one, and what follows: an activation, and pooling where
-/// [`After`] says so.
+/// Convolution, batch norm over its output channels, a learned scale of each or nothing, and what follows: an activation, and
+/// pooling where [`After`] says so.
 pub struct ConvNormAct {
     conv: Conv2d,
     norm: Norm,
@@ -53,6 +55,23 @@ impl ConvNormAct {
         Self { conv, norm, after, affine: None, folded: FoldedCache::default() }
     }
 
+    /// A convolution whose output channels are multiplied by `scale` (c_out), and what follows: "layer scale", where a residual
+    /// does.
+    ///
+    /// # Errors
+    /// If there are not as many numbers as channels.
+    ///
+    /// # Source
+    /// Touvron et al. 2021, <https://arxiv.org/abs/2103.17239>
+    pub fn with_scale(conv: Conv2d, scale: Param, after: After) -> Result<Self> {
+        let c = conv.weight_dims()[0];
+        if *scale.shape() != [c] {
+            let problem = format!("a scale of {:?} for {c} channels", scale.shape());
+            return Err(NnError::shape(scale.name(), problem));
+        }
+        Ok(Self { conv, norm: Norm::Scale(scale), after, affine: None, folded: FoldedCache::default() })
+    }
+
     /// The same, with `affine` after its ReLU. No residual can be added to such a block before that.
     ///
     /// # Errors
@@ -62,6 +81,12 @@ impl ConvNormAct {
             After::Relu => Ok(Self { affine: Some(affine), ..self }),
             after => Err(NnError::shape(affine.name(), format!("an affine map of {after:?}, expected Relu"))),
         }
+    }
+
+    /// Whether its layers one after another make as few passes over memory in training.
+    fn is_its_layers(&self) -> bool {
+        let is_bare = matches!(self.norm, Norm::Nothing(_)) && self.affine.is_none();
+        is_bare && matches!(self.after, After::Nothing | After::Relu | After::Gelu)
     }
 
     fn learned(&self) -> Learned {
@@ -204,6 +229,10 @@ impl Layer for ConvNormAct {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
         if ctx.path() == Path::Candle || !ctx.is_training() || !self.needs_grad(&x, None) {
             return self.forward_with(x, None, ctx);
+        }
+        if self.is_its_layers() {
+            let y = self.conv.forward(x, ctx)?;
+            return follow(self.after, y, ctx);
         }
         in_precision!(ctx, E => {
             let (a, undo) = self.train::<E>(&x, None, ctx)?;

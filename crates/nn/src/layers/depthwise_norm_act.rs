@@ -32,6 +32,21 @@ pub struct DepthwiseConfig {
     pub padding: Padding,
 }
 
+impl DepthwiseConfig {
+    /// The shape of the convolution of `x` with `weight`, if they fit.
+    pub(super) fn shape(self, x: Dims, weight: &Param) -> Result<DepthwiseShape> {
+        let (Self { k, stride, padding }, c) = (self, weight.shape()[0]);
+        if x.c != c {
+            return Err(NnError::shape(weight.name(), format!("expected {c} channels, got {x}")));
+        }
+        let shape = DepthwiseShape { n: x.n, h: x.h, w: x.w, c, k, stride, padding };
+        match shape.h_out() * shape.w_out() {
+            0 => Err(NnError::shape(weight.name(), format!("a {k} x {k} kernel does not fit into {x}"))),
+            _ => Ok(shape),
+        }
+    }
+}
+
 /// Depthwise convolution without bias, batch norm, and what follows: each channel has a kernel of its own, as
 /// `torch.nn.Conv2d(c, c, k, groups=c)`.
 ///
@@ -90,16 +105,9 @@ impl DepthwiseNormAct {
     }
 
     fn shapes(&self, x: Dims) -> Result<(DepthwiseShape, NormActShape)> {
-        let (DepthwiseConfig { k, stride, padding }, c) = (self.config, self.weight.shape()[0]);
-        if x.c != c {
-            return Err(NnError::shape(self.weight.name(), format!("expected {c} channels, got {x}")));
-        }
-        let shape = DepthwiseShape { n: x.n, h: x.h, w: x.w, c, k, stride, padding };
+        let shape = self.config.shape(x, &self.weight)?;
         let (h, w) = (shape.h_out(), shape.w_out());
-        match h * w {
-            0 => Err(NnError::shape(self.weight.name(), format!("a {k} x {k} kernel does not fit into {x}"))),
-            _ => Ok((shape, NormActShape { n: x.n, h, w, c, after: self.after })),
-        }
+        Ok((shape, NormActShape { n: x.n, h, w, c: x.c, after: self.after }))
     }
 
     fn learns(&self) -> bool {
