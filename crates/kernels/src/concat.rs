@@ -28,16 +28,20 @@ pub fn concat_channels<E: Element>(parts: &[(&[E], usize)], y: &mut [E]) {
         return;
     }
     let n_rows = rows_per_chunk(c);
-    y.par_chunks_mut(n_rows * c).enumerate().for_each(|(i, y)| {
-        let mut first = 0;
-        for (part, width) in parts {
-            let part = part[i * n_rows * width..].chunks_exact(*width);
-            for (y, part) in y.chunks_exact_mut(c).zip(part) {
-                y[first..first + width].copy_from_slice(part);
-            }
-            first += width;
+    y.par_chunks_mut(n_rows * c).enumerate().for_each(|(i, y)| join_from(parts, i * n_rows, y));
+}
+
+/// Overwrites `y` with the rows of `parts`, joined, from the row `start` on.
+pub(crate) fn join_from<E: Element>(parts: &[(&[E], usize)], start: usize, y: &mut [E]) {
+    let c: usize = parts.iter().map(|(_, width)| width).sum();
+    let mut first = 0;
+    for (part, width) in parts {
+        let part = part[start * width..].chunks_exact(*width);
+        for (y, part) in y.chunks_exact_mut(c).zip(part) {
+            y[first..first + width].copy_from_slice(part);
         }
-    });
+        first += width;
+    }
 }
 
 /// Overwrites `part` (rows, width) with the channels from `first` on of `y` (rows, c), and adds `other`, as large as `part`,

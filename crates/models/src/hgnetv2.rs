@@ -236,9 +236,9 @@ impl Network {
             joined.push(layer, Takes::Last);
         }
         let (mut block, mut scope) = (Sequential::new(), scope.sub("aggregation"));
-        block.push(joined);
         let c_joined = c_in + n_layers * width;
-        block.push(self.conv(&mut scope.sub(0), Convolution::new([c_joined, c_out / 2], 1, 1))?);
+        let squeeze = self.conv(&mut scope.sub(0), Convolution::new([c_joined, c_out / 2], 1, 1))?;
+        block.push(joined.then(squeeze));
         block.push(self.conv(&mut scope.sub(1), Convolution::new([c_out / 2, c_out], 1, 1))?);
         Ok(block)
     }

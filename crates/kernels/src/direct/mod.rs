@@ -43,7 +43,7 @@ mod tests;
 
 pub use element::Element;
 pub use forward::Moments;
-pub(crate) use forward::{Epilogue, forward};
+pub(crate) use forward::{Epilogue, Input, forward};
 pub(crate) use input_grad::input_grad;
 pub(crate) use kernel::Kernels;
 pub(crate) use pack::PackedWeights;

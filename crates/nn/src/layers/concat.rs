@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use tallow_kernels as kernels;
 
 use super::residual::total;
-use super::{Layer, Sequential, in_precision};
+use super::{ConvNormAct, Layer, Sequential, in_precision};
 use crate::act::{Act, Dims};
 use crate::ctx::{Ctx, Tape};
 use crate::device::Path;
@@ -26,7 +26,11 @@ pub enum Takes {
 /// # Source
 /// Huang et al. 2016, <https://arxiv.org/abs/1608.06993>; of chains Lee et al. 2019, <https://arxiv.org/abs/1904.09730>
 #[derive(Default)]
-pub struct Concat(Vec<(Sequential, Takes)>);
+pub struct Concat {
+    parts: Vec<(Sequential, Takes)>,
+    /// What mixes the channels.
+    then: Option<ConvNormAct>,
+}
 
 /// What undoes a part, with its channels and whether it took what the one before it gave.
 struct PartTape {
@@ -43,7 +47,40 @@ impl Concat {
 
     /// Appends a part; without layers it gives what it takes.
     pub fn push(&mut self, layers: Sequential, takes: Takes) {
-        self.0.push((layers, takes));
+        self.parts.push((layers, takes));
+    }
+
+    /// The same, and `conv` of the joined maps: a 1x1 convolution reads them where they are in inference, so that no map of all of
+    /// them is in memory.
+    pub fn then(self, conv: ConvNormAct) -> Self {
+        Self { then: Some(conv), ..self }
+    }
+
+    /// The parts' maps joined, and what undoes that and them.
+    fn join(&self, maps: &[Act], tapes: Vec<PartTape>, x_needs_grad: bool, ctx: &mut Ctx) -> Result<Act> {
+        let dims = joined_dims(maps)?;
+        if ctx.path() == Path::Candle {
+            let maps = maps.iter().map(|map| map.as_candle("concat")).collect::<Result<Vec<_>>>()?;
+            return Ok(Act::candle(dims, Tensor::cat(&maps, 1)?));
+        }
+        in_precision!(ctx, E => {
+            ctx.push_map(move |dy, grads| {
+                let (dy, mut end) = (E::of(&dy), dims.c);
+                let (mut of_input, mut of_part) = (None::<HostMap>, None::<HostMap>);
+                for PartTape { tape, width, takes } in tapes.into_iter().rev() {
+                    end -= width;
+                    let grad = part_gradient::<E>(&dy, dims.c, [end, width], of_part.take());
+                    let below = tape.backward(grad, grads)?;
+                    if takes == Takes::Last && end > 0 {
+                        of_part = below;
+                    } else {
+                        of_input = total::<E>(of_input, below);
+                    }
+                }
+                Ok(of_input.filter(|_| x_needs_grad))
+            });
+            join::<E>(maps, dims)
+        })
     }
 }
 
@@ -51,36 +88,23 @@ impl Layer for Concat {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
         let x_needs_grad = x.needs_grad();
         let (mut maps, mut tapes) = (Vec::<Act>::new(), Vec::new());
-        for &(ref layers, takes) in &self.0 {
+        for &(ref layers, takes) in &self.parts {
             let from = maps.last().filter(|_| takes == Takes::Last).unwrap_or(&x).clone();
             let (y, tape) = ctx.branch(|ctx| layers.forward(from, ctx))?;
             tapes.push(PartTape { tape, width: y.dims().c, takes });
             maps.push(y);
         }
-        let dims = joined_dims(&maps)?;
-        match ctx.path() {
-            Path::Kernels => in_precision!(ctx, E => {
-                ctx.push_map(move |dy, grads| {
-                    let (dy, mut end) = (E::of(&dy), dims.c);
-                    let (mut of_input, mut of_part) = (None::<HostMap>, None::<HostMap>);
-                    for PartTape { tape, width, takes } in tapes.into_iter().rev() {
-                        end -= width;
-                        let grad = part_gradient::<E>(&dy, dims.c, [end, width], of_part.take());
-                        let below = tape.backward(grad, grads)?;
-                        if takes == Takes::Last && end > 0 {
-                            of_part = below;
-                        } else {
-                            of_input = total::<E>(of_input, below);
-                        }
-                    }
-                    Ok(of_input.filter(|_| x_needs_grad))
-                });
-                join::<E>(&maps, dims)
-            }),
-            Path::Candle => {
-                let maps = maps.iter().map(|map| map.as_candle("concat")).collect::<Result<Vec<_>>>()?;
-                Ok(Act::candle(dims, Tensor::cat(&maps, 1)?))
-            }
+        if let Some(conv) = &self.then
+            && ctx.path() == Path::Kernels
+            && !ctx.is_training()
+            && let Some(y) = in_precision!(ctx, E => conv.infer_joined::<E>(&maps, joined_dims(&maps)?))?
+        {
+            return Ok(y);
+        }
+        let joined = self.join(&maps, tapes, x_needs_grad, ctx)?;
+        match &self.then {
+            Some(conv) => conv.forward(joined, ctx),
+            None => Ok(joined),
         }
     }
 }

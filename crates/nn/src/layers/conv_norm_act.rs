@@ -14,7 +14,7 @@ use super::norm::Norm;
 use super::norm_act::{Kept, Learned, dims_after, follow, forward};
 use super::residual::add_acts;
 use super::{BatchNorm2d, Conv2d, Layer, LearnableAffine, in_precision};
-use crate::act::Act;
+use crate::act::{Act, Dims};
 use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::{NnError, Result};
@@ -137,6 +137,23 @@ impl ConvNormAct {
         let mut a = Buffer::<E>::dirty(out.a_len());
         folded.forward(&shape, &x, &FoldedEpilogue { residual, after: self.after }, &mut a);
         Ok(Act::host(dims_after(&out), a, false))
+    }
+
+    /// An inference pass on the channels of `maps` side by side, `x` in all, if that is a convolution that can take them so.
+    pub(super) fn infer_joined<E: MapElement>(&self, maps: &[Act], x: Dims) -> Result<Option<Act>> {
+        let shape = self.conv.shape(x)?;
+        let is_pixelwise = [shape.k_h, shape.k_w, shape.stride] == [1; 3];
+        if !is_pixelwise || [shape.h_out(), shape.w_out()] != [x.h, x.w] {
+            return Ok(None);
+        }
+        let out = NormActShape { n: x.n, h: x.h, w: x.w, c: shape.c_out, after: self.after };
+        let maps = maps.iter().map(|map| Ok((map.as_map::<E>(self.conv.name())?, map.dims().c)));
+        let maps = maps.collect::<Result<Vec<_>>>()?;
+        let parts: Vec<(&[E], usize)> = maps.iter().map(|(map, width)| (&***map, *width)).collect();
+        let folded = self.folded.get_or_fold(self.conv.generation(), || self.fold::<E>())?;
+        let mut a = Buffer::<E>::dirty(out.a_len());
+        folded.forward_joined(&shape, &parts, &FoldedEpilogue { residual: None, after: self.after }, &mut a);
+        Ok(Some(Act::host(dims_after(&out), a, false)))
     }
 
     /// The convolution with its batch norm's running statistics in the weights.

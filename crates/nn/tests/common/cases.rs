@@ -145,6 +145,8 @@ fn others() -> Vec<Case> {
         case("zero pad", map, |_| boxed(ZeroPad2d { bottom: 2, right: 1 })),
         case("concat of branches", map, |s| concat(s, [Takes::Input; 3])),
         case("concat of a chain", map, |s| concat(s, [Takes::Last; 3])),
+        case("concat, mixed by a 1x1 conv", map, |s| concat_then(s, 1)),
+        case("concat, mixed by a 3x3 conv", map, |s| concat_then(s, 3)),
         case("concat of both", map, |s| concat(s, [Takes::Last, Takes::Input, Takes::Last])),
         case("a layer used twice", map, |s| boxed(Twice(Conv2d::new(s, 3, 3, conv(3, 3, 1, 1, true))?))),
         case("sequential, empty", map, |_| boxed(Sequential::new())),
@@ -172,6 +174,16 @@ fn residual_with_shortcut(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
 
 /// What comes in, and two convolutions, each of that or of what the part before it gives.
 fn concat(s: &mut Scope<'_>, takes: [Takes; 3]) -> Result<Box<dyn Layer>> {
+    boxed(parts(s, takes)?)
+}
+
+fn concat_then(s: &mut Scope<'_>, k: usize) -> Result<Box<dyn Layer>> {
+    let parts = parts(s, [Takes::Last; 3])?;
+    let mix = Conv2d::new(&mut s.sub("mix"), 3 + 4 + 2, 4, conv(k, k, 1, k / 2, true))?;
+    boxed(parts.then(ConvNormAct::without_norm(mix, After::Nothing)))
+}
+
+fn parts(s: &mut Scope<'_>, takes: [Takes; 3]) -> Result<Concat> {
     let mut parts = Concat::new();
     parts.push(Sequential::new(), takes[0]);
     let mut c_in = 3;
@@ -182,7 +194,7 @@ fn concat(s: &mut Scope<'_>, takes: [Takes; 3]) -> Result<Box<dyn Layer>> {
         parts.push(part, takes[i]);
         c_in = c_out;
     }
-    boxed(parts)
+    Ok(parts)
 }
 
 /// The first and the last of three stages give features; the second only leads from one to the other.
