@@ -38,7 +38,8 @@ def load(run):
     path = path / "model.safetensors" if path.is_dir() else path
     with safe_open(path, framework="pt") as file:
         info = json.loads(file.metadata()["tallow"])
-        weights = {name: file.get_tensor(name) for name in file.keys()}
+        names = [name for name in file.keys() if not name.startswith("novelty.")]
+        weights = {name: file.get_tensor(name) for name in names}
     table, n_classes = info["model"], len(info["class_names"])
     if not table["name"].startswith("resnet"):
         sys.exit(f"{path}: a {table['name']}, and torchvision has none; expected a ResNet")

@@ -27,7 +27,7 @@ resnet18-head      The recipe resnet50-head on a ResNet-18.
 lite0-head         The recipe resnet50-head on an EfficientNet-Lite0: several times as fast.
 resnet50-finetune  A ResNet-50 that learns as a whole, its early layers more slowly; batch-norm statistics stay as they \
 are.
-dinov2-head        A linear head on the features of a frozen DINOv2 ViT-S/14 at 126 pixels, which Candle computes in f32.
+dinov2-head        A linear head on the features of a frozen DINOv2 ViT-S/14 at 126 pixels, computed in f32.
 
 One in full: trainer recipes NAME. Your own: a file ending in .toml that begins with base = \"cnn\".
 Every key and what it means: trainer recipes --keys. In what two differ: trainer recipes diff A B.

@@ -267,7 +267,7 @@ fn more_epochs_extend_a_run() {
     for file in ["history.csv", "evaluation/predictions_test.csv"] {
         assert!(sandbox.read(&format!("alone/{file}")) == sandbox.read(&format!("run/{file}")), "{file}");
     }
-    let tensors = |run: &str| tallow_training::read_model(&sandbox.path(run)).unwrap().1;
+    let tensors = |run: &str| tallow_training::read_model(&sandbox.path(run)).unwrap().weights;
     assert!(tensors("alone") == tensors("run"), "the model files differ in what they say of the test alone");
     assert_eq!(sandbox.text("alone/recipe.toml"), sandbox.text("run/recipe.toml"));
 }
@@ -336,7 +336,7 @@ fn the_best_model_so_far_is_never_lost() {
         (&before["val"], &before["test"], &5.into())
     );
     let [now, then] = ["run", "run/before-extension/epoch-4"].map(|run| {
-        tallow_training::read_model(&sandbox.path(&format!("{run}/model.safetensors"))).unwrap().1
+        tallow_training::read_model(&sandbox.path(&format!("{run}/model.safetensors"))).unwrap().weights
     });
     assert!(now == then, "the tensors");
 }

@@ -340,7 +340,7 @@ fn a_cnn_may_be_built_for_another_size_than_the_images() {
     assert_eq!(score["accuracy"], sandbox.json("run/summary.json")["test"]["accuracy"]);
 }
 
-/// A backbone of candle-transformers': its weights are parameters like others, in the digest and in the model file.
+/// A vision transformer: its file may have a mask token, which nothing here wants, and images are one multiple of its patch.
 #[test]
 fn a_head_on_dinov2() {
     let sandbox = Sandbox::new();

@@ -10,7 +10,7 @@ use support::{Sandbox, TINY};
 #[track_caller]
 fn caveats(sandbox: &Sandbox, run: &str) -> Value {
     let summary = sandbox.json(&format!("{run}/summary.json"));
-    let (info, _) = tallow_training::read_model(&sandbox.path(run)).unwrap();
+    let info = tallow_training::read_model(&sandbox.path(run)).unwrap().info;
     let of_summary = summary.get("caveats").cloned().unwrap_or(json!([]));
     assert_eq!(of_summary, serde_json::to_value(&info.caveats).unwrap(), "{run}");
     of_summary

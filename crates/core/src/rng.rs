@@ -32,6 +32,8 @@ pub enum Purpose {
     Test = 8,
     /// Mixup and cutmix; the index is the batch's number in the epoch.
     Mix = 9,
+    /// The directions that a search for those of the largest variance begins with; the index is the direction's.
+    Directions = 10,
 }
 
 /// A stream of random numbers that is a function of its key alone.

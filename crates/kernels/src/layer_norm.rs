@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use crate::chunks::{check_len, check_rows, rows_per_chunk};
 use crate::direct::Element;
-use crate::norm_act::lanes::{LANES, at, at_mut, for_lanes};
+use crate::norm_act::lanes::{LANES, at, at_mut, for_lanes, total};
 use crate::profile;
 use crate::vectorise::vectorised;
 
@@ -179,17 +179,4 @@ fn row_sum<E: Element>(x: &[E], term: impl Fn(f32) -> f32) -> f32 {
         }
     });
     total(sums)
-}
-
-/// The halves together, again and again.
-#[inline(always)]
-fn total(mut sums: [f32; LANES]) -> f32 {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for j in 0..half {
-            sums[j] += sums[j + half];
-        }
-        half /= 2;
-    }
-    sums[0]
 }

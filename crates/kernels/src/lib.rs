@@ -15,6 +15,7 @@
 //!   [`layer_norm_backward`];
 //! * activations: [`relu`], [`relu6`], [`gelu`], [`silu`], [`hard_swish`] and their gradients;
 //! * squeeze and excite: [`scale_channels`], the gates [`sigmoid`] and [`hard_sigmoid`], and their gradients;
+//! * tokens of vision transformers: [`attention`], [`embed_tokens`], [`class_and_mean_token`];
 //! * pooling: [`max_pool2d`], [`avg_pool2d`] and their gradients;
 //! * maps side by side: [`concat_channels`], [`take_channels`]; with zeros after them: [`zero_pad`], [`zero_pad_backward`];
 //! * loss: [`softmax_cross_entropy`], [`log_softmax`];
@@ -62,6 +63,7 @@ mod nearest;
 pub mod optim;
 mod pool;
 mod squeeze_excite;
+mod tokens;
 mod zero_pad;
 
 mod chunks;
@@ -90,7 +92,7 @@ pub use depthwise::{
     DepthwiseShape, FoldedDepthwise, depthwise_forward, depthwise_forward_with_moments, depthwise_input_grad,
     depthwise_weight_grad,
 };
-pub use direct::{Element, Moments, measured_peak_gflops};
+pub use direct::{AttentionShape, Element, Moments, attention, measured_peak_gflops};
 pub use error::IsaError;
 pub use isa::{ISA_VARIABLE, Isa, detect_isa, isa};
 pub use layer_norm::{LayerNormState, layer_norm, layer_norm_backward};
@@ -107,4 +109,5 @@ pub use reduce::{channel_moments, channel_sums};
 pub use squeeze_excite::{
     hard_sigmoid, hard_sigmoid_backward, scale_channels, scale_channels_backward, sigmoid, sigmoid_backward,
 };
+pub use tokens::{class_and_mean_token, embed_tokens};
 pub use zero_pad::{zero_pad, zero_pad_backward};

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::conv::ConvShape;
 use crate::depthwise::DepthwiseShape;
+use crate::direct::AttentionShape;
 use crate::norm_act::{After, NormActShape};
 use crate::pool::PoolShape;
 
@@ -103,6 +104,12 @@ pub(crate) fn depthwise(op: &'static str, s: &DepthwiseShape) -> Option<Open> {
 /// A span of a linear layer of `n` rows, or of one of its gradients.
 pub(crate) fn linear(op: &'static str, n: usize, f_in: usize, f_out: usize) -> Option<Open> {
     open(op, || (format!("{f_in}->{f_out}"), 2 * n * f_in * f_out))
+}
+
+/// A span of self-attention: of both products.
+pub(crate) fn attention(op: &'static str, s: &AttentionShape) -> Option<Open> {
+    let AttentionShape { n, tokens, heads, head_width } = s;
+    open(op, || (format!("{heads}x{head_width} {tokens}"), 4 * n * tokens * tokens * s.width()))
 }
 
 /// A span of a pooling or of its gradient.

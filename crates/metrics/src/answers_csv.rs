@@ -1,5 +1,6 @@
 //! What a model answered about pictures, as CSV: a row a picture, its most probable classes first.
 
+use crate::FALSE_ALARM_RATE;
 use crate::csv_text::{push_field, push_name};
 
 /// The answer about one picture.
@@ -9,16 +10,25 @@ pub struct Answer {
     pub file: String,
     /// Classes and their probabilities, the most probable first.
     pub top: Vec<(String, f64)>,
+    /// Its [`typicality`](crate::typicality); none where the model does not know.
+    pub typicality: Option<f64>,
 }
 
-/// Columns `file`, `class_1`, `probability_1`, … for the `top_k` most probable classes; names that a spreadsheet would run
-/// are marked with an apostrophe.
+impl Answer {
+    /// Whether it is unlike anything that the model was trained on, at [`FALSE_ALARM_RATE`]; none where the model does not know.
+    pub fn is_none_of_these(&self) -> Option<bool> {
+        self.typicality.map(|typicality| typicality <= FALSE_ALARM_RATE)
+    }
+}
+
+/// Columns `file`, `class_1`, `probability_1`, … for the `top_k` most probable classes, and `typicality`, empty
+/// where the model does not know; names that a spreadsheet would run are marked with an apostrophe.
 pub fn answers_to_csv(answers: &[Answer], top_k: usize) -> String {
     let mut csv = "file".to_owned();
     for place in 1..=top_k {
         csv.push_str(&format!(",class_{place},probability_{place}"));
     }
-    csv.push('\n');
+    csv.push_str(",typicality\n");
     for answer in answers {
         push_name(&mut csv, &answer.file);
         for (class, probability) in &answer.top {
@@ -27,6 +37,8 @@ pub fn answers_to_csv(answers: &[Answer], top_k: usize) -> String {
             csv.push(',');
             push_field(&mut csv, &probability.to_string());
         }
+        csv.push(',');
+        csv.push_str(&answer.typicality.map_or(String::new(), |typicality| typicality.to_string()));
         csv.push('\n');
     }
     csv
@@ -39,10 +51,12 @@ mod tests {
     #[test]
     fn names_are_quoted_and_marked() {
         let top = vec![("=1+1".to_owned(), 0.75), ("a,b".to_owned(), 0.25)];
-        let csv = answers_to_csv(&[Answer { file: "-x\n.png".into(), top }], 2);
+        let answer = |file: &str, typicality| Answer { file: file.into(), top: top.clone(), typicality };
+        let csv = answers_to_csv(&[answer("-x\n.png", None), answer("y", Some(0.5))], 2);
         assert_eq!(
             csv,
-            "file,class_1,probability_1,class_2,probability_2\n\"'-x\n.png\",'=1+1,0.75,\"a,b\",0.25\n"
+            "file,class_1,probability_1,class_2,probability_2,typicality\n\
+             \"'-x\n.png\",'=1+1,0.75,\"a,b\",0.25,\ny,'=1+1,0.75,\"a,b\",0.25,0.5\n"
         );
     }
 }

@@ -24,6 +24,8 @@
 //! * [`coverage_curve`], [`promised_threshold`]: how many images can be left to the model at a wanted accuracy;
 //! * [`CostTable`]: what errors cost, and the decision that costs least.
 //!
+//! Whether a picture is of any of the classes: [`typicality`], [`auroc`], [`noticed`].
+//!
 //! What a run writes down: [`EpochRecord`], [`Summary`], [`predictions_to_csv`], each with its exact text form.
 //!
 //! ```
@@ -77,6 +79,7 @@ mod history;
 mod interval;
 mod mean;
 mod normal;
+mod novelty;
 mod numpy_sum;
 mod paired;
 mod predictions;
@@ -104,6 +107,10 @@ pub use folds::{FoldScores, folds_interval};
 pub use history::{EpochRecord, parse_history};
 pub use interval::{clopper_pearson_lower, wilson_interval};
 pub use mean::WeightedMean;
+pub use novelty::{
+    FALSE_ALARM_RATE, LeftOut, MIN_KNOWN, NOVELTY_VERSION, NoveltyRecord, NoveltyTest, auroc, noticed,
+    typicality,
+};
 pub use paired::{PairedComparison, Verdict, compare_paired};
 pub use predictions::Predictions;
 pub use predictions_csv::{PredictionsTable, parse_predictions_csv, predictions_to_csv};

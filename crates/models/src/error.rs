@@ -13,7 +13,7 @@ pub enum ModelError {
     /// The run's network is a program's own.
     #[error(
         "the network was made by a program of its own (model.name = \"custom\"), and only that program can build it: there, \
-         read_model gives its tensors, and params.load_tensors takes them"
+         read_model gives its weights, and params.load_tensors takes them"
     )]
     Custom,
     /// No architecture has this name.

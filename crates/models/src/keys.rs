@@ -26,10 +26,12 @@ const NAMES: &[&str] = &[
     "speedrun",
     "tf_efficientnet_lite0",
     "vit_small_patch14_dinov2",
+    "vit_small_patch16_224",
 ];
 const SMALL: &[&str] = &["cnn", "speedrun"];
 const RESNETS: &[&str] = &["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"];
 const DINOV2: &[&str] = &["vit_small_patch14_dinov2"];
+const VIT_S16: &[&str] = &["vit_small_patch16_224"];
 const TIMM: &[&str] = &[
     "mobilenetv4_conv_small",
     "mobilenetv4_conv_medium",
@@ -59,6 +61,7 @@ const WITH_HEAD: &[&str] = &[
     "convnext_pico",
     "convnext_tiny",
     "vit_small_patch14_dinov2",
+    "vit_small_patch16_224",
 ];
 /// Those with batch norm.
 const WITH_NORM: &[&str] = &[
@@ -127,6 +130,7 @@ const KEYS: &[Key] = &[
     Key { kinds: SMALL, ..INPUT_PX }.or("[32, 32]"),
     Key { kinds: CONVOLUTIONAL, ..INPUT_PX }.or("[224, 224]"),
     Key { kinds: DINOV2, ..INPUT_PX }.range("that are one multiple of 14, up to 518").or("[224, 224]"),
+    Key { kinds: VIT_S16, ..INPUT_PX }.range("that are one multiple of 16, up to 512").or("[224, 224]"),
     Key::new("model.widths", Takes::Wholes(0), "Channels of each convolution; two make a stage, which halves rows and columns.")
         .range("above 0, an even number of them")
         .unit("channels")
@@ -167,6 +171,8 @@ const KEYS: &[Key] = &[
     weights(&["convnext_tiny"], "\"hf:timm/convnext_tiny.in12k_ft_in1k\"").source("https://arxiv.org/abs/2201.03545"),
     Key { unset: Unset::Refused, ..weights(DINOV2, "\"hf:timm/vit_small_patch14_dinov2.lvd142m\"") }
         .source("https://arxiv.org/abs/2304.07193"),
+    Key { unset: Unset::Refused, ..weights(VIT_S16, "\"hf:timm/vit_small_patch16_224.augreg_in21k_ft_in1k\"") }
+        .source("https://arxiv.org/abs/2106.10270"),
     Key::new(
         "model.unfreeze",
         Takes::Choice(&["none", "last", "layer4", "all"]),

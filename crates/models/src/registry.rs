@@ -4,10 +4,10 @@ use tallow_nn::{Device, Model};
 
 use crate::architecture::Architecture;
 use crate::error::ModelError;
-use crate::{cnn, convnext, dinov2, efficientnet_lite, hgnetv2, mobilenetv4, resnet, speedrun};
+use crate::{cnn, convnext, efficientnet_lite, hgnetv2, mobilenetv4, resnet, speedrun, vit};
 
 /// All of them, in alphabetical order. ResNets' weights were trained on ImageNet-1k, and have torchvision's names.
-static ARCHITECTURES: [Architecture; 18] = [
+static ARCHITECTURES: [Architecture; 19] = [
     cnn::ARCHITECTURE,
     convnext::CONVNEXT_ATTO,
     convnext::CONVNEXT_NANO,
@@ -25,7 +25,8 @@ static ARCHITECTURES: [Architecture; 18] = [
     resnet::architecture::<50>("resnet50", "hf:timm/resnet50.a1_in1k"),
     speedrun::ARCHITECTURE,
     efficientnet_lite::ARCHITECTURE,
-    dinov2::ARCHITECTURE,
+    vit::PATCH14_DINOV2,
+    vit::PATCH16_224,
 ];
 
 /// All architectures, in alphabetical order.
@@ -133,6 +134,7 @@ mod tests {
             "convnext_atto",
             "tf_efficientnet_lite0",
             "vit_small_patch14_dinov2",
+            "vit_small_patch16_224",
         ] {
             let architecture = architecture(name).unwrap();
             let table = architecture.reference_table();

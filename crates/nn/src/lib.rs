@@ -56,8 +56,9 @@ pub use init::Init;
 pub use layers::{
     AvgPool2d, BatchNorm2d, BatchNormConfig, CandleModel, CandleModule, Concat, Conv2d, Conv2dConfig,
     ConvNormAct, DepthwiseConfig, DepthwiseConv2d, DepthwiseNormAct, Dropout, Flatten, Gelu, GlobalAvgPool,
-    Layer, LayerNorm, LearnableAffine, Linear, MaxPool2d, NormAct, PooledStages, Relu, Residual,
-    ResidualBlock, Sequential, Takes, ZeroPad2d,
+    Layer, LayerNorm, LearnableAffine, Linear, MaxPool2d, NormAct, PooledStages, PositionResize, Relu,
+    Residual, ResidualBlock, Sequential, Takes, TokenFeatures, VisionTransformer, VisionTransformerConfig,
+    ZeroPad2d,
 };
 pub use loss::{CrossEntropy, Loss, log_softmax};
 pub use map::Precision;
@@ -65,5 +66,7 @@ pub use misfit::{Misfit, NonFinite, first_non_finite};
 pub use model::{CUSTOM, Model, Trunk};
 pub use optim::{Optimizer, OptimizerConfig, ParamGroup};
 pub use params::{Param, ParamStore, Scope};
-pub use tallow_kernels::{After, Isa, IsaError, Padding, detect_isa, isa};
+pub use tallow_kernels::{
+    After, Isa, IsaError, Padding, detect_isa, isa, linear_forward, linear_weight_grad,
+};
 pub use weights::{HostTensor, METADATA_KEY, Tensors, decode, encode, le_bytes};

@@ -56,6 +56,13 @@ impl<E: Pooled> Buffer<E> {
     }
 }
 
+impl<E: Pooled> Buffer<E> {
+    /// Numbers that nobody would ask the pool for.
+    pub(crate) fn from_vec(values: Vec<E>) -> Self {
+        Self { values, fate: Fate::Free }
+    }
+}
+
 impl Buffer<f32> {
     /// A batch: its memory may be the pool's.
     pub(crate) fn of_batch(values: Vec<f32>) -> Self {

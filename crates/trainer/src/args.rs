@@ -207,6 +207,9 @@ impl Precision {
 Probabilities are calibrated on the validation images, where the run had any. Pictures that cannot be read are named, the\n\
 others are answered, and the exit status is 1.
 
+A model on a frozen backbone also tells how usual a picture is: the share of pictures of its classes that are at least as\n\
+unlike the training pictures. At 5 % or less, it asks \"none of these?\".
+
 Examples:
   trainer predict runs/photos-1 cat.jpg
   trainer predict runs/photos-1 holiday/ --csv answers.csv

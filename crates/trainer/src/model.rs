@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use tallow_training::{Predictor, device, read_model};
+use tallow_training::{Predictor, SavedModel, device, read_model};
 
 /// The model of a run folder, or of a model file, on `device_name`.
 pub(crate) fn open(path: &Path, device_name: &str) -> Result<Predictor> {
-    let (info, tensors) = read_model(path)?;
+    let SavedModel { info, weights, novelty } = read_model(path)?;
     let device = device(device_name)?;
     let model = tallow_models::build(&info.model, info.class_names.len(), 0, &device)
         .with_context(|| format!("{}: its architecture cannot be built", path.display()))?;
-    model.params.load_tensors(&tensors).with_context(|| path.display().to_string())?;
-    Ok(Predictor::new(info, model))
+    model.params.load_tensors(&weights).with_context(|| path.display().to_string())?;
+    Ok(Predictor::new(info, model, novelty))
 }

@@ -37,6 +37,11 @@ struct Answered {
     file: String,
     /// The most probable first.
     predictions: Vec<Prediction>,
+    /// The share of pictures like the training pictures that are at least as unlike them as this one; none where the model does not
+    /// know.
+    typicality: Option<f64>,
+    /// Whether it is unlike anything that the model was trained on: its typicality is at most 0.05.
+    none_of_these: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -146,7 +151,8 @@ fn answer(
                 // of equal ones the first, as everywhere
                 order.sort_by(|&a, &b| log_probs[b].total_cmp(&log_probs[a]));
                 let told = |&class: &usize| (class_names[class].clone(), f64::from(log_probs[class]).exp());
-                pictures.push(Answer { file, top: order.iter().take(top_k).map(told).collect() });
+                let top = order.iter().take(top_k).map(told).collect();
+                pictures.push(Answer { file, top, typicality: answer.typicality });
             }
             Err(error) => failed.push(Failed { file, reason: reason(&error) }),
         }
@@ -173,6 +179,8 @@ fn tell(
     if app.global.json {
         let prediction = |(class, probability)| Prediction { class, probability };
         let answered = |answer: Answer| Answered {
+            typicality: answer.typicality,
+            none_of_these: answer.is_none_of_these(),
             file: answer.file,
             predictions: answer.top.into_iter().map(prediction).collect(),
         };
@@ -204,6 +212,9 @@ fn table(pictures: &[Answer], top_k: usize) -> String {
         for ((class, probability), &width) in answer.top.iter().zip(&widths) {
             text.push_str(&format!("  {} {:5.1} %", padded(&shown(class), width), 100.0 * probability));
         }
+        if answer.is_none_of_these() == Some(true) {
+            text.push_str("  none of these? it is unlike the training pictures");
+        }
         text.push('\n');
     }
     text
@@ -218,11 +229,13 @@ mod tests {
         let answer = |file: &str, class: &str, p| Answer {
             file: file.into(),
             top: vec![(class.into(), p), ("dog".into(), 1.0 - p)],
+            typicality: Some(p),
         };
-        let text = table(&[answer("a.jpg", "猫", 0.5), answer("b\u{1b}.jpg", "cat", 0.25)], 2);
+        let text = table(&[answer("a.jpg", "猫", 0.05), answer("b\u{1b}.jpg", "cat", 0.25)], 2);
         assert_eq!(
             text,
-            "a.jpg          猫   50.0 %  dog  50.0 %\nb<U+001B>.jpg  cat  25.0 %  dog  75.0 %\n"
+            "a.jpg          猫    5.0 %  dog  95.0 %  none of these? it is unlike the training pictures\n\
+             b<U+001B>.jpg  cat  25.0 %  dog  75.0 %\n"
         );
     }
 }

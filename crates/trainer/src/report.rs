@@ -116,7 +116,10 @@ fn of_session(session: &Session) -> Result<PathBuf> {
     let of = |choose: fn(&Predictions) -> Vec<u32>| {
         run.test.as_ref().map(|table| choose(&table.predictions)).unwrap_or_default()
     };
-    session.write_pictures(&of(wanted_test_images), &of(surest_wrong_images))?;
+    let mut wanted = of(wanted_test_images);
+    let unlike = run.novelty.iter().flat_map(|record| record.most_unlike.iter().map(|(index, _)| *index));
+    wanted.extend(unlike.filter(|index| !wanted.contains(index)).collect::<Vec<_>>());
+    session.write_pictures(&wanted, &of(surest_wrong_images))?;
     let run = RunRecord::read(session.run_dir())?;
     let out = run.path.join("report.html");
     write(&run_report(&run, &Options::default())?, &sample_grids(&run, PNG_SCALE)?, &out)?;

@@ -11,7 +11,7 @@ use toml::{Table, Value};
 
 use crate::data::TrainData;
 use crate::error::{Result, TrainingError};
-use crate::model_file::{ModelInfo, read_model};
+use crate::model_file::{ModelInfo, SavedModel, read_model};
 use crate::recipe::{Recipe, ValidateOn};
 
 /// The `[model]` table that is written down: `table`, where the network was built from one; else that it is a program's own,
@@ -27,9 +27,9 @@ pub(crate) fn recorded_model(table: &Table, model: &Model) -> Table {
 pub(crate) fn begin_with(recipe: &Recipe, model: &Model, data: &TrainData) -> Result<Vec<Caveat>> {
     let own = (recipe.data.validate_on == ValidateOn::Test).then_some(Caveat::ValidatedOnTest);
     let Some(path) = &recipe.init_from else { return Ok(own.into_iter().collect()) };
-    let (info, tensors) = read_model(path)?;
+    let SavedModel { info, weights, .. } = read_model(path)?;
     let name = |table: &Table| table.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-    model.params.load_tensors(&tensors).map_err(|e| TrainingError::OtherNetwork {
+    model.params.load_tensors(&weights).map_err(|e| TrainingError::OtherNetwork {
         path: path.clone(),
         theirs: name(&info.model),
         ours: name(&recipe.model),

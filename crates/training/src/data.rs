@@ -162,7 +162,7 @@ impl TrainData {
 }
 
 /// The fold of each training image: images that are the same photograph are in one.
-fn folds_of(dataset: &Dataset, n_folds: usize, seed: u64) -> Result<Arc<[u32]>> {
+pub(crate) fn folds_of(dataset: &Dataset, n_folds: usize, seed: u64) -> Result<Arc<[u32]>> {
     let set = &dataset.train;
     let groups = match &dataset.groups {
         Some(groups) => groups.to_vec(),

@@ -3,7 +3,7 @@
 use tallow_core::{Bar, Progress, StopFlag, Unit};
 use tallow_dataset::{Batch, ImageSet};
 use tallow_metrics::Predictions;
-use tallow_nn::{Ctx, Dims, Model, Path, Precision, log_softmax};
+use tallow_nn::{Ctx, Dims, Model, Path, Precision, Trunk, log_softmax};
 
 use crate::error::{Result, TrainingError};
 use crate::feed::{Content, Feed};
@@ -109,6 +109,20 @@ pub(crate) fn logits(
     let x =
         ctx.input(batch.images, Dims { n: batch.n, c: batch.channels, h: batch.height, w: batch.width })?;
     Ok(content.forward(model, x, &mut ctx)?.to_vec()?)
+}
+
+/// The features that the frozen `trunk` of `model` makes of the images of `batch`, which it takes: (n, features).
+pub(crate) fn features(
+    model: &Model,
+    trunk: &Trunk,
+    batch: &mut Batch,
+    precision: Precision,
+) -> Result<Vec<f32>> {
+    let device = model.params.device();
+    let mut ctx = Ctx::eval(Path::of(device), device).with_precision(precision);
+    let dims = Dims { n: batch.n, c: batch.channels, h: batch.height, w: batch.width };
+    let x = ctx.input(std::mem::take(&mut batch.images), dims)?;
+    Ok(trunk.layer.forward(x, &mut ctx)?.to_vec()?)
 }
 
 /// 256 images of 32 x 32 pixels, or as many pixels of another size, but 8 images at least.

@@ -159,9 +159,9 @@ impl Session {
         let folder = self.run_dir().join(EARLIER);
         let better = earlier_models(&folder).into_iter().filter(|(_, earlier)| *earlier > val_accuracy);
         let Some((path, earlier)) = better.max_by(|a, b| a.1.total_cmp(&b.1)) else { return Ok(None) };
-        let found = read_model(&path).and_then(|(info, tensors)| {
-            self.learner.model.params.load_tensors(&tensors)?;
-            Ok(info.epoch)
+        let found = read_model(&path).and_then(|saved| {
+            self.learner.model.params.load_tensors(&saved.weights)?;
+            Ok(saved.info.epoch)
         });
         let epoch = match found {
             Ok(epoch) => epoch,

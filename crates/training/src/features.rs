@@ -55,6 +55,11 @@ impl Features {
         &all[index as usize * self.width..][..self.width]
     }
 
+    /// The features of some images, (images, width).
+    pub(crate) fn rows(&self, indices: &[u32]) -> Vec<f32> {
+        indices.iter().flat_map(|&i| self.row(i, false)).copied().collect()
+    }
+
     fn batch(
         &self,
         set: &ImageSet,

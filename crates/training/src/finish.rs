@@ -14,7 +14,8 @@ use crate::evaluate::evaluate;
 use crate::event::Event;
 use crate::feed::{Feed, Feeds};
 use crate::memory::peak_rss_bytes;
-use crate::model_file::{ModelInfo, Provenance, model_bytes};
+use crate::model_file::{ModelInfo, Provenance, SavedModel};
+use crate::novelty::Novelty;
 use crate::session::{Outcome, Session, Watch};
 use crate::step::Learner;
 
@@ -44,8 +45,12 @@ impl Session {
         // where all validate that there are, by folds, the model is calibrated by what is also its test
         let calibrated_by = if self.is_tested_by_folds() { Some(&test) } else { val.as_ref() };
         let temperature = calibrated_by.and_then(calibration_temperature);
-        self.write_model(epoch, temperature)?;
+        let (novelty, record) = self.novelty(feeds, &test)?.unzip();
+        self.write_model(epoch, temperature, novelty)?;
         self.write_evaluation(val.as_ref(), &test)?;
+        if let Some(record) = record {
+            self.recorder.run.write_json("evaluation/novelty.json", &record)?;
+        }
         let summary = self.summary(val.as_ref(), &test)?;
         if let Some(score) = summary.test {
             self.emit(watch, Event::Tested { epoch: self.state.epoch, score })?;
@@ -78,15 +83,15 @@ impl Session {
     }
 
     /// Writes the model down; that of a fold is done with, as it has been tested.
-    fn write_model(&self, epoch: u64, temperature: Option<f64>) -> Result<()> {
+    fn write_model(&self, epoch: u64, temperature: Option<f64>, novelty: Option<Novelty>) -> Result<()> {
         if self.recipe.data.fold.is_some() {
             return Ok(());
         }
         let (dataset, input, caveats) = (&self.data.dataset, self.input(), self.state.caveats.clone());
         let provenance = Provenance { dataset, input, epoch, temperature, caveats };
         let info = ModelInfo::new(&self.recipe, provenance);
-        let tensors = self.learner.model.params.to_tensors()?;
-        self.recorder.run.write("model.safetensors", &model_bytes(&info, &tensors)?)
+        let weights = self.learner.model.params.to_tensors()?;
+        self.recorder.run.write("model.safetensors", &SavedModel { info, weights, novelty }.to_bytes()?)
     }
 
     /// What the weights say of the images of `feed`; or the wish to stop that came before all was seen.

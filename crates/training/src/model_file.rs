@@ -11,8 +11,12 @@ use tallow_nn::{Model, Tensors, decode, encode, first_non_finite};
 use crate::checkpoint::{MAX_FILE_BYTES, encoding};
 use crate::error::{Result, TrainingError};
 use crate::feed::Input;
+use crate::novelty::Novelty;
 use crate::recipe::{Precision, ValidateOn, is_0};
 use crate::run_folder::RunFolder;
+
+/// What tensors that are no weights begin with.
+const NOVELTY: &str = "novelty.";
 
 /// The version of [`ModelInfo`].
 const VERSION: u32 = 1;
@@ -112,21 +116,38 @@ impl ModelInfo {
     }
 }
 
-/// The bytes of a model file.
-pub(crate) fn model_bytes(info: &ModelInfo, tensors: &Tensors) -> Result<Vec<u8>> {
-    let metadata = serde_json::to_string(info).map_err(encoding)?;
-    Ok(encode(tensors, &metadata)?)
+/// What a model file holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SavedModel {
+    /// What it says of its weights.
+    pub info: ModelInfo,
+    /// The weights.
+    pub weights: Tensors,
+    /// What tells pictures that are unlike anything the model was trained on; none where it was not trained on the features of a
+    /// frozen backbone, or on too few pictures.
+    pub novelty: Option<Novelty>,
+}
+
+impl SavedModel {
+    /// The bytes of the file.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
+        let metadata = serde_json::to_string(&self.info).map_err(encoding)?;
+        let novelty = self.novelty.iter().flat_map(Novelty::to_tensors);
+        let mut tensors = self.weights.clone();
+        tensors.extend(novelty.map(|(name, tensor)| (format!("{NOVELTY}{name}"), tensor)));
+        Ok(encode(&tensors, &metadata)?)
+    }
 }
 
 /// Reads the model of a run folder, or a model file.
 ///
 /// # Errors
 /// If there is none, it is damaged, it is no file of this program's, or a tensor of it holds numbers that are none.
-pub fn read_model(path: &Path) -> Result<(ModelInfo, Tensors)> {
+pub fn read_model(path: &Path) -> Result<SavedModel> {
     let path = model_path(path)?;
     let damaged = |problem: String| TrainingError::Damaged { path: path.clone(), problem };
     let bytes = files::read_at_most(&path, MAX_FILE_BYTES)?;
-    let (tensors, metadata) = decode(&bytes).map_err(|e| damaged(e.to_string()))?;
+    let (mut tensors, metadata) = decode(&bytes).map_err(|e| damaged(e.to_string()))?;
     let Some(metadata) = metadata else {
         return Err(damaged(
             "it holds weights, but does not say of which model: it was not written by this program".into(),
@@ -156,7 +177,19 @@ pub fn read_model(path: &Path) -> Result<(ModelInfo, Tensors)> {
              (--precision f32), or name another model file"
         )));
     }
-    Ok((info, tensors))
+    let novelty: Tensors = tensors
+        .extract_if(.., |name, _| name.starts_with(NOVELTY))
+        .map(|(name, tensor)| (name[NOVELTY.len()..].to_owned(), tensor))
+        .collect();
+    let novelty = match novelty.is_empty() {
+        true => None,
+        false => Some(Novelty::from_tensors(novelty).ok_or_else(|| {
+            damaged(format!(
+                "its tensors {NOVELTY}… do not fit one another: take the file that the run wrote"
+            ))
+        })?),
+    };
+    Ok(SavedModel { info, weights: tensors, novelty })
 }
 
 /// The model file that `path`, a run folder or a model file, means.

@@ -4,15 +4,16 @@
 use std::sync::Arc;
 
 use tallow_core::{Bar, Progress, StopFlag, Unit};
-use tallow_dataset::{Error as DataError, ImageSet, Readable, readable_batches};
+use tallow_dataset::{Batch, Error as DataError, ImageSet, Readable, readable_batches};
 use tallow_metrics::{Predictions, with_temperature};
 use tallow_nn::{Model, Precision, log_softmax};
 
 use crate::data::Part;
 use crate::error::Result;
-use crate::evaluate::{check_finite, evaluate, images_per_pass, logits};
+use crate::evaluate::{check_finite, evaluate, features, images_per_pass, logits};
 use crate::feed::{Content, Feed, Input};
 use crate::model_file::ModelInfo;
+use crate::novelty::Novelty;
 
 /// A trained model and all that is needed to ask it.
 pub struct Predictor {
@@ -20,6 +21,7 @@ pub struct Predictor {
     model: Model,
     input: Input,
     precision: Precision,
+    novelty: Option<Novelty>,
 }
 
 /// What a model says about one picture.
@@ -30,14 +32,21 @@ pub struct Answer {
     /// The natural logarithms of the probabilities of the classes, in the order of the model's, calibrated by the model's
     /// temperature where it has one; or why the picture could not be read.
     pub log_probs: std::result::Result<Vec<f32>, DataError>,
+    /// The share of pictures like the training pictures that are at least as unlike them as this one is
+    /// ([`typicality`](tallow_metrics::typicality)): at [`FALSE_ALARM_RATE`](tallow_metrics::FALSE_ALARM_RATE) or below, it is none of
+    /// these. None where the model does not know, or the picture could not be read.
+    pub typicality: Option<f64>,
 }
 
 impl Predictor {
     /// Of the model that `info` describes, with its weights in it (see [`read_model`](crate::read_model)).
-    pub fn new(info: ModelInfo, model: Model) -> Self {
+    pub fn new(info: ModelInfo, model: Model, novelty: Option<Novelty>) -> Self {
         let input = info.input(&model);
         let precision = info.precision.resolve(model.params.device());
-        Self { info, model, input, precision }
+        // features of another network, which no run writes, say nothing
+        let n_features = model.trunk.as_ref().map(|trunk| trunk.n_features);
+        let novelty = novelty.filter(|novelty| Some(novelty.n_features()) == n_features);
+        Self { info, model, input, precision, novelty }
     }
 
     /// What the model file says.
@@ -111,9 +120,9 @@ impl Predictor {
     fn answers(&self, Readable { batch, failed }: Readable, set: &ImageSet) -> Result<Vec<Answer>> {
         let n_classes = self.info.class_names.len();
         let (n, indices) = (batch.n, batch.indices.clone());
-        let logits = match n {
-            0 => Vec::new(),
-            _ => logits(&self.model, batch, Content::Images, self.precision)?,
+        let (logits, typicalities) = match n {
+            0 => (Vec::new(), None),
+            _ => self.look(batch)?,
         };
         check_finite(&logits, n_classes, "prediction", &indices, set)?;
         let log_probs = if n == 0 { Vec::new() } else { log_softmax(&logits, n_classes) };
@@ -127,10 +136,26 @@ impl Predictor {
             .indices()
             .iter()
             .zip(rows)
-            .map(|(&index, row)| Answer { index, log_probs: Ok(row.to_vec()) })
-            .chain(failed.into_iter().map(|(index, error)| Answer { index, log_probs: Err(error) }))
+            .enumerate()
+            .map(|(i, (&index, row))| Answer {
+                index,
+                log_probs: Ok(row.to_vec()),
+                typicality: typicalities.as_ref().map(|all| all[i]),
+            })
+            .chain(failed.into_iter().map(|(index, e)| Answer { index, log_probs: Err(e), typicality: None }))
             .collect();
         answers.sort_by_key(|answer| answer.index);
         Ok(answers)
+    }
+
+    /// The logits of a batch and, where the model knows, the typicality of each of its images.
+    fn look(&self, mut batch: Batch) -> Result<(Vec<f32>, Option<Vec<f64>>)> {
+        let (Some(novelty), Some(trunk)) = (&self.novelty, &self.model.trunk) else {
+            return Ok((logits(&self.model, batch, Content::Images, self.precision)?, None));
+        };
+        let features = features(&self.model, trunk, &mut batch, self.precision)?;
+        let typicalities = novelty.typicalities(&features);
+        let features = Batch { images: features, height: 1, width: 1, channels: trunk.n_features, ..batch };
+        Ok((logits(&self.model, features, Content::Features, self.precision)?, Some(typicalities)))
     }
 }

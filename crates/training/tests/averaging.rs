@@ -63,7 +63,7 @@ fn start(recipe: &Recipe, folder: &Path) -> Session {
 fn whole(recipe: &Recipe, folder: &Path) -> (Tensors, String) {
     let outcome = run(&mut start(recipe, folder), |_| false);
     assert!(matches!(outcome, Outcome::Finished(_)));
-    (read_model(folder).unwrap().1, fs::read_to_string(folder.join("history.csv")).unwrap())
+    (read_model(folder).unwrap().weights, fs::read_to_string(folder.join("history.csv")).unwrap())
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn resumed_is_as_in_one_go() {
         let mut session = Session::resume(recipe.clone(), model(), data, &parts, None).unwrap();
         assert!(matches!(run(&mut session, |_| false), Outcome::Finished(_)));
         let history = fs::read_to_string(parts.join("history.csv")).unwrap();
-        assert!((read_model(&parts).unwrap().1, history) == expected, "kind {i}");
+        assert!((read_model(&parts).unwrap().weights, history) == expected, "kind {i}");
     }
 }
 

@@ -20,9 +20,12 @@
 //!
 //! 3x3 convolutions with stride 1 take fewer products in f32: see `winograd`, which uses the same loops.
 //!
+//! Attention's products are this loop, too: see `attention`.
+//!
 //! What differs between instruction sets is in `arch`; `Kernels::of` picks one. The rest is cut by the shape alone.
 
 mod arch;
+mod attention;
 mod depthwise;
 mod element;
 mod forward;
@@ -41,6 +44,7 @@ mod emulated;
 #[cfg(test)]
 mod tests;
 
+pub use attention::{AttentionShape, attention};
 pub use element::Element;
 pub use forward::Moments;
 pub(crate) use forward::{Epilogue, Input, forward};

@@ -42,6 +42,19 @@ pub(crate) fn at_mut<T, const N: usize>(slice: &mut [T], i: usize) -> &mut [T; N
     slice[i..].first_chunk_mut().expect("channels are counted before")
 }
 
+/// The sum of partial sums: the halves together, again and again.
+#[inline(always)]
+pub(crate) fn total(mut sums: [f32; LANES]) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for j in 0..half {
+            sums[j] += sums[j + half];
+        }
+        half /= 2;
+    }
+    sums[0]
+}
+
 /// A NaN stays one.
 #[inline(always)]
 pub(crate) fn relu(z: f32) -> f32 {

@@ -6,6 +6,7 @@
 //! * [`threads`]: the same bits for any number of threads.
 
 mod activation;
+mod attention;
 mod conv;
 mod conv_goldens;
 mod depthwise;

@@ -69,6 +69,17 @@ fn depthwise_convolution() {
 }
 
 #[test]
+fn self_attention() {
+    let s = AttentionShape { n: 3, tokens: 150, heads: 3, head_width: 40 };
+    let qkv = random(1, 3 * s.n * s.tokens * s.width());
+    assert_same_bits(|| {
+        let mut y = vec![0.0; s.n * s.tokens * s.width()];
+        attention(&s, &qkv, &mut y);
+        vec![y]
+    });
+}
+
+#[test]
 fn linear_and_loss() {
     let (n, f_in, f_out) = (200, 300, 150);
     let (x, weight) = (random(1, n * f_in), random(2, f_in * f_out));

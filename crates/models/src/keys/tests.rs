@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::architecture::parse;
 use crate::cnn::CnnConfig;
-use crate::dinov2::Dinov2Config;
 use crate::registry::architectures;
 use crate::resnet::ResnetConfig;
 use crate::speedrun::SpeedrunConfig;
 use crate::timm::TimmConfig;
+use crate::vit::VitConfig;
 
 fn named(name: &str) -> Table {
     [("name".to_owned(), Value::String(name.to_owned()))].into_iter().collect()
@@ -22,7 +22,9 @@ fn reread(table: &Table) -> Table {
         "cnn" => Table::try_from(parse::<CnnConfig>(table).unwrap()).unwrap(),
         "speedrun" => Table::try_from(parse::<SpeedrunConfig>(table).unwrap()).unwrap(),
         name if TIMM.contains(&name) => Table::try_from(parse::<TimmConfig>(table).unwrap()).unwrap(),
-        "vit_small_patch14_dinov2" => Table::try_from(parse::<Dinov2Config>(table).unwrap()).unwrap(),
+        "vit_small_patch14_dinov2" | "vit_small_patch16_224" => {
+            Table::try_from(parse::<VitConfig>(table).unwrap()).unwrap()
+        }
         _ => Table::try_from(parse::<ResnetConfig>(table).unwrap()).unwrap(),
     }
 }

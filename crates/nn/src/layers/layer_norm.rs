@@ -1,6 +1,7 @@
 //! Layer normalisation over the channels of each pixel, or of each token.
 
 use candle_core::{DType, Tensor};
+use candle_nn::Module as _;
 use tallow_kernels as kernels;
 
 use super::{Layer, in_precision};
@@ -50,6 +51,29 @@ impl LayerNorm {
             true => Ok(()),
             false => Err(NnError::shape(self.weight.name(), format!("expected {c} channels, got {x}"))),
         }
+    }
+
+    pub(super) fn params(&self) -> impl Iterator<Item = &Param> {
+        [&self.weight, &self.bias].into_iter()
+    }
+
+    /// The rows of a (rows, c) matrix, for inference.
+    pub(super) fn infer<E: MapElement>(&self, x: &[E]) -> Result<Buffer<E>> {
+        let n_rows = x.len() / self.weight.shape()[0];
+        let mut y = Buffer::<E>::dirty(x.len());
+        let (mut mean, mut inv_std) = (Buffer::<f32>::dirty(n_rows), Buffer::<f32>::dirty(n_rows));
+        self.weight.read(|gamma| {
+            self.bias.read(|beta| {
+                kernels::layer_norm(self.eps as f32, x, gamma, beta, &mut y, &mut mean, &mut inv_std);
+            })
+        })??;
+        Ok(y)
+    }
+
+    /// Over the last dimension of a tensor of the Candle path, for inference.
+    pub(super) fn infer_candle(&self, x: &Tensor) -> Result<Tensor> {
+        let [weight, bias] = [&self.weight, &self.bias].map(|param| param.var().as_detached_tensor());
+        Ok(candle_nn::LayerNorm::new(weight, bias, self.eps).forward(x)?)
     }
 
     fn forward_kernels<E: MapElement>(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {

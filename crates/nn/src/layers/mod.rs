@@ -18,6 +18,7 @@ mod norm_act;
 mod pool;
 mod pooled_stages;
 mod residual;
+mod vit;
 mod zero_pad;
 
 pub use activation::{Gelu, Relu};
@@ -37,6 +38,7 @@ pub use norm_act::NormAct;
 pub use pool::{AvgPool2d, GlobalAvgPool, MaxPool2d};
 pub use pooled_stages::PooledStages;
 pub use residual::{Residual, ResidualBlock};
+pub use vit::{PositionResize, TokenFeatures, VisionTransformer, VisionTransformerConfig};
 pub use zero_pad::ZeroPad2d;
 
 use crate::act::Act;

@@ -9,6 +9,7 @@ mod errors;
 mod folds;
 mod head_to_head;
 mod learning;
+mod novelty;
 mod recipes;
 mod recommendation;
 mod suspects;
@@ -65,6 +66,7 @@ pub fn run_report(run: &RunRecord, options: &Options) -> Result<Report> {
         parts.extend(folds::part(run));
         parts.push(business::part(&test, &trust, options, costs.as_ref())?);
         parts.push(trust::part(&trust));
+        parts.extend(novelty::part(run, &test));
     }
     parts.extend(learning::part(run));
     parts.extend(data::part(run));

@@ -8,7 +8,10 @@ mod pictures;
 use std::path::{Path, PathBuf};
 
 use tallow_core::files;
-use tallow_metrics::{Caveat, EpochRecord, PredictionsTable, Summary, parse_history, parse_predictions_csv};
+use tallow_metrics::{
+    Caveat, EpochRecord, NOVELTY_VERSION, NoveltyRecord, PredictionsTable, Summary, parse_history,
+    parse_predictions_csv,
+};
 
 pub use events::{RunEvents, StepPoint};
 pub use pictures::{Picture, PictureIndex, Role};
@@ -40,6 +43,8 @@ pub struct RunRecord {
     pub val: Option<PredictionsTable>,
     /// `evaluation/predictions_test.csv`.
     pub test: Option<PredictionsTable>,
+    /// `evaluation/novelty.json`; there where the run trained on a frozen backbone's features.
+    pub novelty: Option<NoveltyRecord>,
     /// `images/index.json` and the pictures that it lists.
     pub pictures: PictureIndex,
     /// What is missing or damaged, each with the file and, where there is one, the line and the field.
@@ -59,6 +64,13 @@ impl RunRecord {
         let predictions = |text: String| parse_predictions_csv(&text).map_err(|e| e.to_string());
         run.val = reader.parse("evaluation/predictions_val.csv", has_validation, predictions);
         run.test = reader.parse("evaluation/predictions_test.csv", true, predictions);
+        run.novelty = reader.parse("evaluation/novelty.json", false, |text| {
+            let record: NoveltyRecord = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+            match record.version {
+                NOVELTY_VERSION => Ok(record),
+                other => Err(format!("its version is {other}, expected {NOVELTY_VERSION}")),
+            }
+        });
         run.pictures = PictureIndex::read(path, &mut reader.problems);
         run.problems = reader.problems;
         Ok(run)
@@ -107,6 +119,7 @@ impl RunRecord {
             events: RunEvents::default(),
             val: None,
             test: None,
+            novelty: None,
             pictures: PictureIndex::default(),
             problems: Vec::new(),
         };

@@ -245,15 +245,16 @@ fn loading(run: &RunRecord) -> String {
     let n_classes = run.test.as_ref().map_or(0, |table| table.class_names.len());
     format!(
         "\n## Loading it\n\nRust, with the crates of Tallow:\n\n```rust\n\
-         let (info, tensors) = tallow_training::read_model(\"model.safetensors\".as_ref())?;\n\
+         let saved = tallow_training::read_model(\"model.safetensors\".as_ref())?;\n\
          let device = tallow_training::device(\"cpu\")?;\n\
-         let model = tallow_models::build(&info.model, info.class_names.len(), 0, &device)?; // {n_classes} classes\n\
-         model.params.load_tensors(&tensors)?;\n```\n\n\
+         let model = tallow_models::build(&saved.info.model, saved.info.class_names.len(), 0, &device)?; // {n_classes} classes\n\
+         model.params.load_tensors(&saved.weights)?;\n```\n\n\
          Python: the weights have torchvision's or timm's names and PyTorch's layout (OIHW), and the file says the rest of itself.\n\n```python\n\
          import json\nfrom safetensors import safe_open\n\n\
          with safe_open(\"model.safetensors\", framework=\"pt\") as file:\n    \
          info = json.loads(file.metadata()[\"tallow\"])  # class_names, mean, std, model\n    \
-         weights = {{name: file.get_tensor(name) for name in file.keys()}}\n```\n\n\
+         names = [name for name in file.keys() if not name.startswith(\"novelty.\")]\n    \
+         weights = {{name: file.get_tensor(name) for name in names}}\n```\n\n\
          Input: RGB in 0..1, normalised per channel with `mean` and `std`.\n"
     )
 }

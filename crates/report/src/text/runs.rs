@@ -226,6 +226,7 @@ mod tests {
             events: RunEvents { started_unix_secs: Some(951_782_400.0), ..Default::default() },
             val: None,
             test: None,
+            novelty: None,
             pictures: Default::default(),
             problems: vec![],
         };

@@ -10,13 +10,13 @@ use std::time::Instant;
 use rayon::prelude::*;
 use tallow_core::{Bar, Progress, Unit};
 use tallow_dataset::{Identity, ImageSet, eval_batches};
-use tallow_nn::{Ctx, Dims, HostTensor, Model, Precision, Trunk};
+use tallow_nn::{HostTensor, Model, Precision, Trunk};
 
 use super::Features;
 use super::index::{Index, Listed};
 use super::shard::{Of, SHARD_LEN, read_shard, shard_name, write_shard};
 use crate::error::Result;
-use crate::evaluate::{images_per_pass, mirrored as mirror};
+use crate::evaluate::{features, images_per_pass, mirrored as mirror};
 use crate::feed::Input;
 use crate::session::Watch;
 
@@ -192,20 +192,16 @@ impl<'a> Job<'a> {
         let own = set.block_shape().map(|[h, w, _]| [h, w]);
         let size_px = preprocess.as_ref().map(|p| p.size_px).or(own);
         let batch_size = images_per_pass(size_px.unwrap_or([1, 1]));
-        let device = self.model.params.device();
         let mut all = Vec::with_capacity(indices.len() * self.trunk.n_features);
         for batch in eval_batches(set.clone(), indices, batch_size, normalization, preprocess.as_ref())? {
             if watch.stop.raised().is_some() {
                 return Ok(None);
             }
             let batch = batch?;
-            let batch = if mirrored { mirror(&batch) } else { batch };
-            let dims = Dims { n: batch.n, c: batch.channels, h: batch.height, w: batch.width };
-            let mut ctx = Ctx::eval(tallow_nn::Path::of(device), device).with_precision(self.precision);
-            let x = ctx.input(batch.images, dims)?;
-            all.extend(self.trunk.layer.forward(x, &mut ctx)?.to_vec()?);
+            let mut batch = if mirrored { mirror(&batch) } else { batch };
+            all.extend(features(self.model, self.trunk, &mut batch, self.precision)?);
             watch.progress.advance((n_done + all.len() / self.trunk.n_features) as u64);
-            if let Some(text) = self.pace.after_batch(dims.n) {
+            if let Some(text) = self.pace.after_batch(batch.n) {
                 watch.progress.say(&text);
             }
         }

@@ -1,0 +1,110 @@
+//! A linear map of patches or tokens, with what follows it, for inference.
+
+use candle_core::Tensor;
+use candle_nn::Module as _;
+use tallow_kernels::{After, ConvShape, FoldedConv, FoldedEpilogue, Padding};
+
+use crate::error::Result;
+use crate::folded::FoldedCache;
+use crate::init::Init;
+use crate::map::{Buffer, MapElement};
+use crate::params::{Param, Scope};
+
+/// `y = after(scale * (x * weight^T + bias) + residual)`; what of it there is.
+pub(super) struct Dense {
+    weight: Param,
+    bias: Param,
+    scale: Option<Param>,
+    after: After,
+    folded: FoldedCache,
+}
+
+impl Dense {
+    /// Declares `weight` with the sizes `dims`, output channels first, and `bias`.
+    pub(super) fn new(scope: &mut Scope<'_>, dims: &[usize], after: After) -> Result<Self> {
+        Ok(Self {
+            weight: scope.param("weight", dims, Init::Constant(0.0))?,
+            bias: scope.param("bias", &dims[..1], Init::Constant(0.0))?,
+            scale: None,
+            after,
+            folded: FoldedCache::default(),
+        })
+    }
+
+    /// The same, with what it gives scaled channel by channel.
+    pub(super) fn scaled(self, scale: Option<Param>) -> Self {
+        Self { scale, ..self }
+    }
+
+    pub(super) fn params(&self) -> impl Iterator<Item = &Param> {
+        [&self.weight, &self.bias].into_iter().chain(&self.scale)
+    }
+
+    pub(super) fn weight(&self) -> &Param {
+        &self.weight
+    }
+
+    fn c_out(&self) -> usize {
+        self.weight.shape()[0]
+    }
+
+    /// The rows of a (rows, c_in) matrix.
+    pub(super) fn rows<E: MapElement>(&self, x: &[E], residual: Option<&[E]>) -> Result<Buffer<E>> {
+        let (c_in, c_out) = (self.weight.shape()[1], self.c_out());
+        // an image each: the loop cuts rows of one image by their length
+        let shape = ConvShape {
+            n: x.len() / c_in,
+            h: 1,
+            w: 1,
+            c_in,
+            c_out,
+            k_h: 1,
+            k_w: 1,
+            stride: 1,
+            padding: Padding::Symmetric(0),
+        };
+        self.convolve(&shape, x, residual)
+    }
+
+    /// Of the windows of a map.
+    pub(super) fn convolve<E: MapElement>(
+        &self,
+        shape: &ConvShape,
+        x: &[E],
+        residual: Option<&[E]>,
+    ) -> Result<Buffer<E>> {
+        let folded = self.folded.get_or_fold(self.weight.generation(), || self.fold::<E>(shape))?;
+        let mut y = Buffer::<E>::dirty(shape.y_len());
+        folded.forward(shape, x, &FoldedEpilogue { residual, after: self.after }, &mut y);
+        Ok(y)
+    }
+
+    fn fold<E: MapElement>(&self, s: &ConvShape) -> Result<FoldedConv<E>> {
+        let scale = match &self.scale {
+            Some(scale) => scale.read(<[f32]>::to_vec)?,
+            None => vec![1.0; s.c_out],
+        };
+        let bias =
+            self.bias.read(|bias| bias.iter().zip(&scale).map(|(bias, scale)| bias * scale).collect())?;
+        let dims = [s.c_out, s.c_in, s.k_h, s.k_w];
+        self.weight.read(|weight| FoldedConv::new(dims, s.stride, weight, &scale, bias))
+    }
+
+    /// Of (n, tokens, c_in).
+    pub(super) fn rows_candle(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        let [weight, bias] = [&self.weight, &self.bias].map(|param| param.var().as_detached_tensor());
+        let mut y = candle_nn::Linear::new(weight, Some(bias)).forward(x)?;
+        if let Some(scale) = &self.scale {
+            y = y.broadcast_mul(&scale.var().as_detached_tensor())?;
+        }
+        if let Some(residual) = residual {
+            y = (y + residual)?;
+        }
+        Ok(if self.after == After::Gelu { y.gelu_erf()? } else { y })
+    }
+
+    /// The bias as a tensor of the Candle path.
+    pub(super) fn bias_candle(&self) -> Tensor {
+        self.bias.var().as_detached_tensor()
+    }
+}

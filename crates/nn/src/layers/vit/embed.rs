@@ -1,0 +1,90 @@
+//! What comes before the blocks: patches as tokens, the class token, and positions.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use tallow_kernels as kernels;
+use tallow_kernels::{After, ConvShape, Padding};
+
+use super::VisionTransformerConfig;
+use super::dense::Dense;
+use super::positions::resampled;
+use crate::candle_ops;
+use crate::error::Result;
+use crate::folded::Slot;
+use crate::host;
+use crate::init::Init;
+use crate::map::{Buffer, MapElement};
+use crate::params::{Param, Scope};
+
+pub(super) struct Embedding {
+    config: VisionTransformerConfig,
+    class: Param,
+    positions: Param,
+    proj: Dense,
+    /// The positions of the config's images.
+    resampled: Slot<Vec<f32>>,
+}
+
+impl Embedding {
+    pub(super) fn new(scope: &mut Scope<'_>, config: &VisionTransformerConfig) -> Result<Self> {
+        let VisionTransformerConfig { patch_px, n_side, width, .. } = *config;
+        let zeros = Init::Constant(0.0);
+        Ok(Self {
+            config: *config,
+            class: scope.param("cls_token", &[1, 1, width], zeros)?,
+            positions: scope.param("pos_embed", &[1, 1 + n_side * n_side, width], zeros)?,
+            proj: Dense::new(
+                &mut scope.sub("patch_embed.proj"),
+                &[width, 3, patch_px, patch_px],
+                After::Nothing,
+            )?,
+            resampled: Slot::default(),
+        })
+    }
+
+    /// What errors go by.
+    pub(super) fn name(&self) -> &str {
+        self.proj.weight().name()
+    }
+
+    pub(super) fn params(&self) -> impl Iterator<Item = &Param> {
+        [&self.class, &self.positions].into_iter().chain(self.proj.params())
+    }
+
+    fn shape(&self, n: usize) -> ConvShape {
+        let VisionTransformerConfig { input_px: [h, w], patch_px: k, width, .. } = self.config;
+        let padding = Padding::Symmetric(0);
+        ConvShape { n, h, w, c_in: 3, c_out: width, k_h: k, k_w: k, stride: k, padding }
+    }
+
+    /// The positions of the config's images, from wherever the learnt ones are.
+    fn positions(&self) -> Result<Arc<Vec<f32>>> {
+        let VisionTransformerConfig { n_side, positions, width, .. } = self.config;
+        self.resampled.get_or_make(self.positions.generation(), || {
+            let learnt = host::to_vec(&self.positions.var().as_detached_tensor())?;
+            Ok(resampled(&learnt, n_side, self.config.grid(), width, positions))
+        })
+    }
+
+    /// Images (n, h, w, 3) as tokens (n, tokens, width).
+    pub(super) fn infer<E: MapElement>(&self, n: usize, x: &[E]) -> Result<Buffer<E>> {
+        let patches = self.proj.convolve(&self.shape(n), x, None)?;
+        let positions = self.positions()?;
+        let mut tokens = Buffer::<E>::dirty(n * positions.len());
+        self.class.read(|class| kernels::embed_tokens(&patches, class, &positions, &mut tokens))?;
+        Ok(tokens)
+    }
+
+    /// The same of (n, 3, h, w).
+    pub(super) fn infer_candle(&self, x: &Tensor) -> Result<Tensor> {
+        let (n, width) = (x.dim(0)?, self.config.width);
+        let weight = self.proj.weight().var().as_detached_tensor();
+        let patches = candle_ops::conv2d(x, &weight, &self.shape(n))?;
+        let patches = patches.flatten_from(2)?.transpose(1, 2)?.broadcast_add(&self.proj.bias_candle())?;
+        let class = self.class.var().as_detached_tensor().repeat((n, 1, 1))?;
+        let positions = self.positions()?;
+        let positions = Tensor::from_slice(&positions, (1, positions.len() / width, width), x.device())?;
+        Ok(Tensor::cat(&[class, patches], 1)?.broadcast_add(&positions)?)
+    }
+}

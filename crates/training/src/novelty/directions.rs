@@ -1,0 +1,106 @@
+//! The directions along which rows of numbers differ most, by products with random ones.
+//!
+//! Source: N. Halko, P. G. Martinsson, J. A. Tropp, "Finding Structure with Randomness", SIAM Review 53 (2011),
+//! <https://arxiv.org/abs/0909.4061>.
+
+use rayon::prelude::*;
+use tallow_core::rng::{Purpose, Stream};
+use tallow_nn::{linear_forward, linear_weight_grad};
+
+use super::triangle::inverse_cholesky;
+
+/// Products with the rows that turn random directions into those of the largest variance.
+const N_TURNS: usize = 2;
+
+/// Directions, (rank, width), at right angles and of length 1, along which the rows of `x` differ most, nearly. None where they do
+/// not differ.
+pub(super) fn directions(x: &[f32], width: usize, rank: usize) -> Option<Vec<f32>> {
+    let n = x.len() / width;
+    let start = |i: usize| {
+        let mut stream = Stream::new(0, Purpose::Directions, 0, i as u64);
+        (0..width).map(|_| stream.unit_f32() - 0.5).collect::<Vec<_>>()
+    };
+    let mut basis: Vec<f32> = (0..rank).flat_map(start).collect();
+    for _ in 0..N_TURNS {
+        let z = product(x, &basis, width);
+        linear_weight_grad(n, width, rank, x, &z, &mut basis);
+        orthonormalise(&mut basis, width);
+    }
+    basis.iter().any(|v| *v != 0.0).then_some(basis)
+}
+
+/// Makes rows of length 1 at right angles: by the Cholesky factor of their products, twice, as once leaves what was nearly parallel
+/// somewhat askew. Of rows that depend on others nothing is left.
+fn orthonormalise(rows: &mut Vec<f32>, width: usize) {
+    let n = rows.len() / width;
+    for _ in 0..2 {
+        let product = |at: usize| {
+            let (a, b) = (&rows[at / n * width..][..width], &rows[at % n * width..][..width]);
+            a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>()
+        };
+        let products: Vec<f64> = (0..n * n).into_par_iter().map(product).collect();
+        let turn = inverse_cholesky(&products, n);
+        let turned = turn.par_chunks(n).flat_map_iter(|weights| {
+            let mut sum = vec![0.0; width];
+            for (weight, row) in
+                weights.iter().zip(rows.chunks_exact(width)).filter(|(weight, _)| **weight != 0.0)
+            {
+                sum.iter_mut().zip(row).for_each(|(sum, v)| *sum += weight * f64::from(*v));
+            }
+            sum.into_iter().map(|v| v as f32)
+        });
+        *rows = turned.collect();
+    }
+}
+
+/// `x * rows^T`.
+pub(super) fn product(x: &[f32], rows: &[f32], width: usize) -> Vec<f32> {
+    let (n, n_rows) = (x.len() / width, rows.len() / width);
+    let mut y = vec![0.0; n * n_rows];
+    linear_forward(n, width, n_rows, x, rows, None, &mut y);
+    y
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows that differ along three directions, by 9, 3 and 1, and hardly along the rest.
+    fn rows(n: usize, width: usize) -> Vec<f32> {
+        let mut stream = Stream::new(7, Purpose::Test, 0, 0);
+        let mut rows: Vec<f32> = (0..n * width).map(|_| (stream.unit_f32() - 0.5) * 0.01).collect();
+        for row in rows.chunks_exact_mut(width) {
+            for (along, size) in [(2, 9.0), (5, 3.0), (11, 1.0)] {
+                row[along] += size * (stream.unit_f32() - 0.5);
+            }
+        }
+        rows
+    }
+
+    #[test]
+    fn the_largest_directions_are_found() {
+        let (n, width, rank) = (301, 17, 4);
+        let basis = directions(&rows(n, width), width, rank).unwrap();
+        for along in [2, 5, 11] {
+            let held: f32 = basis.chunks_exact(width).map(|row| row[along] * row[along]).sum();
+            assert!(held > 0.999, "direction {along} lies in the basis by {held}");
+        }
+        for (i, a) in basis.chunks_exact(width).enumerate() {
+            for (j, b) in basis.chunks_exact(width).enumerate() {
+                let dot: f32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
+                assert!((dot - f32::from(u8::from(i == j))).abs() < 1e-5, "{i} {j}: {dot}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_differ_has_no_directions() {
+        assert_eq!(directions(&[0.0; 60], 6, 3), None);
+        let two: Vec<f32> =
+            rows(40, 17).iter().enumerate().map(|(i, v)| if i % 17 == 2 { *v } else { 0.0 }).collect();
+        let basis = directions(&two, 17, 3).unwrap();
+        let lengths: Vec<f32> =
+            basis.chunks_exact(17).map(|row| row.iter().map(|v| v * v).sum::<f32>().round()).collect();
+        assert_eq!(lengths, [1.0, 0.0, 0.0], "more directions than there are");
+    }
+}
