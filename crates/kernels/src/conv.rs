@@ -20,7 +20,7 @@ pub use input_grad::conv2d_input_grad;
 pub use weight_grad::conv2d_weight_grad;
 
 use crate::chunks::{check_len, for_each_chunk};
-use crate::direct::{self, Element, Epilogue, Kernels, Moments, PackedWeights};
+use crate::direct::{self, Element, Epilogue, Input, Kernels, Moments, PackedWeights};
 use crate::gemm::{Matrix, begin_with, multiply};
 use crate::im2col::Patches;
 use crate::isa::isa;
@@ -126,7 +126,15 @@ pub fn conv2d_forward<E: Element>(s: &ConvShape, x: &[E], weight: &[f32], bias: 
     check_forward("conv2d_forward", s, x, weight, bias, y);
     match Kernels::of(isa()) {
         Some(kernels) if s.y_len() > 0 => {
-            direct::forward(&kernels, s, x, &pack(&kernels, s, weight), &Epilogue::bias(bias), y, false);
+            direct::forward(
+                &kernels,
+                s,
+                Input::Map(x),
+                &pack(&kernels, s, weight),
+                &Epilogue::bias(bias),
+                y,
+                false,
+            );
         }
         _ => E::edit_as_f32(y, |y| forward_by_patches(s, &E::as_f32(x), &rounded::<E>(weight), bias, y)),
     }
@@ -149,7 +157,15 @@ pub fn conv2d_forward_with_moments<E: Element>(
     check_forward("conv2d_forward_with_moments", s, x, weight, bias, y);
     let count = s.n * s.h_out() * s.w_out();
     let moments = Kernels::of(isa()).filter(|_| count > 0).and_then(|kernels| {
-        direct::forward(&kernels, s, x, &pack(&kernels, s, weight), &Epilogue::bias(bias), y, true)
+        direct::forward(
+            &kernels,
+            s,
+            Input::Map(x),
+            &pack(&kernels, s, weight),
+            &Epilogue::bias(bias),
+            y,
+            true,
+        )
     });
     if let Some(moments) = moments {
         return moments;

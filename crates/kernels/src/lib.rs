@@ -11,12 +11,13 @@
 //!   [`depthwise_weight_grad`], [`FoldedDepthwise`]; [`linear_forward`] and its two;
 //!   the gradient of a bias is [`channel_sums`];
 //! * normalisation: [`batch_norm_stats`], [`scale_shift`], [`batch_norm_backward`], [`batch_norm_backward_frozen`];
-//!   with what follows it in one pass, [`norm_act`], [`norm_act_backward`]; of each row, [`layer_norm`],
+//!   with what follows it in one pass, [`norm_act`], [`norm_act_backward`], [`norm_affine`], [`norm_affine_backward`]; of each row, [`layer_norm`],
 //!   [`layer_norm_backward`];
 //! * activations: [`relu`], [`relu6`], [`gelu`], [`silu`], [`hard_swish`] and their gradients;
 //! * squeeze and excite: [`scale_channels`], the gates [`sigmoid`] and [`hard_sigmoid`], and their gradients;
 //! * tokens of vision transformers: [`attention`], [`embed_tokens`], [`class_and_mean_token`];
 //! * pooling: [`max_pool2d`], [`avg_pool2d`] and their gradients;
+//! * maps side by side: [`concat_channels`], [`take_channels`]; with zeros after them: [`zero_pad`], [`zero_pad_backward`];
 //! * loss: [`softmax_cross_entropy`], [`log_softmax`];
 //! * search: [`largest_products`];
 //! * [`optim`]: steps of SGD, Adam and AdamW in place; [`math`]: functions whose bits are the same everywhere;
@@ -55,6 +56,7 @@ mod norm_act;
 mod reduce;
 
 mod activation;
+mod concat;
 mod loss;
 pub mod math;
 mod nearest;
@@ -62,6 +64,7 @@ pub mod optim;
 mod pool;
 mod squeeze_excite;
 mod tokens;
+mod zero_pad;
 
 mod chunks;
 mod convert;
@@ -79,6 +82,7 @@ pub use activation::{
     silu_backward,
 };
 pub use batch_norm::{batch_norm_backward, batch_norm_backward_frozen, batch_norm_stats, scale_shift};
+pub use concat::{concat_channels, take_channels};
 pub use conv::{
     ConvShape, FoldedConv, FoldedEpilogue, conv2d_forward, conv2d_forward_with_moments, conv2d_input_grad,
     conv2d_weight_grad,
@@ -95,7 +99,10 @@ pub use layer_norm::{LayerNormState, layer_norm, layer_norm_backward};
 pub use linear::{linear_forward, linear_input_grad, linear_weight_grad};
 pub use loss::{CrossEntropyMeans, Targets, log_softmax, softmax_cross_entropy};
 pub use nearest::largest_products;
-pub use norm_act::{After, NormActShape, NormState, Saved, norm_act, norm_act_backward};
+pub use norm_act::{
+    Affine, After, NormActShape, NormState, Saved, norm_act, norm_act_backward, norm_affine,
+    norm_affine_backward,
+};
 pub use padding::Padding;
 pub use pool::{PoolShape, avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward};
 pub use reduce::{channel_moments, channel_sums};
@@ -103,3 +110,4 @@ pub use squeeze_excite::{
     hard_sigmoid, hard_sigmoid_backward, scale_channels, scale_channels_backward, sigmoid, sigmoid_backward,
 };
 pub use tokens::{class_and_mean_token, embed_tokens};
+pub use zero_pad::{zero_pad, zero_pad_backward};

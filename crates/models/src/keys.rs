@@ -9,6 +9,13 @@ use crate::error::ModelError;
 
 const NAMES: &[&str] = &[
     "cnn",
+    "convnext_atto",
+    "convnext_nano",
+    "convnext_pico",
+    "convnext_tiny",
+    "hgnetv2_b0",
+    "hgnetv2_b2",
+    "hgnetv2_b4",
     "mobilenetv4_conv_medium",
     "mobilenetv4_conv_small",
     "resnet101",
@@ -25,7 +32,18 @@ const SMALL: &[&str] = &["cnn", "speedrun"];
 const RESNETS: &[&str] = &["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"];
 const DINOV2: &[&str] = &["vit_small_patch14_dinov2"];
 const VIT_S16: &[&str] = &["vit_small_patch16_224"];
-const TIMM: &[&str] = &["mobilenetv4_conv_small", "mobilenetv4_conv_medium", "tf_efficientnet_lite0"];
+const TIMM: &[&str] = &[
+    "mobilenetv4_conv_small",
+    "mobilenetv4_conv_medium",
+    "tf_efficientnet_lite0",
+    "hgnetv2_b0",
+    "hgnetv2_b2",
+    "hgnetv2_b4",
+    "convnext_atto",
+    "convnext_nano",
+    "convnext_pico",
+    "convnext_tiny",
+];
 const WITH_HEAD: &[&str] = &[
     "resnet18",
     "resnet34",
@@ -35,6 +53,13 @@ const WITH_HEAD: &[&str] = &[
     "mobilenetv4_conv_small",
     "mobilenetv4_conv_medium",
     "tf_efficientnet_lite0",
+    "hgnetv2_b0",
+    "hgnetv2_b2",
+    "hgnetv2_b4",
+    "convnext_atto",
+    "convnext_nano",
+    "convnext_pico",
+    "convnext_tiny",
     "vit_small_patch14_dinov2",
     "vit_small_patch16_224",
 ];
@@ -48,6 +73,27 @@ const WITH_NORM: &[&str] = &[
     "mobilenetv4_conv_small",
     "mobilenetv4_conv_medium",
     "tf_efficientnet_lite0",
+    "hgnetv2_b0",
+    "hgnetv2_b2",
+    "hgnetv2_b4",
+];
+/// Those that are trained from their weights on.
+const CONVOLUTIONAL: &[&str] = &[
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "mobilenetv4_conv_small",
+    "mobilenetv4_conv_medium",
+    "tf_efficientnet_lite0",
+    "hgnetv2_b0",
+    "hgnetv2_b2",
+    "hgnetv2_b4",
+    "convnext_atto",
+    "convnext_nano",
+    "convnext_pico",
+    "convnext_tiny",
 ];
 
 const SECTIONS: &[Section] = &[
@@ -82,7 +128,7 @@ const fn weights(of: &'static [&'static str], published: &'static str) -> Key {
 const KEYS: &[Key] = &[
     Key::new("model.name", Takes::Choice(NAMES), "Which architecture, as torchvision or timm calls it."),
     Key { kinds: SMALL, ..INPUT_PX }.or("[32, 32]"),
-    Key { kinds: WITH_NORM, ..INPUT_PX }.or("[224, 224]"),
+    Key { kinds: CONVOLUTIONAL, ..INPUT_PX }.or("[224, 224]"),
     Key { kinds: DINOV2, ..INPUT_PX }.range("that are one multiple of 14, up to 518").or("[224, 224]"),
     Key { kinds: VIT_S16, ..INPUT_PX }.range("that are one multiple of 16, up to 512").or("[224, 224]"),
     Key::new("model.widths", Takes::Wholes(0), "Channels of each convolution; two make a stage, which halves rows and columns.")
@@ -116,6 +162,13 @@ const KEYS: &[Key] = &[
     weights(&["mobilenetv4_conv_medium"], "\"hf:timm/mobilenetv4_conv_medium.e500_r256_in1k\"")
         .source("https://arxiv.org/abs/2404.10518"),
     weights(&["tf_efficientnet_lite0"], "\"hf:timm/tf_efficientnet_lite0.in1k\"").source("https://arxiv.org/abs/1905.11946"),
+    weights(&["hgnetv2_b0"], "\"hf:timm/hgnetv2_b0.ssld_stage2_ft_in1k\"").source("https://arxiv.org/abs/2103.05959"),
+    weights(&["hgnetv2_b2"], "\"hf:timm/hgnetv2_b2.ssld_stage2_ft_in1k\"").source("https://arxiv.org/abs/2103.05959"),
+    weights(&["hgnetv2_b4"], "\"hf:timm/hgnetv2_b4.ssld_stage2_ft_in1k\"").source("https://arxiv.org/abs/2103.05959"),
+    weights(&["convnext_atto"], "\"hf:timm/convnext_atto.d2_in1k\"").source("https://arxiv.org/abs/2201.03545"),
+    weights(&["convnext_nano"], "\"hf:timm/convnext_nano.in12k_ft_in1k\"").source("https://arxiv.org/abs/2201.03545"),
+    weights(&["convnext_pico"], "\"hf:timm/convnext_pico.d1_in1k\"").source("https://arxiv.org/abs/2201.03545"),
+    weights(&["convnext_tiny"], "\"hf:timm/convnext_tiny.in12k_ft_in1k\"").source("https://arxiv.org/abs/2201.03545"),
     Key { unset: Unset::Refused, ..weights(DINOV2, "\"hf:timm/vit_small_patch14_dinov2.lvd142m\"") }
         .source("https://arxiv.org/abs/2304.07193"),
     Key { unset: Unset::Refused, ..weights(VIT_S16, "\"hf:timm/vit_small_patch16_224.augreg_in21k_ft_in1k\"") }
@@ -126,7 +179,7 @@ const KEYS: &[Key] = &[
         "Which part learns besides the head: nothing, the last stage (of a ResNet layer4, which says the same) and what follows it, \
          or everything. none: features are computed once per image, and kept.",
     )
-    .of(WITH_NORM)
+    .of(CONVOLUTIONAL)
     .or("\"all\""),
     Key::new(
         "model.batch_norm",

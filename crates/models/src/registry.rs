@@ -4,11 +4,18 @@ use tallow_nn::{Device, Model};
 
 use crate::architecture::Architecture;
 use crate::error::ModelError;
-use crate::{cnn, efficientnet_lite, mobilenetv4, resnet, speedrun, vit};
+use crate::{cnn, convnext, efficientnet_lite, hgnetv2, mobilenetv4, resnet, speedrun, vit};
 
 /// All of them, in alphabetical order. ResNets' weights were trained on ImageNet-1k, and have torchvision's names.
-static ARCHITECTURES: [Architecture; 12] = [
+static ARCHITECTURES: [Architecture; 19] = [
     cnn::ARCHITECTURE,
+    convnext::CONVNEXT_ATTO,
+    convnext::CONVNEXT_NANO,
+    convnext::CONVNEXT_PICO,
+    convnext::CONVNEXT_TINY,
+    hgnetv2::HGNETV2_B0,
+    hgnetv2::HGNETV2_B2,
+    hgnetv2::HGNETV2_B4,
     mobilenetv4::CONV_MEDIUM,
     mobilenetv4::CONV_SMALL,
     resnet::architecture::<101>("resnet101", "hf:timm/resnet101.a1h_in1k"),
@@ -123,6 +130,8 @@ mod tests {
             "speedrun",
             "resnet18",
             "mobilenetv4_conv_small",
+            "hgnetv2_b0",
+            "convnext_atto",
             "tf_efficientnet_lite0",
             "vit_small_patch14_dinov2",
             "vit_small_patch16_224",

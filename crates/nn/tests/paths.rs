@@ -5,8 +5,9 @@ mod common;
 
 use common::{Case, KEY, Net, assert_close, assert_tensors_close, case, cases, conv, dims, normals, to_vec};
 use tallow_nn::{
-    Act, AvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, Ctx, Device, Dims, Dropout, Flatten, Layer,
-    LayerNorm, Linear, MaxPool2d, NnError, ParamStore, Path, Relu, Residual, Result, Scope, Sequential,
+    Act, After, AvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, ConvNormAct, Ctx, DepthwiseConfig,
+    DepthwiseNormAct, Device, Dims, Dropout, Flatten, Init, Layer, LayerNorm, LearnableAffine, Linear,
+    MaxPool2d, NnError, Padding, ParamStore, Path, Relu, Residual, Result, Scope, Sequential,
 };
 
 const TOLERANCE: f64 = 1e-5;
@@ -33,9 +34,37 @@ fn network(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
     Ok(Box::new(net))
 }
 
+/// Fused blocks with an affine map after their ReLU: with a norm, and one without. No norm follows: it would take the scale out again.
+const AFFINE: Case = case("affine maps", dims(3, 3, 9, 6), affine);
+const AFFINE_DEPTHWISE: Case = case("affine maps, depthwise", dims(3, 3, 9, 6), affine_depthwise);
+
+fn affine(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
+    let first = Conv2d::new(&mut s.sub("conv"), 3, 8, conv(3, 3, 2, 1, false))?;
+    let norm = BatchNorm2d::new(&mut s.sub("bn"), 8, NORM)?;
+    let affine = LearnableAffine::new(&mut s.sub("lab"))?;
+    then_without_norm(s, 8, ConvNormAct::new(first, norm, After::Relu).with_affine(affine)?)
+}
+
+fn affine_depthwise(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
+    let config = DepthwiseConfig { k: 3, stride: 1, padding: Padding::Symmetric(1) };
+    let norm = BatchNorm2d::new(&mut s.sub("bn"), 3, NORM)?;
+    let first = DepthwiseNormAct::new(&mut s.sub("conv"), 3, config, norm, After::Relu)?;
+    let affine = LearnableAffine::new(&mut s.sub("lab"))?;
+    then_without_norm(s, 3, first.with_affine(affine)?)
+}
+
+fn then_without_norm(s: &mut Scope<'_>, c: usize, first: impl Layer + 'static) -> Result<Box<dyn Layer>> {
+    let last = Conv2d::new(&mut s.sub("last"), c, 5, conv(1, 1, 1, 0, true))?;
+    let affine = LearnableAffine::new(&mut s.sub("last.lab"))?;
+    let mut net = Sequential::new();
+    net.push(first);
+    net.push(ConvNormAct::without_norm(last, After::Relu).with_affine(affine)?);
+    Ok(Box::new(net))
+}
+
 fn all_cases() -> Vec<Case> {
     let mut all = cases();
-    all.push(NETWORK);
+    all.extend([NETWORK, AFFINE, AFFINE_DEPTHWISE]);
     all
 }
 
@@ -239,4 +268,22 @@ fn sizes_that_do_not_fit_are_refused_with_the_layers_name() {
     refused("max_pool2d", dims(1, 3, 4, 4), |_| Ok(Box::new(MaxPool2d { padding: 2, ..POOL_2 })));
     refused("avg_pool2d", dims(1, 3, 1, 4), |_| Ok(Box::new(AvgPool2d { k: 2, stride: 2 })));
     refused("residual", dims(1, 3, 4, 4), |_| Ok(Box::new(Residual::new(POOL_2, None))));
+}
+
+#[test]
+fn a_scale_of_another_width_is_refused() {
+    let mut store = ParamStore::new(0, &Device::Cpu);
+    let conv = Conv2d::new(&mut store.root().sub("conv"), 3, 4, conv(1, 1, 1, 0, false)).unwrap();
+    let scale = store.root().param("gamma", &[3], Init::Constant(1.0)).unwrap();
+    let refused = ConvNormAct::with_scale(conv, scale, After::Nothing);
+    assert!(refused.err().unwrap().to_string().contains("gamma"));
+}
+
+#[test]
+fn an_affine_map_of_anything_but_a_relu_is_refused() {
+    let mut store = ParamStore::new(0, &Device::Cpu);
+    let conv = Conv2d::new(&mut store.root().sub("conv"), 3, 4, conv(1, 1, 1, 0, false)).unwrap();
+    let affine = LearnableAffine::new(&mut store.root().sub("lab")).unwrap();
+    let refused = ConvNormAct::without_norm(conv, After::Gelu).with_affine(affine);
+    assert!(refused.err().unwrap().to_string().contains("lab.scale"));
 }

@@ -18,6 +18,7 @@ pub struct FoldedDepthwise {
     /// (k, k, c).
     weight: Vec<f32>,
     bias: Vec<f32>,
+    limits: Option<[f32; 2]>,
 }
 
 impl FoldedDepthwise {
@@ -33,7 +34,12 @@ impl FoldedDepthwise {
         for tap in weight.chunks_exact_mut(c.max(1)) {
             tap.iter_mut().zip(scale).for_each(|(weight, scale)| *weight *= scale);
         }
-        Self { weight, bias }
+        Self { weight, bias, limits: None }
+    }
+
+    /// As [`FoldedConv::with_limits`](crate::FoldedConv::with_limits).
+    pub fn with_limits(self, limits: [f32; 2]) -> Self {
+        Self { limits: Some(limits), ..self }
     }
 
     /// Overwrites `y` with `after(conv2d(x, groups = c) + bias)`.
@@ -50,7 +56,8 @@ impl FoldedDepthwise {
         s.check("FoldedDepthwise", ("x", x.len()), ("weight", self.weight.len()), ("y", y.len()));
         check_len("FoldedDepthwise", "bias", self.bias.len(), s.c);
         assert!(after != After::ReluPool, "FoldedDepthwise: pooling is a pass of its own");
-        let (bias, limits) = (Some(&self.bias[..]), after.limits().unwrap_or(ANY));
+        let own = self.limits.filter(|_| after == After::Relu);
+        let (bias, limits) = (Some(&self.bias[..]), own.or(after.limits()).unwrap_or(ANY));
         gather(&Inputs { g: s.gather(), from: x, weight: &self.weight, bias, limits }, y, |y| {
             if after.is_curved() {
                 curve_in_place(after, y);
@@ -67,7 +74,7 @@ mod tests {
     use super::super::Padding;
     use super::*;
     use crate::depthwise_forward;
-    use crate::norm_act::{NormActShape, norm_act};
+    use crate::norm_act::{Affine, NormActShape, norm_act, norm_affine};
 
     fn random<E: Element>(len: usize, seed: u64) -> Vec<E> {
         let mut stream = Stream::new(seed, Purpose::Test, 0, 3);
@@ -101,6 +108,35 @@ mod tests {
             {
                 agrees::<f32>(s, after, 1e-5);
                 agrees::<bf16>(s, after, 1e-2);
+            }
+        }
+    }
+
+    /// Against convolution, norm and the map one after another.
+    fn agrees_with_affine<E: Element>(s: DepthwiseShape, affine: Affine, tolerance: f32) {
+        let (x, weight): (Vec<E>, Vec<f32>) = (random(s.x_len(), 1), random(s.weight_len(), 2));
+        let (scale, bias): (Vec<f32>, Vec<f32>) = (random(s.c, 3), random(s.c, 4));
+        let (mut y, mut expected) = (vec![E::default(); s.y_len()], vec![E::default(); s.y_len()]);
+        depthwise_forward(&s, &x, &weight, None, &mut y);
+        let out = NormActShape { n: s.n, h: s.h_out(), w: s.w_out(), c: s.c, after: After::Relu };
+        norm_affine(&out, &y, &scale, &bias, affine, &mut expected);
+        let (scale, bias) = affine.folded(&scale, &bias);
+        let folded = FoldedDepthwise::new(s.k, &weight, &scale, bias).with_limits(affine.limits());
+        let mut a = vec![E::from_f32(f32::NAN); s.y_len()];
+        folded.forward(&s, &x, After::Relu, &mut a);
+        let (a, expected) = (E::as_f32(&a), E::as_f32(&expected));
+        let norm = expected.iter().map(|e| e * e).sum::<f32>().sqrt();
+        let error = a.iter().zip(&*expected).map(|(a, e)| (a - e).powi(2)).sum::<f32>().sqrt();
+        assert!(error <= tolerance * norm, "{s:?} {affine:?}: {}", error / norm);
+    }
+
+    #[test]
+    fn an_affine_map_is_folded_as_well() {
+        for (h, w, c, k, stride) in [(9, 7, 33, 3, 1), (20, 16, 24, 5, 2), (6, 9, 16, 2, 3)] {
+            let s = DepthwiseShape { n: 2, h, w, c, k, stride, padding: Padding::Same };
+            for (gain, offset) in [(0.7, 0.3), (1.4, -0.6), (-0.8, 0.2)] {
+                agrees_with_affine::<f32>(s, Affine { gain, offset }, 1e-5);
+                agrees_with_affine::<bf16>(s, Affine { gain, offset }, 1e-2);
             }
         }
     }

@@ -10,6 +10,7 @@ use super::scratch;
 use super::winograd;
 use crate::activation::curve_in_place;
 use crate::chunks::cut;
+use crate::concat::join_from;
 use crate::conv::ConvShape;
 use crate::norm_act::After;
 use crate::pool::pool_2x2;
@@ -34,12 +35,23 @@ pub(crate) struct Epilogue<'a, E> {
     pub(crate) residual: Option<&'a [E]>,
     /// What follows. A curve is applied to what a task wrote, rounded to `E`, while it is in the cache.
     pub(crate) after: After,
+    /// The least and the largest number, where they are not those of what follows.
+    pub(crate) limits: Option<[f32; 2]>,
 }
 
 impl<'a, E> Epilogue<'a, E> {
     pub(crate) fn bias(bias: Option<&'a [f32]>) -> Self {
-        Self { bias, residual: None, after: After::Nothing }
+        Self { bias, residual: None, after: After::Nothing, limits: None }
     }
+}
+
+/// What a convolution reads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Input<'a, E> {
+    /// A map.
+    Map(&'a [E]),
+    /// Maps whose channels are side by side, with the number of those: of a 1x1 convolution with stride 1 and without padding.
+    Parts(&'a [(&'a [E], usize)]),
 }
 
 /// `y = epilogue(conv(x, weights))`; with `want_moments` also the moments of `y` before it is rounded to its type (and
@@ -47,7 +59,7 @@ impl<'a, E> Epilogue<'a, E> {
 pub(crate) fn forward<E: Element>(
     kernels: &Kernels<E>,
     s: &ConvShape,
-    x: &[E],
+    x: Input<'_, E>,
     weights: &PackedWeights<E>,
     epilogue: &Epilogue<'_, E>,
     y: &mut [E],
@@ -81,18 +93,18 @@ pub(crate) fn forward<E: Element>(
             let out = TaskOutput {
                 bias: bias.as_deref(),
                 residual: epilogue.residual.map(|residual| &residual[first_number..first_number + len]),
-                limits: after.limits(),
+                limits: epilogue.limits.or(after.limits()),
                 offsets: &pixel_offsets(task, &g, [task.rows.len() * row_len, row_len, g.c_out]),
                 moments: want_moments.then_some((first, second)),
             };
             if is_pooled {
                 scratch::with(|scratch| {
                     let [whole] = scratch.buffers([len]);
-                    run_task(kernels, &g, task, x, weights, whole, out);
+                    run_on(kernels, &g, task, x, weights, whole, out);
                     pool_2x2(whole, task.images.len(), task.rows.len(), g.w_out, g.c_out, y);
                 });
             } else {
-                run_task(kernels, &g, task, x, weights, y, out);
+                run_on(kernels, &g, task, x, weights, y, out);
                 if after.is_curved() {
                     curve_in_place(after, y);
                 }
@@ -125,6 +137,32 @@ pub(super) struct TaskOutput<'a, E> {
     /// Where each pixel begins in the task's output.
     pub(super) offsets: &'a [u32],
     pub(super) moments: Option<(&'a mut [f32], &'a mut [f32])>,
+}
+
+/// Convolves the pixels of `task`, of parts after it has joined what it sees of them, which stays in L2.
+fn run_on<E: Element>(
+    kernels: &Kernels<E>,
+    g: &Geometry,
+    task: &Task,
+    x: Input<'_, E>,
+    weights: &PackedWeights<E>,
+    y: &mut [E],
+    out: TaskOutput<'_, E>,
+) {
+    let parts = match x {
+        Input::Map(x) => return run_task(kernels, g, task, x, weights, y, out),
+        Input::Parts(parts) => parts,
+    };
+    let (n_images, n_rows) = (task.images.len(), task.rows.len());
+    scratch::with(|scratch| {
+        let [joined] = scratch.buffers([n_images * n_rows * g.w * g.c_in]);
+        for (image, joined) in task.images.clone().zip(joined.chunks_exact_mut(n_rows * g.w * g.c_in)) {
+            join_from(parts, (image * g.h + task.rows.start) * g.w, joined);
+        }
+        let (of_task, whole) =
+            (Geometry { h: n_rows, h_out: n_rows, ..*g }, Task { images: 0..n_images, rows: 0..n_rows });
+        run_task(kernels, &of_task, &whole, joined, weights, y, out);
+    });
 }
 
 /// Convolves the pixels of `task`. Transformed weights want tasks that begin at even rows.

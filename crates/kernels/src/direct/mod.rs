@@ -47,7 +47,7 @@ mod tests;
 pub use attention::{AttentionShape, attention};
 pub use element::Element;
 pub use forward::Moments;
-pub(crate) use forward::{Epilogue, forward};
+pub(crate) use forward::{Epilogue, Input, forward};
 pub(crate) use input_grad::input_grad;
 pub(crate) use kernel::Kernels;
 pub(crate) use pack::PackedWeights;

@@ -85,7 +85,9 @@ fn check_all_three<E: Element>(kernels: &Kernels<E>, what: &str, s: &ConvShape, 
     let junk = E::from_f32(f32::NAN); // whatever was in the outputs is overwritten
     let mut actual = vec![junk; s.y_len()];
     let packed = PackedWeights::new(kernels, [s.c_out, s.c_in, s.k_h, s.k_w], s.stride, &w, None);
-    let moments = forward(kernels, s, &x, &packed, &Epilogue::bias(Some(&bias)), &mut actual, true).unwrap();
+    let moments =
+        forward(kernels, s, Input::Map(&x), &packed, &Epilogue::bias(Some(&bias)), &mut actual, true)
+            .unwrap();
     check(&format!("{what} forward"), actual.iter().map(|y| y.to_f32()), &y, tolerance);
     for (o, (&sum, &square)) in moments.sums.iter().zip(&moments.squares).enumerate() {
         let values = || y.iter().skip(o).step_by(s.c_out);
@@ -223,7 +225,7 @@ fn run_on<E: Element>(isa: Isa, c_in: usize, threads: usize) -> (Vec<E>, Option<
         let (mut y, mut dx) = (vec![E::default(); s.y_len()], vec![E::default(); s.x_len()]);
         let mut dw = vec![0.0; s.weight_len()];
         let packed = PackedWeights::new(&kernels, [s.c_out, s.c_in, s.k_h, s.k_w], s.stride, &w, None);
-        let moments = forward(&kernels, &s, &x, &packed, &Epilogue::bias(None), &mut y, true);
+        let moments = forward(&kernels, &s, Input::Map(&x), &packed, &Epilogue::bias(None), &mut y, true);
         input_grad(&kernels, &s, &dy, &w, &mut dx);
         weight_grad(&kernels, &s, &x, &dy, &mut dw);
         (y, moments, dx, dw)

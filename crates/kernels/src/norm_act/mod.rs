@@ -17,11 +17,14 @@
 //! ReLU6 is kept by the first one in
 //! the place of `dy`, and a residual's gradient is g itself.
 
+mod affine;
 mod after;
 pub(crate) mod lanes;
 mod plain;
 mod pooled;
 
+pub(crate) use affine::norm_limited;
+pub use affine::{Affine, norm_affine, norm_affine_backward};
 pub use after::After;
 
 use rayon::prelude::*;

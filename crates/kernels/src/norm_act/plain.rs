@@ -25,7 +25,7 @@ vectorised! {
 }
 
 #[inline(always)]
-fn map<E: Element>(y: &[E], scale: &[f32], shift: &[f32], a: &mut [E], f: impl Fn(f32) -> f32) {
+pub(super) fn map<E: Element>(y: &[E], scale: &[f32], shift: &[f32], a: &mut [E], f: impl Fn(f32) -> f32) {
     let c = scale.len();
     for (y, a) in y.chunks_exact(c).zip(a.chunks_exact_mut(c)) {
         for_lanes!(c, i, N, {

@@ -11,6 +11,7 @@ mod conv;
 mod conv_goldens;
 mod depthwise;
 mod goldens;
+mod join;
 mod layer_norm;
 mod loss;
 mod naive;

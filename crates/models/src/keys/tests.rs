@@ -21,9 +21,7 @@ fn reread(table: &Table) -> Table {
     match name {
         "cnn" => Table::try_from(parse::<CnnConfig>(table).unwrap()).unwrap(),
         "speedrun" => Table::try_from(parse::<SpeedrunConfig>(table).unwrap()).unwrap(),
-        "mobilenetv4_conv_small" | "mobilenetv4_conv_medium" | "tf_efficientnet_lite0" => {
-            Table::try_from(parse::<TimmConfig>(table).unwrap()).unwrap()
-        }
+        name if TIMM.contains(&name) => Table::try_from(parse::<TimmConfig>(table).unwrap()).unwrap(),
         "vit_small_patch14_dinov2" | "vit_small_patch16_224" => {
             Table::try_from(parse::<VitConfig>(table).unwrap()).unwrap()
         }

@@ -28,7 +28,7 @@ pub(crate) fn fill(params: &ParamStore, last_norm: &str) {
         let (low, high) = match &tensor.shape[1..] {
             [] if name.ends_with("running_var") => (0.8, 1.6),
             [] if name.ends_with(&last_norm) => (0.1, 0.4),
-            [] if name.ends_with("weight") => (0.8, 1.2),
+            [] if ["weight", "scale", "gamma"].iter().any(|end| name.ends_with(end)) => (0.8, 1.2),
             [] => (-0.2, 0.2), // biases, running means
             below => {
                 let bound = (6.0 / below.iter().product::<usize>() as f64).sqrt();

@@ -15,6 +15,8 @@ use tallow_nn::{Ctx, Device, Dims, Gradients, Model, Path, Precision, TrainKey};
 const TOLERANCE: f64 = 1e-4;
 /// bf16 maps and weights, relative in norm.
 const BF16_TOLERANCE: f64 = 4e-2;
+/// Of norms of gradients in bf16, through up to 20 layers with ReLUs: 7 % at most are seen.
+const BF16_NORM_TOLERANCE: f64 = 0.1;
 
 static GOLDENS: LazyLock<Goldens> =
     LazyLock::new(|| serde_json::from_str(include_str!("../fixtures/timm.json")).unwrap());
@@ -116,9 +118,10 @@ fn logits_are_timms_in_bf16() {
 }
 
 /// A pass in training.
-fn train(model: &Model, path: Path, golden: &Training) -> (Vec<f32>, Gradients) {
+fn train(model: &Model, path: Path, precision: Precision, golden: &Training) -> (Vec<f32>, Gradients) {
     let dims = dims(golden.batch);
-    let mut ctx = Ctx::train(path, &Device::Cpu, TrainKey { seed: 0, epoch: 0, first_position: 0 });
+    let key = TrainKey { seed: 0, epoch: 0, first_position: 0 };
+    let mut ctx = Ctx::train(path, &Device::Cpu, key).with_precision(precision);
     let x = ctx.input(pictures(dims, golden.images), dims).unwrap();
     let logits = model.forward(x, &mut ctx).unwrap();
     let grad_logits = closed_form::values("grad_logits", logits.dims().len(), -1.0, 1.0);
@@ -128,20 +131,45 @@ fn train(model: &Model, path: Path, golden: &Training) -> (Vec<f32>, Gradients) 
 fn check_training(path: Path) {
     for golden in &GOLDENS.train {
         let (model, name) = (network(&golden.name, &golden.last_norm), &golden.name);
-        let (logits, grads) = train(&model, path, golden);
+        let (logits, grads) = train(&model, path, Precision::F32, golden);
         assert_close(&format!("{name}, {path:?}: logits"), &logits, &golden.logits, TOLERANCE);
         for (tensor_name, sample) in &golden.tensors {
             let what = format!("{name}, {path:?}: {tensor_name}");
-            let tensor: Vec<f32> = grads.get(tensor_name).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-            let entries: Vec<f32> =
-                (0..sample.entries.len()).map(|i| tensor[i * 7919 % tensor.len()]).collect();
+            let (entries, norm) = sample_of(&grads, tensor_name, sample);
             assert_close(&what, &entries, &sample.entries, TOLERANCE);
-            let norm = norm(tensor.iter().map(|&v| f64::from(v)));
             assert!(
                 (norm / sample.norm - 1.0).abs() <= TOLERANCE,
                 "{what}: norm {norm}, not {}",
                 sample.norm
             );
+        }
+    }
+}
+
+/// The entries of a gradient that a golden has, and the norm of the whole.
+fn sample_of(grads: &Gradients, name: &str, golden: &Sample) -> (Vec<f32>, f64) {
+    let tensor: Vec<f32> = grads.get(name).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    let entries = (0..golden.entries.len()).map(|i| tensor[i * 7919 % tensor.len()]).collect();
+    (entries, norm(tensor.iter().map(|&v| f64::from(v))))
+}
+
+/// Rounding to bf16 turns units of a ReLU over, each of which moves single entries a lot and norms little; and one number alone is a
+/// sum that may cancel. So norms of what is more than one number are compared, and entries where the network has no ReLU.
+#[test]
+fn training_is_timms_in_bf16() {
+    for golden in &GOLDENS.train {
+        let (model, name) = (network(&golden.name, &golden.last_norm), &golden.name);
+        let (logits, grads) = train(&model, Path::Kernels, Precision::Bf16, golden);
+        assert_close(&format!("{name} in bf16: logits"), &logits, &golden.logits, BF16_TOLERANCE);
+        for (tensor_name, sample) in &golden.tensors {
+            let what = format!("{name} in bf16: {tensor_name}");
+            let (entries, norm) = sample_of(&grads, tensor_name, sample);
+            if name.starts_with("convnext") {
+                assert_close(&what, &entries, &sample.entries, BF16_TOLERANCE);
+            }
+            let is_one = sample.entries.iter().all(|entry| *entry == sample.entries[0]);
+            let error = (norm / sample.norm - 1.0).abs();
+            assert!(is_one || error <= BF16_NORM_TOLERANCE, "{what}: norm {norm}, not {}", sample.norm);
         }
     }
 }

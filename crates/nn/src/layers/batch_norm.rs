@@ -42,22 +42,45 @@ impl Default for BatchNormConfig {
 /// Ioffe and Szegedy 2015, <https://arxiv.org/abs/1502.03167>
 pub struct BatchNorm2d {
     config: BatchNormConfig,
-    params: NormParams,
+    weight: Param,
+    bias: Param,
     running_mean: Param,
     running_var: Param,
 }
 
-/// What batch norm learns: `weight` (gamma) and `bias` (beta).
+/// What a norm learns: `weight` (gamma), without which it is 1, and `bias` (beta), without which it is 0.
 #[derive(Clone)]
 pub(super) struct NormParams {
-    pub(super) weight: Param,
-    pub(super) bias: Param,
+    pub(super) weight: Option<Param>,
+    pub(super) bias: Option<Param>,
 }
 
 impl NormParams {
+    /// Gamma and beta of `c` channels.
+    pub(super) fn read(&self, c: usize) -> Result<[Vec<f32>; 2]> {
+        let read = |param: &Option<Param>, without: f32| match param {
+            Some(param) => param.read(<[f32]>::to_vec),
+            None => Ok(vec![without; c]),
+        };
+        Ok([read(&self.weight, 1.0)?, read(&self.bias, 0.0)?])
+    }
+
+    /// What normalising amounts to: `y = x * scale + shift`.
+    pub(super) fn scale_and_shift(&self, statistics: &Statistics) -> Result<(Vec<f32>, Vec<f32>)> {
+        let Statistics { mean, inv_std, .. } = statistics;
+        let [gamma, beta] = self.read(mean.len())?;
+        let scale: Vec<f32> = gamma.iter().zip(inv_std).map(|(g, i)| g * i).collect();
+        let shift = beta.iter().zip(mean).zip(&scale).map(|((b, m), s)| b - m * s).collect();
+        Ok((scale, shift))
+    }
+
     pub(super) fn add_gradients(&self, dgamma: &[f32], dbeta: &[f32], grads: &mut Gradients) -> Result<()> {
-        grads.add_for(&self.weight, |grad| grad.copy_from_slice(dgamma))?;
-        grads.add_for(&self.bias, |grad| grad.copy_from_slice(dbeta))
+        for (param, gradient) in [(&self.weight, dgamma), (&self.bias, dbeta)] {
+            if let Some(param) = param {
+                grads.add_for(param, |grad| grad.copy_from_slice(gradient))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -69,10 +92,8 @@ impl BatchNorm2d {
     pub fn new(scope: &mut Scope<'_>, c: usize, config: BatchNormConfig) -> Result<Self> {
         Ok(Self {
             config,
-            params: NormParams {
-                weight: scope.param("weight", &[c], Init::Constant(1.0))?,
-                bias: scope.param("bias", &[c], Init::Constant(0.0))?,
-            },
+            weight: scope.param("weight", &[c], Init::Constant(1.0))?,
+            bias: scope.param("bias", &[c], Init::Constant(0.0))?,
             running_mean: scope.buffer("running_mean", &[c], 0.0)?,
             running_var: scope.buffer("running_var", &[c], 1.0)?,
         })
@@ -80,9 +101,9 @@ impl BatchNorm2d {
 
     fn forward_kernels(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
         let (dims, x_needs_grad) = (x.dims(), x.needs_grad());
-        let x = x.as_host(self.params.weight.name())?;
+        let x = x.as_host(self.weight.name())?;
         let of_batch = self.takes_batch(ctx);
-        let Statistics { mean, inv_std, .. } = match of_batch {
+        let statistics = match of_batch {
             true => {
                 let (mut mean, mut var) = (vec![0.0; dims.c], vec![0.0; dims.c]);
                 kernels::batch_norm_stats(&x, dims.c, &mut mean, &mut var);
@@ -92,11 +113,12 @@ impl BatchNorm2d {
             }
             false => self.running()?,
         };
-        let (scale, shift) = self.scale_and_shift(&mean, &inv_std)?;
+        let params = self.params();
+        let (scale, shift) = params.scale_and_shift(&statistics)?;
+        let [gamma, _] = params.read(dims.c)?;
+        let Statistics { mean, inv_std, .. } = statistics;
         let mut y = Buffer::<f32>::dirty(x.len());
         kernels::scale_shift(&x, &scale, &shift, &mut y);
-        let params = self.params();
-        let gamma = params.weight.read(<[f32]>::to_vec)?;
         ctx.push(move |dy, grads| {
             let (mut dgamma, mut dbeta) = (vec![0.0; dims.c], vec![0.0; dims.c]);
             let mut dx = x_needs_grad.then(|| Buffer::<f32>::dirty(x.len()));
@@ -114,7 +136,7 @@ impl BatchNorm2d {
 
     fn forward_candle(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
         let dims = x.dims();
-        let x = x.as_candle(self.params.weight.name())?;
+        let x = x.as_candle(self.weight.name())?;
         let dtype = x.dtype();
         let x = x.to_dtype(DType::F32)?;
         let per_channel = |t: &Tensor| t.reshape((1, dims.c, 1, 1));
@@ -131,8 +153,8 @@ impl BatchNorm2d {
             }
         };
         let std = (var + self.config.eps)?.sqrt()?;
-        let gamma = per_channel(&ctx.weight(&self.params.weight))?;
-        let beta = per_channel(&ctx.weight(&self.params.bias))?;
+        let gamma = per_channel(&ctx.weight(&self.weight))?;
+        let beta = per_channel(&ctx.weight(&self.bias))?;
         let y = x.broadcast_sub(&mean)?.broadcast_div(&std)?.broadcast_mul(&gamma)?.broadcast_add(&beta)?;
         Ok(Act::candle(dims, y.to_dtype(dtype)?))
     }
@@ -144,17 +166,17 @@ impl BatchNorm2d {
 
     /// Whether a training pass differs from one of inference in what it changes or wants to know.
     pub(super) fn learns(&self) -> bool {
-        !(self.running_mean.is_frozen() && self.params.weight.is_frozen() && self.params.bias.is_frozen())
+        !(self.running_mean.is_frozen() && self.weight.is_frozen() && self.bias.is_frozen())
     }
 
     /// The name of the weight, which errors go by.
     pub(super) fn name(&self) -> &str {
-        self.params.weight.name()
+        self.weight.name()
     }
 
     /// Fails unless `x` has the channels.
     pub(super) fn check(&self, x: &Act) -> Result<()> {
-        let c = self.params.weight.shape()[0];
+        let c = self.weight.shape()[0];
         match x.dims().c == c {
             true => Ok(()),
             false => Err(NnError::shape(self.name(), format!("expected {c} channels, got {}", x.dims()))),
@@ -162,7 +184,7 @@ impl BatchNorm2d {
     }
 
     pub(super) fn params(&self) -> NormParams {
-        self.params.clone()
+        NormParams { weight: Some(self.weight.clone()), bias: Some(self.bias.clone()) }
     }
 
     pub(super) fn inv_std(&self, var: &[f32]) -> Vec<f32> {
@@ -173,14 +195,6 @@ impl BatchNorm2d {
     pub(super) fn running(&self) -> Result<Statistics> {
         let mean = self.running_mean.read(<[f32]>::to_vec)?;
         Ok(Statistics { mean, inv_std: self.running_var.read(|var| self.inv_std(var))?, frozen: true })
-    }
-
-    /// What normalising amounts to: `y = x * scale + shift`.
-    pub(super) fn scale_and_shift(&self, mean: &[f32], inv_std: &[f32]) -> Result<(Vec<f32>, Vec<f32>)> {
-        let NormParams { weight, bias } = &self.params;
-        let scale: Vec<f32> = weight.read(|gamma| gamma.iter().zip(inv_std).map(|(g, i)| g * i).collect())?;
-        let shift = bias.read(|b| b.iter().zip(mean).zip(&scale).map(|((b, m), s)| b - m * s).collect())?;
-        Ok((scale, shift))
     }
 
     /// Moves the running statistics towards the mean and biased variance of a batch with `count` values per channel.

@@ -67,10 +67,11 @@ impl Conv2d {
     /// # Errors
     /// If the stride or a size is 0, or the name is taken.
     pub fn new(scope: &mut Scope<'_>, c_in: usize, c_out: usize, config: Conv2dConfig) -> Result<Self> {
-        Self::with_init(scope, c_in, c_out, config, Init::torch_default(c_in * config.k_h * config.k_w))
+        let init = Init::torch_default(c_in * config.k_h * config.k_w);
+        Self::declare(scope, &[c_out, c_in, config.k_h, config.k_w], config, [init, init])
     }
 
-    /// Like [`new`](Self::new), with other initial values for weight and bias.
+    /// Like [`new`](Self::new), with other initial values for the weight, and a bias that starts at 0.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -81,6 +82,27 @@ impl Conv2d {
         config: Conv2dConfig,
         init: Init,
     ) -> Result<Self> {
+        let shape = [c_out, c_in, config.k_h, config.k_w];
+        Self::declare(scope, &shape, config, [init, Init::Constant(0.0)])
+    }
+
+    /// A 1x1 convolution with bias that weighs the channels of each pixel as a dense layer would, and whose weight has that one's
+    /// shape (c_out, c_in); otherwise like [`with_init`](Self::with_init).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn dense(scope: &mut Scope<'_>, c_in: usize, c_out: usize, init: Init) -> Result<Self> {
+        Self::declare(scope, &[c_out, c_in], Conv2dConfig::same(1), [init, Init::Constant(0.0)])
+    }
+
+    /// With the initial values of weight and bias.
+    fn declare(
+        scope: &mut Scope<'_>,
+        weight_shape: &[usize],
+        config: Conv2dConfig,
+        [of_weight, of_bias]: [Init; 2],
+    ) -> Result<Self> {
+        let (c_out, c_in) = (weight_shape[0], weight_shape[1]);
         let Conv2dConfig { k_h, k_w, stride, .. } = config;
         if [c_in, c_out, k_h, k_w, stride].contains(&0) {
             return Err(NnError::shape(
@@ -88,8 +110,8 @@ impl Conv2d {
                 format!("a size of 0: {c_in} to {c_out} channels, {config:?}"),
             ));
         }
-        let weight = scope.param("weight", &[c_out, c_in, k_h, k_w], init)?;
-        let bias = if config.bias { Some(scope.param("bias", &[c_out], init)?) } else { None };
+        let weight = scope.param("weight", weight_shape, of_weight)?;
+        let bias = if config.bias { Some(scope.param("bias", &[c_out], of_bias)?) } else { None };
         Ok(Self { config, params: ConvParams { weight, bias } })
     }
 
@@ -168,7 +190,7 @@ impl Conv2d {
 
     fn forward_candle(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
         let shape = self.shape(x.dims())?;
-        let weight = ctx.weight(&self.params.weight);
+        let weight = ctx.weight(&self.params.weight).reshape(self.weight_dims().as_slice())?;
         let mut y = candle_ops::conv2d(x.as_candle(self.name())?, &weight, &shape)?;
         if let Some(bias) = &self.params.bias {
             let bias = ctx.weight(bias).to_dtype(y.dtype())?.reshape((1, shape.c_out, 1, 1))?;

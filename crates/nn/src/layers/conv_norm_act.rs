@@ -1,4 +1,5 @@
-//! The block that convolutional networks are made of, in one piece: convolution, batch norm, and what follows it.
+//! The block that convolutional networks are made of, in one piece: convolution, batch norm (or a learned scale, or nothing),
+//! and what follows it.
 //!
 //! It computes what the layers compute one after another, with half of the passes over memory. In training batch
 //! norm's statistics come out of the convolution's loop, and norm, residual, activation and pooling are one pass, and
@@ -9,25 +10,27 @@ use std::sync::Arc;
 use tallow_kernels as kernels;
 use tallow_kernels::{After, ConvShape, FoldedConv, FoldedEpilogue, NormActShape};
 
-use super::norm_act::{Kept, dims_after, follow, forward};
+use super::norm::Norm;
+use super::norm_act::{Kept, Learned, dims_after, follow, forward};
 use super::residual::add_acts;
-use super::{BatchNorm2d, Conv2d, Layer, in_precision};
-use crate::act::Act;
+use super::{BatchNorm2d, Conv2d, Layer, LearnableAffine, in_precision};
+use crate::act::{Act, Dims};
 use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::{NnError, Result};
 use crate::folded::FoldedCache;
 use crate::gradients::Gradients;
-use crate::layers::batch_norm::NormParams;
 use crate::layers::conv::ConvParams;
 use crate::map::{Buffer, HostMap, MapElement};
+use crate::params::Param;
 
-/// Convolution, batch norm over its output channels, and what follows: an activation, and pooling where [`After`] says
-/// so.
+/// Convolution, batch norm over its output channels, a learned scale of each or nothing, and what follows: an activation, and
+/// pooling where [`After`] says so.
 pub struct ConvNormAct {
     conv: Conv2d,
-    norm: BatchNorm2d,
+    norm: Norm,
     after: After,
+    affine: Option<LearnableAffine>,
     folded: FoldedCache,
 }
 
@@ -38,13 +41,56 @@ pub(super) struct Undo<E: MapElement> {
     x_needs_grad: bool,
     kept: Kept<E>,
     conv: ConvParams,
-    norm: NormParams,
 }
 
 impl ConvNormAct {
     /// A block of these parts.
     pub fn new(conv: Conv2d, norm: BatchNorm2d, after: After) -> Self {
-        Self { conv, norm, after, folded: FoldedCache::default() }
+        Self { conv, norm: Norm::Batch(norm), after, affine: None, folded: FoldedCache::default() }
+    }
+
+    /// A convolution, and what follows it.
+    pub fn without_norm(conv: Conv2d, after: After) -> Self {
+        let norm = Norm::Nothing(conv.weight_dims()[0]);
+        Self { conv, norm, after, affine: None, folded: FoldedCache::default() }
+    }
+
+    /// A convolution whose output channels are multiplied by `scale` (c_out), and what follows: "layer scale", where a residual
+    /// does.
+    ///
+    /// # Errors
+    /// If there are not as many numbers as channels.
+    ///
+    /// # Source
+    /// Touvron et al. 2021, <https://arxiv.org/abs/2103.17239>
+    pub fn with_scale(conv: Conv2d, scale: Param, after: After) -> Result<Self> {
+        let c = conv.weight_dims()[0];
+        if *scale.shape() != [c] {
+            let problem = format!("a scale of {:?} for {c} channels", scale.shape());
+            return Err(NnError::shape(scale.name(), problem));
+        }
+        Ok(Self { conv, norm: Norm::Scale(scale), after, affine: None, folded: FoldedCache::default() })
+    }
+
+    /// The same, with `affine` after its ReLU. No residual can be added to such a block before that.
+    ///
+    /// # Errors
+    /// If something else than a ReLU follows.
+    pub fn with_affine(self, affine: LearnableAffine) -> Result<Self> {
+        match self.after {
+            After::Relu => Ok(Self { affine: Some(affine), ..self }),
+            after => Err(NnError::shape(affine.name(), format!("an affine map of {after:?}, expected Relu"))),
+        }
+    }
+
+    /// Whether its layers one after another make as few passes over memory in training.
+    fn is_its_layers(&self) -> bool {
+        let is_bare = matches!(self.norm, Norm::Nothing(_)) && self.affine.is_none();
+        is_bare && matches!(self.after, After::Nothing | After::Relu | After::Gelu)
+    }
+
+    fn learned(&self) -> Learned {
+        Learned { norm: self.norm.params(), affine: self.affine.clone() }
     }
 
     fn shapes(&self, x: &Act) -> Result<(ConvShape, NormActShape)> {
@@ -65,19 +111,19 @@ impl ConvNormAct {
         let (x_needs_grad, x) = (x.needs_grad(), x.as_map::<E>(self.conv.name())?);
         let residual = self.residual_of::<E>(residual, &out)?;
         let mut y = Buffer::<E>::dirty(shape.y_len());
-        let statistics = if self.norm.takes_batch(ctx) {
+        let statistics = if let Some(norm) = self.norm.of_batch(ctx) {
             let moments = self.conv.with_weights(|weight, bias| {
                 kernels::conv2d_forward_with_moments(&shape, &x, weight, bias, &mut y)
             })?;
-            self.norm.take_moments(&moments)?
+            norm.take_moments(&moments)?
         } else {
             self.conv
                 .with_weights(|weight, bias| kernels::conv2d_forward(&shape, &x, weight, bias, &mut y))?;
-            self.norm.running()?
+            self.norm.constants()?
         };
         let residual = residual.as_ref().map(|residual| &***residual);
-        let (a, kept) = forward(&self.norm, out, Arc::new(y), statistics, residual)?;
-        let undo = Undo { shape, x, x_needs_grad, kept, conv: self.conv.params(), norm: self.norm.params() };
+        let (a, kept) = forward(self.learned(), out, Arc::new(y), statistics, residual)?;
+        let undo = Undo { shape, x, x_needs_grad, kept, conv: self.conv.params() };
         Ok((Act::host(dims_after(&out), a, needs_grad), undo))
     }
 
@@ -93,15 +139,37 @@ impl ConvNormAct {
         Ok(Act::host(dims_after(&out), a, false))
     }
 
+    /// An inference pass on the channels of `maps` side by side, `x` in all, if that is a convolution that can take them so.
+    pub(super) fn infer_joined<E: MapElement>(&self, maps: &[Act], x: Dims) -> Result<Option<Act>> {
+        let shape = self.conv.shape(x)?;
+        let is_pixelwise = [shape.k_h, shape.k_w, shape.stride] == [1; 3];
+        if !is_pixelwise || [shape.h_out(), shape.w_out()] != [x.h, x.w] {
+            return Ok(None);
+        }
+        let out = NormActShape { n: x.n, h: x.h, w: x.w, c: shape.c_out, after: self.after };
+        let maps = maps.iter().map(|map| Ok((map.as_map::<E>(self.conv.name())?, map.dims().c)));
+        let maps = maps.collect::<Result<Vec<_>>>()?;
+        let parts: Vec<(&[E], usize)> = maps.iter().map(|(map, width)| (&***map, *width)).collect();
+        let folded = self.folded.get_or_fold(self.conv.generation(), || self.fold::<E>())?;
+        let mut a = Buffer::<E>::dirty(out.a_len());
+        folded.forward_joined(&shape, &parts, &FoldedEpilogue { residual: None, after: self.after }, &mut a);
+        Ok(Some(Act::host(dims_after(&out), a, false)))
+    }
+
     /// The convolution with its batch norm's running statistics in the weights.
     fn fold<E: MapElement>(&self) -> Result<FoldedConv<E>> {
-        let statistics = self.norm.running()?;
-        let (scale, mut shift) = self.norm.scale_and_shift(&statistics.mean, &statistics.inv_std)?;
+        let (scale, mut shift) = self.norm.params().scale_and_shift(&self.norm.constants()?)?;
+        let affine = self.affine.as_ref().map(LearnableAffine::read).transpose()?;
         self.conv.with_weights(|weight, bias| {
             for (shift, (bias, scale)) in shift.iter_mut().zip(bias.unwrap_or_default().iter().zip(&scale)) {
                 *shift += bias * scale;
             }
-            FoldedConv::new(self.conv.weight_dims(), self.conv.stride(), weight, &scale, shift)
+            let fold = |scale: &[f32], shift| {
+                FoldedConv::new(self.conv.weight_dims(), self.conv.stride(), weight, scale, shift)
+            };
+            let Some(affine) = affine else { return fold(&scale, shift) };
+            let (scale, shift) = affine.folded(&scale, &shift);
+            fold(&scale, shift).with_limits(affine.limits())
         })
     }
 
@@ -111,7 +179,7 @@ impl ConvNormAct {
         out: &NormActShape,
     ) -> Result<Option<Arc<Buffer<E>>>> {
         let Some(residual) = residual else { return Ok(None) };
-        if residual.dims() != dims_after(out) {
+        if residual.dims() != dims_after(out) || self.affine.is_some() {
             let problem = format!("branch {}, shortcut {}", dims_after(out), residual.dims());
             return Err(NnError::shape(self.conv.name(), problem));
         }
@@ -120,7 +188,10 @@ impl ConvNormAct {
 
     /// Whether anybody wants a gradient of what comes out.
     pub(super) fn needs_grad(&self, x: &Act, residual: Option<&Act>) -> bool {
-        x.needs_grad() || residual.is_some_and(Act::needs_grad) || self.conv.learns() || self.norm.learns()
+        let learns = self.conv.learns()
+            || self.norm.learns()
+            || self.affine.as_ref().is_some_and(LearnableAffine::learns);
+        learns || x.needs_grad() || residual.is_some_and(Act::needs_grad)
     }
 
     /// Without training (or where nothing learns), or on the path that fuses nothing.
@@ -129,12 +200,16 @@ impl ConvNormAct {
             Path::Kernels => in_precision!(ctx, E => self.infer::<E>(&x, residual.as_ref())),
             Path::Candle => {
                 let x = self.conv.forward(x, ctx)?;
-                let x = self.norm.forward(x, ctx)?;
+                let x = self.norm.forward_candle(x, ctx)?;
                 let x = match residual {
                     Some(residual) => add_acts(&x, &residual)?,
                     None => x,
                 };
-                follow(self.after, x, ctx)
+                let x = follow(self.after, x, ctx)?;
+                match &self.affine {
+                    Some(affine) => affine.forward_candle(&x, ctx),
+                    None => Ok(x),
+                }
             }
         }
     }
@@ -144,9 +219,9 @@ impl<E: MapElement> Undo<E> {
     /// The gradients of the input, where it wants one, and of the residual (that of the output itself where no
     /// activation follows), from the output's.
     pub(super) fn run(self, da: HostMap, grads: &mut Gradients) -> Result<(Option<HostMap>, HostMap)> {
-        let Self { shape, x, x_needs_grad, kept, conv, norm } = self;
+        let Self { shape, x, x_needs_grad, kept, conv } = self;
         let constant_mean = kept.is_constant();
-        let back = kept.backward(&norm, &E::of(&da), grads)?;
+        let back = kept.backward(&E::of(&da), grads)?;
         let dresidual = back.dresidual.map_or(da, Into::into);
         let dy = back.dy;
         grads.add_for(&conv.weight, |dweight| kernels::conv2d_weight_grad(&shape, &x, &dy, dweight))?;
@@ -171,6 +246,10 @@ impl Layer for ConvNormAct {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
         if ctx.path() == Path::Candle || !ctx.is_training() || !self.needs_grad(&x, None) {
             return self.forward_with(x, None, ctx);
+        }
+        if self.is_its_layers() {
+            let y = self.conv.forward(x, ctx)?;
+            return follow(self.after, y, ctx);
         }
         in_precision!(ctx, E => {
             let (a, undo) = self.train::<E>(&x, None, ctx)?;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use tallow_kernels as kernels;
 use tallow_kernels::{After, DepthwiseShape, FoldedDepthwise, NormActShape, Padding};
 
-use super::norm_act::{Kept, dims_after, follow, forward};
-use super::{BatchNorm2d, Layer, in_precision};
+use super::norm_act::{Kept, Learned, dims_after, follow, forward};
+use super::{BatchNorm2d, Layer, LearnableAffine, in_precision};
 use crate::act::{Act, Dims};
 use crate::candle_ops;
 use crate::ctx::Ctx;
@@ -18,7 +18,6 @@ use crate::error::{NnError, Result};
 use crate::folded::Slot;
 use crate::gradients::Gradients;
 use crate::init::Init;
-use crate::layers::batch_norm::NormParams;
 use crate::map::{Buffer, HostMap, MapElement};
 use crate::params::{Param, Scope};
 
@@ -31,6 +30,21 @@ pub struct DepthwiseConfig {
     pub stride: usize,
     /// Zeros around the map.
     pub padding: Padding,
+}
+
+impl DepthwiseConfig {
+    /// The shape of the convolution of `x` with `weight`, if they fit.
+    pub(super) fn shape(self, x: Dims, weight: &Param) -> Result<DepthwiseShape> {
+        let (Self { k, stride, padding }, c) = (self, weight.shape()[0]);
+        if x.c != c {
+            return Err(NnError::shape(weight.name(), format!("expected {c} channels, got {x}")));
+        }
+        let shape = DepthwiseShape { n: x.n, h: x.h, w: x.w, c, k, stride, padding };
+        match shape.h_out() * shape.w_out() {
+            0 => Err(NnError::shape(weight.name(), format!("a {k} x {k} kernel does not fit into {x}"))),
+            _ => Ok(shape),
+        }
+    }
 }
 
 /// Depthwise convolution without bias, batch norm, and what follows: each channel has a kernel of its own, as
@@ -46,6 +60,7 @@ pub struct DepthwiseNormAct {
     weight: Param,
     norm: BatchNorm2d,
     after: After,
+    affine: Option<LearnableAffine>,
     folded: Slot<FoldedDepthwise>,
 }
 
@@ -56,7 +71,6 @@ struct Undo<E: MapElement> {
     x_needs_grad: bool,
     kept: Kept<E>,
     weight: Param,
-    norm: NormParams,
 }
 
 impl DepthwiseNormAct {
@@ -76,24 +90,29 @@ impl DepthwiseNormAct {
             return Err(NnError::shape(scope.name(), format!("{c} channels, {config:?}, then {after:?}")));
         }
         let weight = scope.param("weight", &[c, 1, k, k], Init::he_normal(k * k))?;
-        Ok(Self { config, weight, norm, after, folded: Slot::default() })
+        Ok(Self { config, weight, norm, after, affine: None, folded: Slot::default() })
+    }
+
+    /// The same, with `affine` after its ReLU.
+    ///
+    /// # Errors
+    /// If something else than a ReLU follows.
+    pub fn with_affine(self, affine: LearnableAffine) -> Result<Self> {
+        match self.after {
+            After::Relu => Ok(Self { affine: Some(affine), ..self }),
+            after => Err(NnError::shape(affine.name(), format!("an affine map of {after:?}, expected Relu"))),
+        }
     }
 
     fn shapes(&self, x: Dims) -> Result<(DepthwiseShape, NormActShape)> {
-        let (DepthwiseConfig { k, stride, padding }, c) = (self.config, self.weight.shape()[0]);
-        if x.c != c {
-            return Err(NnError::shape(self.weight.name(), format!("expected {c} channels, got {x}")));
-        }
-        let shape = DepthwiseShape { n: x.n, h: x.h, w: x.w, c, k, stride, padding };
+        let shape = self.config.shape(x, &self.weight)?;
         let (h, w) = (shape.h_out(), shape.w_out());
-        match h * w {
-            0 => Err(NnError::shape(self.weight.name(), format!("a {k} x {k} kernel does not fit into {x}"))),
-            _ => Ok((shape, NormActShape { n: x.n, h, w, c, after: self.after })),
-        }
+        Ok((shape, NormActShape { n: x.n, h, w, c: x.c, after: self.after }))
     }
 
     fn learns(&self) -> bool {
-        !self.weight.is_frozen() || self.norm.learns()
+        let affine_learns = self.affine.as_ref().is_some_and(LearnableAffine::learns);
+        !self.weight.is_frozen() || self.norm.learns() || affine_learns
     }
 
     fn train<E: MapElement>(&self, x: &Act, ctx: &Ctx) -> Result<(Act, Undo<E>)> {
@@ -108,9 +127,9 @@ impl DepthwiseNormAct {
             self.weight.read(|w| kernels::depthwise_forward(&shape, &x, w, None, &mut y))?;
             self.norm.running()?
         };
-        let (a, kept) = forward(&self.norm, out, Arc::new(y), statistics, None)?;
-        let (weight, norm) = (self.weight.clone(), self.norm.params());
-        let undo = Undo { shape, x, x_needs_grad, kept, weight, norm };
+        let learned = Learned { norm: self.norm.params(), affine: self.affine.clone() };
+        let (a, kept) = forward(learned, out, Arc::new(y), statistics, None)?;
+        let undo = Undo { shape, x, x_needs_grad, kept, weight: self.weight.clone() };
         Ok((Act::host(dims_after(&out), a, true), undo))
     }
 
@@ -118,9 +137,15 @@ impl DepthwiseNormAct {
         let (shape, out) = self.shapes(x.dims())?;
         let x = x.as_map::<E>(self.weight.name())?;
         let folded = self.folded.get_or_make(self.weight.generation(), || {
-            let statistics = self.norm.running()?;
-            let (scale, shift) = self.norm.scale_and_shift(&statistics.mean, &statistics.inv_std)?;
-            self.weight.read(|weight| FoldedDepthwise::new(shape.k, weight, &scale, shift))
+            let (scale, shift) = self.norm.params().scale_and_shift(&self.norm.running()?)?;
+            let affine = self.affine.as_ref().map(LearnableAffine::read).transpose()?;
+            self.weight.read(|weight| {
+                let Some(affine) = affine else {
+                    return FoldedDepthwise::new(shape.k, weight, &scale, shift);
+                };
+                let (scale, shift) = affine.folded(&scale, &shift);
+                FoldedDepthwise::new(shape.k, weight, &scale, shift).with_limits(affine.limits())
+            })
         })?;
         let mut a = Buffer::<E>::dirty(out.a_len());
         folded.forward(&shape, &x, self.after, &mut a);
@@ -132,15 +157,19 @@ impl DepthwiseNormAct {
         let weight = ctx.weight(&self.weight);
         let y = candle_ops::depthwise_conv2d(x.as_candle(self.weight.name())?, &weight, &shape)?;
         let y = self.norm.forward(Act::candle(dims_after(&out), y), ctx)?;
-        follow(self.after, y, ctx)
+        let a = follow(self.after, y, ctx)?;
+        match &self.affine {
+            Some(affine) => affine.forward_candle(&a, ctx),
+            None => Ok(a),
+        }
     }
 }
 
 impl<E: MapElement> Undo<E> {
     /// The gradient of the input, where it wants one.
     fn run(self, da: &HostMap, grads: &mut Gradients) -> Result<Option<HostMap>> {
-        let Self { shape, x, x_needs_grad, kept, weight, norm } = self;
-        let dy = kept.backward(&norm, &E::of(da), grads)?.dy;
+        let Self { shape, x, x_needs_grad, kept, weight } = self;
+        let dy = kept.backward(&E::of(da), grads)?.dy;
         grads.add_for(&weight, |dweight| kernels::depthwise_weight_grad(&shape, &x, &dy, dweight))?;
         if !x_needs_grad {
             return Ok(None);

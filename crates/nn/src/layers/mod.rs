@@ -1,26 +1,34 @@
 //! Layers: one file each. A layer is `forward(x, ctx)`: in training it leaves with `ctx` what its backward pass needs.
 
 mod activation;
+mod affine;
 mod batch_norm;
 mod candle_model;
+mod concat;
 mod conv;
 mod conv_norm_act;
+mod depthwise;
 mod depthwise_norm_act;
 mod dropout;
 mod flatten;
 mod layer_norm;
 mod linear;
+mod norm;
 mod norm_act;
 mod pool;
 mod pooled_stages;
 mod residual;
 mod vit;
+mod zero_pad;
 
 pub use activation::{Gelu, Relu};
+pub use affine::LearnableAffine;
 pub use batch_norm::{BatchNorm2d, BatchNormConfig};
 pub use candle_model::{CandleModel, CandleModule};
+pub use concat::{Concat, Takes};
 pub use conv::{Conv2d, Conv2dConfig};
 pub use conv_norm_act::ConvNormAct;
+pub use depthwise::DepthwiseConv2d;
 pub use depthwise_norm_act::{DepthwiseConfig, DepthwiseNormAct};
 pub use dropout::Dropout;
 pub use flatten::Flatten;
@@ -31,6 +39,7 @@ pub use pool::{AvgPool2d, GlobalAvgPool, MaxPool2d};
 pub use pooled_stages::PooledStages;
 pub use residual::{Residual, ResidualBlock};
 pub use vit::{PositionResize, TokenFeatures, VisionTransformer, VisionTransformerConfig};
+pub use zero_pad::ZeroPad2d;
 
 use crate::act::Act;
 use crate::ctx::Ctx;

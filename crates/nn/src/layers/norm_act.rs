@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use tallow_kernels as kernels;
 use tallow_kernels::{After, Moments, NormActShape, NormState};
 
-use super::{BatchNorm2d, Gelu, Layer, MaxPool2d, Relu, in_precision};
+use super::{BatchNorm2d, Gelu, Layer, LearnableAffine, MaxPool2d, Relu, in_precision};
 use crate::act::{Act, Dims};
 use crate::candle_ops;
 use crate::ctx::Ctx;
@@ -32,9 +32,17 @@ pub(super) struct Statistics {
     pub(super) frozen: bool,
 }
 
+/// What there is to learn in the pass: of the norm, and of what follows a ReLU.
+#[derive(Clone)]
+pub(super) struct Learned {
+    pub(super) norm: NormParams,
+    pub(super) affine: Option<LearnableAffine>,
+}
+
 /// What the forward pass keeps for the backward pass.
 pub(super) struct Kept<E: MapElement> {
     shape: NormActShape,
+    learned: Learned,
     y: Arc<Buffer<E>>,
     /// The output, where a ReLU follows a residual.
     a: Option<Arc<Buffer<E>>>,
@@ -49,21 +57,24 @@ pub(super) struct Back<E: MapElement> {
     pub(super) dresidual: Option<Buffer<E>>,
 }
 
-/// The forward pass from `y` (n, h, w, c), the convolution's output, on.
+/// The forward pass from `y` (n, h, w, c), the convolution's output, on. What has an affine map has no residual.
 pub(super) fn forward<E: MapElement>(
-    norm: &BatchNorm2d,
+    learned: Learned,
     shape: NormActShape,
     y: Arc<Buffer<E>>,
     statistics: Statistics,
     residual: Option<&[E]>,
 ) -> Result<(Arc<Buffer<E>>, Kept<E>)> {
-    let (scale, shift) = norm.scale_and_shift(&statistics.mean, &statistics.inv_std)?;
+    let (scale, shift) = learned.norm.scale_and_shift(&statistics)?;
     let mut a = Buffer::<E>::dirty(shape.a_len());
     let mut winners = Buffer::dirty(shape.winners_len());
-    kernels::norm_act(&shape, &y, &scale, &shift, residual, &mut a, &mut winners);
+    match &learned.affine {
+        Some(affine) => kernels::norm_affine(&shape, &y, &scale, &shift, affine.read()?, &mut a),
+        None => kernels::norm_act(&shape, &y, &scale, &shift, residual, &mut a, &mut winners),
+    }
     let a = Arc::new(a);
     let masked = (residual.is_some() && shape.after == After::Relu).then(|| Arc::clone(&a));
-    Ok((a, Kept { shape, y, a: masked, winners, statistics }))
+    Ok((a, Kept { shape, learned, y, a: masked, winners, statistics }))
 }
 
 impl<E: MapElement> Kept<E> {
@@ -72,19 +83,25 @@ impl<E: MapElement> Kept<E> {
         self.statistics.frozen
     }
 
-    pub(super) fn backward(self, params: &NormParams, da: &[E], grads: &mut Gradients) -> Result<Back<E>> {
-        let Self { shape, y, a, winners, statistics } = self;
-        let [gamma, beta] = [&params.weight, &params.bias].map(|p| p.read(<[f32]>::to_vec));
-        let (gamma, beta) = (gamma?, beta?);
+    pub(super) fn backward(self, da: &[E], grads: &mut Gradients) -> Result<Back<E>> {
+        let Self { shape, learned, y, a, winners, statistics } = self;
+        let [gamma, beta] = learned.norm.read(shape.c)?;
         let Statistics { mean, inv_std, frozen } = &statistics;
         let norm = NormState { gamma: &gamma, beta: &beta, mean, inv_std, frozen: *frozen };
-        let saved = kernels::Saved { y: &y, a: a.as_deref().map(|a| &**a), winners: &winners, norm };
         let mut dy = Buffer::<E>::dirty(shape.y_len());
         let mut dresidual = a.as_ref().map(|_| Buffer::<E>::dirty(shape.y_len()));
         let (mut dgamma, mut dbeta) = (vec![0.0; shape.c], vec![0.0; shape.c]);
-        let into = dresidual.as_deref_mut().unwrap_or_default();
-        kernels::norm_act_backward(&shape, &saved, da, &mut dy, into, &mut dgamma, &mut dbeta);
-        params.add_gradients(&dgamma, &dbeta, grads)?;
+        if let Some(affine) = &learned.affine {
+            let map = affine.read()?;
+            let daffine =
+                kernels::norm_affine_backward(&shape, &y, &norm, map, da, &mut dy, &mut dgamma, &mut dbeta);
+            affine.add_gradients(daffine, grads)?;
+        } else {
+            let saved = kernels::Saved { y: &y, a: a.as_deref().map(|a| &**a), winners: &winners, norm };
+            let into = dresidual.as_deref_mut().unwrap_or_default();
+            kernels::norm_act_backward(&shape, &saved, da, &mut dy, into, &mut dgamma, &mut dbeta);
+        }
+        learned.norm.add_gradients(&dgamma, &dbeta, grads)?;
         Ok(Back { dy, dresidual })
     }
 }
@@ -131,10 +148,10 @@ impl NormAct {
             true => self.norm.take_moments(&kernels::channel_moments(&y, c))?,
             false => self.norm.running()?,
         };
-        let (a, kept) = forward(&self.norm, shape, y, statistics, None)?;
-        let params = self.norm.params();
+        let learned = Learned { norm: self.norm.params(), affine: None };
+        let (a, kept) = forward(learned, shape, y, statistics, None)?;
         ctx.push_map(move |da, grads| {
-            let back = kept.backward(&params, &E::of(&da), grads)?;
+            let back = kept.backward(&E::of(&da), grads)?;
             Ok(x_needs_grad.then(|| back.dy.into()))
         });
         Ok(Act::host(dims_after(&shape), a, x_needs_grad || self.norm.learns()))

@@ -1,9 +1,10 @@
 //! Every layer of the crate, with a size that it is tested on.
 
 use tallow_nn::{
-    Act, After, AvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, Ctx, DepthwiseConfig,
-    DepthwiseNormAct, Dims, Dropout, Flatten, Gelu, GlobalAvgPool, Layer, LayerNorm, Linear, MaxPool2d,
-    Padding, PooledStages, Relu, Residual, Result, Scope, Sequential,
+    Act, After, AvgPool2d, BatchNorm2d, BatchNormConfig, Concat, Conv2d, Conv2dConfig, ConvNormAct, Ctx,
+    DepthwiseConfig, DepthwiseConv2d, DepthwiseNormAct, Dims, Dropout, Flatten, Gelu, GlobalAvgPool, Init,
+    Layer, LayerNorm, Linear, MaxPool2d, Padding, PooledStages, Relu, Residual, ResidualBlock, Result, Scope,
+    Sequential, Takes, ZeroPad2d,
 };
 
 /// A layer and the size of what it is tested on; rows, columns, channels and images all differ.
@@ -66,12 +67,39 @@ fn convolutions() -> Vec<Case> {
         case("depthwise 3x3, stride 2, no padding, norm, GELU", dims(2, 3, 6, 9), |s| {
             depthwise(s, 3, 2, Padding::Symmetric(0), After::Gelu)
         }),
+        case("conv as a dense layer", small, |s| boxed(Conv2d::dense(s, 3, 4, Init::torch_default(3))?)),
+        case("depthwise 7x7, bias", dims(2, 3, 9, 4), |s| {
+            depthwise_with_bias(s, 7, 1, Padding::Symmetric(3))
+        }),
+        case("depthwise 3x3, stride 2, SAME, bias", dims(2, 3, 7, 10), |s| {
+            depthwise_with_bias(s, 3, 2, Padding::Same)
+        }),
+        case("conv 3x3, scaled", small, |s| boxed(scaled(s, conv(3, 3, 1, 1, true))?)),
+        case("conv 1x1, no bias, scaled", small, |s| boxed(scaled(s, conv(1, 1, 1, 0, false))?)),
+        case("conv 3x3 and GELU, in one", small, |s| {
+            boxed(ConvNormAct::without_norm(Conv2d::new(s, 3, 4, conv(3, 3, 1, 1, true))?, After::Gelu))
+        }),
         case("conv on 1x1 maps", dims(2, 3, 1, 1), |s| conv_3_to_4(s, conv(3, 3, 1, 1, true))),
     ]
 }
 
 fn conv_3_to_4(s: &mut Scope<'_>, config: Conv2dConfig) -> Result<Box<dyn Layer>> {
     boxed(Conv2d::new(s, 3, 4, config)?)
+}
+
+fn depthwise_with_bias(
+    s: &mut Scope<'_>,
+    k: usize,
+    stride: usize,
+    padding: Padding,
+) -> Result<Box<dyn Layer>> {
+    boxed(DepthwiseConv2d::new(s, 3, DepthwiseConfig { k, stride, padding }, Init::Normal { std: 0.3 })?)
+}
+
+/// As many channels as come in, each times a learned number.
+fn scaled(s: &mut Scope<'_>, config: Conv2dConfig) -> Result<ConvNormAct> {
+    let scaled = Conv2d::new(&mut s.sub("conv"), 3, 3, config)?;
+    ConvNormAct::with_scale(scaled, s.param("gamma", &[3], Init::Constant(1.0))?, After::Nothing)
 }
 
 fn depthwise(
@@ -110,7 +138,16 @@ fn others() -> Vec<Case> {
         case("dropout on vectors", dims(3, 50, 1, 1), |_| boxed(Dropout::new("drop", 0.4)?)),
         case("residual, identity", map, |s| boxed(Residual::new(branch(s, 3, 1)?, None))),
         case("residual, shortcut", dims(2, 3, 5, 8), residual_with_shortcut),
+        case("residual, scaled", map, |s| {
+            boxed(ResidualBlock::new(branch(s, 3, 1)?, scaled(s, conv(1, 1, 1, 0, true))?, None))
+        }),
         case("pooled stages", dims(2, 3, 5, 8), pooled_stages),
+        case("zero pad", map, |_| boxed(ZeroPad2d { bottom: 2, right: 1 })),
+        case("concat of branches", map, |s| concat(s, [Takes::Input; 3])),
+        case("concat of a chain", map, |s| concat(s, [Takes::Last; 3])),
+        case("concat, mixed by a 1x1 conv", map, |s| concat_then(s, 1)),
+        case("concat, mixed by a 3x3 conv", map, |s| concat_then(s, 3)),
+        case("concat of both", map, |s| concat(s, [Takes::Last, Takes::Input, Takes::Last])),
         case("a layer used twice", map, |s| boxed(Twice(Conv2d::new(s, 3, 3, conv(3, 3, 1, 1, true))?))),
         case("sequential, empty", map, |_| boxed(Sequential::new())),
         case("sequential", dims(3, 2, 7, 5), sequential),
@@ -133,6 +170,31 @@ fn residual_with_shortcut(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
     shortcut.push(Conv2d::new(&mut s.sub("downsample.0"), 3, 4, conv(1, 1, 2, 0, false))?);
     shortcut.push(BatchNorm2d::new(&mut s.sub("downsample.1"), 4, BatchNormConfig::default())?);
     boxed(Residual::new(branch, Some(Box::new(shortcut))))
+}
+
+/// What comes in, and two convolutions, each of that or of what the part before it gives.
+fn concat(s: &mut Scope<'_>, takes: [Takes; 3]) -> Result<Box<dyn Layer>> {
+    boxed(parts(s, takes)?)
+}
+
+fn concat_then(s: &mut Scope<'_>, k: usize) -> Result<Box<dyn Layer>> {
+    let parts = parts(s, [Takes::Last; 3])?;
+    let mix = Conv2d::new(&mut s.sub("mix"), 3 + 4 + 2, 4, conv(k, k, 1, k / 2, true))?;
+    boxed(parts.then(ConvNormAct::without_norm(mix, After::Nothing)))
+}
+
+fn parts(s: &mut Scope<'_>, takes: [Takes; 3]) -> Result<Concat> {
+    let mut parts = Concat::new();
+    parts.push(Sequential::new(), takes[0]);
+    let mut c_in = 3;
+    for (i, c_out) in [(1, 4), (2, 2)] {
+        c_in = if takes[i] == Takes::Last { c_in } else { 3 };
+        let mut part = Sequential::new();
+        part.push(Conv2d::new(&mut s.sub(i), c_in, c_out, conv(3, 3, 1, 1, true))?);
+        parts.push(part, takes[i]);
+        c_in = c_out;
+    }
+    Ok(parts)
 }
 
 /// The first and the last of three stages give features; the second only leads from one to the other.

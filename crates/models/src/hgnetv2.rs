@@ -1,0 +1,275 @@
+//! PP-HGNetV2 with timm's names and shapes: plain convolutions whose outputs are joined and mixed once a block, made to be fast where
+//! memory is what takes time.
+//!
+//! Source: PaddleClas, <https://github.com/PaddlePaddle/PaddleClas/blob/develop/docs/zh_CN/models/ImageNet1k/PP-HGNetV2.md>; the
+//! distillation that its weights come from, "SSLD", is of Cui et al. 2021, <https://arxiv.org/abs/2103.05959>.
+
+use tallow_nn::{
+    After, BatchNorm2d, BatchNormConfig, Concat, Conv2d, Conv2dConfig, ConvNormAct, DepthwiseConfig,
+    DepthwiseNormAct, GlobalAvgPool, Init, LearnableAffine, MaxPool2d, Model, Padding, ParamStore,
+    PooledStages, Residual, Scope, Sequential, Takes, ZeroPad2d,
+};
+
+use crate::architecture::{Architecture, InputSizes, PublishedWeights, parse};
+use crate::backbone::Backbone;
+use crate::conv_norm::{Convolution, conv_norm};
+use crate::error::ModelError;
+use crate::timm::{Map, TimmConfig};
+use crate::weights::PretrainedInput;
+
+/// timm's name.
+const CLASSIFIER: &str = "head.fc";
+/// Channels of what follows the stages.
+const N_FEATURES: usize = 2048;
+/// PyTorch's.
+const NORM: BatchNormConfig = BatchNormConfig { eps: 1e-5, momentum: 0.1 };
+const MAPS: [Map; 4] = [Map::Stage1, Map::Stage2, Map::Stage3, Map::Stage4];
+
+/// A network of the family.
+struct Network {
+    name: &'static str,
+    /// Channels of the stem inside, and of what comes out of it.
+    stem: [usize; 2],
+    stages: [Stage; 4],
+    /// Whether a learnable affine block follows each ReLU.
+    has_affine: bool,
+}
+
+/// A stage: a depthwise convolution that halves rows and columns, but for the first one's, then blocks.
+struct Stage {
+    c_in: usize,
+    /// Channels of each of a block's layers.
+    width: usize,
+    c_out: usize,
+    n_blocks: usize,
+    /// Layers of a block.
+    n_layers: usize,
+    /// Whether a layer is light: a 1x1 convolution and a depthwise 5x5 one instead of a 3x3 one.
+    is_light: bool,
+}
+
+/// The four stages: widths, what comes out of each, and how many blocks the third one has.
+const fn stages(
+    c_stem: usize,
+    widths: [usize; 4],
+    c_out: [usize; 4],
+    n_blocks: usize,
+    n_layers: usize,
+) -> [Stage; 4] {
+    let [first, second, third, last] = c_out;
+    [
+        Stage { c_in: c_stem, width: widths[0], c_out: first, n_blocks: 1, n_layers, is_light: false },
+        Stage { c_in: first, width: widths[1], c_out: second, n_blocks: 1, n_layers, is_light: false },
+        Stage { c_in: second, width: widths[2], c_out: third, n_blocks, n_layers, is_light: true },
+        Stage { c_in: third, width: widths[3], c_out: last, n_blocks: 1, n_layers, is_light: true },
+    ]
+}
+
+const B0: Network = Network {
+    name: "hgnetv2_b0",
+    stem: [16, 16],
+    stages: stages(16, [16, 32, 64, 128], [64, 256, 512, 1024], 2, 3),
+    has_affine: true,
+};
+
+const B2: Network = Network {
+    name: "hgnetv2_b2",
+    stem: [24, 32],
+    stages: stages(32, [32, 64, 128, 256], [96, 384, 768, 1536], 3, 4),
+    has_affine: true,
+};
+
+const B4: Network = Network {
+    name: "hgnetv2_b4",
+    stem: [32, 48],
+    stages: stages(48, [48, 96, 192, 384], [128, 512, 1024, 2048], 3, 6),
+    has_affine: false,
+};
+
+/// The network `hgnetv2_b0`.
+pub(crate) const HGNETV2_B0: Architecture =
+    architecture("hgnetv2_b0", "hf:timm/hgnetv2_b0.ssld_stage2_ft_in1k", |table, n_classes, params| {
+        build(&B0, &parse(table)?, n_classes, params)
+    });
+
+/// The network `hgnetv2_b2`.
+pub(crate) const HGNETV2_B2: Architecture =
+    architecture("hgnetv2_b2", "hf:timm/hgnetv2_b2.ssld_stage2_ft_in1k", |table, n_classes, params| {
+        build(&B2, &parse(table)?, n_classes, params)
+    });
+
+/// The network `hgnetv2_b4`.
+pub(crate) const HGNETV2_B4: Architecture =
+    architecture("hgnetv2_b4", "hf:timm/hgnetv2_b4.ssld_stage2_ft_in1k", |table, n_classes, params| {
+        build(&B4, &parse(table)?, n_classes, params)
+    });
+
+const fn architecture(
+    name: &'static str,
+    source: &'static str,
+    build: fn(&toml::Table, usize, ParamStore) -> Result<Model, ModelError>,
+) -> Architecture {
+    Architecture {
+        name,
+        sizes: InputSizes::Any,
+        classifier: CLASSIFIER,
+        weights: Some(PublishedWeights {
+            source,
+            licence: "Apache-2.0",
+            input: PretrainedInput::imagenet(224, 0.965),
+        }),
+        reference: || toml::toml! { input_px = [224, 224] },
+        input_px: |table| Ok(parse::<TimmConfig>(table)?.input_px),
+        build,
+    }
+}
+
+fn build(
+    network: &Network,
+    config: &TimmConfig,
+    n_classes: usize,
+    mut params: ParamStore,
+) -> Result<Model, ModelError> {
+    config.validate()?;
+    let learning = config.learning()?;
+    let channels = |map: &Map| {
+        let stage = MAPS.iter().position(|of| of == map);
+        stage.map_or(N_FEATURES, |i| network.stages[i].c_out)
+    };
+    let backbone = Backbone {
+        layer: network.trunk(config, &mut params)?,
+        n_features: config.features.iter().map(channels).sum(),
+        description: config.describe(network.name),
+        last_stage: &["stages.3", "head.last_conv"],
+    };
+    backbone.with_head(&config.head, CLASSIFIER, n_classes, learning, params)
+}
+
+impl Network {
+    /// From images to features.
+    fn trunk(&self, config: &TimmConfig, params: &mut ParamStore) -> Result<PooledStages, ModelError> {
+        let mut root = params.root();
+        let mut trunk = PooledStages::new();
+        let mut layers = Sequential::new();
+        self.push_stem(&mut layers, &mut root.sub("stem"))?;
+        for (i, (stage, map)) in self.stages.iter().zip(MAPS).enumerate() {
+            self.push_stage(&mut layers, &mut root.sub("stages").sub(i), stage, i > 0)?;
+            trunk.push(std::mem::take(&mut layers), config.features.contains(&map));
+        }
+        // the last convolution sees the mean of the last map
+        layers.push(GlobalAvgPool);
+        let mut scope = root.sub("head.last_conv");
+        let c_in = self.stages[3].c_out;
+        let config = Conv2dConfig { bias: false, ..Conv2dConfig::same(1) };
+        let conv =
+            Conv2d::with_init(&mut scope.sub(0), c_in, N_FEATURES, config, Init::he_normal(N_FEATURES))?;
+        layers.push(self.finished(ConvNormAct::without_norm(conv, After::Relu), &mut scope.sub(2))?);
+        trunk.push(layers, true);
+        Ok(trunk)
+    }
+
+    /// Two ways side by side, one of two 2x2 convolutions and one of pooling, both of a map with zeros below and to the right.
+    fn push_stem(&self, layers: &mut Sequential, scope: &mut Scope<'_>) -> Result<(), ModelError> {
+        let [width, c_out] = self.stem;
+        let narrow = width / 2;
+        layers.push(self.conv(&mut scope.sub("stem1"), Convolution::new([3, width], 3, 2))?);
+        layers.push(ZeroPad2d { bottom: 1, right: 1 });
+        let (mut pooled, mut convolved, mut ways) = (Sequential::new(), Sequential::new(), Concat::new());
+        pooled.push(MaxPool2d { k: 2, stride: 1, padding: 0 });
+        let padded = |channels, padding| Convolution { padding, ..Convolution::new(channels, 2, 1) };
+        let first = padded([width, narrow], Padding::Symmetric(0));
+        convolved.push(self.conv(&mut scope.sub("stem2a"), first)?);
+        // which puts its one line of zeros below and to the right as well
+        convolved.push(self.conv(&mut scope.sub("stem2b"), padded([narrow, width], Padding::Same))?);
+        ways.push(pooled, Takes::Input);
+        ways.push(convolved, Takes::Input);
+        layers.push(ways);
+        layers.push(self.conv(&mut scope.sub("stem3"), Convolution::new([2 * width, width], 3, 2))?);
+        layers.push(self.conv(&mut scope.sub("stem4"), Convolution::new([width, c_out], 1, 1))?);
+        Ok(())
+    }
+
+    fn push_stage(
+        &self,
+        layers: &mut Sequential,
+        scope: &mut Scope<'_>,
+        stage: &Stage,
+        is_halved: bool,
+    ) -> Result<(), ModelError> {
+        if is_halved {
+            let halved = depthwise(&mut scope.sub("downsample"), stage.c_in, 3, 2, After::Nothing)?;
+            layers.push(halved);
+        }
+        for i in 0..stage.n_blocks {
+            let c_in = if i == 0 { stage.c_in } else { stage.c_out };
+            let block = self.block(&mut scope.sub("blocks").sub(i), stage, c_in)?;
+            if i == 0 {
+                layers.push(block);
+            } else {
+                layers.push(Residual::new(block, None));
+            }
+        }
+        Ok(())
+    }
+
+    /// Layers one after another, all of whose maps are joined with the input and mixed by two 1x1 convolutions.
+    fn block(&self, scope: &mut Scope<'_>, stage: &Stage, c_in: usize) -> Result<Sequential, ModelError> {
+        let &Stage { width, c_out, n_layers, is_light, .. } = stage;
+        let mut joined = Concat::new();
+        joined.push(Sequential::new(), Takes::Input);
+        for i in 0..n_layers {
+            let (mut layer, mut scope) = (Sequential::new(), scope.sub("layers"));
+            let mut scope = scope.sub(i);
+            let channels = [if i == 0 { c_in } else { width }, width];
+            if is_light {
+                let conv = Convolution::new(channels, 1, 1);
+                layer.push(conv_norm(&mut scope.sub("conv1"), ["conv", "bn"], conv, NORM, After::Nothing)?);
+                let mut scope = scope.sub("conv2");
+                let depthwise = depthwise(&mut scope, width, 5, 1, After::Relu)?;
+                match self.affine(&mut scope.sub("lab"))? {
+                    Some(affine) => layer.push(depthwise.with_affine(affine)?),
+                    None => layer.push(depthwise),
+                }
+            } else {
+                layer.push(self.conv(&mut scope, Convolution::new(channels, 3, 1))?);
+            }
+            joined.push(layer, Takes::Last);
+        }
+        let (mut block, mut scope) = (Sequential::new(), scope.sub("aggregation"));
+        let c_joined = c_in + n_layers * width;
+        let squeeze = self.conv(&mut scope.sub(0), Convolution::new([c_joined, c_out / 2], 1, 1))?;
+        block.push(joined.then(squeeze));
+        block.push(self.conv(&mut scope.sub(1), Convolution::new([c_out / 2, c_out], 1, 1))?);
+        Ok(block)
+    }
+
+    /// A convolution, its batch norm, ReLU, and the learnable affine block where there is one.
+    fn conv(&self, scope: &mut Scope<'_>, convolution: Convolution) -> Result<ConvNormAct, ModelError> {
+        let conv = conv_norm(scope, ["conv", "bn"], convolution, NORM, After::Relu)?;
+        self.finished(conv, &mut scope.sub("lab"))
+    }
+
+    fn finished(&self, conv: ConvNormAct, scope: &mut Scope<'_>) -> Result<ConvNormAct, ModelError> {
+        Ok(match self.affine(scope)? {
+            Some(affine) => conv.with_affine(affine)?,
+            None => conv,
+        })
+    }
+
+    fn affine(&self, scope: &mut Scope<'_>) -> Result<Option<LearnableAffine>, ModelError> {
+        Ok(self.has_affine.then(|| LearnableAffine::new(scope)).transpose()?)
+    }
+}
+
+/// A depthwise convolution, its batch norm, and what follows.
+fn depthwise(
+    scope: &mut Scope<'_>,
+    c: usize,
+    k: usize,
+    stride: usize,
+    after: After,
+) -> Result<DepthwiseNormAct, ModelError> {
+    let norm = BatchNorm2d::new(&mut scope.sub("bn"), c, NORM)?;
+    let config = DepthwiseConfig { k, stride, padding: Padding::Symmetric(k / 2) };
+    Ok(DepthwiseNormAct::new(&mut scope.sub("conv"), c, config, norm, after)?)
+}

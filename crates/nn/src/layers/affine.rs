@@ -1,0 +1,61 @@
+//! One learned scale and one learned bias for all numbers of a map, which some networks have after each ReLU.
+
+use tallow_kernels::Affine;
+
+use crate::act::Act;
+use crate::ctx::Ctx;
+use crate::error::Result;
+use crate::gradients::Gradients;
+use crate::init::Init;
+use crate::params::{Param, Scope};
+
+/// `y = scale * x + bias`, with one number each: a part of the block whose ReLU it follows.
+///
+/// # Parameters
+/// `scale` (1) and `bias` (1), f32, 1 and 0 at first.
+///
+/// # Source
+/// PP-HGNetV2's "learnable affine block",
+/// <https://github.com/PaddlePaddle/PaddleClas/blob/release/2.5.1/ppcls/arch/backbone/legendary_models/pp_hgnet_v2.py>
+#[derive(Clone)]
+pub struct LearnableAffine {
+    scale: Param,
+    bias: Param,
+}
+
+impl LearnableAffine {
+    /// Declares scale and bias in `scope`.
+    ///
+    /// # Errors
+    /// If a name is taken.
+    pub fn new(scope: &mut Scope<'_>) -> Result<Self> {
+        let scale = scope.param("scale", &[1], Init::Constant(1.0))?;
+        Ok(Self { scale, bias: scope.param("bias", &[1], Init::Constant(0.0))? })
+    }
+
+    /// The name of the scale, which errors go by.
+    pub(super) fn name(&self) -> &str {
+        self.scale.name()
+    }
+
+    pub(super) fn learns(&self) -> bool {
+        !(self.scale.is_frozen() && self.bias.is_frozen())
+    }
+
+    /// The two numbers.
+    pub(super) fn read(&self) -> Result<Affine> {
+        Ok(Affine { gain: self.scale.read(|scale| scale[0])?, offset: self.bias.read(|bias| bias[0])? })
+    }
+
+    pub(super) fn add_gradients(&self, [dscale, dbias]: [f32; 2], grads: &mut Gradients) -> Result<()> {
+        grads.add_for(&self.scale, |grad| grad[0] = dscale)?;
+        grads.add_for(&self.bias, |grad| grad[0] = dbias)
+    }
+
+    pub(super) fn forward_candle(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
+        let tensor = x.as_candle(self.name())?;
+        let [scale, bias] = [&self.scale, &self.bias].map(|param| ctx.weight(param));
+        let [scale, bias] = [scale, bias].map(|t| t.to_dtype(tensor.dtype())?.reshape((1, 1, 1, 1)));
+        Ok(Act::candle(x.dims(), tensor.broadcast_mul(&scale?)?.broadcast_add(&bias?)?))
+    }
+}

@@ -1,0 +1,69 @@
+//! What a fused block does to each channel of its convolution's output: a batch norm, a learned scale, or nothing.
+
+use super::batch_norm::NormParams;
+use super::norm_act::Statistics;
+use super::{BatchNorm2d, Layer as _};
+use crate::act::Act;
+use crate::ctx::Ctx;
+use crate::error::Result;
+use crate::params::Param;
+
+/// What a fused block does to each channel.
+pub(super) enum Norm {
+    /// A batch norm.
+    Batch(BatchNorm2d),
+    /// A learned scale.
+    Scale(Param),
+    /// Nothing, to so many channels.
+    Nothing(usize),
+}
+
+impl Norm {
+    /// The batch norm, where it takes the statistics of the batch.
+    pub(super) fn of_batch(&self, ctx: &Ctx) -> Option<&BatchNorm2d> {
+        match self {
+            Self::Batch(norm) => Some(norm).filter(|norm| norm.takes_batch(ctx)),
+            Self::Scale(_) | Self::Nothing(_) => None,
+        }
+    }
+
+    /// The statistics that are constants: the running ones, or those that change nothing.
+    pub(super) fn constants(&self) -> Result<Statistics> {
+        let c = match self {
+            Self::Batch(norm) => return norm.running(),
+            Self::Scale(scale) => scale.shape()[0],
+            Self::Nothing(c) => *c,
+        };
+        Ok(Statistics { mean: vec![0.0; c], inv_std: vec![1.0; c], frozen: true })
+    }
+
+    /// What it learns.
+    pub(super) fn params(&self) -> NormParams {
+        match self {
+            Self::Batch(norm) => norm.params(),
+            Self::Scale(scale) => NormParams { weight: Some(scale.clone()), bias: None },
+            Self::Nothing(_) => NormParams { weight: None, bias: None },
+        }
+    }
+
+    pub(super) fn learns(&self) -> bool {
+        match self {
+            Self::Batch(norm) => norm.learns(),
+            Self::Scale(scale) => !scale.is_frozen(),
+            Self::Nothing(_) => false,
+        }
+    }
+
+    /// On the path that fuses nothing.
+    pub(super) fn forward_candle(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+        match self {
+            Self::Batch(norm) => norm.forward(x, ctx),
+            Self::Scale(scale) => {
+                let tensor = x.as_candle(scale.name())?;
+                let scale = ctx.weight(scale).to_dtype(tensor.dtype())?.reshape((1, x.dims().c, 1, 1))?;
+                Ok(Act::candle(x.dims(), tensor.broadcast_mul(&scale)?))
+            }
+            Self::Nothing(_) => Ok(x),
+        }
+    }
+}

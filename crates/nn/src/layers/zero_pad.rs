@@ -1,0 +1,52 @@
+//! Zeros beside a map.
+
+use tallow_kernels as kernels;
+
+use super::{Layer, in_precision};
+use crate::act::{Act, Dims};
+use crate::ctx::Ctx;
+use crate::device::Path;
+use crate::error::Result;
+use crate::map::{Buffer, MapElement};
+
+/// Lines of zeros below a map and columns of them to its right, as `torch.nn.functional.pad(x, (0, right, 0, bottom))`: for
+/// what sees zeros there, such as max pooling, whose own padding never wins.
+#[derive(Clone, Copy, Debug)]
+pub struct ZeroPad2d {
+    /// Lines below.
+    pub bottom: usize,
+    /// Columns to the right.
+    pub right: usize,
+}
+
+impl ZeroPad2d {
+    fn forward_kernels<E: MapElement>(self, x: &Act, out: Dims, ctx: &mut Ctx) -> Result<Act> {
+        let (Dims { n, c, h, w }, needs_grad) = (x.dims(), x.needs_grad());
+        let (dims, after) = ([n, h, w, c], [self.bottom, self.right]);
+        let mut y = Buffer::<E>::dirty(out.len());
+        kernels::zero_pad(dims, after, &x.as_map::<E>("zero_pad2d")?, &mut y);
+        ctx.push_map(move |dy, _| {
+            Ok(needs_grad.then(|| {
+                let mut dx = Buffer::<E>::dirty(dims.iter().product());
+                kernels::zero_pad_backward(dims, after, &E::of(&dy), &mut dx);
+                dx.into()
+            }))
+        });
+        Ok(Act::host(out, y, needs_grad))
+    }
+}
+
+impl Layer for ZeroPad2d {
+    fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+        let Self { bottom, right } = *self;
+        let dims = x.dims();
+        let out = Dims { h: dims.h + bottom, w: dims.w + right, ..dims };
+        match ctx.path() {
+            Path::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x, out, ctx)),
+            Path::Candle => {
+                let x = x.as_candle("zero_pad2d")?;
+                Ok(Act::candle(out, x.pad_with_zeros(2, 0, bottom)?.pad_with_zeros(3, 0, right)?))
+            }
+        }
+    }
+}
