@@ -22,7 +22,7 @@ fn with_weights() -> Sandbox {
     let table = tallow_models::architecture("resnet18").unwrap().reference_table();
     let model = tallow_models::build(&table, 1000, 0, &tallow_nn::Device::Cpu).unwrap();
     sandbox.write("weights/model.safetensors", encode(&model.params.to_tensors().unwrap(), "{}").unwrap());
-    let config = r#"{"architecture": "resnet18", "num_classes": 1000,
+    let config = r#"{"architecture": "resnet18", "num_classes": 1000, "license": "cc-by-4.0",
         "pretrained_cfg": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}}"#;
     sandbox.write("weights/config.json", config);
     draw(&sandbox, "photos", &CLASSES.map(|(name, _)| (name, N_OF_CLASS)));
@@ -79,6 +79,11 @@ fn the_report_says_how_well_it_works() {
     assert!(part.contains("The least usual test images") && part.contains("Each class as a new one"));
     assert_eq!(part.split_once("</section>").unwrap().0.matches("class=\"file\"").count(), 12);
     assert!(sandbox.path("run/plots/novelty.svg").is_file());
+    sandbox.trainer("card run").ok();
+    let card = sandbox.text("run/README.md");
+    assert!(card.contains("Tallow tells how usual it is"), "{card}");
+    assert!(card.contains("## Licence") && card.contains("under the licence cc-by-4.0"), "{card}");
+    assert_eq!(sandbox.json("run/summary.json")["pretrained"]["licence"], "cc-by-4.0");
     // by folds every picture is a test, and what was said of it is what its fold says
     sandbox.trainer(&format!("{} --folds 3", HEAD.replace("--run-dir run", "--run-dir by-folds"))).ok();
     let record = sandbox.json("by-folds/evaluation/novelty.json");

@@ -118,7 +118,7 @@ pub use predictions_csv::{PredictionsTable, parse_predictions_csv, predictions_t
 pub use race::{RACE_VERSION, RaceRecord, Tried, quickest_of_the_best};
 pub use report::{Averages, ClassScores, ClassificationReport};
 pub use report_text::NamedReport;
-pub use summary::{SplitScore, Summary, TestScore};
+pub use summary::{PretrainedWeights, SplitScore, Summary, TestScore};
 pub use suspects::{Suspect, suspects};
 pub use temperature::{
     MIN_CALIBRATION_PREDICTIONS, TEMPERATURES, calibration_temperature, fit_temperature, with_temperature,

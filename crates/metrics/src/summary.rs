@@ -24,6 +24,9 @@ pub struct Summary {
     pub n_test: u64,
     /// The architecture, by name.
     pub model: String,
+    /// The weights that training began with, where others had trained them; none in a summary of a program that did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pretrained: Option<PretrainedWeights>,
     /// How many parameters the model has.
     pub n_parameters: u64,
     /// How many of them were trained: the others were frozen. None in a summary of a program that did not tell them apart.
@@ -121,6 +124,16 @@ pub struct TestScore {
     pub loss: f64,
     /// [`wilson_interval`](crate::wilson_interval) of the accuracy, or that of folds where they are the test: low, high.
     pub accuracy_interval: [f64; 2],
+}
+
+/// Weights that others trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PretrainedWeights {
+    /// A commit on a hub, or a path.
+    pub origin: String,
+    /// The licence that they say they are under, or that their hub's page is known to name: an SPDX identifier.
+    pub licence: Option<String>,
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context as _, Result, ensure};
 use tallow_core::Progress;
 use tallow_dataset::Normalization;
+use tallow_metrics::PretrainedWeights;
 use tallow_models::weights::{
     HubOptions, PretrainedConfig, PretrainedInput, WeightFiles, WeightsSource, load_into, read, resolve,
 };
@@ -113,6 +114,20 @@ impl Pretrained {
     /// What names the same weights for ever: a path, or a commit on the hub.
     pub(crate) fn origin(&self) -> &str {
         &self.files.origin
+    }
+
+    /// What the run's record says of them.
+    pub(crate) fn told(&self) -> PretrainedWeights {
+        let published = tallow_models::architecture(self.name).ok().and_then(|known| known.weights.as_ref());
+        let is_published = |weights: &&PublishedWeights| {
+            let rest = self.origin().strip_prefix(weights.source);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
+        };
+        let licence = published.filter(is_published).map(|weights| weights.licence.to_owned());
+        PretrainedWeights {
+            origin: self.origin().to_owned(),
+            licence: licence.or(self.config.licence.clone()),
+        }
     }
 
     /// What pixels are normalised by, where the weights or their architecture say so.

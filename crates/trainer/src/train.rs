@@ -240,6 +240,9 @@ fn session(
         (None, Some(path)) => Session::start(recipe, model, data, &RunPlace::At(path.clone()))?,
         (None, None) => Session::start(recipe, model, data, &RunPlace::Under(RUNS.into()))?,
     };
+    if let Some(pretrained) = &pretrained {
+        session.set_pretrained(pretrained.told());
+    }
     session.note(notices);
     Ok(Ok(session))
 }

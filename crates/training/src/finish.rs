@@ -152,6 +152,7 @@ impl Session {
             n_val: val.map_or(0, Predictions::len) as u64,
             n_test: test.len() as u64,
             model: model_name.to_owned(),
+            pretrained: state.pretrained.clone(),
             n_parameters: self.learner.model.params.n_parameters() as u64,
             n_trained_parameters: Some(self.learner.model.params.n_trained() as u64),
             recipe: recipe.name.clone(),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tallow_core::{Progress, StopFlag, StopSignal};
 use tallow_dataset::n_batches;
-use tallow_metrics::Summary;
+use tallow_metrics::{PretrainedWeights, Summary};
 use tallow_nn::{CrossEntropy, Model, Optimizer, Tensors};
 
 use crate::averaging::Average;
@@ -222,6 +222,11 @@ impl Session {
     /// Adds what the user should know of the run, and its record say, to what is told when it is at work.
     pub fn note(&mut self, notices: impl IntoIterator<Item = String>) {
         self.notices.extend(notices);
+    }
+
+    /// Says which weights of others the network began with, for the run's last word.
+    pub fn set_pretrained(&mut self, weights: PretrainedWeights) {
+        self.state.pretrained = Some(weights);
     }
 
     /// Adds a picture to the event file of a run that has just ended, under `tag`. A run that was over before stays as

@@ -1,7 +1,7 @@
 //! Where a run is: everything beside weights and optimiser state that it needs to go on bit for bit.
 
 use serde::{Deserialize, Serialize};
-use tallow_metrics::{Caveat, EpochRecord, WeightedMean};
+use tallow_metrics::{Caveat, EpochRecord, PretrainedWeights, WeightedMean};
 
 use crate::callbacks::{EarlyStoppingState, ReduceLrOnPlateauState};
 use crate::error::Result;
@@ -57,6 +57,9 @@ pub(crate) struct State {
     /// How long a frozen backbone took for features that were computed for this run, and not found.
     #[serde(default)]
     pub(crate) features_secs: f64,
+    /// The weights that training began with, where others had trained them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pretrained: Option<PretrainedWeights>,
     /// What takes something from the figures to come.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) caveats: Vec<Caveat>,
@@ -92,6 +95,7 @@ impl State {
         frozen_digest: Option<String>,
     ) -> Self {
         Self {
+            pretrained: None,
             version: STATE_VERSION,
             data_digest: data_digest.to_owned(),
             class_names: class_names.to_vec(),

@@ -22,6 +22,8 @@ const MAX_INPUT_PX: usize = 4096;
 pub struct PretrainedConfig {
     /// `architecture`, else `model_type`: such as `resnet50`.
     pub architecture: Option<String>,
+    /// `license`, of the file or of its `pretrained_cfg`: an SPDX identifier, as hubs have them in small letters.
+    pub licence: Option<String>,
     /// `num_classes`: the classifier's width.
     pub n_classes: Option<usize>,
     /// `downsample_in_bottleneck`: whether a bottleneck that halves the map does so in its first 1x1 convolution (the
@@ -59,6 +61,10 @@ impl PretrainedConfig {
             architecture: match top.get("architecture", "a text", text)? {
                 None => top.get("model_type", "a text", text)?,
                 architecture => architecture,
+            },
+            licence: match stated.get("license", "a text", text)? {
+                None => top.get("license", "a text", text)?,
+                licence => licence,
             },
             n_classes: top.get("num_classes", "a number of classes", size)?,
             downsample_in_bottleneck: top
@@ -141,7 +147,7 @@ mod tests {
             "tag": "a1_in1k", "custom_load": false, "input_size": [3, 224, 192], "test_input_size": [3, 288, 288],
             "interpolation": "bicubic", "crop_pct": 0.95, "crop_mode": "center", "pool_size": [7, 7],
             "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
-            "first_conv": "conv1", "classifier": "fc", "url": null
+            "first_conv": "conv1", "classifier": "fc", "url": null, "license": "apache-2.0"
         }
     }"#;
 
@@ -153,6 +159,7 @@ mod tests {
     fn timms_layout() {
         let expected = PretrainedConfig {
             architecture: Some("resnet18".to_owned()),
+            licence: Some("apache-2.0".to_owned()),
             n_classes: Some(1000),
             downsample_in_bottleneck: false,
             input: PretrainedInput { input_px: Some([224, 192]), ..PretrainedInput::imagenet(224, 0.95) },

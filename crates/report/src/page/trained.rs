@@ -111,6 +111,10 @@ fn entries(run: &RunRecord) -> Vec<(String, Markup)> {
         let trained =
             if s.n_trained_parameters.is_some_and(|n| n != s.n_parameters) { " trained" } else { "" };
         put("Model", format!("{}, {} parameters{trained}", s.model, parameters(s)));
+        if let Some(weights) = &s.pretrained {
+            let licence = weights.licence.as_deref().unwrap_or("of a licence that is not known");
+            put("Pretrained weights", format!("{}, {licence}", weights.origin));
+        }
         put("Seed", s.seed.to_string());
         put("Computed on", format!("{}, {}, {}, {}", s.device, s.isa, s.precision, threads(s.threads)));
         let memory =

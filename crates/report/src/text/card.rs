@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use tallow_metrics::{Bands, Caveat, Summary};
+use tallow_metrics::{Bands, Caveat, PretrainedWeights, Summary};
 
 use crate::analysis::{Test, Trust};
 use crate::chart::grouped;
@@ -60,10 +60,15 @@ pub fn model_card(run: &RunRecord) -> Result<String> {
     let _ = write!(
         out,
         "\n## Intended use\n\nImages{size} of the kind that {dataset} holds, each showing one of the classes above. On \
-         anything else the model answers too, and just as surely: an image of no class gets one all the same. Not for \
+         anything else the model answers too, and just as surely: an image of no class gets one all the same{}. Not for \
          decisions about people. Use classes that are called failing below a person's eye only.\n\n## Data\n\n{}",
+        match &run.novelty {
+            Some(_) => " (Tallow tells how usual it is beside that, and so notices many of them)",
+            None => "",
+        },
         data(run)
     );
+    out.push_str(&licence(summary));
     out.push_str(&loading(run));
     Ok(out)
 }
@@ -239,6 +244,23 @@ fn others(run: &RunRecord, s: &Summary) -> String {
         true => format!("{val}, none for a test"),
         false => format!("{val}, {} for the test{once}", grouped(s.n_test as f64, 0)),
     }
+}
+
+/// What is known of the weights that training began with.
+fn licence(summary: &Summary) -> String {
+    let Some(PretrainedWeights { origin, licence }) = &summary.pretrained else { return String::new() };
+    // where a path lies on somebody's disk is nothing for a card
+    let origin = match origin.starts_with("hf:") {
+        true => code(origin),
+        false => "a file of its owner's".to_owned(),
+    };
+    let licence = match licence {
+        Some(licence) => {
+            format!("They are under the licence {}, which binds whoever hands this model on.", md(licence))
+        }
+        None => "Under which licence they are is not known: look before you hand this model on.".to_owned(),
+    };
+    format!("\n## Licence\n\nTraining began with weights that others had trained, {origin}. {licence}\n")
 }
 
 fn loading(run: &RunRecord) -> String {

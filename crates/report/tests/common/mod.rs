@@ -51,6 +51,7 @@ pub(crate) fn write_run(path: &Path, class_names: &[String], salt: usize) {
 fn summary(p: &Predictions, salt: usize) -> Summary {
     let accuracy = p.accuracy().unwrap();
     Summary {
+        pretrained: None,
         run_dir: "r".into(),
         dataset: "<b>data</b>".into(),
         dataset_about: None,
