@@ -25,7 +25,7 @@ const MAX_FITTED: usize = 20_000;
 /// As many where a class is left out.
 const MAX_FITTED_LEFT_OUT: usize = 5_000;
 /// Pictures that are compared then, known and new, at most of each.
-const MAX_COMPARED: usize = 2_000;
+const MAX_COMPARED: usize = 1_000;
 /// Classes that are left out in turn, at most.
 const MAX_LEFT_OUT: usize = 20;
 /// Folds where nothing else says what is usual.
