@@ -14,7 +14,7 @@ use crate::keys::recipe_keys;
 use crate::recipe::Recipe;
 
 /// The built-in recipes: name and text, in the order in which they are listed.
-const BUILT_IN: [(&str, &str); 13] = [
+const BUILT_IN: [(&str, &str); 14] = [
     ("cnn", include_str!("../../../assets/recipes/cnn.toml")),
     ("cnn-5", include_str!("../../../assets/recipes/cnn-5.toml")),
     ("photos", include_str!("../../../assets/recipes/photos.toml")),
@@ -26,6 +26,7 @@ const BUILT_IN: [(&str, &str); 13] = [
     ("resnet50-head-64", include_str!("../../../assets/recipes/resnet50-head-64.toml")),
     ("resnet18-head", include_str!("../../../assets/recipes/resnet18-head.toml")),
     ("lite0-head", include_str!("../../../assets/recipes/lite0-head.toml")),
+    ("lite0-finetune", include_str!("../../../assets/recipes/lite0-finetune.toml")),
     ("resnet50-finetune", include_str!("../../../assets/recipes/resnet50-finetune.toml")),
     ("dinov2-head", include_str!("../../../assets/recipes/dinov2-head.toml")),
 ];
