@@ -2,7 +2,7 @@
 
 use super::{ConvShape, forward_by_patches, rounded};
 use crate::chunks::check_len;
-use crate::direct::{self, Element, Epilogue, Kernels, PackedWeights};
+use crate::direct::{self, Element, Epilogue, Kernels, PackedWeights, Pointwise};
 use crate::isa::isa;
 use crate::norm_act::{After, NormActShape, norm_act};
 use crate::profile;
@@ -55,6 +55,22 @@ impl<E: Element> FoldedConv<E> {
             }
         };
         Self { dims, stride, weights, bias }
+    }
+
+    /// As a 1x1 convolution with stride 1, where it is one and there are loops for it.
+    pub(crate) fn pointwise(&self, after: After) -> Option<Pointwise<'_, E>> {
+        let [c_out, c_in, k_h, k_w] = self.dims;
+        match &self.weights {
+            Weights::Packed(weights) if k_h * k_w * self.stride == 1 && after != After::ReluPool => {
+                Some(Pointwise { c_in, c_out, weights, bias: &self.bias, after })
+            }
+            _ => None,
+        }
+    }
+
+    /// Input channels.
+    pub(crate) fn c_in(&self) -> usize {
+        self.dims[1]
     }
 
     /// Overwrites `y` with `epilogue(conv2d(x) + bias)`.

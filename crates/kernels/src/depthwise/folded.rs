@@ -36,6 +36,11 @@ impl FoldedDepthwise {
         Self { weight, bias }
     }
 
+    /// (k, k, c) and (c).
+    pub(crate) fn weight_and_bias(&self) -> (&[f32], &[f32]) {
+        (&self.weight, &self.bias)
+    }
+
     /// Overwrites `y` with `after(conv2d(x, groups = c) + bias)`.
     ///
     /// # Shapes
