@@ -55,9 +55,9 @@ pub use gradients::Gradients;
 pub use init::Init;
 pub use layers::{
     AvgPool2d, BatchNorm2d, BatchNormConfig, CandleModel, CandleModule, Conv2d, Conv2dConfig, ConvNormAct,
-    DepthwiseConfig, DepthwiseNormAct, Dropout, Flatten, Gelu, GlobalAvgPool, Layer, LayerNorm, Linear,
-    MaxPool2d, NormAct, PooledStages, PositionResize, Relu, Residual, ResidualBlock, Sequential,
-    TokenFeatures, VisionTransformer, VisionTransformerConfig,
+    DepthwiseConfig, DepthwiseNormAct, Dropout, Flatten, Gelu, GlobalAvgPool, InvertedResidual, Layer,
+    LayerNorm, Linear, MaxPool2d, NormAct, PooledStages, PositionResize, Relu, Residual, ResidualBlock,
+    Sequential, TokenFeatures, VisionTransformer, VisionTransformerConfig,
 };
 pub use loss::{CrossEntropy, Loss, log_softmax};
 pub use map::Precision;

@@ -92,7 +92,7 @@ impl DepthwiseNormAct {
         }
     }
 
-    fn learns(&self) -> bool {
+    pub(super) fn learns(&self) -> bool {
         !self.weight.is_frozen() || self.norm.learns()
     }
 
@@ -114,14 +114,32 @@ impl DepthwiseNormAct {
         Ok((Act::host(dims_after(&out), a, true), undo))
     }
 
-    fn infer<E: MapElement>(&self, x: &Act) -> Result<Act> {
-        let (shape, out) = self.shapes(x.dims())?;
-        let x = x.as_map::<E>(self.weight.name())?;
-        let folded = self.folded.get_or_make(self.weight.generation(), || {
+    /// The convolution with its batch norm's running statistics in the weights, kept until a parameter changes.
+    pub(super) fn folded(&self) -> Result<Arc<FoldedDepthwise>> {
+        self.folded.get_or_make(self.weight.generation(), || {
             let statistics = self.norm.running()?;
             let (scale, shift) = self.norm.scale_and_shift(&statistics.mean, &statistics.inv_std)?;
-            self.weight.read(|weight| FoldedDepthwise::new(shape.k, weight, &scale, shift))
-        })?;
+            self.weight.read(|weight| FoldedDepthwise::new(self.config.k, weight, &scale, shift))
+        })
+    }
+
+    pub(super) fn shape(&self, x: Dims) -> Result<DepthwiseShape> {
+        Ok(self.shapes(x)?.0)
+    }
+
+    /// The size of what it makes of a map of this one.
+    pub(super) fn dims_of(&self, x: Dims) -> Result<Dims> {
+        Ok(dims_after(&self.shapes(x)?.1))
+    }
+
+    pub(super) fn after(&self) -> After {
+        self.after
+    }
+
+    pub(super) fn infer<E: MapElement>(&self, x: &Act) -> Result<Act> {
+        let (shape, out) = self.shapes(x.dims())?;
+        let x = x.as_map::<E>(self.weight.name())?;
+        let folded = self.folded()?;
         let mut a = Buffer::<E>::dirty(out.a_len());
         folded.forward(&shape, &x, self.after, &mut a);
         Ok(Act::host(dims_after(&out), a, false))
