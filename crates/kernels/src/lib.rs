@@ -48,6 +48,7 @@ mod conv;
 mod depthwise;
 #[allow(unsafe_code)] // every bound is checked before a loop begins, in `direct/kernel.rs`
 mod direct;
+mod inverted_residual;
 mod linear;
 
 mod batch_norm;
@@ -94,6 +95,7 @@ pub use depthwise::{
 };
 pub use direct::{AttentionShape, Element, Moments, attention, measured_peak_gflops};
 pub use error::IsaError;
+pub use inverted_residual::InvertedResidual;
 pub use isa::{ISA_VARIABLE, Isa, detect_isa, isa};
 pub use layer_norm::{LayerNormState, layer_norm, layer_norm_backward};
 pub use linear::{linear_forward, linear_input_grad, linear_weight_grad};

@@ -101,6 +101,19 @@ pub(crate) fn depthwise(op: &'static str, s: &DepthwiseShape) -> Option<Open> {
     })
 }
 
+/// A span of an inverted residual block, by its depthwise convolution's shape; `c_in` where it makes channels more.
+pub(crate) fn inverted_residual(s: &DepthwiseShape, c_in: Option<usize>, c_out: usize) -> Option<Open> {
+    open("inverted_residual", || {
+        let DepthwiseShape { n, h, w, c, k, stride, .. } = s;
+        let wider = c_in.map_or(String::new(), |c_in| format!("{c_in}->"));
+        let n_out = s.y_len() * (k * k + c_out);
+        (
+            format!("{k}x{k}/{stride} {wider}{c}->{c_out} {h}x{w}"),
+            2 * (n_out + c_in.unwrap_or(0) * n * h * w * c),
+        )
+    })
+}
+
 /// A span of a linear layer of `n` rows, or of one of its gradients.
 pub(crate) fn linear(op: &'static str, n: usize, f_in: usize, f_out: usize) -> Option<Open> {
     open(op, || (format!("{f_in}->{f_out}"), 2 * n * f_in * f_out))

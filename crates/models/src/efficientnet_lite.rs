@@ -4,13 +4,13 @@
 //! `SAME` padding and batch norm they keep.
 
 use tallow_nn::{
-    After, BatchNorm2d, BatchNormConfig, DepthwiseConfig, DepthwiseNormAct, Model, Padding, ParamStore,
-    PooledStages, Scope, Sequential,
+    After, BatchNorm2d, BatchNormConfig, DepthwiseConfig, DepthwiseNormAct, InvertedResidual, Model, Padding,
+    ParamStore, PooledStages, Scope, Sequential,
 };
 
 use crate::architecture::{Architecture, InputSizes, PublishedWeights, parse};
 use crate::backbone::Backbone;
-use crate::conv_norm::{Convolution, conv_norm, push_branch};
+use crate::conv_norm::{Convolution, conv_norm};
 use crate::error::ModelError;
 use crate::timm::{Map, TimmConfig};
 use crate::weights::PretrainedInput;
@@ -122,19 +122,19 @@ fn push_block(
     stride: usize,
 ) -> Result<(), ModelError> {
     let width = c_in * stage.expansion;
-    let mut branch = Sequential::new();
     let is_wider = stage.expansion > 1;
     let norms = if is_wider { ["bn2", "bn3"] } else { ["bn1", "bn2"] };
-    if is_wider {
-        branch.push(conv_norm(scope, ["conv_pw", "bn1"], same([c_in, width], 1, 1), NORM, After::Relu6)?);
-    }
+    let expand = match is_wider {
+        true => Some(conv_norm(scope, ["conv_pw", "bn1"], same([c_in, width], 1, 1), NORM, After::Relu6)?),
+        false => None,
+    };
     let config = DepthwiseConfig { k: stage.k, stride, padding: Padding::Same };
     let norm = BatchNorm2d::new(&mut scope.sub(norms[0]), width, NORM)?;
-    branch.push(DepthwiseNormAct::new(&mut scope.sub("conv_dw"), width, config, norm, After::Relu6)?);
+    let depthwise = DepthwiseNormAct::new(&mut scope.sub("conv_dw"), width, config, norm, After::Relu6)?;
     let narrower = if is_wider { "conv_pwl" } else { "conv_pw" };
     let last =
         conv_norm(scope, [narrower, norms[1]], same([width, stage.c_out], 1, 1), NORM, After::Nothing)?;
-    push_branch(layers, branch, last, stride == 1 && c_in == stage.c_out);
+    layers.push(InvertedResidual::new(expand, depthwise, last, stride == 1 && c_in == stage.c_out));
     Ok(())
 }
 

@@ -4,8 +4,8 @@
 //! depthwise convolution before it, in it, both or neither.
 
 use tallow_nn::{
-    After, BatchNorm2d, BatchNormConfig, DepthwiseConfig, DepthwiseNormAct, GlobalAvgPool, Model, Padding,
-    ParamStore, PooledStages, Scope, Sequential,
+    After, BatchNorm2d, BatchNormConfig, DepthwiseConfig, DepthwiseNormAct, GlobalAvgPool, InvertedResidual,
+    Model, Padding, ParamStore, PooledStages, Scope, Sequential,
 };
 
 use crate::architecture::{Architecture, InputSizes, PublishedWeights, parse};
@@ -240,30 +240,35 @@ impl Block {
                 )?);
             }
             Self::Bottleneck { start, mid, stride, width, c_out } => {
-                let mut branch = Sequential::new();
-                if start > 0 {
-                    let stride = if mid > 0 { 1 } else { stride };
-                    branch.push(depthwise(scope, "dw_start", c_in, start, stride, After::Nothing)?);
-                }
+                let before_mid = if mid > 0 { 1 } else { stride };
+                let first = match start {
+                    0 => None,
+                    k => Some(depthwise(scope, "dw_start", c_in, k, before_mid, After::Nothing)?),
+                };
                 let names = |part: &str| [format!("{part}.conv"), format!("{part}.bn")];
-                branch.push(conv_norm(
-                    scope,
-                    names("pw_exp"),
-                    Convolution::new([c_in, width], 1, 1),
-                    NORM,
-                    After::Relu,
-                )?);
-                if mid > 0 {
-                    branch.push(depthwise(scope, "dw_mid", width, mid, stride, After::Relu)?);
+                let wider = Convolution::new([c_in, width], 1, 1);
+                let expand = conv_norm(scope, names("pw_exp"), wider, NORM, After::Relu)?;
+                let middle = match mid {
+                    0 => None,
+                    k => Some(depthwise(scope, "dw_mid", width, k, stride, After::Relu)?),
+                };
+                let narrower = Convolution::new([width, c_out], 1, 1);
+                let last = conv_norm(scope, names("pw_proj"), narrower, NORM, After::Nothing)?;
+                let has_shortcut = stride == 1 && c_in == c_out;
+                if let Some(middle) = middle {
+                    let block = InvertedResidual::new(Some(expand), middle, last, has_shortcut);
+                    layers.push(match first {
+                        Some(first) => block.with_start(first),
+                        None => block,
+                    });
+                } else {
+                    let mut branch = Sequential::new();
+                    if let Some(first) = first {
+                        branch.push(first);
+                    }
+                    branch.push(expand);
+                    push_branch(layers, branch, last, has_shortcut);
                 }
-                let last = conv_norm(
-                    scope,
-                    names("pw_proj"),
-                    Convolution::new([width, c_out], 1, 1),
-                    NORM,
-                    After::Nothing,
-                )?;
-                push_branch(layers, branch, last, stride == 1 && c_in == c_out);
             }
         }
         Ok(())

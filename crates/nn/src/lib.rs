@@ -56,9 +56,9 @@ pub use init::Init;
 pub use layers::{
     AvgPool2d, BatchNorm2d, BatchNormConfig, CandleModel, CandleModule, Concat, Conv2d, Conv2dConfig,
     ConvNormAct, DepthwiseConfig, DepthwiseConv2d, DepthwiseNormAct, Dropout, Flatten, Gelu, GlobalAvgPool,
-    Layer, LayerNorm, LearnableAffine, Linear, MaxPool2d, NormAct, PooledStages, PositionResize, Relu,
-    Residual, ResidualBlock, Sequential, Takes, TokenFeatures, VisionTransformer, VisionTransformerConfig,
-    ZeroPad2d,
+    InvertedResidual, Layer, LayerNorm, LearnableAffine, Linear, MaxPool2d, NormAct, PooledStages,
+    PositionResize, Relu, Residual, ResidualBlock, Sequential, Takes, TokenFeatures, VisionTransformer,
+    VisionTransformerConfig, ZeroPad2d,
 };
 pub use loss::{CrossEntropy, Loss, log_softmax};
 pub use map::Precision;

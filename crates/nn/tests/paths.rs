@@ -6,8 +6,9 @@ mod common;
 use common::{Case, KEY, Net, assert_close, assert_tensors_close, case, cases, conv, dims, normals, to_vec};
 use tallow_nn::{
     Act, After, AvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, ConvNormAct, Ctx, DepthwiseConfig,
-    DepthwiseNormAct, Device, Dims, Dropout, Flatten, Init, Layer, LayerNorm, LearnableAffine, Linear,
-    MaxPool2d, NnError, Padding, ParamStore, Path, Relu, Residual, Result, Scope, Sequential,
+    DepthwiseNormAct, Device, Dims, Dropout, Flatten, Init, InvertedResidual, Layer, LayerNorm,
+    LearnableAffine, Linear, MaxPool2d, NnError, Padding, ParamStore, Path, Relu, Residual, Result, Scope,
+    Sequential,
 };
 
 const TOLERANCE: f64 = 1e-5;
@@ -62,9 +63,28 @@ fn then_without_norm(s: &mut Scope<'_>, c: usize, first: impl Layer + 'static) -
     Ok(Box::new(net))
 }
 
+/// Of 6 channels; the middle has as many as a vector. Too deep for finite differences.
+fn inverted_residual(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
+    let conv = |s: &mut Scope<'_>, name: &str, c_in, c_out, after| -> Result<ConvNormAct> {
+        let conv = Conv2d::new(&mut s.sub(name).sub("conv"), c_in, c_out, conv(1, 1, 1, 0, false))?;
+        Ok(ConvNormAct::new(conv, BatchNorm2d::new(&mut s.sub(name).sub("bn"), c_out, NORM)?, after))
+    };
+    let depthwise = |s: &mut Scope<'_>, name: &str, c, k, after| -> Result<DepthwiseNormAct> {
+        let norm = BatchNorm2d::new(&mut s.sub(name).sub("bn"), c, NORM)?;
+        let config = DepthwiseConfig { k, stride: 1, padding: Padding::Same };
+        DepthwiseNormAct::new(&mut s.sub(name).sub("conv"), c, config, norm, after)
+    };
+    let start = depthwise(s, "start", 6, 3, After::Relu)?;
+    let expand = conv(s, "expand", 6, 16, After::Silu)?;
+    let middle = depthwise(s, "middle", 16, 5, After::HardSwish)?;
+    let last = conv(s, "last", 16, 6, After::Nothing)?;
+    Ok(Box::new(InvertedResidual::new(Some(expand), middle, last, true).with_start(start)))
+}
+
 fn all_cases() -> Vec<Case> {
     let mut all = cases();
     all.extend([NETWORK, AFFINE, AFFINE_DEPTHWISE]);
+    all.push(case("inverted residual", dims(3, 6, 5, 7), inverted_residual));
     all
 }
 

@@ -3,7 +3,7 @@
 use super::{ConvShape, forward_by_patches, rounded};
 use crate::chunks::check_len;
 use crate::concat::concat_channels;
-use crate::direct::{self, Element, Epilogue, Input, Kernels, PackedWeights};
+use crate::direct::{self, Element, Epilogue, Input, Kernels, PackedWeights, Pointwise};
 use crate::isa::isa;
 use crate::norm_act::{After, NormActShape, norm_act, norm_limited};
 use crate::profile;
@@ -63,6 +63,24 @@ impl<E: Element> FoldedConv<E> {
     /// [`Affine`](crate::Affine) that is folded into scale and bias.
     pub fn with_limits(self, limits: [f32; 2]) -> Self {
         Self { limits: Some(limits), ..self }
+    }
+
+    /// As a 1x1 convolution with stride 1, where it is one and there are loops for it.
+    pub(crate) fn pointwise(&self, after: After) -> Option<Pointwise<'_, E>> {
+        let [c_out, c_in, k_h, k_w] = self.dims;
+        match &self.weights {
+            Weights::Packed(weights)
+                if k_h * k_w * self.stride == 1 && after != After::ReluPool && self.limits.is_none() =>
+            {
+                Some(Pointwise { c_in, c_out, weights, bias: &self.bias, after })
+            }
+            _ => None,
+        }
+    }
+
+    /// Input channels.
+    pub(crate) fn c_in(&self) -> usize {
+        self.dims[1]
     }
 
     /// Overwrites `y` with `epilogue(conv2d(x) + bias)`.

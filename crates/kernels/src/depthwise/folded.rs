@@ -42,6 +42,11 @@ impl FoldedDepthwise {
         Self { limits: Some(limits), ..self }
     }
 
+    /// (k, k, c) and (c).
+    pub(crate) fn weight_and_bias(&self) -> (&[f32], &[f32]) {
+        (&self.weight, &self.bias)
+    }
+
     /// Overwrites `y` with `after(conv2d(x, groups = c) + bias)`.
     ///
     /// # Shapes

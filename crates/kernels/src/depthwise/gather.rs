@@ -132,7 +132,7 @@ pub(super) struct Inputs<'a, E> {
 }
 
 /// No limits.
-pub(super) const ANY: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
+pub(crate) const ANY: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
 
 /// Overwrites `to` in tasks, calls `finish` with what each of them wrote, and returns what that gives, in order.
 pub(super) fn gather<E: Element, T: Send>(

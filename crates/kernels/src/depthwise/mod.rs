@@ -23,7 +23,7 @@ mod weight_grad;
 
 pub use folded::FoldedDepthwise;
 pub use forward::{depthwise_forward, depthwise_forward_with_moments};
-pub(crate) use gather::{Gather, LinesTask, SumsTask};
+pub(crate) use gather::{ANY, Gather, LinesTask, SumsTask};
 pub use input_grad::depthwise_input_grad;
 pub use weight_grad::depthwise_weight_grad;
 
@@ -82,7 +82,7 @@ impl DepthwiseShape {
     }
 
     /// The forward pass as lines that gather from lines.
-    fn gather(&self) -> Gather {
+    pub(crate) fn gather(&self) -> Gather {
         Gather {
             n: self.n,
             c: self.c,

@@ -113,6 +113,12 @@ mod x86_64 {
     compile!(avx512, Avx512, "avx512f,avx512bw,avx512dq,avx512vl", 12, 12);
     compile!(avx512bf16, Avx512Bf16, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16", 12, 12);
 
+    /// A mask of the first `n` lanes of 16.
+    #[inline(always)]
+    fn first_lanes(n: usize) -> u16 {
+        ((1u32 << n) - 1) as u16
+    }
+
     /// f32 by AVX2 and FMA.
     struct Avx2;
 
@@ -270,6 +276,16 @@ mod x86_64 {
             // SAFETY: see above.
             unsafe { _mm512_storeu_ps(p, acc) }
         }
+        #[inline(always)]
+        unsafe fn load_wide_part(p: *const f32, n: usize) -> __m512 {
+            // SAFETY: see above; what is masked is not read.
+            unsafe { _mm512_maskz_loadu_ps(first_lanes(n), p) }
+        }
+        #[inline(always)]
+        unsafe fn store_part(p: *mut f32, acc: __m512, n: usize) {
+            // SAFETY: see above; what is masked is not written.
+            unsafe { _mm512_mask_storeu_ps(p, first_lanes(n), acc) }
+        }
     }
 
     impl Arch for Avx512Bf16 {
@@ -350,6 +366,22 @@ mod x86_64 {
                     p.cast(),
                     std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(acc)),
                 )
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_wide_part(p: *const bf16, n: usize) -> __m512 {
+            // SAFETY: see above; what is masked is not read. The upper half of an f32 is a bf16.
+            unsafe {
+                let bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first_lanes(n), p.cast()));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_part(p: *mut bf16, acc: __m512, n: usize) {
+            // SAFETY: see above; what is masked is not written, and both types are 32 bytes of any bits.
+            unsafe {
+                let rounded = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(acc));
+                _mm256_mask_storeu_epi16(p.cast(), first_lanes(n), rounded);
             }
         }
     }

@@ -81,7 +81,7 @@ pub(super) struct Task {
 pub(super) const MIN_PIXELS: usize = 192;
 
 /// Tasks at least, where they get a third of [`MIN_PIXELS`] each.
-const MIN_TASKS: usize = 4;
+pub(super) const MIN_TASKS: usize = 4;
 
 /// Padded input of a task at most, in numbers: it stays in L2 beside the weights.
 const MAX_SCRATCH: usize = 1 << 17;
@@ -105,7 +105,7 @@ pub(super) fn tasks(n: usize, g: &Geometry, row_step: usize, min_pixels: usize) 
 
 /// Images of `n` in a task, each with so many pixels: `min_pixels` altogether, or fewer where that would leave less than
 /// a few tasks; then so that they are an even number of about the same size, which two threads finish together.
-fn images_per_task(n: usize, pixels: usize, min_pixels: usize) -> usize {
+pub(super) fn images_per_task(n: usize, pixels: usize, min_pixels: usize) -> usize {
     let (fewest, most) = ((min_pixels / 3).div_ceil(pixels), min_pixels.div_ceil(pixels));
     let n_tasks = n.div_ceil(n.div_ceil(MIN_TASKS).clamp(fewest, most));
     n.div_ceil(if n_tasks > 1 { n_tasks.next_multiple_of(2) } else { 1 }).max(1)

@@ -3,7 +3,6 @@
 use super::element::Element;
 use crate::depthwise::{LinesTask, SumsTask};
 use crate::isa::Isa;
-use crate::norm_act::lanes::limited;
 
 /// Vectors of output channels in a tile.
 pub(super) const NV: usize = 2;
@@ -43,6 +42,36 @@ pub(super) trait Arch {
     unsafe fn dot(acc: Self::Acc, a: Self::Operand, b: Self::Operand) -> Self::Acc;
     /// `LANES` elements, rounded, to `p`.
     unsafe fn store(p: *mut Self::Elem, acc: Self::Acc);
+    /// The first `n` lanes, at most `LANES`, from `p`, as f32, and zeros.
+    ///
+    /// # Safety
+    /// `n` elements at `p` can be read.
+    #[inline(always)]
+    unsafe fn load_wide_part(p: *const Self::Elem, n: usize) -> Self::Acc {
+        let mut lanes = [0f32; 16];
+        // SAFETY: as the caller promises; no vector has more than 16 lanes.
+        unsafe {
+            for (i, lane) in lanes.iter_mut().enumerate().take(n) {
+                *lane = (*p.add(i)).to_f32();
+            }
+            Self::load_acc(lanes.as_ptr())
+        }
+    }
+    /// The first `n` lanes, at most `LANES`, rounded, to `p`.
+    ///
+    /// # Safety
+    /// `n` elements at `p` can be written.
+    #[inline(always)]
+    unsafe fn store_part(p: *mut Self::Elem, acc: Self::Acc, n: usize) {
+        let mut lanes = [0f32; 16];
+        // SAFETY: as the caller promises; no vector has more than 16 lanes.
+        unsafe {
+            Self::store_acc(lanes.as_mut_ptr(), acc);
+            for (i, lane) in lanes.iter().enumerate().take(n) {
+                *p.add(i) = Self::Elem::from_f32(*lane);
+            }
+        }
+    }
 }
 
 /// One task of the forward loop.
@@ -164,59 +193,76 @@ impl<E: Element> Kernels<E> {
 /// The processor has the features of `A`, and the task passed the checks of [`Kernels::run_forward`].
 #[inline(always)]
 pub(super) unsafe fn forward_task<A: Arch, const MR: usize>(mut task: ForwardTask<'_, A::Elem>) {
-    let n_pixels = task.x_offsets.len();
     let block_len = task.k_h * task.n_units * NV * A::LANES * A::UNIT;
     for block in 0..task.weights.len() / block_len {
-        // SAFETY: `block` counts whole blocks of the packed weights.
-        let weights = unsafe { task.weights.as_ptr().add(block * block_len) };
-        // SAFETY: (of this and the next) features as the caller promises.
-        let mut sums = unsafe { [A::zero(); NV] };
-        let mut squares = sums;
-        let mut done = 0;
-        while done < n_pixels {
-            // SAFETY: `tile` gets pixels that exist: MR of them from `first`, or one.
-            unsafe {
-                if n_pixels >= MR {
-                    let first = done.min(n_pixels - MR); // the last tile may overlap the one before
-                    tile::<A, MR>(&mut task, block, weights, first, done - first, &mut sums, &mut squares);
-                    done = first + MR;
-                } else {
-                    tile::<A, 1>(&mut task, block, weights, done, 0, &mut sums, &mut squares);
-                    done += 1;
-                }
-            }
-        }
-        if let Some((total, total_squares)) = &mut task.moments {
-            for v in 0..NV {
-                let at = (block * NV + v) * A::LANES;
-                // SAFETY: moments hold NV * LANES numbers per block.
-                unsafe {
-                    A::store_acc(total.as_mut_ptr().add(at), sums[v]);
-                    A::store_acc(total_squares.as_mut_ptr().add(at), squares[v]);
-                }
+        // SAFETY: as the caller promises; `block` counts whole blocks of the packed weights.
+        unsafe {
+            let weights = task.weights.as_ptr().add(block * block_len);
+            if task.c_out - block * NV * A::LANES > A::LANES {
+                block_of_channels::<A, MR, NV>(&mut task, block, weights);
+            } else {
+                block_of_channels::<A, MR, 1>(&mut task, block, weights);
             }
         }
     }
 }
 
-/// `MR` pixels from `first` on by one block of channels; the first `seen` of them were written, and counted, before.
+/// All pixels by the first `V` vectors of a block: the last one need not have more.
+///
+/// # Safety
+/// As [`forward_task`]; `weights` points at the block's.
+#[inline(always)]
+unsafe fn block_of_channels<A: Arch, const MR: usize, const V: usize>(
+    task: &mut ForwardTask<'_, A::Elem>,
+    block: usize,
+    weights: *const A::Elem,
+) {
+    let n_pixels = task.x_offsets.len();
+    // SAFETY: features as the caller promises; `tile` gets pixels that exist: MR of them from `first`, or one. Moments
+    // hold NV * LANES numbers per block.
+    unsafe {
+        let mut sums = [A::zero(); V];
+        let mut squares = sums;
+        let mut done = 0;
+        while done < n_pixels {
+            if n_pixels >= MR {
+                let first = done.min(n_pixels - MR); // the last tile may overlap the one before
+                tile::<A, MR, V>(task, block, weights, first, done - first, &mut sums, &mut squares);
+                done = first + MR;
+            } else {
+                tile::<A, 1, V>(task, block, weights, done, 0, &mut sums, &mut squares);
+                done += 1;
+            }
+        }
+        if let Some((total, total_squares)) = &mut task.moments {
+            for v in 0..V {
+                let at = (block * NV + v) * A::LANES;
+                A::store_acc(total.as_mut_ptr().add(at), sums[v]);
+                A::store_acc(total_squares.as_mut_ptr().add(at), squares[v]);
+            }
+        }
+    }
+}
+
+/// `MR` pixels from `first` on by the first `V` vectors of a block of channels; the first `seen` pixels were written, and
+/// counted, before.
 ///
 /// # Safety
 /// As [`forward_task`]; `first + MR` pixels exist, and `weights` points at the block's.
 #[inline(always)]
-unsafe fn tile<A: Arch, const MR: usize>(
+unsafe fn tile<A: Arch, const MR: usize, const V: usize>(
     task: &mut ForwardTask<'_, A::Elem>,
     block: usize,
     weights: *const A::Elem,
     first: usize,
     seen: usize,
-    sums: &mut [A::Acc; NV],
-    squares: &mut [A::Acc; NV],
+    sums: &mut [A::Acc; V],
+    squares: &mut [A::Acc; V],
 ) {
     // SAFETY: reads and writes stay inside what `run_forward` checked: windows of `x`, one block of weights, bias and
-    // moments, and `c_out` elements per pixel of `y` (a partial vector goes through `store_part`).
+    // moments, and `c_out` elements per pixel of `y` (of a partial vector, its part).
     unsafe {
-        let mut acc = [[A::zero(); NV]; MR];
+        let mut acc = [[A::zero(); V]; MR];
         let mut offsets = [0usize; MR];
         for i in 0..MR {
             offsets[i] = *task.x_offsets.get_unchecked(first + i) as usize;
@@ -225,15 +271,15 @@ unsafe fn tile<A: Arch, const MR: usize>(
         for r in 0..task.k_h {
             let line = task.x.as_ptr().add(r * task.row);
             for unit in 0..task.n_units {
-                let mut b = [A::load(weights); NV];
-                for v in 1..NV {
+                let mut b = [A::load(weights); V];
+                for v in 1..V {
                     b[v] = A::load(weights.add(v * A::LANES * A::UNIT));
                 }
                 weights = weights.add(NV * A::LANES * A::UNIT);
                 let x = line.add(unit * A::UNIT);
                 for i in 0..MR {
                     let a = A::broadcast(x.add(offsets[i]));
-                    for v in 0..NV {
+                    for v in 0..V {
                         acc[i][v] = A::dot(acc[i][v], a, b[v]);
                     }
                 }
@@ -242,19 +288,19 @@ unsafe fn tile<A: Arch, const MR: usize>(
         // Loops over `acc` have constant bounds and small bodies, so that they are unrolled and `acc` stays in registers.
         let channel = block * NV * A::LANES;
         if let Some(bias) = task.bias {
-            for v in 0..NV {
+            for v in 0..V {
                 let bias = A::load_acc(bias.as_ptr().add(channel + v * A::LANES));
                 for i in 0..MR {
                     acc[i][v] = A::add(acc[i][v], bias);
                 }
             }
         }
-        let n_channels = (task.c_out - channel).min(NV * A::LANES);
-        if n_channels == NV * A::LANES {
+        let n_channels = (task.c_out - channel).min(V * A::LANES);
+        if n_channels == V * A::LANES {
             if let Some(residual) = task.residual {
                 for i in 0..MR {
                     let at = *task.y_offsets.get_unchecked(first + i) as usize + channel;
-                    for v in 0..NV {
+                    for v in 0..V {
                         acc[i][v] = A::add(acc[i][v], A::load_wide(residual.as_ptr().add(at + v * A::LANES)));
                     }
                 }
@@ -262,24 +308,24 @@ unsafe fn tile<A: Arch, const MR: usize>(
             if let Some([low, high]) = task.limits {
                 let (low, high) = (A::splat(low), A::splat(high));
                 for i in 0..MR {
-                    for v in 0..NV {
+                    for v in 0..V {
                         acc[i][v] = A::at_most(A::at_least(acc[i][v], low), high);
                     }
                 }
             }
             for i in 0..MR {
                 let y = task.y.as_mut_ptr().add(*task.y_offsets.get_unchecked(first + i) as usize + channel);
-                for v in 0..NV {
+                for v in 0..V {
                     A::store(y.add(v * A::LANES), acc[i][v]);
                 }
             }
         } else {
-            store_part::<A, MR>(task, &acc, first, channel, n_channels);
+            store_part::<A, MR, V>(task, &acc, first, channel, n_channels);
         }
         if task.moments.is_some() {
             for i in 0..MR {
                 if i >= seen {
-                    for v in 0..NV {
+                    for v in 0..V {
                         sums[v] = A::add(sums[v], acc[i][v]);
                         squares[v] = A::mul_add(acc[i][v], acc[i][v], squares[v]);
                     }
@@ -289,35 +335,43 @@ unsafe fn tile<A: Arch, const MR: usize>(
     }
 }
 
-/// Writes the first `n_channels` of a tile, by way of memory: a block that has fewer channels than lanes. Residual and
-/// limits are its own business, too.
+/// Writes the first `n_channels` of a tile: a block that has fewer channels than lanes. Residual and limits are its own
+/// business, too.
 ///
 /// # Safety
-/// The processor has the features of `A`.
+/// As [`tile`], of which it is a part.
 #[inline(always)]
-unsafe fn store_part<A: Arch, const MR: usize>(
+unsafe fn store_part<A: Arch, const MR: usize, const V: usize>(
     task: &mut ForwardTask<'_, A::Elem>,
-    acc: &[[A::Acc; NV]; MR],
+    acc: &[[A::Acc; V]; MR],
     first: usize,
     channel: usize,
     n_channels: usize,
 ) {
-    let mut lanes = [[0f32; 16 * NV]; MR];
+    // by way of memory: in one large loop over them the sums would be kept there from the beginning
+    let mut lanes = [[[0f32; 16]; V]; MR];
     for i in 0..MR {
-        for v in 0..NV {
-            // SAFETY: no vector has more than 16 lanes.
-            unsafe { A::store_acc(lanes[i].as_mut_ptr().add(v * A::LANES), acc[i][v]) };
+        for v in 0..V {
+            // SAFETY: features as the caller promises; no vector has more than 16 lanes.
+            unsafe { A::store_acc(lanes[i][v].as_mut_ptr(), acc[i][v]) };
         }
     }
-    for i in 0..MR {
-        let at = task.y_offsets[first + i] as usize + channel;
-        if let Some(residual) = task.residual {
-            for (lane, residual) in lanes[i].iter_mut().zip(&residual[at..at + n_channels]) {
-                *lane += residual.to_f32();
+    for (i, lanes) in lanes.iter().enumerate() {
+        for (v, lanes) in lanes.iter().enumerate() {
+            let done = n_channels.min(v * A::LANES);
+            let n = (n_channels - done).min(A::LANES);
+            // SAFETY: features as the caller promises; the pixel has `n` channels after those that are done, in both maps.
+            unsafe {
+                let at = *task.y_offsets.get_unchecked(first + i) as usize + channel + done;
+                let mut sum = A::load_acc(lanes.as_ptr());
+                if let Some(residual) = task.residual {
+                    sum = A::add(sum, A::load_wide_part(residual.as_ptr().add(at), n));
+                }
+                if let Some([low, high]) = task.limits {
+                    sum = A::at_most(A::at_least(sum, A::splat(low)), A::splat(high));
+                }
+                A::store_part(task.y.as_mut_ptr().add(at), sum, n);
             }
-        }
-        for (y, lane) in task.y[at..at + n_channels].iter_mut().zip(lanes[i]) {
-            *y = A::Elem::from_f32(task.limits.map_or(lane, |limits| limited(lane, limits)));
         }
     }
 }

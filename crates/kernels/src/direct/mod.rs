@@ -20,7 +20,7 @@
 //!
 //! 3x3 convolutions with stride 1 take fewer products in f32: see `winograd`, which uses the same loops.
 //!
-//! Attention's products are this loop, too: see `attention`.
+//! Attention's products are this loop, too: see `attention`. Blocks of mobile networks stay in L2: see `inverted_residual`.
 //!
 //! What differs between instruction sets is in `arch`; `Kernels::of` picks one. The rest is cut by the shape alone.
 
@@ -31,6 +31,7 @@ mod element;
 mod forward;
 mod geometry;
 mod input_grad;
+mod inverted_residual;
 mod kernel;
 mod pack;
 mod peak;
@@ -38,6 +39,9 @@ mod scratch;
 mod units;
 mod weight_grad;
 mod winograd;
+
+#[cfg(test)]
+pub(crate) use inverted_residual::is_one_band;
 
 #[cfg(test)]
 mod emulated;
@@ -49,6 +53,7 @@ pub use element::Element;
 pub use forward::Moments;
 pub(crate) use forward::{Epilogue, Input, forward};
 pub(crate) use input_grad::input_grad;
+pub(crate) use inverted_residual::{Block, Pointwise, can_fuse, inverted_residual};
 pub(crate) use kernel::Kernels;
 pub(crate) use pack::PackedWeights;
 pub use peak::measured_peak_gflops;

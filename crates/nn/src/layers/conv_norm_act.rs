@@ -93,8 +93,8 @@ impl ConvNormAct {
         Learned { norm: self.norm.params(), affine: self.affine.clone() }
     }
 
-    fn shapes(&self, x: &Act) -> Result<(ConvShape, NormActShape)> {
-        let shape = self.conv.shape(x.dims())?;
+    fn shapes(&self, x: Dims) -> Result<(ConvShape, NormActShape)> {
+        let shape = self.conv.shape(x)?;
         let (n, h, w, c) = (shape.n, shape.h_out(), shape.w_out(), shape.c_out);
         Ok((shape, NormActShape { n, h, w, c, after: self.after }))
     }
@@ -107,7 +107,7 @@ impl ConvNormAct {
         ctx: &Ctx,
     ) -> Result<(Act, Undo<E>)> {
         let needs_grad = self.needs_grad(x, residual);
-        let (shape, out) = self.shapes(x)?;
+        let (shape, out) = self.shapes(x.dims())?;
         let (x_needs_grad, x) = (x.needs_grad(), x.as_map::<E>(self.conv.name())?);
         let residual = self.residual_of::<E>(residual, &out)?;
         let mut y = Buffer::<E>::dirty(shape.y_len());
@@ -129,11 +129,11 @@ impl ConvNormAct {
 
     /// An inference pass.
     fn infer<E: MapElement>(&self, x: &Act, residual: Option<&Act>) -> Result<Act> {
-        let (shape, out) = self.shapes(x)?;
+        let (shape, out) = self.shapes(x.dims())?;
         let x = x.as_map::<E>(self.conv.name())?;
         let residual = self.residual_of::<E>(residual, &out)?;
         let residual = residual.as_ref().map(|residual| &***residual);
-        let folded = self.folded.get_or_fold(self.conv.generation(), || self.fold::<E>())?;
+        let folded = self.folded::<E>()?;
         let mut a = Buffer::<E>::dirty(out.a_len());
         folded.forward(&shape, &x, &FoldedEpilogue { residual, after: self.after }, &mut a);
         Ok(Act::host(dims_after(&out), a, false))
@@ -154,6 +154,24 @@ impl ConvNormAct {
         let mut a = Buffer::<E>::dirty(out.a_len());
         folded.forward_joined(&shape, &parts, &FoldedEpilogue { residual: None, after: self.after }, &mut a);
         Ok(Some(Act::host(dims_after(&out), a, false)))
+    }
+
+    /// As [`fold`](Self::fold), kept until a parameter changes.
+    pub(super) fn folded<E: MapElement>(&self) -> Result<Arc<FoldedConv<E>>> {
+        self.folded.get_or_fold(self.conv.generation(), || self.fold::<E>())
+    }
+
+    /// The size of what it makes of a map of this one.
+    pub(super) fn dims_of(&self, x: Dims) -> Result<Dims> {
+        Ok(dims_after(&self.shapes(x)?.1))
+    }
+
+    pub(super) fn after(&self) -> After {
+        self.after
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.conv.name()
     }
 
     /// The convolution with its batch norm's running statistics in the weights.

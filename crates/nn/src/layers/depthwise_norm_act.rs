@@ -110,7 +110,7 @@ impl DepthwiseNormAct {
         Ok((shape, NormActShape { n: x.n, h, w, c: x.c, after: self.after }))
     }
 
-    fn learns(&self) -> bool {
+    pub(super) fn learns(&self) -> bool {
         let affine_learns = self.affine.as_ref().is_some_and(LearnableAffine::learns);
         !self.weight.is_frozen() || self.norm.learns() || affine_learns
     }
@@ -133,20 +133,38 @@ impl DepthwiseNormAct {
         Ok((Act::host(dims_after(&out), a, true), undo))
     }
 
-    fn infer<E: MapElement>(&self, x: &Act) -> Result<Act> {
-        let (shape, out) = self.shapes(x.dims())?;
-        let x = x.as_map::<E>(self.weight.name())?;
-        let folded = self.folded.get_or_make(self.weight.generation(), || {
+    /// The convolution with its batch norm's running statistics, and the affine map, in the weights, kept until a parameter changes.
+    pub(super) fn folded(&self) -> Result<Arc<FoldedDepthwise>> {
+        self.folded.get_or_make(self.weight.generation(), || {
             let (scale, shift) = self.norm.params().scale_and_shift(&self.norm.running()?)?;
             let affine = self.affine.as_ref().map(LearnableAffine::read).transpose()?;
             self.weight.read(|weight| {
                 let Some(affine) = affine else {
-                    return FoldedDepthwise::new(shape.k, weight, &scale, shift);
+                    return FoldedDepthwise::new(self.config.k, weight, &scale, shift);
                 };
                 let (scale, shift) = affine.folded(&scale, &shift);
-                FoldedDepthwise::new(shape.k, weight, &scale, shift).with_limits(affine.limits())
+                FoldedDepthwise::new(self.config.k, weight, &scale, shift).with_limits(affine.limits())
             })
-        })?;
+        })
+    }
+
+    pub(super) fn shape(&self, x: Dims) -> Result<DepthwiseShape> {
+        Ok(self.shapes(x)?.0)
+    }
+
+    /// The size of what it makes of a map of this one.
+    pub(super) fn dims_of(&self, x: Dims) -> Result<Dims> {
+        Ok(dims_after(&self.shapes(x)?.1))
+    }
+
+    pub(super) fn after(&self) -> After {
+        self.after
+    }
+
+    pub(super) fn infer<E: MapElement>(&self, x: &Act) -> Result<Act> {
+        let (shape, out) = self.shapes(x.dims())?;
+        let x = x.as_map::<E>(self.weight.name())?;
+        let folded = self.folded()?;
         let mut a = Buffer::<E>::dirty(out.a_len());
         folded.forward(&shape, &x, self.after, &mut a);
         Ok(Act::host(dims_after(&out), a, false))

@@ -59,15 +59,15 @@ impl Layer for Residual {
 
 /// A residual block as ResNets have it, in fewer passes over memory: `y = relu(norm(conv(branch(x))) + shortcut(x))`, of
 /// which `last` is convolution, norm and ReLU; no shortcut means `x` itself.
-pub struct ResidualBlock {
-    branch: Sequential,
-    last: ConvNormAct,
+pub struct ResidualBlock<B = Sequential> {
+    pub(super) branch: B,
+    pub(super) last: ConvNormAct,
     shortcut: Option<ConvNormAct>,
 }
 
-impl ResidualBlock {
+impl<B: Layer> ResidualBlock<B> {
     /// A block of these parts.
-    pub fn new(branch: Sequential, last: ConvNormAct, shortcut: Option<ConvNormAct>) -> Self {
+    pub fn new(branch: B, last: ConvNormAct, shortcut: Option<ConvNormAct>) -> Self {
         Self { branch, last, shortcut }
     }
 
@@ -95,7 +95,7 @@ impl ResidualBlock {
     }
 }
 
-impl Layer for ResidualBlock {
+impl<B: Layer> Layer for ResidualBlock<B> {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
         if ctx.path() == Path::Kernels && ctx.is_training() {
             return in_precision!(ctx, E => self.train::<E>(x, ctx));
