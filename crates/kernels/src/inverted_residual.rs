@@ -68,6 +68,7 @@ impl<E: Element> InvertedResidual<'_, E> {
         let can_fuse = |kernels| direct::can_fuse::<E>(&kernels, s, self.c_in(s));
         layers.map(pointwise).all(|part| part.is_some())
             && self.depthwise.1 != After::ReluPool
+            && !self.depthwise.0.has_own_limits()
             && Kernels::of(isa()).is_some_and(can_fuse)
     }
 }

@@ -7,10 +7,10 @@ use tallow_nn::{
     LayerNorm, Model, Padding, ParamStore, PooledStages, ResidualBlock, Scope, Sequential,
 };
 
-use crate::architecture::{Architecture, InputSizes, PublishedWeights, parse};
+use crate::architecture::{Architecture, parse};
 use crate::backbone::Backbone;
 use crate::error::ModelError;
-use crate::timm::{Map, TimmConfig};
+use crate::timm::{Map, TimmConfig, architecture};
 use crate::weights::PretrainedInput;
 
 /// timm's name.
@@ -44,49 +44,40 @@ const TINY: Network =
     Network { name: "convnext_tiny", depths: [3, 3, 9, 3], widths: [96, 192, 384, 768], is_dense: true };
 
 /// The network `convnext_atto`.
-pub(crate) const CONVNEXT_ATTO: Architecture =
-    architecture("convnext_atto", "hf:timm/convnext_atto.d2_in1k", 0.875, |table, n_classes, params| {
-        build(&ATTO, &parse(table)?, n_classes, params)
-    });
+pub(crate) const CONVNEXT_ATTO: Architecture = architecture(
+    ATTO.name,
+    CLASSIFIER,
+    "hf:timm/convnext_atto.d2_in1k",
+    PretrainedInput::imagenet(224, 0.875),
+    |table, n_classes, params| build(&ATTO, &parse(table)?, n_classes, params),
+);
 
 /// The network `convnext_nano`.
-pub(crate) const CONVNEXT_NANO: Architecture =
-    architecture("convnext_nano", "hf:timm/convnext_nano.in12k_ft_in1k", 0.95, |table, n_classes, params| {
-        build(&NANO, &parse(table)?, n_classes, params)
-    });
+pub(crate) const CONVNEXT_NANO: Architecture = architecture(
+    NANO.name,
+    CLASSIFIER,
+    "hf:timm/convnext_nano.in12k_ft_in1k",
+    PretrainedInput::imagenet(224, 0.95),
+    |table, n_classes, params| build(&NANO, &parse(table)?, n_classes, params),
+);
 
 /// The network `convnext_pico`.
-pub(crate) const CONVNEXT_PICO: Architecture =
-    architecture("convnext_pico", "hf:timm/convnext_pico.d1_in1k", 0.875, |table, n_classes, params| {
-        build(&PICO, &parse(table)?, n_classes, params)
-    });
+pub(crate) const CONVNEXT_PICO: Architecture = architecture(
+    PICO.name,
+    CLASSIFIER,
+    "hf:timm/convnext_pico.d1_in1k",
+    PretrainedInput::imagenet(224, 0.875),
+    |table, n_classes, params| build(&PICO, &parse(table)?, n_classes, params),
+);
 
 /// The network `convnext_tiny`.
-pub(crate) const CONVNEXT_TINY: Architecture =
-    architecture("convnext_tiny", "hf:timm/convnext_tiny.in12k_ft_in1k", 0.95, |table, n_classes, params| {
-        build(&TINY, &parse(table)?, n_classes, params)
-    });
-
-const fn architecture(
-    name: &'static str,
-    source: &'static str,
-    crop_fraction: f32,
-    build: fn(&toml::Table, usize, ParamStore) -> Result<Model, ModelError>,
-) -> Architecture {
-    Architecture {
-        name,
-        sizes: InputSizes::Any,
-        classifier: CLASSIFIER,
-        weights: Some(PublishedWeights {
-            source,
-            licence: "Apache-2.0",
-            input: PretrainedInput::imagenet(224, crop_fraction),
-        }),
-        reference: || toml::toml! { input_px = [224, 224] },
-        input_px: |table| Ok(parse::<TimmConfig>(table)?.input_px),
-        build,
-    }
-}
+pub(crate) const CONVNEXT_TINY: Architecture = architecture(
+    TINY.name,
+    CLASSIFIER,
+    "hf:timm/convnext_tiny.in12k_ft_in1k",
+    PretrainedInput::imagenet(224, 0.95),
+    |table, n_classes, params| build(&TINY, &parse(table)?, n_classes, params),
+);
 
 fn build(
     network: &Network,

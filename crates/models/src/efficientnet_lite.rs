@@ -8,11 +8,11 @@ use tallow_nn::{
     ParamStore, PooledStages, Scope, Sequential,
 };
 
-use crate::architecture::{Architecture, InputSizes, PublishedWeights, parse};
+use crate::architecture::{Architecture, parse};
 use crate::backbone::Backbone;
 use crate::conv_norm::{Convolution, conv_norm};
 use crate::error::ModelError;
-use crate::timm::{Map, TimmConfig};
+use crate::timm::{Map, TimmConfig, architecture};
 use crate::weights::PretrainedInput;
 
 const NAME: &str = "tf_efficientnet_lite0";
@@ -23,19 +23,13 @@ const N_FEATURES: usize = 1280;
 /// As timm has it: TensorFlow's number is added to variances, PyTorch's moves the statistics.
 const NORM: BatchNormConfig = BatchNormConfig { eps: 1e-3, momentum: 0.1 };
 
-pub(crate) const ARCHITECTURE: Architecture = Architecture {
-    name: NAME,
-    sizes: InputSizes::Any,
-    classifier: CLASSIFIER,
-    weights: Some(PublishedWeights {
-        source: "hf:timm/tf_efficientnet_lite0.in1k",
-        licence: "Apache-2.0",
-        input: PretrainedInput::inception(224, 0.875),
-    }),
-    reference: || toml::toml! { input_px = [224, 224] },
-    input_px: |table| Ok(parse::<TimmConfig>(table)?.input_px),
-    build: |table, n_classes, params| build(&parse(table)?, n_classes, params),
-};
+pub(crate) const ARCHITECTURE: Architecture = architecture(
+    NAME,
+    CLASSIFIER,
+    "hf:timm/tf_efficientnet_lite0.in1k",
+    PretrainedInput::inception(224, 0.875),
+    |table, n_classes, params| build(&parse(table)?, n_classes, params),
+);
 
 /// Blocks that follow one another in one stage of timm's `blocks`.
 struct Blocks {

@@ -10,11 +10,11 @@ use tallow_nn::{
     PooledStages, Residual, Scope, Sequential, Takes, ZeroPad2d,
 };
 
-use crate::architecture::{Architecture, InputSizes, PublishedWeights, parse};
+use crate::architecture::{Architecture, parse};
 use crate::backbone::Backbone;
 use crate::conv_norm::{Convolution, conv_norm};
 use crate::error::ModelError;
-use crate::timm::{Map, TimmConfig};
+use crate::timm::{Map, TimmConfig, architecture};
 use crate::weights::PretrainedInput;
 
 /// timm's name.
@@ -23,6 +23,8 @@ const CLASSIFIER: &str = "head.fc";
 const N_FEATURES: usize = 2048;
 /// PyTorch's.
 const NORM: BatchNormConfig = BatchNormConfig { eps: 1e-5, momentum: 0.1 };
+/// What the weights were trained on.
+const INPUT: PretrainedInput = PretrainedInput::imagenet(224, 0.965);
 const MAPS: [Map; 4] = [Map::Stage1, Map::Stage2, Map::Stage3, Map::Stage4];
 
 /// A network of the family.
@@ -87,42 +89,31 @@ const B4: Network = Network {
 };
 
 /// The network `hgnetv2_b0`.
-pub(crate) const HGNETV2_B0: Architecture =
-    architecture("hgnetv2_b0", "hf:timm/hgnetv2_b0.ssld_stage2_ft_in1k", |table, n_classes, params| {
-        build(&B0, &parse(table)?, n_classes, params)
-    });
+pub(crate) const HGNETV2_B0: Architecture = architecture(
+    B0.name,
+    CLASSIFIER,
+    "hf:timm/hgnetv2_b0.ssld_stage2_ft_in1k",
+    INPUT,
+    |table, n_classes, params| build(&B0, &parse(table)?, n_classes, params),
+);
 
 /// The network `hgnetv2_b2`.
-pub(crate) const HGNETV2_B2: Architecture =
-    architecture("hgnetv2_b2", "hf:timm/hgnetv2_b2.ssld_stage2_ft_in1k", |table, n_classes, params| {
-        build(&B2, &parse(table)?, n_classes, params)
-    });
+pub(crate) const HGNETV2_B2: Architecture = architecture(
+    B2.name,
+    CLASSIFIER,
+    "hf:timm/hgnetv2_b2.ssld_stage2_ft_in1k",
+    INPUT,
+    |table, n_classes, params| build(&B2, &parse(table)?, n_classes, params),
+);
 
 /// The network `hgnetv2_b4`.
-pub(crate) const HGNETV2_B4: Architecture =
-    architecture("hgnetv2_b4", "hf:timm/hgnetv2_b4.ssld_stage2_ft_in1k", |table, n_classes, params| {
-        build(&B4, &parse(table)?, n_classes, params)
-    });
-
-const fn architecture(
-    name: &'static str,
-    source: &'static str,
-    build: fn(&toml::Table, usize, ParamStore) -> Result<Model, ModelError>,
-) -> Architecture {
-    Architecture {
-        name,
-        sizes: InputSizes::Any,
-        classifier: CLASSIFIER,
-        weights: Some(PublishedWeights {
-            source,
-            licence: "Apache-2.0",
-            input: PretrainedInput::imagenet(224, 0.965),
-        }),
-        reference: || toml::toml! { input_px = [224, 224] },
-        input_px: |table| Ok(parse::<TimmConfig>(table)?.input_px),
-        build,
-    }
-}
+pub(crate) const HGNETV2_B4: Architecture = architecture(
+    B4.name,
+    CLASSIFIER,
+    "hf:timm/hgnetv2_b4.ssld_stage2_ft_in1k",
+    INPUT,
+    |table, n_classes, params| build(&B4, &parse(table)?, n_classes, params),
+);
 
 fn build(
     network: &Network,

@@ -32,69 +32,39 @@ const SMALL: &[&str] = &["cnn", "speedrun"];
 const RESNETS: &[&str] = &["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"];
 const DINOV2: &[&str] = &["vit_small_patch14_dinov2"];
 const VIT_S16: &[&str] = &["vit_small_patch16_224"];
-const TIMM: &[&str] = &[
+/// timm's with batch norm, and all of timm's convolutional ones.
+const TIMM_NORM: &[&str] = &[
     "mobilenetv4_conv_small",
     "mobilenetv4_conv_medium",
     "tf_efficientnet_lite0",
     "hgnetv2_b0",
     "hgnetv2_b2",
     "hgnetv2_b4",
-    "convnext_atto",
-    "convnext_nano",
-    "convnext_pico",
-    "convnext_tiny",
 ];
-const WITH_HEAD: &[&str] = &[
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
-    "mobilenetv4_conv_small",
-    "mobilenetv4_conv_medium",
-    "tf_efficientnet_lite0",
-    "hgnetv2_b0",
-    "hgnetv2_b2",
-    "hgnetv2_b4",
-    "convnext_atto",
-    "convnext_nano",
-    "convnext_pico",
-    "convnext_tiny",
-    "vit_small_patch14_dinov2",
-    "vit_small_patch16_224",
-];
+const CONVNEXTS: &[&str] = &["convnext_atto", "convnext_nano", "convnext_pico", "convnext_tiny"];
+const TIMM: &[&str] = &joined::<10>(&[TIMM_NORM, CONVNEXTS]);
 /// Those with batch norm.
-const WITH_NORM: &[&str] = &[
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
-    "mobilenetv4_conv_small",
-    "mobilenetv4_conv_medium",
-    "tf_efficientnet_lite0",
-    "hgnetv2_b0",
-    "hgnetv2_b2",
-    "hgnetv2_b4",
-];
+const WITH_NORM: &[&str] = &joined::<11>(&[RESNETS, TIMM_NORM]);
 /// Those that are trained from their weights on.
-const CONVOLUTIONAL: &[&str] = &[
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
-    "mobilenetv4_conv_small",
-    "mobilenetv4_conv_medium",
-    "tf_efficientnet_lite0",
-    "hgnetv2_b0",
-    "hgnetv2_b2",
-    "hgnetv2_b4",
-    "convnext_atto",
-    "convnext_nano",
-    "convnext_pico",
-    "convnext_tiny",
-];
+const CONVOLUTIONAL: &[&str] = &joined::<15>(&[RESNETS, TIMM]);
+const WITH_HEAD: &[&str] = &joined::<17>(&[CONVOLUTIONAL, DINOV2, VIT_S16]);
+
+/// The names of all `lists`, of which there must be `N`.
+const fn joined<const N: usize>(lists: &[&[&'static str]]) -> [&'static str; N] {
+    let mut all = [""; N];
+    let (mut n, mut list) = (0, 0);
+    while list < lists.len() {
+        let mut i = 0;
+        while i < lists[list].len() {
+            all[n] = lists[list][i];
+            n += 1;
+            i += 1;
+        }
+        list += 1;
+    }
+    assert!(n == N);
+    all
+}
 
 const SECTIONS: &[Section] = &[
     Section::new("model", "The architecture").tagged("name"),

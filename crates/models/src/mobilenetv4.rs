@@ -8,11 +8,11 @@ use tallow_nn::{
     Model, Padding, ParamStore, PooledStages, Scope, Sequential,
 };
 
-use crate::architecture::{Architecture, InputSizes, PublishedWeights, parse};
+use crate::architecture::{Architecture, parse};
 use crate::backbone::Backbone;
 use crate::conv_norm::{Convolution, conv_norm, push_branch};
 use crate::error::ModelError;
-use crate::timm::{Map, TimmConfig};
+use crate::timm::{Map, TimmConfig, architecture};
 use crate::weights::PretrainedInput;
 
 /// timm's name.
@@ -113,38 +113,22 @@ const MEDIUM: Stages = [
 ];
 
 /// The network `mobilenetv4_conv_small`.
-pub(crate) const CONV_SMALL: Architecture = Architecture {
-    name: "mobilenetv4_conv_small",
-    sizes: InputSizes::Any,
-    classifier: CLASSIFIER,
-    weights: Some(PublishedWeights {
-        source: "hf:timm/mobilenetv4_conv_small.e2400_r224_in1k",
-        licence: "Apache-2.0",
-        input: PretrainedInput::imagenet(224, 0.875),
-    }),
-    reference: || toml::toml! { input_px = [224, 224] },
-    input_px: |table| Ok(parse::<TimmConfig>(table)?.input_px),
-    build: |table, n_classes, params| {
-        build("mobilenetv4_conv_small", &SMALL, &parse(table)?, n_classes, params)
-    },
-};
+pub(crate) const CONV_SMALL: Architecture = architecture(
+    "mobilenetv4_conv_small",
+    CLASSIFIER,
+    "hf:timm/mobilenetv4_conv_small.e2400_r224_in1k",
+    PretrainedInput::imagenet(224, 0.875),
+    |table, n_classes, params| build("mobilenetv4_conv_small", &SMALL, &parse(table)?, n_classes, params),
+);
 
 /// The network `mobilenetv4_conv_medium`.
-pub(crate) const CONV_MEDIUM: Architecture = Architecture {
-    name: "mobilenetv4_conv_medium",
-    weights: Some(PublishedWeights {
-        source: "hf:timm/mobilenetv4_conv_medium.e500_r256_in1k",
-        licence: "Apache-2.0",
-        input: PretrainedInput::imagenet(256, 0.95),
-    }),
-    build: |table, n_classes, params| {
-        build("mobilenetv4_conv_medium", &MEDIUM, &parse(table)?, n_classes, params)
-    },
-    sizes: InputSizes::Any,
-    classifier: CLASSIFIER,
-    reference: || toml::toml! { input_px = [224, 224] },
-    input_px: |table| Ok(parse::<TimmConfig>(table)?.input_px),
-};
+pub(crate) const CONV_MEDIUM: Architecture = architecture(
+    "mobilenetv4_conv_medium",
+    CLASSIFIER,
+    "hf:timm/mobilenetv4_conv_medium.e500_r256_in1k",
+    PretrainedInput::imagenet(256, 0.95),
+    |table, n_classes, params| build("mobilenetv4_conv_medium", &MEDIUM, &parse(table)?, n_classes, params),
+);
 
 fn build(
     name: &str,

@@ -2,10 +2,13 @@
 //! computes stands in its own file.
 
 use serde::{Deserialize, Serialize};
+use tallow_nn::{Model, ParamStore};
 
+use crate::architecture::{Architecture, InputSizes, PublishedWeights, parse};
 use crate::backbone::{BatchNormMode, Learning, Unfreeze};
 use crate::error::ModelError;
 use crate::head::HeadConfig;
+use crate::weights::PretrainedInput;
 
 /// The `[model]` table of a convolutional backbone with timm's names and weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +33,28 @@ pub struct TimmConfig {
     /// What turns features into logits.
     #[serde(default)]
     pub head: HeadConfig,
+}
+
+/// What makes a network of a `[model]` table, for so many classes.
+type Build = fn(&toml::Table, usize, ParamStore) -> Result<Model, ModelError>;
+
+/// The architecture `name`, of images of any size, whose published weights are under Apache-2.0.
+pub(crate) const fn architecture(
+    name: &'static str,
+    classifier: &'static str,
+    source: &'static str,
+    input: PretrainedInput,
+    build: Build,
+) -> Architecture {
+    Architecture {
+        name,
+        sizes: InputSizes::Any,
+        classifier,
+        weights: Some(PublishedWeights { source, licence: "Apache-2.0", input }),
+        reference: || toml::toml! { input_px = [224, 224] },
+        input_px: |table| Ok(parse::<TimmConfig>(table)?.input_px),
+        build,
+    }
 }
 
 /// A map of a backbone: the last of one size, or what the backbone makes of the very last.

@@ -41,10 +41,9 @@ pub(crate) fn recipe(args: &TrainArgs, spec: &Spec, overrides: &[Override], app:
             let px: i64 = if side_px < SMALL_PX && n > MANY { 128 } else { 224 };
             let mut chosen = vec![Override::new("model.input_px", vec![px; 2])];
             chosen.extend(model.map(|model| Override::new("model.name", model)));
-            // of pictures that are enlarged anyway, nothing is cut off
-            let whole = i64::from(side_px) < px;
-            chosen.extend(whole.then(|| Override::new("data.fit", "squash")));
-            let seen = if whole { "whole" } else { "as the weights were trained" };
+            let whole = seen_whole(side_px as usize, px as usize);
+            let seen = if whole.is_some() { "whole" } else { "as the weights were trained" };
+            chosen.extend(whole);
             let why = format!(
                 "pretrained weights can be had: recipe photos, a head on a frozen backbone's features at {px} pixels, \
                  each picture seen {seen} and computed once"
@@ -68,6 +67,11 @@ pub(crate) fn recipe(args: &TrainArgs, spec: &Spec, overrides: &[Override], app:
     app.progress
         .say(&format!("{n} pictures of {n_classes} classes, typically {side_px} pixels high or wide; {why}"));
     Ok(load_recipe(name, &chosen)?)
+}
+
+/// Of pictures whose shorter side is `side_px`, and that are enlarged to `input_px` anyway, nothing is cut off.
+pub(crate) fn seen_whole(side_px: usize, input_px: usize) -> Option<Override> {
+    (side_px < input_px).then(|| Override::new("data.fit", "squash"))
 }
 
 /// Passes over `n` pictures that a head on kept features settles in.

@@ -42,6 +42,11 @@ impl FoldedDepthwise {
         Self { limits: Some(limits), ..self }
     }
 
+    /// Whether a ReLU that follows has limits of its own.
+    pub(crate) fn has_own_limits(&self) -> bool {
+        self.limits.is_some()
+    }
+
     /// (k, k, c) and (c).
     pub(crate) fn weight_and_bias(&self) -> (&[f32], &[f32]) {
         (&self.weight, &self.bias)

@@ -8,11 +8,11 @@ use tallow_report::chart::grouped;
 use tallow_training::{CONFIDENCE, Override, Recipe, ValidateOn};
 
 use super::candidates::{Candidate, LeftOut};
-use super::trial::{self, Trial};
+use super::trial::Trial;
 use super::{Chosen, N_FOLDS};
 use crate::App;
 use crate::args::TrainArgs;
-use crate::auto::head_epochs;
+use crate::auto::{head_epochs, seen_whole};
 use crate::output::counted;
 use crate::recipe_input::load_recipe;
 
@@ -103,8 +103,7 @@ impl<'a> Plan<'a> {
     /// The recipe of a run with `candidate`; what the user says comes last.
     pub(super) fn recipe(&self, candidate: &Candidate, epochs: usize) -> Result<Recipe> {
         let mut chosen = candidate.overrides()?;
-        let fit = trial::fit(self.side_px, candidate.input_px);
-        chosen.extend(fit.map(|_| Override::new("data.fit", "squash")));
+        chosen.extend(seen_whole(self.side_px, candidate.input_px));
         chosen.push(Override::new("epochs", epochs as i64));
         chosen.extend(self.overrides.iter().filter(|given| given.key != "model.weights").cloned());
         Ok(load_recipe(self.base, &chosen)?)

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use tallow_core::{Silent, StopSignal};
-use tallow_dataset::{Dataset, Fit, Flip};
+use tallow_dataset::{Dataset, Flip};
 use tallow_metrics::parse_predictions_csv;
 use tallow_training::{Outcome, Recipe, RunPlace, Session, TrainData, Watch, device, device_name};
 
@@ -82,9 +82,4 @@ pub(super) fn run(
         ],
         other_secs: (began.elapsed().as_secs_f64() - own_secs).max(0.0),
     }))
-}
-
-/// How pictures whose shorter side is `side_px` are fitted to `input_px`: of those that are enlarged anyway, nothing is cut off.
-pub(super) fn fit(side_px: usize, input_px: usize) -> Option<Fit> {
-    (side_px < input_px).then_some(Fit::Squash)
 }
