@@ -171,6 +171,11 @@ fn instruction_sets() {
             format!("error: TALLOW_ISA: unknown instruction set {name:?}; expected one of portable, ");
         assert!(ran.fails(&[]).stderr.starts_with(&expected));
     }
+    let mut command = trainer("recipes");
+    command.env("TALLOW_CONV", "f6");
+    let ran = sandbox.start_command(command, "TALLOW_CONV").wait();
+    let expected = "error: TALLOW_CONV: unknown method \"f6\"; expected one of direct, f2, f4, or unset it";
+    assert!(ran.fails(&[]).stderr.starts_with(expected));
     let mut command = trainer(TINY);
     command.env("TALLOW_ISA", "portable");
     sandbox.start_command(command, "TALLOW_ISA=portable").wait().ok();

@@ -127,15 +127,15 @@ fn only_new_pictures_are_computed() {
 /// images. Kept features are used again as long as `kernels_version` is the same, so it must change with these numbers.
 #[cfg(target_arch = "x86_64")]
 const FEATURES_OF_VERSION: (u64, [(&str, &str, &str, &str); 6]) = (
-    2,
+    3,
     [
-        ("resnet18", "avx2", "f32", "552cbf3f345bb8194d07b6e9a6deaf8f1e26409bac5b011f57640d4d55cce21e"),
-        ("resnet18", "avx512", "f32", "552cbf3f345bb8194d07b6e9a6deaf8f1e26409bac5b011f57640d4d55cce21e"),
+        ("resnet18", "avx2", "f32", "9306156376cadd52cc5313ebc5b2e10da3816d996db0a3839540cae37cb4eafc"),
+        ("resnet18", "avx512", "f32", "9306156376cadd52cc5313ebc5b2e10da3816d996db0a3839540cae37cb4eafc"),
         (
             "resnet18",
             "avx512bf16",
             "bf16",
-            "892c1fff4a24d6778dbcdb62f5011cc34ac3686c3b70b8a525873505065939b8",
+            "42c618c2316dd737d8ec00f420e451934c935cd1fdeedafadc3192d90e4df870",
         ),
         (
             "tf_efficientnet_lite0",

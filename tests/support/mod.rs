@@ -153,7 +153,7 @@ impl Sandbox {
 pub(crate) fn trainer(args: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
     command.args(args.split_whitespace());
-    for variable in ["TALLOW_ISA", "RUST_LOG", "RAYON_NUM_THREADS", "RUST_BACKTRACE"] {
+    for variable in ["TALLOW_ISA", "TALLOW_CONV", "RUST_LOG", "RAYON_NUM_THREADS", "RUST_BACKTRACE"] {
         command.env_remove(variable);
     }
     command

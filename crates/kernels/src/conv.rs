@@ -20,7 +20,7 @@ pub use input_grad::conv2d_input_grad;
 pub use weight_grad::conv2d_weight_grad;
 
 use crate::chunks::{check_len, for_each_chunk};
-use crate::direct::{self, Element, Epilogue, Input, Kernels, Moments, PackedWeights};
+use crate::direct::{self, Element, Epilogue, Input, Kernels, Moments, PackedWeights, Pass};
 use crate::gemm::{Matrix, begin_with, multiply};
 use crate::im2col::Patches;
 use crate::isa::isa;
@@ -122,7 +122,7 @@ impl ConvShape {
 /// # Panics
 /// If a length does not fit the shape.
 pub fn conv2d_forward<E: Element>(s: &ConvShape, x: &[E], weight: &[f32], bias: Option<&[f32]>, y: &mut [E]) {
-    let _span = profile::conv("conv2d_forward", s);
+    let _span = profile::conv("conv2d_forward", s, Pass::Forward.method_name::<E>(s));
     check_forward("conv2d_forward", s, x, weight, bias, y);
     match Kernels::of(isa()) {
         Some(kernels) if s.y_len() > 0 => {
@@ -153,7 +153,7 @@ pub fn conv2d_forward_with_moments<E: Element>(
     bias: Option<&[f32]>,
     y: &mut [E],
 ) -> Moments {
-    let _span = profile::conv("conv2d_forward_with_moments", s);
+    let _span = profile::conv("conv2d_forward_with_moments", s, Pass::Forward.method_name::<E>(s));
     check_forward("conv2d_forward_with_moments", s, x, weight, bias, y);
     let count = s.n * s.h_out() * s.w_out();
     let moments = Kernels::of(isa()).filter(|_| count > 0).and_then(|kernels| {
@@ -175,7 +175,7 @@ pub fn conv2d_forward_with_moments<E: Element>(
 }
 
 fn pack<E: Element>(kernels: &Kernels<E>, s: &ConvShape, weight: &[f32]) -> PackedWeights<E> {
-    PackedWeights::new(kernels, [s.c_out, s.c_in, s.k_h, s.k_w], s.stride, weight, None)
+    PackedWeights::new(kernels, s, weight, None)
 }
 
 /// The weights as the products see them.

@@ -23,3 +23,13 @@ pub enum IsaError {
         available: String,
     },
 }
+
+/// A request for a way to do convolutions that there is not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("TALLOW_CONV: unknown method {name:?}; expected one of {expected}, or unset it")]
+pub struct MethodError {
+    /// What was asked for.
+    pub name: String,
+    /// The names that exist.
+    pub expected: String,
+}

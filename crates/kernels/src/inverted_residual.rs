@@ -92,13 +92,12 @@ mod tests {
 
     fn pointwise<E: Element>(c_in: usize, c_out: usize, seed: u64) -> FoldedConv<E> {
         let scale: Vec<f32> = random(c_out, seed);
-        FoldedConv::new(
-            [c_out, c_in, 1, 1],
-            1,
-            &random::<f32>(c_in * c_out, seed + 1),
-            &scale,
-            random(c_out, seed + 2),
-        )
+        let s = pointwise_shape(1, 1, 1, c_in, c_out);
+        FoldedConv::new(&s, &random::<f32>(c_in * c_out, seed + 1), &scale, random(c_out, seed + 2))
+    }
+
+    fn pointwise_shape(n: usize, h: usize, w: usize, c_in: usize, c_out: usize) -> ConvShape {
+        ConvShape { n, h, w, c_in, c_out, k_h: 1, k_w: 1, stride: 1, padding: Padding::Symmetric(0) }
     }
 
     fn layer<E: Element>(
@@ -110,8 +109,7 @@ mod tests {
         after: After,
     ) -> Vec<E> {
         let &DepthwiseShape { n, h, w, .. } = s;
-        let shape =
-            ConvShape { n, h, w, c_in, c_out, k_h: 1, k_w: 1, stride: 1, padding: Padding::Symmetric(0) };
+        let shape = pointwise_shape(n, h, w, c_in, c_out);
         let mut y = vec![E::default(); shape.y_len()];
         conv.forward(&shape, x, &FoldedEpilogue { residual, after }, &mut y);
         y

@@ -93,8 +93,10 @@ pub use depthwise::{
     DepthwiseShape, FoldedDepthwise, depthwise_forward, depthwise_forward_with_moments, depthwise_input_grad,
     depthwise_weight_grad,
 };
-pub use direct::{AttentionShape, Element, Moments, attention, measured_peak_gflops};
-pub use error::IsaError;
+pub use direct::{
+    AttentionShape, CONV_VARIABLE, Element, Moments, attention, check_conv_method, measured_peak_gflops,
+};
+pub use error::{IsaError, MethodError};
 pub use inverted_residual::InvertedResidual;
 pub use isa::{ISA_VARIABLE, Isa, detect_isa, isa};
 pub use layer_norm::{LayerNormState, layer_norm, layer_norm_backward};

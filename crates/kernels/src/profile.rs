@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::conv::ConvShape;
 use crate::depthwise::DepthwiseShape;
-use crate::direct::AttentionShape;
+use crate::direct::{AttentionShape, Method};
 use crate::norm_act::{After, NormActShape};
 use crate::pool::PoolShape;
 
@@ -18,7 +18,8 @@ pub struct Span {
     /// The kernel's name, such as `conv2d_forward`.
     pub op: &'static str,
     /// What it worked on, without the number of images: `3x3/1 32->64 16x16` is a convolution with stride 1 from 32
-    /// to 64 channels on maps of 16 rows and columns. Empty where there is nothing to tell.
+    /// to 64 channels on maps of 16 rows and columns, `f4` after it that it is done by Winograd's F(4x4, 3x3). Empty where there is
+    /// nothing to tell.
     pub shape: String,
     /// How long it took.
     pub secs: f64,
@@ -84,11 +85,14 @@ fn open(op: &'static str, describe: impl FnOnce() -> (String, usize)) -> Option<
     Some(Open { op, shape, flops: flops as u64, start: Instant::now() })
 }
 
-/// A span of a convolution or of one of its gradients.
-pub(crate) fn conv(op: &'static str, s: &ConvShape) -> Option<Open> {
+/// A span of a convolution or of one of its gradients, done by this method.
+pub(crate) fn conv(op: &'static str, s: &ConvShape, method: &'static str) -> Option<Open> {
     open(op, || {
         let ConvShape { h, w, c_in, c_out, k_h, k_w, stride, .. } = s;
-        let shape = format!("{k_h}x{k_w}/{stride} {c_in}->{c_out} {h}x{w}");
+        let mut shape = format!("{k_h}x{k_w}/{stride} {c_in}->{c_out} {h}x{w}");
+        if method != Method::DIRECT {
+            shape = format!("{shape} {method}");
+        }
         (shape, 2 * s.y_len() * k_h * k_w * c_in)
     })
 }

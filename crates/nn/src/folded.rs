@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use half::bf16;
-use tallow_kernels::FoldedConv;
+use tallow_kernels::{ConvShape, FoldedConv};
 
 use crate::error::Result;
 use crate::map::MapElement;
@@ -21,9 +21,20 @@ impl<T> Default for Slot<T> {
 impl<T> Slot<T> {
     /// What was made at this `generation` of the parameters, or what `make` makes now.
     pub(crate) fn get_or_make(&self, generation: u64, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
+        self.get_or_make_what(generation, |_| true, make)
+    }
+
+    /// The same, made anew also where what was made last is not what `suits`.
+    fn get_or_make_what(
+        &self,
+        generation: u64,
+        suits: impl FnOnce(&T) -> bool,
+        make: impl FnOnce() -> Result<T>,
+    ) -> Result<Arc<T>> {
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, made)) = &*slot
             && *at == generation
+            && suits(made)
         {
             return Ok(Arc::clone(made));
         }
@@ -58,12 +69,13 @@ impl Folds for bf16 {
 }
 
 impl FoldedCache {
-    /// What was folded at this `generation` of the parameters, or what `fold` makes now.
+    /// What was folded at this `generation` of the parameters, if it suits the shape, or what `fold` makes now.
     pub(crate) fn get_or_fold<E: MapElement>(
         &self,
         generation: u64,
+        shape: &ConvShape,
         fold: impl FnOnce() -> Result<FoldedConv<E>>,
     ) -> Result<Arc<FoldedConv<E>>> {
-        E::slot(self).get_or_make(generation, fold)
+        E::slot(self).get_or_make_what(generation, |folded| folded.suits(shape), fold)
     }
 }

@@ -67,6 +67,7 @@ pub use model::{CUSTOM, Model, Trunk};
 pub use optim::{Optimizer, OptimizerConfig, ParamGroup};
 pub use params::{Param, ParamStore, Scope};
 pub use tallow_kernels::{
-    After, Isa, IsaError, Padding, detect_isa, isa, linear_forward, linear_weight_grad,
+    After, CONV_VARIABLE, Isa, IsaError, MethodError, Padding, check_conv_method, detect_isa, isa,
+    linear_forward, linear_weight_grad,
 };
 pub use weights::{HostTensor, METADATA_KEY, Tensors, decode, encode, le_bytes};

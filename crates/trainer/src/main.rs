@@ -88,8 +88,9 @@ fn ended(result: Result<ExitCode>) -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
-    let request = std::env::var_os("TALLOW_ISA").map(|name| name.to_string_lossy().into_owned());
-    let isa = tallow_training::detect_isa(request.as_deref())?;
+    let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    let isa = tallow_training::detect_isa(variable("TALLOW_ISA").as_deref())?;
+    tallow_training::check_conv_method(variable(tallow_training::CONV_VARIABLE).as_deref())?;
     tracing::debug!(isa = isa.as_str(), "instruction set");
     let stop = StopFlag::on_signals().context("cannot catch Ctrl-C")?;
     let started = Instant::now();

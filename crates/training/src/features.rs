@@ -35,7 +35,7 @@ use job::{Job, Wanted};
 use shard::Of;
 
 /// Changes whenever the trunk's kernels give other bits than before.
-const KERNELS_VERSION: u32 = 2;
+const KERNELS_VERSION: u32 = 3;
 
 /// The features of all images of a set, in their order.
 #[derive(Debug)]

@@ -98,7 +98,7 @@ pub use session::{Outcome, Session, Watch};
 pub use step::{Learner, StepFigures};
 pub use step_points::StepPoint;
 /// What a binary needs of `tallow-nn` to bring a model.
-pub use tallow_nn::{Device, Model, detect_isa, device, device_name};
+pub use tallow_nn::{CONV_VARIABLE, Device, Model, check_conv_method, detect_isa, device, device_name};
 
 /// The name of the instruction set in use.
 pub fn isa_name() -> &'static str {

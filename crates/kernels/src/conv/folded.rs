@@ -3,7 +3,7 @@
 use super::{ConvShape, forward_by_patches, rounded};
 use crate::chunks::check_len;
 use crate::concat::concat_channels;
-use crate::direct::{self, Element, Epilogue, Input, Kernels, PackedWeights, Pointwise};
+use crate::direct::{self, Element, Epilogue, Input, Kernels, PackedWeights, Pass, Pointwise};
 use crate::isa::isa;
 use crate::norm_act::{After, NormActShape, norm_act, norm_limited};
 use crate::profile;
@@ -39,16 +39,18 @@ pub struct FoldedEpilogue<'a, E> {
 }
 
 impl<E: Element> FoldedConv<E> {
-    /// Folds `scale` (c_out) into the OIHW `weight` of the size `dims`, of a convolution with this stride.
+    /// Folds `scale` (c_out) into the OIHW `weight` of a convolution of this shape. It then serves any number of images, and what
+    /// it [`suits`](Self::suits).
     ///
     /// # Panics
     /// If a length does not fit.
-    pub fn new(dims: [usize; 4], stride: usize, weight: &[f32], scale: &[f32], bias: Vec<f32>) -> Self {
+    pub fn new(s: &ConvShape, weight: &[f32], scale: &[f32], bias: Vec<f32>) -> Self {
+        let dims = [s.c_out, s.c_in, s.k_h, s.k_w];
         check_len("FoldedConv", "weight", weight.len(), dims.iter().product());
         check_len("FoldedConv", "scale", scale.len(), dims[0]);
         check_len("FoldedConv", "bias", bias.len(), dims[0]);
         let weights = match Kernels::of(isa()) {
-            Some(kernels) => Weights::Packed(PackedWeights::new(&kernels, dims, stride, weight, Some(scale))),
+            Some(kernels) => Weights::Packed(PackedWeights::new(&kernels, s, weight, Some(scale))),
             None => {
                 let per_channel = weight.chunks_exact(dims[1] * dims[2] * dims[3]).zip(scale);
                 let scaled: Vec<f32> =
@@ -56,7 +58,16 @@ impl<E: Element> FoldedConv<E> {
                 Weights::Plain(rounded::<E>(&scaled))
             }
         };
-        Self { dims, stride, weights, bias, limits: None }
+        Self { dims, stride: s.stride, weights, bias, limits: None }
+    }
+
+    /// Whether these weights are as maps of this size want them: it decides how a convolution is done, and so the last bits of its
+    /// numbers.
+    pub fn suits(&self, s: &ConvShape) -> bool {
+        match (&self.weights, Kernels::<E>::of(isa())) {
+            (Weights::Packed(weights), Some(kernels)) => weights.suits(&kernels, s),
+            _ => true,
+        }
     }
 
     /// The same, where a ReLU that follows has these limits instead of 0 and infinity: those of an
@@ -89,11 +100,11 @@ impl<E: Element> FoldedConv<E> {
     /// `x` (n, h, w, c_in); `y` (n, h_out, w_out, c_out), or (n, h_out / 2, w_out / 2, c_out) where it is pooled.
     ///
     /// # Panics
-    /// If a length does not fit the shape, `s` is of another size or stride than the weights, or the epilogue is none.
+    /// If a length does not fit the shape, `s` has other channels, kernel or stride than the weights, or the epilogue is none.
     ///
     /// Of a curve (GELU, SiLU, hard swish) in bf16 the sums are rounded before it, too.
     pub fn forward(&self, s: &ConvShape, x: &[E], epilogue: &FoldedEpilogue<'_, E>, y: &mut [E]) {
-        let _span = profile::conv("conv2d_folded", s);
+        let _span = profile::conv("conv2d_folded", s, Pass::Forward.method_name::<E>(s));
         check_len("FoldedConv", "x", x.len(), s.x_len());
         self.run(s, Input::Map(x), epilogue, y);
     }
@@ -110,7 +121,7 @@ impl<E: Element> FoldedConv<E> {
         epilogue: &FoldedEpilogue<'_, E>,
         y: &mut [E],
     ) {
-        let _span = profile::conv("conv2d_joined", s);
+        let _span = profile::conv("conv2d_joined", s, Pass::Forward.method_name::<E>(s));
         let is_pixelwise = [s.k_h, s.k_w, s.stride] == [1; 3] && [s.h_out(), s.w_out()] == [s.h, s.w];
         assert!(is_pixelwise, "FoldedConv: parts of what is no 1x1 convolution: {s:?}");
         check_len("FoldedConv", "parts", parts.iter().map(|(_, width)| width).sum(), s.c_in);

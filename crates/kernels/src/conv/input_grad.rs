@@ -2,7 +2,7 @@
 
 use super::{ConvShape, multiply_patches, rounded};
 use crate::chunks::for_each_chunk;
-use crate::direct::{self, Element, Kernels};
+use crate::direct::{self, Element, Kernels, Pass};
 use crate::gemm::{Matrix, Store, multiply};
 use crate::im2col::{Patches, with_scratch};
 use crate::isa::isa;
@@ -17,7 +17,7 @@ use crate::profile;
 /// # Panics
 /// If a length does not fit the shape.
 pub fn conv2d_input_grad<E: Element>(s: &ConvShape, dy: &[E], weight: &[f32], dx: &mut [E]) {
-    let _span = profile::conv("conv2d_input_grad", s);
+    let _span = profile::conv("conv2d_input_grad", s, Pass::InputGrad.method_name::<E>(s));
     s.check("conv2d_input_grad", ("dx", dx.len()), ("weight", weight.len()), ("dy", dy.len()));
     match Kernels::of(isa()) {
         Some(kernels) if s.y_len() > 0 => direct::input_grad(&kernels, s, dy, weight, dx),

@@ -13,7 +13,7 @@
 
 use super::ConvShape;
 use crate::chunks::{for_each_chunk, map_in_order};
-use crate::direct::{self, Element, Kernels};
+use crate::direct::{self, Element, Kernels, Pass};
 use crate::gemm::{Matrix, Store, multiply};
 use crate::im2col::Patches;
 use crate::isa::isa;
@@ -36,7 +36,7 @@ const MAX_SUMS_LEN: usize = 1 << 24;
 /// # Panics
 /// If a length does not fit the shape.
 pub fn conv2d_weight_grad<E: Element>(s: &ConvShape, x: &[E], dy: &[E], dweight: &mut [f32]) {
-    let _span = profile::conv("conv2d_weight_grad", s);
+    let _span = profile::conv("conv2d_weight_grad", s, Pass::WeightGrad.method_name::<E>(s));
     s.check("conv2d_weight_grad", ("x", x.len()), ("dweight", dweight.len()), ("dy", dy.len()));
     match Kernels::of(isa()) {
         Some(kernels) if s.y_len() > 0 => direct::weight_grad(&kernels, s, x, dy, dweight),

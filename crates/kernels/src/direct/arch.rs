@@ -28,6 +28,7 @@ mod x86_64 {
     use crate::depthwise::{LinesTask, SumsTask};
     use crate::direct::depthwise::{lines_task, sums_task};
     use crate::direct::kernel::{Arch, ForwardTask, NV, WeightTask, forward_task, weight_grad_task};
+    use crate::direct::method::requested_method;
     use crate::direct::peak::peak_loop;
 
     pub(in crate::direct) fn f32_kernels(isa: Isa) -> Option<Kernels<f32>> {
@@ -47,7 +48,7 @@ mod x86_64 {
 
     /// The loops compiled for one instruction set.
     macro_rules! compile {
-        ($name:ident, $arch:ty, $features:literal, $forward_rows:literal, $weight_rows:literal) => {
+        ($name:ident, $arch:ty, $wide:ident, $features:literal, $forward_rows:literal, $weight_rows:literal) => {
             mod $name {
                 use super::*;
 
@@ -56,7 +57,8 @@ mod x86_64 {
                         lanes: <$arch>::LANES,
                         block: NV * <$arch>::LANES,
                         unit: <$arch>::UNIT,
-                        has_winograd: size_of::<<$arch as Arch>::Elem>() == size_of::<f32>(),
+                        method: requested_method(),
+                        wide: super::$wide::kernels,
                         forward,
                         weight_grad,
                         lines,
@@ -109,9 +111,9 @@ mod x86_64 {
     }
 
     // rows of a tile: with 2 vectors of sums each they leave registers for 2 operands and a broadcast
-    compile!(avx2, Avx2, "avx2,fma", 6, 6);
-    compile!(avx512, Avx512, "avx512f,avx512bw,avx512dq,avx512vl", 12, 12);
-    compile!(avx512bf16, Avx512Bf16, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16", 12, 12);
+    compile!(avx2, Avx2, avx2, "avx2,fma", 6, 6);
+    compile!(avx512, Avx512, avx512, "avx512f,avx512bw,avx512dq,avx512vl", 12, 12);
+    compile!(avx512bf16, Avx512Bf16, avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16", 12, 12);
 
     /// A mask of the first `n` lanes of 16.
     #[inline(always)]

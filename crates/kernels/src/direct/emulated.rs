@@ -30,9 +30,18 @@ macro_rules! emulate {
                 // SAFETY: as the caller promises; no feature is needed.
                 unsafe { sums_task::<$name>(task) }
             }
-            let (lanes, unit, has_winograd) = ($name::LANES, $unit, $unit == 1);
-            let block = NV * lanes;
-            Kernels { lanes, block, unit, has_winograd, forward, weight_grad, lines, sums, peak: |_| 0 }
+            Kernels {
+                lanes: $name::LANES,
+                block: NV * $name::LANES,
+                unit: $unit,
+                method: None,
+                wide: f32_kernels,
+                forward,
+                weight_grad,
+                lines,
+                sums,
+                peak: |_| 0,
+            }
         }
 
         // SAFETY of what follows: pointers reach as far as the trait says, in any alignment; the rest is plain arithmetic.

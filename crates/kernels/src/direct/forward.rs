@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::element::Element;
 use super::geometry::{Geometry, Task, tasks};
 use super::kernel::{ForwardTask, Kernels};
-use super::pack::PackedWeights;
+use super::pack::{Numbers, PackedWeights};
 use super::scratch;
 use super::winograd;
 use crate::activation::curve_in_place;
@@ -74,7 +74,7 @@ pub(crate) fn forward<E: Element>(
     });
     let row_len = g.w_out * g.c_out;
     let (after, is_pooled) = (epilogue.after, epilogue.after == After::ReluPool);
-    let (row_step, min_pixels) = weights.cut(if is_pooled { 2 } else { 1 });
+    let (row_step, min_pixels) = weights.cut(kernels, if is_pooled { 2 } else { 1 });
     let tasks = tasks(s.n, &g, row_step, min_pixels);
     let numbers = |task: &Task| match is_pooled {
         true => task.images.len() * (task.rows.len() / 2) * (g.w_out / 2) * g.c_out,
@@ -165,7 +165,7 @@ fn run_on<E: Element>(
     });
 }
 
-/// Convolves the pixels of `task`. Transformed weights want tasks that begin at even rows.
+/// Convolves the pixels of `task`.
 pub(super) fn run_task<E: Element>(
     kernels: &Kernels<E>,
     g: &Geometry,
@@ -175,8 +175,12 @@ pub(super) fn run_task<E: Element>(
     y: &mut [E],
     out: TaskOutput<'_, E>,
 ) {
-    let run = if weights.transformed { winograd::run_task } else { run_directly };
-    run(kernels, g, task, x, weights.numbers(), y, out);
+    match &weights.numbers {
+        Numbers::Plain(weights) => run_directly(kernels, g, task, x, weights.as_slice(), y, out),
+        Numbers::Transformed(scheme, weights) => {
+            winograd::run_task(&(kernels.wide)(), *scheme, g, task, x, weights.as_slice(), y, out);
+        }
+    }
 }
 
 /// Runs the loop over the pixels of `task`: on `x` itself where no window reaches beyond it, else on a padded copy of

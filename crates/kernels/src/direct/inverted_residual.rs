@@ -208,7 +208,7 @@ impl<E: Element> Run<'_, E> {
             row: 0,
             k_h: 1,
             n_units: part.c_in / self.kernels.unit,
-            weights: part.weights.numbers(),
+            weights: part.weights.plain(),
             bias: Some(bias),
             residual,
             limits: part.after.limits(),

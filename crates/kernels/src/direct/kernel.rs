@@ -1,6 +1,7 @@
 //! The two inner loops, generic over the instruction set, and the safe functions around them.
 
 use super::element::Element;
+use super::method::Method;
 use crate::depthwise::{LinesTask, SumsTask};
 use crate::isa::Isa;
 
@@ -126,8 +127,10 @@ pub(crate) struct Kernels<E> {
     pub(super) block: usize,
     /// Elements in a unit.
     pub(super) unit: usize,
-    /// Whether numbers of this type are exact enough between Winograd's transforms.
-    pub(super) has_winograd: bool,
+    /// How 3x3 convolutions with stride 1 are done, where somebody said so.
+    pub(super) method: Option<Method>,
+    /// The loops on f32 of the same instruction set, which work between Winograd's transforms.
+    pub(super) wide: fn() -> Kernels<f32>,
     pub(super) forward: unsafe fn(ForwardTask<'_, E>),
     pub(super) weight_grad: unsafe fn(WeightTask<'_, E>),
     /// See `depthwise`, as of the next.

@@ -18,7 +18,7 @@
 //!
 //! Convolutions of each channel for itself have loops of their own: see `depthwise`.
 //!
-//! 3x3 convolutions with stride 1 take fewer products in f32: see `winograd`, which uses the same loops.
+//! 3x3 convolutions with stride 1 take fewer products: see `winograd`, which uses the same loops, and `method` for which way is taken.
 //!
 //! Attention's products are this loop, too: see `attention`. Blocks of mobile networks stay in L2: see `inverted_residual`.
 //!
@@ -33,6 +33,7 @@ mod geometry;
 mod input_grad;
 mod inverted_residual;
 mod kernel;
+mod method;
 mod pack;
 mod peak;
 mod scratch;
@@ -55,6 +56,8 @@ pub(crate) use forward::{Epilogue, Input, forward};
 pub(crate) use input_grad::input_grad;
 pub(crate) use inverted_residual::{Block, Pointwise, can_fuse, inverted_residual};
 pub(crate) use kernel::Kernels;
+pub use method::{CONV_VARIABLE, check_conv_method};
+pub(crate) use method::{Method, Pass};
 pub(crate) use pack::PackedWeights;
 pub use peak::measured_peak_gflops;
 pub(crate) use weight_grad::weight_grad;

@@ -7,51 +7,78 @@ use rayon::prelude::*;
 use super::element::Element;
 use super::geometry::{Geometry, MIN_PIXELS};
 use super::kernel::Kernels;
+use super::method::{Method, Pass};
 use super::scratch::Reused;
-use super::winograd;
+use super::winograd::{Scheme, transform_weights};
+use crate::conv::ConvShape;
 
 /// A convolution's weights, ready for use.
 #[derive(Clone, Debug)]
 pub(crate) struct PackedWeights<E> {
-    numbers: Reused<E>,
-    /// Whether they are those of `winograd`.
-    pub(super) transformed: bool,
+    pub(super) numbers: Numbers<E>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Numbers<E> {
+    /// (blocks, k_h, units, block, unit). Zeros where there are none.
+    Plain(Reused<E>),
+    /// Of 3x3 filters: (products, blocks, c_in, block). Zeros where there are none.
+    Transformed(Scheme, Reused<f32>),
 }
 
 impl<E: Element> PackedWeights<E> {
-    /// OIHW `weight` of a convolution with this stride, each output channel times its `scale` where there is one.
-    pub(crate) fn new(
-        kernels: &Kernels<E>,
-        dims: [usize; 4],
-        stride: usize,
-        weight: &[f32],
-        scale: Option<&[f32]>,
-    ) -> Self {
-        let [_, c_in, k_h, k_w] = dims;
+    /// OIHW `weight` of a convolution of this shape, each output channel times its `scale` where there is one. They serve any number
+    /// of images.
+    pub(crate) fn new(kernels: &Kernels<E>, s: &ConvShape, weight: &[f32], scale: Option<&[f32]>) -> Self {
+        let (c_in, k_h, k_w) = (s.c_in, s.k_h, s.k_w);
         let taps = Taps { weight, c_in, k: [k_h, k_w], first: [0, 0], step: [1, 1], swapped: false, scale };
-        Self::pack(kernels, dims, stride, &taps)
+        Self::pack(kernels, &Geometry::of(s), &taps)
     }
 
     /// The taps that an input gradient's geometry uses.
     pub(super) fn of_taps(kernels: &Kernels<E>, g: &Geometry, taps: &Taps<'_>) -> Self {
-        Self::pack(kernels, [g.c_out, g.c_in, g.k_h, g.k_w], g.stride, taps)
-    }
-
-    /// (blocks, k_h, units, block, unit), or transformed: (16, blocks, c_in, block). Zeros where there are none.
-    pub(super) fn numbers(&self) -> &[E] {
-        self.numbers.as_slice()
+        Self::pack(kernels, g, taps)
     }
 
     /// The rows that a task's bands are multiples of, where they would be of `row_step`, and the pixels that it has at
     /// least.
-    pub(super) fn cut(&self, row_step: usize) -> (usize, usize) {
-        if self.transformed { (2, winograd::MIN_PIXELS) } else { (row_step, MIN_PIXELS) }
+    pub(super) fn cut(&self, kernels: &Kernels<E>, row_step: usize) -> (usize, usize) {
+        match &self.numbers {
+            Numbers::Plain(_) => (row_step, MIN_PIXELS),
+            Numbers::Transformed(scheme, _) => (scheme.out(), scheme.min_pixels(kernels.lanes)),
+        }
     }
 
-    fn pack(kernels: &Kernels<E>, dims: [usize; 4], stride: usize, taps: &Taps<'_>) -> Self {
-        let transformed = winograd::applies(kernels, dims, stride);
-        let pack = if transformed { pack_transformed } else { pack_plain };
-        Self { numbers: pack(kernels, dims, taps), transformed }
+    /// Whether a convolution of this shape wants them in this form.
+    pub(crate) fn suits(&self, kernels: &Kernels<E>, s: &ConvShape) -> bool {
+        let method = Method::of(kernels, Pass::Forward, &Geometry::of(s));
+        method
+            == match self.numbers {
+                Numbers::Plain(_) => Method::Direct,
+                Numbers::Transformed(scheme, _) => Method::Winograd(scheme),
+            }
+    }
+
+    /// Those of the direct loop.
+    ///
+    /// # Panics
+    /// If they are transformed, which those of 1x1 convolutions never are.
+    pub(super) fn plain(&self) -> &[E] {
+        match &self.numbers {
+            Numbers::Plain(numbers) => numbers.as_slice(),
+            Numbers::Transformed(..) => panic!("transformed weights, expected those of the direct loop"),
+        }
+    }
+
+    fn pack(kernels: &Kernels<E>, g: &Geometry, taps: &Taps<'_>) -> Self {
+        let dims = [g.c_out, g.c_in, g.k_h, g.k_w];
+        let numbers = match Method::of(kernels, Pass::Forward, g) {
+            Method::Direct => Numbers::Plain(pack_plain(kernels, dims, taps)),
+            Method::Winograd(scheme) => {
+                Numbers::Transformed(scheme, pack_transformed::<E>(&(kernels.wide)(), scheme, dims, taps))
+            }
+        };
+        Self { numbers }
     }
 }
 
@@ -175,20 +202,21 @@ fn pack_tile<E: Element>(
     }
 }
 
-/// Of 3x3 filters, each transformed.
+/// Of 3x3 filters, each rounded to `E` and transformed.
 fn pack_transformed<E: Element>(
-    kernels: &Kernels<E>,
+    kernels: &Kernels<f32>,
+    scheme: Scheme,
     [c_out, c_in, ..]: [usize; 4],
     taps: &Taps<'_>,
-) -> Reused<E> {
+) -> Reused<f32> {
     let (block, n_blocks) = (kernels.block, kernels.n_blocks(c_out));
-    let mut packed = Reused::new(winograd::N_PRODUCTS * n_blocks * c_in * block);
-    let mut blocks: Vec<Vec<&mut [E]>> = (0..n_blocks).map(|_| Vec::new()).collect();
+    let mut packed = Reused::new(scheme.n_products() * n_blocks * c_in * block);
+    let mut blocks: Vec<Vec<&mut [f32]>> = (0..n_blocks).map(|_| Vec::new()).collect();
     for (i, plane) in packed.as_mut_slice().chunks_exact_mut(c_in * block).enumerate() {
         blocks[i % n_blocks].push(plane);
     }
     blocks.par_iter_mut().enumerate().for_each(|(b, planes)| {
-        winograd::transform_weights(taps, b * block, c_out.min((b + 1) * block), block, planes);
+        transform_weights::<E>(scheme, taps, b * block, c_out.min((b + 1) * block), block, planes);
     });
     packed
 }

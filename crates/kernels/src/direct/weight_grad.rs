@@ -17,7 +17,8 @@ use rayon::prelude::*;
 use super::element::Element;
 use super::geometry::{Geometry, MIN_PIXELS, Task, tasks};
 use super::kernel::{Kernels, WeightTask};
-use super::scratch::{self, Reused, Scratch};
+use super::method::{Method, Pass};
+use super::scratch::{self, Reused};
 use super::units::Units;
 use super::winograd;
 use crate::conv::ConvShape;
@@ -35,41 +36,45 @@ const UNITS_AT_ONCE: usize = 128;
 /// How the work is cut: a function of the shape and the kernels' block and unit.
 struct Plan {
     g: Geometry,
-    /// Whether `winograd` does it.
-    transformed: bool,
+    method: Method,
     tasks: Vec<Task>,
     n_chunks: usize,
     n_blocks: usize,
     /// Blocks of output channels in a group.
     per_group: usize,
-    /// Sums of a block: (k_h, run, block), or (16, c_in, block) where they are transformed.
+    /// Sums of a block: (k_h, run, block), or (products, c_in, block) where they are transformed.
     sums_len: usize,
 }
 
 impl Plan {
     fn new<E: Element>(kernels: &Kernels<E>, s: &ConvShape) -> Self {
         let g = Geometry::of(s);
-        let transformed =
-            winograd::applies_to_weight_grad(kernels, [g.c_out, g.c_in, g.k_h, g.k_w], g.stride);
-        let (row_step, min_pixels) = if transformed { (2, winograd::MIN_PIXELS) } else { (1, MIN_PIXELS) };
+        let method = Method::of(kernels, Pass::WeightGrad, &g);
+        let (row_step, min_pixels) = match method {
+            Method::Direct => (1, MIN_PIXELS),
+            Method::Winograd(scheme) => (scheme.out(), scheme.min_pixels(kernels.lanes)),
+        };
         let mut tasks = tasks(s.n, &g, row_step, min_pixels);
-        if kernels.unit == 2 && g.w_out % 2 == 1 {
+        if method == Method::Direct && kernels.unit == 2 && g.w_out % 2 == 1 {
             tasks = with_pairs_of_images(tasks);
         }
         let n_blocks = kernels.n_blocks(g.c_out);
-        let sums_per_channel = if transformed { winograd::N_PRODUCTS * g.c_in } else { g.k_h * g.run() };
+        let sums_per_channel = match method {
+            Method::Direct => g.k_h * g.run(),
+            Method::Winograd(scheme) => scheme.n_products() * g.c_in,
+        };
         let sums_len = sums_per_channel * kernels.block;
         let input = |task: &Task| g.padded_len(task.images.len(), task.rows.len()) * kernels.unit;
         let input_bytes = tasks.iter().map(input).max().unwrap_or(0) * size_of::<E>();
-        let group_bytes = match transformed {
-            true => winograd::GROUP_BYTES,
-            false => GROUP_BYTES.saturating_sub(input_bytes),
+        let group_bytes = match method {
+            Method::Direct => GROUP_BYTES.saturating_sub(input_bytes),
+            Method::Winograd(_) => winograd::GROUP_BYTES,
         };
         let room = group_bytes / (sums_len * size_of::<f32>());
         let per_group = room.clamp(1, n_blocks);
         let n_groups = n_blocks.div_ceil(per_group);
         let n_chunks = MIN_PIECES.div_ceil(n_groups).min(tasks.len()).max(1);
-        Self { g, transformed, tasks, n_chunks, n_blocks, per_group, sums_len }
+        Self { g, method, tasks, n_chunks, n_blocks, per_group, sums_len }
     }
 
     /// The tasks of a chunk: as many as of the others, or one more.
@@ -108,15 +113,15 @@ pub(crate) fn weight_grad<E: Element>(
     let mut sums = Reused::<f32>::new(n_groups * plan.n_chunks * plan.group_len());
     sums.as_mut_slice().par_chunks_mut(plan.group_len()).enumerate().for_each(|(piece, dw)| {
         dw.fill(0.0);
-        scratch::with(|scratch| {
-            for task in plan.chunk(piece % plan.n_chunks) {
-                let first_block = piece / plan.n_chunks * plan.per_group;
-                match plan.transformed {
-                    true => winograd::add_task(kernels, &plan.g, task, x, dy, first_block, dw, scratch),
-                    false => add_task(kernels, &plan, task, x, dy, first_block, dw, scratch),
+        for task in plan.chunk(piece % plan.n_chunks) {
+            let first_block = piece / plan.n_chunks * plan.per_group;
+            match plan.method {
+                Method::Direct => add_task(kernels, &plan, task, x, dy, first_block, dw),
+                Method::Winograd(scheme) => {
+                    winograd::add_task(&(kernels.wide)(), scheme, &plan.g, task, x, dy, first_block, dw);
                 }
             }
-        });
+        }
     });
     for sums in sums.as_mut_slice().chunks_exact_mut(plan.n_chunks * plan.group_len()) {
         let (total, parts) = sums.split_at_mut(plan.group_len());
@@ -133,9 +138,11 @@ pub(crate) fn weight_grad<E: Element>(
             let group = block / plan.per_group * plan.n_chunks * plan.group_len();
             let first = group + block % plan.per_group * plan.sums_len;
             let sums = &sums[first..first + plan.sums_len];
-            match plan.transformed {
-                true => winograd::unpack(sums, g.c_in, kernels.block, dweight),
-                false => unpack(g, sums, kernels.block, dweight),
+            match plan.method {
+                Method::Direct => unpack(g, sums, kernels.block, dweight),
+                Method::Winograd(scheme) => {
+                    winograd::unpack(scheme, sums, g.c_in, kernels.block, dweight);
+                }
             }
         },
     );
@@ -169,7 +176,6 @@ vectorised! {
 }
 
 /// Adds what the pixels of `task` give to `dw` (blocks of the group, k_h, run, block).
-#[expect(clippy::too_many_arguments, reason = "the body of one loop")]
 fn add_task<E: Element>(
     kernels: &Kernels<E>,
     plan: &Plan,
@@ -178,27 +184,29 @@ fn add_task<E: Element>(
     dy: &[E],
     first_block: usize,
     dw: &mut [f32],
-    scratch: &mut Scratch,
 ) {
     let (g, unit, block) = (&plan.g, kernels.unit, kernels.block);
     let units = Units::new(g, task, unit);
     let pairs_len = if unit == 1 { 0 } else { units.len * unit };
     let lens = [units.len + units.reach, pairs_len, units.n() * block * unit];
-    let [padded, pairs, packed] = scratch.buffers(lens);
-    let (x, offsets) = (units.copy(x, padded, pairs), units.offsets());
-    let blocks = first_block..plan.n_blocks.min(first_block + plan.per_group);
-    for (output_block, dw) in blocks.zip(dw.chunks_exact_mut(plan.sums_len)) {
-        units.pack_gradient(dy, output_block * block, block, packed);
-        for (offsets, dy) in offsets.chunks(UNITS_AT_ONCE).zip(packed.chunks(UNITS_AT_ONCE * block * unit)) {
-            kernels.run_weight_grad(WeightTask {
-                x,
-                x_offsets: offsets,
-                row: units.row,
-                k_h: g.k_h,
-                run: g.run(),
-                dy,
-                dw,
-            });
+    scratch::with(|scratch| {
+        let [padded, pairs, packed] = scratch.buffers(lens);
+        let (x, offsets) = (units.copy(x, padded, pairs), units.offsets());
+        let blocks = first_block..plan.n_blocks.min(first_block + plan.per_group);
+        for (output_block, dw) in blocks.zip(dw.chunks_exact_mut(plan.sums_len)) {
+            units.pack_gradient(dy, output_block * block, block, packed);
+            let pieces = offsets.chunks(UNITS_AT_ONCE).zip(packed.chunks(UNITS_AT_ONCE * block * unit));
+            for (offsets, dy) in pieces {
+                kernels.run_weight_grad(WeightTask {
+                    x,
+                    x_offsets: offsets,
+                    row: units.row,
+                    k_h: g.k_h,
+                    run: g.run(),
+                    dy,
+                    dw,
+                });
+            }
         }
-    }
+    });
 }

@@ -134,10 +134,6 @@ impl Conv2d {
         [shape[0], shape[1], self.config.k_h, self.config.k_w]
     }
 
-    pub(super) fn stride(&self) -> usize {
-        self.config.stride
-    }
-
     /// Which change of the network's parameters was the last.
     pub(super) fn generation(&self) -> u64 {
         self.params.weight.generation()

@@ -133,7 +133,7 @@ impl ConvNormAct {
         let x = x.as_map::<E>(self.conv.name())?;
         let residual = self.residual_of::<E>(residual, &out)?;
         let residual = residual.as_ref().map(|residual| &***residual);
-        let folded = self.folded::<E>()?;
+        let folded = self.folded_for::<E>(&shape)?;
         let mut a = Buffer::<E>::dirty(out.a_len());
         folded.forward(&shape, &x, &FoldedEpilogue { residual, after: self.after }, &mut a);
         Ok(Act::host(dims_after(&out), a, false))
@@ -150,15 +150,19 @@ impl ConvNormAct {
         let maps = maps.iter().map(|map| Ok((map.as_map::<E>(self.conv.name())?, map.dims().c)));
         let maps = maps.collect::<Result<Vec<_>>>()?;
         let parts: Vec<(&[E], usize)> = maps.iter().map(|(map, width)| (&***map, *width)).collect();
-        let folded = self.folded.get_or_fold(self.conv.generation(), || self.fold::<E>())?;
+        let folded = self.folded_for::<E>(&shape)?;
         let mut a = Buffer::<E>::dirty(out.a_len());
         folded.forward_joined(&shape, &parts, &FoldedEpilogue { residual: None, after: self.after }, &mut a);
         Ok(Some(Act::host(dims_after(&out), a, false)))
     }
 
-    /// As [`fold`](Self::fold), kept until a parameter changes.
-    pub(super) fn folded<E: MapElement>(&self) -> Result<Arc<FoldedConv<E>>> {
-        self.folded.get_or_fold(self.conv.generation(), || self.fold::<E>())
+    /// As [`fold`](Self::fold) for a map of these dims, kept until a parameter changes.
+    pub(super) fn folded<E: MapElement>(&self, x: Dims) -> Result<Arc<FoldedConv<E>>> {
+        self.folded_for(&self.conv.shape(x)?)
+    }
+
+    fn folded_for<E: MapElement>(&self, shape: &ConvShape) -> Result<Arc<FoldedConv<E>>> {
+        self.folded.get_or_fold(self.conv.generation(), shape, || self.fold::<E>(shape))
     }
 
     /// The size of what it makes of a map of this one.
@@ -175,16 +179,14 @@ impl ConvNormAct {
     }
 
     /// The convolution with its batch norm's running statistics in the weights.
-    fn fold<E: MapElement>(&self) -> Result<FoldedConv<E>> {
+    fn fold<E: MapElement>(&self, shape: &ConvShape) -> Result<FoldedConv<E>> {
         let (scale, mut shift) = self.norm.params().scale_and_shift(&self.norm.constants()?)?;
         let affine = self.affine.as_ref().map(LearnableAffine::read).transpose()?;
         self.conv.with_weights(|weight, bias| {
             for (shift, (bias, scale)) in shift.iter_mut().zip(bias.unwrap_or_default().iter().zip(&scale)) {
                 *shift += bias * scale;
             }
-            let fold = |scale: &[f32], shift| {
-                FoldedConv::new(self.conv.weight_dims(), self.conv.stride(), weight, scale, shift)
-            };
+            let fold = |scale: &[f32], shift| FoldedConv::new(shape, weight, scale, shift);
             let Some(affine) = affine else { return fold(&scale, shift) };
             let (scale, shift) = affine.folded(&scale, &shift);
             fold(&scale, shift).with_limits(affine.limits())

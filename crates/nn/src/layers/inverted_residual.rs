@@ -59,22 +59,22 @@ impl InvertedResidual {
     /// An inference pass, what follows `start` in one piece; `None` where there are no loops for that.
     fn infer<E: MapElement>(&self, x: &Act) -> Result<Option<Act>> {
         let (Branch { start, expand, depthwise }, last) = (&self.block.branch, &self.block.last);
+        let dims = match start {
+            Some(start) => start.dims_of(x.dims())?,
+            None => x.dims(),
+        };
         let expand = match expand {
-            Some(expand) => Some((expand, expand.folded::<E>()?)),
+            Some(expand) => Some((expand, expand.folded::<E>(dims)?)),
             None => None,
         };
-        let (middle, project) = (depthwise.folded()?, last.folded::<E>()?);
+        let wide = expand.as_ref().map_or(Ok(dims), |(layer, _)| layer.dims_of(dims))?;
+        let (middle, project) = (depthwise.folded()?, last.folded::<E>(depthwise.dims_of(wide)?)?);
         let mut fused = kernels::InvertedResidual {
             expand: expand.as_ref().map(|(layer, folded)| (&**folded, layer.after())),
             depthwise: (&middle, depthwise.after()),
             project: (&project, last.after()),
             residual: None,
         };
-        let dims = match start {
-            Some(start) => start.dims_of(x.dims())?,
-            None => x.dims(),
-        };
-        let wide = expand.as_ref().map_or(Ok(dims), |(layer, _)| layer.dims_of(dims))?;
         let shape = depthwise.shape(wide)?;
         if !fused.is_possible(&shape) {
             return Ok(None);

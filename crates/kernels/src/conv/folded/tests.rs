@@ -25,7 +25,7 @@ fn agrees<E: Element>(s: ConvShape, after: After, with_residual: bool, tolerance
     let (mut expected, mut winners) = (vec![E::default(); out.a_len()], vec![0; out.winners_len()]);
     norm_act(&out, &y, &scale, &bias, residual, &mut expected, &mut winners);
     let mut a = vec![E::from_f32(f32::NAN); out.a_len()];
-    let folded = FoldedConv::new([s.c_out, s.c_in, s.k_h, s.k_w], s.stride, &weight, &scale, bias);
+    let folded = FoldedConv::new(&s, &weight, &scale, bias);
     folded.forward(&s, &x, &FoldedEpilogue { residual, after }, &mut a);
     let (a, expected) = (E::as_f32(&a), E::as_f32(&expected));
     let norm = expected.iter().map(|e| e * e).sum::<f32>().sqrt() + 1e-6;
@@ -80,7 +80,7 @@ fn agrees_with_affine<E: Element>(s: ConvShape, affine: Affine, tolerance: f32) 
     let out = NormActShape { n: s.n, h: s.h_out(), w: s.w_out(), c: s.c_out, after: After::Relu };
     norm_affine(&out, &y, &scale, &bias, affine, &mut expected);
     let (scale, bias) = affine.folded(&scale, &bias);
-    let folded = FoldedConv::new([s.c_out, s.c_in, s.k_h, s.k_w], s.stride, &weight, &scale, bias);
+    let folded = FoldedConv::new(&s, &weight, &scale, bias);
     let mut a = vec![E::from_f32(f32::NAN); s.y_len()];
     let epilogue = FoldedEpilogue { residual: None, after: After::Relu };
     folded.with_limits(affine.limits()).forward(&s, &x, &epilogue, &mut a);
@@ -98,7 +98,7 @@ fn joins<E: Element>(s: ConvShape, widths: &[usize]) {
     concat_channels(&parts, &mut x);
     let (weight, scale, bias) =
         (random::<f32>(s.weight_len(), 2), random::<f32>(s.c_out, 3), random(s.c_out, 4));
-    let folded = FoldedConv::<E>::new([s.c_out, s.c_in, 1, 1], 1, &weight, &scale, bias);
+    let folded = FoldedConv::<E>::new(&s, &weight, &scale, bias);
     let epilogue = FoldedEpilogue { residual: None, after: After::Relu };
     let (mut y, mut expected) = (vec![E::from_f32(f32::NAN); s.y_len()], vec![E::default(); s.y_len()]);
     folded.forward(&s, &x, &epilogue, &mut expected);
@@ -136,7 +136,6 @@ fn an_affine_map_is_folded_as_well() {
 #[test]
 #[should_panic(expected = "FoldedConv: a residual before Relu6")]
 fn a_residual_before_relu6_is_refused() {
-    let folded = FoldedConv::<f32>::new([1, 1, 1, 1], 1, &[1.0], &[1.0], vec![0.0]);
     let s = ConvShape {
         n: 1,
         h: 1,
@@ -148,6 +147,7 @@ fn a_residual_before_relu6_is_refused() {
         stride: 1,
         padding: Padding::Symmetric(0),
     };
+    let folded = FoldedConv::<f32>::new(&s, &[1.0], &[1.0], vec![0.0]);
     let epilogue = FoldedEpilogue { residual: Some(&[0.0; 1][..]), after: After::Relu6 };
     folded.forward(&s, &[0.0], &epilogue, &mut [0.0]);
 }
@@ -155,7 +155,6 @@ fn a_residual_before_relu6_is_refused() {
 #[test]
 #[should_panic(expected = "FoldedConv: weights of another size")]
 fn other_weights_are_refused() {
-    let folded = FoldedConv::<f32>::new([2, 1, 1, 1], 1, &[1.0; 2], &[1.0; 2], vec![0.0; 2]);
     let s = ConvShape {
         n: 1,
         h: 1,
@@ -167,6 +166,7 @@ fn other_weights_are_refused() {
         stride: 1,
         padding: Padding::Symmetric(0),
     };
+    let folded = FoldedConv::<f32>::new(&ConvShape { c_in: 1, ..s }, &[1.0; 2], &[1.0; 2], vec![0.0; 2]);
     let epilogue = FoldedEpilogue { residual: None, after: After::Nothing };
     folded.forward(&s, &[0.0; 2], &epilogue, &mut [0.0; 2]);
 }

@@ -1,9 +1,10 @@
-//! Winograd's F(2x2, 3x3): 3x3 convolutions with stride 1 in 16 products per 2x2 pixels, where the direct loop takes 36.
+//! Winograd's F(4x4, 3x3) and F(2x2, 3x3): 3x3 convolutions with stride 1 in 36 products per 4x4 pixels, or 16 per 2x2, where the
+//! direct loop takes 144 and 36.
 //!
 //! ```text
-//! for each task, some tiles of 2x2 output pixels at a time:
-//!     V[e] = B^T d B          16 numbers e per tile and input channel, of the 4x4 pixels d that it sees
-//!     M[e] = V[e] * U[e]      16 matrix products; U = G w G^T, made once
+//! for each task, some tiles of output pixels at a time:
+//!     V[e] = B^T d B          36 (16) numbers e per tile and input channel, of the pixels d that it sees
+//!     M[e] = V[e] * U[e]      as many matrix products; U = G w G^T, made once
 //!     y = A^T M A             with bias, residual, limits and moments on the way
 //! ```
 //!
@@ -11,92 +12,110 @@
 //! V[e]^T * D[e]` with `D = A dy A^T`, summed over tiles, and `dw = G^T dU G` at the end. The products are done by the
 //! loops of `kernel`.
 //!
-//! In f32 only: the matrices are of 0, 1 and 1/2, so the result is as exact as that of the direct loop but for a small
-//! factor; numbers rounded to bf16 between the transforms would not be.
+//! All between the maps is f32, whatever the maps are of: rounded to bf16, V would have the error of the map again, enlarged by the
+//! transforms. And fewer products in f32 are quicker than more in bf16, which processors multiply one and a half to two times as fast.
 //!
-//! Source: Lavin and Gray 2015, <https://arxiv.org/abs/1509.09308>
+//! Which convolutions are done this way is decided in `method`. Source: Lavin and Gray 2015, <https://arxiv.org/abs/1509.09308>
 
 mod forward;
+mod scheme;
 mod transform;
 mod weight_grad;
 mod weights;
 
 pub(super) use forward::run_task;
+pub(super) use scheme::Scheme;
 pub(super) use weight_grad::add_task;
 pub(super) use weights::{transform_weights, unpack};
 
 use super::element::Element;
 use super::geometry::{Geometry, Task};
-use super::kernel::Kernels;
-
-/// Products per tile, input channel and output channel.
-pub(super) const N_PRODUCTS: usize = 16;
-
-/// Whether convolutions of this size, and their input gradients, are done this way: where the products that are saved,
-/// about `c_in * c_out`, outweigh the transforms, about `c_in + c_out`.
-pub(super) fn applies<E>(kernels: &Kernels<E>, dims: [usize; 4], stride: usize) -> bool {
-    let [c_out, c_in, ..] = dims;
-    is_possible(kernels, dims, stride) && c_in * c_out >= 24 * (c_in + c_out)
-}
-
-/// The same for weight gradients, where the direct loop is less fast.
-pub(super) fn applies_to_weight_grad<E>(kernels: &Kernels<E>, dims: [usize; 4], stride: usize) -> bool {
-    let [c_out, c_in, ..] = dims;
-    is_possible(kernels, dims, stride) && c_in * c_out >= 12 * (c_in + c_out)
-}
-
-fn is_possible<E>(kernels: &Kernels<E>, [_, _, k_h, k_w]: [usize; 4], stride: usize) -> bool {
-    kernels.has_winograd && [k_h, k_w, stride] == [3, 3, 1]
-}
-
-/// Tiles that are transformed together: enough for long products, few enough for V, M and D to stay in the caches. A
-/// multiple of the rows of every instruction set's product tiles.
-const TILES_AT_ONCE: usize = 96;
-
-/// Output pixels that a task has at least, where there are so many.
-pub(super) const MIN_PIXELS: usize = 4 * TILES_AT_ONCE;
 
 /// Bytes that the sums of a group of the weight gradient's blocks may have: they are read and written once per
-/// [`TILES_AT_ONCE`], so that L3 will do, and a second group would want V again.
+/// [`Scheme::tiles_at_once`], so that L3 will do, and a second group would want V again.
 pub(super) const GROUP_BYTES: usize = 4 << 20;
+
+/// Numbers between the planes of V, M and D, and between the rows of V and M: at a distance of a power of two they would fight
+/// for places in L1.
+const SKEW: usize = 16;
 
 /// Where a pixel would be that there is not.
 const ABSENT: u32 = u32::MAX;
 
+impl Scheme {
+    /// Tiles that are transformed together, with vectors of so many lanes: enough for long products, few enough for V, M and D to
+    /// stay in the caches. A multiple of the rows of every instruction set's product tiles.
+    fn tiles_at_once(self, lanes: usize) -> usize {
+        match self {
+            Self::F2 => 96,
+            Self::F4 => 384 / lanes,
+        }
+    }
+
+    /// Output pixels that a task has at least, where there are so many.
+    pub(super) fn min_pixels(self, lanes: usize) -> usize {
+        (2 * self.tiles_at_once(lanes)).max(96) * self.out().pow(2)
+    }
+}
+
+/// 0, `distance`, 2 `distance`, …: where the `n` rows of a matrix begin.
+fn row_offsets(n: usize, distance: usize) -> Vec<u32> {
+    (0..n).map(|i| (i * distance) as u32).collect()
+}
+
 /// The tiles of a task.
 struct Tiles {
-    /// Where each one's 4x4 pixels begin in the padded input.
+    scheme: Scheme,
+    /// How many are transformed together.
+    at_once: usize,
+    /// Where what each one sees begins in the padded input.
     inputs: Vec<u32>,
-    /// Where its 2x2 pixels begin in the task's output, or [`ABSENT`] beyond the last row or column.
-    outputs: Vec<[u32; 4]>,
-    /// The task and its map with even rows and columns, which decide the padded input.
+    /// Where the pixels of each one begin in the task's output, row by row, or [`ABSENT`] beyond the last row or column.
+    outputs: Vec<u32>,
+    /// The task and its map with rows and columns for whole tiles, which decide the padded input.
     g: Geometry,
     task: Task,
 }
 
 impl Tiles {
     /// `offsets` are those of the task's output pixels.
-    fn new(g: &Geometry, task: &Task, offsets: &[u32]) -> Self {
-        let (n_rows, n_columns) = (task.rows.len(), g.w_out);
-        let even =
-            Geometry { h_out: g.h_out.next_multiple_of(2), w_out: n_columns.next_multiple_of(2), ..*g };
-        let rows = task.rows.start..task.rows.start + n_rows.next_multiple_of(2);
-        let (padded_h, padded_w) = (even.padded_h(rows.len()), even.padded_w());
-        let n_tiles = task.images.len() * rows.len() / 2 * even.w_out / 2;
-        let (mut inputs, mut outputs) = (Vec::with_capacity(n_tiles), Vec::with_capacity(n_tiles));
+    fn new(scheme: Scheme, lanes: usize, g: &Geometry, task: &Task, offsets: &[u32]) -> Self {
+        let at_once = scheme.tiles_at_once(lanes);
+        let (n_rows, n_columns, out) = (task.rows.len(), g.w_out, scheme.out());
+        let whole =
+            Geometry { h_out: g.h_out.next_multiple_of(out), w_out: n_columns.next_multiple_of(out), ..*g };
+        let rows = task.rows.start..task.rows.start + n_rows.next_multiple_of(out);
+        let (padded_h, padded_w) = (whole.padded_h(rows.len()), whole.padded_w());
+        let n_tiles = task.images.len() * (rows.len() / out) * (whole.w_out / out);
+        let mut inputs = Vec::with_capacity(n_tiles);
+        let mut outputs = Vec::with_capacity(n_tiles * out * out);
         for image in 0..task.images.len() {
-            let pixel = |y: usize, x: usize| {
-                let exists = y < n_rows && x < n_columns;
-                if exists { offsets[(image * n_rows + y) * n_columns + x] } else { ABSENT }
-            };
-            for y in (0..n_rows).step_by(2) {
-                for x in (0..n_columns).step_by(2) {
+            for y in (0..n_rows).step_by(out) {
+                for x in (0..n_columns).step_by(out) {
                     inputs.push((((image * padded_h + y) * padded_w + x) * g.c_in) as u32);
-                    outputs.push([pixel(y, x), pixel(y, x + 1), pixel(y + 1, x), pixel(y + 1, x + 1)]);
+                    for (y, x) in (y..y + out).flat_map(|y| (x..x + out).map(move |x| (y, x))) {
+                        let exists = y < n_rows && x < n_columns;
+                        outputs.push(if exists {
+                            offsets[(image * n_rows + y) * n_columns + x]
+                        } else {
+                            ABSENT
+                        });
+                    }
                 }
             }
         }
-        Self { inputs, outputs, g: even, task: Task { images: task.images.clone(), rows } }
+        Self { scheme, at_once, inputs, outputs, g: whole, task: Task { images: task.images.clone(), rows } }
+    }
+
+    /// Some tiles at a time: where they begin in the padded input, and their output's pixels.
+    fn groups(&self) -> impl Iterator<Item = (&[u32], &[u32])> {
+        let pixels = self.at_once * self.scheme.out().pow(2);
+        self.inputs.chunks(self.at_once).zip(self.outputs.chunks(pixels))
+    }
+
+    /// Numbers from one plane of V, M or D to the next, where a tile has `row` in each.
+    fn plane_len(&self, row: usize) -> usize {
+        self.at_once * row + SKEW
     }
 
     /// Numbers of the padded input.
@@ -113,9 +132,4 @@ impl Tiles {
     fn pad<E: Element>(&self, x: &[E], padded: &mut [E]) {
         super::scratch::pad(x, &self.g, &self.task, padded);
     }
-}
-
-/// 0, `distance`, 2 `distance`, …: where the rows of a matrix begin.
-fn row_offsets(distance: usize) -> Vec<u32> {
-    (0..TILES_AT_ONCE).map(|i| (i * distance) as u32).collect()
 }

@@ -73,7 +73,7 @@ impl Dense {
         x: &[E],
         residual: Option<&[E]>,
     ) -> Result<Buffer<E>> {
-        let folded = self.folded.get_or_fold(self.weight.generation(), || self.fold::<E>(shape))?;
+        let folded = self.folded.get_or_fold(self.weight.generation(), shape, || self.fold::<E>(shape))?;
         let mut y = Buffer::<E>::dirty(shape.y_len());
         folded.forward(shape, x, &FoldedEpilogue { residual, after: self.after }, &mut y);
         Ok(y)
@@ -86,8 +86,7 @@ impl Dense {
         };
         let bias =
             self.bias.read(|bias| bias.iter().zip(&scale).map(|(bias, scale)| bias * scale).collect())?;
-        let dims = [s.c_out, s.c_in, s.k_h, s.k_w];
-        self.weight.read(|weight| FoldedConv::new(dims, s.stride, weight, &scale, bias))
+        self.weight.read(|weight| FoldedConv::new(s, weight, &scale, bias))
     }
 
     /// Of (n, tokens, c_in).
