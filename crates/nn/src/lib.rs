@@ -57,8 +57,8 @@ pub use layers::{
     AvgPool2d, BatchNorm2d, BatchNormConfig, CandleModel, CandleModule, Concat, Conv2d, Conv2dConfig,
     ConvNormAct, DepthwiseConfig, DepthwiseConv2d, DepthwiseNormAct, Dropout, Flatten, Gelu, GlobalAvgPool,
     InvertedResidual, Layer, LayerNorm, LearnableAffine, Linear, MaxPool2d, NormAct, PooledStages,
-    PositionResize, Relu, Residual, ResidualBlock, Sequential, Takes, TokenFeatures, VisionTransformer,
-    VisionTransformerConfig, ZeroPad2d,
+    PositionResize, Relu, Residual, ResidualBlock, Scale, Sequential, Takes, TokenFeatures,
+    VisionTransformer, VisionTransformerConfig, ZeroPad2d,
 };
 pub use loss::{CrossEntropy, Loss, log_softmax};
 pub use map::Precision;
