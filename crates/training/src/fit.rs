@@ -20,6 +20,7 @@ use crate::program::Program;
 use crate::session::{Session, Watch};
 use crate::state::{Best, State};
 use crate::step::{Learner, StepFigures};
+use crate::views::Views;
 
 /// In a long epoch a checkpoint is written this often.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
@@ -88,8 +89,8 @@ impl Session {
         }
     }
 
-    /// What the weights, or their average where there is one, say of the validation images; `None` if a stop was asked
-    /// for.
+    /// What the weights, or their average where there is one, say of the validation images, each looked at once; `None` if a stop
+    /// was asked for.
     fn validate(
         &self,
         feed: &Feed,
@@ -97,8 +98,8 @@ impl Session {
         watch: &Watch<'_>,
     ) -> Result<Option<Predictions>> {
         let raw = self.swap_weights(average)?;
-        let Learner { model, precision, .. } = &self.learner;
-        let predictions = evaluate(model, feed, *precision, false, "validation", watch.progress, watch.stop)?;
+        let (Learner { model, precision, .. }, plain) = (&self.learner, Views::default());
+        let predictions = evaluate(model, feed, *precision, plain, "validation", watch.progress, watch.stop)?;
         self.put_back(raw)?;
         Ok(predictions)
     }

@@ -14,6 +14,8 @@ use crate::class_weights::ClassWeights;
 use crate::error::{Result, TrainingError};
 use crate::extension::Extension;
 use crate::schedule::Schedule;
+use crate::views::Views;
+use crate::whitening::Whitening;
 
 /// A whole run. Keys that are not named here are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +53,9 @@ pub struct Recipe {
     pub mix: Mix,
     /// The architecture, for `tallow-models`; nothing here reads it.
     pub model: toml::Table,
+    /// Whether the first convolution is made from the training images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whitening: Option<Whitening>,
     /// The loss.
     #[serde(default)]
     pub loss: LossConfig,
@@ -67,6 +72,9 @@ pub struct Recipe {
     /// Averages of the weights, which validation and the finished model have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub averaging: Option<Averaging>,
+    /// How the finished model looks at a picture, in the test and ever after.
+    #[serde(default, skip_serializing_if = "Views::is_plain")]
+    pub evaluation: Views,
     /// What happens between epochs.
     #[serde(default)]
     pub callbacks: Callbacks,
@@ -301,6 +309,7 @@ impl Recipe {
         if let Some(w) = self.loss.class_weights.as_ref().and_then(ClassWeights::out_of_range) {
             return value("loss.class_weights", format!("must be 0 or more, one is {w}"));
         }
+        self.whitening.map_or(Ok(()), Whitening::validate)?;
         self.optimizer.validate()?;
         self.schedule.validate()?;
         self.extensions.iter().try_for_each(Extension::validate)?;

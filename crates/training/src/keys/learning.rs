@@ -1,4 +1,5 @@
-//! The keys of how it is learnt: `[loss]`, `[optimizer]`, `[[param_groups]]`, `[schedule]`, `[[extensions]]`, `[averaging]`, `[callbacks]`.
+//! The keys of how it is learnt: `[whitening]`, `[loss]`, `[optimizer]`, `[[param_groups]]`, `[schedule]`, `[[extensions]]`,
+//! `[averaging]`, `[evaluation]`, `[callbacks]`.
 //!
 //! A key that means different things in two kinds of a table has an entry for each, and is not kept when the one is made the
 //! other: a rate of SGD is none for Adam, and a decay that is added to the gradient none that shrinks the weights.
@@ -9,6 +10,7 @@ const ADAMS: &[&str] = &["adam", "adamw"];
 const WITH_HORIZON: &[&str] = &["cosine", "one_cycle", "linear"];
 const MONITOR: Takes = Takes::Choice(&["loss", "accuracy", "val_loss", "val_accuracy"]);
 
+const SPEEDRUN: &str = "https://arxiv.org/abs/2404.00498";
 const ADAM: &str = "https://arxiv.org/abs/1412.6980";
 const ADAMW: &str = "https://arxiv.org/abs/1711.05101";
 const COSINE: &str = "https://arxiv.org/abs/1608.03983";
@@ -18,6 +20,15 @@ const EARLY_STOPPING: &str = "https://keras.io/api/callbacks/early_stopping/";
 const PLATEAU: &str = "https://keras.io/api/callbacks/reduce_lr_on_plateau/";
 
 pub(super) const KEYS: &[Key] = &[
+    Key::new("whitening.images", Takes::Whole, "Of how many training images, evenly taken from all, patches are looked at.")
+        .range("of 1 or more")
+        .unit("images")
+        .or("5000")
+        .source(SPEEDRUN),
+    Key::new("whitening.eps", Takes::Number, "Added to the variance in each direction.")
+        .range("above 0")
+        .or("0.0005")
+        .source(SPEEDRUN),
     Key::new("loss.label_smoothing", Takes::Number, "The share of each target that is spread over all classes.")
         .range("in [0, 1)")
         .unit("share")
@@ -153,6 +164,18 @@ pub(super) const KEYS: &[Key] = &[
         .of(&["last_epochs"])
         .or("5")
         .source("https://arxiv.org/abs/1803.05407"),
+    Key::new("evaluation.flip", Takes::YesNo, "Logits are averaged over a picture and its mirror image: twice the time.")
+        .or("false")
+        .source(SPEEDRUN),
+    Key::new(
+        "evaluation.shift_px",
+        Takes::Whole,
+        "Logits are averaged over a picture and itself shifted by this much, up to the left and down to the right, which together \
+         weigh as much: three times the time; 0: not.",
+    )
+    .unit("px")
+    .or("0")
+    .source(SPEEDRUN),
     Key::new("callbacks.early_stopping.monitor", MONITOR, "The reading that decides.")
         .or("\"val_loss\"")
         .source(EARLY_STOPPING),

@@ -154,6 +154,8 @@ fn full_recipe() -> Recipe {
             ..recipe.data.clone()
         },
         augment: Augment { random_resized_crop: Some(Default::default()), ..Augment::default() },
+        whitening: Some(crate::Whitening::default()),
+        evaluation: crate::Views { flip: true, shift_px: 1 },
         mix: Mix { mixup_alpha: 1.0, cutmix_alpha: 1.0 },
         loss: LossConfig {
             class_weights: Some(crate::ClassWeights::List(vec![1.0])),
@@ -280,6 +282,8 @@ fn read_directly(section: &str, table: Table) -> Option<Table> {
         "augment" => reread::<Augment>(table),
         "augment.random_resized_crop" => reread::<tallow_dataset::RandomResizedCrop>(table),
         "mix" => reread::<Mix>(table),
+        "whitening" => reread::<crate::Whitening>(table),
+        "evaluation" => reread::<crate::Views>(table),
         "loss" => reread::<LossConfig>(table),
         "optimizer" => reread::<OptimizerConfig>(table),
         "param_groups" => reread::<ParamGroup>(table),
