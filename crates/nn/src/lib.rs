@@ -60,11 +60,11 @@ pub use layers::{
     PositionResize, Relu, Residual, ResidualBlock, Scale, Sequential, Takes, TokenFeatures,
     VisionTransformer, VisionTransformerConfig, ZeroPad2d,
 };
-pub use loss::{CrossEntropy, Loss, log_softmax};
+pub use loss::{CrossEntropy, Loss, Reduction, log_softmax};
 pub use map::Precision;
 pub use misfit::{Misfit, NonFinite, first_non_finite};
 pub use model::{CUSTOM, Model, Trunk};
-pub use optim::{Optimizer, OptimizerConfig, ParamGroup};
+pub use optim::{GroupOptimizer, Optimizer, OptimizerConfig, ParamGroup, Rate, SgdSettings};
 pub use params::{Param, ParamStore, Scope};
 pub use tallow_kernels::{
     After, Isa, IsaError, Padding, detect_isa, isa, linear_forward, linear_weight_grad,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tallow_core::{Bar, StopSignal, Unit, duration};
 use tallow_dataset::{Batch, n_batches};
 use tallow_metrics::{EpochRecord, Predictions};
-use tallow_nn::{TrainKey, first_non_finite};
+use tallow_nn::{Rate, TrainKey, first_non_finite};
 
 use crate::averaging::Average;
 use crate::checkpoint::Checkpoint;
@@ -108,14 +108,15 @@ impl Session {
     fn step(&mut self, batch: Batch, content: Content) -> Result<StepFigures> {
         let steps_per_epoch = self.steps_per_epoch();
         let state = &mut self.state;
-        let lr =
-            state.base_lr * self.recipe.lr_factor(state.n_steps(steps_per_epoch), steps_per_epoch as u64);
+        let n_steps = state.n_steps(steps_per_epoch);
+        let lr = state.base_lr * self.recipe.lr_factor(n_steps, steps_per_epoch as u64);
+        let rate = Rate { lr, base_lr: state.base_lr, epochs: n_steps as f64 / steps_per_epoch as f64 };
         let key = TrainKey {
             seed: self.recipe.seed,
             epoch: state.epoch,
             first_position: batch.first_position as u64,
         };
-        let figures = self.learner.step(batch, content, key, lr)?;
+        let figures = self.learner.step(batch, content, key, rate)?;
         if !figures.loss.is_finite() {
             let (loss, epoch, step) = (figures.loss as f32, state.epoch + 1, state.batch + 1);
             return Err(TrainingError::NonFinite { loss, epoch, step, lr });

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use tallow_dataset::{Augment, Fit, Interpolation, Mix, Normalization, Preprocess};
-use tallow_nn::{Device, OptimizerConfig, ParamGroup, native_precision};
+use tallow_nn::{Device, OptimizerConfig, ParamGroup, Reduction, native_precision};
 
 use crate::averaging::Averaging;
 use crate::callbacks::{EarlyStopping, ReduceLrOnPlateau};
@@ -248,6 +248,13 @@ pub struct LossConfig {
     /// A weight per class: a list in the order of the classes, a table by name, or `balanced`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<ClassWeights>,
+    /// Whether the gradient is of the batch's mean or of its sum; losses are told as means.
+    #[serde(skip_serializing_if = "is_mean")]
+    pub reduction: Reduction,
+}
+
+fn is_mean(reduction: &Reduction) -> bool {
+    *reduction == Reduction::Mean
 }
 
 /// The `[callbacks]` table.

@@ -18,7 +18,7 @@ use crate::data::TrainData;
 use crate::error::{Result, TrainingError};
 use crate::event::Event;
 use crate::feed::{Feeds, Input};
-use crate::recipe::Recipe;
+use crate::recipe::{LossConfig, Recipe};
 use crate::recorder::Recorder;
 use crate::run_folder::{RunFolder, RunPlace};
 use crate::state::State;
@@ -335,7 +335,8 @@ fn input(recipe: &Recipe, model: &Model, data: &TrainData) -> Input {
 /// The loss of `recipe` on `data`.
 fn criterion(recipe: &Recipe, data: &TrainData) -> Result<CrossEntropy> {
     let class_weights = data.class_weights(recipe)?;
-    Ok(CrossEntropy { label_smoothing: recipe.loss.label_smoothing as f32, class_weights })
+    let LossConfig { label_smoothing, reduction, .. } = recipe.loss;
+    Ok(CrossEntropy { label_smoothing: label_smoothing as f32, class_weights, reduction })
 }
 
 /// Of the weights that stay as they are, where there are any: they are not in checkpoints.

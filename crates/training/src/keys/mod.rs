@@ -27,9 +27,10 @@ const SECTIONS: &[Section] = &[
     .optional(),
     Section::new("loss", "The loss: softmax cross-entropy"),
     Section::new("optimizer", "The optimiser; its kinds are PyTorch's").tagged("kind"),
+    Section::new("optimizer.sgd", "Beside Muon: SGD for what is no matrix, and for groups that ask for it"),
     Section::new(
         "param_groups",
-        "Rates and decays of their own for some parameters; the first entry that fits counts",
+        "Rates, decays and ends of their own for some parameters; the first entry that fits counts",
     )
     .list(),
     Section::new("schedule", "The learning rate over the run, as a factor on optimizer.lr").tagged("kind"),
