@@ -9,7 +9,7 @@
 use std::time::Instant;
 
 use tallow_core::{Purpose, Stream};
-use tallow_kernels::optim::{AdamConfig, SgdConfig, adam_step, sgd_step};
+use tallow_kernels::optim::{AdamConfig, MuonConfig, SgdConfig, adam_step, muon_step, sgd_step};
 use tallow_kernels::*;
 
 const BATCH: usize = 128;
@@ -156,6 +156,15 @@ fn others() {
     let adam =
         AdamConfig { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false };
     bench.bytes("adam_step, 1 M parameters", 7 * n, || adam_step(&mut p, &g, &mut m, &mut v, &adam, 1));
+    let [lr, momentum, weight_decay] = [0.24, 0.6, 0.0];
+    let muon = MuonConfig { lr, momentum, nesterov: true, ns_steps: 3, filter_norm: true, weight_decay };
+    for (rows, cols) in [(64, 576), (256, 576), (256, 2304)] {
+        let (mut p, g, mut buffer) = (random(rows * cols), random(rows * cols), vec![0.0; rows * cols]);
+        let flops = muon.ns_steps * (4 * rows * rows * cols + 2 * rows * rows * rows);
+        bench.flops(&format!("muon_step {rows}x{cols}"), flops, || {
+            muon_step(&mut p, &g, Some(&mut buffer), rows, &muon);
+        });
+    }
 }
 
 fn main() {
@@ -178,6 +187,7 @@ fn main() {
             [3; BATCH][..].into(),
             None,
             0.1,
+            Reduction::Mean,
             &mut losses,
             Some(&mut dlogits),
         );

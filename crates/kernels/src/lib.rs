@@ -20,7 +20,7 @@
 //! * maps side by side: [`concat_channels`], [`take_channels`]; with zeros after them: [`zero_pad`], [`zero_pad_backward`];
 //! * loss: [`softmax_cross_entropy`], [`log_softmax`];
 //! * search: [`largest_products`];
-//! * [`optim`]: steps of SGD, Adam and AdamW in place; [`math`]: functions whose bits are the same everywhere;
+//! * [`optim`]: steps of SGD, Adam, AdamW and Muon in place; [`math`]: functions whose bits are the same everywhere;
 //! * [`isa()`]: which instruction set is in use; [`profile`]: which kernels were called, and for how long;
 //!   [`measured_peak_gflops`]: what the processor can do at best.
 //!
@@ -101,7 +101,7 @@ pub use inverted_residual::InvertedResidual;
 pub use isa::{ISA_VARIABLE, Isa, detect_isa, isa};
 pub use layer_norm::{LayerNormState, layer_norm, layer_norm_backward};
 pub use linear::{linear_forward, linear_input_grad, linear_weight_grad};
-pub use loss::{CrossEntropyMeans, Targets, log_softmax, softmax_cross_entropy};
+pub use loss::{CrossEntropyMeans, Reduction, Targets, log_softmax, softmax_cross_entropy};
 pub use nearest::largest_products;
 pub use norm_act::{
     Affine, After, NormActShape, NormState, Saved, norm_act, norm_act_backward, norm_affine,

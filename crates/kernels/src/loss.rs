@@ -49,6 +49,16 @@ impl<'a> From<&'a [u32]> for Targets<'a> {
     }
 }
 
+/// What the gradient is of, over a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reduction {
+    /// The mean.
+    #[default]
+    Mean,
+    /// The sum of the losses.
+    Sum,
+}
+
 /// Means over samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CrossEntropyMeans {
@@ -58,7 +68,8 @@ pub struct CrossEntropyMeans {
     pub plain_mean: f32,
 }
 
-/// Returns the mean loss; overwrites `losses` with each sample's own and `dlogits` with the gradient of the mean.
+/// Returns the mean loss; overwrites `losses` with each sample's own and `dlogits` with the gradient of the mean, or of
+/// the sum of `losses`, as `reduction` says.
 ///
 /// As `torch.nn.functional.cross_entropy` with `weight`, `label_smoothing` and probabilities p:
 ///
@@ -88,6 +99,7 @@ pub fn softmax_cross_entropy(
     targets: Targets<'_>,
     class_weights: Option<&[f32]>,
     label_smoothing: f32,
+    reduction: Reduction,
     losses: &mut [f32],
     dlogits: Option<&mut [f32]>,
 ) -> CrossEntropyMeans {
@@ -95,7 +107,7 @@ pub fn softmax_cross_entropy(
     check(n, c, logits, targets, class_weights);
     check_len("softmax_cross_entropy", "losses", losses.len(), n);
     let ones = vec![1.0; c];
-    let criterion = Criterion::new(class_weights.unwrap_or(&ones), targets, label_smoothing);
+    let criterion = Criterion::new(class_weights.unwrap_or(&ones), targets, label_smoothing, reduction);
     let mut plain = vec![0.0; n];
     let results = losses.par_iter_mut().zip(&mut plain);
     let samples = results
@@ -167,10 +179,12 @@ struct Criterion<'a> {
     shares: [f64; 2],
     sum_of_weights: f64,
     sum_of_targets: f64,
+    /// Of the sum of the losses, where that is what is derived.
+    divisor: f64,
 }
 
 impl<'a> Criterion<'a> {
-    fn new(weights: &'a [f32], targets: Targets<'_>, label_smoothing: f32) -> Self {
+    fn new(weights: &'a [f32], targets: Targets<'_>, label_smoothing: f32, reduction: Reduction) -> Self {
         let (smoothing, share) = (f64::from(label_smoothing), f64::from(targets.share));
         let shares = [share, 1.0 - share];
         let mut criterion = Self {
@@ -180,9 +194,13 @@ impl<'a> Criterion<'a> {
             shares,
             sum_of_weights: weights.iter().map(|&weight| f64::from(weight)).sum(),
             sum_of_targets: 0.0,
+            divisor: 1.0,
         };
         let pairs = targets.first.iter().zip(targets.second);
         criterion.sum_of_targets = pairs.map(|pair| criterion.of_targets(pair, |_| 1.0)).sum();
+        if reduction == Reduction::Mean {
+            criterion.divisor = criterion.sum_of_targets;
+        }
         criterion
     }
 
@@ -211,11 +229,11 @@ impl<'a> Criterion<'a> {
     }
 
     /// The derivative of `-weight[k] * ln p[k]` by logit `i` is `weight[k] * (p[i] - (i == k))`; the sum of these over
-    /// the smoothed label, divided as the mean is.
+    /// the smoothed label, divided as the reduction says.
     fn gradient(&self, logits: &[f32], pair: (&u32, &u32), dlogits: &mut [f32]) {
         let target_weight = self.hard * self.of_targets(pair, |_| 1.0);
-        let of_p = (target_weight + self.soft * self.sum_of_weights) / self.sum_of_targets;
-        let of_weight = self.soft / self.sum_of_targets;
+        let of_p = (target_weight + self.soft * self.sum_of_weights) / self.divisor;
+        let of_weight = self.soft / self.divisor;
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         for (dlogit, &logit) in dlogits.iter_mut().zip(logits) {
             *dlogit = exp_f32(logit - max);
@@ -226,7 +244,7 @@ impl<'a> Criterion<'a> {
         }
         for (share, &target) in self.shares.into_iter().zip([pair.0, pair.1]) {
             let weight = self.hard * share * f64::from(self.weights[target as usize]);
-            dlogits[target as usize] -= (weight / self.sum_of_targets) as f32;
+            dlogits[target as usize] -= (weight / self.divisor) as f32;
         }
     }
 }

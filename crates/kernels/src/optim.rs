@@ -1,7 +1,11 @@
-//! Steps of optimisers on one parameter, in place, in one pass over its memory.
+//! Steps of optimisers on one parameter, in place: SGD and Adam in one pass over its memory; Muon has a file of its own.
 //!
 //! Settings are f64, as in PyTorch, since `1 - beta2` would lose digits in f32; the parameter and its state are f32.
 //! Which parameter has which rate, and where the state is kept, is the caller's business.
+
+mod muon;
+
+pub use muon::{MuonConfig, muon_step, orthogonalize};
 
 use rayon::prelude::*;
 

@@ -36,6 +36,9 @@ pub struct Architecture {
 pub enum InputSizes {
     /// A network can be built for many sizes, and takes those of its own `input_px` alone: a dense layer reads its map.
     Own,
+    /// A network can be built for many sizes, and takes those of its own `input_px` and smaller ones, as long as its last map is no
+    /// smaller than its dense layer wants it.
+    OwnOrSmaller,
     /// A network takes any size, whatever its `input_px` says.
     Any,
     /// A network is built for squares of whole patches, and takes those of its own `input_px` alone.

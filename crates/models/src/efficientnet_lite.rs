@@ -21,7 +21,7 @@ const CLASSIFIER: &str = "classifier";
 /// Channels of what follows the stages.
 const N_FEATURES: usize = 1280;
 /// As timm has it: TensorFlow's number is added to variances, PyTorch's moves the statistics.
-const NORM: BatchNormConfig = BatchNormConfig { eps: 1e-3, momentum: 0.1 };
+const NORM: BatchNormConfig = BatchNormConfig::new(1e-3, 0.1);
 
 pub(crate) const ARCHITECTURE: Architecture = architecture(
     NAME,

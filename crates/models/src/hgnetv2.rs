@@ -22,7 +22,7 @@ const CLASSIFIER: &str = "head.fc";
 /// Channels of what follows the stages.
 const N_FEATURES: usize = 2048;
 /// PyTorch's.
-const NORM: BatchNormConfig = BatchNormConfig { eps: 1e-5, momentum: 0.1 };
+const NORM: BatchNormConfig = BatchNormConfig::new(1e-5, 0.1);
 /// What the weights were trained on.
 const INPUT: PretrainedInput = PretrainedInput::imagenet(224, 0.965);
 const MAPS: [Map; 4] = [Map::Stage1, Map::Stage2, Map::Stage3, Map::Stage4];

@@ -112,6 +112,37 @@ const KEYS: &[Key] = &[
         .of(&["speedrun"])
         .or("[64, 256, 256]")
         .source(SPEEDRUN),
+    Key::new("model.norm_eps", Takes::Number, "Added to the variance by batch norms.")
+        .range("above 0")
+        .of(&["speedrun"])
+        .or("1e-5")
+        .source(SPEEDRUN),
+    Key::new("model.norm_momentum", Takes::Number, "The share of the new batch in batch norms' running statistics.")
+        .range("in [0, 1]")
+        .unit("share")
+        .of(&["speedrun"])
+        .or("0.1")
+        .source(SPEEDRUN),
+    Key::new("model.norm_scale", Takes::YesNo, "Whether batch norms learn a factor for each channel, besides what they add.")
+        .of(&["speedrun"])
+        .or("true")
+        .source(SPEEDRUN),
+    Key::new(
+        "model.init",
+        Takes::Choice(&["torch", "dirac"]),
+        "How 3x3 filters start: as PyTorch's, or the first ones handing on a channel each as it is.",
+    )
+    .of(&["speedrun"])
+    .or("\"torch\"")
+    .source("https://arxiv.org/abs/1706.00388"),
+    Key::new(
+        "model.scaled_head",
+        Takes::YesNo,
+        "Whether the head starts with weights of deviation 1, and logits are divided by the number of its features.",
+    )
+    .of(&["speedrun"])
+    .or("false")
+    .source(SPEEDRUN),
     Key::new("model.dropout", Takes::Numbers(0), "The dropout rate after each stage.")
         .range("in [0, 1), one for each two of model.widths")
         .of(&["cnn"])

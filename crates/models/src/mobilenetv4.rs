@@ -20,7 +20,7 @@ const CLASSIFIER: &str = "classifier";
 /// Channels of what follows the stages.
 const N_FEATURES: usize = 1280;
 /// PyTorch's.
-const NORM: BatchNormConfig = BatchNormConfig { eps: 1e-5, momentum: 0.1 };
+const NORM: BatchNormConfig = BatchNormConfig::new(1e-5, 0.1);
 /// Channels of the first convolution.
 const N_STEM: usize = 32;
 

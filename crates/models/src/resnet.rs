@@ -122,7 +122,7 @@ pub(crate) const fn architecture<const N: usize>(name: &'static str, weights: &'
 }
 
 /// PyTorch's.
-const NORM: BatchNormConfig = BatchNormConfig { eps: 1e-5, momentum: 0.1 };
+const NORM: BatchNormConfig = BatchNormConfig::new(1e-5, 0.1);
 
 /// torchvision's name.
 const CLASSIFIER: &str = "fc";

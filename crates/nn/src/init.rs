@@ -19,6 +19,15 @@ pub enum Init {
         /// The standard deviation.
         std: f32,
     },
+    /// Filters (c_out, c_in, k_h, k_w) of which the first `c_in` hand on a channel each as it is, and the others start as
+    /// PyTorch's do ([`torch_default`](Self::torch_default)). `torch.nn.init.dirac_` of the first `c_in`; Zagoruyko and Komodakis
+    /// 2017, <https://arxiv.org/abs/1706.00388>.
+    Dirac {
+        /// Channels that a filter reads.
+        c_in: usize,
+        /// Rows and columns of a filter.
+        k: [usize; 2],
+    },
 }
 
 impl Init {
@@ -40,6 +49,16 @@ impl Init {
             Self::Constant(value) => vec![value; len],
             Self::Uniform { bound } => draw(len, seed, name, 1, |stream| stream.uniform_f32(-bound, bound)),
             Self::Normal { std } => draw(len, seed, name, 2, |stream| std * stream.normal_f32()),
+            Self::Dirac { c_in, k: [k_h, k_w] } => {
+                let mut values = Self::torch_default(c_in * k_h * k_w).values(len, seed, name);
+                let middle = k_h / 2 * k_w + k_w / 2;
+                let filters = values.chunks_exact_mut((c_in * k_h * k_w).max(1));
+                for (channel, filter) in filters.take(c_in).enumerate() {
+                    filter.fill(0.0);
+                    filter[channel * k_h * k_w + middle] = 1.0;
+                }
+                values
+            }
         }
     }
 }
@@ -80,6 +99,18 @@ mod tests {
         assert!(many.iter().all(|v| *v == stream.uniform_f32(-0.5, 0.5)), "drawn in pieces as in one go");
         assert!(values.iter().all(|v| v.abs() <= 0.5));
         assert!(values.iter().any(|v| *v > 0.45) && values.iter().any(|v| *v < -0.45));
+    }
+
+    /// As `torch.nn.init.dirac_(weight[:2])` of a weight (3, 2, 3, 2) leaves it.
+    #[test]
+    fn the_first_filters_of_dirac_hand_on_their_channel() {
+        let values = Init::Dirac { c_in: 2, k: [3, 2] }.values(36, 1, "a.weight");
+        let ones: Vec<usize> = (0..24).filter(|&i| values[i] == 1.0).collect();
+        assert_eq!(ones, [3, 12 + 6 + 3]);
+        assert_eq!(values[..24].iter().filter(|&&v| v == 0.0).count(), 22);
+        assert_eq!(values[24..], Init::torch_default(12).values(36, 1, "a.weight")[24..]);
+        let fewer = Init::Dirac { c_in: 2, k: [1, 1] }.values(2, 1, "b.weight");
+        assert_eq!(fewer, [1.0, 0.0], "fewer filters than channels");
     }
 
     #[test]

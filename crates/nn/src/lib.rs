@@ -57,14 +57,14 @@ pub use layers::{
     AvgPool2d, BatchNorm2d, BatchNormConfig, CandleModel, CandleModule, Concat, Conv2d, Conv2dConfig,
     ConvNormAct, DepthwiseConfig, DepthwiseConv2d, DepthwiseNormAct, Dropout, Flatten, Gelu, GlobalAvgPool,
     InvertedResidual, Layer, LayerNorm, LearnableAffine, Linear, MaxPool2d, NormAct, PooledStages,
-    PositionResize, Relu, Residual, ResidualBlock, Sequential, Takes, TokenFeatures, VisionTransformer,
-    VisionTransformerConfig, ZeroPad2d,
+    PositionResize, Relu, Residual, ResidualBlock, Scale, Sequential, Takes, TokenFeatures,
+    VisionTransformer, VisionTransformerConfig, ZeroPad2d,
 };
-pub use loss::{CrossEntropy, Loss, log_softmax};
+pub use loss::{CrossEntropy, Loss, Reduction, log_softmax};
 pub use map::Precision;
 pub use misfit::{Misfit, NonFinite, first_non_finite};
 pub use model::{CUSTOM, Model, Trunk};
-pub use optim::{Optimizer, OptimizerConfig, ParamGroup};
+pub use optim::{GroupOptimizer, Optimizer, OptimizerConfig, ParamGroup, Rate, SgdSettings};
 pub use params::{Param, ParamStore, Scope};
 pub use tallow_kernels::{
     After, CONV_VARIABLE, Isa, IsaError, MethodError, Padding, check_conv_method, detect_isa, isa,

@@ -3,6 +3,7 @@
 //! Logits are few (images times classes), so on every device they are brought to main memory and the loss, its
 //! gradient and everything that is counted are computed there, once, by one code.
 
+use serde::{Deserialize, Serialize};
 use tallow_kernels as kernels;
 
 use crate::act::Act;
@@ -18,6 +19,29 @@ pub struct CrossEntropy {
     /// that is 0, as in PyTorch. (PyTorch divides by the number of images where targets are mixed; here by their
     /// weights too, those of the two classes by share.)
     pub class_weights: Option<Vec<f32>>,
+    /// What the gradient is of.
+    pub reduction: Reduction,
+}
+
+/// What training makes small: it decides the gradient alone, what is told is the mean.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reduction {
+    /// The batch's mean.
+    #[default]
+    Mean,
+    /// The sum over the batch's images, with weights of classes of what is weighted: the gradient, and with SGD the step,
+    /// grow with the batch.
+    Sum,
+}
+
+impl From<Reduction> for kernels::Reduction {
+    fn from(reduction: Reduction) -> Self {
+        match reduction {
+            Reduction::Mean => Self::Mean,
+            Reduction::Sum => Self::Sum,
+        }
+    }
 }
 
 /// A loss and its gradient.
@@ -30,7 +54,7 @@ pub struct Loss {
     pub plain_mean: f32,
     /// Each image's own loss, before the mean.
     pub per_image: Vec<f32>,
-    /// The gradient of the mean: (n, classes) row by row, for [`crate::Ctx::backward`].
+    /// The gradient of the mean, or of the sum of [`per_image`](Self::per_image), as the reduction says: (n, classes) row by row, for [`crate::Ctx::backward`].
     pub grad_logits: Vec<f32>,
     /// The logits that the loss was computed from: (n, classes) row by row.
     pub logits: Vec<f32>,
@@ -73,6 +97,7 @@ impl CrossEntropy {
             kernels::Targets { first: targets, second, share },
             self.class_weights.as_deref(),
             self.label_smoothing,
+            self.reduction.into(),
             &mut per_image,
             Some(&mut grad_logits),
         );
@@ -160,6 +185,11 @@ mod tests {
         near(loss.plain_mean, (0.75 + 0.25 * 2.0 + 2.0) * ln_2 / 2.0);
         near(loss.grad_logits[0], (1.25 * 0.5 - 0.75) / 3.75);
         near(loss.grad_logits[5], (2.5 * 0.25 - 0.25 * 4.0) / 3.75);
+        let summed = CrossEntropy { reduction: Reduction::Sum, ..weighted.clone() };
+        let summed = summed.forward_mixed(&logits, &[0, 1], &[1, 2], 0.75).unwrap();
+        near(summed.grad_logits[0], 1.25 * 0.5 - 0.75);
+        near(summed.grad_logits[5], 2.5 * 0.25 - 0.25 * 4.0);
+        assert_eq!((summed.mean, summed.plain_mean), (loss.mean, loss.plain_mean), "means are told");
         let message = weighted.forward_mixed(&logits, &[0, 1], &[1, 2], 1.5).unwrap_err().to_string();
         assert!(message.contains("[0, 1]") && message.contains("1.5"), "{message}");
         assert!(weighted.forward_mixed(&logits, &[0, 1], &[1, 3], 0.5).is_err());

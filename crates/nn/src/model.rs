@@ -32,12 +32,22 @@ pub struct Model {
     pub input_px: Option<[usize; 2]>,
     /// Whether a program made the network by itself, and not from a table that names an architecture.
     pub is_custom: bool,
+    /// The weight (c_out, c_in, k_h, k_w) of the convolution that reads the images themselves, where its filters can be made
+    /// from the training images: directions of patches and their opposites.
+    pub patch_filters: Option<String>,
 }
 
 impl Model {
     /// A program's own model, without a trunk, which takes images as they are.
     pub fn new(network: impl Layer + 'static, params: ParamStore) -> Self {
-        Self { trunk: None, network: Box::new(network), params, input_px: None, is_custom: true }
+        Self {
+            trunk: None,
+            network: Box::new(network),
+            params,
+            input_px: None,
+            is_custom: true,
+            patch_filters: None,
+        }
     }
 
     /// Logits of a batch of images.

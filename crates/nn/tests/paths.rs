@@ -13,7 +13,7 @@ use tallow_nn::{
 
 const TOLERANCE: f64 = 1e-5;
 
-const NORM: BatchNormConfig = BatchNormConfig { eps: 1e-3, momentum: 0.3 };
+const NORM: BatchNormConfig = BatchNormConfig::new(1e-3, 0.3);
 
 /// What a network is in the wild, kinks included.
 const NETWORK: Case = case("network", dims(5, 3, 11, 14), network);

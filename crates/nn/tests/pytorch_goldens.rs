@@ -34,9 +34,7 @@ const LAYERS: [(&str, Build); 20] = [
     ("linear", |s| Ok(Box::new(Linear::new(s, 6, 5, true)?))),
     ("linear, no bias", |s| Ok(Box::new(Linear::new(s, 6, 5, false)?))),
     ("batch norm", |s| Ok(Box::new(BatchNorm2d::new(s, 3, BatchNormConfig::default())?))),
-    ("batch norm, own settings", |s| {
-        Ok(Box::new(BatchNorm2d::new(s, 3, BatchNormConfig { eps: 1e-2, momentum: 0.3 })?))
-    }),
+    ("batch norm, own settings", |s| Ok(Box::new(BatchNorm2d::new(s, 3, BatchNormConfig::new(1e-2, 0.3))?))),
     ("residual", residual),
 ];
 

@@ -25,7 +25,11 @@ fn cross_entropy() {
     for path in [Path::Kernels, Path::Candle] {
         for (name, class_weights) in [("plain", None), ("weighted", Some(golden["weights"].data.clone()))] {
             for label_smoothing in [0.0, 0.1] {
-                let loss = CrossEntropy { label_smoothing, class_weights: class_weights.clone() };
+                let loss = CrossEntropy {
+                    label_smoothing,
+                    class_weights: class_weights.clone(),
+                    ..Default::default()
+                };
                 let mut ctx = Ctx::eval(path, &Device::Cpu);
                 let act = ctx.input(logits.clone(), Dims { n: 5, c: 7, h: 1, w: 1 }).unwrap();
                 let loss = loss.forward(&act, &targets).unwrap();
@@ -62,6 +66,8 @@ fn groups() -> Vec<ParamGroup> {
         n_dims,
         lr_factor,
         weight_decay,
+        optimizer: None,
+        until_epoch: None,
     };
     vec![group("*", Some(1), 1.0, Some(0.0)), group("fc2.*", None, 0.1, None)]
 }

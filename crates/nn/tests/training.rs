@@ -6,8 +6,8 @@ mod common;
 use common::{conv, normals};
 use tallow_nn::{
     BatchNorm2d, BatchNormConfig, Conv2d, CrossEntropy, Ctx, Device, Dims, Dropout, Flatten, Linear,
-    MaxPool2d, Model, Optimizer, OptimizerConfig, ParamStore, Path, Relu, Residual, Sequential, TrainKey,
-    decode, encode,
+    MaxPool2d, Model, Optimizer, OptimizerConfig, ParamStore, Path, Rate, Relu, Residual, Sequential,
+    SgdSettings, TrainKey, decode, encode,
 };
 
 const N_CLASSES: usize = 5;
@@ -41,6 +41,17 @@ fn small_resnet(seed: u64, width: usize, (h, w): (usize, usize), dropout: f32) -
     Model::new(net, params)
 }
 
+/// What a test of state changes all of: filters and dense weights by one rule, biases and norms by the other.
+const MUON: OptimizerConfig = OptimizerConfig::Muon {
+    lr: 0.02,
+    momentum: 0.6,
+    nesterov: true,
+    ns_steps: 3,
+    filter_norm: true,
+    weight_decay: 1e-3,
+    sgd: SgdSettings { lr: 0.1, momentum: 0.85, nesterov: true, weight_decay: 1e-3 },
+};
+
 const ADAM: OptimizerConfig =
     OptimizerConfig::Adam { lr: 3e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
 
@@ -71,12 +82,12 @@ fn one_batch_is_learnt_by_heart() {
 }
 
 /// Three steps, with maps large enough to be cut into pieces.
-fn three_steps(n_threads: usize) -> (Vec<u32>, Vec<u8>) {
+fn three_steps(config: &OptimizerConfig, n_threads: usize) -> (Vec<u32>, Vec<u8>) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
     pool.install(|| {
         let dims = Dims { n: 24, c: 3, h: 18, w: 20 };
         let model = small_resnet(0, 16, (18, 20), 0.2);
-        let mut optimizer = Optimizer::new(&ADAM, &[], &model.params).unwrap();
+        let mut optimizer = Optimizer::new(config, &[], &model.params).unwrap();
         let key = |epoch| TrainKey { seed: 3, epoch, first_position: 0 };
         let losses = (0..3).map(|i| step(&model, &mut optimizer, Path::Kernels, dims, key(i)).to_bits());
         (losses.collect(), encode(&model.params.to_tensors().unwrap(), "").unwrap())
@@ -85,9 +96,11 @@ fn three_steps(n_threads: usize) -> (Vec<u32>, Vec<u8>) {
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    let one = three_steps(1);
-    assert_eq!(one, three_steps(2));
-    assert_eq!(one, three_steps(16));
+    for config in [ADAM, MUON] {
+        let one = three_steps(&config, 1);
+        assert_eq!(one, three_steps(&config, 2));
+        assert_eq!(one, three_steps(&config, 16));
+    }
 }
 
 #[test]
@@ -97,6 +110,7 @@ fn a_saved_run_goes_on_bit_for_bit() {
         OptimizerConfig::Sgd { lr: 0.1, momentum: 0.0, nesterov: false, weight_decay: 1e-3 },
         ADAM,
         OptimizerConfig::AdamW { lr: 0.1, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 1e-3 },
+        MUON,
     ];
     let dims = Dims { n: 6, c: 3, h: 8, w: 6 };
     let key = |epoch| TrainKey { seed: 3, epoch, first_position: 0 };
@@ -122,6 +136,41 @@ fn a_saved_run_goes_on_bit_for_bit() {
     }
 }
 
+/// From a group's end on, neither its numbers nor what is kept of them change; those of others do.
+#[test]
+fn a_group_that_has_come_to_its_end_stays() {
+    let model = small_resnet(0, 4, (8, 6), 0.2);
+    let groups =
+        [serde_json::from_value(serde_json::json!({"pattern": "conv1.*", "until_epoch": 0.5})).unwrap()];
+    let mut optimizer = Optimizer::new(&MUON, &groups, &model.params).unwrap();
+    let grads = || {
+        let dims = Dims { n: 6, c: 3, h: 8, w: 6 };
+        let mut ctx =
+            Ctx::train(Path::Kernels, &Device::Cpu, TrainKey { seed: 3, epoch: 0, first_position: 0 });
+        let x = ctx.input(normals(dims.len(), "batch"), dims).unwrap();
+        let logits = model.network.forward(x, &mut ctx).unwrap();
+        let loss = CrossEntropy::default().forward(&logits, &[0, 1, 2, 3, 4, 0]).unwrap();
+        ctx.backward(&logits, loss.grad_logits).unwrap()
+    };
+    let mut learns = |epochs: f64| {
+        let seen = |optimizer: &Optimizer| {
+            let (weights, state) =
+                (model.params.to_tensors().unwrap(), optimizer.state(&model.params).unwrap());
+            let of = |name: &str| (weights[name].clone(), state[&format!("{name}.momentum_buffer")].clone());
+            ["conv1.weight", "block.conv1.weight"].map(of)
+        };
+        let before = seen(&optimizer);
+        optimizer.step(&model.params, &grads(), Rate { lr: 0.01, base_lr: 0.02, epochs }).unwrap();
+        let after = seen(&optimizer);
+        [0, 1].map(|i| (before[i].0 != after[i].0, before[i].1 != after[i].1))
+    };
+    let (all, nothing) = ((true, true), (false, false));
+    assert_eq!(learns(0.0), [all, all]);
+    assert_eq!(learns(0.25), [all, all]);
+    assert_eq!(learns(0.5), [nothing, all]);
+    assert_eq!(learns(0.75), [nothing, all]);
+}
+
 #[test]
 fn another_optimizers_state_is_refused_and_changes_nothing() {
     let model = small_resnet(0, 4, (8, 6), 0.2);
@@ -144,6 +193,27 @@ fn another_optimizers_state_is_refused_and_changes_nothing() {
 
     let plain = OptimizerConfig::Sgd { lr: 0.1, momentum: 0.0, nesterov: false, weight_decay: 0.0 };
     assert!(Optimizer::new(&plain, &[], &model.params).unwrap().load_state(&model.params, 1, &good).is_err());
+
+    // Muon without momentum beside SGD with it, and the other way about
+    let (mut of_matrices, mut of_the_rest) = (MUON, MUON);
+    if let OptimizerConfig::Muon { sgd, .. } = &mut of_matrices {
+        *sgd = SgdSettings { momentum: 0.0, nesterov: false, ..*sgd };
+    }
+    if let OptimizerConfig::Muon { momentum, nesterov, .. } = &mut of_the_rest {
+        (*momentum, *nesterov) = (0.0, false);
+    }
+    let names = |config: &OptimizerConfig| -> Vec<String> {
+        let optimizer = Optimizer::new(config, &[], &model.params).unwrap();
+        optimizer.state(&model.params).unwrap().into_keys().collect()
+    };
+    assert!(
+        names(&of_matrices)
+            .iter()
+            .all(|name| name.ends_with("weight.momentum_buffer") && !name.contains("bn"))
+    );
+    assert_eq!(names(&of_matrices).len(), 4);
+    assert_eq!(names(&of_the_rest).len(), 7);
+    assert_eq!(names(&MUON).len(), 11);
 }
 
 #[test]

@@ -268,9 +268,9 @@ pub(crate) struct EvalArgs {
     pub(crate) dataset: Option<String>,
     #[command(flatten)]
     pub(crate) labels: LabelArgs,
-    /// Test-time augmentation: flip averages the probabilities of each picture and its mirror image
-    #[arg(long, default_value = "none")]
-    pub(crate) tta: Tta,
+    /// Test-time augmentation: flip averages the logits of each picture and its mirror image [default: as the model was tested]
+    #[arg(long)]
+    pub(crate) tta: Option<Tta>,
     /// Where data sets lie [default: where the run had them, or data]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,

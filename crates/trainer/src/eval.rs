@@ -11,7 +11,7 @@ use tallow_core::shown::shown;
 use tallow_dataset::Dataset;
 use tallow_metrics::{Bands, Caveat, ClassificationReport, ConfusionMatrix, Predictions, wilson_interval};
 use tallow_report::confusion_text;
-use tallow_training::{CONFIDENCE, DataConfig, ModelInfo, Part, RunFolder, TrainData};
+use tallow_training::{CONFIDENCE, DataConfig, ModelInfo, Part, RunFolder, TrainData, Views};
 
 use crate::App;
 use crate::args::{EvalArgs, LabelArgs, SplitName, Tta};
@@ -60,8 +60,8 @@ pub(crate) fn run(args: &EvalArgs, app: &App) -> Result<ExitCode> {
     let part = part(args, info, &dataset)?;
     check_duplicates_count(args, info, &dataset)?;
     let part = of_known_classes(&part, info, &dataset, app)?;
-    let flips = args.tta == Tta::Flip;
-    let seen = predictor.evaluate(&part, flips, args.split.as_str(), &app.progress, &app.stop)?;
+    let views = args.tta.map(|tta| Views { flip: tta == Tta::Flip, shift_px: 0 });
+    let seen = predictor.evaluate(&part, views, args.split.as_str(), &app.progress, &app.stop)?;
     let Some(predictions) = seen else { return stopped() };
     let rest = match args.without_duplicates {
         true => match duplicates::find(&dataset.train, &dataset.test, &app.progress, &app.stop)? {

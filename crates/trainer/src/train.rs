@@ -209,7 +209,8 @@ fn session(
         }
     }
     ensure!(
-        recipe.data.size_factors.is_empty() || architecture.sizes == InputSizes::Any,
+        recipe.data.size_factors.is_empty()
+            || matches!(architecture.sizes, InputSizes::Any | InputSizes::OwnOrSmaller),
         "recipe: data.size_factors: a {} takes images of one size only: leave it out",
         architecture.name
     );

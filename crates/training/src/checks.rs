@@ -28,9 +28,14 @@ pub(crate) fn check_batches(recipe: &Recipe, data: &TrainData, size_px: Option<[
     Ok(())
 }
 
-/// Refuses changes to images that a frozen trunk sees once.
+/// Refuses changes to images, and views of them, where a frozen trunk sees them once.
 pub(crate) fn check_trunk(recipe: &Recipe, model: &Model) -> Result<()> {
-    let Recipe { augment, mix, .. } = recipe;
+    let Recipe { augment, mix, evaluation, .. } = recipe;
+    if model.trunk.is_some() && !evaluation.is_plain() {
+        let problem = "a frozen backbone's features are computed once per image: leave the table out, or let the \
+                       backbone learn (model.unfreeze)";
+        return Err(TrainingError::Value { key: "evaluation:", problem: problem.into() });
+    }
     let only_mirrors =
         *augment == Augment { flip: augment.flip, crop_fill: augment.crop_fill, ..Augment::default() };
     if model.trunk.is_none() || (only_mirrors && mix.is_none()) {

@@ -7,6 +7,7 @@ use tallow_nn::{Ctx, Dims, Model, Path, Precision, Trunk, log_softmax};
 
 use crate::error::{Result, TrainingError};
 use crate::feed::{Content, Feed};
+use crate::views::{Views, logits_of_views};
 
 /// Pixels per forward pass, about; results do not depend on it.
 const BATCH_PX: usize = 1 << 18;
@@ -14,8 +15,8 @@ const BATCH_PX: usize = 1 << 18;
 /// Rows of features per forward pass, and images at most.
 const MAX_BATCH: usize = 1024;
 
-/// What `model` says about every image of `feed`, in its order; `None` if `stop` was raised on the way. With `flips` it is the
-/// mean of the probabilities of each image and its mirror image.
+/// What `model` says about every image of `feed`, in its order, by the mean logits of its `views`; `None` if `stop` was raised
+/// on the way.
 ///
 /// # Errors
 /// If images cannot be read, images and model do not fit, or the model's answers are no numbers.
@@ -23,7 +24,7 @@ pub(crate) fn evaluate(
     model: &Model,
     feed: &Feed,
     precision: Precision,
-    flips: bool,
+    views: Views,
     label: &str,
     progress: &dyn Progress,
     stop: &StopFlag,
@@ -38,18 +39,10 @@ pub(crate) fn evaluate(
         }
         let batch = batch?;
         targets.extend(&batch.targets);
-        let mirrored = flips.then(|| mirrored(&batch));
-        let look = |batch: Batch| -> Result<Vec<f32>> {
-            let indices = batch.indices.clone();
-            let logits = logits(model, batch, feed.content(), precision)?;
-            check_finite(&logits, n_classes, label, &indices, &part.set)?;
-            Ok(log_softmax(&logits, n_classes))
-        };
-        let seen = look(batch)?;
-        log_probs.extend(match mirrored.map(look).transpose()? {
-            Some(other) => seen.into_iter().zip(other).map(|(a, b)| log_mean_exp(a, b)).collect(),
-            None => seen,
-        });
+        let indices = batch.indices.clone();
+        let logits = logits_of_views(model, batch, feed.content(), precision, views)?;
+        check_finite(&logits, n_classes, label, &indices, &part.set)?;
+        log_probs.extend(log_softmax(&logits, n_classes));
         bar.advance(targets.len() as u64);
     }
     Ok(Some(Predictions::new(n_classes, targets, log_probs, part.indices.to_vec())?))
@@ -70,31 +63,6 @@ pub(crate) fn check_finite(
     let index = indices[at / n_classes];
     let file = set.file(index as usize).map(str::to_owned);
     Err(TrainingError::NonFiniteAnswer { label: label.to_owned(), index, file, value: logits[at] })
-}
-
-/// The logarithm of the mean of two probabilities, by their logarithms.
-fn log_mean_exp(a: f32, b: f32) -> f32 {
-    let larger = a.max(b);
-    if larger == f32::NEG_INFINITY {
-        return larger;
-    }
-    let sum = libm::exp(f64::from(a - larger)) + libm::exp(f64::from(b - larger));
-    larger + libm::log(sum / 2.0) as f32
-}
-
-/// The batch with each image mirrored left to right.
-pub(crate) fn mirrored(batch: &Batch) -> Batch {
-    let mut batch = batch.clone();
-    let (line, c) = (batch.width * batch.channels, batch.channels);
-    for line in batch.images.chunks_exact_mut(line.max(1)) {
-        for left in 0..batch.width / 2 {
-            let right = batch.width - 1 - left;
-            for channel in 0..c {
-                line.swap(left * c + channel, right * c + channel);
-            }
-        }
-    }
-    batch
 }
 
 /// The logits of a batch, (n, classes), of a network that does not learn.
@@ -126,7 +94,7 @@ pub(crate) fn features(
 }
 
 /// 256 images of 32 x 32 pixels, or as many pixels of another size, but 8 images at least.
-fn batch_size(feed: &Feed) -> usize {
+pub(crate) fn batch_size(feed: &Feed) -> usize {
     match feed {
         Feed::Features { .. } => MAX_BATCH,
         Feed::Images { part, input } => {
@@ -139,17 +107,4 @@ fn batch_size(feed: &Feed) -> usize {
 /// How many images of this size a forward pass takes.
 pub(crate) fn images_per_pass([h, w]: [usize; 2]) -> usize {
     (BATCH_PX / (h * w).max(1)).clamp(8, MAX_BATCH)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_mean_of_two_probabilities() {
-        let mean = log_mean_exp(0.2f32.ln(), 0.6f32.ln());
-        assert!((mean - 0.4f32.ln()).abs() < 1e-6);
-        assert_eq!(log_mean_exp(f32::NEG_INFINITY, f32::NEG_INFINITY), f32::NEG_INFINITY);
-        assert!((log_mean_exp(f32::NEG_INFINITY, 0.0) - 0.5f32.ln()).abs() < 1e-6);
-    }
 }

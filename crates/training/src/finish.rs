@@ -94,7 +94,7 @@ impl Session {
         self.recorder.run.write("model.safetensors", &SavedModel { info, weights, novelty }.to_bytes()?)
     }
 
-    /// What the weights say of the images of `feed`; or the wish to stop that came before all was seen.
+    /// What the weights say of the images of `feed`, by all views that the recipe asks for; or the wish to stop that came before all was seen.
     fn look(
         &self,
         feed: &Feed,
@@ -102,7 +102,8 @@ impl Session {
         watch: &Watch<'_>,
     ) -> Result<std::result::Result<Predictions, StopSignal>> {
         let Learner { model, precision, .. } = &self.learner;
-        let seen = evaluate(model, feed, *precision, false, label, watch.progress, watch.stop)?;
+        let seen =
+            evaluate(model, feed, *precision, self.recipe.evaluation, label, watch.progress, watch.stop)?;
         Ok(seen.ok_or_else(|| watch.stop.raised().unwrap_or(StopSignal::Interrupt)))
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tallow_core::{Bar, StopSignal, Unit, duration};
 use tallow_dataset::{Batch, n_batches};
 use tallow_metrics::{EpochRecord, Predictions};
-use tallow_nn::{TrainKey, first_non_finite};
+use tallow_nn::{Rate, TrainKey, first_non_finite};
 
 use crate::averaging::Average;
 use crate::checkpoint::Checkpoint;
@@ -20,6 +20,7 @@ use crate::program::Program;
 use crate::session::{Session, Watch};
 use crate::state::{Best, State};
 use crate::step::{Learner, StepFigures};
+use crate::views::Views;
 
 /// In a long epoch a checkpoint is written this often.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
@@ -88,8 +89,8 @@ impl Session {
         }
     }
 
-    /// What the weights, or their average where there is one, say of the validation images; `None` if a stop was asked
-    /// for.
+    /// What the weights, or their average where there is one, say of the validation images, each looked at once; `None` if a stop
+    /// was asked for.
     fn validate(
         &self,
         feed: &Feed,
@@ -97,8 +98,8 @@ impl Session {
         watch: &Watch<'_>,
     ) -> Result<Option<Predictions>> {
         let raw = self.swap_weights(average)?;
-        let Learner { model, precision, .. } = &self.learner;
-        let predictions = evaluate(model, feed, *precision, false, "validation", watch.progress, watch.stop)?;
+        let (Learner { model, precision, .. }, plain) = (&self.learner, Views::default());
+        let predictions = evaluate(model, feed, *precision, plain, "validation", watch.progress, watch.stop)?;
         self.put_back(raw)?;
         Ok(predictions)
     }
@@ -107,14 +108,15 @@ impl Session {
     fn step(&mut self, batch: Batch, content: Content) -> Result<StepFigures> {
         let steps_per_epoch = self.steps_per_epoch();
         let state = &mut self.state;
-        let lr =
-            state.base_lr * self.recipe.lr_factor(state.n_steps(steps_per_epoch), steps_per_epoch as u64);
+        let n_steps = state.n_steps(steps_per_epoch);
+        let lr = state.base_lr * self.recipe.lr_factor(n_steps, steps_per_epoch as u64);
+        let rate = Rate { lr, base_lr: state.base_lr, epochs: n_steps as f64 / steps_per_epoch as f64 };
         let key = TrainKey {
             seed: self.recipe.seed,
             epoch: state.epoch,
             first_position: batch.first_position as u64,
         };
-        let figures = self.learner.step(batch, content, key, lr)?;
+        let figures = self.learner.step(batch, content, key, rate)?;
         if !figures.loss.is_finite() {
             let (loss, epoch, step) = (figures.loss as f32, state.epoch + 1, state.batch + 1);
             return Err(TrainingError::NonFinite { loss, epoch, step, lr });

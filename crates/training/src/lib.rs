@@ -69,6 +69,8 @@ mod state;
 mod step;
 mod step_points;
 mod tensorboard;
+mod views;
+mod whitening;
 
 pub use averaging::Averaging;
 pub use callbacks::{
@@ -99,6 +101,8 @@ pub use step::{Learner, StepFigures};
 pub use step_points::StepPoint;
 /// What a binary needs of `tallow-nn` to bring a model.
 pub use tallow_nn::{CONV_VARIABLE, Device, Model, check_conv_method, detect_isa, device, device_name};
+pub use views::Views;
+pub use whitening::Whitening;
 
 /// The name of the instruction set in use.
 pub fn isa_name() -> &'static str {

@@ -14,6 +14,7 @@ use crate::feed::Input;
 use crate::novelty::Novelty;
 use crate::recipe::{Precision, ValidateOn, is_0};
 use crate::run_folder::RunFolder;
+use crate::views::Views;
 
 /// What tensors that are no weights begin with.
 const NOVELTY: &str = "novelty.";
@@ -59,6 +60,9 @@ pub struct ModelInfo {
     pub epoch: u64,
     /// What it was trained, and is evaluated, in.
     pub precision: Precision,
+    /// Which views of a picture its answers are of.
+    #[serde(default, skip_serializing_if = "Views::is_plain")]
+    pub evaluation: Views,
     /// What the logits are divided by for probabilities that can be taken at their word, in [`TEMPERATURES`]: fitted
     /// on the validation images ([`tallow_metrics::calibration_temperature`]). None where there were too few, or in a file that
     /// is older than this entry.
@@ -98,6 +102,7 @@ impl ModelInfo {
             recipe: recipe.name.clone(),
             epoch: from.epoch,
             precision: recipe.precision,
+            evaluation: recipe.evaluation,
             temperature: from.temperature,
             caveats: from.caveats,
         }

@@ -14,6 +14,7 @@ use crate::evaluate::{check_finite, evaluate, features, images_per_pass, logits}
 use crate::feed::{Content, Feed, Input};
 use crate::model_file::ModelInfo;
 use crate::novelty::Novelty;
+use crate::views::{Views, logits_of_views};
 
 /// A trained model and all that is needed to ask it.
 pub struct Predictor {
@@ -60,21 +61,21 @@ impl Predictor {
     }
 
     /// What the model says about the images of `part`, not calibrated; `None` if `stop` was raised on the way. Targets are
-    /// the set's own labels: whoever calls sees to it that its classes are the model's. With `flips` it is the mean of the
-    /// probabilities of each image and its mirror image.
+    /// the set's own labels: whoever calls sees to it that its classes are the model's. `views` stand in for those of the model.
     ///
     /// # Errors
     /// If an image cannot be read, or the model's answers are no numbers.
     pub fn evaluate(
         &self,
         part: &Part,
-        flips: bool,
+        views: Option<Views>,
         label: &str,
         progress: &dyn Progress,
         stop: &StopFlag,
     ) -> Result<Option<Predictions>> {
         let feed = Feed::Images { part: part.clone(), input: self.input.clone() };
-        evaluate(&self.model, &feed, self.precision, flips, label, progress, stop)
+        let views = views.unwrap_or(self.info.evaluation);
+        evaluate(&self.model, &feed, self.precision, views, label, progress, stop)
     }
 
     /// Tells `on_answer` what the model says about every picture of `set`, in its order; false if `stop` was raised on the
@@ -151,7 +152,9 @@ impl Predictor {
     /// The logits of a batch and, where the model knows, the typicality of each of its images.
     fn look(&self, mut batch: Batch) -> Result<(Vec<f32>, Option<Vec<f64>>)> {
         let (Some(novelty), Some(trunk)) = (&self.novelty, &self.model.trunk) else {
-            return Ok((logits(&self.model, batch, Content::Images, self.precision)?, None));
+            let views = self.info.evaluation;
+            let logits = logits_of_views(&self.model, batch, Content::Images, self.precision, views)?;
+            return Ok((logits, None));
         };
         let features = features(&self.model, trunk, &mut batch, self.precision)?;
         let typicalities = novelty.typicalities(&features);

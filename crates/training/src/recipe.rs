@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use tallow_dataset::{Augment, Fit, Interpolation, Mix, Normalization, Preprocess};
-use tallow_nn::{Device, OptimizerConfig, ParamGroup, native_precision};
+use tallow_nn::{Device, OptimizerConfig, ParamGroup, Reduction, native_precision};
 
 use crate::averaging::Averaging;
 use crate::callbacks::{EarlyStopping, ReduceLrOnPlateau};
@@ -14,6 +14,8 @@ use crate::class_weights::ClassWeights;
 use crate::error::{Result, TrainingError};
 use crate::extension::Extension;
 use crate::schedule::Schedule;
+use crate::views::Views;
+use crate::whitening::Whitening;
 
 /// A whole run. Keys that are not named here are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +53,9 @@ pub struct Recipe {
     pub mix: Mix,
     /// The architecture, for `tallow-models`; nothing here reads it.
     pub model: toml::Table,
+    /// Whether the first convolution is made from the training images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whitening: Option<Whitening>,
     /// The loss.
     #[serde(default)]
     pub loss: LossConfig,
@@ -67,6 +72,9 @@ pub struct Recipe {
     /// Averages of the weights, which validation and the finished model have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub averaging: Option<Averaging>,
+    /// How the finished model looks at a picture, in the test and ever after.
+    #[serde(default, skip_serializing_if = "Views::is_plain")]
+    pub evaluation: Views,
     /// What happens between epochs.
     #[serde(default)]
     pub callbacks: Callbacks,
@@ -240,6 +248,13 @@ pub struct LossConfig {
     /// A weight per class: a list in the order of the classes, a table by name, or `balanced`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<ClassWeights>,
+    /// Whether the gradient is of the batch's mean or of its sum; losses are told as means.
+    #[serde(skip_serializing_if = "is_mean")]
+    pub reduction: Reduction,
+}
+
+fn is_mean(reduction: &Reduction) -> bool {
+    *reduction == Reduction::Mean
 }
 
 /// The `[callbacks]` table.
@@ -301,6 +316,7 @@ impl Recipe {
         if let Some(w) = self.loss.class_weights.as_ref().and_then(ClassWeights::out_of_range) {
             return value("loss.class_weights", format!("must be 0 or more, one is {w}"));
         }
+        self.whitening.map_or(Ok(()), Whitening::validate)?;
         self.optimizer.validate()?;
         self.schedule.validate()?;
         self.extensions.iter().try_for_each(Extension::validate)?;

@@ -18,7 +18,7 @@ use crate::data::TrainData;
 use crate::error::{Result, TrainingError};
 use crate::event::Event;
 use crate::feed::{Feeds, Input};
-use crate::recipe::Recipe;
+use crate::recipe::{LossConfig, Recipe};
 use crate::recorder::Recorder;
 use crate::run_folder::{RunFolder, RunPlace};
 use crate::state::State;
@@ -68,7 +68,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Starts a run: takes the weights that `recipe.init_from` names, if it names any, and creates the run folder.
+    /// Starts a run: takes the weights that `recipe.init_from` names, if it names any, or whitens the first convolution where the
+    /// recipe says so, and creates the run folder.
     ///
     /// # Errors
     /// If the recipe does not fit the model or the data, or the run folder cannot be created.
@@ -99,6 +100,11 @@ impl Session {
         let criterion = criterion(&recipe, &data)?;
         let dataset = &data.dataset;
         let class_names = dataset.train.class_names();
+        let whitened = recipe
+            .whitening
+            .filter(|_| recipe.init_from.is_none())
+            .map(|whitening| whitening.apply(&model, &data.train, input(&recipe, &model, &data)))
+            .transpose()?;
         let state =
             State { caveats, ..State::new(&recipe, &dataset.digest, class_names, frozen_digest(&model)?) };
         let optimizer = Optimizer::new(&recipe.optimizer, &recipe.param_groups, &model.params)?;
@@ -116,7 +122,8 @@ impl Session {
             check_batches(&recipe, &data.of_fold(fold), model.input_px)?;
         }
         let run = RunFolder::create(place, &recipe, &checkpoint)?;
-        Ok(Self { average, ..Self::new(recipe, model, data, criterion, optimizer, state, run) })
+        let notices = whitened.into_iter().collect();
+        Ok(Self { average, notices, ..Self::new(recipe, model, data, criterion, optimizer, state, run) })
     }
 
     /// Takes up the run in the folder `path` where its last checkpoint left it. `recipe` is the run's own, but for
@@ -294,10 +301,7 @@ impl Session {
 
     /// How images come to what the network sees.
     pub(crate) fn input(&self) -> Input {
-        Input {
-            preprocess: self.learner.model.input_px.map(|px| self.recipe.data.preprocess(px)),
-            normalization: self.data.dataset.normalization,
-        }
+        input(&self.recipe, &self.learner.model, &self.data)
     }
 
     /// Whether the run ends with its best epoch's weights.
@@ -320,10 +324,19 @@ impl Session {
     }
 }
 
+/// How images of `data` come to what `model` sees.
+fn input(recipe: &Recipe, model: &Model, data: &TrainData) -> Input {
+    Input {
+        preprocess: model.input_px.map(|px| recipe.data.preprocess(px)),
+        normalization: data.dataset.normalization,
+    }
+}
+
 /// The loss of `recipe` on `data`.
 fn criterion(recipe: &Recipe, data: &TrainData) -> Result<CrossEntropy> {
     let class_weights = data.class_weights(recipe)?;
-    Ok(CrossEntropy { label_smoothing: recipe.loss.label_smoothing as f32, class_weights })
+    let LossConfig { label_smoothing, reduction, .. } = recipe.loss;
+    Ok(CrossEntropy { label_smoothing: label_smoothing as f32, class_weights, reduction })
 }
 
 /// Of the weights that stay as they are, where there are any: they are not in checkpoints.

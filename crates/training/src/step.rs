@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tallow_dataset::{Batch, Mixed};
 use tallow_metrics::argmax;
-use tallow_nn::{CrossEntropy, Ctx, Dims, Model, Optimizer, Path, Precision, TrainKey};
+use tallow_nn::{CrossEntropy, Ctx, Dims, Model, Optimizer, Path, Precision, Rate, TrainKey};
 
 use crate::error::Result;
 use crate::feed::Content;
@@ -30,7 +30,8 @@ pub struct StepFigures {
     pub n_images: u64,
     /// How many of them had their class as the most probable one; an image that is mixed counts by the shares of its two.
     pub n_correct: f64,
-    /// The mean over its images of what is made small: with label smoothing, weights of classes and mixing.
+    /// The mean over its images of what is made small: with label smoothing, weights of classes and mixing; also where their
+    /// sum is made small.
     pub loss: f64,
     /// The mean cross-entropy of its images, by the shares of the classes of those that are mixed: what can be held against
     /// validation.
@@ -42,7 +43,13 @@ impl Learner {
     ///
     /// # Errors
     /// If the batch does not fit the network, or the device fails.
-    pub fn step(&mut self, batch: Batch, content: Content, key: TrainKey, lr: f64) -> Result<StepFigures> {
+    pub fn step(
+        &mut self,
+        batch: Batch,
+        content: Content,
+        key: TrainKey,
+        rate: impl Into<Rate>,
+    ) -> Result<StepFigures> {
         let device = self.model.params.device().clone();
         let mut ctx = Ctx::train(Path::of(&device), &device, key).with_precision(self.precision);
         let x =
@@ -67,7 +74,7 @@ impl Learner {
         if let Some(max_norm) = self.max_grad_norm {
             grads.clip_global_norm(max_norm)?;
         }
-        self.optimizer.step(&self.model.params, &grads, lr)?;
+        self.optimizer.step(&self.model.params, &grads, rate)?;
         Ok(figures)
     }
 }

@@ -188,6 +188,7 @@ fn cross_entropy_with_weights_and_smoothing() {
             targets[..].into(),
             weights.as_deref(),
             smoothing,
+            Reduction::Mean,
             &mut losses,
             Some(&mut dlogits),
         );

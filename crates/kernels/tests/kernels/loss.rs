@@ -30,7 +30,7 @@ proptest! {
         let (mut losses, mut alone) = (vec![f32::NAN; n], vec![f32::NAN; n]);
         let mut dlogits = vec![f32::NAN; n * c];
         let run = |losses: &mut [f32], dlogits| {
-            softmax_cross_entropy(n, c, &logits, targets[..].into(), weights.as_deref(), smoothing, losses, dlogits)
+            softmax_cross_entropy(n, c, &logits, targets[..].into(), weights.as_deref(), smoothing, Reduction::Mean, losses, dlogits)
         };
         let means = run(&mut losses, Some(&mut dlogits));
         // of one class the loss is 0, and so is the scale that errors are measured by
@@ -46,6 +46,16 @@ proptest! {
         let expected = finite_differences(&logits, 1e-4, by_logits);
         let worst = dlogits.iter().zip(&expected).map(|(&a, &e)| (f64::from(a) - e).abs()).fold(0.0, f64::max);
         prop_assert!(worst < 1e-6, "gradient off by {worst:e}");
+
+        // the gradient of the sum; errors grow as its numbers do
+        let (targets, weights) = (targets[..].into(), weights.as_deref());
+        let of_sum = softmax_cross_entropy(
+            n, c, &logits, targets, weights, smoothing, Reduction::Sum, &mut losses, Some(&mut dlogits)
+        );
+        assert_eq!((of_sum, &losses), (means, &alone), "what is told is the same");
+        let sum: f64 = targets.first.iter().map(|&target| weights64[target as usize]).sum();
+        let worst = dlogits.iter().zip(&expected).map(|(&a, &e)| (f64::from(a) - sum * e).abs()).fold(0.0, f64::max);
+        prop_assert!(worst < 1e-6 * sum.max(1.0), "gradient of the sum off by {worst:e}");
     }
 
     /// The mixture of the losses of either target, by the oracle; with share 1 the plain loss, to the bit.
@@ -66,7 +76,7 @@ proptest! {
             (losses, mean)
         };
         let run = |targets, losses: &mut [f32], dlogits: &mut [f32]| {
-            softmax_cross_entropy(n, c, &logits, targets, weights.as_deref(), smoothing, losses, Some(dlogits))
+            softmax_cross_entropy(n, c, &logits, targets, weights.as_deref(), smoothing, Reduction::Mean, losses, Some(dlogits))
         };
         let (mut losses, mut dlogits) = (vec![f32::NAN; n], vec![f32::NAN; n * c]);
         let means = run(Targets { first: &first, second: &second, share }, &mut losses, &mut dlogits);
@@ -101,7 +111,17 @@ fn large_logits_neither_overflow_nor_vanish() {
     let logits = [1000.0, 0.0, -1000.0, f32::MAX, f32::MAX, 0.0];
     let (mut losses, mut dlogits) = ([f32::NAN; 2], [f32::NAN; 6]);
     let targets = [1, 0][..].into();
-    let means = softmax_cross_entropy(2, 3, &logits, targets, None, 0.0, &mut losses, Some(&mut dlogits));
+    let means = softmax_cross_entropy(
+        2,
+        3,
+        &logits,
+        targets,
+        None,
+        0.0,
+        Reduction::Mean,
+        &mut losses,
+        Some(&mut dlogits),
+    );
     let ln_2 = std::f32::consts::LN_2;
     assert_eq!(losses, [1000.0, ln_2]);
     assert_eq!((means.mean, means.plain_mean), ((1000.0 + ln_2) / 2.0, (1000.0 + ln_2) / 2.0));
@@ -112,7 +132,7 @@ fn large_logits_neither_overflow_nor_vanish() {
 #[test]
 fn small_losses_keep_their_digits() {
     let mut losses = [f32::NAN];
-    softmax_cross_entropy(1, 2, &[20.0, 0.0], [0][..].into(), None, 0.0, &mut losses, None);
+    softmax_cross_entropy(1, 2, &[20.0, 0.0], [0][..].into(), None, 0.0, Reduction::Mean, &mut losses, None);
     assert_close("loss", &losses, &[(-20f64).exp().ln_1p()], 1e-6);
 }
 
@@ -121,15 +141,39 @@ fn a_nan_is_passed_on_and_no_samples_have_no_mean() {
     let (mut losses, mut dlogits) = ([0.0; 2], [0.0; 4]);
     let logits = [f32::NAN, 0.0, 1.0, 2.0];
     let targets = [1, 1][..].into();
-    let means = softmax_cross_entropy(2, 2, &logits, targets, None, 0.1, &mut losses, Some(&mut dlogits));
+    let means = softmax_cross_entropy(
+        2,
+        2,
+        &logits,
+        targets,
+        None,
+        0.1,
+        Reduction::Mean,
+        &mut losses,
+        Some(&mut dlogits),
+    );
     assert!(means.mean.is_nan() && means.plain_mean.is_nan());
     assert!(losses[0].is_nan() && dlogits[..2].iter().all(|d| d.is_nan()));
     assert!(losses[1].is_finite() && dlogits[2..].iter().all(|d| d.is_finite()));
-    assert!(softmax_cross_entropy(0, 2, &[], [][..].into(), None, 0.0, &mut [], None).mean.is_nan());
+    assert!(
+        softmax_cross_entropy(0, 2, &[], [][..].into(), None, 0.0, Reduction::Mean, &mut [], None)
+            .mean
+            .is_nan()
+    );
 }
 
 #[test]
 #[should_panic(expected = "the target of sample 1 is 3, expected less than 3")]
 fn a_target_that_is_no_class_is_named() {
-    softmax_cross_entropy(2, 3, &[0.0; 6], [2, 3][..].into(), None, 0.0, &mut [0.0; 2], None);
+    softmax_cross_entropy(
+        2,
+        3,
+        &[0.0; 6],
+        [2, 3][..].into(),
+        None,
+        0.0,
+        Reduction::Mean,
+        &mut [0.0; 2],
+        None,
+    );
 }

@@ -14,6 +14,7 @@ mod goldens;
 mod join;
 mod layer_norm;
 mod loss;
+mod muon;
 mod naive;
 mod norm;
 mod optim;

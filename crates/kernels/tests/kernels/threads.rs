@@ -1,6 +1,6 @@
 //! The same bits on 1, 2 and 16 threads, for sizes that are cut into many pieces.
 
-use tallow_kernels::optim::{AdamConfig, SgdConfig, adam_step, sgd_step};
+use tallow_kernels::optim::{AdamConfig, MuonConfig, SgdConfig, adam_step, muon_step, sgd_step};
 use tallow_kernels::*;
 
 use crate::random;
@@ -88,8 +88,17 @@ fn linear_and_loss() {
         let (mut y, mut dy) = (vec![0.0; n * f_out], vec![0.0; n * f_out]);
         let (mut dx, mut dweight, mut losses) = (vec![0.0; n * f_in], vec![0.0; f_in * f_out], vec![0.0; n]);
         linear_forward(n, f_in, f_out, &x, &weight, None, &mut y);
-        let means =
-            softmax_cross_entropy(n, f_out, &y, targets[..].into(), None, 0.1, &mut losses, Some(&mut dy));
+        let means = softmax_cross_entropy(
+            n,
+            f_out,
+            &y,
+            targets[..].into(),
+            None,
+            0.1,
+            Reduction::Mean,
+            &mut losses,
+            Some(&mut dy),
+        );
         linear_input_grad(n, f_in, f_out, &dy, &weight, &mut dx);
         linear_weight_grad(n, f_in, f_out, &x, &dy, &mut dweight);
         log_softmax(n, f_out, &y.clone(), &mut y);
@@ -172,4 +181,19 @@ fn optimisers() {
         adam_step(&mut p, &g, &mut m, &mut v, &adam, 1);
         vec![p, buffer, m, v]
     });
+}
+
+#[test]
+fn muon() {
+    let [lr, momentum, weight_decay] = [0.24, 0.6, 0.1];
+    let cfg = MuonConfig { lr, momentum, nesterov: true, ns_steps: 3, filter_norm: true, weight_decay };
+    for (rows, cols) in [(70, 1001), (1001, 70)] {
+        let g = random(1, rows * cols);
+        assert_same_bits(|| {
+            let (mut p, mut buffer) = (random(2, rows * cols), vec![0.0; rows * cols]);
+            muon_step(&mut p, &g, Some(&mut buffer), rows, &cfg);
+            muon_step(&mut p, &g, Some(&mut buffer), rows, &cfg);
+            vec![p, buffer]
+        });
+    }
 }

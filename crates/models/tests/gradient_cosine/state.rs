@@ -77,7 +77,7 @@ impl Reference {
         let table = recipe["model"].as_table_mut().unwrap();
         table["dropout"].as_array_mut().unwrap().fill(0.0.into());
         let model = tallow_models::build(table, 10, 0, &Device::Cpu).unwrap();
-        Self { model, recipe, criterion: CrossEntropy { label_smoothing, class_weights: None } }
+        Self { model, recipe, criterion: CrossEntropy { label_smoothing, ..CrossEntropy::default() } }
     }
 
     /// An epoch in f32.

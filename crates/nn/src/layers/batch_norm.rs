@@ -21,11 +21,20 @@ pub struct BatchNormConfig {
     pub eps: f64,
     /// The share of the new batch in the running statistics: `running = (1 - momentum) * running + momentum * batch`.
     pub momentum: f64,
+    /// Whether each channel is multiplied by a `weight` that learns; without, by 1.
+    pub scale: bool,
+}
+
+impl BatchNormConfig {
+    /// PyTorch's, which learns `weight` and `bias`, with these values.
+    pub const fn new(eps: f64, momentum: f64) -> Self {
+        Self { eps, momentum, scale: true }
+    }
 }
 
 impl Default for BatchNormConfig {
     fn default() -> Self {
-        Self { eps: 1e-5, momentum: 0.1 }
+        Self::new(1e-5, 0.1)
     }
 }
 
@@ -36,13 +45,13 @@ impl Default for BatchNormConfig {
 /// inference they are the running ones.
 ///
 /// # Parameters
-/// `weight`, `bias`, and the buffers `running_mean`, `running_var`, all (c), f32.
+/// `weight` (unless the configuration leaves it out), `bias`, and the buffers `running_mean`, `running_var`, all (c), f32.
 ///
 /// # Source
 /// Ioffe and Szegedy 2015, <https://arxiv.org/abs/1502.03167>
 pub struct BatchNorm2d {
     config: BatchNormConfig,
-    weight: Param,
+    weight: Option<Param>,
     bias: Param,
     running_mean: Param,
     running_var: Param,
@@ -90,9 +99,10 @@ impl BatchNorm2d {
     /// # Errors
     /// If the name is taken.
     pub fn new(scope: &mut Scope<'_>, c: usize, config: BatchNormConfig) -> Result<Self> {
+        let weight = config.scale.then(|| scope.param("weight", &[c], Init::Constant(1.0))).transpose()?;
         Ok(Self {
             config,
-            weight: scope.param("weight", &[c], Init::Constant(1.0))?,
+            weight,
             bias: scope.param("bias", &[c], Init::Constant(0.0))?,
             running_mean: scope.buffer("running_mean", &[c], 0.0)?,
             running_var: scope.buffer("running_var", &[c], 1.0)?,
@@ -101,7 +111,7 @@ impl BatchNorm2d {
 
     fn forward_kernels(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
         let (dims, x_needs_grad) = (x.dims(), x.needs_grad());
-        let x = x.as_host(self.weight.name())?;
+        let x = x.as_host(self.name())?;
         let of_batch = self.takes_batch(ctx);
         let statistics = match of_batch {
             true => {
@@ -136,7 +146,7 @@ impl BatchNorm2d {
 
     fn forward_candle(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
         let dims = x.dims();
-        let x = x.as_candle(self.weight.name())?;
+        let x = x.as_candle(self.name())?;
         let dtype = x.dtype();
         let x = x.to_dtype(DType::F32)?;
         let per_channel = |t: &Tensor| t.reshape((1, dims.c, 1, 1));
@@ -153,9 +163,11 @@ impl BatchNorm2d {
             }
         };
         let std = (var + self.config.eps)?.sqrt()?;
-        let gamma = per_channel(&ctx.weight(&self.weight))?;
-        let beta = per_channel(&ctx.weight(&self.bias))?;
-        let y = x.broadcast_sub(&mean)?.broadcast_div(&std)?.broadcast_mul(&gamma)?.broadcast_add(&beta)?;
+        let mut y = x.broadcast_sub(&mean)?.broadcast_div(&std)?;
+        if let Some(weight) = &self.weight {
+            y = y.broadcast_mul(&per_channel(&ctx.weight(weight))?)?;
+        }
+        let y = y.broadcast_add(&per_channel(&ctx.weight(&self.bias))?)?;
         Ok(Act::candle(dims, y.to_dtype(dtype)?))
     }
 
@@ -166,17 +178,18 @@ impl BatchNorm2d {
 
     /// Whether a training pass differs from one of inference in what it changes or wants to know.
     pub(super) fn learns(&self) -> bool {
-        !(self.running_mean.is_frozen() && self.weight.is_frozen() && self.bias.is_frozen())
+        let has_frozen_weight = self.weight.as_ref().is_none_or(Param::is_frozen);
+        !(self.running_mean.is_frozen() && has_frozen_weight && self.bias.is_frozen())
     }
 
-    /// The name of the weight, which errors go by.
+    /// The name of the weight, or else of the bias, which errors go by.
     pub(super) fn name(&self) -> &str {
-        self.weight.name()
+        self.weight.as_ref().unwrap_or(&self.bias).name()
     }
 
     /// Fails unless `x` has the channels.
     pub(super) fn check(&self, x: &Act) -> Result<()> {
-        let c = self.weight.shape()[0];
+        let c = self.bias.shape()[0];
         match x.dims().c == c {
             true => Ok(()),
             false => Err(NnError::shape(self.name(), format!("expected {c} channels, got {}", x.dims()))),
@@ -184,7 +197,7 @@ impl BatchNorm2d {
     }
 
     pub(super) fn params(&self) -> NormParams {
-        NormParams { weight: Some(self.weight.clone()), bias: Some(self.bias.clone()) }
+        NormParams { weight: self.weight.clone(), bias: Some(self.bias.clone()) }
     }
 
     pub(super) fn inv_std(&self, var: &[f32]) -> Vec<f32> {

@@ -30,10 +30,23 @@ impl Linear {
     /// # Errors
     /// If a size is 0, or the name is taken.
     pub fn new(scope: &mut Scope<'_>, f_in: usize, f_out: usize, bias: bool) -> Result<Self> {
+        Self::with_init(scope, f_in, f_out, bias, Init::torch_default(f_in))
+    }
+
+    /// Like [`new`](Self::new), with other initial values for weight and bias.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_init(
+        scope: &mut Scope<'_>,
+        f_in: usize,
+        f_out: usize,
+        bias: bool,
+        init: Init,
+    ) -> Result<Self> {
         if f_in * f_out == 0 {
             return Err(NnError::shape(scope.name(), format!("a size of 0: {f_in} to {f_out} features")));
         }
-        let init = Init::torch_default(f_in);
         let weight = scope.param("weight", &[f_out, f_in], init)?;
         let bias = if bias { Some(scope.param("bias", &[f_out], init)?) } else { None };
         Ok(Self { weight, bias })

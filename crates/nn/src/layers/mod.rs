@@ -19,6 +19,7 @@ mod norm_act;
 mod pool;
 mod pooled_stages;
 mod residual;
+mod scale;
 mod vit;
 mod zero_pad;
 
@@ -40,6 +41,7 @@ pub use norm_act::NormAct;
 pub use pool::{AvgPool2d, GlobalAvgPool, MaxPool2d};
 pub use pooled_stages::PooledStages;
 pub use residual::{Residual, ResidualBlock};
+pub use scale::Scale;
 pub use vit::{PositionResize, TokenFeatures, VisionTransformer, VisionTransformerConfig};
 pub use zero_pad::ZeroPad2d;
 

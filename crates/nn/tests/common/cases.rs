@@ -3,8 +3,8 @@
 use tallow_nn::{
     Act, After, AvgPool2d, BatchNorm2d, BatchNormConfig, Concat, Conv2d, Conv2dConfig, ConvNormAct, Ctx,
     DepthwiseConfig, DepthwiseConv2d, DepthwiseNormAct, Dims, Dropout, Flatten, Gelu, GlobalAvgPool, Init,
-    Layer, LayerNorm, Linear, MaxPool2d, Padding, PooledStages, Relu, Residual, ResidualBlock, Result, Scope,
-    Sequential, Takes, ZeroPad2d,
+    Layer, LayerNorm, Linear, MaxPool2d, Padding, PooledStages, Relu, Residual, ResidualBlock, Result, Scale,
+    Scope, Sequential, Takes, ZeroPad2d,
 };
 
 /// A layer and the size of what it is tested on; rows, columns, channels and images all differ.
@@ -118,7 +118,10 @@ fn others() -> Vec<Case> {
     vec![
         case("batch norm", map, |s| boxed(BatchNorm2d::new(s, 3, BatchNormConfig::default())?)),
         case("batch norm on vectors", dims(6, 5, 1, 1), |s| {
-            boxed(BatchNorm2d::new(s, 5, BatchNormConfig { eps: 1e-3, momentum: 0.3 })?)
+            boxed(BatchNorm2d::new(s, 5, BatchNormConfig::new(1e-3, 0.3))?)
+        }),
+        case("batch norm without scale", map, |s| {
+            boxed(BatchNorm2d::new(s, 3, BatchNormConfig { scale: false, ..BatchNormConfig::default() })?)
         }),
         case("layer norm", map, |s| boxed(LayerNorm::new(s, 3, 1e-2)?)),
         case("layer norm on vectors", dims(3, 19, 1, 1), |s| boxed(LayerNorm::new(s, 19, 1e-6)?)),
@@ -134,6 +137,7 @@ fn others() -> Vec<Case> {
         case("flatten", map, |_| boxed(Flatten)),
         case("linear", vector, |s| boxed(Linear::new(s, 5, 4, true)?)),
         case("linear, no bias", vector, |s| boxed(Linear::new(s, 5, 4, false)?)),
+        case("scale", vector, |_| boxed(Scale { factor: 0.25 })),
         case("dropout", map, |_| boxed(Dropout::new("drop", 0.4)?)),
         case("dropout on vectors", dims(3, 50, 1, 1), |_| boxed(Dropout::new("drop", 0.4)?)),
         case("residual, identity", map, |s| boxed(Residual::new(branch(s, 3, 1)?, None))),

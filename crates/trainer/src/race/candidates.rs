@@ -156,7 +156,7 @@ fn at_sizes(
 ) -> Result<Vec<Candidate>> {
     let whole = |px: usize| match known.sizes {
         InputSizes::Patches { patch_px, max_px } => (px / patch_px * patch_px).clamp(patch_px, max_px),
-        InputSizes::Own | InputSizes::Any => px,
+        InputSizes::Own | InputSizes::OwnOrSmaller | InputSizes::Any => px,
     };
     let sizes = match px {
         Some(px) => vec![px],

@@ -16,9 +16,10 @@ use super::Features;
 use super::index::{Index, Listed};
 use super::shard::{Of, SHARD_LEN, read_shard, shard_name, write_shard};
 use crate::error::Result;
-use crate::evaluate::{features, images_per_pass, mirrored as mirror};
+use crate::evaluate::{features, images_per_pass};
 use crate::feed::Input;
 use crate::session::Watch;
+use crate::views::mirrored as mirror;
 
 /// Batches that the rate is measured on, after a first one that prepares weights and memory.
 const TIMED_BATCHES: usize = 2;

@@ -1,4 +1,5 @@
-//! The keys of how it is learnt: `[loss]`, `[optimizer]`, `[[param_groups]]`, `[schedule]`, `[[extensions]]`, `[averaging]`, `[callbacks]`.
+//! The keys of how it is learnt: `[whitening]`, `[loss]`, `[optimizer]`, `[[param_groups]]`, `[schedule]`, `[[extensions]]`,
+//! `[averaging]`, `[evaluation]`, `[callbacks]`.
 //!
 //! A key that means different things in two kinds of a table has an entry for each, and is not kept when the one is made the
 //! other: a rate of SGD is none for Adam, and a decay that is added to the gradient none that shrinks the weights.
@@ -6,18 +7,32 @@
 use tallow_core::keys::{Key, Takes};
 
 const ADAMS: &[&str] = &["adam", "adamw"];
+const MUON_ALONE: &[&str] = &["muon"];
 const WITH_HORIZON: &[&str] = &["cosine", "one_cycle", "linear"];
 const MONITOR: Takes = Takes::Choice(&["loss", "accuracy", "val_loss", "val_accuracy"]);
 
+const SPEEDRUN: &str = "https://arxiv.org/abs/2404.00498";
 const ADAM: &str = "https://arxiv.org/abs/1412.6980";
 const ADAMW: &str = "https://arxiv.org/abs/1711.05101";
+const MUON: &str = "https://kellerjordan.github.io/posts/muon/";
+const AIRBENCH: &str = "https://github.com/KellerJordan/cifar10-airbench";
 const COSINE: &str = "https://arxiv.org/abs/1608.03983";
 const ONE_CYCLE: &str = "https://arxiv.org/abs/1708.07120";
+const NESTEROV: &str = "https://proceedings.mlr.press/v28/sutskever13.html";
 const STEP: &str = "https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.StepLR.html";
 const EARLY_STOPPING: &str = "https://keras.io/api/callbacks/early_stopping/";
 const PLATEAU: &str = "https://keras.io/api/callbacks/reduce_lr_on_plateau/";
 
 pub(super) const KEYS: &[Key] = &[
+    Key::new("whitening.images", Takes::Whole, "Of how many training images, evenly taken from all, patches are looked at.")
+        .range("of 1 or more")
+        .unit("images")
+        .or("5000")
+        .source(SPEEDRUN),
+    Key::new("whitening.eps", Takes::Number, "Added to the variance in each direction.")
+        .range("above 0")
+        .or("0.0005")
+        .source(SPEEDRUN),
     Key::new("loss.label_smoothing", Takes::Number, "The share of each target that is spread over all classes.")
         .range("in [0, 1)")
         .unit("share")
@@ -33,9 +48,19 @@ pub(super) const KEYS: &[Key] = &[
     .or_else("every image counts alike")
     .source("https://scikit-learn.org/stable/modules/generated/sklearn.utils.class_weight.compute_class_weight.html"),
     Key::new(
+        "loss.reduction",
+        Takes::Choice(&["mean", "sum"]),
+        "What is made small: the mean over a batch's images, or their sum, by which the gradient grows with the batch. With \
+         weights of classes: divided by the sum of the images' weights, or not. What is told as loss is the mean in either \
+         case; max_grad_norm looks at the gradient as it is.",
+    )
+    .or("\"mean\"")
+    .source("https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html"),
+    Key::new(
         "optimizer.kind",
-        Takes::Choice(&["sgd", "adam", "adamw"]),
-        "Which optimiser: SGD with momentum, Adam, or Adam with a decay of its own.",
+        Takes::Choice(&["sgd", "adam", "adamw", "muon"]),
+        "Which optimiser: SGD with momentum, Adam, Adam with a decay of its own, or Muon for all that is a matrix (a filter is \
+         a row) with SGD beside it for the rest.",
     ),
     Key::new("optimizer.lr", Takes::Number, "The learning rate at its highest; the schedule multiplies it.")
         .range("of 0 or more")
@@ -46,6 +71,16 @@ pub(super) const KEYS: &[Key] = &[
         .of(ADAMS)
         .or("0.001")
         .source(ADAM),
+    Key::new(
+        "optimizer.lr",
+        Takes::Number,
+        "The learning rate of matrices at its highest; the schedule multiplies it, and that of SGD with it. Of matrices with \
+         more rows than columns it is larger by sqrt(rows / columns).",
+    )
+    .range("above 0")
+    .of(MUON_ALONE)
+    .or("0.02")
+    .source(MUON),
     Key::new("optimizer.momentum", Takes::Number, "The share of the last step's direction that is kept; 0: none.")
         .range("in [0, 1)")
         .unit("share")
@@ -54,7 +89,35 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("optimizer.nesterov", Takes::YesNo, "Nesterov's momentum, which needs a momentum above 0.")
         .of(&["sgd"])
         .or("false")
-        .source("https://proceedings.mlr.press/v28/sutskever13.html"),
+        .source(NESTEROV),
+    Key::new("optimizer.momentum", Takes::Number, "The share of the last step's direction that is kept; 0: none.")
+        .range("in [0, 1)")
+        .unit("share")
+        .of(MUON_ALONE)
+        .or("0.95")
+        .source(MUON),
+    Key::new("optimizer.nesterov", Takes::YesNo, "Nesterov's momentum, which needs a momentum above 0.")
+        .of(MUON_ALONE)
+        .or("true")
+        .source(MUON),
+    Key::new(
+        "optimizer.ns_steps",
+        Takes::Whole,
+        "Newton-Schulz iterations, which make the singular values of a step nearly equal.",
+    )
+    .range("from 1 to 99")
+    .of(MUON_ALONE)
+    .or("5")
+    .source(MUON),
+    Key::new(
+        "optimizer.filter_norm",
+        Takes::YesNo,
+        "Whether each matrix is brought to the norm sqrt(rows) before each step: filters then have a mean norm of 1, and the \
+         rate is a share of that. For networks in which a norm follows each convolution.",
+    )
+    .of(MUON_ALONE)
+    .or("false")
+    .source(AIRBENCH),
     Key::new("optimizer.beta1", Takes::Number, "The decay of the mean of gradients.")
         .range("in [0, 1)")
         .of(ADAMS)
@@ -75,6 +138,28 @@ pub(super) const KEYS: &[Key] = &[
         .of(&["adamw"])
         .or("0.0")
         .source(ADAMW),
+    Key::new("optimizer.weight_decay", Takes::Number, "In each step a matrix shrinks by the share lr * weight_decay.")
+        .range("of 0 or more")
+        .of(MUON_ALONE)
+        .or("0.0")
+        .source(ADAMW),
+    Key::new("optimizer.sgd.lr", Takes::Number, "Its learning rate where Muon's is optimizer.lr; the two rise and fall together.")
+        .range("of 0 or more")
+        .of(MUON_ALONE)
+        .or("0.01"),
+    Key::new("optimizer.sgd.momentum", Takes::Number, "The share of the last step's direction that is kept; 0: none.")
+        .range("in [0, 1)")
+        .unit("share")
+        .of(MUON_ALONE)
+        .or("0.9"),
+    Key::new("optimizer.sgd.nesterov", Takes::YesNo, "Nesterov's momentum, which needs a momentum above 0.")
+        .of(MUON_ALONE)
+        .or("true")
+        .source(NESTEROV),
+    Key::new("optimizer.sgd.weight_decay", Takes::Number, "Added to the gradient: this share of the weight.")
+        .range("of 0 or more")
+        .of(MUON_ALONE)
+        .or("0.0"),
     Key::new("param_groups.pattern", Takes::Text, "Which parameters, by name: * stands for any characters, as in layer4.*"),
     Key::new("param_groups.n_dims", Takes::Whole, "Only parameters with this many dimensions; 1: biases, and those of norms.")
         .or_else("any number"),
@@ -85,6 +170,23 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("param_groups.weight_decay", Takes::Number, "The weight decay in place of the optimiser's.")
         .range("of 0 or more")
         .or_else("the optimiser's"),
+    Key::new(
+        "param_groups.optimizer",
+        Takes::Choice(&["sgd"]),
+        "What changes them in place of Muon, with the settings of optimizer.sgd: with optimizer.kind = muon alone, for a head, \
+         as an example.",
+    )
+    .or_else("Muon for what is a matrix, SGD for the rest; another optimiser for all"),
+    Key::new(
+        "param_groups.until_epoch",
+        Takes::Number,
+        "For how long they learn: the rate falls on a straight line from its base times lr_factor to 0 at this epoch, in place \
+         of the schedule and its warm-up, and the weights stay from there on.",
+    )
+    .range("above 0")
+    .unit("epochs")
+    .or_else("they learn as long as the run, by the schedule")
+    .source(AIRBENCH),
     Key::new(
         "schedule.kind",
         Takes::Choice(&["constant", "step", "cosine", "one_cycle", "linear"]),
@@ -153,6 +255,18 @@ pub(super) const KEYS: &[Key] = &[
         .of(&["last_epochs"])
         .or("5")
         .source("https://arxiv.org/abs/1803.05407"),
+    Key::new("evaluation.flip", Takes::YesNo, "Logits are averaged over a picture and its mirror image: twice the time.")
+        .or("false")
+        .source(SPEEDRUN),
+    Key::new(
+        "evaluation.shift_px",
+        Takes::Whole,
+        "Logits are averaged over a picture and itself shifted by this much, up to the left and down to the right, which together \
+         weigh as much: three times the time; 0: not.",
+    )
+    .unit("px")
+    .or("0")
+    .source(SPEEDRUN),
     Key::new("callbacks.early_stopping.monitor", MONITOR, "The reading that decides.")
         .or("\"val_loss\"")
         .source(EARLY_STOPPING),

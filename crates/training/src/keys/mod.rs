@@ -20,11 +20,17 @@ const SECTIONS: &[Section] = &[
     Section::new("augment", "What is done to training images, each by itself"),
     Section::new("augment.random_resized_crop", "A part of the image, enlarged to its whole size").optional(),
     Section::new("mix", "Whether images of a batch are mixed with one another"),
+    Section::new(
+        "whitening",
+        "The first convolution's filters made from patches of the training images, before training; for models that have such",
+    )
+    .optional(),
     Section::new("loss", "The loss: softmax cross-entropy"),
     Section::new("optimizer", "The optimiser; its kinds are PyTorch's").tagged("kind"),
+    Section::new("optimizer.sgd", "Beside Muon: SGD for what is no matrix, and for groups that ask for it"),
     Section::new(
         "param_groups",
-        "Rates and decays of their own for some parameters; the first entry that fits counts",
+        "Rates, decays and ends of their own for some parameters; the first entry that fits counts",
     )
     .list(),
     Section::new("schedule", "The learning rate over the run, as a factor on optimizer.lr").tagged("kind"),
@@ -36,6 +42,10 @@ const SECTIONS: &[Section] = &[
     Section::new("averaging", "Averages of the weights, which validation and the finished model have")
         .tagged("kind")
         .optional(),
+    Section::new(
+        "evaluation",
+        "How the finished model looks at a picture, in the test, eval and predict; validation in epochs looks once",
+    ),
     Section::new("callbacks", "What happens between epochs, with Keras' semantics"),
     Section::new("callbacks.early_stopping", "The end of a run that no longer improves").optional(),
     Section::new("callbacks.reduce_lr_on_plateau", "A lower learning rate where the run no longer improves")

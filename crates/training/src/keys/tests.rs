@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use tallow_core::keys::{Unset, value_of};
 use tallow_dataset::{Augment, Mix, Normalization};
-use tallow_nn::{OptimizerConfig, ParamGroup};
+use tallow_nn::{GroupOptimizer, OptimizerConfig, ParamGroup, SgdSettings};
 use toml::{Table, Value};
 
 use super::*;
@@ -56,8 +56,11 @@ fn recipe_with(key: &Key, overrides: Vec<Override>) -> Recipe {
 
 /// The key that tells the kinds of the table of `key` apart.
 fn tag_of(key: &Key) -> Option<String> {
-    let tag = recipe_keys().section(key.section())?.tag?;
-    Some(format!("{}.{tag}", key.section()))
+    let keys = recipe_keys();
+    let outer = key.section().rsplit_once('.').map(|(outer, _)| outer);
+    let sections = [Some(key.section()), outer].into_iter().flatten().filter_map(|name| keys.section(name));
+    let (section, tag) = sections.filter_map(|section| Some((section.name, section.tag?))).next()?;
+    Some(format!("{section}.{tag}"))
 }
 
 fn value_in(recipe: &Recipe, key: &str) -> Option<Value> {
@@ -83,7 +86,10 @@ fn every_key_can_be_set() {
         if let Some(name) = key.name.strip_prefix("param_groups.") {
             let group =
                 Table::from_iter([("pattern".to_owned(), "*".into()), (name.to_owned(), value.clone())]);
-            let recipe = recipe_with(key, vec![Override::new("param_groups", vec![Value::Table(group)])]);
+            let mut overrides = vec![Override::new("param_groups", vec![Value::Table(group)])];
+            // beside which other an optimiser can be asked for
+            overrides.extend((name == "optimizer").then(|| Override::new("optimizer.kind", "muon")));
+            let recipe = recipe_with(key, overrides);
             let groups = value_in(&recipe, "param_groups").unwrap();
             assert!(same(&groups[0][name], &value), "{}", key.name);
             continue;
@@ -154,9 +160,12 @@ fn full_recipe() -> Recipe {
             ..recipe.data.clone()
         },
         augment: Augment { random_resized_crop: Some(Default::default()), ..Augment::default() },
+        whitening: Some(crate::Whitening::default()),
+        evaluation: crate::Views { flip: true, shift_px: 1 },
         mix: Mix { mixup_alpha: 1.0, cutmix_alpha: 1.0 },
         loss: LossConfig {
             class_weights: Some(crate::ClassWeights::List(vec![1.0])),
+            reduction: tallow_nn::Reduction::Sum,
             ..LossConfig::default()
         },
         averaging: None,
@@ -178,7 +187,14 @@ fn the_table_has_all_keys_that_serde_knows_and_no_other() {
         names.into_iter().filter(|name| !tagged.iter().any(|tag| name.starts_with(tag))).collect()
     };
     assert_eq!(untagged(keys_of("", &full_recipe())), untagged(known("", None)));
-    let group = ParamGroup { pattern: "*".into(), n_dims: Some(1), lr_factor: 1.0, weight_decay: Some(0.0) };
+    let group = ParamGroup {
+        pattern: "*".into(),
+        n_dims: Some(1),
+        lr_factor: 1.0,
+        weight_decay: Some(0.0),
+        optimizer: Some(GroupOptimizer::Sgd),
+        until_epoch: Some(1.0),
+    };
     assert_eq!(keys_of("param_groups", &group), known("param_groups", None));
     let extension = crate::Extension { from_epoch: 1, to_epoch: 2, factor: 1.0 };
     assert_eq!(keys_of("extensions", &extension), known("extensions", None));
@@ -188,6 +204,18 @@ fn the_table_has_all_keys_that_serde_knows_and_no_other() {
         ("sgd", OptimizerConfig::Sgd { lr, momentum: 0.0, nesterov: false, weight_decay }),
         ("adam", OptimizerConfig::Adam { lr, beta1, beta2, eps, weight_decay }),
         ("adamw", OptimizerConfig::AdamW { lr, beta1, beta2, eps, weight_decay }),
+        (
+            "muon",
+            OptimizerConfig::Muon {
+                lr,
+                momentum: 0.0,
+                nesterov: false,
+                ns_steps: 1,
+                filter_norm: true,
+                weight_decay,
+                sgd: SgdSettings::default(),
+            },
+        ),
     ] {
         assert_eq!(keys_of("optimizer", &optimizer), known("optimizer", Some(kind)), "{kind}");
     }
@@ -233,7 +261,8 @@ fn stated_values_are_those_of_serde() {
         let others = keys.keys().iter().filter(|other| other.section() == key.section() && other.is_of(kind));
         let others = others.filter(|other| other.name != key.name);
         let mut table: Table = others.map(|other| (other.last().to_owned(), example(other))).collect();
-        table.extend(kind.map(|kind| ("kind".to_owned(), kind.into())));
+        let is_told_here = keys.section(key.section()).is_some_and(|section| section.tag.is_some());
+        table.extend(kind.filter(|_| is_told_here).map(|kind| ("kind".to_owned(), kind.into())));
         let Some(read) = read_directly(key.section(), table) else { continue };
         assert!(read.get(key.last()).is_none_or(|found| same(found, &stated)), "{}: {read}", key.name);
         n += 1;
@@ -280,8 +309,11 @@ fn read_directly(section: &str, table: Table) -> Option<Table> {
         "augment" => reread::<Augment>(table),
         "augment.random_resized_crop" => reread::<tallow_dataset::RandomResizedCrop>(table),
         "mix" => reread::<Mix>(table),
+        "whitening" => reread::<crate::Whitening>(table),
+        "evaluation" => reread::<crate::Views>(table),
         "loss" => reread::<LossConfig>(table),
         "optimizer" => reread::<OptimizerConfig>(table),
+        "optimizer.sgd" => reread::<SgdSettings>(table),
         "param_groups" => reread::<ParamGroup>(table),
         "schedule" => reread::<Schedule>(table),
         "averaging" => reread::<Averaging>(table),

@@ -1,0 +1,41 @@
+//! A constant factor.
+
+use super::Layer;
+use crate::act::Act;
+use crate::ctx::Ctx;
+use crate::device::Path;
+use crate::error::Result;
+use crate::map::Buffer;
+
+/// `y = factor * x`, in f32: a layer for logits, which are few.
+///
+/// With the factor `1 / f_in` after a dense layer whose weights have the deviation 1, logits start as small as ever, and a
+/// step of SGD moves them by what is learnt and not by how many features there are.
+///
+/// # Source
+/// Jordan 2024, <https://arxiv.org/abs/2404.00498>
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scale {
+    /// What everything is multiplied by.
+    pub factor: f32,
+}
+
+impl Layer for Scale {
+    fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+        let (dims, needs_grad, factor) = (x.dims(), x.needs_grad(), self.factor);
+        match ctx.path() {
+            Path::Kernels => {
+                let y = scaled(&*x.as_host("scale")?, factor);
+                ctx.push(move |dy, _| Ok(needs_grad.then(|| scaled(&dy, factor))));
+                Ok(Act::host(dims, y, needs_grad))
+            }
+            Path::Candle => Ok(Act::candle(dims, (x.as_candle("scale")? * f64::from(factor))?)),
+        }
+    }
+}
+
+fn scaled(x: &[f32], factor: f32) -> Buffer<f32> {
+    let mut y = Buffer::dirty(x.len());
+    y.iter_mut().zip(x).for_each(|(y, x)| *y = factor * x);
+    y
+}

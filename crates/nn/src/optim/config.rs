@@ -1,0 +1,212 @@
+//! Which optimiser, with its settings, their defaults and ranges: a recipe's `[optimizer]` table.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{NnError, Result};
+
+/// Which optimiser, with its settings: a recipe's `[optimizer]` table. Names and meanings are PyTorch's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum OptimizerConfig {
+    /// `torch.optim.SGD` with dampening 0.
+    Sgd {
+        /// The base learning rate; a schedule multiplies it.
+        lr: f64,
+        /// The share of the last step's direction that is kept; 0 for none.
+        #[serde(default)]
+        momentum: f64,
+        /// Nesterov's momentum.
+        #[serde(default)]
+        nesterov: bool,
+        /// Added to the gradient: `weight_decay * p`.
+        #[serde(default)]
+        weight_decay: f64,
+    },
+    /// `torch.optim.Adam`: the decay is added to the gradient.
+    Adam {
+        /// The base learning rate; a schedule multiplies it.
+        lr: f64,
+        /// The decay of the mean of gradients.
+        #[serde(default = "beta1")]
+        beta1: f64,
+        /// The decay of the mean of squared gradients.
+        #[serde(default = "beta2")]
+        beta2: f64,
+        /// Added to the denominator.
+        #[serde(default = "eps")]
+        eps: f64,
+        /// Added to the gradient: `weight_decay * p`.
+        #[serde(default)]
+        weight_decay: f64,
+    },
+    /// `torch.optim.AdamW`: the decay shrinks the parameter directly (<https://arxiv.org/abs/1711.05101>).
+    AdamW {
+        /// The base learning rate; a schedule multiplies it.
+        lr: f64,
+        /// The decay of the mean of gradients.
+        #[serde(default = "beta1")]
+        beta1: f64,
+        /// The decay of the mean of squared gradients.
+        #[serde(default = "beta2")]
+        beta2: f64,
+        /// Added to the denominator.
+        #[serde(default = "eps")]
+        eps: f64,
+        /// The share `lr * weight_decay` by which a parameter shrinks in each step.
+        #[serde(default)]
+        weight_decay: f64,
+    },
+    /// `torch.optim.Muon` for what has two or more dimensions, each parameter being the matrix of its first dimension by all
+    /// others; SGD for the rest, and for groups that ask for it (<https://kellerjordan.github.io/posts/muon/>).
+    Muon {
+        /// The base learning rate, above 0; a schedule multiplies it, and with it that of `sgd`.
+        lr: f64,
+        /// The share of the last step's direction that is kept; 0 for none.
+        #[serde(default = "muon_momentum")]
+        momentum: f64,
+        /// Nesterov's momentum.
+        #[serde(default = "yes")]
+        nesterov: bool,
+        /// Newton-Schulz iterations, from 1 to 99.
+        #[serde(default = "ns_steps")]
+        ns_steps: usize,
+        /// Whether each matrix is brought to the Frobenius norm sqrt(c_out) before each step, so that filters have a mean norm
+        /// of 1.
+        #[serde(default)]
+        filter_norm: bool,
+        /// The share `lr * weight_decay` by which a matrix shrinks in each step.
+        #[serde(default)]
+        weight_decay: f64,
+        /// Of what is no matrix, and of groups that ask for it.
+        #[serde(default)]
+        sgd: SgdSettings,
+    },
+}
+
+/// SGD beside another optimiser: the table `[optimizer.sgd]`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SgdSettings {
+    /// The learning rate where the other optimiser has its base rate.
+    pub lr: f64,
+    /// As [`OptimizerConfig::Sgd`] has it.
+    pub momentum: f64,
+    /// As [`OptimizerConfig::Sgd`] has it.
+    pub nesterov: bool,
+    /// As [`OptimizerConfig::Sgd`] has it.
+    pub weight_decay: f64,
+}
+
+impl Default for SgdSettings {
+    fn default() -> Self {
+        Self { lr: 0.01, momentum: 0.9, nesterov: true, weight_decay: 0.0 }
+    }
+}
+
+impl From<SgdSettings> for OptimizerConfig {
+    fn from(SgdSettings { lr, momentum, nesterov, weight_decay }: SgdSettings) -> Self {
+        Self::Sgd { lr, momentum, nesterov, weight_decay }
+    }
+}
+
+fn beta1() -> f64 {
+    0.9
+}
+fn beta2() -> f64 {
+    0.999
+}
+fn eps() -> f64 {
+    1e-8
+}
+fn muon_momentum() -> f64 {
+    0.95
+}
+fn ns_steps() -> usize {
+    5
+}
+fn yes() -> bool {
+    true
+}
+
+impl OptimizerConfig {
+    /// The base learning rate.
+    pub fn lr(&self) -> f64 {
+        match *self {
+            Self::Sgd { lr, .. } | Self::Adam { lr, .. } | Self::AdamW { lr, .. } | Self::Muon { lr, .. } => {
+                lr
+            }
+        }
+    }
+
+    /// Sets the base learning rate.
+    pub fn set_lr(&mut self, new: f64) {
+        match self {
+            Self::Sgd { lr, .. } | Self::Adam { lr, .. } | Self::AdamW { lr, .. } | Self::Muon { lr, .. } => {
+                *lr = new;
+            }
+        }
+    }
+
+    pub(super) fn weight_decay(&self) -> f64 {
+        match *self {
+            Self::Sgd { weight_decay, .. }
+            | Self::Adam { weight_decay, .. }
+            | Self::AdamW { weight_decay, .. }
+            | Self::Muon { weight_decay, .. } => weight_decay,
+        }
+    }
+
+    /// The names of what is kept per parameter that this, and no other optimiser beside it, changes.
+    pub(super) fn slot_names(&self) -> &'static [&'static str] {
+        match self {
+            Self::Sgd { momentum: 0.0, .. } | Self::Muon { momentum: 0.0, .. } => &[],
+            Self::Sgd { .. } | Self::Muon { .. } => &["momentum_buffer"],
+            Self::Adam { .. } | Self::AdamW { .. } => &["exp_avg", "exp_avg_sq"],
+        }
+    }
+
+    /// What changes parameters that [`Muon`](Self::Muon) leaves to SGD; none of any other optimiser.
+    pub(super) fn beside(&self) -> Option<Self> {
+        match *self {
+            Self::Muon { sgd, .. } => Some(sgd.into()),
+            _ => None,
+        }
+    }
+
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// With the setting's key in a recipe, its value and its range.
+    pub fn validate(&self) -> Result<()> {
+        self.validate_as("optimizer")?;
+        self.beside().map_or(Ok(()), |sgd| sgd.validate_as("optimizer.sgd"))
+    }
+
+    /// As [`validate`](Self::validate), where the settings stand in the table `table`.
+    fn validate_as(&self, table: &str) -> Result<()> {
+        let in_range = |name: &str, value: f64, ok: bool, range: &str| match ok {
+            true => Ok(()),
+            false => Err(NnError::Setting(format!("{table}.{name} must {range}, it is {value}"))),
+        };
+        in_range("lr", self.lr(), self.lr() >= 0.0 && self.lr().is_finite(), "be 0 or more")?;
+        let decay = self.weight_decay();
+        in_range("weight_decay", decay, decay >= 0.0 && decay.is_finite(), "be 0 or more")?;
+        let momentum_in_range = |momentum: f64, nesterov: bool| {
+            in_range("momentum", momentum, (0.0..1.0).contains(&momentum), "lie in [0, 1)")?;
+            in_range("momentum", momentum, !nesterov || momentum > 0.0, "be above 0 where nesterov is on")
+        };
+        match *self {
+            Self::Sgd { momentum, nesterov, .. } => momentum_in_range(momentum, nesterov),
+            Self::Adam { beta1, beta2, eps, .. } | Self::AdamW { beta1, beta2, eps, .. } => {
+                in_range("beta1", beta1, (0.0..1.0).contains(&beta1), "lie in [0, 1)")?;
+                in_range("beta2", beta2, (0.0..1.0).contains(&beta2), "lie in [0, 1)")?;
+                in_range("eps", eps, eps > 0.0 && eps.is_finite(), "be above 0")
+            }
+            Self::Muon { lr, momentum, nesterov, ns_steps, .. } => {
+                in_range("lr", lr, lr > 0.0, "be above 0, as SGD's rate falls with it")?;
+                momentum_in_range(momentum, nesterov)?;
+                in_range("ns_steps", ns_steps as f64, (1..100).contains(&ns_steps), "be from 1 to 99")
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Test-time augmentation: a model looks at a picture more than once, and its logits are averaged.
+//!
+//! A model file says which views its answers are of, so that the test, `eval` and `predict` give the same.
+
+use serde::{Deserialize, Serialize};
+use tallow_dataset::Batch;
+use tallow_nn::{Model, Precision};
+
+use crate::error::Result;
+use crate::evaluate::logits;
+use crate::feed::Content;
+
+/// The `[evaluation]` table: which views of a picture are looked at. Without any other than the picture, one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Views {
+    /// The mirror image of each view counts as much: twice the time.
+    pub flip: bool,
+    /// The picture shifted by this much, up and to the left, and down and to the right, reflected at its border: both together
+    /// count as much as the picture. Three times the time; 0: none.
+    pub shift_px: usize,
+}
+
+impl Views {
+    /// Whether the picture alone is looked at.
+    pub(crate) fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The mean logits of the views of each image of a batch, (n, classes).
+///
+/// # Errors
+/// If images and model do not fit, or the device fails.
+pub(crate) fn logits_of_views(
+    model: &Model,
+    batch: Batch,
+    content: Content,
+    precision: Precision,
+    views: Views,
+) -> Result<Vec<f32>> {
+    let look = |batch: Batch| -> Result<Vec<f32>> {
+        let mirror = views.flip.then(|| mirrored(&batch));
+        let seen = logits(model, batch, content, precision)?;
+        match mirror {
+            Some(mirror) => Ok(mean(seen, &logits(model, mirror, content, precision)?)),
+            None => Ok(seen),
+        }
+    };
+    if views.shift_px == 0 {
+        return look(batch);
+    }
+    let px = views.shift_px as isize;
+    let (up_left, down_right) = (shifted(&batch, px), shifted(&batch, -px));
+    let shifted = mean(look(up_left)?, &look(down_right)?);
+    Ok(mean(look(batch)?, &shifted))
+}
+
+fn mean(mut a: Vec<f32>, b: &[f32]) -> Vec<f32> {
+    a.iter_mut().zip(b).for_each(|(a, b)| *a = 0.5 * (*a + b));
+    a
+}
+
+/// The batch with each image mirrored left to right.
+pub(crate) fn mirrored(batch: &Batch) -> Batch {
+    let mut batch = batch.clone();
+    let (line, c) = (batch.width * batch.channels, batch.channels);
+    for line in batch.images.chunks_exact_mut(line.max(1)) {
+        for left in 0..batch.width / 2 {
+            let right = batch.width - 1 - left;
+            for channel in 0..c {
+                line.swap(left * c + channel, right * c + channel);
+            }
+        }
+    }
+    batch
+}
+
+/// The batch with each image moved up and to the left by `px`, or down and to the right where it is negative; what comes in
+/// from beyond the border is the image's reflection, without the border itself.
+fn shifted(batch: &Batch, px: isize) -> Batch {
+    let Batch { height, width, channels, .. } = *batch;
+    let columns: Vec<usize> = (0..width).map(|x| reflected(x as isize + px, width)).collect();
+    let mut images = Vec::with_capacity(batch.images.len());
+    for image in batch.images.chunks_exact((height * width * channels).max(1)) {
+        for y in 0..height {
+            let line = &image[reflected(y as isize + px, height) * width * channels..];
+            for &x in &columns {
+                images.extend_from_slice(&line[x * channels..(x + 1) * channels]);
+            }
+        }
+    }
+    Batch { images, ..batch.clone() }
+}
+
+/// Where the place `at` of a line of `n` pixels that is reflected at both ends lies in it.
+fn reflected(at: isize, n: usize) -> usize {
+    let period = 2 * (n as isize - 1).max(1);
+    let at = at.rem_euclid(period);
+    (at.min(period - at) as usize).min(n.saturating_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use tallow_nn::{Device, Flatten, Linear, ParamStore, Sequential};
+
+    use super::*;
+
+    /// Two images of 3 x 4 pixels with 2 channels.
+    fn batch() -> Batch {
+        let images = (0..48).map(|i| (i * i % 31) as f32).collect();
+        let indices = vec![0, 1];
+        let (height, width, channels) = (3, 4, 2);
+        let targets = indices.clone();
+        Batch { first_position: 0, images, targets, mixed: None, indices, n: 2, height, width, channels }
+    }
+
+    fn pixel(batch: &Batch, image: usize, y: usize, x: usize) -> &[f32] {
+        let at = ((image * batch.height + y) * batch.width + x) * batch.channels;
+        &batch.images[at..at + batch.channels]
+    }
+
+    #[test]
+    fn what_comes_in_is_the_reflection() {
+        assert_eq!([-2, -1, 0, 1, 3, 4, 5].map(|at| reflected(at, 4)), [2, 1, 0, 1, 3, 2, 1]);
+        assert_eq!([-1, 0, 1, 2].map(|at| reflected(at, 1)), [0; 4]);
+        let (whole, up_left, down_right) = (batch(), shifted(&batch(), 1), shifted(&batch(), -1));
+        assert_eq!(pixel(&up_left, 1, 0, 0), pixel(&whole, 1, 1, 1));
+        assert_eq!(pixel(&up_left, 1, 2, 3), pixel(&whole, 1, 1, 2), "beyond the lower right corner");
+        assert_eq!(pixel(&down_right, 0, 2, 3), pixel(&whole, 0, 1, 2));
+        assert_eq!(pixel(&down_right, 0, 0, 0), pixel(&whole, 0, 1, 1), "beyond the upper left corner");
+        assert_eq!(shifted(&whole, 7).images.len(), whole.images.len(), "further than it is wide");
+    }
+
+    #[test]
+    fn views_are_weighed() {
+        let mut params = ParamStore::new(5, &Device::Cpu);
+        let mut network = Sequential::new();
+        network.push(Flatten);
+        network.push(Linear::new(&mut params.root().sub("fc"), 24, 5, true).unwrap());
+        let model = Model::new(network, params);
+        let look = |batch: Batch| logits(&model, batch, Content::Images, Precision::F32).unwrap();
+        let seen = |flip, shift_px| {
+            let views = Views { flip, shift_px };
+            logits_of_views(&model, batch(), Content::Images, Precision::F32, views).unwrap()
+        };
+        let views = [batch(), shifted(&batch(), 2), shifted(&batch(), -2)];
+        let [own, up_left, down_right] = views.clone().map(look);
+        let [own_mirror, up_left_mirror, down_right_mirror] = views.map(|view| look(mirrored(&view)));
+        assert_eq!(seen(false, 0), own);
+        let (flipped, both) = (seen(true, 0), seen(true, 2));
+        let shifted = seen(false, 2);
+        for i in 0..own.len() {
+            let own_pair = (own[i] + own_mirror[i]) / 2.0;
+            assert!((flipped[i] - own_pair).abs() < 1e-5);
+            assert!((shifted[i] - own[i] / 2.0 - (up_left[i] + down_right[i]) / 4.0).abs() < 1e-5);
+            let others = up_left[i] + up_left_mirror[i] + down_right[i] + down_right_mirror[i];
+            assert!((both[i] - own_pair / 2.0 - others / 8.0).abs() < 1e-5);
+        }
+        assert_ne!(flipped, own);
+    }
+}
