@@ -140,6 +140,11 @@ mod x86_64 {
         const UNIT: usize = 1;
 
         #[inline(always)]
+        unsafe fn prefetch(p: *const f32) {
+            // SAFETY: see above; what cannot be read is not.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
+        #[inline(always)]
         unsafe fn zero() -> __m256 {
             // SAFETY: see above.
             unsafe { _mm256_setzero_ps() }
@@ -213,6 +218,11 @@ mod x86_64 {
         const LANES: usize = 16;
         const UNIT: usize = 1;
 
+        #[inline(always)]
+        unsafe fn prefetch(p: *const f32) {
+            // SAFETY: see above; what cannot be read is not.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
         #[inline(always)]
         unsafe fn zero() -> __m512 {
             // SAFETY: see above.
@@ -297,6 +307,11 @@ mod x86_64 {
         const LANES: usize = 16;
         const UNIT: usize = 2;
 
+        #[inline(always)]
+        unsafe fn prefetch(p: *const bf16) {
+            // SAFETY: see above; what cannot be read is not.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
         #[inline(always)]
         unsafe fn zero() -> __m512 {
             // SAFETY: see above.

@@ -43,6 +43,9 @@ pub(super) trait Arch {
     unsafe fn dot(acc: Self::Acc, a: Self::Operand, b: Self::Operand) -> Self::Acc;
     /// `LANES` elements, rounded, to `p`.
     unsafe fn store(p: *mut Self::Elem, acc: Self::Acc);
+    /// Asks for the memory at `p`, which need not be there, to be brought near. Only time depends on it.
+    #[inline(always)]
+    unsafe fn prefetch(_p: *const Self::Elem) {}
     /// The first `n` lanes, at most `LANES`, from `p`, as f32, and zeros.
     ///
     /// # Safety
@@ -269,6 +272,16 @@ unsafe fn tile<A: Arch, const MR: usize, const V: usize>(
         let mut offsets = [0usize; MR];
         for i in 0..MR {
             offsets[i] = *task.x_offsets.get_unchecked(first + i) as usize;
+        }
+        // what is read and written after the sums is far away, and few of its lines are next to each other
+        for i in 0..MR {
+            let at = *task.y_offsets.get_unchecked(first + i) as usize + block * NV * A::LANES;
+            for v in 0..V {
+                A::prefetch(task.y.as_ptr().add(at + v * A::LANES));
+                if let Some(residual) = task.residual {
+                    A::prefetch(residual.as_ptr().add(at + v * A::LANES));
+                }
+            }
         }
         let mut weights = weights;
         for r in 0..task.k_h {
