@@ -111,7 +111,8 @@ def peers(row, options, exports):
         for precision, layout in itertools.product(precisions, ("channels_last", "NCHW")):
             modes = [f"--precision={precision}"] + ["--channels-last"] * (layout == "channels_last")
             for library in dict.fromkeys([options.preload, None]):
-                note = f"with {Path(library).name.split('.')[0].removeprefix('lib')}" if library else ""
+                name = Path(library or "").name.split(".")[0].removeprefix("lib").removesuffix("_minimal")
+                note = f"with {name}" if name else ""
                 yield peer(f"pytorch {python}", program, modes, f"{precision} {layout}", note, library)
     for runtime in ("onnxruntime", "openvino"):
         if runtime in options.peers and row.mode == "infer":
@@ -121,7 +122,8 @@ def peers(row, options, exports):
             for precision in precisions if many else ["f32"]:
                 for streams in sorted({1, options.threads}) if many else [1]:
                     modes = [f"--precision={precision}", f"--streams={streams}"]
-                    yield peer(runtime, program, modes, f"{precision}, {streams} streams" if many else precision)
+                    how = precision + (f", {streams} streams" if streams > 1 else "")
+                    yield peer(f"{runtime} {streams}", program, modes, how)
     if "burn" in options.peers and row.model == "cnn" and not row.avx2_only:
         yield peer("burn", [options.burn], ["--precision=f32"], "f32")
     if "keras" in options.peers and row.batch_size <= 256:  # a step of Keras is several batches
