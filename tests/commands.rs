@@ -3,8 +3,9 @@
 mod support;
 
 use std::fs;
+use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::{Sandbox, TINY, repository};
 
 #[test]
@@ -228,6 +229,36 @@ fn bench_says_how_fast_and_where_the_time_goes() {
     let printed = sandbox.trainer("bench --batch-size 1 --size 8 --threads 1").ok().stdout;
     assert!(printed.contains("images/s (median of") && printed.contains("\nother "), "{printed}");
     assert_eq!(sandbox.everything(), [""; 0]);
+}
+
+/// As a contestant of benches/peers: an answer for every line of standard input, whose end is the end.
+#[test]
+fn bench_works_in_slices_when_it_is_told_to() {
+    let sandbox = Sandbox::new();
+    let told = |lines: &str| {
+        let mut shell = Command::new("sh");
+        let script = "printf %b \"$1\" | \"$0\" bench --slices --batch-size 2 --size 16 --threads 1";
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_trainer"), lines]);
+        let ran = sandbox.start_command(shell, "bench --slices").wait();
+        let answers = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        (ran, answers)
+    };
+    let (ran, answers): (_, Vec<Value>) = told("0.3\\n 1e-9 \\n");
+    assert_eq!((ran.ok().stderr.as_str(), answers.len()), ("", 3));
+    assert_eq!((&answers[0]["ready"], &answers[0]["name"]), (&json!(true), &json!("Tallow")));
+    for slice in &answers[1..] {
+        let number = |key: &str| slice[key].as_f64().unwrap_or_else(|| panic!("{key}: {slice}"));
+        assert!((number("images_per_second") * number("secs") / 2.0 / number("n_steps") - 1.0).abs() < 1e-9);
+    }
+    let secs = answers[1]["secs"].as_f64().unwrap();
+    assert!(secs > 0.15 && answers[1]["n_steps"].as_u64() > Some(1), "{}", answers[1]);
+    assert_eq!(answers[2]["n_steps"], 1);
+
+    for lines in ["soon\\n", "0\\n", "-1\\n", "inf\\n"] {
+        let (ran, answers) = told(lines);
+        ran.ends_with(1).says(&["error: standard input", "expected seconds"]);
+        assert_eq!(answers.len(), 1, "{lines}");
+    }
 }
 
 #[test]

@@ -1,30 +1,44 @@
 #!/usr/bin/env python3
-"""Compares `trainer bench` with PyTorch and Keras: the same networks, in turn, one process per measurement.
+"""Compares `trainer bench` with its peers: the same networks, in turn, a slice of about a second each.
 
     compare.py                         every row
-    compare.py cnn-train-bf16 …        these rows
+    compare.py cnn-train-auto …        these rows
     compare.py --list                  what rows there are
 
-README.md says how to install the peers and how to read a ratio. What cannot be measured, such as a network that
-`trainer bench` does not know, is said to be missing, with the reason; the other measurements go on.
+Every contestant is a process that stays alive. The ratio of a row is the median of the rounds' ratios: ours and theirs within
+the same few seconds. README.md says how to install the peers and how to read a ratio. What cannot be measured is said to
+be missing, with the reason; the other measurements go on.
 """
 
 import argparse
+import glob
+import itertools
 import json
-import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
+import tempfile
+import time
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+
+import contestant
+from contestant import Contestant, Missing, preloading, spread
 
 HERE = Path(__file__).resolve().parent
-TRAINER = HERE.parents[1] / "target" / "release" / "trainer"
+TARGET = HERE.parents[1] / "target"
+FAMILIES = ["pytorch", "onnxruntime", "openvino", "burn", "keras"]
+
+HEAT_SLICES = 2
+# A mode that needs so much longer than the best of its family is not that family's best.
+HEAT_MARGIN = 1.15
+MODES_THAT_STAY = 2
+# Threads that still spin after one slice shall not disturb the next.
+PAUSE_SECS = 0.05
 
 
 @dataclass(frozen=True)
 class Row:
-    """One network at one size in one precision."""
+    """One network at one size; `auto` is the precision that a user gets, and peers may take any."""
 
     model: str
     mode: str
@@ -35,128 +49,235 @@ class Row:
 
 
 ROWS = {
-    "cnn-train-bf16": Row("cnn", "train", "bf16", 128, 32),
+    "cnn-train-auto": Row("cnn", "train", "auto", 128, 32),
     "cnn-train-f32": Row("cnn", "train", "f32", 128, 32),
     "cnn-train-f32-avx2": Row("cnn", "train", "f32", 128, 32, avx2_only=True),
-    "cnn-infer-bf16": Row("cnn", "infer", "bf16", 128, 32),
+    "cnn-infer-auto": Row("cnn", "infer", "auto", 128, 32),
     "cnn-infer-f32": Row("cnn", "infer", "f32", 128, 32),
-    "speedrun-train-bf16-256": Row("speedrun", "train", "bf16", 256, 32),
-    "speedrun-train-bf16-2000": Row("speedrun", "train", "bf16", 2000, 32),
+    "speedrun-train-auto-256": Row("speedrun", "train", "auto", 256, 32),
+    "speedrun-train-auto-2000": Row("speedrun", "train", "auto", 2000, 32),
     "speedrun-train-f32-256": Row("speedrun", "train", "f32", 256, 32),
-    "resnet50-infer-bf16-64px": Row("resnet50", "infer", "bf16", 64, 64),
-    "resnet50-infer-bf16-128px": Row("resnet50", "infer", "bf16", 16, 128),
-    "resnet50-infer-bf16-224px": Row("resnet50", "infer", "bf16", 16, 224),
+    "speedrun-train-f32-2000": Row("speedrun", "train", "f32", 2000, 32),
+    "resnet50-train-auto-64px": Row("resnet50", "train", "auto", 64, 64),
+    "resnet50-train-f32-64px": Row("resnet50", "train", "f32", 64, 64),
+} | {
+    f"resnet50-infer-{precision}-{px}px": Row("resnet50", "infer", precision, 64 if px <= 64 else 16, px)
+    for precision in ("auto", "f32")
+    for px in (64, 128, 224)
 }
 
 
-@dataclass
-class Contestant:
-    """Something that can be measured, and what came out: images per second, one number per round."""
+class Exports:
+    """Networks as ONNX files, each written once."""
 
-    name: str
-    peer: str
-    command: list[str]
-    environment: dict[str, str]
-    samples: list[float] = field(default_factory=list)
-    missing: str | None = None
+    def __init__(self):
+        self.folder, self.made = tempfile.TemporaryDirectory(), {}
 
-    def measure(self, timeout_secs):
-        """Runs the command, whose output is one JSON object with `images_per_second`."""
+    def file(self, row, environment):
+        key = (row.model, row.batch_size, row.size_px)
+        if key not in self.made:
+            path = Path(self.folder.name) / f"{row.model}-{row.batch_size}-{row.size_px}.onnx"
+            flags = [f"--model={row.model}", f"--batch-size={row.batch_size}", f"--size={row.size_px}"]
+            command = [sys.executable, HERE / "pytorch_worker.py", f"--export={path}", *flags]
+            ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            if ran.returncode != 0:
+                print(f"no {path.name}: {ran.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+            self.made[key] = path
+        return self.made[key]
+
+
+def ours(row, options):
+    environment, _ = contestant.environments(options.threads, row.avx2_only)
+    flags = [*flags_of(row, options), f"--precision={row.precision}"]
+    return Contestant("tallow", [options.trainer, "bench", "--slices", *flags], environment)
+
+
+def flags_of(row, options):
+    flags = [f"--model={row.model}", f"--mode={row.mode}", f"--batch-size={row.batch_size}"]
+    return flags + [f"--size={row.size_px}", f"--threads={options.threads}"]
+
+
+def peers(row, options, exports):
+    """All that may compete in a row, in every mode that may be its best. Only PyTorch gets another allocator."""
+    _, environment = contestant.environments(options.threads, row.avx2_only)
+    precisions = ["f32"] if row.precision == "f32" else ["bf16", "f32"]
+
+    def peer(family, program, modes, how, note="", library=None):
+        command = [*program, *flags_of(row, options), *modes]
+        return Contestant(family, command, preloading(environment, library), how, note)
+
+    for python in [sys.executable, *options.python] if "pytorch" in options.peers else []:
+        program = [python, HERE / "pytorch_worker.py"]
+        for precision, layout in itertools.product(precisions, ("channels_last", "NCHW")):
+            modes = [f"--precision={precision}"] + ["--channels-last"] * (layout == "channels_last")
+            for library in dict.fromkeys([options.preload, None]):
+                name = Path(library or "").name.split(".")[0].removeprefix("lib").removesuffix("_minimal")
+                note = f"with {name}" if name else ""
+                yield peer(f"pytorch {python}", program, modes, f"{precision} {layout}", note, library)
+    for runtime in ("onnxruntime", "openvino"):
+        if runtime in options.peers and row.mode == "infer":
+            file = exports.file(row, environment)
+            program = [sys.executable, HERE / "onnx_worker.py", f"--runtime={runtime}", f"--onnx={file}"]
+            many = runtime == "openvino"
+            for precision in precisions if many else ["f32"]:
+                for streams in sorted({1, options.threads}) if many else [1]:
+                    modes = [f"--precision={precision}", f"--streams={streams}"]
+                    how = precision + (f", {streams} streams" if streams > 1 else "")
+                    yield peer(f"{runtime} {streams}", program, modes, how)
+    if "burn" in options.peers and row.model == "cnn" and not row.avx2_only:
+        yield peer("burn", [options.burn], ["--precision=f32"], "f32")
+    if "keras" in options.peers and row.batch_size <= 256:  # a step of Keras is several batches
+        for precision in precisions:
+            program = [sys.executable, HERE / "keras_worker.py"]
+            yield peer("keras", program, [f"--precision={precision}"], precision)
+
+
+def turn(one, options):
+    time.sleep(PAUSE_SECS)
+    rate, peak = one.slice(options.slice_secs, options.timeout_secs)
+    if peak is not None:
+        one.peaks.append(peak)
+    return rate
+
+
+def heat(we, candidates, options, say):
+    """Starts one candidate after the other, and keeps the best modes of each family: they take the least memory so,
+    and the rounds no time for modes that cannot win."""
+    everyone, staying = [], []
+    for one in candidates:
+        if not all(text in one.label() for text in options.only):
+            continue
+        everyone.append(one)
         try:
-            ran = subprocess.run(
-                self.command, env=self.environment, capture_output=True, text=True, timeout=timeout_secs
-            )
-            if ran.returncode == 0:
-                self.samples.append(json.loads(ran.stdout)["images_per_second"])
-            else:
-                self.missing = (ran.stderr.strip() or f"exit status {ran.returncode}").splitlines()[-1]
-        except (OSError, subprocess.TimeoutExpired, json.JSONDecodeError, KeyError) as error:
-            self.missing = str(error)
-
-    def result(self):
-        return {
-            "name": self.name,
-            "images_per_second": median(self.samples) if self.samples else None,
-            "samples": self.samples,
-            "missing": self.missing,
-        }
+            one.start(options.timeout_secs)
+            one.heat_ratio = min(turn(we, options) / turn(one, options) for _ in range(HEAT_SLICES))
+        except Missing as reason:
+            one.give_up(reason)
+            say(f"{one.label()} is missing: {one.missing}")
+            continue
+        say(f"{one.label()}: {one.heat_ratio:.2f} in the heat")
+        family = sorted((o for o in [*staying, one] if o.family == one.family), key=lambda o: o.heat_ratio)
+        for i, other in enumerate(family):
+            if i >= MODES_THAT_STAY or other.heat_ratio > family[0].heat_ratio * HEAT_MARGIN:
+                other.stop()
+        staying = [o for o in [*staying, one] if o.process is not None]
+    return everyone, staying
 
 
-def contestants(row, options):
-    """Ours first. Only PyTorch and Keras get what the caller preloads, such as another allocator."""
-    flags = [f"--model={row.model}", f"--mode={row.mode}", f"--precision={row.precision}"]
-    flags += [f"--batch-size={row.batch_size}", f"--size={row.size_px}", f"--threads={options.threads}"]
-    peers = dict(os.environ, OMP_NUM_THREADS=str(options.threads))
-    ours = {name: value for name, value in os.environ.items() if name not in ("LD_PRELOAD", "TALLOW_ISA")}
-    if row.avx2_only:
-        peers["ONEDNN_MAX_CPU_ISA"] = "AVX2"
-        ours["TALLOW_ISA"] = "avx2"
-    python, torch, keras = sys.executable, str(HERE / "pytorch_worker.py"), str(HERE / "keras_worker.py")
-    return [
-        Contestant("tallow", "tallow", [str(options.trainer), "bench", "--json", *flags], ours),
-        Contestant("PyTorch", "pytorch", [python, torch, *flags], peers),
-        Contestant("PyTorch channels_last", "pytorch", [python, torch, "--channels-last", *flags], peers),
-        Contestant("Keras", "keras", [python, keras, *flags], peers),
-    ]
-
-
-def compare(name, options):
-    """Measures one row: every contestant once per round, so that what disturbs the machine disturbs all of them."""
-    row = ROWS[name]
-    everyone = [one for one in contestants(row, options) if one.peer in ("tallow", *options.peers)]
-    ours = everyone[0]
+def play(we, staying, options, say):
+    """The rounds. Every second one goes backwards, lest anybody always come after the same other."""
+    we.peaks.clear()
     for number in range(options.rounds):
-        for one in everyone:
-            if one.missing is None and ours.missing is None:  # without ours there is nothing to compare with
-                print(f"{name}: round {number + 1} of {options.rounds}, {one.name}", file=sys.stderr)
-                one.measure(options.timeout_secs)
-    results = [one.result() for one in everyone]
-    rate = results[0]["images_per_second"]
-    compared = {"row": name, "threads": options.threads, "contestants": results}
-    for peer in options.peers:
-        theirs = [r["images_per_second"] for one, r in zip(everyone, results) if one.peer == peer and one.samples]
-        compared[f"ratio_to_{peer}"] = rate / max(theirs) if rate and theirs else None
-    return compared
+        rates = {}
+        for one in [we, *staying] if number % 2 == 0 else [*reversed(staying), we]:
+            try:
+                rates[one] = turn(one, options)
+            except Missing as reason:
+                if one is we:
+                    raise
+                one.give_up(reason)
+        staying = [one for one in staying if one in rates]
+        for one, rate in rates.items():
+            one.rates.append(rate)
+            one.ratios.append(rates[we] / rate)
+        seen = ", ".join(f"{one.label()} {rate:,.0f}" for one, rate in rates.items())
+        say(f"round {number + 1} of {options.rounds}: {seen}")
 
 
-def table(compared, peers):
-    """The rows as text; the ratio is ours to the best mode of each peer."""
-    lines = [f"{'row':<26} {'tallow':>9}  " + "  ".join(f"{peer:>32} {'ratio':>6}" for peer in peers)]
+def compare(name, options, exports):
+    """Measures one row."""
+    row, everyone = ROWS[name], []
+    we = ours(row, options)
+
+    def say(text):
+        print(f"{name}: {text}", file=sys.stderr, flush=True)
+
+    isa = None
+    try:
+        isa = we.start(options.timeout_secs)["isa"]
+        everyone, staying = heat(we, peers(row, options, exports), options, say)
+        play(we, staying, options, say)
+    except Missing as reason:  # without ours there is nothing to compare with
+        we.give_up(reason)
+    finally:
+        for one in [we, *everyone]:
+            one.stop()
+    compared = {"row": name, "threads": options.threads, "isa": isa, "peak_gflops": spread(we.peaks)}
+    return compared | {"tallow": we.result(), "peers": [one.result() for one in everyone]}
+
+
+def table(compared):
+    """Markdown: of each row the best mode of each peer, the strongest peer first, whose ratio is the row's."""
+    lines = ["| row | Tallow | peer | images/s | ratio | quartiles | peak, GFLOP/s |", "|" + " --- |" * 7]
     notes = []
     for row in compared:
-        everyone = row["contestants"]
-        notes += [f"{row['row']}: {one['name']} is missing: {one['missing']}" for one in everyone if one["missing"]]
-        line = f"{row['row']:<26} {shown(everyone[0]['images_per_second']):>9}"
-        for peer in peers:
-            of_peer = [one for one in everyone[1:] if one["name"].lower().startswith(peer)]
-            best = max(of_peer, key=lambda one: one["images_per_second"] or 0.0)
-            seen = f"{best['name']} {shown(best['images_per_second'])}" if best["images_per_second"] else "-"
-            ratio = row[f"ratio_to_{peer}"]
-            line += f"  {seen:>32} {'-' if ratio is None else format(ratio, '.2f'):>6}"
-        lines.append(line)
+        ours = row["tallow"]
+        notes += [
+            f"{row['row']}: {one['contestant']} is missing: {one['missing']}"
+            for one in [ours, *row["peers"]]
+            if one["missing"]
+        ]
+        best = {}
+        for one in filter(lambda one: one["ratio"], row["peers"]):
+            rival = best.get(one["family"])
+            if rival is None or one["ratio"]["median"] < rival["ratio"]["median"]:
+                best[one["family"]] = one
+        how = ours["contestant"].removeprefix("Tallow ")
+        first = [row["row"], f"{shown(ours['images_per_second'])} {how}"]
+        peak = row["peak_gflops"]
+        last = "{:.0f} ({:.0f} to {:.0f})".format(peak["median"], *peak["quartiles"]) if peak else "-"
+        for one in sorted(best.values(), key=lambda one: one["ratio"]["median"]):
+            ratio = one["ratio"]
+            spread_of_it = "{:.2f} to {:.2f}".format(*ratio["quartiles"])
+            cells = [one["contestant"], shown(one["images_per_second"]), f"{ratio['median']:.2f}", spread_of_it]
+            lines.append("| " + " | ".join([*first, *cells, last]) + " |")
+            first, last = ["", ""], ""
+        if not best:
+            lines.append("| " + " | ".join([*first, "-", "-", "-", "-", last]) + " |")
     return "\n".join(lines + [""] * bool(notes) + notes)
 
 
 def shown(images_per_second):
-    return "-" if images_per_second is None else f"{images_per_second:,.1f}"
+    if images_per_second is None:
+        return "-"
+    return f"{images_per_second:,.0f}" if images_per_second >= 100 else f"{images_per_second:.1f}"
+
+
+def processor():
+    """As /proc/cpuinfo has it: names of rented machines tell little, family and model tell the kernels' kind."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return "unknown"
+    found = dict(map(str.strip, line.split(":", 1)) for line in text.splitlines() if ":" in line)
+    return "{} (family {}, model {})".format(*(found.get(k, "?") for k in ("model name", "cpu family", "model")))
 
 
 def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help="all of them unless named")
     parser.add_argument("--list", action="store_true", help="print the names of the rows")
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each contestant (default: 5)")
+    parser.add_argument("--rounds", type=int, default=15, help="slices of each contestant (default: 15)")
+    parser.add_argument("--slice-secs", type=float, default=1.0, help="of each slice, at least (default: 1)")
     parser.add_argument("--threads", type=int, default=2, help="threads of each contestant (default: 2)")
-    parser.add_argument("--peers", nargs="+", choices=["pytorch", "keras"], default=["pytorch", "keras"])
-    parser.add_argument("--trainer", type=Path, default=TRAINER, help="the binary (default: the release build)")
-    parser.add_argument("--timeout-secs", type=float, default=600.0, help="for one measurement (default: 600)")
+    parser.add_argument("--peers", nargs="+", choices=FAMILIES, default=FAMILIES)
+    parser.add_argument("--only", nargs="+", default=[], metavar="TEXT", help="only modes whose names have all of this")
+    parser.add_argument("--python", nargs="+", default=[], metavar="PATH", help="interpreters with another PyTorch")
+    allocators = sorted(glob.glob("/usr/lib/*/libtcmalloc_minimal.so.4"))
+    parser.add_argument("--preload", default=(allocators or [None])[0], metavar="LIBRARY",
+                        help="an allocator that PyTorch is measured with too; '' for none (default: %(default)s)")
+    parser.add_argument("--trainer", type=Path, default=TARGET / "release" / "trainer", help="(default: %(default)s)")
+    parser.add_argument("--burn", type=Path, default=TARGET / "burn" / "release" / "burn-peer",
+                        help="(default: %(default)s)")
+    parser.add_argument("--timeout-secs", type=float, default=600.0, help="for one answer (default: 600)")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
     chosen = parser.parse_args()
+    chosen.preload = chosen.preload or None
     unknown = [row for row in chosen.rows if row not in ROWS]
     if unknown:
         parser.error(f"there is no row {', '.join(unknown)}: expected some of {', '.join(ROWS)}")
-    if chosen.rounds < 1 or chosen.threads < 1:
-        parser.error("--rounds and --threads must be at least 1")
+    if chosen.rounds < 1 or chosen.threads < 1 or not chosen.slice_secs > 0:
+        parser.error("--rounds, --threads and --slice-secs must be above 0")
     if not chosen.list and not chosen.trainer.is_file():
         parser.error(f"{chosen.trainer} is not there: cargo build --release -p trainer")
     return chosen
@@ -167,8 +288,12 @@ def main():
     if chosen.list:
         print("\n".join(ROWS))
         return
-    compared = [compare(name, chosen) for name in chosen.rows or ROWS]
-    print(json.dumps(compared, indent=2) if chosen.json else table(compared, chosen.peers))
+    exports = Exports()
+    compared = [compare(name, chosen, exports) for name in chosen.rows or ROWS]
+    if chosen.json:
+        print(json.dumps({"processor": processor(), "rows": compared}, indent=2))
+    else:
+        print(f"{processor()}, {chosen.threads} threads\n\n{table(compared)}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""One measurement of Keras on TensorFlow: images per second of one network, printed as JSON. See compare.py.
+"""Keras on TensorFlow as a contestant of compare.py: one network, in slices of time.
 
-A measured step is one call of `fit` or `predict` on several batches: that is how Keras is used, and what a call costs
+A step is one call of `fit` or `predict` on several batches: that is how Keras is used, and what a call costs
 once is spread over them.
 """
 
@@ -75,7 +75,8 @@ def main():
     def infer():
         network.predict(images, batch_size=options.batch_size, verbose=0)
 
-    timing.report(train if options.mode == "train" else infer, n)
+    step = train if options.mode == "train" else infer
+    timing.serve(step, n, f"Keras {keras.__version__.split('.')[0]}", options.precision)
 
 
 if __name__ == "__main__":

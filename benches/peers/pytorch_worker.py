@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""One measurement of PyTorch: images per second of one network in one mode, printed as JSON. See compare.py."""
+"""PyTorch as a contestant of compare.py: one network in one mode, in slices of time; or that network as an ONNX file.
+
+By hand, for three seconds: echo 3 | pytorch_worker.py --model cnn --precision bf16 --channels-last
+"""
 
 import torch
 from torch import nn
@@ -46,6 +49,7 @@ NETWORKS = {"cnn": cnn, "speedrun": speedrun, "resnet50": resnet50}
 def main():
     parser = timing.arguments(__doc__)
     parser.add_argument("--channels-last", action="store_true", help="keep maps in (N, H, W, C) order")
+    parser.add_argument("--export", metavar="FILE", help="write the network for onnx_worker.py, and measure nothing")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -53,6 +57,9 @@ def main():
     network = NETWORKS[options.model](options.size).to(memory_format=layout)
     shape = (options.batch_size, 3, options.size, options.size)
     images = torch.randn(shape).to(memory_format=layout)
+    if options.export:
+        torch.onnx.export(network.eval(), (images,), options.export, dynamo=True, verbose=False)
+        return
     targets = torch.randint(0, timing.N_CLASSES, (options.batch_size,))
     optimizer = torch.optim.SGD(network.parameters(), lr=timing.LR, momentum=0.9, nesterov=True)
     in_precision = torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16")
@@ -69,7 +76,10 @@ def main():
             network(images)
 
     network.train(options.mode == "train")
-    timing.report(train if options.mode == "train" else infer, options.batch_size)
+    version = ".".join(torch.__version__.split(".")[:2])
+    how = f"{options.precision} {'channels_last' if options.channels_last else 'NCHW'}"
+    step = train if options.mode == "train" else infer
+    timing.serve(step, options.batch_size, f"PyTorch {version}", how)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 //! `trainer bench`: how fast an architecture trains or infers on this processor, and where the time goes.
 //!
 //! A step is the real one, of forward pass, loss, backward pass and optimiser, on one batch of synthetic images that
-//! lies in memory: what data take is not measured. How the figures are printed is `bench_text`'s business.
+//! lies in memory: what data take is not measured. How the figures are printed is `bench_text`'s business; work in
+//! slices, in turn with other programs, that of `bench_slices`.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -18,7 +19,7 @@ use tallow_training::{Content, Learner, peak_rss_bytes};
 
 use crate::App;
 use crate::args::{BenchArgs, BenchMode};
-use crate::{bench_text, output, train};
+use crate::{bench_slices, bench_text, output, train};
 
 const N_CLASSES: usize = 10;
 const LR: f64 = 0.01;
@@ -80,7 +81,7 @@ pub(crate) struct Part {
 }
 
 /// A network with something to work on.
-struct Bench {
+pub(crate) struct Bench {
     mode: BenchMode,
     learner: Learner,
     dims: Dims,
@@ -92,12 +93,10 @@ struct Bench {
 pub(crate) fn run(args: &BenchArgs, app: &App) -> Result<ExitCode> {
     train::set_threads(args.threads)?;
     let mut bench = Bench::new(args)?;
-    let precision = bench.learner.precision;
-    let peak = || match precision {
-        Precision::F32 => measured_peak_gflops::<f32>(),
-        Precision::Bf16 => measured_peak_gflops::<half::bf16>(),
-    };
-    let peak_before = peak();
+    if args.slices {
+        return bench_slices::run(bench, app);
+    }
+    let peak_before = bench.peak_gflops();
     repeat(&WARM_UP, app, || bench.step())?;
     let step_secs = repeat(&TIMED, app, || bench.step())?;
     let peak_rss_bytes = peak_rss_bytes();
@@ -109,7 +108,7 @@ pub(crate) fn run(args: &BenchArgs, app: &App) -> Result<ExitCode> {
         return Ok(ExitCode::from(signal.exit_status()));
     }
     // of two moments the quieter one
-    let peak_gflops = peak_before.into_iter().chain(peak()).max_by(f64::total_cmp);
+    let peak_gflops = peak_before.into_iter().chain(bench.peak_gflops()).max_by(f64::total_cmp);
     let measured = Measured { step_secs, profiled, peak_gflops, peak_rss_bytes };
     let figures = figures(args, &bench, measured);
     match app.global.json {
@@ -165,8 +164,24 @@ impl Bench {
         })
     }
 
+    /// What the processor multiplies and adds at this moment, in the precision of the steps.
+    pub(crate) fn peak_gflops(&self) -> Option<f64> {
+        match self.learner.precision {
+            Precision::F32 => measured_peak_gflops::<f32>(),
+            Precision::Bf16 => measured_peak_gflops::<half::bf16>(),
+        }
+    }
+
+    pub(crate) fn precision(&self) -> &'static str {
+        tallow_training::Precision::from(self.learner.precision).as_str()
+    }
+
+    pub(crate) fn batch_size(&self) -> usize {
+        self.dims.n
+    }
+
     /// One step; returns its seconds.
-    fn step(&mut self) -> Result<f64> {
+    pub(crate) fn step(&mut self) -> Result<f64> {
         let pixels = self.pixels.clone(); // as a loader hands them over
         let start = Instant::now();
         match self.mode {
@@ -231,7 +246,7 @@ fn figures(args: &BenchArgs, bench: &Bench, measured: Measured) -> Figures {
             BenchMode::Train => "train",
             BenchMode::Infer => "infer",
         },
-        precision: tallow_training::Precision::from(bench.learner.precision).as_str(),
+        precision: bench.precision(),
         isa: tallow_kernels::isa().as_str(),
         n_threads: rayon::current_num_threads(),
         batch_size: bench.dims.n,

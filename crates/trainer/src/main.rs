@@ -7,6 +7,7 @@
 mod args;
 mod auto;
 mod bench;
+mod bench_slices;
 mod bench_text;
 mod caches;
 mod calibration;
