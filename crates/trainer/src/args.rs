@@ -340,7 +340,7 @@ pub(crate) struct BenchArgs {
 const BENCH_EXAMPLES: &str = "\
 Nothing is read but synthetic images, and nothing is written. GFLOP/s count what convolutions and linear layers \
 multiply and add, against what the threads reach without touching memory; f2 or f4 beside a convolution says that Winograd's \
-transforms save it products. TALLOW_ISA=avx2 lowers the instruction set, TALLOW_CONV=direct|f2|f4 chooses how convolutions are done.
+transforms save it products, which count as if they were done. TALLOW_ISA=avx2 lowers the instruction set, TALLOW_CONV=direct|f2|f4 chooses how convolutions are done.
 
 Examples:
   trainer bench

@@ -46,6 +46,8 @@ pub(crate) struct Figures {
     pub(crate) model: String,
     pub(crate) mode: &'static str,
     pub(crate) precision: &'static str,
+    /// The processor's name; none where the system does not say.
+    pub(crate) processor: Option<String>,
     pub(crate) isa: &'static str,
     pub(crate) n_threads: usize,
     pub(crate) batch_size: usize,
@@ -56,7 +58,8 @@ pub(crate) struct Figures {
     pub(crate) images_per_second_min: f64,
     pub(crate) images_per_second_max: f64,
     pub(crate) step_secs: f64,
-    /// Convolutions and linear layers, over the whole of the step's time.
+    /// Convolutions and linear layers, over the whole of the step's time; where Winograd's transforms save products, those that
+    /// were saved count as well.
     pub(crate) gflops: f64,
     /// What the processor reaches without memory; none where there are no kernels for its instruction set.
     pub(crate) peak_gflops: Option<f64>,
@@ -224,6 +227,12 @@ impl Bench {
     }
 }
 
+/// As Linux has it.
+fn processor_name() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    text.lines().find_map(|line| Some(line.strip_prefix("model name")?.split_once(':')?.1.trim().to_owned()))
+}
+
 struct Measured {
     step_secs: Vec<f64>,
     profiled: Vec<(f64, Vec<Span>)>,
@@ -247,6 +256,7 @@ fn figures(args: &BenchArgs, bench: &Bench, measured: Measured) -> Figures {
             BenchMode::Infer => "infer",
         },
         precision: bench.precision(),
+        processor: processor_name(),
         isa: tallow_kernels::isa().as_str(),
         n_threads: rayon::current_num_threads(),
         batch_size: bench.dims.n,

@@ -6,8 +6,9 @@ use crate::bench::{Figures, Part};
 
 pub(crate) fn text(f: &Figures) -> String {
     let [h, w] = f.input_px;
+    let processor = f.processor.as_deref().map_or(String::new(), |name| format!("processor: {name}, "));
     let mut text = format!(
-        "{}, {}, {}, batches of {} images of {h} x {w} pixels, threads: {}, instruction set: {}\n\n",
+        "{}, {}, {}, batches of {} images of {h} x {w} pixels\n{processor}threads: {}, instruction set: {}\n\n",
         f.model, f.mode, f.precision, f.batch_size, f.n_threads, f.isa
     );
     let steps = format!(
