@@ -25,7 +25,7 @@ impl Layer for Scale {
         let (dims, needs_grad, factor) = (x.dims(), x.needs_grad(), self.factor);
         match ctx.path() {
             Path::Kernels => {
-                let y = scaled(&*x.as_host("scale")?, factor);
+                let y = scaled(&x.as_host("scale")?, factor);
                 ctx.push(move |dy, _| Ok(needs_grad.then(|| scaled(&dy, factor))));
                 Ok(Act::host(dims, y, needs_grad))
             }
