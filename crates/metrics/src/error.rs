@@ -59,6 +59,14 @@ pub enum MetricsError {
         /// The images of each.
         n_images: Vec<u64>,
     },
+    /// Fewer runs than say what is asked for.
+    #[error("{found} runs: expected at least {expected}")]
+    TooFewRuns {
+        /// The runs that there are.
+        found: usize,
+        /// The runs that it takes.
+        expected: usize,
+    },
     /// A confidence that is no probability strictly between 0 and 1.
     #[error("confidence is {0}: expected a number above 0 and below 1, such as 0.95")]
     Confidence(f64),

@@ -16,6 +16,7 @@
 //! * [`class_intervals`]: how far a precision, a recall, an F1 score can be trusted;
 //! * [`confused_pairs`], [`surest_errors`]: the errors to look at first;
 //! * [`compare_paired`]: whether one model is better than another on the same images;
+//! * [`seed_mean`], [`paired_difference`], [`welch_difference`]: what several runs of one recipe say, and of two;
 //! * [`suspects`]: which labels may be wrong.
 //!
 //! What its probabilities are worth:
@@ -23,6 +24,8 @@
 //! * [`fit_temperature`]: one number that makes it so;
 //! * [`coverage_curve`], [`promised_threshold`]: how many images can be left to the model at a wanted accuracy;
 //! * [`CostTable`]: what errors cost, and the decision that costs least.
+//!
+//! Which learning rate a short sweep speaks for: [`LrSweep`].
 //!
 //! Whether a picture is of any of the classes: [`typicality`], [`auroc`], [`noticed`].
 //!
@@ -77,6 +80,7 @@ mod error;
 mod folds;
 mod history;
 mod interval;
+mod lr_sweep;
 mod mean;
 mod normal;
 mod novelty;
@@ -87,6 +91,8 @@ mod predictions_csv;
 mod race;
 mod report;
 mod report_text;
+mod seeds;
+mod student_t;
 mod summary;
 mod suspects;
 mod temperature;
@@ -107,6 +113,7 @@ pub use error::MetricsError;
 pub use folds::{FoldScores, folds_interval};
 pub use history::{EpochRecord, parse_history};
 pub use interval::{clopper_pearson_lower, wilson_interval};
+pub use lr_sweep::{LrSweep, SuggestedRate, SweepPoint};
 pub use mean::WeightedMean;
 pub use novelty::{
     FALSE_ALARM_RATE, LeftOut, MIN_KNOWN, NOVELTY_VERSION, NoveltyRecord, NoveltyTest, auroc, noticed,
@@ -118,6 +125,7 @@ pub use predictions_csv::{PredictionsTable, parse_predictions_csv, predictions_t
 pub use race::{RACE_VERSION, RaceRecord, Tried, quickest_of_the_best};
 pub use report::{Averages, ClassScores, ClassificationReport};
 pub use report_text::NamedReport;
+pub use seeds::{SeedDifference, SeedMean, paired_difference, seed_mean, welch_difference};
 pub use summary::{PretrainedWeights, SplitScore, Summary, TestScore};
 pub use suspects::{Suspect, suspects};
 pub use temperature::{

@@ -3,6 +3,8 @@
 mod data;
 mod recipes;
 mod runs;
+mod series;
+mod train;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,6 +14,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use data::{CachesArgs, DataArgs, DataCommand, DuplicatesArgs, GridArgs, LabelArgs, SuspectsArgs};
 pub(crate) use recipes::{DiffArgs, RecipesArgs, RecipesCommand};
 pub(crate) use runs::{RunsArgs, RunsColumn};
+pub(crate) use series::{FindLrArgs, SeedsArgs};
+pub(crate) use train::{SettingsArgs, TrainArgs, ValidateOn};
 
 /// Train image classifiers and look at what they learnt.
 #[derive(Debug, Parser)]
@@ -43,6 +47,8 @@ Examples:
   trainer eval runs/cnn-1                            test a trained model again
   trainer report runs/cnn-1                          a page about it
   trainer runs                                       all runs with their accuracies
+  trainer seeds --recipe cnn-5 --seeds 5             five runs of a recipe, their mean and its interval
+  trainer find-lr --recipe cnn                       which learning rate suits a recipe
   trainer bench --model cnn                          how fast it is here, and where the time goes
   trainer recipes cnn > my.toml                      start a recipe of your own
   trainer data info                                  what the data are";
@@ -65,6 +71,10 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Train a model, test it, and leave everything in a run folder (the default command)
     Train(Box<TrainArgs>),
+    /// Train a recipe with several seeds, and tell the mean with its interval
+    Seeds(Box<SeedsArgs>),
+    /// Look for the learning rate that suits a recipe on its data, by a short sweep
+    FindLr(Box<FindLrArgs>),
     /// Ask a trained model about pictures
     Predict(PredictArgs),
     /// Look at a trained model's answers on a data set
@@ -73,7 +83,7 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Make a page of a run folder, or one that compares several
     Report(ReportArgs),
-    /// Compare runs that were tested on the same images
+    /// Compare runs that were tested on the same images, or two series of seeds
     Compare(CompareArgs),
     /// Write a model card beside a run's model, ready for a model hub
     Card(CardArgs),
@@ -86,119 +96,6 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: DataCommand,
     },
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = TRAIN_EXAMPLES, allow_negative_numbers = true)]
-pub(crate) struct TrainArgs {
-    /// A built-in recipe, or a file ending in .toml [default: cnn; for your own pictures, what suits them]
-    #[arg(long, conflicts_with = "resume")]
-    pub(crate) recipe: Option<String>,
-    /// Set any other value of the recipe, such as optimizer.weight_decay=0.01; may be given more than once. All keys:
-    /// trainer recipes --keys
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub(crate) set: Vec<String>,
-
-    /// A folder of pictures, a table of labels (.csv), an archive (.zip, .tar, .tar.gz); or auto, cifar10, cifar100,
-    /// cifar100-coarse, sample. auto is CIFAR-10, fetched if need be, else the embedded sample
-    #[arg(long, help_heading = "Data", value_name = "PATH|NAME")]
-    pub(crate) dataset: Option<String>,
-    #[command(flatten)]
-    pub(crate) labels: LabelArgs,
-    /// The share of the pictures that is kept for the test, where they are not in parts already
-    #[arg(long, help_heading = "Data", value_name = "F")]
-    pub(crate) test_fraction: Option<f64>,
-    /// Where data sets lie [default: data; of a run that goes on, where it had them]
-    #[arg(long, help_heading = "Data", value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
-    /// Never use the network
-    #[arg(long, help_heading = "Data")]
-    pub(crate) offline: bool,
-    /// The share of the training images that validation takes; 0 for none
-    #[arg(long, help_heading = "Data", value_name = "F", conflicts_with = "validate_on")]
-    pub(crate) val_fraction: Option<f64>,
-    /// Validate on the test images, as the Keras baseline does; the test score is then not honest
-    #[arg(long, help_heading = "Data", value_name = "SPLIT")]
-    pub(crate) validate_on: Option<ValidateOn>,
-    /// Train on N images only, as equal over the classes as can be
-    #[arg(long, help_heading = "Data", value_name = "N")]
-    pub(crate) train_subset: Option<usize>,
-    /// Cross-validation, for few pictures: each of K parts is held out in turn and tested by a model that was trained on the
-    /// others; the run's own model is trained on all. No picture need be kept for a test
-    #[arg(long, help_heading = "Data", value_name = "K", conflicts_with_all = ["validate_on", "test_fraction", "val_fraction"])]
-    pub(crate) folds: Option<usize>,
-
-    /// Passes over the training data
-    #[arg(long, help_heading = "Training", value_name = "N")]
-    pub(crate) epochs: Option<u64>,
-    /// Images per step
-    #[arg(long, help_heading = "Training", value_name = "N")]
-    pub(crate) batch_size: Option<usize>,
-    /// The learning rate at its highest; with --resume, the one at which more --epochs begin [default there: a fifth of it]
-    #[arg(long, help_heading = "Training", value_name = "X")]
-    pub(crate) lr: Option<f64>,
-    /// The seed of every random choice: the same seed gives the same bits
-    #[arg(long, help_heading = "Training", value_name = "N")]
-    pub(crate) seed: Option<u64>,
-    /// Start from the weights of another run, or of a model file; what those had seen is part of the run's record
-    #[arg(long, help_heading = "Training", value_name = "RUN|FILE", conflicts_with = "resume")]
-    pub(crate) init_from: Option<PathBuf>,
-
-    /// Pretrained weights for the recipe's model: a folder with config.json and model.safetensors, a file, or
-    /// hf:OWNER/NAME@REVISION on the Hugging Face hub, where the revision may be left out
-    #[arg(long, help_heading = "Training", value_name = "SOURCE")]
-    pub(crate) weights: Option<String>,
-
-    /// A pretrained backbone, frozen; auto tries several on a tenth of the pictures and takes the quickest of the best: those of
-    /// --candidates or, without, what lies on the disk and a few small ones of the hub
-    #[arg(long, help_heading = "Backbone", value_name = "auto|NAME", conflicts_with_all = ["resume", "init_from"])]
-    pub(crate) backbone: Option<String>,
-    /// Backbones to try: names, or weights as --weights has them, each with :128 or another size where it shall be of that one
-    #[arg(long, help_heading = "Backbone", value_name = "LIST", value_delimiter = ',', conflicts_with_all = ["resume", "init_from", "weights"])]
-    pub(crate) candidates: Vec<String>,
-    /// The time that everything may take, such as 90s or 10m: backbone, size and epochs are chosen by it, and told first
-    #[arg(long, help_heading = "Backbone", value_name = "TIME", value_parser = args_time, conflicts_with_all = ["resume", "init_from"])]
-    pub(crate) time: Option<f64>,
-
-    /// auto, cpu, cuda, cuda:N or metal
-    #[arg(long, help_heading = "Machine", value_name = "DEVICE")]
-    pub(crate) device: Option<String>,
-    /// What activations are kept and multiplied in
-    #[arg(long, help_heading = "Machine")]
-    pub(crate) precision: Option<Precision>,
-    /// Threads that compute; results do not depend on it [default: all cores]
-    #[arg(long, help_heading = "Machine", value_name = "N")]
-    pub(crate) threads: Option<usize>,
-
-    /// The run folder, which must not exist yet [default: runs/RECIPE-N]
-    #[arg(long, help_heading = "Run folder", value_name = "DIR", conflicts_with = "resume")]
-    pub(crate) run_dir: Option<PathBuf>,
-    /// Go on with a run where it was interrupted, to the same bits; or extend it with a larger --epochs: the rate begins again and
-    /// falls, and the run keeps whichever model validates better. Of the other flags, those that change the run are refused;
-    /// --dataset, --data-dir and --weights say where the same data and weights lie now
-    #[arg(long, help_heading = "Run folder", value_name = "RUN")]
-    pub(crate) resume: Option<PathBuf>,
-}
-
-/// A time, in seconds.
-fn args_time(text: &str) -> Result<f64, String> {
-    tallow_core::parse_duration(text).ok_or_else(|| "expected a time such as 90s, 10m or 1h30m".to_owned())
-}
-
-const TRAIN_EXAMPLES: &str = "\
-Examples:
-  trainer train --dataset photos/
-  trainer train --dataset photos/ --backbone auto --time 10m
-  trainer train --dataset labels.csv --label-column type
-  trainer train --dataset photos/ --folds 5
-  trainer train --recipe cnn-5
-  trainer train --dataset sample --epochs 2 --set augment.cutout_px=8
-  trainer train --recipe keras --init-from runs/keras-5-1 --validate-on test
-  trainer train --resume runs/cnn-1 --epochs 30";
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum ValidateOn {
-    Test,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -380,8 +277,8 @@ pub(crate) struct ReportArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
-    /// Run folders
-    #[arg(required = true, num_args = 2.., value_name = "RUN")]
+    /// Run folders; or two folders of trainer seeds
+    #[arg(required = true, num_args = 2.., value_name = "RUN|SERIES")]
     pub(crate) runs: Vec<PathBuf>,
 }
 

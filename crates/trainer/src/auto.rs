@@ -11,7 +11,7 @@ use tallow_models::weights::PretrainedConfig;
 use tallow_training::{Override, Recipe};
 
 use crate::App;
-use crate::args::TrainArgs;
+use crate::args::SettingsArgs;
 use crate::pretrained::Pretrained;
 use crate::recipe_input::load_recipe;
 use crate::source::{Spec, listing_options};
@@ -29,14 +29,19 @@ const SMALL_PX: u32 = 160;
 const MANY: usize = 20_000;
 
 /// The recipe for the pictures of `spec`, with `overrides` on top.
-pub(crate) fn recipe(args: &TrainArgs, spec: &Spec, overrides: &[Override], app: &App) -> Result<Recipe> {
+pub(crate) fn recipe(
+    settings: &SettingsArgs,
+    spec: &Spec,
+    overrides: &[Override],
+    app: &App,
+) -> Result<Recipe> {
     let Spec::Path(path) = spec else { return Ok(load_recipe("photos", overrides)?) };
-    let data_dir = args.data_dir.clone().unwrap_or_else(|| "data".into());
-    let options = listing_options(&args.labels.config(&data_dir));
+    let data_dir = settings.data_dir.clone().unwrap_or_else(|| "data".into());
+    let options = listing_options(&settings.labels.config(&data_dir));
     let listing = folder::list(path, &options, &data_dir, &app.progress, &app.stop)?;
     let (n, n_classes) = (listing.entries.len(), listing.class_names.len());
     let side_px = typical_side_px(&listing);
-    let (name, mut chosen, why) = match backbone(args, app) {
+    let (name, mut chosen, why) = match backbone(settings, app) {
         Ok(model) => {
             let px: i64 = if side_px < SMALL_PX && n > MANY { 128 } else { 224 };
             let mut chosen = vec![Override::new("model.input_px", vec![px; 2])];
@@ -84,10 +89,10 @@ fn epochs(n_steps: usize, n: usize, batch_size: usize) -> usize {
 }
 
 /// Whether a pretrained backbone can be had: the name of its architecture, where the weights say one; or why not.
-fn backbone(args: &TrainArgs, app: &App) -> Result<Option<String>, String> {
+fn backbone(settings: &SettingsArgs, app: &App) -> Result<Option<String>, String> {
     let recipe = load_recipe("photos", &[]).map_err(|e| e.to_string())?;
     let mut model = recipe.model;
-    if let Some(weights) = &args.weights {
+    if let Some(weights) = &settings.weights {
         // what the user names is used, or its error told where it is loaded
         let config = Path::new(weights).join("config.json");
         let config = config.is_file().then(|| PretrainedConfig::read(&config).ok()).flatten();
@@ -97,7 +102,7 @@ fn backbone(args: &TrainArgs, app: &App) -> Result<Option<String>, String> {
     if let Some(architecture) = tallow_models::architecture_of(&model).ok().and_then(|a| a.weights.as_ref()) {
         model.insert("weights".into(), architecture.source.into());
     }
-    match Pretrained::find(&model, args.offline, app) {
+    match Pretrained::find(&model, settings.offline, app) {
         Ok(_) => Ok(None),
         Err(e) => Err(first_sentence(&format!("{e:#}"))),
     }

@@ -15,12 +15,14 @@ mod data;
 mod duplicates;
 mod eval;
 mod event_pictures;
+mod find_lr;
 mod grid;
 mod inputs;
 mod model;
 mod output;
 mod places;
 mod predict;
+mod preparation;
 mod pretrained;
 mod race;
 mod recipe_diff;
@@ -29,6 +31,7 @@ mod recipe_keys;
 mod recipes;
 mod report;
 mod runs;
+mod series;
 mod source;
 mod suspects;
 mod telling;
@@ -101,6 +104,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
     }
     match cli.command {
         Command::Train(args) => train::run(&args, &app),
+        Command::Seeds(args) => series::run(&args, &app),
+        Command::FindLr(args) => find_lr::run(&args, &app),
         Command::Predict(args) => predict::run(&args, &app),
         Command::Eval(args) => eval::run(&args, &app),
         Command::Bench(args) => bench::run(&args, &app),

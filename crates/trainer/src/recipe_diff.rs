@@ -14,16 +14,16 @@ use crate::output;
 use crate::recipe_input::recipe_or_run;
 
 #[derive(Serialize)]
-struct Diff<'a> {
-    a: &'a str,
-    b: &'a str,
-    differences: Vec<Difference>,
+pub(crate) struct Diff<'a> {
+    pub(crate) a: &'a str,
+    pub(crate) b: &'a str,
+    pub(crate) differences: Vec<Difference>,
 }
 
 /// A key that has another value in the one than in the other; `None`: it has none.
 #[derive(Serialize)]
-struct Difference {
-    key: String,
+pub(crate) struct Difference {
+    pub(crate) key: String,
     a: Option<Value>,
     b: Option<Value>,
 }
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &DiffArgs, app: &App) -> Result<ExitCode> {
 }
 
 /// All but the name, which decides only what run folders are called.
-fn differences(a: &Recipe, b: &Recipe) -> Result<Vec<Difference>> {
+pub(crate) fn differences(a: &Recipe, b: &Recipe) -> Result<Vec<Difference>> {
     let (a, b) = (recipe_settings(a)?, recipe_settings(b)?);
     let value = |side: &[(String, Value)], key: &str| {
         side.iter().find(|(other, _)| other == key).map(|(_, value)| value.clone())
@@ -52,7 +52,8 @@ fn differences(a: &Recipe, b: &Recipe) -> Result<Vec<Difference>> {
     Ok(differing)
 }
 
-fn text(diff: &Diff<'_>) -> String {
+/// A line for each key, with both values.
+pub(crate) fn text(diff: &Diff<'_>) -> String {
     let Diff { a, b, differences } = diff;
     if differences.is_empty() {
         return format!("{a} and {b} are the same recipe");

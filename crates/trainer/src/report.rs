@@ -18,6 +18,7 @@ use tallow_training::Session;
 use crate::App;
 use crate::args::{CardArgs, CompareArgs, ReportArgs};
 use crate::output;
+use crate::series;
 
 /// Pixels of a PNG per unit of its chart.
 pub(crate) const PNG_SCALE: f32 = 2.0;
@@ -127,6 +128,9 @@ fn of_session(session: &Session) -> Result<PathBuf> {
 }
 
 pub(crate) fn compare(args: &CompareArgs, app: &App) -> Result<ExitCode> {
+    if args.runs.iter().any(|path| series::is_series(path)) {
+        return series::compare(&args.runs, app);
+    }
     let runs = read(&args.runs, app)?;
     let comparison = Comparison::new(&runs)?;
     match app.global.json {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use rayon::prelude::*;
 use serde::Serialize;
 use tallow_core::Progress as _;
-use tallow_core::shown::shown_path;
+use tallow_core::shown::{shell_word, shown_path};
 use tallow_metrics::Caveat;
 use tallow_report::{ListedRun, ReportError, RunRecord, RunState, is_honest, runs_text};
 use tallow_training::RunFolder;
@@ -16,6 +16,7 @@ use tallow_training::RunFolder;
 use crate::App;
 use crate::args::{RunsArgs, RunsColumn};
 use crate::output;
+use crate::series::is_series;
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -55,7 +56,12 @@ pub(crate) fn run(args: &RunsArgs, app: &App) -> Result<ExitCode> {
     } else if !runs.is_empty() {
         output::line(runs_text(&runs, output::columns()).trim_end())?;
     }
-    if runs.is_empty() {
+    let series = series_in(&args.dir)?;
+    for path in &series {
+        app.progress
+            .say(&format!("Runs of one recipe with several seeds: trainer runs {}", shell_word(path)));
+    }
+    if runs.is_empty() && series.is_empty() {
         app.progress.say(&format!(
             "There is no run folder in {}: trainer train makes one, and trainer runs DIR looks elsewhere",
             shown_path(&args.dir)
@@ -99,6 +105,15 @@ fn read(dir: &Path) -> Result<Vec<ListedRun>> {
         shown_path(dir)
     );
     Ok(runs)
+}
+
+/// The folders of series right below `dir`.
+fn series_in(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(dir).with_context(|| format!("cannot read {}", shown_path(dir)))?;
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut found: Vec<PathBuf> = paths.filter(|path| is_series(path)).collect();
+    found.sort();
+    Ok(found)
 }
 
 fn entry(run: &ListedRun) -> Entry<'_> {

@@ -161,6 +161,19 @@ impl Session {
         Ok(Some(Feeds { train: feed(&data.train), val: data.val.as_ref().map(feed), test: feed(&data.test) }))
     }
 
+    /// The feed of the training images alone: nothing is computed, or read, of the others.
+    ///
+    /// Returns none if a stop was asked for.
+    pub(crate) fn train_feed(&self, watch: &mut Watch<'_>) -> Result<Option<Feed>> {
+        let (part, input) = (self.data.train.clone(), self.input());
+        let Some(trunk) = &self.learner.model.trunk else { return Ok(Some(Feed::Images { part, input })) };
+        let wanted = [Wanted::new(&part.set, "train", self.recipe.augment.flip != Flip::None)];
+        let (folder, precision) = (self.feature_folder(trunk)?, self.learner.precision);
+        let mut job = Job::new(&self.learner.model, trunk, input, precision, &folder, &wanted);
+        let features = job.features(&wanted[0], watch)?;
+        Ok(features.map(|features| Feed::Features { part, features }))
+    }
+
     /// Of how many images of `set` the features that this run's model would use are not kept yet; 0 where it uses none.
     ///
     /// # Errors

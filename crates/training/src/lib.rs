@@ -52,6 +52,7 @@ mod feed;
 mod finish;
 mod fit;
 mod keys;
+mod lr_finder;
 mod memory;
 mod model_file;
 mod novelty;

@@ -11,11 +11,17 @@ pub enum Format {
     Number,
     /// Shares as percent.
     Percent,
+    /// Logarithms to the base 10, as what they are of.
+    PowerOf10,
 }
 
 impl Format {
     /// `value` with the decimals that tell steps of `step` apart.
     pub(crate) fn write(self, value: f64, step: f64) -> String {
+        if self == Self::PowerOf10 {
+            let digits = usize::from(step < 1.0);
+            return format!("{:.digits$e}", 10f64.powf(value));
+        }
         let (value, step) = if self == Self::Percent { (100.0 * value, 100.0 * step) } else { (value, step) };
         if self == Self::Number && value != 0.0 && !(1e-3..1e6).contains(&step) {
             let text = format!("{value:.1e}");
@@ -174,6 +180,8 @@ mod tests {
         assert_eq!(labels, ["0.000", "0.001", "0.002", "0.003", "0.004"]);
         assert_eq!(Format::Number.write(2e-5, 1e-5), "2e-5");
         assert_eq!(Format::Percent.write(0.125, 0.005), "12.5 %");
+        assert_eq!(Format::PowerOf10.write(-3.0, 1.0), "1e-3");
+        assert_eq!(Format::PowerOf10.write(-2.5, 0.5), "3.2e-3");
     }
 
     #[test]

@@ -30,7 +30,9 @@ pub fn bar_chart(
 ) -> Chart {
     let x = match format {
         Format::Percent => Axis::between(axis_label, format, 0.0, 1.0, 5),
-        Format::Number => Axis::holding(axis_label, format, bars.iter().map(|bar| bar.value).chain([0.0]), 4),
+        Format::Number | Format::PowerOf10 => {
+            Axis::holding(axis_label, format, bars.iter().map(|bar| bar.value).chain([0.0]), 4)
+        }
     };
     draw(name, title, x, format, series, bars, true)
 }
@@ -52,7 +54,7 @@ fn draw(
     from_zero: bool,
 ) -> Chart {
     let step = match (format, from_zero) {
-        (Format::Number, _) => 1.0,
+        (Format::Number | Format::PowerOf10, _) => 1.0,
         (Format::Percent, true) => 0.001,
         (Format::Percent, false) => 0.0001,
     };

@@ -52,7 +52,7 @@ pub(crate) fn recipe(
     overrides: &[Override],
     app: &App,
 ) -> Result<std::result::Result<Chosen, StopSignal>> {
-    let base = args.recipe.as_deref().unwrap_or("photos");
+    let base = args.settings.recipe.as_deref().unwrap_or("photos");
     let recipe = load_recipe(base, overrides)?;
     ensure!(
         recipe.model.get("unfreeze").and_then(toml::Value::as_str) == Some("none"),
@@ -62,12 +62,12 @@ pub(crate) fn recipe(
     let (candidates, mut left_out) = candidates::find(
         args.backbone.as_deref(),
         &args.candidates,
-        args.weights.as_deref(),
-        args.offline,
+        args.settings.weights.as_deref(),
+        args.settings.offline,
         app,
     )?;
     let spec = Spec::parse(&recipe.data.dataset)?;
-    let fetches = if args.offline { Err(Some("--offline was given")) } else { Ok(()) };
+    let fetches = if args.settings.offline { Err(Some("--offline was given")) } else { Ok(()) };
     let request = Request {
         spec: &spec,
         config: &recipe.data,
@@ -152,7 +152,7 @@ impl Plan<'_> {
                 some,
                 whole,
                 &folder.path().join(i.to_string()),
-                self.args.offline,
+                self.args.settings.offline,
                 self.app,
             ) {
                 Ok(Ok(trial)) => {

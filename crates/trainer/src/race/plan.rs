@@ -90,7 +90,9 @@ impl<'a> Plan<'a> {
             n_features: n_train + mirrored + dataset.test.len(),
             n_head: learnt * recipe.data.folds.max(1),
             n_heads: if recipe.data.folds > 0 { 1 + recipe.data.folds } else { 1 },
-            epochs: match overrides.iter().any(|given| given.key == "epochs") || args.recipe.is_some() {
+            epochs: match overrides.iter().any(|given| given.key == "epochs")
+                || args.settings.recipe.is_some()
+            {
                 true => recipe.epochs as usize,
                 false => head_epochs(learnt, recipe.batch_size),
             },

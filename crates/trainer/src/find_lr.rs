@@ -1,0 +1,213 @@
+//! `trainer find-lr`: a short sweep of learning rates on a recipe's training images, as a plot, a table and a suggestion.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Result, bail, ensure};
+use serde::Serialize;
+use tallow_core::shown::{shell_word, shown, shown_path};
+use tallow_core::{Progress as _, files};
+use tallow_metrics::{LrSweep, SuggestedRate, SweepPoint};
+use tallow_report::chart::{Axis, Chart, Format, Line, LineChart, Mark};
+use tallow_training::{Recipe, Watch};
+
+use crate::App;
+use crate::args::FindLrArgs;
+use crate::preparation::{self, Place, overrides, session};
+use crate::report::PNG_SCALE;
+use crate::{output, train};
+
+/// Fewer steps show no valley, more are no short sweep.
+const N_STEPS: std::ops::RangeInclusive<usize> = 30..=1_000;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    recipe: &'a str,
+    seed: u64,
+    /// Whether the loss diverged, which ended the sweep.
+    diverged: bool,
+    suggestion: SuggestedRate,
+    /// What the recipe has.
+    recipe_rate: f64,
+    rule: &'static str,
+    points: &'a [SweepPoint],
+    files: &'a [PathBuf],
+}
+
+pub(crate) fn run(args: &FindLrArgs, app: &App) -> Result<ExitCode> {
+    check(args)?;
+    train::set_threads(args.settings.threads)?;
+    let recipe = preparation::recipe(&args.settings, &overrides(&args.settings, args.seed)?, app)?;
+    let folder = tempfile::tempdir()?;
+    let place = Place::Trial(folder.path().join("run"));
+    let session = match session(&args.settings, &place, recipe.clone(), app)? {
+        Ok(session) => session,
+        Err(signal) => return Ok(ExitCode::from(signal.exit_status())),
+    };
+    app.progress.say(&format!(
+        "Up to {} steps of {} images at rates from {:e} to {:e}; recipe {}, seed {}, {}",
+        args.steps,
+        recipe.batch_size,
+        args.from,
+        args.to,
+        shown(&recipe.name),
+        recipe.seed,
+        session.recipe().precision.as_str()
+    ));
+    let watch = &mut Watch { on_event: &mut |_| (), progress: &app.progress, stop: &app.stop };
+    let sweep = match session.find_lr(LrSweep::new([args.from, args.to], args.steps), watch)? {
+        Ok(sweep) => sweep,
+        Err(signal) => return Ok(ExitCode::from(signal.exit_status())),
+    };
+    let suggestion = sweep.suggestion();
+    let files = write(&args.out, &recipe, &sweep, suggestion.as_ref())?;
+    let recipe_rate = recipe.optimizer.lr();
+    let Some(suggestion) = suggestion else {
+        bail!(
+            "between {:e} and {:e} the loss fell nowhere by more than noise, so that no rate can be suggested: look at {}, and try \
+             other ends (--from, --to) or more --steps",
+            args.from,
+            args.to,
+            shown_path(&files[0])
+        );
+    };
+    if app.global.json {
+        output::json(&Document {
+            recipe: &recipe.name,
+            seed: recipe.seed,
+            diverged: sweep.has_diverged(),
+            suggestion,
+            recipe_rate,
+            rule: "valley",
+            points: sweep.points(),
+            files: &files,
+        })?;
+    } else {
+        output::line(&told(&suggestion, &sweep, recipe_rate))?;
+        files.iter().try_for_each(|path| output::line(&format!("Wrote {}", shown_path(path))))?;
+    }
+    app.progress.say(&format!("\nTo use it, other flags as here: {}", command(args, &suggestion)));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses what could give no sweep or no files, before any work is done.
+fn check(args: &FindLrArgs) -> Result<()> {
+    let FindLrArgs { from, to, steps, out, .. } = args;
+    ensure!(
+        *from > 0.0 && from < to && to.is_finite(),
+        "--from {from:e} and --to {to:e} must be numbers above 0, the first below the second"
+    );
+    ensure!(
+        N_STEPS.contains(steps),
+        "--steps must be {} to {}, it is {steps}",
+        N_STEPS.start(),
+        N_STEPS.end()
+    );
+    ensure!(!out.is_file(), "--out {}: there is a file of that name: name a folder", shown_path(out));
+    Ok(())
+}
+
+/// The command that trains with the rate.
+fn command(args: &FindLrArgs, suggestion: &SuggestedRate) -> String {
+    let recipe =
+        args.settings.recipe.as_ref().map(|recipe| format!(" --recipe {}", shell_word(Path::new(recipe))));
+    let dataset =
+        args.settings.dataset.as_ref().map(|data| format!(" --dataset {}", shell_word(Path::new(data))));
+    format!(
+        "trainer train{}{} --set optimizer.lr={}",
+        recipe.unwrap_or_default(),
+        dataset.unwrap_or_default(),
+        two_digits(suggestion.rate)
+    )
+}
+
+/// A rate is known no better than that.
+fn two_digits(rate: f64) -> String {
+    format!("{rate:.1e}").replace(".0e", "e")
+}
+
+/// The rate, and why.
+fn told(suggestion: &SuggestedRate, sweep: &LrSweep, recipe_rate: f64) -> String {
+    let SuggestedRate { rate, valley: [from, to], valley_loss: [high, low] } = *suggestion;
+    let [rate, from, to] = [rate, from, to].map(two_digits);
+    let end = match sweep.points().last() {
+        Some(last) if sweep.has_diverged() => format!("at {} it has diverged", two_digits(last.rate)),
+        Some(last) => format!("up to {} it has not diverged", two_digits(last.rate)),
+        None => String::new(),
+    };
+    format!(
+        "Learning rate {rate}; the recipe has {recipe_rate}\n\
+         Why: from {from} to {to} the smoothed loss falls, from {high:.4} to {low:.4}, and {end}. The rate is the middle of that \
+         valley on the logarithmic scale (fastai's rule \"valley\"): the loss still falls there, with room before it turns."
+    )
+}
+
+/// Writes plot and table; returns where they are.
+fn write(
+    out: &Path,
+    recipe: &Recipe,
+    sweep: &LrSweep,
+    suggestion: Option<&SuggestedRate>,
+) -> Result<Vec<PathBuf>> {
+    files::create_folder(out)?;
+    let chart = chart(recipe, sweep, suggestion);
+    let mut csv = String::from("step,learning_rate,loss,smoothed_loss\n");
+    for (i, SweepPoint { rate, loss, smoothed }) in sweep.points().iter().enumerate() {
+        csv.push_str(&format!("{},{rate},{loss},{smoothed}\n", i + 1));
+    }
+    let contents = [
+        ("lr.svg", chart.to_svg().into_bytes()),
+        ("lr.png", chart.to_png(PNG_SCALE)?),
+        ("lr.csv", csv.into_bytes()),
+    ];
+    let mut written = Vec::new();
+    for (name, bytes) in contents {
+        let path = out.join(name);
+        files::write(&path, &bytes)?;
+        written.push(path);
+    }
+    Ok(written)
+}
+
+/// The losses over the rates; steps that diverge are cut off where they would flatten the rest.
+fn chart(recipe: &Recipe, sweep: &LrSweep, suggestion: Option<&SuggestedRate>) -> Chart {
+    let points = sweep.points();
+    let smoothed = || points.iter().map(|point| point.smoothed).filter(|loss| loss.is_finite());
+    let top =
+        1.1 * points.first().map_or(1.0, |point| point.loss).max(smoothed().fold(0.0, f64::max).min(1e6));
+    let line = |label: &str, series, thin, loss: fn(&SweepPoint) -> f64| Line {
+        label: label.to_owned(),
+        points: points
+            .iter()
+            .map(|point| (point.rate.log10(), loss(point)))
+            .filter(|(_, loss)| *loss <= top)
+            .collect(),
+        series,
+        dashed: false,
+        thin,
+    };
+    let lines = [
+        line("smoothed", 0, false, |point| point.smoothed),
+        line("of each step", 1, true, |point| point.loss),
+    ];
+    let losses = lines.iter().flat_map(|line| line.points.iter().map(|point| point.1));
+    let y = Axis::holding("training loss", Format::Number, losses, 5);
+    let rates = points.iter().map(|point| point.rate.log10());
+    let mark = |found: &SuggestedRate| Mark {
+        x: found.rate.log10(),
+        label: format!("suggested {}", two_digits(found.rate)),
+    };
+    let marks: Vec<Mark> = suggestion.map(mark).into_iter().collect();
+    let mut chart = LineChart {
+        name: "lr",
+        title: "Which learning rate",
+        x: Axis::holding("learning rate", Format::PowerOf10, rates, 8),
+        y,
+        lines: &lines,
+        marks: &marks,
+        spots: &[],
+    }
+    .draw();
+    chart.origin = format!("recipe {}, seed {}", recipe.name, recipe.seed);
+    chart
+}

@@ -1,0 +1,205 @@
+//! The folder of a series: the recipe that its runs have in common, a run folder for each seed, and their table.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tallow_core::files;
+use tallow_core::shown::shown_path;
+use tallow_metrics::Summary;
+use tallow_training::Recipe;
+
+use crate::recipe_diff::{self, Diff};
+use crate::recipe_input::load_recipe;
+
+/// The recipe as it was asked for; what makes a folder that of a series.
+const RECIPE_FILE: &str = "series.toml";
+/// A row for each run that is over.
+const TABLE_FILE: &str = "seeds.csv";
+/// A run folder's name is this and its seed.
+const RUN_PREFIX: &str = "seed-";
+/// What may differ between runs of a series: where the data lie is no part of the result, and their digest is compared.
+const MAY_DIFFER: [&str; 2] = ["seed", "data.data_dir"];
+/// No summary is longer.
+const MAX_SUMMARY_BYTES: u64 = 16 << 20;
+
+/// Runs of one recipe.
+pub(super) struct Series {
+    pub(super) path: PathBuf,
+    /// As it was asked for, with the seed of the first run.
+    pub(super) recipe: Recipe,
+}
+
+/// A run that is over.
+pub(super) struct SeriesRun {
+    pub(super) seed: u64,
+    /// The name of its folder.
+    pub(super) name: String,
+    pub(super) summary: Summary,
+}
+
+/// Whether `path` is the folder of a series.
+pub(crate) fn is_series(path: &Path) -> bool {
+    path.join(RECIPE_FILE).is_file()
+}
+
+impl Series {
+    /// The series at `path` with runs of `recipe`, which may be a new one; nothing is written yet.
+    pub(super) fn open(path: PathBuf, recipe: Recipe) -> Result<Self> {
+        let series = Self { path, recipe };
+        let shown = shown_path(&series.path);
+        if !is_series(&series.path) {
+            let mut entries = match fs::read_dir(&series.path) {
+                Ok(entries) => entries,
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(series),
+                Err(e) => {
+                    return Err(e).with_context(|| format!("cannot use {shown} as the folder of a series"));
+                }
+            };
+            ensure!(
+                entries.next().is_none(),
+                "{shown} holds something else than a series of seeds: name another folder with --out"
+            );
+            return Ok(series);
+        }
+        if series.run_folders()?.is_empty() {
+            return Ok(series); // nothing was trained by what stands there
+        }
+        let then = load_recipe(&series.recipe_path().to_string_lossy(), &[])?;
+        let mut differences = recipe_diff::differences(&then, &series.recipe)?;
+        differences.retain(|difference| !MAY_DIFFER.contains(&difference.key.as_str()));
+        if !differences.is_empty() {
+            let diff = Diff { a: "in the series", b: "asked for", differences };
+            bail!(
+                "{shown} holds runs of another recipe: name another folder with --out, or ask for the same.\n{}",
+                recipe_diff::text(&diff)
+            );
+        }
+        Ok(series)
+    }
+
+    /// The series at `path`, with the runs that are over, at least one.
+    pub(super) fn read(path: &Path) -> Result<(Self, Vec<SeriesRun>)> {
+        let recipe = load_recipe(&path.join(RECIPE_FILE).to_string_lossy(), &[])?;
+        let series = Self { path: path.to_owned(), recipe };
+        let runs = series.runs()?;
+        ensure!(!runs.is_empty(), "{} has no run that is over: go on with trainer seeds", shown_path(path));
+        Ok((series, runs))
+    }
+
+    /// What it is called.
+    pub(super) fn name(&self) -> String {
+        let whole = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        whole.file_name().unwrap_or(whole.as_os_str()).to_string_lossy().into_owned()
+    }
+
+    pub(super) fn recipe_path(&self) -> PathBuf {
+        self.path.join(RECIPE_FILE)
+    }
+
+    pub(super) fn run_path(&self, seed: u64) -> PathBuf {
+        self.path.join(format!("{RUN_PREFIX}{seed}"))
+    }
+
+    /// Whether the run with this seed is over, with its report.
+    pub(super) fn has_finished(&self, seed: u64) -> bool {
+        let run = self.run_path(seed);
+        ["summary.json", "report.html"].iter().all(|file| run.join(file).is_file())
+    }
+
+    /// Makes the folder, with the recipe in it, for its first run.
+    pub(super) fn create(&self) -> Result<()> {
+        if is_series(&self.path) && !self.run_folders()?.is_empty() {
+            return Ok(());
+        }
+        files::create_folder(&self.path)?;
+        Ok(files::write(&self.recipe_path(), self.recipe.to_toml()?.as_bytes())?)
+    }
+
+    /// Lets a folder go that no run was begun in.
+    pub(super) fn remove_if_empty(&self) {
+        if self.run_folders().is_ok_and(|runs| runs.is_empty()) {
+            let _ = fs::remove_file(self.recipe_path());
+            let _ = fs::remove_dir(&self.path); // stays where anything else is in it
+        }
+    }
+
+    /// The runs that are over, by their seeds.
+    pub(super) fn runs(&self) -> Result<Vec<SeriesRun>> {
+        let mut runs = Vec::new();
+        for (seed, name) in self.run_folders()? {
+            let path = self.path.join(&name).join("summary.json");
+            if !path.is_file() {
+                continue;
+            }
+            let bytes = files::read_at_most(&path, MAX_SUMMARY_BYTES)?;
+            let summary = serde_json::from_slice(&bytes)
+                .with_context(|| format!("{} cannot be read: make the run anew", shown_path(&path)))?;
+            runs.push(SeriesRun { seed, name, summary });
+        }
+        Ok(runs)
+    }
+
+    /// Refuses runs on other data than those that are over.
+    pub(super) fn check_data(&self, digest: &str) -> Result<()> {
+        let runs = self.runs()?;
+        let other = runs.iter().find(|run| run.summary.data_digest != digest);
+        ensure!(
+            other.is_none(),
+            "the data are not those that {} were trained on: bring those back, or name another folder with --out",
+            shown_path(&self.path)
+        );
+        Ok(())
+    }
+
+    /// Writes a row for each of `runs`; returns where.
+    pub(super) fn write_table(&self, runs: &[SeriesRun]) -> Result<PathBuf> {
+        let mut csv = String::from(
+            "seed,run,test_accuracy,test_loss,val_accuracy,epochs,seconds,train_seconds,features_own_seconds,threads,device,isa,\
+             precision\n",
+        );
+        for SeriesRun { seed, name, summary } in runs {
+            let number = |x: Option<f64>| x.map(|x| x.to_string()).unwrap_or_default();
+            csv.push_str(&format!(
+                "{seed},{name},{},{},{},{},{},{},{},{},{},{},{}\n",
+                number(summary.test.map(|test| test.accuracy)),
+                number(summary.test.map(|test| test.loss)),
+                number(summary.val.map(|val| val.accuracy)),
+                summary.epochs_run,
+                summary.model_seconds(),
+                summary.train_seconds,
+                number(summary.features_own_seconds),
+                summary.threads,
+                summary.device,
+                summary.isa,
+                summary.precision
+            ));
+        }
+        let path = self.path.join(TABLE_FILE);
+        files::write(&path, csv.as_bytes())?;
+        Ok(path)
+    }
+
+    /// The run folders, over or not, by their seeds.
+    fn run_folders(&self) -> Result<Vec<(u64, String)>> {
+        let entries = match fs::read_dir(&self.path) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(e).with_context(|| format!("cannot read {}", shown_path(&self.path))),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let name = entry.with_context(|| format!("cannot read {}", shown_path(&self.path)))?.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let Some(seed) = name.strip_prefix(RUN_PREFIX).and_then(|text| text.parse().ok()) else {
+                continue;
+            };
+            // 00 and +0 are 0, too
+            if name == format!("{RUN_PREFIX}{seed}") && self.path.join(name).join("recipe.toml").is_file() {
+                found.push((seed, name.to_owned()));
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+}

@@ -1,0 +1,50 @@
+//! A learning-rate finder: training steps whose rate grows, until the loss diverges. The arithmetic is `tallow-metrics`'s.
+
+use tallow_core::{Bar, StopSignal, Unit};
+use tallow_metrics::LrSweep;
+use tallow_nn::TrainKey;
+
+use crate::error::Result;
+use crate::feed::train_loader;
+use crate::session::{Session, Watch};
+
+impl Session {
+    /// Makes the training steps of `sweep`, each at its rate, in place of those of the schedule; or the wish to stop that came on
+    /// the way. All else is as in training: the optimiser, augmentation, the loss that is made small. The weights that come of
+    /// it are good for nothing.
+    ///
+    /// Only training images are looked at; of a frozen trunk's features, those that are missing are computed and kept.
+    ///
+    /// # Errors
+    /// If an image cannot be read, or the device fails. A loss that is no number is none: it ends the sweep.
+    ///
+    /// # Source
+    /// L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", <https://arxiv.org/abs/1506.01186> (2015).
+    pub fn find_lr(
+        mut self,
+        mut sweep: LrSweep,
+        watch: &mut Watch<'_>,
+    ) -> Result<std::result::Result<LrSweep, StopSignal>> {
+        let Some(feed) = self.train_feed(watch)? else {
+            return Ok(Err(watch.stop.raised().unwrap_or(StopSignal::Interrupt)));
+        };
+        let bar = Bar::begin(watch.progress, "rates", Some(sweep.n_steps() as u64), Unit::Items("steps"));
+        for epoch in 0.. {
+            let loader = train_loader(&self.recipe, &self.data, self.train_px(epoch));
+            for batch in feed.train_batches(&loader, epoch, 0)? {
+                let Some(rate) = sweep.next_rate() else { return Ok(Ok(sweep)) };
+                let batch = batch?;
+                let first_position = batch.first_position as u64;
+                let key = TrainKey { seed: self.recipe.seed, epoch, first_position };
+                let figures = self.learner.step(batch, feed.content(), key, rate)?;
+                sweep.add(rate, figures.loss);
+                bar.advance(sweep.points().len() as u64);
+                watch.progress.note(&format!("rate {rate:.1e}  loss {:.4}", figures.loss));
+                if let Some(signal) = watch.stop.raised() {
+                    return Ok(Err(signal));
+                }
+            }
+        }
+        Ok(Ok(sweep)) // nobody counts so many epochs
+    }
+}
