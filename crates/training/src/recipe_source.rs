@@ -14,9 +14,11 @@ use crate::keys::recipe_keys;
 use crate::recipe::Recipe;
 
 /// The built-in recipes: name and text, in the order in which they are listed.
-const BUILT_IN: [(&str, &str); 14] = [
+const BUILT_IN: [(&str, &str); 16] = [
     ("cnn", include_str!("../../../assets/recipes/cnn.toml")),
     ("cnn-5", include_str!("../../../assets/recipes/cnn-5.toml")),
+    ("speedrun", include_str!("../../../assets/recipes/speedrun.toml")),
+    ("quick", include_str!("../../../assets/recipes/quick.toml")),
     ("photos", include_str!("../../../assets/recipes/photos.toml")),
     ("photos-cnn", include_str!("../../../assets/recipes/photos-cnn.toml")),
     ("keras", include_str!("../../../assets/recipes/keras.toml")),
