@@ -49,7 +49,11 @@ fn flags_out_of_range() {
                 1,
                 &["no recipe \"nope\"", "cnn, cnn-5, speedrun, quick, photos, photos-cnn, keras", ".toml"],
             ),
-            ("recipes nope", 1, &["no recipe \"nope\"", "cnn, cnn-5, speedrun, quick, photos, photos-cnn, keras"]),
+            (
+                "recipes nope",
+                1,
+                &["no recipe \"nope\"", "cnn, cnn-5, speedrun, quick, photos, photos-cnn, keras"],
+            ),
             ("--recipe nope.toml", 1, &["nope.toml", "No such file"]),
             ("+ --epochs 0", 1, &["epochs must be at least 1, it is 0"]),
             ("+ --epochs 1.5", 2, &["--epochs", "1.5"]),
