@@ -29,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 TARGET = HERE.parents[1] / "target"
 FAMILIES = ["pytorch", "onnxruntime", "openvino", "burn", "keras"]
 
-HEAT_SLICES = 2
+HEAT_SLICES = 3
 HEAT_SLICE_SHARE = 0.5  # of a slice of the rounds
 # A mode that needs so much longer than the best of its family is not that family's best.
 HEAT_MARGIN = 1.15
