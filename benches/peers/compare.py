@@ -14,6 +14,7 @@ import argparse
 import glob
 import itertools
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,8 @@ HERE = Path(__file__).resolve().parent
 TARGET = HERE.parents[1] / "target"
 FAMILIES = ["pytorch", "onnxruntime", "openvino", "burn", "keras"]
 
-HEAT_SLICES = 2
+HEAT_SLICES = 3
+HEAT_SLICE_SHARE = 0.5  # of a slice of the rounds
 # A mode that needs so much longer than the best of its family is not that family's best.
 HEAT_MARGIN = 1.15
 MODES_THAT_STAY = 2
@@ -132,25 +134,27 @@ def peers(row, options, exports):
             yield peer("keras", program, [f"--precision={precision}"], precision)
 
 
-def turn(one, options):
+def turn(one, slice_secs, options):
     time.sleep(PAUSE_SECS)
-    rate, peak = one.slice(options.slice_secs, options.timeout_secs)
+    rate, peak = one.slice(slice_secs, options.timeout_secs)
     if peak is not None:
         one.peaks.append(peak)
     return rate
 
 
-def heat(we, candidates, options, say):
-    """Starts one candidate after the other, and keeps the best modes of each family: they take the least memory so,
-    and the rounds no time for modes that cannot win."""
-    everyone, staying = [], []
+def heat(we, candidates, everyone, options, say):
+    """Starts one candidate after the other, who join `everyone`, and keeps the best modes of each family: they take the
+    least memory so, and the rounds no time for modes that cannot win."""
+    staying = []
     for one in candidates:
         if not all(text in one.label() for text in options.only):
             continue
         everyone.append(one)
         try:
             one.start(options.timeout_secs)
-            one.heat_ratio = min(turn(we, options) / turn(one, options) for _ in range(HEAT_SLICES))
+            secs = options.slice_secs * HEAT_SLICE_SHARE
+            pairs = [(turn(we, secs, options), turn(one, secs, options)) for _ in range(HEAT_SLICES)]
+            one.heat_ratio = min(ours / theirs for ours, theirs in pairs)
         except Missing as reason:
             one.give_up(reason)
             say(f"{one.label()} is missing: {one.missing}")
@@ -161,7 +165,7 @@ def heat(we, candidates, options, say):
             if i >= MODES_THAT_STAY or other.heat_ratio > family[0].heat_ratio * HEAT_MARGIN:
                 other.stop()
         staying = [o for o in [*staying, one] if o.process is not None]
-    return everyone, staying
+    return staying
 
 
 def play(we, staying, options, say):
@@ -171,7 +175,7 @@ def play(we, staying, options, say):
         rates = {}
         for one in [we, *staying] if number % 2 == 0 else [*reversed(staying), we]:
             try:
-                rates[one] = turn(one, options)
+                rates[one] = turn(one, options.slice_secs, options)
             except Missing as reason:
                 if one is we:
                     raise
@@ -185,7 +189,7 @@ def play(we, staying, options, say):
 
 
 def compare(name, options, exports):
-    """Measures one row."""
+    """Measures one row, or as much of it as there is time for."""
     row, everyone = ROWS[name], []
     we = ours(row, options)
 
@@ -195,10 +199,13 @@ def compare(name, options, exports):
     isa = None
     try:
         isa = we.start(options.timeout_secs)["isa"]
-        everyone, staying = heat(we, peers(row, options, exports), options, say)
+        staying = heat(we, peers(row, options, exports), everyone, options, say)
         play(we, staying, options, say)
     except Missing as reason:  # without ours there is nothing to compare with
         we.give_up(reason)
+    except KeyboardInterrupt:
+        say("stopped: what was measured counts")
+        options.stopped = True
     finally:
         for one in [we, *everyone]:
             one.stop()
@@ -272,7 +279,7 @@ def options():
     parser.add_argument("--timeout-secs", type=float, default=600.0, help="for one answer (default: 600)")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
     chosen = parser.parse_args()
-    chosen.preload = chosen.preload or None
+    chosen.preload, chosen.stopped = chosen.preload or None, False
     unknown = [row for row in chosen.rows if row not in ROWS]
     if unknown:
         parser.error(f"there is no row {', '.join(unknown)}: expected some of {', '.join(ROWS)}")
@@ -288,8 +295,11 @@ def main():
     if chosen.list:
         print("\n".join(ROWS))
         return
-    exports = Exports()
-    compared = [compare(name, chosen, exports) for name in chosen.rows or ROWS]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    exports, compared = Exports(), []
+    for name in chosen.rows or ROWS:
+        if not chosen.stopped:
+            compared.append(compare(name, chosen, exports))
     if chosen.json:
         print(json.dumps({"processor": processor(), "rows": compared}, indent=2))
     else:

@@ -36,7 +36,10 @@ class Contestant:
         self.log = tempfile.TemporaryFile()
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.log}
         try:
-            self.process = subprocess.Popen(self.command, env=self.environment, bufsize=0, **pipes)
+            # in a session of its own: Ctrl-C is for compare.py, which ends its workers
+            self.process = subprocess.Popen(
+                self.command, env=self.environment, bufsize=0, start_new_session=True, **pipes
+            )
         except OSError as error:
             raise Missing(str(error)) from error
         ready = self.answer(timeout_secs)
