@@ -17,7 +17,9 @@ fn a_rate_is_suggested_with_plot_table_and_reason() {
     let told = sandbox.trainer(&format!("find-lr {TINY_MODEL} {SWEEP} --out lr")).ok();
     assert_eq!(sandbox.everything(), ["lr", "lr/lr.csv", "lr/lr.png", "lr/lr.svg"], "no run folder is left");
     let rate = told.stdout.strip_prefix("Learning rate ").unwrap().split(';').next().unwrap().to_owned();
-    for part in ["; the recipe has 0.004\n", "Why: from ", "\"valley\"", "\nWrote lr/lr.svg\n"] {
+    for part in
+        ["; the recipe has 0.004\n", "Why: while the rate grows", "nine tenths", "\nWrote lr/lr.svg\n"]
+    {
         assert!(told.stdout.contains(part), "no {part} in {}", told.stdout);
     }
     let told = told.says(&[&format!(
@@ -33,7 +35,10 @@ fn a_rate_is_suggested_with_plot_table_and_reason() {
         sandbox.trainer(&format!("find-lr {TINY_MODEL} {SWEEP} --out lr --threads 1 --json")).ok().json();
     assert_eq!(sandbox.text("lr/lr.csv"), table);
     assert_eq!(figures["points"].as_array().unwrap().len(), table.lines().count() - 1);
-    assert!(figures["suggestion"]["rate"].as_f64().unwrap() > 1e-4 && figures["rule"] == "valley");
+    assert!(
+        figures["suggestion"]["rate"].as_f64().unwrap() > 1e-4
+            && figures["rule"] == "nine tenths of the fall"
+    );
     let other =
         sandbox.trainer(&format!("find-lr {TINY_MODEL} {SWEEP} --out lr --seed 1 --json")).ok().json();
     assert_ne!(other["points"][0]["loss"], figures["points"][0]["loss"]);
@@ -87,7 +92,7 @@ fn a_frozen_backbone_and_own_pictures_are_swept_too() {
 }
 
 #[test]
-fn what_gives_no_sweep_is_refused_and_what_gives_no_valley_is_said() {
+fn what_gives_no_sweep_is_refused_and_what_shows_no_fall_is_said() {
     let sandbox = Sandbox::new();
     let run = |args: &str| sandbox.trainer(&format!("find-lr {TINY_MODEL} {SWEEP} {args}"));
     run("--to 1e-5").fails(&["--from 1e-4 and --to 1e-5", "the first below the second"]);

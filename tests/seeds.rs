@@ -99,7 +99,7 @@ fn an_interrupted_series_goes_on() {
     let first = sandbox.read("run/seed-0/summary.json");
 
     let mut running = sandbox.start(go_on.strip_prefix("trainer ").unwrap());
-    wait_until("the third run trains", || epochs(2) >= 1 || !running.is_at_work());
+    wait_until("the third run trains", || epochs(2) >= 2 || !running.is_at_work());
     let was_killed = running.kill();
     let ended = sandbox.trainer(&command).ok();
     assert_eq!(ended.stderr.contains("Going on with epoch"), was_killed, "{}", ended.stderr);

@@ -17,7 +17,7 @@ use crate::preparation::{self, Place, overrides, session};
 use crate::report::PNG_SCALE;
 use crate::{output, train};
 
-/// Fewer steps show no valley, more are no short sweep.
+/// Fewer steps show no fall, more are no short sweep.
 const N_STEPS: std::ops::RangeInclusive<usize> = 30..=1_000;
 
 #[derive(Serialize)]
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &FindLrArgs, app: &App) -> Result<ExitCode> {
             diverged: sweep.has_diverged(),
             suggestion,
             recipe_rate,
-            rule: "valley",
+            rule: "nine tenths of the fall",
             points: sweep.points(),
             files: &files,
         })?;
@@ -128,17 +128,18 @@ fn two_digits(rate: f64) -> String {
 
 /// The rate, and why.
 fn told(suggestion: &SuggestedRate, sweep: &LrSweep, recipe_rate: f64) -> String {
-    let SuggestedRate { rate, valley: [from, to], valley_loss: [high, low] } = *suggestion;
-    let [rate, from, to] = [rate, from, to].map(two_digits);
-    let end = match sweep.points().last() {
-        Some(last) if sweep.has_diverged() => format!("at {} it has diverged", two_digits(last.rate)),
-        Some(last) => format!("up to {} it has not diverged", two_digits(last.rate)),
-        None => String::new(),
+    let SuggestedRate { rate, first_loss, least_loss, rate_of_least } = *suggestion;
+    let is_last = sweep.points().last().is_some_and(|last| last.rate <= rate_of_least);
+    let end = match (is_last, sweep.has_diverged()) {
+        (true, _) => "; at the end of the sweep it still falls, so look further with a larger --to",
+        (false, true) => "; then it rises, and diverges",
+        (false, false) => "; then it rises",
     };
+    let [rate, least] = [rate, rate_of_least].map(two_digits);
     format!(
         "Learning rate {rate}; the recipe has {recipe_rate}\n\
-         Why: from {from} to {to} the smoothed loss falls, from {high:.4} to {low:.4}, and {end}. The rate is the middle of that \
-         valley on the logarithmic scale (fastai's rule \"valley\"): the loss still falls there, with room before it turns."
+         Why: while the rate grows, the smoothed loss falls from {first_loss:.4} to {least_loss:.4}, at {least}{end}. At {rate} nine \
+         tenths of that fall are made: steps so large still help, and there is room before the loss turns."
     )
 }
 
@@ -152,7 +153,8 @@ fn write(
     files::create_folder(out)?;
     let chart = chart(recipe, sweep, suggestion);
     let mut csv = String::from("step,learning_rate,loss,smoothed_loss\n");
-    for (i, SweepPoint { rate, loss, smoothed }) in sweep.points().iter().enumerate() {
+    for (i, (SweepPoint { rate, loss }, smoothed)) in sweep.points().iter().zip(sweep.smoothed()).enumerate()
+    {
         csv.push_str(&format!("{},{rate},{loss},{smoothed}\n", i + 1));
     }
     let contents = [
@@ -169,35 +171,31 @@ fn write(
     Ok(written)
 }
 
-/// The losses over the rates; steps that diverge are cut off where they would flatten the rest.
+/// The losses over the rates; what would flatten the rest is cut off.
 fn chart(recipe: &Recipe, sweep: &LrSweep, suggestion: Option<&SuggestedRate>) -> Chart {
-    let points = sweep.points();
-    let smoothed = || points.iter().map(|point| point.smoothed).filter(|loss| loss.is_finite());
-    let top =
-        1.1 * points.first().map_or(1.0, |point| point.loss).max(smoothed().fold(0.0, f64::max).min(1e6));
-    let line = |label: &str, series, thin, loss: fn(&SweepPoint) -> f64| Line {
+    let (points, smoothed) = (sweep.points(), sweep.smoothed());
+    let top = 1.5 * points.first().map_or(1.0, |point| point.loss);
+    let line = |label: &str, series, losses: &mut dyn Iterator<Item = f64>| Line {
         label: label.to_owned(),
-        points: points
-            .iter()
-            .map(|point| (point.rate.log10(), loss(point)))
-            .filter(|(_, loss)| *loss <= top)
-            .collect(),
+        points: points.iter().map(|point| point.rate.log10()).zip(losses).filter(|p| p.1 <= top).collect(),
         series,
         dashed: false,
-        thin,
+        thin: series > 0,
     };
     let lines = [
-        line("smoothed", 0, false, |point| point.smoothed),
-        line("of each step", 1, true, |point| point.loss),
+        line("smoothed", 0, &mut smoothed.iter().copied()),
+        line("of each step", 1, &mut points.iter().map(|point| point.loss)),
     ];
     let losses = lines.iter().flat_map(|line| line.points.iter().map(|point| point.1));
     let y = Axis::holding("training loss", Format::Number, losses, 5);
     let rates = points.iter().map(|point| point.rate.log10());
-    let mark = |found: &SuggestedRate| Mark {
-        x: found.rate.log10(),
-        label: format!("suggested {}", two_digits(found.rate)),
-    };
-    let marks: Vec<Mark> = suggestion.map(mark).into_iter().collect();
+    let mark =
+        |what: &str, rate: f64| Mark { x: rate.log10(), label: format!("{what} {}", two_digits(rate)) };
+    let marks = suggestion
+        .map(|found| [mark("suggested", found.rate), mark("least loss", found.rate_of_least)])
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>();
     let mut chart = LineChart {
         name: "lr",
         title: "Which learning rate",
