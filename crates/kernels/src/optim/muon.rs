@@ -1,21 +1,23 @@
 //! Muon: a step along the momentum of a matrix whose singular values were all made nearly 1.
 //!
 //! ```text
-//! orthogonalize(G):                                     G (rows, cols), as its transpose where there are more rows
+//! orthogonalize(G):                                     G (rows, cols), as its transpose where there are fewer rows
 //!     X = G / max(||G||, 1e-7)                          so that no singular value is above 1
 //!     repeat ns_steps times:
-//!         A = X X^T                                     of the lesser side
-//!         X = (3.4445 I - 4.7750 A + 2.0315 A^2) X      which takes a singular value s to 3.4445 s - 4.7750 s^3 + 2.0315 s^5
+//!         A = X^T X                                     of the lesser side
+//!         X = X (3.4445 I - 4.7750 A + 2.0315 A^2)      which takes a singular value s to 3.4445 s - 4.7750 s^3 + 2.0315 s^5
 //! ```
 //!
 //! Five iterations take singular values from 0.01 to 1 into about 0.7 to 1.2: near enough, and steeper at 0 than
-//! coefficients that would end at 1. Products are cut into tasks by rows, whose number depends on the shape alone.
+//! coefficients that would end at 1. The products are those of 1x1 convolutions, the fastest here, and cut as those are:
+//! by the shape alone.
 
 use rayon::prelude::*;
 
 use crate::chunks::{CHUNK, check_len, for_each_chunk, map_in_order};
-use crate::gemm::{Matrix, Store, multiply};
+use crate::conv::{ConvShape, conv2d_forward, conv2d_weight_grad};
 use crate::layout::transposed;
+use crate::padding::Padding;
 use crate::profile;
 
 /// The coefficients of X, of A X and of A^2 X.
@@ -23,9 +25,6 @@ const COEFFICIENTS: [f32; 3] = [3.4445, -4.7750, 2.0315];
 
 /// Gradients of a lesser norm than this are not made larger than they would be with it: those of 0 stay 0.
 const MIN_NORM: f64 = 1e-7;
-
-/// Rows of a result that one task computes.
-const ROWS_PER_TASK: usize = 32;
 
 /// Settings of [`muon_step`], named as those of `torch.optim.Muon` where it has them.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -139,41 +138,43 @@ fn check_matrix(function: &str, what: &str, len: usize, rows: usize) -> usize {
 fn orthogonalize_in_place(matrix: &mut [f32], rows: usize, cols: usize, ns_steps: usize) {
     let scale = (1.0 / norm(matrix).max(MIN_NORM)) as f32;
     for_each_chunk(matrix, CHUNK, |_, piece| piece.iter_mut().for_each(|x| *x *= scale));
-    if rows <= cols {
-        iterate(matrix, rows, cols, ns_steps);
-    } else {
-        let mut wide = transposed(matrix, rows, cols);
-        iterate(&mut wide, cols, rows, ns_steps);
-        matrix.copy_from_slice(&transposed(&wide, cols, rows));
-    }
+    let result = match rows > cols {
+        true => iterate(matrix.to_vec(), cols, ns_steps),
+        false => transposed(&iterate(transposed(matrix, rows, cols), rows, ns_steps), cols, rows),
+    };
+    matrix.copy_from_slice(&result);
 }
 
-/// The iterations on `x` (r, c), which has no more rows than columns.
-fn iterate(x: &mut [f32], r: usize, c: usize, ns_steps: usize) {
-    let (mut gram, mut polynomial, mut before) = (vec![0.0; r * r], vec![0.0; r * r], vec![0.0; x.len()]);
+/// The iterations on `x`, whose rows of `c` numbers are no fewer than that: X times the polynomial of X^T X. The rows are
+/// pixels with `c` channels, X^T X the gradient of a 1x1 convolution's weights, and the other products that convolution.
+fn iterate(mut x: Vec<f32>, c: usize, ns_steps: usize) -> Vec<f32> {
+    let pixels = |n: usize| ConvShape {
+        n,
+        h: 1,
+        w: 1,
+        c_in: c,
+        c_out: c,
+        k_h: 1,
+        k_w: 1,
+        stride: 1,
+        padding: Padding::Symmetric(0),
+    };
+    let (whole, square) = (pixels(x.len() / c.max(1)), pixels(c));
+    let (mut gram, mut polynomial, mut next) = (vec![0.0; c * c], vec![0.0; c * c], vec![0.0; x.len()]);
+    let [of_x, of_gram, of_square] = COEFFICIENTS;
     for _ in 0..ns_steps {
-        let whole = Matrix::row_major(x, r, c);
-        product(&mut gram, r, x, c, whole.transposed());
-        product(&mut polynomial, r, &gram, r, Matrix::row_major(&gram, r, r));
-        let [of_x, of_gram, of_square] = COEFFICIENTS;
-        for (i, (polynomial, gram)) in polynomial.chunks_exact_mut(r).zip(gram.chunks_exact(r)).enumerate() {
+        conv2d_weight_grad(&whole, &x, &x, &mut gram);
+        conv2d_forward(&square, &gram, &gram, None, &mut polynomial); // symmetric: times itself as weights
+        for (i, (polynomial, gram)) in polynomial.chunks_exact_mut(c).zip(gram.chunks_exact(c)).enumerate() {
             for (polynomial, &gram) in polynomial.iter_mut().zip(gram) {
                 *polynomial = of_gram * gram + of_square * *polynomial;
             }
             polynomial[i] += of_x;
         }
-        before.copy_from_slice(x);
-        product(x, c, &polynomial, r, Matrix::row_major(&before, r, c));
+        conv2d_forward(&whole, &x, &polynomial, None, &mut next);
+        std::mem::swap(&mut x, &mut next);
     }
-}
-
-/// `dst = lhs * rhs`, where rows of `dst` have `n` elements and those of `lhs` `k`.
-fn product(dst: &mut [f32], n: usize, lhs: &[f32], k: usize, rhs: Matrix) {
-    for_each_chunk(dst, ROWS_PER_TASK * n, |start, dst| {
-        let (first, rows) = (start / n, dst.len() / n);
-        let lhs = Matrix::row_major(&lhs[first * k..(first + rows) * k], rows, k);
-        multiply(dst, Store::Overwrite, lhs, rhs);
-    });
+    x
 }
 
 /// The Frobenius norm; squares are summed in f64.
