@@ -74,7 +74,7 @@ pub(crate) fn forward<E: Element>(
     });
     let row_len = g.w_out * g.c_out;
     let (after, is_pooled) = (epilogue.after, epilogue.after == After::ReluPool);
-    let (row_step, min_pixels) = weights.cut(kernels, if is_pooled { 2 } else { 1 });
+    let (row_step, min_pixels) = weights.cut(if is_pooled { 2 } else { 1 });
     let tasks = tasks(s.n, &g, row_step, min_pixels);
     let numbers = |task: &Task| match is_pooled {
         true => task.images.len() * (task.rows.len() / 2) * (g.w_out / 2) * g.c_out,

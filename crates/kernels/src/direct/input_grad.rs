@@ -72,7 +72,7 @@ pub(crate) fn input_grad<E: Element>(
     // cut by the rows of dx, in steps that hold the same rows of every phase
     let whole = Geometry { h_out: s.h, w_out: s.w, stride: 1, ..geometry(s, &FULL, &FULL) };
     let (row_step, min_pixels) =
-        phases.first().map_or((s.stride, MIN_PIXELS), |(.., packed)| packed.cut(kernels, s.stride));
+        phases.first().map_or((s.stride, MIN_PIXELS), |(.., packed)| packed.cut(s.stride));
     let tasks = tasks(s.n, &whole, row_step, min_pixels);
     let row_len = s.w * s.c_in;
     let pieces = cut(dx, tasks.iter().map(|task| task.images.len() * task.rows.len() * row_len));

@@ -42,10 +42,10 @@ impl<E: Element> PackedWeights<E> {
 
     /// The rows that a task's bands are multiples of, where they would be of `row_step`, and the pixels that it has at
     /// least.
-    pub(super) fn cut(&self, kernels: &Kernels<E>, row_step: usize) -> (usize, usize) {
+    pub(super) fn cut(&self, row_step: usize) -> (usize, usize) {
         match &self.numbers {
             Numbers::Plain(_) => (row_step, MIN_PIXELS),
-            Numbers::Transformed(scheme, _) => (scheme.out(), scheme.min_pixels(kernels.lanes)),
+            Numbers::Transformed(scheme, _) => (scheme.out(), scheme.min_pixels()),
         }
     }
 

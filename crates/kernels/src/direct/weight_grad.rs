@@ -52,7 +52,7 @@ impl Plan {
         let method = Method::of(kernels, Pass::WeightGrad, &g);
         let (row_step, min_pixels) = match method {
             Method::Direct => (1, MIN_PIXELS),
-            Method::Winograd(scheme) => (scheme.out(), scheme.min_pixels(kernels.lanes)),
+            Method::Winograd(scheme) => (scheme.out(), scheme.min_pixels()),
         };
         let mut tasks = tasks(s.n, &g, row_step, min_pixels);
         if method == Method::Direct && kernels.unit == 2 && g.w_out % 2 == 1 {

@@ -52,9 +52,13 @@ impl Scheme {
         }
     }
 
-    /// Output pixels that a task has at least, where there are so many.
-    pub(super) fn min_pixels(self, lanes: usize) -> usize {
-        (2 * self.tiles_at_once(lanes)).max(96) * self.out().pow(2)
+    /// Output pixels that a task has at least, where there are so many: 192 tiles, or 96 of the larger ones, which are some groups
+    /// of those that are transformed together.
+    pub(super) fn min_pixels(self) -> usize {
+        match self {
+            Self::F2 => 192 * 4,
+            Self::F4 => 96 * 16,
+        }
     }
 }
 
