@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod check_cuda;
+pub mod check_onnx;
 pub mod fetch_data;
 pub mod make_sample;
 pub mod recipe_keys;
@@ -28,6 +29,8 @@ enum Command {
     Check,
     /// Type-check the feature `cuda` on a machine without CUDA (Linux); no kernel is compiled, nothing runs
     CheckCuda,
+    /// Have another program (tract) compute every architecture's ONNX file, and compare its logits with the kernels'
+    CheckOnnx,
     /// Check what the compiler does not: layers, unsafe code, file headers and sizes, paths named in documents
     Tidy,
     /// Get CIFAR-10 or CIFAR-100 into the data folder
@@ -52,6 +55,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Check => check::run(),
         Command::CheckCuda => check_cuda::run(),
+        Command::CheckOnnx => check_onnx::run(),
         Command::Tidy => tidy::run(),
         Command::FetchData(args) => fetch_data::run(args),
         Command::MakeSample(args) => make_sample::run(args),

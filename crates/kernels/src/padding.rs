@@ -21,6 +21,15 @@ impl Padding {
             }
         }
     }
+
+    /// The zeros before and after `len` pixels that windows of `k` pixels see.
+    pub fn sides(self, len: usize, k: usize, stride: usize) -> [usize; 2] {
+        let (n, before) = self.windows(len, k, stride);
+        match self {
+            Self::Symmetric(padding) => [padding; 2],
+            Self::Same => [before, (n.saturating_sub(1) * stride + k).saturating_sub(len + before)],
+        }
+    }
 }
 
 /// Windows of `k` that fit into `len` with `padding` on both sides.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 
 use crate::error::{NnError, Result};
+use crate::graph::Value;
 use crate::host;
 use crate::map::{Buffer, HostMap, MapElement};
 
@@ -54,6 +55,8 @@ pub(crate) enum Data {
     Host(HostMap),
     /// (N, C, H, W), for feature vectors too.
     Candle(Tensor),
+    /// A tensor of the graph that is being recorded.
+    Graph(Value),
 }
 
 impl Act {
@@ -67,6 +70,10 @@ impl Act {
     pub(crate) fn candle(dims: Dims, tensor: Tensor) -> Self {
         debug_assert_eq!([dims.n, dims.c, dims.h, dims.w], *tensor.dims());
         Self { dims, data: Data::Candle(tensor), needs_grad: false }
+    }
+
+    pub(crate) fn graph(dims: Dims, value: Value) -> Self {
+        Self { dims, data: Data::Graph(value), needs_grad: false }
     }
 
     /// The logical size.
@@ -83,8 +90,8 @@ impl Act {
     pub(crate) fn as_map<E: MapElement>(&self, layer: &str) -> Result<Arc<Buffer<E>>> {
         match &self.data {
             Data::Host(data) => Ok(E::of(data)),
-            Data::Candle(_) => {
-                Err(NnError::shape(layer, "an activation of the Candle path came to the kernel path"))
+            Data::Candle(_) | Data::Graph(_) => {
+                Err(NnError::shape(layer, "an activation of another path came to the kernel path"))
             }
         }
     }
@@ -97,8 +104,18 @@ impl Act {
     pub(crate) fn as_candle(&self, layer: &str) -> Result<&Tensor> {
         match &self.data {
             Data::Candle(tensor) => Ok(tensor),
-            Data::Host(_) => {
-                Err(NnError::shape(layer, "an activation of the kernel path came to the Candle path"))
+            Data::Host(_) | Data::Graph(_) => {
+                Err(NnError::shape(layer, "an activation of another path came to the Candle path"))
+            }
+        }
+    }
+
+    /// The tensor of the graph that is being recorded.
+    pub(crate) fn as_value(&self, layer: &str) -> Result<Value> {
+        match self.data {
+            Data::Graph(value) => Ok(value),
+            Data::Host(_) | Data::Candle(_) => {
+                Err(NnError::shape(layer, "an activation with numbers came to the recording path"))
             }
         }
     }
@@ -107,11 +124,12 @@ impl Act {
     /// logits, that is row by row.
     ///
     /// # Errors
-    /// If the device fails.
+    /// If the device fails, or the activation was recorded and has no numbers.
     pub fn to_vec(&self) -> Result<Vec<f32>> {
         match &self.data {
             Data::Host(data) => Ok(f32::of(data).to_vec()),
             Data::Candle(tensor) => from_candle(tensor),
+            Data::Graph(_) => Err(NnError::shape("to_vec", "a recorded activation has no numbers")),
         }
     }
 }

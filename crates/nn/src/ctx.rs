@@ -12,6 +12,7 @@ use crate::act::{Act, Dims, from_candle, to_candle};
 use crate::device::Path;
 use crate::error::{NnError, Result};
 use crate::gradients::Gradients;
+use crate::graph::Node;
 use crate::map::{Buffer, HostMap, MapElement as _, Precision};
 use crate::params::Param;
 
@@ -57,6 +58,7 @@ pub struct Ctx {
     tape: Tape,
     used: Vec<Param>,
     input: Option<Var>,
+    nodes: Vec<Node>,
 }
 
 impl Ctx {
@@ -80,7 +82,28 @@ impl Ctx {
             tape: Tape::default(),
             used: Vec::new(),
             input: None,
+            nodes: Vec::new(),
         }
+    }
+
+    /// A context that records the operations of inference.
+    pub(crate) fn record(device: &Device) -> Self {
+        Self::new(Path::Graph, device, None)
+    }
+
+    /// The operations recorded so far.
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    pub(crate) fn into_nodes(self) -> Vec<Node> {
+        self.nodes
+    }
+
+    /// Appends an operation, and returns its index.
+    pub(crate) fn push_node(&mut self, node: Node) -> usize {
+        self.nodes.push(node);
+        self.nodes.len() - 1
     }
 
     /// The same context, computing in `precision`. The default is f32.
@@ -124,6 +147,9 @@ impl Ctx {
         match self.path {
             Path::Kernels => Ok(Act::host(dims, Buffer::of_batch(pixels), false)),
             Path::Candle => Ok(Act::candle(dims, to_candle(&pixels, dims, &self.device)?)),
+            Path::Graph => {
+                Err(NnError::shape("input", "a graph is recorded by Graph::record, without pixels"))
+            }
         }
     }
 
@@ -141,6 +167,7 @@ impl Ctx {
                 self.input = Some(var);
                 Ok(Act::candle(dims, tensor))
             }
+            Path::Graph => Ok(act),
         }
     }
 
@@ -203,6 +230,7 @@ impl Ctx {
                 Ok(grads)
             }
             Path::Candle => self.backward_candle(logits, &grad_logits),
+            Path::Graph => Err(NnError::shape("backward", "a recorded pass has no gradients")),
         }
     }
 

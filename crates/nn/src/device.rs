@@ -16,6 +16,8 @@ pub enum Path {
     Kernels,
     /// Candle's operators on (N, C, H, W), with Candle's autograd.
     Candle,
+    /// Nothing is computed: layers record their operations ([`Graph`](crate::Graph)).
+    Graph,
 }
 
 impl Path {

@@ -35,6 +35,7 @@ mod device;
 mod error;
 mod folded;
 mod gradients;
+mod graph;
 mod host;
 mod init;
 mod layers;
@@ -52,6 +53,7 @@ pub use ctx::{Ctx, TrainKey};
 pub use device::{Path, device, device_name, native_precision};
 pub use error::{NnError, Result};
 pub use gradients::Gradients;
+pub use graph::{Constant, Graph, Node, Op, Value};
 pub use init::Init;
 pub use layers::{
     AvgPool2d, BatchNorm2d, BatchNormConfig, CandleModel, CandleModule, Concat, Conv2d, Conv2dConfig,

@@ -3,6 +3,7 @@
 use crate::act::Act;
 use crate::ctx::Ctx;
 use crate::error::Result;
+use crate::graph::Graph;
 use crate::layers::Layer;
 use crate::params::ParamStore;
 
@@ -60,5 +61,13 @@ impl Model {
             None => x,
         };
         self.network.forward(x, ctx)
+    }
+
+    /// The operations from images (N, 3, rows, columns) to logits.
+    ///
+    /// # Errors
+    /// If the images do not fit, or a layer runs code that cannot be recorded.
+    pub fn graph(&self, [h, w]: [usize; 2]) -> Result<Graph> {
+        Graph::record([3, h, w], |x, ctx| self.forward(x, ctx))
     }
 }

@@ -1,6 +1,7 @@
 //! What can be typed. Plain structs: nothing here touches a file or decides anything.
 
 mod data;
+mod export;
 mod recipes;
 mod runs;
 mod series;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use data::{CachesArgs, DataArgs, DataCommand, DuplicatesArgs, GridArgs, LabelArgs, SuspectsArgs};
+pub(crate) use export::{ExportArgs, ExportFormat, ExportWeights, SummaryArgs};
 pub(crate) use recipes::{DiffArgs, RecipesArgs, RecipesCommand};
 pub(crate) use runs::{RunsArgs, RunsColumn};
 pub(crate) use series::{FindLrArgs, SeedsArgs};
@@ -45,6 +47,7 @@ Examples:
   trainer --recipe cnn-5 --seed 1                    another recipe, another seed
   trainer --resume runs/cnn-1                        go on with an interrupted run
   trainer eval runs/cnn-1                            test a trained model again
+  trainer export runs/cnn-1 --format onnx            the model for other programs
   trainer report runs/cnn-1                          a page about it
   trainer runs                                       all runs with their accuracies
   trainer seeds --recipe cnn-5 --seeds 5             five runs of a recipe, their mean and its interval
@@ -79,6 +82,10 @@ pub(crate) enum Command {
     Predict(PredictArgs),
     /// Look at a trained model's answers on a data set
     Eval(EvalArgs),
+    /// Write a trained model as a file for other programs
+    Export(ExportArgs),
+    /// Show the layers of a network: output sizes, parameters, multiply-adds
+    Summary(SummaryArgs),
     /// Measure how fast an architecture trains or infers on this processor, and where the time goes
     Bench(BenchArgs),
     /// Make a page of a run folder, or one that compares several

@@ -15,6 +15,7 @@ mod data;
 mod duplicates;
 mod eval;
 mod event_pictures;
+mod export;
 mod find_lr;
 mod grid;
 mod inputs;
@@ -33,6 +34,7 @@ mod report;
 mod runs;
 mod series;
 mod source;
+mod summary;
 mod suspects;
 mod telling;
 mod train;
@@ -108,6 +110,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::FindLr(args) => find_lr::run(&args, &app),
         Command::Predict(args) => predict::run(&args, &app),
         Command::Eval(args) => eval::run(&args, &app),
+        Command::Export(args) => export::run(&args, &app),
+        Command::Summary(args) => summary::run(&args, &app),
         Command::Bench(args) => bench::run(&args, &app),
         Command::Report(args) => report::report(&args, &app),
         Command::Compare(args) => report::compare(&args, &app),

@@ -102,7 +102,7 @@ pub use step::{Learner, StepFigures};
 pub use step_points::StepPoint;
 /// What a binary needs of `tallow-nn` to bring a model.
 pub use tallow_nn::{CONV_VARIABLE, Device, Model, check_conv_method, detect_isa, device, device_name};
-pub use views::Views;
+pub use views::{ViewMap, Views};
 pub use whitening::Whitening;
 
 /// The name of the instruction set in use.

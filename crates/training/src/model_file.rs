@@ -135,7 +135,10 @@ pub struct SavedModel {
 
 impl SavedModel {
     /// The bytes of the file.
-    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// If the description cannot be encoded.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let metadata = serde_json::to_string(&self.info).map_err(encoding)?;
         let novelty = self.novelty.iter().flat_map(Novelty::to_tensors);
         let mut tensors = self.weights.clone();

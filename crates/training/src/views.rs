@@ -28,6 +28,46 @@ impl Views {
     }
 }
 
+/// A view of an image, for whoever looks at it by other means: pixel (row, column) of the view is pixel (`rows[row]`,
+/// `columns[column]`) of the image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ViewMap {
+    /// The image's row for each row of the view.
+    pub rows: Vec<usize>,
+    /// The image's column for each column of the view.
+    pub columns: Vec<usize>,
+    /// The share of the view's logits in the mean.
+    pub weight: f32,
+}
+
+impl Views {
+    /// The views of images of `height` x `width` pixels; empty where the picture alone is looked at.
+    pub fn maps(&self, [height, width]: [usize; 2]) -> Vec<ViewMap> {
+        if self.is_plain() {
+            return Vec::new();
+        }
+        let px = self.shift_px as isize;
+        let shifts: &[(isize, f32)] = match px {
+            0 => &[(0, 1.0)],
+            _ => &[(0, 0.5), (px, 0.25), (-px, 0.25)],
+        };
+        let mirrors: &[bool] = if self.flip { &[false, true] } else { &[false] };
+        let line = |n: usize, px: isize| (0..n).map(|at| reflected(at as isize + px, n)).collect::<Vec<_>>();
+        let mut maps = Vec::with_capacity(shifts.len() * mirrors.len());
+        for &(px, share) in shifts {
+            for &is_mirrored in mirrors {
+                let mut columns = line(width, px);
+                if is_mirrored {
+                    columns.reverse();
+                }
+                let weight = share / mirrors.len() as f32;
+                maps.push(ViewMap { rows: line(height, px), columns, weight });
+            }
+        }
+        maps
+    }
+}
+
 /// The mean logits of the views of each image of a batch, (n, classes).
 ///
 /// # Errors
@@ -130,6 +170,27 @@ mod tests {
         assert_eq!(pixel(&down_right, 0, 2, 3), pixel(&whole, 0, 1, 2));
         assert_eq!(pixel(&down_right, 0, 0, 0), pixel(&whole, 0, 1, 1), "beyond the upper left corner");
         assert_eq!(shifted(&whole, 7).images.len(), whole.images.len(), "further than it is wide");
+    }
+
+    #[test]
+    fn maps_are_the_views() {
+        assert!(Views::default().maps([3, 4]).is_empty());
+        let views = Views { flip: true, shift_px: 1 };
+        let maps = views.maps([3, 4]);
+        let seen = [batch(), shifted(&batch(), 1), shifted(&batch(), -1)];
+        let seen = seen.into_iter().flat_map(|batch| [mirrored(&batch), batch]).collect::<Vec<_>>();
+        for (map, view) in maps.iter().zip(seen.chunks(2).flat_map(|pair| [&pair[1], &pair[0]])) {
+            for (y, &row) in map.rows.iter().enumerate() {
+                for (x, &column) in map.columns.iter().enumerate() {
+                    assert_eq!(pixel(view, 1, y, x), pixel(&batch(), 1, row, column), "{map:?}");
+                }
+            }
+        }
+        assert_eq!(
+            maps.iter().map(|map| map.weight).collect::<Vec<_>>(),
+            [0.25, 0.25, 0.125, 0.125, 0.125, 0.125]
+        );
+        assert_eq!(Views { flip: false, shift_px: 2 }.maps([3, 4]).len(), 3);
     }
 
     #[test]

@@ -6,13 +6,14 @@ use super::Finding;
 use super::workspace::{Package, Workspace};
 
 /// Each package of the repository, bottom up, and what of the repository it may import.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("tallow-core", &[]),
     ("tallow-kernels", &["tallow-core"]),
     ("tallow-metrics", &["tallow-core"]),
     ("tallow-dataset", &["tallow-core"]),
     ("tallow-nn", &["tallow-kernels", "tallow-core"]),
     ("tallow-models", &["tallow-nn", "tallow-core"]),
+    ("tallow-onnx", &["tallow-nn"]),
     ("tallow-report", &["tallow-metrics", "tallow-core"]),
     ("tallow-training", &["tallow-nn", "tallow-dataset", "tallow-metrics", "tallow-core"]),
     (
@@ -20,6 +21,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
         &[
             "tallow-report",
             "tallow-training",
+            "tallow-onnx",
             "tallow-models",
             "tallow-nn",
             "tallow-dataset",

@@ -10,6 +10,7 @@ use crate::candle_ops;
 use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::Result;
+use crate::graph::Op;
 use crate::map::{Buffer, MapElement};
 
 /// `max(x, 0)`; the gradient at 0 is 0, as in PyTorch, and a NaN stays one.
@@ -39,6 +40,7 @@ impl Layer for Relu {
         match ctx.path() {
             Path::Kernels => in_precision!(ctx, E => Self::forward_kernels::<E>(&x, ctx)),
             Path::Candle => Ok(Act::candle(x.dims(), candle_ops::relu(x.as_candle("relu")?)?)),
+            Path::Graph => ctx.map_node(Op::Relu, &x),
         }
     }
 }
@@ -72,6 +74,7 @@ impl Layer for Gelu {
         match ctx.path() {
             Path::Kernels => in_precision!(ctx, E => Self::forward_kernels::<E>(&x, ctx)),
             Path::Candle => Ok(Act::candle(x.dims(), x.as_candle("gelu")?.gelu_erf()?)),
+            Path::Graph => ctx.map_node(Op::Gelu, &x),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::act::Act;
 use crate::ctx::Ctx;
 use crate::error::Result;
 use crate::gradients::Gradients;
+use crate::graph::{Constant, Op};
 use crate::init::Init;
 use crate::params::{Param, Scope};
 
@@ -50,6 +51,11 @@ impl LearnableAffine {
     pub(super) fn add_gradients(&self, [dscale, dbias]: [f32; 2], grads: &mut Gradients) -> Result<()> {
         grads.add_for(&self.scale, |grad| grad[0] = dscale)?;
         grads.add_for(&self.bias, |grad| grad[0] = dbias)
+    }
+
+    pub(super) fn record(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
+        let x = ctx.map_node(Op::MulConstant(Constant::learned(&self.scale)?), x)?;
+        ctx.map_node(Op::AddConstant(Constant::learned(&self.bias)?), &x)
     }
 
     pub(super) fn forward_candle(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {

@@ -10,6 +10,7 @@ use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::{NnError, Result};
 use crate::gradients::Gradients;
+use crate::graph::{Constant, Op};
 use crate::init::Init;
 use crate::map::Buffer;
 use crate::params::{Param, Scope};
@@ -171,6 +172,17 @@ impl BatchNorm2d {
         Ok(Act::candle(dims, y.to_dtype(dtype)?))
     }
 
+    fn record(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
+        let norm = Op::BatchNorm {
+            gamma: self.weight.as_ref().map(Constant::learned).transpose()?,
+            beta: Constant::learned(&self.bias)?,
+            mean: Constant::buffer(&self.running_mean)?,
+            var: Constant::buffer(&self.running_var)?,
+            eps: self.config.eps,
+        };
+        ctx.map_node(norm, x)
+    }
+
     /// Whether mean and variance are the batch's: in training, unless the running ones are frozen.
     pub(super) fn takes_batch(&self, ctx: &Ctx) -> bool {
         ctx.is_training() && !self.running_mean.is_frozen()
@@ -253,6 +265,7 @@ impl Layer for BatchNorm2d {
         match ctx.path() {
             Path::Kernels => self.forward_kernels(&x, ctx),
             Path::Candle => self.forward_candle(&x, ctx),
+            Path::Graph => self.record(&x, ctx),
         }
     }
 }

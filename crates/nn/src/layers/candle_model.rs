@@ -12,6 +12,7 @@ use crate::act::{Act, Dims, to_candle};
 use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::Result;
+use crate::graph::unrecordable;
 use crate::host;
 use crate::init::Init;
 use crate::params::{Param, Scope};
@@ -79,13 +80,14 @@ impl Layer for CandleModel {
         let x = match ctx.path() {
             Path::Kernels => to_candle(&x.as_host(&self.name)?, x.dims(), ctx.device())?,
             Path::Candle => x.as_candle(&self.name)?.detach().to_dtype(DType::F32)?,
+            Path::Graph => return Err(unrecordable(&self.name, "a network of another crate")),
         };
         let y = self.module(ctx.device())?.forward(&x)?;
         let (n, c) = y.dims2()?;
         let dims = Dims { n, c, h: 1, w: 1 };
         match ctx.path() {
             Path::Kernels => Ok(Act::host(dims, host::to_vec(&y)?, false)),
-            Path::Candle => Ok(Act::candle(dims, y.reshape((n, c, 1, 1))?)),
+            Path::Candle | Path::Graph => Ok(Act::candle(dims, y.reshape((n, c, 1, 1))?)),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::act::{Act, Dims};
 use crate::ctx::{Ctx, Tape};
 use crate::device::Path;
 use crate::error::{NnError, Result};
+use crate::graph::Op;
 use crate::map::{Buffer, HostMap, MapElement};
 
 /// What a part of a [`Concat`] takes.
@@ -59,6 +60,10 @@ impl Concat {
     /// The parts' maps joined, and what undoes that and them.
     fn join(&self, maps: &[Act], tapes: Vec<PartTape>, x_needs_grad: bool, ctx: &mut Ctx) -> Result<Act> {
         let dims = joined_dims(maps)?;
+        if ctx.path() == Path::Graph {
+            let maps: Vec<&Act> = maps.iter().collect();
+            return ctx.node(Op::Concat { axis: 1 }, &maps, vec![dims.c, dims.h, dims.w]);
+        }
         if ctx.path() == Path::Candle {
             let maps = maps.iter().map(|map| map.as_candle("concat")).collect::<Result<Vec<_>>>()?;
             return Ok(Act::candle(dims, Tensor::cat(&maps, 1)?));

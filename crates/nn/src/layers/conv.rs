@@ -9,6 +9,7 @@ use crate::candle_ops;
 use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::{NnError, Result};
+use crate::graph::{Constant, Op};
 use crate::init::Init;
 use crate::map::{Buffer, MapElement};
 use crate::params::{Param, Scope};
@@ -194,6 +195,25 @@ impl Conv2d {
         }
         Ok(Act::candle(dims_out(&shape), y))
     }
+
+    fn record(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
+        let shape = self.shape(x.dims())?;
+        let conv = Op::Conv2d {
+            weight: Constant::learned(&self.params.weight)?.reshaped(&self.weight_dims()),
+            bias: self.params.bias.as_ref().map(Constant::learned).transpose()?,
+            stride: shape.stride,
+            padding: sides(shape.padding, [shape.h, shape.w], [shape.k_h, shape.k_w], shape.stride),
+            groups: 1,
+        };
+        let x = ctx.as_map(x)?;
+        ctx.node(conv, &[&x], vec![shape.c_out, shape.h_out(), shape.w_out()])
+    }
+}
+
+/// Rows of zeros above, columns to the left, rows below, columns to the right of a map that a convolution reads.
+pub(super) fn sides(padding: Padding, map: [usize; 2], k: [usize; 2], stride: usize) -> [usize; 4] {
+    let [[top, bottom], [left, right]] = [0, 1].map(|axis| padding.sides(map[axis], k[axis], stride));
+    [top, left, bottom, right]
 }
 
 fn dims_out(shape: &ConvShape) -> Dims {
@@ -205,6 +225,7 @@ impl Layer for Conv2d {
         match ctx.path() {
             Path::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x, ctx)),
             Path::Candle => self.forward_candle(&x, ctx),
+            Path::Graph => self.record(&x, ctx),
         }
     }
 }

@@ -218,15 +218,16 @@ impl ConvNormAct {
     pub(super) fn forward_with(&self, x: Act, residual: Option<Act>, ctx: &mut Ctx) -> Result<Act> {
         match ctx.path() {
             Path::Kernels => in_precision!(ctx, E => self.infer::<E>(&x, residual.as_ref())),
-            Path::Candle => {
+            Path::Candle | Path::Graph => {
                 let x = self.conv.forward(x, ctx)?;
-                let x = self.norm.forward_candle(x, ctx)?;
+                let x = self.norm.forward(x, ctx)?;
                 let x = match residual {
-                    Some(residual) => add_acts(&x, &residual)?,
+                    Some(residual) => add_acts(&x, &residual, ctx)?,
                     None => x,
                 };
                 let x = follow(self.after, x, ctx)?;
                 match &self.affine {
+                    Some(affine) if ctx.path() == Path::Graph => affine.record(&x, ctx),
                     Some(affine) => affine.forward_candle(&x, ctx),
                     None => Ok(x),
                 }
@@ -264,7 +265,7 @@ impl<E: MapElement> Undo<E> {
 
 impl Layer for ConvNormAct {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
-        if ctx.path() == Path::Candle || !ctx.is_training() || !self.needs_grad(&x, None) {
+        if ctx.path() != Path::Kernels || !ctx.is_training() || !self.needs_grad(&x, None) {
             return self.forward_with(x, None, ctx);
         }
         if self.is_its_layers() {

@@ -9,6 +9,7 @@ use crate::candle_ops;
 use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::{NnError, Result};
+use crate::graph::Constant;
 use crate::init::Init;
 use crate::map::{Buffer, MapElement};
 use crate::params::{Param, Scope};
@@ -80,6 +81,7 @@ impl Layer for DepthwiseConv2d {
         match ctx.path() {
             Path::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x, shape, ctx)),
             Path::Candle => self.forward_candle(&x, shape, ctx),
+            Path::Graph => self.config.record(&x, &self.weight, Some(Constant::learned(&self.bias)?), ctx),
         }
     }
 }

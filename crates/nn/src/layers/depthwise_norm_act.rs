@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tallow_kernels as kernels;
 use tallow_kernels::{After, DepthwiseShape, FoldedDepthwise, NormActShape, Padding};
 
+use super::conv::sides;
 use super::norm_act::{Kept, Learned, dims_after, follow, forward};
 use super::{BatchNorm2d, Layer, LearnableAffine, in_precision};
 use crate::act::{Act, Dims};
@@ -17,6 +18,7 @@ use crate::device::Path;
 use crate::error::{NnError, Result};
 use crate::folded::Slot;
 use crate::gradients::Gradients;
+use crate::graph::{Constant, Op};
 use crate::init::Init;
 use crate::map::{Buffer, HostMap, MapElement};
 use crate::params::{Param, Scope};
@@ -44,6 +46,22 @@ impl DepthwiseConfig {
             0 => Err(NnError::shape(weight.name(), format!("a {k} x {k} kernel does not fit into {x}"))),
             _ => Ok(shape),
         }
+    }
+
+    /// Records the convolution of `x`.
+    pub(super) fn record(
+        self,
+        x: &Act,
+        weight: &Param,
+        bias: Option<Constant>,
+        ctx: &mut Ctx,
+    ) -> Result<Act> {
+        let shape = self.shape(x.dims(), weight)?;
+        let (Self { k, stride, padding }, [h, w]) = (self, [shape.h, shape.w]);
+        let weight = Constant::learned(weight)?;
+        let padding = sides(padding, [h, w], [k, k], stride);
+        let conv = Op::Conv2d { weight, bias, stride, padding, groups: shape.c };
+        ctx.node(conv, &[x], vec![shape.c, shape.h_out(), shape.w_out()])
     }
 }
 
@@ -183,6 +201,18 @@ impl DepthwiseNormAct {
     }
 }
 
+impl DepthwiseNormAct {
+    fn record(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
+        let y = self.config.record(x, &self.weight, None, ctx)?;
+        let y = self.norm.forward(y, ctx)?;
+        let a = follow(self.after, y, ctx)?;
+        match &self.affine {
+            Some(affine) => affine.record(&a, ctx),
+            None => Ok(a),
+        }
+    }
+}
+
 impl<E: MapElement> Undo<E> {
     /// The gradient of the input, where it wants one.
     fn run(self, da: &HostMap, grads: &mut Gradients) -> Result<Option<HostMap>> {
@@ -200,8 +230,10 @@ impl<E: MapElement> Undo<E> {
 
 impl Layer for DepthwiseNormAct {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
-        if ctx.path() == Path::Candle {
-            return self.forward_candle(x, ctx);
+        match ctx.path() {
+            Path::Kernels => {}
+            Path::Candle => return self.forward_candle(x, ctx),
+            Path::Graph => return self.record(&x, ctx),
         }
         let needs_grad = x.needs_grad() || self.learns();
         in_precision!(ctx, E => {

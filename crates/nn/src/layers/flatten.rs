@@ -21,6 +21,7 @@ impl Layer for Flatten {
         match ctx.path() {
             Path::Kernels => in_precision!(ctx, E => forward_kernels::<E>(&x, dims, ctx)),
             Path::Candle => Ok(Act::candle(dims, x.as_candle("flatten")?.reshape((n, c * h * w, 1, 1))?)),
+            Path::Graph => ctx.flat(&x),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::act::{Act, Dims};
 use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::{NnError, Result};
+use crate::graph::{Constant, Op};
 use crate::init::Init;
 use crate::map::{Buffer, MapElement};
 use crate::params::{Param, Scope};
@@ -76,6 +77,19 @@ impl LayerNorm {
         Ok(candle_nn::LayerNorm::new(weight, bias, self.eps).forward(x)?)
     }
 
+    /// Of a map, a vector or tokens. The operation norms the last axis, so that a map's channels go there and back.
+    pub(super) fn record(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
+        let [gamma, beta] = [Constant::learned(&self.weight)?, Constant::learned(&self.bias)?];
+        let norm = Op::LayerNorm { gamma, beta, eps: self.eps };
+        let [c, h, w] = match *ctx.shape_of(x)? {
+            [c, h, w] => [c, h, w],
+            _ => return ctx.map_node(norm, x),
+        };
+        let pixels = ctx.node(Op::Transpose(vec![0, 2, 3, 1]), &[x], vec![h, w, c])?;
+        let pixels = ctx.map_node(norm, &pixels)?;
+        ctx.node(Op::Transpose(vec![0, 3, 1, 2]), &[&pixels], vec![c, h, w])
+    }
+
     fn forward_kernels<E: MapElement>(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
         let (dims, x_needs_grad) = (x.dims(), x.needs_grad());
         let x = x.as_map::<E>(self.weight.name())?;
@@ -121,6 +135,7 @@ impl Layer for LayerNorm {
         match ctx.path() {
             Path::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x, ctx)),
             Path::Candle => self.forward_candle(&x, ctx),
+            Path::Graph => self.record(&x, ctx),
         }
     }
 }

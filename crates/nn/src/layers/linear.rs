@@ -8,6 +8,7 @@ use crate::act::{Act, Dims};
 use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::{NnError, Result};
+use crate::graph::{Constant, Op};
 use crate::init::Init;
 use crate::map::Buffer;
 use crate::params::{Param, Scope};
@@ -89,6 +90,14 @@ impl Linear {
         let y = candle_nn::Linear::new(weight, bias).forward(&x)?;
         Ok(Act::candle(dims, y.reshape((dims.n, dims.c, 1, 1))?))
     }
+
+    fn record(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
+        let x = ctx.flat(x)?;
+        let weight = Constant::learned(&self.weight)?;
+        let bias = self.bias.as_ref().map(Constant::learned).transpose()?;
+        let f_out = weight.shape[0];
+        ctx.node(Op::Linear { weight, bias }, &[&x], vec![f_out])
+    }
 }
 
 impl Layer for Linear {
@@ -100,6 +109,7 @@ impl Layer for Linear {
         match ctx.path() {
             Path::Kernels => self.forward_kernels(&x, ctx),
             Path::Candle => self.forward_candle(&x, ctx),
+            Path::Graph => self.record(&x, ctx),
         }
     }
 }

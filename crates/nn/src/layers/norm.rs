@@ -5,7 +5,9 @@ use super::norm_act::Statistics;
 use super::{BatchNorm2d, Layer as _};
 use crate::act::Act;
 use crate::ctx::Ctx;
+use crate::device::Path;
 use crate::error::Result;
+use crate::graph::{Constant, Op};
 use crate::params::Param;
 
 /// What a fused block does to each channel.
@@ -54,10 +56,14 @@ impl Norm {
         }
     }
 
-    /// On the path that fuses nothing.
-    pub(super) fn forward_candle(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+    /// On a path that fuses nothing.
+    pub(super) fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
         match self {
             Self::Batch(norm) => norm.forward(x, ctx),
+            Self::Scale(scale) if ctx.path() == Path::Graph => {
+                let c = scale.shape()[0];
+                ctx.map_node(Op::MulConstant(Constant::learned(scale)?.reshaped(&[c, 1, 1])), &x)
+            }
             Self::Scale(scale) => {
                 let tensor = x.as_candle(scale.name())?;
                 let scale = ctx.weight(scale).to_dtype(tensor.dtype())?.reshape((1, x.dims().c, 1, 1))?;

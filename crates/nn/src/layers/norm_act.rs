@@ -13,6 +13,7 @@ use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::Result;
 use crate::gradients::Gradients;
+use crate::graph::Op;
 use crate::layers::batch_norm::NormParams;
 use crate::map::{Buffer, MapElement};
 
@@ -125,6 +126,9 @@ pub(super) fn follow(after: After, x: Act, ctx: &mut Ctx) -> Result<Act> {
             let x = Relu.forward(x, ctx)?;
             MaxPool2d { k: 2, stride: 2, padding: 0 }.forward(x, ctx)
         }
+        After::Relu6 if ctx.path() == Path::Graph => ctx.map_node(Op::Relu6, &x),
+        After::Silu if ctx.path() == Path::Graph => ctx.map_node(Op::Silu, &x),
+        After::HardSwish if ctx.path() == Path::Graph => ctx.map_node(Op::HardSwish, &x),
         After::Relu6 => by_candle(x, |z| candle_ops::relu(&z)? - candle_ops::relu(&(z - 6.0)?)?),
         After::Silu => by_candle(x, |z| z.silu()),
         After::HardSwish => by_candle(x, |z| {
@@ -163,7 +167,7 @@ impl Layer for NormAct {
         self.norm.check(&x)?;
         match ctx.path() {
             Path::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x, ctx)),
-            Path::Candle => {
+            Path::Candle | Path::Graph => {
                 let x = self.norm.forward(x, ctx)?;
                 follow(self.after, x, ctx)
             }

@@ -9,6 +9,7 @@ use crate::candle_ops;
 use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::{NnError, Result};
+use crate::graph::Op;
 use crate::map::{Buffer, MapElement};
 
 /// The largest value of each `k` x `k` window; a tie goes to the first in reading order. What lies outside the map
@@ -89,6 +90,10 @@ impl Layer for MaxPool2d {
             Path::Candle => {
                 Ok(Act::candle(dims, candle_ops::max_pool2d(x.as_candle("max_pool2d")?, &shape)?))
             }
+            Path::Graph => {
+                let Self { k, stride, padding } = *self;
+                ctx.node(Op::MaxPool2d { k, stride, padding }, &[&x], vec![dims.c, dims.h, dims.w])
+            }
         }
     }
 }
@@ -101,6 +106,10 @@ impl Layer for AvgPool2d {
             Path::Candle => {
                 Ok(Act::candle(dims, candle_ops::avg_pool2d(x.as_candle("avg_pool2d")?, &shape)?))
             }
+            Path::Graph => {
+                let Self { k, stride } = *self;
+                ctx.node(Op::AvgPool2d { k, stride }, &[&x], vec![dims.c, dims.h, dims.w])
+            }
         }
     }
 }
@@ -112,6 +121,11 @@ impl Layer for GlobalAvgPool {
         match ctx.path() {
             Path::Kernels => in_precision!(ctx, E => avg_pool_kernels::<E>(&x, shape, dims, ctx)),
             Path::Candle => Ok(Act::candle(dims, x.as_candle("global_avg_pool")?.mean_keepdim((2, 3))?)),
+            Path::Graph if ctx.shape_of(&x)?.len() == 1 => Ok(x), // a vector already
+            Path::Graph => {
+                let mean = ctx.node(Op::GlobalAvgPool, &[&x], vec![dims.c, 1, 1])?;
+                ctx.flat(&mean)
+            }
         }
     }
 }

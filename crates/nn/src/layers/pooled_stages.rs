@@ -8,6 +8,7 @@ use crate::act::{Act, Dims};
 use crate::ctx::{Ctx, Tape};
 use crate::device::Path;
 use crate::error::Result;
+use crate::graph::Op;
 use crate::map::{Buffer, HostMap, MapElement};
 
 /// Stages of a network, one after another, and the mean of each whole map that some of them give: the features (n, c) are
@@ -80,6 +81,10 @@ impl Layer for PooledStages {
                 let means = means.iter().map(|mean| mean.as_candle("pooled_stages"));
                 Ok(Act::candle(dims, Tensor::cat(&means.collect::<Result<Vec<_>>>()?, 1)?))
             }
+            Path::Graph => match means.as_slice() {
+                [only] => Ok(only.clone()),
+                _ => ctx.node(Op::Concat { axis: 1 }, &means.iter().collect::<Vec<_>>(), vec![c]),
+            },
         }
     }
 }

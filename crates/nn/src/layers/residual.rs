@@ -7,6 +7,7 @@ use crate::act::Act;
 use crate::ctx::{Ctx, Tape};
 use crate::device::Path;
 use crate::error::{NnError, Result};
+use crate::graph::Op;
 use crate::map::{Buffer, HostMap, MapElement};
 
 /// `y = branch(x) + shortcut(x)`, where no shortcut means `x` itself.
@@ -43,8 +44,8 @@ impl Layer for Residual {
         if dims != shortcut.dims() {
             return Err(NnError::shape("residual", format!("branch {dims}, shortcut {}", shortcut.dims())));
         }
-        if ctx.path() == Path::Candle {
-            return add_acts(&branch, &shortcut);
+        if ctx.path() != Path::Kernels {
+            return add_acts(&branch, &shortcut, ctx);
         }
         in_precision!(ctx, E => {
             ctx.push_map(move |dy, grads| {
@@ -109,8 +110,12 @@ impl<B: Layer> Layer for ResidualBlock<B> {
     }
 }
 
-/// The sum of two activations of the Candle path.
-pub(super) fn add_acts(a: &Act, b: &Act) -> Result<Act> {
+/// The sum of two activations on a path that fuses nothing.
+pub(super) fn add_acts(a: &Act, b: &Act, ctx: &mut Ctx) -> Result<Act> {
+    if ctx.path() == Path::Graph {
+        let shape = ctx.shape_of(a)?;
+        return ctx.node(Op::Add, &[a, b], shape);
+    }
     Ok(Act::candle(a.dims(), (a.as_candle("residual")? + b.as_candle("residual")?)?))
 }
 

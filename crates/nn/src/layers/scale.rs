@@ -5,6 +5,7 @@ use crate::act::Act;
 use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::Result;
+use crate::graph::Op;
 use crate::map::Buffer;
 
 /// `y = factor * x`, in f32: a layer for logits, which are few.
@@ -30,6 +31,7 @@ impl Layer for Scale {
                 Ok(Act::host(dims, y, needs_grad))
             }
             Path::Candle => Ok(Act::candle(dims, (x.as_candle("scale")? * f64::from(factor))?)),
+            Path::Graph => ctx.map_node(Op::Scale(factor), &x),
         }
     }
 }

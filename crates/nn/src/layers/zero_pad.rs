@@ -7,6 +7,7 @@ use crate::act::{Act, Dims};
 use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::Result;
+use crate::graph::Op;
 use crate::map::{Buffer, MapElement};
 
 /// Lines of zeros below a map and columns of them to its right, as `torch.nn.functional.pad(x, (0, right, 0, bottom))`: for
@@ -46,6 +47,10 @@ impl Layer for ZeroPad2d {
             Path::Candle => {
                 let x = x.as_candle("zero_pad2d")?;
                 Ok(Act::candle(out, x.pad_with_zeros(2, 0, bottom)?.pad_with_zeros(3, 0, right)?))
+            }
+            Path::Graph => {
+                let pad = Op::Pad { before: vec![0; 3], after: vec![0, bottom, right] };
+                ctx.node(pad, &[&x], vec![out.c, out.h, out.w])
             }
         }
     }

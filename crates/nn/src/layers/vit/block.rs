@@ -6,7 +6,10 @@ use tallow_kernels::{After, AttentionShape};
 
 use super::dense::Dense;
 use super::{EPS, VisionTransformerConfig};
+use crate::act::Act;
+use crate::ctx::Ctx;
 use crate::error::Result;
+use crate::graph::Op;
 use crate::init::Init;
 use crate::layers::LayerNorm;
 use crate::map::{Buffer, MapElement};
@@ -72,6 +75,38 @@ impl Block {
         let tokens = self.proj.rows_candle(&mixed, Some(tokens))?;
         let hidden = self.fc1.rows_candle(&self.norms[1].infer_candle(&tokens)?, None)?;
         self.fc2.rows_candle(&hidden, Some(&tokens))
+    }
+
+    /// Records the same.
+    pub(super) fn record(&self, tokens: &Act, ctx: &mut Ctx) -> Result<Act> {
+        let normal = self.norms[0].record(tokens, ctx)?;
+        let qkv = self.qkv.record(&normal, None, ctx)?;
+        let mixed = self.record_attention(&qkv, ctx)?;
+        let tokens = self.proj.record(&mixed, Some(tokens), ctx)?;
+        let normal = self.norms[1].record(&tokens, ctx)?;
+        let hidden = self.fc1.record(&normal, None, ctx)?;
+        self.fc2.record(&hidden, Some(&tokens), ctx)
+    }
+
+    fn record_attention(&self, qkv: &Act, ctx: &mut Ctx) -> Result<Act> {
+        let (width, heads, tokens) = (self.width, self.heads, qkv.dims().h);
+        let d = width / heads;
+        let mut by_head = |i: usize, axes: [usize; 4], shape: [usize; 3]| {
+            let slice = Op::Slice { axis: 2, start: i * width, end: (i + 1) * width };
+            let part = ctx.node(slice, &[qkv], vec![tokens, width])?;
+            let split = vec![tokens, heads, d];
+            let part = ctx.node(Op::Reshape(split.clone()), &[&part], split)?;
+            ctx.node(Op::Transpose(axes.to_vec()), &[&part], shape.to_vec())
+        };
+        let queries = by_head(0, [0, 2, 1, 3], [heads, tokens, d])?;
+        let keys = by_head(1, [0, 2, 3, 1], [heads, d, tokens])?;
+        let values = by_head(2, [0, 2, 1, 3], [heads, tokens, d])?;
+        let queries = ctx.map_node(Op::Scale((1.0 / (d as f64).sqrt()) as f32), &queries)?;
+        let scores = ctx.node(Op::MatMul, &[&queries, &keys], vec![heads, tokens, tokens])?;
+        let shares = ctx.map_node(Op::Softmax, &scores)?;
+        let mixed = ctx.node(Op::MatMul, &[&shares, &values], vec![heads, tokens, d])?;
+        let mixed = ctx.node(Op::Transpose(vec![0, 2, 1, 3]), &[&mixed], vec![tokens, heads, d])?;
+        ctx.node(Op::Reshape(vec![tokens, width]), &[&mixed], vec![tokens, width])
     }
 
     /// (n, tokens, 3 * width) to (n, tokens, width).

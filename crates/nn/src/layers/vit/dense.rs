@@ -4,8 +4,11 @@ use candle_core::Tensor;
 use candle_nn::Module as _;
 use tallow_kernels::{After, ConvShape, FoldedConv, FoldedEpilogue, Padding};
 
+use crate::act::Act;
+use crate::ctx::Ctx;
 use crate::error::Result;
 use crate::folded::FoldedCache;
+use crate::graph::{Constant, Op};
 use crate::init::Init;
 use crate::map::{Buffer, MapElement};
 use crate::params::{Param, Scope};
@@ -100,6 +103,25 @@ impl Dense {
             y = (y + residual)?;
         }
         Ok(if self.after == After::Gelu { y.gelu_erf()? } else { y })
+    }
+
+    /// Copies of weight and bias.
+    pub(super) fn constants(&self) -> Result<[Constant; 2]> {
+        Ok([Constant::learned(&self.weight)?, Constant::learned(&self.bias)?])
+    }
+
+    /// Records the same of (n, tokens, c_in).
+    pub(super) fn record(&self, x: &Act, residual: Option<&Act>, ctx: &mut Ctx) -> Result<Act> {
+        let [weight, bias] = self.constants()?;
+        let shape = vec![x.dims().h, self.c_out()];
+        let mut y = ctx.node(Op::Linear { weight, bias: Some(bias) }, &[x], shape.clone())?;
+        if let Some(scale) = &self.scale {
+            y = ctx.map_node(Op::MulConstant(Constant::learned(scale)?), &y)?;
+        }
+        if let Some(residual) = residual {
+            y = ctx.node(Op::Add, &[&y, residual], shape)?;
+        }
+        if self.after == After::Gelu { ctx.map_node(Op::Gelu, &y) } else { Ok(y) }
     }
 
     /// The bias as a tensor of the Candle path.

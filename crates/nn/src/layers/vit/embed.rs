@@ -9,9 +9,12 @@ use tallow_kernels::{After, ConvShape, Padding};
 use super::VisionTransformerConfig;
 use super::dense::Dense;
 use super::positions::resampled;
+use crate::act::Act;
 use crate::candle_ops;
+use crate::ctx::Ctx;
 use crate::error::Result;
 use crate::folded::Slot;
+use crate::graph::{Constant, Op};
 use crate::host;
 use crate::init::Init;
 use crate::map::{Buffer, MapElement};
@@ -74,6 +77,26 @@ impl Embedding {
         let mut tokens = Buffer::<E>::dirty(n * positions.len());
         self.class.read(|class| kernels::embed_tokens(&patches, class, &positions, &mut tokens))?;
         Ok(tokens)
+    }
+
+    /// Records the same of (n, 3, h, w). A row of zeros makes room for the class token, which is added with its position.
+    pub(super) fn record(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
+        let (VisionTransformerConfig { width, patch_px, .. }, [rows, columns]) =
+            (self.config, self.config.grid());
+        let n_patches = rows * columns;
+        let [weight, bias] = self.proj.constants()?;
+        let conv = Op::Conv2d { weight, bias: Some(bias), stride: patch_px, padding: [0; 4], groups: 1 };
+        let map = ctx.node(conv, &[x], vec![width, rows, columns])?;
+        let map = ctx.node(Op::Reshape(vec![width, n_patches]), &[&map], vec![width, n_patches])?;
+        let patches = ctx.node(Op::Transpose(vec![0, 2, 1]), &[&map], vec![n_patches, width])?;
+        let room = Op::Pad { before: vec![1, 0], after: vec![0, 0] };
+        let tokens = ctx.node(room, &[&patches], vec![1 + n_patches, width])?;
+        let learnt = Constant::learned(&self.positions)?;
+        let mut values = self.positions()?.to_vec();
+        let class = Constant::learned(&self.class)?;
+        values.iter_mut().zip(&class.values).for_each(|(position, class)| *position += class);
+        let shape = vec![1, 1 + n_patches, width];
+        ctx.map_node(Op::AddConstant(Constant { shape, values, ..learnt }), &tokens)
     }
 
     /// The same of (n, 3, h, w).

@@ -27,6 +27,7 @@ use crate::act::{Act, Dims};
 use crate::ctx::Ctx;
 use crate::device::Path;
 use crate::error::{NnError, Result};
+use crate::graph::Op;
 use crate::map::{Buffer, HostMap, MapElement};
 use crate::params::{Param, Scope};
 
@@ -206,6 +207,27 @@ impl VisionTransformer {
         Ok(Act::candle(dims, features.reshape((dims.n, dims.c, 1, 1))?))
     }
 
+    fn record(&self, x: &Act, ctx: &mut Ctx) -> Result<Act> {
+        let VisionTransformerConfig { width, .. } = self.config;
+        let n_tokens = self.config.n_tokens();
+        let mut tokens = self.embedding.record(x, ctx)?;
+        for block in &self.blocks {
+            tokens = block.record(&tokens, ctx)?;
+        }
+        let normal = self.norm.record(&tokens, ctx)?;
+        let class = ctx.node(Op::Slice { axis: 1, start: 0, end: 1 }, &[&normal], vec![1, width])?;
+        let class = ctx.flat(&class)?;
+        match self.config.features {
+            TokenFeatures::Class => Ok(class),
+            TokenFeatures::ClassAndMean => {
+                let rest = Op::Slice { axis: 1, start: 1, end: n_tokens };
+                let patches = ctx.node(rest, &[&normal], vec![n_tokens - 1, width])?;
+                let mean = ctx.node(Op::Mean { axis: 1 }, &[&patches], vec![width])?;
+                ctx.node(Op::Concat { axis: 1 }, &[&class, &mean], vec![2 * width])
+            }
+        }
+    }
+
     fn dims(&self, n: usize) -> Dims {
         Dims { n, c: self.config.n_features(), h: 1, w: 1 }
     }
@@ -217,6 +239,7 @@ impl Layer for VisionTransformer {
         match ctx.path() {
             Path::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x)),
             Path::Candle => self.forward_candle(&x),
+            Path::Graph => self.record(&x, ctx),
         }
     }
 }

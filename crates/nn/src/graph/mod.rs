@@ -1,0 +1,150 @@
+//! A network as a list of operations: what it computes in inference, recorded and not computed.
+//!
+//! [`Graph::record`] runs a forward pass on [`Path::Graph`], where each layer appends neutral operations ([`Op`]) in
+//! place of computing. So a model needs no second description. Writing the operations in some format is left to others.
+
+mod op;
+
+use candle_core::Device;
+
+pub use self::op::{Constant, Op};
+use crate::act::{Act, Dims};
+use crate::ctx::Ctx;
+use crate::error::{NnError, Result};
+
+/// A tensor of a [`Graph`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// The images, (N, C, H, W).
+    Input,
+    /// The result of the node with this index.
+    Node(usize),
+}
+
+/// An operation and its place in the network.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The operation.
+    pub op: Op,
+    /// Its operands.
+    pub inputs: Vec<Value>,
+    /// The sizes of its result without the batch: (C, H, W) of a map, (C) of a vector, (T, C) of tokens.
+    pub shape: Vec<usize>,
+}
+
+impl Node {
+    /// The name of the layer that recorded the node, such as `layer1.0.conv1`; `None` for a layer without parameters.
+    pub fn layer(&self) -> Option<&str> {
+        let name = &self.op.constants().next()?.name;
+        Some(name.rsplit_once('.').map_or(name.as_str(), |(layer, _)| layer))
+    }
+
+    /// Numbers in the result for one image.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// True where the result has no numbers.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A network for inference as operations on (N, C, H, W) maps, in an order in which they can run. N is free.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    /// Channels, rows and columns of the images.
+    pub input: [usize; 3],
+    /// The operations.
+    pub nodes: Vec<Node>,
+    /// The result.
+    pub output: Value,
+}
+
+impl Graph {
+    /// Records the operations of `forward` on images of `input` channels, rows and columns.
+    ///
+    /// # Errors
+    /// If the images do not fit, or a layer cannot be recorded.
+    pub fn record(input: [usize; 3], forward: impl FnOnce(Act, &mut Ctx) -> Result<Act>) -> Result<Self> {
+        let [c, h, w] = input;
+        let mut ctx = Ctx::record(&Device::Cpu);
+        let images = Act::graph(Dims { n: 1, c, h, w }, Value::Input);
+        let output = forward(images, &mut ctx)?.as_value("output")?;
+        Ok(Self { input, nodes: ctx.into_nodes(), output })
+    }
+
+    /// The sizes of `value` without the batch.
+    pub fn shape(&self, value: Value) -> &[usize] {
+        match value {
+            Value::Input => &self.input,
+            Value::Node(index) => &self.nodes[index].shape,
+        }
+    }
+
+    /// Multiplications, each with its addition, of node `index` for one image. Only operations that sum products count:
+    /// convolutions, dense layers and products of matrices.
+    pub fn multiply_adds(&self, index: usize) -> usize {
+        let node = &self.nodes[index];
+        let per_number = match &node.op {
+            Op::Conv2d { weight, .. } => weight.shape[1..].iter().product(),
+            Op::Linear { weight, .. } => weight.shape[1],
+            Op::MatMul => *self.shape(node.inputs[0]).last().unwrap_or(&0),
+            _ => 0,
+        };
+        node.len() * per_number
+    }
+}
+
+impl Ctx {
+    /// Appends an operation whose result has the sizes `shape`, without the batch.
+    pub(crate) fn node(&mut self, op: Op, inputs: &[&Act], shape: Vec<usize>) -> Result<Act> {
+        let n = inputs.first().map_or(1, |x| x.dims().n);
+        let dims = match *shape.as_slice() {
+            [c] => Dims { n, c, h: 1, w: 1 },
+            [c, h, w] => Dims { n, c, h, w },
+            [tokens, c] => Dims { n, c, h: tokens, w: 1 },
+            _ => Dims { n, c: shape.iter().product(), h: 1, w: 1 },
+        };
+        let inputs = inputs.iter().map(|x| x.as_value(op.name())).collect::<Result<Vec<_>>>()?;
+        let index = self.push_node(Node { op, inputs, shape });
+        Ok(Act::graph(dims, Value::Node(index)))
+    }
+
+    /// An operation whose result has the size of `x`.
+    pub(crate) fn map_node(&mut self, op: Op, x: &Act) -> Result<Act> {
+        let shape = self.shape_of(x)?;
+        self.node(op, &[x], shape)
+    }
+
+    /// The sizes of a recorded activation without the batch.
+    pub(crate) fn shape_of(&self, x: &Act) -> Result<Vec<usize>> {
+        Ok(match x.as_value("graph")? {
+            Value::Input => vec![x.dims().c, x.dims().h, x.dims().w],
+            Value::Node(index) => self.nodes()[index].shape.clone(),
+        })
+    }
+
+    /// `x` as a map for each image; a vector has one pixel.
+    pub(crate) fn as_map(&mut self, x: &Act) -> Result<Act> {
+        let shape = self.shape_of(x)?;
+        match *shape {
+            [c] => self.node(Op::Reshape(vec![c, 1, 1]), &[x], vec![c, 1, 1]),
+            _ => Ok(x.clone()),
+        }
+    }
+
+    /// `x` as a vector for each image, in C, H, W order.
+    pub(crate) fn flat(&mut self, x: &Act) -> Result<Act> {
+        let shape = self.shape_of(x)?;
+        match shape.len() {
+            1 => Ok(x.clone()),
+            _ => self.node(Op::Flatten, &[x], vec![shape.iter().product()]),
+        }
+    }
+}
+
+/// The refusal of a layer that has no neutral operations.
+pub(crate) fn unrecordable(layer: &str, what: &str) -> NnError {
+    NnError::shape(layer, format!("{what} cannot be written down as a graph"))
+}

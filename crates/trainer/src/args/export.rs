@@ -1,0 +1,66 @@
+//! What can be typed to take a model elsewhere, or to look at its layers.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The ONNX file takes images as bytes (N, rows, columns, 3) of the model's size and gives logits and probabilities (N, classes). \
+Normalisation, test-time views and the calibrated softmax are part of it; how pictures are resized to its size stands in its \
+metadata, beside the names of the classes.
+
+Examples:
+  trainer export runs/cnn-1 --format onnx
+  trainer export runs/cnn-1 --format onnx --weights f16 --out small.onnx
+  trainer export runs/cnn-1 --format safetensors --out model.safetensors")]
+pub(crate) struct ExportArgs {
+    /// A run folder, or a model file
+    #[arg(value_name = "RUN|MODEL")]
+    pub(crate) model: PathBuf,
+    /// The format of the file
+    #[arg(long, default_value = "onnx")]
+    pub(crate) format: ExportFormat,
+    /// How the file stores weights; everything is computed in f32
+    #[arg(long, default_value = "f32")]
+    pub(crate) weights: ExportWeights,
+    /// The file to write [default: beside the model, with the format's ending]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// For ONNX Runtime, OpenVINO, browsers and telephones
+    Onnx,
+    /// The weights with Tallow's description of them, as the run folder has them
+    Safetensors,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportWeights {
+    /// As they are
+    F32,
+    /// Half of the bytes: kernels and matrices rounded to f16
+    F16,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Multiply-adds are those of one image, in convolutions, dense layers and attention.
+
+Examples:
+  trainer summary runs/cnn-1
+  trainer summary --recipe cnn
+  trainer summary --recipe speedrun --classes 100 --json")]
+pub(crate) struct SummaryArgs {
+    /// A run folder, or a model file
+    #[arg(value_name = "RUN|MODEL", required_unless_present = "recipe", conflicts_with = "recipe")]
+    pub(crate) model: Option<PathBuf>,
+    /// The network of a built-in recipe, or of a file ending in .toml
+    #[arg(long)]
+    pub(crate) recipe: Option<String>,
+    /// Classes of a recipe's network
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "recipe")]
+    pub(crate) classes: usize,
+}

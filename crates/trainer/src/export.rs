@@ -1,0 +1,231 @@
+//! `trainer export`: a trained model as a file that other programs read.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
+use tallow_core::files;
+use tallow_dataset::{Fit, Interpolation, Preprocess};
+use tallow_metrics::Summary;
+use tallow_nn::{Device, Graph, Model};
+use tallow_onnx::{Classifier, View, WeightType};
+use tallow_training::{ModelInfo, SavedModel, read_model};
+
+use crate::App;
+use crate::args::{ExportArgs, ExportFormat, ExportWeights};
+use crate::output;
+
+/// The most bytes of a `summary.json`.
+const MAX_SUMMARY_BYTES: u64 = 16 << 20;
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Document<'a> {
+    file: &'a Path,
+    bytes: usize,
+    format: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    onnx: Option<OnnxFacts<'a>>,
+}
+
+/// What a caller of the ONNX file has to know.
+#[derive(Serialize)]
+struct OnnxFacts<'a> {
+    input: &'a str,
+    input_shape: [usize; 3],
+    outputs: [&'a str; 2],
+    classes: &'a [String],
+    resizing: String,
+}
+
+pub(crate) fn run(args: &ExportArgs, app: &App) -> Result<ExitCode> {
+    let saved = read_model(&args.model)?;
+    let (bytes, format, onnx) = match args.format {
+        ExportFormat::Onnx => {
+            let network = Network::of(&saved, &args.model)?;
+            let bytes = network.to_onnx(args)?;
+            (bytes, "onnx", Some(network.facts()))
+        }
+        ExportFormat::Safetensors if args.weights == ExportWeights::F16 => {
+            bail!("--weights f16 is for --format onnx: a safetensors file keeps the weights as they are")
+        }
+        ExportFormat::Safetensors => (saved.to_bytes()?, "safetensors", None),
+    };
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => beside(&args.model, format)?,
+    };
+    files::write(&out, &bytes)?;
+    if app.global.json {
+        output::json(&Document { file: &out, bytes: bytes.len(), format, onnx })?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let megabytes = bytes.len() as f64 / 1e6;
+    output::line(&format!("{}  {megabytes:.1} MB", out.display()))?;
+    if let Some(OnnxFacts {
+        input,
+        input_shape: [rows, columns, _],
+        outputs: [logits, probabilities],
+        classes,
+        resizing,
+    }) = onnx
+    {
+        output::line(&format!(
+            "input   {input}: bytes (N, {rows}, {columns}, 3), red green blue; {resizing}\n\
+             output  {logits}, {probabilities}: f32 (N, {})",
+            classes.len()
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The file for `format` in the run folder, or beside the model file.
+fn beside(model: &Path, format: &str) -> Result<PathBuf> {
+    let out = match model.is_dir() {
+        true => model.join(format!("model.{format}")),
+        false => model.with_extension(format),
+    };
+    if format == "safetensors" {
+        bail!("{} is there already: name another file with --out", out.display());
+    }
+    Ok(out)
+}
+
+/// A trained network, built and recorded.
+struct Network<'a> {
+    info: &'a ModelInfo,
+    graph: Graph,
+    preprocess: Preprocess,
+    licence: Option<String>,
+}
+
+impl<'a> Network<'a> {
+    fn of(saved: &'a SavedModel, path: &Path) -> Result<Self> {
+        let (model, preprocess) = built(saved, path)?;
+        let graph = model.graph(preprocess.size_px).with_context(|| path.display().to_string())?;
+        let licence = path.is_dir().then(|| licence_of(path)).transpose()?.flatten();
+        Ok(Self { info: &saved.info, graph, preprocess, licence })
+    }
+
+    fn to_onnx(&self, args: &ExportArgs) -> Result<Vec<u8>> {
+        let info = self.info;
+        let views: Vec<View> = info
+            .evaluation
+            .maps(self.preprocess.size_px)
+            .into_iter()
+            .map(|map| View { rows: map.rows, columns: map.columns, weight: map.weight })
+            .collect();
+        let weights = match args.weights {
+            ExportWeights::F32 => WeightType::F32,
+            ExportWeights::F16 => WeightType::F16,
+        };
+        let classifier = Classifier {
+            graph: &self.graph,
+            mean: info.mean,
+            std: info.std,
+            views: &views,
+            temperature: info.temperature.unwrap_or(1.0),
+            weights,
+            description: &self.description(),
+            metadata: &self.metadata()?,
+        };
+        Ok(tallow_onnx::to_bytes(&classifier)?)
+    }
+
+    fn facts(&self) -> OnnxFacts<'a> {
+        let [rows, columns] = self.preprocess.size_px;
+        OnnxFacts {
+            input: tallow_onnx::INPUT,
+            input_shape: [rows, columns, 3],
+            outputs: [tallow_onnx::LOGITS, tallow_onnx::PROBABILITIES],
+            classes: &self.info.class_names,
+            resizing: resizing(&self.preprocess),
+        }
+    }
+
+    fn description(&self) -> String {
+        let (info, n_classes) = (self.info, self.info.class_names.len());
+        let calibrated = match info.temperature {
+            Some(_) => "Probabilities are calibrated on validation images.",
+            None => "Probabilities are not calibrated.",
+        };
+        format!(
+            "Classifies images into {n_classes} classes; trained on {} with the recipe {}. Images: {}. {calibrated}",
+            info.dataset,
+            info.recipe,
+            resizing(&self.preprocess)
+        )
+    }
+
+    /// What readers find by key.
+    fn metadata(&self) -> Result<Vec<(&'static str, String)>> {
+        let info = self.info;
+        let mut metadata = vec![
+            ("class_names", serde_json::to_string(&info.class_names)?),
+            ("preprocess", serde_json::to_string(&self.preprocess)?),
+            ("resizing", resizing(&self.preprocess)),
+            ("calibrated", info.temperature.is_some().to_string()),
+            ("architecture", architecture(info).to_owned()),
+            ("dataset", info.dataset.clone()),
+            ("recipe", info.recipe.clone()),
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ];
+        if let Some(licence) = &self.licence {
+            metadata.push(("license", licence.clone()));
+        }
+        Ok(metadata)
+    }
+}
+
+fn architecture(info: &ModelInfo) -> &str {
+    info.model.get("name").and_then(toml::Value::as_str).unwrap_or_default()
+}
+
+/// The network of a model file with its weights, and how pictures are fitted to it.
+pub(crate) fn built(saved: &SavedModel, path: &Path) -> Result<(Model, Preprocess)> {
+    let SavedModel { info, weights, .. } = saved;
+    let model = tallow_models::build(&info.model, info.class_names.len(), 0, &Device::Cpu)
+        .with_context(|| format!("{}: its architecture cannot be built", path.display()))?;
+    model.params.load_tensors(weights).with_context(|| path.display().to_string())?;
+    let Some(preprocess) = info.input(&model).preprocess else {
+        bail!("{}: the model takes images of any size, and an exported one needs a size", path.display());
+    };
+    Ok((model, preprocess))
+}
+
+/// The licence of the pretrained weights that the run at `path` began with.
+fn licence_of(path: &Path) -> Result<Option<String>> {
+    let path = path.join("summary.json");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let bytes = files::read_at_most(&path, MAX_SUMMARY_BYTES)?;
+    let summary: Summary = serde_json::from_slice(&bytes).with_context(|| {
+        format!("{}: it cannot be read; was it written by another version?", path.display())
+    })?;
+    Ok(summary.pretrained.and_then(|weights| weights.licence))
+}
+
+/// How a picture becomes an image of the model's size, for people.
+fn resizing(preprocess: &Preprocess) -> String {
+    let Preprocess { size_px: [rows, columns], fit, crop_fraction, interpolation } = preprocess;
+    let how = match interpolation {
+        Interpolation::Bilinear => "Pillow's BILINEAR",
+        Interpolation::Bicubic => "Pillow's BICUBIC",
+        Interpolation::Linear => "torch.nn.functional.interpolate, mode bilinear",
+    };
+    match fit {
+        Fit::Squash => format!("resize the whole picture to {rows} x {columns} ({how})"),
+        Fit::Crop => {
+            let [rows_px, columns_px] = preprocess.size_px.map(|px| (px as f64 / crop_fraction).round());
+            format!(
+                "resize the shorter side to {rows_px} x {columns_px} over the crop's side ({how}), then cut {rows} x {columns} \
+                 out of the centre"
+            )
+        }
+        Fit::Pad => format!(
+            "resize the whole picture in its proportions into {rows} x {columns} ({how}), in the middle of white"
+        ),
+    }
+}
