@@ -9,8 +9,8 @@ pub enum ModelError {
     NoName {
         /// All known names, separated by commas.
         known: String,
-        },
-        /// The network of the run was built by a program's own code (`name = "custom"`), not from a table.
+    },
+    /// The network of the run was built by a program's own code (`name = "custom"`), not from a table.
     #[error(
         "the network was made by a program of its own (model.name = \"custom\"), and only that program can build it: there, \
          read_model gives its weights, and params.load_tensors takes them"

@@ -22,8 +22,8 @@ pub enum WeightsError {
         text: String,
         /// What is wrong with the text.
         problem: &'static str,
-        },
-        /// The path does not exist.
+    },
+    /// The path does not exist.
     #[error(
         "there is neither a folder nor a file {}: expected a folder with config.json and model.safetensors, a \
          safetensors file, or hf:OWNER/NAME[@REVISION]",
@@ -44,16 +44,16 @@ pub enum WeightsError {
         folder: PathBuf,
         /// The missing file.
         missing: &'static str,
-        },
-        /// The file is damaged, or is not a safetensors file.
+    },
+    /// The file is damaged, or is not a safetensors file.
     #[error("{} is damaged, or no file of weights: {source} (get it again)", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong with the file.
         source: NnError,
-        },
-        /// A tensor holds NaN or infinity.
+    },
+    /// A tensor holds NaN or infinity.
     #[error(
         "{} holds {broken}: such weights answer nothing; get the file again, or name another with --weights",
         path.display()
@@ -63,8 +63,8 @@ pub enum WeightsError {
         path: PathBuf,
         /// The tensor, and the number of its values that are NaN or infinite.
         broken: NonFinite,
-        },
-        /// A value in `config.json` is not of the expected form.
+    },
+    /// A value in `config.json` is not of the expected form.
     #[error("{}: {field}: {problem}", path.display())]
     Config {
         /// The file.
@@ -95,8 +95,8 @@ pub enum WeightsError {
         cache_dir: PathBuf,
         /// The setting that forbids requests ([`offline`](super::HubOptions::offline)), or the network's error message.
         reason: String,
-        },
-        /// The hub refused the request.
+    },
+    /// The hub refused the request.
     #[error("{url} answers with status {status}: {}", remedy_of(*status))]
     Status {
         /// The address.
@@ -113,8 +113,8 @@ pub enum WeightsError {
         url: String,
         /// What was expected and what came.
         problem: String,
-        },
-        /// The model lacks a required file.
+    },
+    /// The model lacks a required file.
     #[error("{model} has no {file} (commit {commit}): take a model that has, or name a folder or a file")]
     NoSuchFile {
         /// The model.
@@ -138,8 +138,8 @@ pub enum WeightsError {
         total_bytes: u64,
         /// Why it broke off.
         reason: String,
-        },
-        /// The digest or the length of the download differs from the hub's statement.
+    },
+    /// The digest or the length of the download differs from the hub's statement.
     #[error(
         "what {url} sends is not what the hub says that it is: {actual}, expected {expected}; the download was \
          deleted (try again; a proxy or a mirror may be at fault)"
