@@ -48,7 +48,7 @@ pub(crate) fn push_field(csv: &mut String, field: &str) {
     }
 }
 
-/// A table in memory: every row has as many fields as the header.
+/// A table in memory: every row has the same number of fields as the header.
 pub(crate) struct Table {
     pub(crate) header: Vec<String>,
     pub(crate) rows: Vec<Row>,

@@ -131,7 +131,7 @@ mod tests {
         assert!(at(0, 9)[1] > 0.2 && at(9, 9)[0] < 0.8);
     }
 
-    /// All right: alpha^(1 / n). One of one and none.
+    /// If all trials succeed, the bound is alpha^(1 / n); without successes it is 0.
     #[test]
     fn the_exact_bound_is_exact_where_it_can_be_said() {
         for n in [1u64, 5, 117, 4_000_000] {
