@@ -74,7 +74,7 @@ impl ImageSet {
     }
 
     /// Returns the same set with a cache of its pictures, fitted with `preprocess`. `pictures` has one entry for each
-    /// image: the picture if it is already fitted, else `None`.
+    /// image: the fitted picture, or `None` if it is not fitted yet.
     ///
     /// # Panics
     /// If the number of entries is not the number of images.

@@ -59,7 +59,7 @@ pub struct Batch {
     pub height: usize,
     /// Columns of an image.
     pub width: usize,
-    /// Numbers per pixel.
+    /// Values per pixel.
     pub channels: usize,
 }
 

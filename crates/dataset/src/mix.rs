@@ -21,10 +21,10 @@ const ALPHAS: std::ops::RangeInclusive<f64> = 0.001..=1000.0;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mix {
-    /// Alpha of mixup, whose share is drawn from Beta(alpha, alpha); 0: no mixup. Zhang et al.,
+    /// Alpha of mixup. The share is drawn from Beta(alpha, alpha); 0: no mixup. Zhang et al.,
     /// <https://arxiv.org/abs/1710.09412>.
     pub mixup_alpha: f64,
-    /// Alpha of cutmix, whose share is drawn from Beta(alpha, alpha); 0: no cutmix. Yun et al.,
+    /// Alpha of cutmix. The share is drawn from Beta(alpha, alpha); 0: no cutmix. Yun et al.,
     /// <https://arxiv.org/abs/1905.04899>.
     pub cutmix_alpha: f64,
 }

@@ -63,8 +63,9 @@ pub fn stratified_split(
     Ok(split)
 }
 
-/// Returns how many of a class's `n` images a fraction takes: the rounded share. For `n` of at least 3, a share from
-/// 0.25 to 0.5 is raised to 1, so that small classes are validated, too. For `n` of 1 or 2, at least one image is left.
+/// Returns how many of a class's `n` images a fraction takes: the rounded share. For `n` of at least 3, a share of at
+/// least 0.25 that rounds to 0 is raised to 1, so that small classes are validated, too. For `n` of 1 or 2, at least
+/// one image is left.
 fn n_held_out(n: usize, fraction: f64) -> usize {
     let share = fraction * n as f64;
     match share.round() as usize {

@@ -12,7 +12,7 @@
 //!     frame (SOF)              copied, components renamed 1, 2, 3, 4
 //!     scan (SOS)               copied, components renamed; data up to the next marker, ones, then the marker
 //!     EXIF, JFIF, Adobe        read
-//!     all else                 left behind
+//!     other segments           skipped
 //! ```
 //!
 //! Decoding is left to [`super::jpeg`].

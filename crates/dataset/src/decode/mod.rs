@@ -159,7 +159,8 @@ impl Header {
 
 /// Runs `work` and turns a panic of the decoder into an error, so that it costs only one picture.
 fn guarded<T>(format: Format, work: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
-    // Everything that a panic leaves behind is either dropped here, or is the budget, whose permits return their bytes.
+    // Everything that a panic leaves behind is dropped here, apart from the budget; and the permits return their bytes
+    // to the budget.
     catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| Err(failed(format)))
 }
 

@@ -14,7 +14,7 @@ use super::FetchError;
 use super::spec::{FileSpec, Spec};
 use crate::capped::Capped;
 
-/// Number of first bytes that show what a file is.
+/// Number of first bytes that show the kind of a file.
 pub(super) const HEAD_BYTES: u64 = 512;
 
 /// Refuses content that begins with `head` if it is not a gzip file. The error recognises HTML pages of a server or a

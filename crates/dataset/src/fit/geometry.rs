@@ -58,7 +58,7 @@ impl Side {
     }
 
     /// Returns the pixels that contribute to the visible part. The widest filter reaches two pixels beyond it, measured
-    /// in the coarser of the two resolutions; one more pixel allows for rounding.
+    /// in the coarser of the two resolutions; one pixel is added.
     pub(super) fn needed(&self) -> Range<usize> {
         let (Span { start, len }, reach) = (self.span(), 2.0 * self.scale().max(1.0) + 1.0);
         let end = ((start + len + reach).ceil() as usize).min(self.from);

@@ -102,10 +102,11 @@ pub(super) fn without_picture_suffix(name: &str) -> &str {
     }
 }
 
-/// Returns whether the file is a picture: by its suffix, or by its content if the suffix is not known.
+/// Returns whether the file is a picture. A suffix of a picture or of a raw file decides; for any other suffix, the
+/// content decides.
 ///
 /// # Errors
-/// If the suffix is not known and the file cannot be read.
+/// If the content has to decide and the file cannot be read.
 pub(super) fn is_picture(path: &Path, name: &str) -> io::Result<bool> {
     let suffix = suffix(name);
     if PICTURE_SUFFIXES.contains(&suffix.as_str()) {
