@@ -27,7 +27,7 @@ pub enum Unfreeze {
 pub enum BatchNormMode {
     /// The running statistics of the pretrained weights, which do not change.
     Frozen,
-    /// Those of each batch; the running statistics are updated.
+    /// The mean and variance of each batch; the running statistics are updated.
     Live,
 }
 

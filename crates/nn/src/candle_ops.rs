@@ -70,8 +70,8 @@ pub(crate) fn max_pool2d(x: &Tensor, s: &PoolShape) -> Result<Tensor> {
     windows.gather(&winner, 3)?.reshape((s.n, s.c, s.h_out(), s.w_out()))
 }
 
-/// Returns the index of the winner along the last dimension, which keeps size 1. As in PyTorch, the winner is the last NaN, or
-/// the first of the largest values if there is no NaN.
+/// Returns the index of the winner along the last dimension, which keeps size 1. As in PyTorch, the winner is the last NaN.
+/// Without a NaN it is the first of the largest values.
 fn winners(x: &Tensor) -> Result<Tensor> {
     let k = x.dim(3)? as f64;
     let index = Tensor::arange(0.0, k as f32, x.device())?;

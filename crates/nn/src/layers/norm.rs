@@ -1,4 +1,4 @@
-//! What a fused block does to each channel of its convolution's output: a batch norm, a learned scale, or nothing.
+//! The part of a fused block between convolution and activation: a batch norm, a learned scale, or nothing.
 
 use super::batch_norm::NormParams;
 use super::norm_act::Statistics;
@@ -8,18 +8,18 @@ use crate::ctx::Ctx;
 use crate::error::Result;
 use crate::params::Param;
 
-/// What a fused block does to each channel.
+/// The operation on each output channel of a fused block's convolution.
 pub(super) enum Norm {
     /// A batch norm.
     Batch(BatchNorm2d),
     /// A learned scale.
     Scale(Param),
-    /// Nothing, to so many channels.
+    /// Nothing; holds the number of channels.
     Nothing(usize),
 }
 
 impl Norm {
-    /// The batch norm, where it takes the statistics of the batch.
+    /// Returns the batch norm, if it uses the statistics of the batch.
     pub(super) fn of_batch(&self, ctx: &Ctx) -> Option<&BatchNorm2d> {
         match self {
             Self::Batch(norm) => Some(norm).filter(|norm| norm.takes_batch(ctx)),
@@ -27,7 +27,7 @@ impl Norm {
         }
     }
 
-    /// The statistics that are constants: the running ones, or those that change nothing.
+    /// Returns constant statistics: the running ones of a batch norm, or mean 0 and `inv_std` 1, which change nothing.
     pub(super) fn constants(&self) -> Result<Statistics> {
         let c = match self {
             Self::Batch(norm) => return norm.running(),
@@ -37,7 +37,7 @@ impl Norm {
         Ok(Statistics { mean: vec![0.0; c], inv_std: vec![1.0; c], frozen: true })
     }
 
-    /// What it learns.
+    /// Returns the learned parameters.
     pub(super) fn params(&self) -> NormParams {
         match self {
             Self::Batch(norm) => norm.params(),
@@ -54,7 +54,7 @@ impl Norm {
         }
     }
 
-    /// On the path that fuses nothing.
+    /// Applies the operation on the Candle path, which has no fused blocks.
     pub(super) fn forward_candle(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
         match self {
             Self::Batch(norm) => norm.forward(x, ctx),
