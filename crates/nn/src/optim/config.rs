@@ -156,8 +156,8 @@ impl OptimizerConfig {
         }
     }
 
-    /// Returns the names of the state tensors of each parameter that this optimiser updates. For [`Muon`](Self::Muon), these are
-    /// not the parameters of its SGD.
+    /// Returns the names of the state tensors of each parameter that this optimiser updates itself. The SGD beside
+    /// [`Muon`](Self::Muon) has its own names.
     pub(super) fn slot_names(&self) -> &'static [&'static str] {
         match self {
             Self::Sgd { momentum: 0.0, .. } | Self::Muon { momentum: 0.0, .. } => &[],

@@ -82,8 +82,7 @@ fn cubic(a: f64, x: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Compares with `F.interpolate(x, size=(2, n), mode="bicubic", antialias=...)`, where each row of x is the squares 0, 1, 4,
-    /// …
+    /// Compares with `F.interpolate(x, size=(2, n), mode="bicubic", antialias=...)`. Each row of x is the squares 0, 1, 4, …
     #[test]
     fn values_are_pytorchs() {
         GOLDENS.iter().for_each(|(how, n_side, expected)| {
