@@ -1,5 +1,5 @@
-//! Whatever a user or a file can get wrong: a message that names file or field and remedy, a status that is not 0, and
-//! nothing half-written.
+//! Mistakes of users and defects of files: each gives a message that names the file or field and a remedy, a status other
+//! than 0, and no half-written output.
 
 mod support;
 
@@ -9,7 +9,7 @@ use std::process::Command;
 
 use support::{Ran, Sandbox, TINY, TINY_MODEL, changed, trainer};
 
-/// The length of a file of CIFAR-10, and of a record in it.
+/// The length of a file of CIFAR-10 in bytes, and of a record in it.
 const BATCH_BYTES: u64 = 30_730_000;
 const RECORD_BYTES: u64 = 3_073;
 
@@ -22,8 +22,8 @@ const FILES: [&str; 6] = [
     "test_batch.bin",
 ];
 
-/// Runs each command (after [`TINY_MODEL`], if it begins with `+`) and checks its status, its message, and that it
-/// leaves nothing.
+/// Runs each command (after [`TINY_MODEL`], if it begins with `+`), checks its status and message, and checks that it leaves
+/// no files.
 fn refused(sandbox: &Sandbox, cases: &[(&str, i32, &[&str])]) {
     let before = sandbox.everything();
     for (args, status, message) in cases {
@@ -229,8 +229,7 @@ fn data_that_are_not_there() {
     );
 }
 
-/// A data folder with files of the right length and nothing in them, which take no room on the disk; `spoil` gets the
-/// first.
+/// Creates a data folder with files of the right length without content, which take no space on disk; `spoil` gets the first.
 fn with_cifar10(n_files: usize, spoil: impl FnOnce(&mut File)) -> Sandbox {
     let sandbox = Sandbox::new();
     for name in &FILES[..n_files] {
@@ -243,7 +242,7 @@ fn with_cifar10(n_files: usize, spoil: impl FnOnce(&mut File)) -> Sandbox {
     sandbox
 }
 
-/// Damage is never passed over in favour of the sample.
+/// No command replaces damaged data by the sample.
 fn every_command_refuses(sandbox: &Sandbox, message: &[&str]) {
     let message = [message, &["cifar-10-batches-bin", "get it again with `cargo xtask fetch-data`"]].concat();
     let cases = ["--dataset cifar10", "--offline", "data info", "data info --dataset cifar10"];
@@ -301,7 +300,7 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint() {
     assert_eq!(names[1..], expected);
 }
 
-/// Runs `trainer` where no file may be longer than `n_bytes`: the disk is full for whatever is longer.
+/// Runs `trainer` with a limit of `n_bytes` on file sizes: for longer files the disk is full.
 #[cfg(unix)]
 fn with_short_files(sandbox: &Sandbox, n_bytes: usize, args: &str) -> Ran {
     let mut command = Command::new("sh");
@@ -322,7 +321,7 @@ fn a_disk_that_is_full_at_the_start() {
     assert_eq!(sandbox.everything(), [""; 0]);
 }
 
-/// There is room for the checkpoints, but not for the predictions on the test images.
+/// The disk has room for the checkpoints, but not for the predictions on the test images.
 #[cfg(unix)]
 #[test]
 fn a_disk_that_is_full_at_the_end() {

@@ -1,4 +1,4 @@
-//! The small commands, word for word; and how a run looks where there is no terminal.
+//! The output of the small commands, word for word, and that of a run without a terminal.
 
 mod support;
 
@@ -83,7 +83,7 @@ fn a_recipe_is_printed_as_it_stands_and_is_one() {
         assert_eq!(sandbox.trainer(&format!("recipes {name}")).ok().stdout, text);
         assert_eq!(sandbox.trainer(&format!("recipes {name} --json")).ok().json()["name"], name);
     }
-    // kept in a file, it is a recipe that only has another name
+    // in a file, it is the same recipe under another name
     sandbox.write("mine.toml", sandbox.trainer("recipes keras-5").ok().stdout);
     let tiny = TINY.replace("--epochs 2", "--epochs 1");
     sandbox.trainer(&format!("--recipe mine.toml {tiny}")).ok().says(&["run folder runs/mine-1"]);
@@ -166,7 +166,7 @@ MISSING  there/cifar-10-batches-bin/test_batch.bin
     assert_eq!(is_ok, [false; 6]);
 }
 
-/// What a log file or a continuous integration sees: whole lines, no control characters, everything that Keras shows.
+/// The output in a log file or in continuous integration: whole lines, no control characters, all figures that Keras shows.
 #[test]
 fn a_run_without_a_terminal_tells_plain_lines() {
     let sandbox = Sandbox::new();
@@ -191,7 +191,7 @@ fn a_run_without_a_terminal_tells_plain_lines() {
     assert_eq!((epochs.clone().count(), history.len()), (2, 2));
     for (line, row) in epochs.zip(&history) {
         let start = format!("    {}/2 ", row.epoch);
-        // between the two, the times of this machine
+        // the middle has times, which depend on this machine
         let end = format!(
             "  {:.4}  {:>8.4}  {:>8.4}  {:>12.4}  {:>9}",
             row.loss,
@@ -205,7 +205,7 @@ fn a_run_without_a_terminal_tells_plain_lines() {
     }
 }
 
-/// A pipe and NO_COLOR get no colour codes, however much is said.
+/// A pipe and NO_COLOR get no colour codes, however long the output is.
 #[test]
 fn diagnostics_in_a_pipe_have_no_colours() {
     let sandbox = Sandbox::new();
@@ -213,7 +213,7 @@ fn diagnostics_in_a_pipe_have_no_colours() {
     assert!(!ran.stderr.contains('\u{1b}'), "{:?}", ran.stderr);
 }
 
-/// Small steps in whatever the processor is fastest in: the figures are of one run, but they must agree.
+/// Small steps in the processor's fastest precision. The figures vary from run to run, but must be consistent.
 #[test]
 fn bench_says_how_fast_and_where_the_time_goes() {
     let sandbox = Sandbox::new();
@@ -246,7 +246,7 @@ fn bench_says_how_fast_and_where_the_time_goes() {
     assert_eq!(sandbox.everything(), [""; 0]);
 }
 
-/// As a contestant of benches/peers: an answer for every line of standard input, whose end is the end.
+/// As a contestant of benches/peers: one answer for each line of standard input, and the program ends with its input.
 #[test]
 fn bench_works_in_slices_when_it_is_told_to() {
     let sandbox = Sandbox::new();

@@ -1,7 +1,8 @@
-//! Programs outside the workspace that use its libraries, as anybody's would: what they import, and that they run.
+//! Programs outside the workspace that use its libraries, as any other program would: checks what they import, and that they
+//! run.
 //!
-//! They lie in `tests/downstream`. A copy of each is built beside the other things that are compiled, with the versions
-//! that the workspace has locked, so that nothing is fetched and nothing is written among the sources.
+//! They are in `tests/downstream`. A copy of each is built in the target folder, with the workspace's locked versions. So
+//! nothing is downloaded, and nothing is written among the sources.
 
 mod support;
 
@@ -11,7 +12,7 @@ use std::process::Command;
 
 use support::{Sandbox, repository};
 
-/// A copy of a program of `tests/downstream` that can be built.
+/// A copy of a program of `tests/downstream`, ready to build.
 struct Program {
     name: &'static str,
     folder: PathBuf,
@@ -26,7 +27,7 @@ impl Program {
         let manifest = manifest.replace("../../../", &format!("{}/", root.display()));
         fs::write(folder.join("Cargo.toml"), manifest).unwrap();
         fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
-        // with the time of the original: what has not changed is not compiled again
+        // with the time of the original, so that an unchanged file is not compiled again
         let (source, copy) = (from.join("src/main.rs"), folder.join("src/main.rs"));
         fs::copy(&source, &copy).unwrap();
         let modified = fs::metadata(&source).unwrap().modified().unwrap();
@@ -34,7 +35,7 @@ impl Program {
         Self { name, folder }
     }
 
-    /// What cargo prints on standard output, when `args` have gone well.
+    /// Runs cargo with `args`, which must succeed; returns its standard output.
     #[track_caller]
     fn cargo(&self, args: &str) -> String {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -55,7 +56,7 @@ impl Program {
         names
     }
 
-    /// Builds and runs it; what it prints.
+    /// Builds and runs the program; returns its output.
     #[track_caller]
     fn run(&self, features: &str, args: &[&Path]) -> String {
         self.cargo(&format!("build --quiet {features}"));
@@ -70,7 +71,7 @@ fn downstream() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("downstream")
 }
 
-/// One for all: what two of them import is compiled once.
+/// One target folder for all programs, so that common imports are compiled once.
 fn target() -> PathBuf {
     downstream().join("target")
 }

@@ -1,4 +1,4 @@
-//! `trainer eval`: the same figures as the run's own, on any part of its data; and what it refuses.
+//! `trainer eval`: gives the run's own figures on any part of its data; and refuses other requests.
 
 mod support;
 
@@ -12,7 +12,7 @@ use tallow_metrics::{
     with_temperature,
 };
 
-/// A network that learns something in a second: its answers are not all the same.
+/// A network that learns enough in a second that its predictions differ.
 const LEARNS: &str = "--dataset sample --offline --train-subset 600 --epochs 3 --batch-size 16 --lr 0.002 \
      --set model.widths=[8,8] --set model.dropout=[0.0] --set model.dense=16";
 
@@ -89,7 +89,7 @@ fn the_report_and_one_line_are_the_result() {
     assert_eq!(keys, expected);
 }
 
-/// The sample has a few near-duplicates, as the whole of CIFAR-10 does.
+/// The sample has a few near-duplicates, like the whole of CIFAR-10.
 #[test]
 fn near_duplicates_are_listed_and_left_out() {
     let sandbox = Sandbox::new();
@@ -136,7 +136,7 @@ fn near_duplicates_are_listed_and_left_out() {
         .fails(&["trained on other data than sample"]);
 }
 
-/// One number, fitted once: the model file, `eval` and the report's page have the same.
+/// The temperature is fitted once: the model file, `eval` and the report page show the same number.
 #[test]
 fn the_temperature_is_kept_in_the_model_file() {
     let sandbox = Sandbox::new();
@@ -195,7 +195,7 @@ fn a_temperature_that_is_none_is_refused() {
         sandbox.write("hostile.safetensors", changed);
         sandbox.trainer("eval hostile.safetensors").fails(&["hostile.safetensors: its description", part]);
     }
-    // not even JSON, which has no word for it
+    // not even JSON accepts it, as JSON has no such number
     let (mut header, _) = read_safetensors(&model);
     let text = header["__metadata__"]["tallow"].as_str().unwrap();
     let (before, after) = text.split_once("\"temperature\":").unwrap();
@@ -205,7 +205,7 @@ fn a_temperature_that_is_none_is_refused() {
     sandbox.trainer("eval nan.safetensors").fails(&["nan.safetensors", "its description cannot be read"]);
 }
 
-/// The matrix takes the columns that there are.
+/// The confusion matrix adapts to the number of columns.
 #[test]
 fn the_confusion_matrix_fits_the_columns() {
     let sandbox = with_run("");
@@ -228,7 +228,7 @@ fn the_confusion_matrix_fits_the_columns() {
     assert_eq!(head("nonsense"), head("100"), "a pipe has 100");
 }
 
-/// The same weights, whose answers are said to mean other classes: what meant class 0 means class 9.
+/// The same weights with reordered class names: class 0 becomes class 9.
 #[test]
 fn classes_are_matched_by_name() {
     let sandbox = Sandbox::new();
@@ -293,7 +293,7 @@ fn data_that_are_not_there_are_named_with_the_command_that_gets_them() {
     let fetch = "cargo xtask fetch-data --dataset cifar100";
     sandbox.trainer("eval run --dataset cifar100").fails(&["cifar-100-binary", fetch]);
     sandbox.trainer("eval run --dataset nope").fails(&["\"nope\"", "cifar10", "sample"]);
-    // where the run had its data, unless told otherwise
+    // the default is the run's data folder
     let recipe = sandbox.text("run/recipe.toml").replace("\"data\"", "\"elsewhere\"");
     sandbox.write("run/recipe.toml", recipe);
     sandbox.trainer("eval run --dataset cifar10").fails(&["elsewhere/cifar-10-batches-bin"]);

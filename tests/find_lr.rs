@@ -1,4 +1,4 @@
-//! `trainer find-lr`: a sweep of learning rates, what it leaves and what it does not touch.
+//! `trainer find-lr`: a sweep of learning rates, the files it writes and those it leaves untouched.
 
 #[path = "support/drawn.rs"]
 mod drawn;
@@ -28,7 +28,7 @@ fn a_rate_is_suggested_with_plot_table_and_reason() {
     assert!((1e-4..1.0).contains(&rate.parse::<f64>().unwrap()), "{}", told.stdout);
     assert!(sandbox.text("lr/lr.svg").contains(&format!("suggested {rate}")));
     assert!(sandbox.read("lr/lr.png").starts_with(b"\x89PNG"));
-    // the same bits again, by any number of threads
+    // the same bits again, with any number of threads
     let table = sandbox.text("lr/lr.csv");
     assert!(table.starts_with("step,learning_rate,loss,smoothed_loss\n1,0.0001,"), "{table}");
     let figures =
@@ -77,7 +77,7 @@ fn a_frozen_backbone_and_own_pictures_are_swept_too() {
     let args = "find-lr --dataset photos --weights small --offline --set model.input_px=[32,32] --json";
     let figures = sandbox.trainer(args).ok().json();
     assert!(figures["suggestion"]["rate"].as_f64().unwrap() > 1e-7, "{figures}");
-    // of the test pictures no features were computed
+    // no features of the test pictures were computed
     let summary = |args: &str| {
         sandbox
             .trainer(&format!(

@@ -1,5 +1,5 @@
-//! Cross-validation, end to end: every picture answered by a model that had not seen it, a run that goes on where it was stopped,
-//! and the labels that its answers speak against.
+//! Cross-validation, end to end: every picture is predicted by a model that had not seen it, a stopped run is resumed, and
+//! labels that the predictions contradict are listed.
 #![cfg(unix)]
 
 #[path = "support/drawn.rs"]
@@ -25,7 +25,7 @@ fn answers(sandbox: &Sandbox, file: &str) -> PredictionsTable {
     parse_predictions_csv(&sandbox.text(file)).unwrap()
 }
 
-/// The files that the fold `fold`, from 1, of `run` held out.
+/// Returns the files that the fold `fold`, from 1, of `run` held out.
 fn held_out(sandbox: &Sandbox, run: &str, fold: usize) -> BTreeSet<String> {
     answers(sandbox, &format!("{run}/folds/{fold}/evaluation/predictions_test.csv"))
         .files
@@ -56,7 +56,7 @@ fn every_picture_is_answered_by_a_model_that_had_not_seen_it() {
         let n = |class: &str| part.iter().filter(|file| file.starts_with(class)).count();
         assert!(n("cat").abs_diff(n_cats) <= 1 && n("owl") == n_owls, "{part:?}");
     }
-    // a fold's run is a run of its own: its recipe gives the same answers, and it keeps no model
+    // a fold's run is an ordinary run: its recipe gives the same predictions; and it keeps no model
     let again = "--recipe run/folds/2/recipe.toml --run-dir again";
     sandbox.trainer(again).ok();
     let predictions = |run: &str| sandbox.read(&format!("{run}/evaluation/predictions_test.csv"));
@@ -82,7 +82,7 @@ fn every_picture_is_answered_by_a_model_that_had_not_seen_it() {
     sandbox.trainer("predict run photos/owl/00.png").ok();
     sandbox.trainer("card run").ok();
     sandbox.trainer("runs .").ok();
-    // the model file alone knows it, too
+    // the model file alone is enough to know that
     for args in ["eval run/model.safetensors --dataset photos", "eval run/model.safetensors"] {
         let refused = sandbox.trainer(args).ends_with(1);
         assert!(refused.stderr.contains("tested by folds"), "{args}: {}", refused.stderr);
@@ -101,7 +101,7 @@ fn a_test_of_the_owners_is_looked_at_once_by_the_model_of_all() {
     draw(&sandbox, "photos/train", &CLASSES);
     let test = CLASSES.map(|(name, _)| (name, 4));
     draw(&sandbox, "photos/test", &test);
-    // the same pictures would be copies: others
+    // other pictures, since the same ones would be copies
     for (class, (name, _)) in CLASSES.iter().enumerate() {
         for i in 0..4 {
             sandbox.write(&format!("photos/test/{name}/{i:02}.png"), picture(class, 15 + i));
@@ -124,7 +124,7 @@ fn a_test_of_the_owners_is_looked_at_once_by_the_model_of_all() {
 #[test]
 fn copies_and_near_duplicates_are_held_out_together() {
     let sandbox = photos();
-    // a copy under another name, and pictures that are the same but for their brightness
+    // a copy under another name, and pictures that differ only in brightness
     fs::copy(sandbox.path("photos/cat/03.png"), sandbox.path("photos/cat/copy.png")).unwrap();
     let alike: Vec<(String, String)> =
         (0..8).map(|i| (format!("owl/{i:02}.png"), format!("owl/bright{i}.png"))).collect();
@@ -141,7 +141,7 @@ fn copies_and_near_duplicates_are_held_out_together() {
     }
 }
 
-/// Killed at any instant, in whichever fold or in the run's own training: what comes out is the same to the bit.
+/// Killed at any instant, in any fold or in the run's own training, the result has the same bits.
 #[test]
 fn a_killed_run_goes_on_in_its_fold() {
     let sandbox = photos();
@@ -160,7 +160,7 @@ fn a_killed_run_goes_on_in_its_fold() {
             is_over = true;
             break;
         }
-        instant += Duration::from_millis(20); // a slow machine comes to an end, too
+        instant += Duration::from_millis(20); // so that a slow machine also finishes
     }
     assert!(is_over, "never came to its end");
     sandbox.trainer("--resume run --offline").ok();

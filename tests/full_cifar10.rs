@@ -1,6 +1,6 @@
-//! The whole of CIFAR-10, from its archive to a trained model.
+//! Tests the whole of CIFAR-10, from its archive to a trained model.
 //!
-//! The archive is taken from the variable `TALLOW_CIFAR10_ARCHIVE`; without it this is skipped, and says so.
+//! The variable `TALLOW_CIFAR10_ARCHIVE` names the archive; without it the test prints that it is skipped.
 
 mod support;
 
@@ -42,7 +42,7 @@ fn from_the_archive_to_a_model() {
         verified.stdout
     );
 
-    // where it is there, `auto` is CIFAR-10
+    // `auto` is CIFAR-10 if it exists
     let tiny = TINY_MODEL.replace("--dataset sample", "--dataset auto");
     sandbox.trainer(&format!("{tiny} --train-subset 500 --epochs 1 --batch-size 100 --run-dir run")).ok();
     let summary = sandbox.json("run/summary.json");
@@ -52,7 +52,7 @@ fn from_the_archive_to_a_model() {
         (&json!("cifar10"), [&json!(500), &json!(5_000), &json!(10_000)])
     );
 
-    // the same figures again; on the sample, which is a part of it, but not the same data
+    // the same figures again; the sample is a part of it, but counts as other data
     let score = sandbox.trainer("eval run --json").ok().json();
     assert_eq!(score["accuracy"], summary["test"]["accuracy"]);
     sandbox.trainer("eval run --dataset sample").ok();

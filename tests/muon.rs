@@ -1,5 +1,5 @@
-//! A run with Muon: SGD beside it, groups with an end of their own, and a gradient that is summed; resumed, and by another
-//! kind of optimiser.
+//! A run with Muon: SGD for other parameters, groups with their own end, and a summed gradient; the run is resumed, and
+//! another optimiser is tried.
 
 mod support;
 
@@ -29,7 +29,7 @@ filter_norm = true
 sgd = { lr = 0.002, momentum = 0.85, weight_decay = 0.01 }
 "#;
 
-/// A head by SGD, and norms that learn for one epoch and a half.
+/// A head trained by SGD, and norms that learn for one and a half epochs.
 const GROUPS: &str = r#"
 [[param_groups]]
 pattern = "classifier.2.*"
@@ -41,7 +41,7 @@ n_dims = 1
 until_epoch = 1.5
 "#;
 
-/// The weights of a run whose names end so.
+/// Returns the weights of a run whose names have this ending.
 fn weights(sandbox: &Sandbox, run: &str, ending: &str) -> Vec<Vec<f32>> {
     let model = tallow_training::read_model(&sandbox.path(&format!("{run}/model.safetensors"))).unwrap();
     let of_it = model.weights.into_iter().filter(|(name, _)| name.ends_with(ending));
@@ -68,7 +68,7 @@ fn an_interrupted_run_goes_on_bit_for_bit() {
     assert_eq!(summary["epochs_run"], 6);
 }
 
-/// The rate of a group with an end is its own, whatever the schedule is, and its weights stay from there on.
+/// The rate of a group with an end does not follow the schedule, and its weights stay constant after the end.
 #[test]
 fn a_group_with_an_end_follows_no_schedule() {
     let sandbox = Sandbox::new();

@@ -1,5 +1,5 @@
-//! None of these, end to end: a run on a frozen backbone's features keeps what tells new pictures from known ones, `predict` tells
-//! it, and the report shows how well it works.
+//! "None of these", end to end: a run on a frozen backbone's features stores a detector of new pictures, `predict` prints its
+//! result, and the report shows how well it works.
 
 #[path = "support/drawn.rs"]
 mod drawn;
@@ -13,10 +13,10 @@ use tallow_nn::{decode, encode};
 const HEAD: &str = "--recipe resnet18-head --offline --weights weights --set model.input_px=[32,32] --set batch_size=8 \
      --set epochs=2 --set augment.flip=none --dataset photos --run-dir run";
 
-/// Pictures of each class.
+/// Number of pictures of each class.
 const N_OF_CLASS: u64 = 25;
 
-/// A sandbox with drawn pictures, and weights that nobody trained.
+/// Creates a sandbox with drawn pictures and untrained weights.
 fn with_weights() -> Sandbox {
     let sandbox = Sandbox::new();
     let table = tallow_models::architecture("resnet18").unwrap().reference_table();
@@ -84,7 +84,7 @@ fn the_report_says_how_well_it_works() {
     assert!(card.contains("Tallow tells how usual it is"), "{card}");
     assert!(card.contains("## Licence") && card.contains("under the licence cc-by-4.0"), "{card}");
     assert_eq!(sandbox.json("run/summary.json")["pretrained"]["licence"], "cc-by-4.0");
-    // by folds every picture is a test, and what was said of it is what its fold says
+    // with folds, every picture is a test picture, predicted by its fold's model
     sandbox.trainer(&format!("{} --folds 3", HEAD.replace("--run-dir run", "--run-dir by-folds"))).ok();
     let record = sandbox.json("by-folds/evaluation/novelty.json");
     assert_eq!((&record["n_known"], &record["test"]), (&75.into(), &serde_json::Value::Null));
@@ -101,7 +101,7 @@ fn a_file_whose_numbers_do_not_fit_is_refused() {
     sandbox
         .trainer("predict other/model.safetensors photos/cat/00.png")
         .fails(&["novelty.", "the file that the run wrote"]);
-    // without them it is a model as any other
+    // without these tensors it is an ordinary model
     tensors.retain(|name, _| !name.starts_with("novelty."));
     sandbox.write("other/model.safetensors", encode(&tensors, &metadata.unwrap()).unwrap());
     let said = sandbox.trainer("predict other/model.safetensors photos/cat/00.png --json").ok().json();

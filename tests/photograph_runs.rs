@@ -1,5 +1,5 @@
-//! Runs on a user's own pictures: the same bits for any number of threads, interrupted or not, from files or from memory;
-//! and what a recipe may ask of pictures.
+//! Runs on a user's own pictures: they give the same bits for any number of threads, interrupted or not, from files or from
+//! memory. Also recipe settings for pictures.
 #![cfg(unix)]
 
 #[path = "support/drawn.rs"]
@@ -14,7 +14,7 @@ use tallow_dataset::{ImageSet, load_sample};
 use tallow_metrics::parse_history;
 use tallow_nn::encode;
 
-/// All that a recipe can do to pictures of files, and all that a run must not forget.
+/// A recipe with all settings for picture files and all state that a run must restore.
 const EVERYTHING: &str = r#"
 base = "photos-cnn"
 epochs = 8
@@ -45,7 +45,7 @@ dense = 8
 input_px = [24, 32]
 "#;
 
-/// Asserts that two runs came to the same bits.
+/// Asserts that two runs have the same bits.
 #[track_caller]
 fn same_bits(sandbox: &Sandbox, one: &str, other: &str) {
     for file in ["model.safetensors", "history.csv", "evaluation/predictions_test.csv"] {
@@ -80,12 +80,12 @@ fn an_interrupted_run_of_everything_goes_on_bit_for_bit() {
     running.wait().ends_with(130);
     sandbox.trainer("--resume run --offline").ok().says(&["Going on with epoch"]);
     same_bits(&sandbox, "alone", "run");
-    // other pictures than those that the run began with
+    // pictures that differ from those that the run began with
     fs::copy(sandbox.path("photos/cat/01.png"), sandbox.path("photos/dog/01.png")).unwrap();
     sandbox.trainer("--resume run --offline --epochs 9").fails(&["the data have changed"]);
 }
 
-/// What a recipe asks of pictures makes a difference, and is written down.
+/// Recipe settings for pictures have an effect and are recorded.
 #[test]
 fn pictures_may_be_cropped_padded_and_weighed() {
     let sandbox = photos();
@@ -107,7 +107,7 @@ fn pictures_may_be_cropped_padded_and_weighed() {
     assert!(recipe.contains("crop_fraction = 1.0") && recipe.contains("interpolation = \"bilinear\""));
 }
 
-/// A backbone sees pictures as its weights were trained to.
+/// A backbone sees pictures in the way its weights were trained.
 #[test]
 fn a_frozen_backbone_sees_pictures_as_its_weights_say() {
     let sandbox = photos();
@@ -119,7 +119,7 @@ fn a_frozen_backbone_sees_pictures_as_its_weights_say() {
         "interpolation": "bicubic", "mean": [0.5, 0.4, 0.3], "std": [0.25, 0.25, 0.25]}}"#;
     sandbox.write("weights/config.json", config);
 
-    // small pictures, without a recipe, are seen whole
+    // without a recipe, small pictures are shown whole
     let auto = "--dataset photos --offline --weights weights --epochs 1 --set model.input_px=[32,32]";
     let ran = sandbox.trainer(&format!("{auto} --run-dir auto")).ok();
     let ran = ran.says(&["recipe photos, a head on a frozen backbone's features", "each picture seen whole"]);
@@ -135,13 +135,13 @@ fn a_frozen_backbone_sees_pictures_as_its_weights_say() {
     }
     let score = sandbox.trainer("eval run --json").ok().json();
     assert_eq!(score["accuracy"], sandbox.json("run/summary.json")["test"]["accuracy"]);
-    // features are kept, and serve the next head; predict computes them anew to the same answer
+    // features are cached and serve the next head; predict computes them anew and gives the same predictions
     sandbox.trainer(&format!("{head} --run-dir again --threads 1")).ok();
     same_bits(&sandbox, "run", "again");
     sandbox.trainer("predict run photos/owl").ok();
 }
 
-/// The sample's images as files are the sample.
+/// The sample's images give the same run when they are read from files.
 #[test]
 fn images_in_files_train_as_images_in_memory() {
     let sandbox = Sandbox::new();

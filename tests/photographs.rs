@@ -1,5 +1,5 @@
-//! A user's own pictures, end to end: what is taken for a data set, what is said about it, and what predict and eval
-//! answer. That runs on them repeat bit for bit is in `photograph_runs`.
+//! A user's own pictures, end to end: which files form a data set, the messages about it, and the results of predict and
+//! eval. `photograph_runs` tests that runs on them repeat with the same bits.
 
 #[path = "support/drawn.rs"]
 mod drawn;
@@ -27,7 +27,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
 }
 
-/// `(name, n_train, n_val, n_test)` of each class, as `data info` has them; -1 for none.
+/// Returns `(name, n_train, n_val, n_test)` of each class, as in `data info`; -1 if a count is missing.
 fn counts(info: &Value) -> Vec<(&str, i64, i64, i64)> {
     let n = |class: &Value, key: &str| class[key].as_i64().unwrap_or(-1);
     let class = |class| (n(class, "n_train"), n(class, "n_val"), n(class, "n_test"));
@@ -70,7 +70,8 @@ fn one_command_trains_and_predict_answers_as_the_test_did() {
     assert_eq!(score["accuracy"], sandbox.json("run/summary.json")["test"]["accuracy"]);
 }
 
-/// What was found out about a picture serves as long as the picture is the same; it is shown by changing what is kept.
+/// Results of the scan of a picture are reused while the picture is unchanged. The test shows that by changing the stored
+/// results.
 #[test]
 fn a_second_start_looks_only_at_what_changed() {
     let sandbox = photos();
@@ -103,7 +104,7 @@ fn damage_is_named_before_there_is_a_run_folder() {
     let summary = sandbox.json("run/summary.json");
     let parts = ["n_train", "n_val", "n_test"].map(|part| summary[part].as_u64().unwrap());
     assert_eq!(parts.iter().sum::<u64>(), 38);
-    // what the run left out, its evaluation leaves out
+    // the evaluation skips the pictures that the run skipped
     sandbox.trainer("eval run").ok();
     sandbox.write("photos/dog/04.png", "no picture");
     sandbox.trainer(&format!("{train} --skip-bad")).fails(&["2 of 39 pictures", "04.png", "03.png"]);
@@ -128,7 +129,7 @@ fn a_table_says_class_and_part() {
     assert_eq!([&summary["n_train"], &summary["n_val"], &summary["n_test"]], [26, 7, 6]);
     let table = parse_predictions_csv(&sandbox.text("run/evaluation/predictions_test.csv")).unwrap();
     assert!(table.files.iter().all(|file| file.ends_with("04.png") || file.ends_with("09.png")));
-    // eval takes the columns that the run took, unless it is told others
+    // eval uses the columns of the run unless others are given
     sandbox.trainer("eval run --split val").ok();
     sandbox.trainer("eval run --label-column other").fails(&["the model knows the classes a cat", "no cat"]);
 }
@@ -200,7 +201,7 @@ fn predict_does_the_rest_and_turns_as_the_file_says() {
         let scans: &[&[usize]] = &[&[0, 1, 2]];
         Jpeg { height, width, components, scans, restart_interval: 0, segments, value: &value }.bytes()
     };
-    // EXIF's orientation 6: the first row that is stored is the last column
+    // EXIF orientation 6: the first stored row is the last column
     let exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
     sandbox.write("mixed/TURNED.JPG", photo(16, 24, &[(0xe1, exif)], &block));
     sandbox.write("mixed/upright.jpg", photo(24, 16, &[], &|row, column| block(1 - column, row)));
@@ -225,7 +226,7 @@ fn predict_does_the_rest_and_turns_as_the_file_says() {
     assert_eq!(sandbox.text("answers.csv").lines().count(), 4);
 }
 
-/// Names that a page, a table or a terminal would take for orders.
+/// Names that a page, a table or a terminal could take for commands.
 #[test]
 fn names_are_never_orders() {
     let sandbox = Sandbox::new();
@@ -245,7 +246,7 @@ fn names_are_never_orders() {
         }
         assert!(n > 0, "{name}: {table}");
     }
-    // a picture of one colour is a picture
+    // a picture of one colour is accepted
     sandbox.write("plain.png", png(1, 3, &[200; 9]));
     sandbox.trainer("predict run plain.png").ok();
 }

@@ -1,4 +1,4 @@
-//! What a run leaves for the eye: pictures, page and charts at its end; `data grid`; `report --open`; colour.
+//! The visible output of a run: pictures, page and charts at its end; `data grid`; `report --open`; colour.
 
 mod support;
 
@@ -10,14 +10,14 @@ use serde_json::Value;
 use support::{Sandbox, TINY, trainer};
 use tallow_dataset::load_sample;
 
-/// The entries of `images/index.json` of a role.
+/// Returns the entries of `images/index.json` with a role.
 fn entries(index: &Value, role: &str) -> Vec<(String, u32, String)> {
     let all = index["pictures"].as_array().unwrap().iter().filter(|entry| entry["role"] == role);
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     all.map(|e| (text(&e["file"]), e["index"].as_u64().unwrap() as u32, text(&e["class"]))).collect()
 }
 
-/// The pixels of an RGB picture of 32 x 32.
+/// Returns the pixels of an RGB picture of 32 x 32.
 fn pixels(sandbox: &Sandbox, file: &str) -> Vec<u8> {
     let png = sandbox.read(&format!("run/images/{file}"));
     let mut reader = png::Decoder::new(Cursor::new(png)).read_info().unwrap();
@@ -120,7 +120,7 @@ fn the_grid_shows_what_a_run_of_the_recipe_shows() {
     sandbox.trainer("data grid --dataset sample --out no/where.png").fails(&["no/where.png"]);
 }
 
-/// A program that stands in for what opens pages on a desktop: it writes down what it is given, and ends with `status`.
+/// Replaces the program that opens pages on a desktop by one that records its argument and exits with `status`.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_page_is_opened_and_is_there_where_it_cannot_be() {

@@ -1,5 +1,5 @@
-//! Where a run's data, weights and folder lie does not depend on where the program is started; and what has moved is asked
-//! for by the flag that names its new place.
+//! A run finds its data, weights and folder wherever the program is started. If they have moved, a message names the flag for
+//! the new place.
 #![cfg(unix)]
 
 #[path = "support/drawn.rs"]
@@ -44,7 +44,7 @@ fn own_pictures_are_found_from_any_folder() {
     sandbox.trainer("train --resume run --dataset moved").ok();
 }
 
-/// CIFAR-10 in miniature would be refused, so the data folder is one that holds features.
+/// A miniature CIFAR-10 would be refused, so this uses a data folder with features.
 #[test]
 fn weights_and_features_are_found_from_any_folder() {
     let sandbox = Sandbox::new();
@@ -58,7 +58,7 @@ fn weights_and_features_are_found_from_any_folder() {
     trainer_in(&sandbox, "elsewhere", "train --resume ../run --offline").ok();
     assert!(!sandbox.path("elsewhere/data").exists(), "features are computed once");
 
-    // what stays as it is must be there, under whatever name
+    // frozen weights must be found, under any name
     fs::rename(sandbox.path("weights.safetensors"), sandbox.path("moved.safetensors")).unwrap();
     fs::remove_file(sandbox.path("run/summary.json")).unwrap();
     let ran = sandbox.trainer("train --resume run --offline");
@@ -66,7 +66,7 @@ fn weights_and_features_are_found_from_any_folder() {
     sandbox.trainer("train --resume run --offline --weights moved.safetensors").ok();
 }
 
-/// A checkpoint holds all that such a run learnt: its first weights are not asked for again.
+/// A checkpoint holds everything that such a run learnt, so its first weights are not needed again.
 #[test]
 fn a_run_that_learns_as_a_whole_goes_on_without_its_first_weights() {
     let sandbox = Sandbox::new();
@@ -112,7 +112,7 @@ fn named_data_that_are_not_there_are_asked_for() {
     }
 }
 
-/// The fetch fails, the sample serves, and no empty folder is left.
+/// The download fails, the sample is used, and no empty folder remains.
 #[test]
 fn a_failed_fetch_leaves_no_data_folder() {
     let sandbox = Sandbox::new();

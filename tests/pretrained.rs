@@ -1,7 +1,8 @@
-//! Real weights, and the same logits in torchvision.
+//! Tests with real weights, and the same logits in torchvision.
 //!
-//! `TALLOW_RESNET50` names a folder with a ResNet-50 that was trained on ImageNet, `TALLOW_LITE0` one with an EfficientNet-Lite0,
-//! `TALLOW_PYTHON` a Python with torch, torchvision and safetensors; what is not there is skipped, and says so.
+//! `TALLOW_RESNET50` names a folder with a ResNet-50 trained on ImageNet, `TALLOW_LITE0` one with an EfficientNet-Lite0, and
+//! `TALLOW_PYTHON` a Python with torch, torchvision and safetensors. Tests without their variable print that they are
+//! skipped.
 
 mod support;
 
@@ -9,7 +10,7 @@ use std::process::Command;
 
 use support::{Sandbox, repository};
 
-/// What the variable names; without it the test named `test` is skipped.
+/// Returns the value of a variable; without it the test named `test` is skipped.
 #[expect(clippy::print_stderr, reason = "a test that did not take place must say so")]
 fn variable(name: &str, test: &str) -> Option<String> {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -19,7 +20,7 @@ fn variable(name: &str, test: &str) -> Option<String> {
     value
 }
 
-/// `python/torchvision_resnet.py --check` on a run.
+/// Runs `python/torchvision_resnet.py --check` on a run.
 fn assert_torchvision_agrees(python: &str, sandbox: &Sandbox, run: &str) {
     let mut command = Command::new(python);
     command.arg(repository().join("python/torchvision_resnet.py")).args([run, "--check"]);
@@ -43,7 +44,7 @@ fn what_was_trained_here_is_torchvisions_too() {
     }
 }
 
-/// Through a linear head at 128 pixels, on 1,800 images, in f32, which every processor has; and by folds, where all 2,000 are.
+/// A linear head at 128 pixels on 1,800 images, in f32, which every processor supports; and with folds, on all 2,000.
 #[test]
 fn real_weights_of_a_mobile_network_give_useful_features() {
     let name = "real_weights_of_a_mobile_network_give_useful_features";
@@ -60,7 +61,7 @@ fn real_weights_of_a_mobile_network_give_useful_features() {
     assert_eq!(summary["features_own_seconds"].as_f64(), Some(0.0), "the features were there");
 }
 
-/// Through a linear head at 64 pixels, on 1,800 images.
+/// A linear head at 64 pixels on 1,800 images.
 #[test]
 fn real_weights_give_useful_features() {
     let Some(weights) = variable("TALLOW_RESNET50", "real_weights_give_useful_features") else { return };

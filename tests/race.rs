@@ -1,4 +1,4 @@
-//! Backbones that are tried before a run begins, and the time that everything may take.
+//! Backbones are tried before a run begins, within a time limit for everything.
 
 #[path = "support/drawn.rs"]
 mod drawn;
@@ -12,7 +12,7 @@ use tallow_nn::encode;
 const RACE: &str = "--dataset photos --offline --backbone auto --candidates small:32,weights/resnet18:32,weights/resnet18:64 \
      --set epochs=3 --run-dir run";
 
-/// Drawn pictures, and the weights of two networks that nobody trained.
+/// Creates a sandbox with drawn pictures and the untrained weights of two networks.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
     for (folder, name) in [("small", "mobilenetv4_conv_small"), ("weights/resnet18", "resnet18")] {
@@ -57,11 +57,11 @@ fn the_quickest_of_the_best_is_taken_and_its_features_are_there() {
     assert!(ran.stderr.contains("Planned ") && took > 0.0, "{}", ran.stderr);
     let page = sandbox.text("run/report.html");
     assert!(page.contains("The backbones that were tried") && page.contains("resnet18 at 64 px"));
-    // all training pictures were tried: only those of the test were left to compute
+    // the trials used all training pictures, so only features of the test pictures were left to compute
     let summary = sandbox.json("run/summary.json");
     let secs = ["features_own_seconds", "features_seconds"].map(|key| summary[key].as_f64().unwrap());
     assert!(secs[0] < secs[1], "{secs:?}");
-    // a run of the recipe alone is the same run
+    // a run of the recipe alone gives the same model
     sandbox.trainer("--recipe run/recipe.toml --offline --run-dir again").ok();
     assert!(sandbox.read("run/model.safetensors") == sandbox.read("again/model.safetensors"));
 }
@@ -91,7 +91,7 @@ fn what_cannot_be_tried_is_said() {
     sandbox
         .trainer("--dataset photos --recipe cnn --backbone auto")
         .fails(&["in recipe cnn the network learns"]);
-    // one that cannot be had stops no other
+    // an unavailable backbone does not stop the others
     sandbox.trainer(&race("resnet34,small:32 --set epochs=2")).ok().says(&["Left out: resnet34: "]);
     let left_out = &sandbox.json("run/race.json")["left_out"];
     assert_eq!(left_out[0][0], "resnet34");

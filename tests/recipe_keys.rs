@@ -1,5 +1,4 @@
-//! Recipes without guessing: the list of keys and its page, names that are nearly right, arguments that disagree, and what
-//! two recipes differ in.
+//! The keys of recipes: their list and page, nearly right names, contradicting arguments, and the differences of two recipes.
 
 mod support;
 
@@ -8,7 +7,7 @@ use std::fs;
 use serde_json::{Value, json};
 use support::{Sandbox, TINY, TINY_MODEL, repository, wait_until};
 
-/// Words of Rust and of its libraries that say nothing to who trains a model.
+/// Words of Rust and its libraries that mean nothing to people who train a model.
 const NOT_FOR_PEOPLE: [&str; 12] = [
     "f32`",
     "f64",
@@ -24,7 +23,7 @@ const NOT_FOR_PEOPLE: [&str; 12] = [
     "missing field",
 ];
 
-/// `cargo xtask recipe-keys` sets the variable; then the page is written instead.
+/// `cargo xtask recipe-keys` sets the variable; then this test writes the page instead.
 #[test]
 fn the_page_is_that_of_the_table() {
     let printed = Sandbox::new().trainer("recipes --keys --markdown").ok().stdout;
@@ -162,7 +161,7 @@ fn arguments_that_disagree_are_refused() {
         .ok();
 }
 
-/// What could not be set alone before: each makes a run.
+/// Settings that used to need others beside them: each makes a run on its own.
 #[test]
 fn one_setting_is_enough() {
     let sandbox = Sandbox::new();
@@ -186,7 +185,7 @@ fn one_setting_is_enough() {
             .contains("kind = \"cosine\"\nwarmup_epochs = 0.0\nhorizon_epochs = 1.0\nfinal_factor = 0.0")
     );
     assert!(sandbox.text("run3/recipe.toml").contains("patience = 3"));
-    // another model, which is checked as a whole before anything else is done
+    // another model, which is checked completely before anything else happens
     let ran = sandbox.trainer("--dataset sample --offline --set model.name=speedrun --set model.dense=3");
     ran.fails(&["model.dense is a key of model.name = cnn, here model.name is speedrun"]);
     let speedrun = "--dataset sample --offline --train-subset 20 --epochs 1 --set model.name=speedrun --set model.widths=[4,4,4]";
@@ -235,7 +234,7 @@ fn help_leads_to_the_options_and_keys_of_training() {
     assert!(help.contains("`trainer train --help` has all options of training"), "{help}");
     assert!(help.contains("`trainer recipes --keys`"), "{help}");
     assert!(sandbox.trainer("train --help").ok().stdout.contains("trainer recipes --keys"));
-    // the program's name alone trains; before anything else, it says how to find the rest
+    // the program's name alone trains; before that, it tells how to find the other commands
     let running = sandbox.start("");
     wait_until("it says what can be chosen", || running.stderr().contains("\n"));
     assert!(

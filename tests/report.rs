@@ -33,7 +33,7 @@ fn a_run_becomes_a_page_charts_and_a_card() {
     assert!(card.contains(&versions), "{card}");
 }
 
-/// A page where it was asked for, or a word about what is possible; never a folder that nobody made.
+/// The page goes to the requested place, or a message tells what is possible; no folder is created unasked.
 #[test]
 fn a_page_goes_where_it_is_asked_for_or_is_refused() {
     let sandbox = Sandbox::new();

@@ -1,5 +1,5 @@
-//! A run that is interrupted, killed or extended, and goes on: with the same bits as one left alone. What must not be
-//! resumed is refused.
+//! Runs that are interrupted, killed or extended and then resumed end with the same bits as an undisturbed run. Runs that
+//! must not be resumed are refused.
 #![cfg(unix)]
 
 mod support;
@@ -13,7 +13,7 @@ use support::{Ran, Running, Sandbox, TINY, TINY_MODEL, wait_until};
 use tallow_core::{Purpose, Stream};
 use tallow_metrics::parse_history;
 
-/// Everything that a run must not forget: dropout, augmentation, Adam, early stopping and a rate that is lowered.
+/// All state that a run must restore: dropout, augmentation, Adam, early stopping and a rate that is lowered.
 const PROTOCOL: &str = r#"
 base = "keras"
 batch_size = 16
@@ -28,8 +28,8 @@ dropout = [0.1, 0.1]
 dense = 8
 "#;
 
-/// [`PROTOCOL`] in f32, stopped by the callback after 8 of 20 epochs, whatever the readings are: nothing improves by 100. The
-/// weights of the first epoch are restored.
+/// [`PROTOCOL`] in f32. The callback stops it after 8 of 20 epochs whatever the readings are, since nothing improves by 100.
+/// Then the weights of the first epoch are restored.
 const STOPPED_EARLY: &str = "
 epochs = 20
 precision = 'f32'
@@ -37,7 +37,7 @@ callbacks.early_stopping = { patience = 7, min_delta = 100.0 }
 callbacks.reduce_lr_on_plateau = { patience = 2, factor = 0.5, min_delta = 100.0 }
 ";
 
-/// [`PROTOCOL`], for 12 epochs that improve as they may, in the precision that the processor is best at.
+/// [`PROTOCOL`] for 12 epochs with ordinary improvements, in the processor's best precision.
 const UNTIL_THE_END: &str = "
 epochs = 12
 callbacks.early_stopping = { patience = 4 }
@@ -46,7 +46,7 @@ callbacks.reduce_lr_on_plateau = { patience = 1, factor = 0.5 }
 
 const N_KILLS: usize = 10;
 
-/// A sandbox with the recipe, and a run of it in `alone` that nobody disturbed.
+/// Creates a sandbox with the recipe and an undisturbed run of it in `alone`.
 fn with_run_alone(ending: &str, threads: usize) -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.write("protocol.toml", format!("{ending}{PROTOCOL}"));
@@ -77,7 +77,7 @@ fn n_epochs_told(sandbox: &Sandbox, run: &str) -> usize {
     events.lines().filter(|line| line.contains(r#""event":"epoch""#)).count()
 }
 
-/// The last event of its kind in `run`.
+/// Returns the last event of this kind in `run`.
 #[track_caller]
 fn event(sandbox: &Sandbox, kind: &str) -> Value {
     let events = sandbox.text("run/events.jsonl");
@@ -85,7 +85,7 @@ fn event(sandbox: &Sandbox, kind: &str) -> Value {
     events.rfind(|event| event["event"] == kind).unwrap_or_else(|| panic!("no event {kind}"))
 }
 
-/// Starts the protocol in `run`, stops it with `signal` after 2 epochs, and leaves it there.
+/// Starts the protocol in `run` and stops it with `signal` after 2 epochs.
 #[track_caller]
 fn interrupted(sandbox: &Sandbox, signal: &str) -> Ran {
     let mut running = sandbox.start("--recipe protocol.toml --threads 1 --run-dir run");
@@ -104,8 +104,8 @@ fn killed_at_random_instants_with_2_threads() {
     survives_sigkill(UNTIL_THE_END, 2);
 }
 
-/// SIGKILL at instants all over a run, from before its folder is there to its evaluation: each time it is resumed, and
-/// killed again, until it is over; then the next run begins.
+/// Sends SIGKILL at instants all over a run, from before its folder exists to its evaluation. Each time the run is resumed
+/// and killed again, until it finishes; then the next run begins.
 fn survives_sigkill(ending: &str, threads: usize) {
     let sandbox = with_run_alone(ending, threads);
     let mut random = Stream::new(threads as u64, Purpose::Test, 0, 0);
@@ -123,7 +123,7 @@ fn survives_sigkill(ending: &str, threads: usize) {
             let is_new = !sandbox.path(&run).exists();
             match killed_after(start_or_resume(&sandbox, &run, threads), whole.mul_f64(instant)) {
                 Ok(()) => break,
-                // it was quicker: the next one is caught earlier
+                // it finished first: kill the next run earlier
                 Err(took) if is_new => whole = took,
                 Err(_) => {}
             }
@@ -145,7 +145,7 @@ fn start_or_resume(sandbox: &Sandbox, run: &str, threads: usize) -> Running {
     })
 }
 
-/// Kills at the instant; where the process was over before, after which time.
+/// Kills the process at the instant. If it had ended before, returns its duration as the error.
 fn killed_after(mut running: Running, instant: Duration) -> Result<(), Duration> {
     let started = Instant::now();
     while started.elapsed() < instant {
@@ -179,7 +179,7 @@ fn a_signal_stops_after_the_step_and_says_how_to_go_on() {
     }
 }
 
-/// The first signal waits for the end of the step, and a gagged process never gets there.
+/// The first signal waits for the end of the step, which a process with a blocked output never reaches.
 #[test]
 fn a_second_signal_ends_at_once() {
     let sandbox = Sandbox::new();
@@ -193,7 +193,7 @@ fn a_second_signal_ends_at_once() {
     sandbox.trainer("--resume run").ok();
 }
 
-/// Killed after the lines were written and before the checkpoint was: the lines are written again, not twice.
+/// Killed after lines were written and before the checkpoint: the lines are written again, but not twice.
 #[test]
 fn logs_are_cut_back_to_the_checkpoint() {
     let sandbox = with_run_alone(UNTIL_THE_END, 1);
@@ -254,7 +254,7 @@ fn a_changed_setting_is_refused_by_name() {
     assert!(bytes_of(&sandbox, "run") == before, "a refusal changed the run");
 }
 
-/// With a rate that does not depend on the length of the run, an extended run is a longer one.
+/// If the rate does not depend on the length of the run, an extended run equals a longer one.
 #[test]
 fn more_epochs_extend_a_run() {
     let sandbox = Sandbox::new();
@@ -272,8 +272,8 @@ fn more_epochs_extend_a_run() {
     assert_eq!(sandbox.text("alone/recipe.toml"), sandbox.text("run/recipe.toml"));
 }
 
-/// A schedule that has come to its end begins again at a fifth of its rate, or at the rate that is asked for, and falls; killed
-/// and resumed, it goes on so.
+/// A schedule that has ended restarts at a fifth of its rate, or at the requested rate, and falls. A killed and resumed run
+/// continues that.
 #[test]
 fn an_extended_schedule_begins_again_and_falls() {
     let sandbox = Sandbox::new();
@@ -285,7 +285,7 @@ fn an_extended_schedule_begins_again_and_falls() {
         let history = parse_history(&sandbox.text(&format!("{run}/history.csv"))).unwrap();
         history.iter().map(|row| row.learning_rate).collect()
     };
-    // of the last of 4 steps: after 3 and 7 of 8 steps down to 0
+    // rates of the last of 4 steps: after 3 and 7 of 8 steps down to 0
     for (found, expected) in rates("run")[2..].iter().zip([0.0008 * 5.0 / 8.0, 0.0008 / 8.0]) {
         assert!((found - expected).abs() < 1e-12, "{found}, expected {expected}");
     }
@@ -296,11 +296,11 @@ fn an_extended_schedule_begins_again_and_falls() {
     assert_eq!(rates("again"), rates("run"), "the recipe of an extended run is a whole one");
 
     sandbox.trainer("--resume run --epochs 5 --lr 0.002").ok().says(&["begins again at 0.002"]);
-    sandbox.trainer("--resume run --epochs 5 --lr 0.002").ok(); // the same again is no other run
+    sandbox.trainer("--resume run --epochs 5 --lr 0.002").ok(); // the same request again changes nothing
     sandbox.trainer("--resume run --lr 0.003").fails(&["--lr: with --resume", "give more --epochs"]);
 }
 
-/// Killed when the longer recipe is written, and the summary of the shorter run still there: that is no last word.
+/// Killed when the longer recipe is written and the shorter run's summary still exists: that summary does not count.
 #[test]
 fn a_summary_from_before_an_extension_is_no_last_word() {
     let sandbox = Sandbox::new();
@@ -319,7 +319,7 @@ fn a_summary_from_before_an_extension_is_no_last_word() {
     assert!(!sandbox.path("run/summary.json").exists(), "what is not over has no last word");
 }
 
-/// Extended at a rate that ruins it, a run keeps the model that it had.
+/// If an extension's rate ruins the weights, the run keeps its earlier model.
 #[test]
 fn the_best_model_so_far_is_never_lost() {
     let sandbox = Sandbox::new();
@@ -341,7 +341,7 @@ fn the_best_model_so_far_is_never_lost() {
     assert!(now == then, "the tensors");
 }
 
-/// Killed just after the longer run was written down, it still knows that it was to go on.
+/// Killed just after the longer run was recorded, it still knows that it must continue.
 #[test]
 fn an_extension_of_a_run_that_stopped_early_survives_a_kill() {
     let sandbox = with_run_alone(STOPPED_EARLY, 1);
@@ -373,7 +373,7 @@ fn a_run_that_is_over_says_its_last_word_again() {
     assert!(bytes_of(&sandbox, "alone") == before, "the run was changed");
 }
 
-/// Killed between training and the last word, as a state that random instants seldom meet.
+/// Killed between training and the summary, a state that random instants seldom hit.
 #[test]
 fn the_end_of_a_run_can_be_done_again() {
     let sandbox = with_run_alone(STOPPED_EARLY, 1);
@@ -440,7 +440,7 @@ fn what_is_no_run_folder_is_not_resumed() {
     sandbox.trainer("--resume run").fails(&["recipe run/recipe.toml", "line 1"]);
 }
 
-/// The content of every file of a run.
+/// Returns the content of every file of a run.
 fn bytes_of(sandbox: &Sandbox, run: &str) -> BTreeMap<String, Vec<u8>> {
     let names = sandbox.everything().into_iter().filter(|name| name.starts_with(run));
     names

@@ -1,4 +1,4 @@
-//! `trainer runs`: what a folder of runs holds, whatever else lies in it; and every command's `--json`.
+//! `trainer runs` lists the runs of a folder, whatever else is in it; and every command supports `--json`.
 
 mod support;
 
@@ -7,7 +7,7 @@ use std::fs;
 use serde_json::{Value, json};
 use support::{Sandbox, TINY, trainer, wait_until};
 
-/// Two runs of the binary, of which the second is not honest, and what is none.
+/// Creates two runs, the second of them with a dishonest test, and other files and folders.
 fn with_runs() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.trainer(TINY).ok();
@@ -33,7 +33,7 @@ fn names(sandbox: &Sandbox, args: &str) -> Vec<String> {
 fn runs_are_listed_with_their_figures_and_states() {
     let sandbox = with_runs();
     let summary = sandbox.json("runs/cnn-1/summary.json");
-    // unfinished: as a kill between training and the last word leaves it
+    // unfinished: the state after a kill between training and the summary
     sandbox.trainer(&format!("{TINY} --run-dir runs/cnn-10")).ok();
     fs::remove_file(sandbox.path("runs/cnn-10/summary.json")).unwrap();
     sandbox.trainer(&format!("{TINY} --run-dir runs/broken")).ok();
@@ -103,7 +103,7 @@ fn runs_are_sorted() {
     sandbox.trainer("runs --sort colour").ends_with(2).says(&["colour", "accuracy"]);
 }
 
-/// A process at work holds the run; looking at it must not disturb it.
+/// A process that trains has locked the run; listing it must not disturb it.
 #[test]
 fn a_run_that_is_at_work_says_so() {
     let sandbox = Sandbox::new();
@@ -115,7 +115,7 @@ fn a_run_that_is_at_work_says_so() {
     assert_eq!(listed(&sandbox, "")[0]["state"], "interrupted");
 }
 
-/// Hundreds of folders, whose predictions nobody looks at.
+/// Hundreds of folders; their predictions are not read.
 #[test]
 fn many_folders_are_read_quickly_and_predictions_are_left_alone() {
     let sandbox = with_runs();
@@ -145,7 +145,7 @@ fn a_folder_without_runs_says_what_to_do() {
     sandbox.trainer("runs run").fails(&["run is a run folder itself", "trainer report run"]);
 }
 
-/// One JSON document on standard output and nothing else, from every command.
+/// Every command prints one JSON document on standard output and nothing else.
 #[test]
 fn every_command_honours_json() {
     let sandbox = with_runs();

@@ -1,4 +1,4 @@
-//! `trainer seeds`: one recipe with several seeds, what they have in common, and two such series against one another.
+//! `trainer seeds`: trains one recipe with several seeds and summarises the runs; two such series are compared.
 #![cfg(unix)]
 
 mod support;
@@ -6,12 +6,12 @@ mod support;
 use serde_json::{Value, json};
 use support::{Sandbox, TINY, changed, wait_until};
 
-/// A series of two small runs in `series`.
+/// Makes a series of two small runs in `series`.
 fn series(sandbox: &Sandbox, changes: &str) {
     sandbox.trainer(&format!("seeds {} --seeds 2 --out series", changed(TINY, changes))).ok();
 }
 
-/// The rows of a table below its header, by their columns.
+/// Returns the rows of a table below its header, split into columns.
 #[track_caller]
 fn rows(sandbox: &Sandbox, table: &str) -> Vec<Vec<String>> {
     let text = sandbox.text(table);
@@ -29,7 +29,7 @@ fn each_seed_is_a_run_and_the_mean_has_an_interval() {
     let told = sandbox.trainer(&format!("seeds {TINY} --seeds 2")).ok();
     let told = told.says(&["Run 1 of 2, seed 0\n", "Run 2 of 2, seed 1\n", "Seed 1: "]);
     let folder = "runs/cnn-seeds";
-    // each is the run that train makes of that seed
+    // each run equals the one that train makes with that seed
     sandbox.trainer(&format!("{TINY} --seed 1 --run-dir alone")).ok();
     for file in ["model.safetensors", "history.csv", "evaluation/predictions_test.csv", "recipe.toml"] {
         let [alone, of_series] = ["alone".to_owned(), format!("{folder}/seed-1")]
@@ -51,7 +51,7 @@ fn each_seed_is_a_run_and_the_mean_has_an_interval() {
     ] {
         assert!(told.stdout.contains(part), "no {part} in {}", told.stdout);
     }
-    // again: nothing is left to do, and figures for other programs
+    // again: nothing is left to do, and JSON is printed
     let before = sandbox.read(&format!("{folder}/seed-0/summary.json"));
     let again = sandbox.trainer(&format!("seeds {TINY} --seeds 2 --json")).ok();
     assert!(!again.stderr.contains("Run 1 of 2"), "{}", again.stderr);
@@ -62,12 +62,12 @@ fn each_seed_is_a_run_and_the_mean_has_an_interval() {
     assert!(
         near(&accuracy["mean"], (a + b) / 2.0) && near(&accuracy["deviation"], (a - b).abs() / 2f64.sqrt())
     );
-    // t(1) = 12.706...
+    // Student's t with 1 degree of freedom is 12.706...
     let half_width = 12.706204736174694 * (a - b).abs() / 2.0;
     assert!(near(&accuracy["interval"][1], (a + b) / 2.0 + half_width), "{accuracy}");
     let seconds = summaries.map(|summary| summary["train_seconds"].as_f64().unwrap());
     assert!(near(&figures["seconds"]["mean"], (seconds[0] + seconds[1]) / 2.0));
-    // more seeds add to it, and a list of runs reads it
+    // more seeds add to the table, and `runs` lists them
     sandbox.trainer(&format!("seeds {TINY} --first-seed 7 --seeds 1")).ok().says(&["Run 1 of 1, seed 7\n"]);
     assert_eq!(rows(&sandbox, &format!("{folder}/seeds.csv")).len(), 3);
     let listed = sandbox.trainer(&format!("runs {folder} --sort name --json")).ok().json();
@@ -76,7 +76,7 @@ fn each_seed_is_a_run_and_the_mean_has_an_interval() {
     sandbox.trainer("runs").ok().says(&["several seeds: trainer runs runs/cnn-seeds\n"]);
 }
 
-/// Interrupted in its second run, and killed in its third: what was over is kept, the rest goes on to the same bits.
+/// Interrupted in its second run and killed in its third: finished runs are kept, and the others end with the same bits.
 #[test]
 fn an_interrupted_series_goes_on() {
     let sandbox = Sandbox::new();
@@ -130,7 +130,7 @@ fn another_recipe_in_the_same_folder_is_refused() {
         refused.fails(&["series holds runs of another recipe", "--out", difference]);
     }
     assert!(sandbox.read("series/seeds.csv") == table && !sandbox.path("series/seed-2").exists());
-    // where nothing was trained, nothing is in the way
+    // if nothing was trained, no folder is left
     let absent = TINY.replace("sample", "cifar10");
     sandbox
         .trainer(&format!("seeds {absent} --seeds 1 --out new"))
@@ -150,7 +150,7 @@ fn another_recipe_in_the_same_folder_is_refused() {
     }
 }
 
-/// A series whose runs have these test accuracies, from seed `first` on.
+/// Makes a series with these test accuracies, for seeds from `first` on.
 fn with_accuracies(sandbox: &Sandbox, name: &str, first: u64, accuracies: &[f64]) {
     let mut summary = sandbox.json("series/seed-0/summary.json");
     sandbox.write(&format!("{name}/series.toml"), sandbox.read("series/series.toml"));
@@ -162,7 +162,7 @@ fn with_accuracies(sandbox: &Sandbox, name: &str, first: u64, accuracies: &[f64]
     }
 }
 
-/// The figures are SciPy's: `ttest_rel` and `ttest_ind(equal_var=False)`, with their `confidence_interval(0.95)`.
+/// The figures are from SciPy: `ttest_rel` and `ttest_ind(equal_var=False)`, with `confidence_interval(0.95)`.
 #[test]
 fn two_series_are_compared_by_their_seeds() {
     let sandbox = Sandbox::new();
@@ -208,7 +208,7 @@ fn two_series_are_compared_by_their_seeds() {
     assert!(near(&figures["test_accuracy"]["p_value"], 0.009862035824164313), "{figures}");
     assert_eq!(sandbox.trainer("compare a c --json").ok().json()["test"], "welch");
 
-    // what cannot be compared
+    // series that cannot be compared
     with_accuracies(&sandbox, "one", 0, &[0.5]);
     sandbox.trainer("compare a one").fails(&["one has 1 run", "--seeds"]);
     sandbox.trainer("compare a series/seed-0").fails(&["series/seed-0 is no series of seeds"]);

@@ -1,5 +1,5 @@
-//! The recipe `speedrun`, in small: filters whitened by the run's own images, an answer of several views of a picture, and the
-//! same bits however it is interrupted.
+//! A small version of the recipe `speedrun`: filters are whitened by the run's own images, predictions average several views
+//! of a picture, and interruptions do not change the bits.
 #![cfg(unix)]
 
 mod support;
@@ -9,7 +9,7 @@ use std::fs;
 use serde_json::Value;
 use support::{Sandbox, read_safetensors, wait_until};
 
-/// A few channels and images, for as many epochs as are needed to interrupt it.
+/// A few channels and images, with enough epochs to interrupt the run.
 const SMALL: &str = r#"
 base = "speedrun"
 epochs = 12
@@ -36,8 +36,8 @@ fn filters(sandbox: &Sandbox, run: &str) -> Vec<f32> {
     bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
-/// Filters are made once, say so, and stay as they are, while their biases learn; a run that is interrupted does not make them
-/// again, and ends with the same bits, on other threads, too.
+/// Filters are whitened once, with a notice, and stay fixed while their biases learn. An interrupted run does not whiten them
+/// again and ends with the same bits, on other numbers of threads as well.
 #[test]
 fn a_run_that_was_interrupted_ends_as_one_left_alone() {
     let sandbox = with_run("--threads 1");
@@ -64,14 +64,14 @@ fn a_run_that_was_interrupted_ends_as_one_left_alone() {
     );
     sandbox.trainer("--recipe small.toml --epochs 1 --run-dir short").ok();
     assert_eq!(filters(&sandbox, "short"), whitened, "training leaves them alone");
-    // weights of another run come as they are, and are not whitened
+    // weights of another run are loaded as they are, without whitening
     let other = "--recipe small.toml --epochs 1 --set data.train_subset=40 --init-from alone --run-dir other";
     let started = sandbox.trainer(other).ok();
     assert!(!started.stderr.contains("whitened"), "{}", started.stderr);
     assert_eq!(filters(&sandbox, "other"), whitened);
 }
 
-/// What the test said, `eval` repeats by the model file alone; one look at each picture is another answer.
+/// `eval` repeats the test's results from the model file alone; with only one view of each picture, they differ.
 #[test]
 fn the_model_file_says_how_its_answers_are_made() {
     let sandbox = with_run("--epochs 2");

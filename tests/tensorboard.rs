@@ -1,12 +1,12 @@
-//! `events.out.tfevents.*` of the built binary, read by a reader that shares nothing with the writer. TensorBoard's own
-//! reader is asked in `tests/python/check_run.py`.
+//! Reads `events.out.tfevents.*` of the built binary with a reader that shares no code with the writer.
+//! `tests/python/check_run.py` uses TensorBoard's own reader.
 
 mod support;
 
 use support::{Sandbox, TINY, TINY_MODEL, wait_until};
 use tallow_metrics::parse_history;
 
-/// What an event says.
+/// The content of an event.
 #[derive(Clone, Debug, PartialEq)]
 struct Event {
     step: u64,
@@ -14,14 +14,14 @@ struct Event {
     scalar: Option<f32>,
 }
 
-/// Bit by bit, from the polynomial.
+/// Computes the checksum bit by bit, from the polynomial.
 fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc: u32, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 })
     })
 }
 
-/// The messages of the file's records. Every checksum is checked; nothing may be left over.
+/// Returns the messages of the file's records. Checks every checksum, and that no bytes are left over.
 #[track_caller]
 fn records(mut bytes: &[u8]) -> Vec<&[u8]> {
     let mut take = |n: usize| {
@@ -47,7 +47,7 @@ fn records(mut bytes: &[u8]) -> Vec<&[u8]> {
     }
 }
 
-/// The fields of a message: number and content, which of a number are its bytes.
+/// Returns the fields of a message: number and content. The content of a numeric field is its bytes.
 fn fields(mut message: &[u8]) -> Vec<(u64, Vec<u8>)> {
     fn varint(bytes: &mut &[u8]) -> u64 {
         let n = bytes.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
@@ -74,7 +74,7 @@ fn fields(mut message: &[u8]) -> Vec<(u64, Vec<u8>)> {
     fields
 }
 
-/// The only event file in `run`, without its first record, which says the version.
+/// Reads the only event file in `run`, without its first record, which has the version.
 #[track_caller]
 fn events(sandbox: &Sandbox, run: &str) -> Vec<Event> {
     let prefix = format!("{run}/events.out.tfevents.");
@@ -141,7 +141,8 @@ fn a_run_without_validation_has_no_curves_of_it() {
     assert!(!events(&sandbox, "run").iter().any(|event| event.tag.ends_with("/val")));
 }
 
-/// No step is there twice, and none is missing, after a kill; nor after the run is extended, which takes back its end.
+/// After a kill, no step is logged twice and none is missing. The same holds after an extension, which removes the end of the
+/// run from the log.
 #[test]
 fn a_run_that_was_killed_and_extended_is_logged_as_one_left_alone() {
     let sandbox = Sandbox::new();
@@ -155,7 +156,7 @@ fn a_run_that_was_killed_and_extended_is_logged_as_one_left_alone() {
     });
     assert!(running.kill(), "it was over before it could be killed");
     sandbox.trainer("--resume run").ok();
-    // what was logged says nothing of time, but for the rate
+    // apart from the rate, the log does not depend on time
     let steady = |run: &str| -> Vec<Event> {
         events(&sandbox, run).into_iter().filter(|event| event.tag != "images_per_second").collect()
     };

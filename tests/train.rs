@@ -1,4 +1,4 @@
-//! `trainer train`: what a run leaves, what it prints and where, and what its results depend on.
+//! `trainer train`: the files of a run, its output, and what its results depend on.
 
 mod support;
 
@@ -6,13 +6,13 @@ use serde_json::Value;
 use support::{Sandbox, TINY, TINY_MODEL, read_safetensors, wait_until};
 use tallow_metrics::{Summary, parse_history, parse_predictions_csv};
 
-/// What a user may type: nothing but the flags that make it small.
+/// Arguments that a user may type: only flags that make the run small.
 const BARE: &str = "--offline --train-subset 60 --epochs 2 --batch-size 16 --set model.widths=[4,4,8,8] \
      --set model.dropout=[0.1,0.1] --set model.dense=8";
 
 const RESULTS: [&str; 2] = ["model.safetensors", "history.csv"];
 
-/// Trains as `args` say and returns model and history.
+/// Trains with `args` and returns model and history.
 #[track_caller]
 fn results(args: &str) -> [Vec<u8>; 2] {
     let sandbox = Sandbox::new();
@@ -69,7 +69,7 @@ fn a_run_folder_holds_this() {
         "runs/cnn-1/summary.json",
     ];
     expected.sort_unstable();
-    // the page and its pictures are looked at in tests/pictures.rs
+    // tests/pictures.rs checks the page and its pictures
     let for_the_eye =
         |name: &String| ["images", "plots"].iter().any(|f| name.starts_with(&format!("runs/cnn-1/{f}/")));
     let found: Vec<String> = sandbox.everything().into_iter().filter(|name| !for_the_eye(name)).collect();
@@ -84,7 +84,7 @@ fn a_run_folder_holds_this() {
     the_events_are_versioned(&sandbox);
 }
 
-/// The names without the time that the event file's has.
+/// Removes the time from the event file's name.
 fn untimed(mut names: Vec<String>) -> Vec<String> {
     for name in &mut names {
         name.truncate(name.find(".tfevents.").map_or(name.len(), |at| at + ".tfevents".len()));
@@ -189,7 +189,7 @@ fn results_go_to_standard_output_and_the_rest_to_standard_error() {
     assert!(quiet.stdout.contains(&report), "{}", quiet.stdout);
 }
 
-/// A network large enough for the first second to be over before the first epoch is.
+/// A network so large that the first second ends before the first epoch.
 #[test]
 fn what_the_run_will_take_is_told_after_the_first_steps() {
     let sandbox = Sandbox::new();

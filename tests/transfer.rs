@@ -1,4 +1,4 @@
-//! Transfer learning, end to end: weights from a folder, features that are computed once and kept, heads on them.
+//! Transfer learning, end to end: weights from a folder, features that are computed once and cached, and heads on them.
 
 #[path = "support/drawn.rs"]
 mod drawn;
@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use support::{Sandbox, TINY, changed, trainer};
 use tallow_nn::{HostTensor, Init, decode, encode};
 
-/// A head on a frozen ResNet-18 at 32 pixels, of some images of the sample.
+/// A head on a frozen ResNet-18 at 32 pixels, with some images of the sample.
 const HEAD: &str = "--recipe resnet18-head --dataset sample --offline --weights weights --set model.input_px=[32,32] \
      --set data.train_subset=100 --set batch_size=50 --set epochs=2 --set augment.flip=random";
 
-/// A folder `weights` as the hub has it, with weights that nobody trained.
+/// Creates a folder `weights` in the hub's format, with untrained weights.
 fn with_weights() -> Sandbox {
     with_weights_of("resnet18")
 }
@@ -32,19 +32,19 @@ fn with_weights_of(architecture: &str) -> Sandbox {
     sandbox
 }
 
-/// The files of features, with their bytes.
+/// Returns the files of features, with their bytes.
 fn features(sandbox: &Sandbox) -> Vec<(String, Vec<u8>)> {
     all_features(sandbox).into_iter().filter(|(name, _)| name.starts_with("data/")).collect()
 }
 
-/// The same, of whatever data folder.
+/// Returns the files of features in all data folders.
 fn all_features(sandbox: &Sandbox) -> Vec<(String, Vec<u8>)> {
     let is_shard = |name: &String| name.contains("/features/") && name.ends_with(".safetensors");
     let all = sandbox.everything().into_iter().filter(is_shard);
     all.map(|name| (name.clone(), sandbox.read(&name))).collect()
 }
 
-/// The features themselves; the seconds that they took, which stand beside them, are never the same.
+/// Returns the features alone; the seconds stored with them differ each time.
 fn numbers(files: &[(String, Vec<u8>)]) -> Vec<(&str, HostTensor)> {
     let of = |bytes: &[u8]| decode(bytes).unwrap().0.remove("features").unwrap();
     files.iter().map(|(name, bytes)| (name.as_str(), of(bytes))).collect()
@@ -61,11 +61,11 @@ fn features_are_computed_once_and_serve_every_head() {
     );
     let made = features(&sandbox);
     assert_eq!(made.len(), 3, "training images, their mirror images, test images");
-    // what is saved is one model, backbone and head
+    // the saved model includes backbone and head
     let score = sandbox.trainer("eval first --json").ok().json();
     assert_eq!(score["accuracy"], sandbox.json("first/summary.json")["test"]["accuracy"]);
 
-    // a damaged shard is noticed and made again, to the same bits; the others are not touched
+    // a damaged shard is noticed and computed again with the same bits; the others are not touched
     let (damaged, whole) = (&made[0].0, &made[1].0);
     let mut bytes = made[0].1.clone();
     let middle = bytes.len() / 2;
@@ -79,8 +79,8 @@ fn features_are_computed_once_and_serve_every_head() {
     sandbox.trainer("eval second").ok();
 }
 
-/// Features are kept by picture: of a folder that grew, was sorted anew and renamed, only what is new is computed, and what comes
-/// out is to the bit what it would be had nothing been kept.
+/// Features are cached by picture. If a folder grows, is sorted anew and renamed, only new pictures are computed. The result
+/// has the same bits as without a cache.
 #[test]
 fn only_new_pictures_are_computed() {
     let sandbox = with_weights();
@@ -97,7 +97,7 @@ fn only_new_pictures_are_computed() {
     sandbox.trainer(&format!("{head} --dataset photos --run-dir first")).ok();
     let before = n_of_shards("data");
     assert_eq!(before.iter().sum::<usize>(), 39, "every picture once");
-    // three new ones, one that goes, one that is renamed, one that changes its class
+    // three new pictures, one removed, one renamed, one with another class
     for i in 20..23 {
         sandbox.write(&format!("photos/owl/{i}.png"), picture(2, i));
     }
@@ -123,8 +123,8 @@ fn only_new_pictures_are_computed() {
     }
 }
 
-/// What the kernels make of seeded weights and the sample, by instruction set and precision: SHA-256 of the features of all 3,000
-/// images. Kept features are used again as long as `kernels_version` is the same, so it must change with these numbers.
+/// Features from seeded weights and the sample, by instruction set and precision: SHA-256 of the features of all 3,000
+/// images. Cached features are reused as long as `kernels_version` is the same, so it must change when these numbers do.
 #[cfg(target_arch = "x86_64")]
 const FEATURES_OF_VERSION: (u64, [(&str, &str, &str, &str); 6]) = (
     3,
@@ -177,7 +177,7 @@ fn kernels_that_give_other_numbers_have_another_version() {
         let key = files[0].0.rsplit_once('/').unwrap().0;
         assert_eq!(sandbox.json(&format!("{key}/key.json"))["key"]["kernels_version"], version);
         let mut shards: Vec<Vec<f32>> = numbers(&files).into_iter().map(|(_, of)| of.data).collect();
-        shards.sort_by_key(Vec::len); // the test first, whatever the names
+        shards.sort_by_key(Vec::len); // the test shard first, whatever the names
         let bytes: Vec<u8> = shards.concat().iter().flat_map(|v| v.to_le_bytes()).collect();
         let found = tallow_core::digest::of_bytes(&bytes);
         assert_eq!(
@@ -188,7 +188,8 @@ fn kernels_that_give_other_numbers_have_another_version() {
     }
 }
 
-/// Beside the surest errors stand the training images that the backbone takes for most alike, of those that were trained on.
+/// The report shows the most confident errors beside the training images with the most similar features, among those that
+/// were trained on.
 #[test]
 fn errors_are_shown_beside_the_training_images_that_are_most_alike() {
     let sandbox = with_weights();
@@ -237,7 +238,7 @@ fn caches_are_listed_and_removed() {
         assert_eq!(cache["n_bytes"], sizes.sum::<u64>());
     }
 
-    // a shard that is missing is seen, and a person's list says the same
+    // a missing shard is noticed, and the list for people shows the same
     let [newer, older] = [newer, older].map(|cache| cache["key"].as_str().unwrap());
     let of_test = |(_, bytes): &(String, Vec<u8>)| {
         let text = decode(bytes).unwrap().1.unwrap();
@@ -283,7 +284,7 @@ fn a_head_goes_on_bit_for_bit_and_only_on_its_own_weights() {
     sandbox.trainer(&changed(HEAD, "--set epochs=3 --run-dir whole")).ok();
     sandbox.trainer(&changed(HEAD, "--set epochs=3 --run-dir parts --threads 1")).ok();
     assert_eq!(sandbox.read("whole/model.safetensors"), sandbox.read("parts/model.safetensors"));
-    // checkpoints hold the head alone
+    // checkpoints hold only the head
     assert!(sandbox.read("whole/checkpoints/last").len() < 1_000_000);
 
     let bytes = sandbox.read("weights/model.safetensors");
@@ -306,7 +307,7 @@ fn what_does_not_fit_is_said() {
     sandbox.trainer(&HEAD.replace("--weights weights", "--weights nowhere")).fails(&["nowhere"]);
 }
 
-/// Progressive resizing: an epoch of smaller images trains as a run that knows no other size.
+/// Progressive resizing: an epoch of smaller images trains like a run at that size.
 #[test]
 fn the_first_epochs_may_have_smaller_images() {
     let sandbox = with_weights();
@@ -319,7 +320,7 @@ fn the_first_epochs_may_have_smaller_images() {
     assert_ne!(sandbox.text("half/history.csv"), sandbox.text("full/history.csv"));
     let weights = |run: &str| decode(&sandbox.read(&format!("{run}/model.safetensors"))).unwrap().0;
     assert!(weights("half") == weights("small"));
-    // it is tested at the model's own size
+    // the test uses the model's own size
     let [half, small] =
         ["half", "small"].map(|run| sandbox.json(&format!("{run}/summary.json"))["test"].clone());
     assert_ne!(half, small);
@@ -331,7 +332,7 @@ fn the_first_epochs_may_have_smaller_images() {
     sandbox.trainer(&format!("{HEAD} --set data.size_factors=[0]")).fails(&["data.size_factors", "above 0"]);
 }
 
-/// The size is the model's, never the data's.
+/// The input size is the model's, not the data's.
 #[test]
 fn a_cnn_may_be_built_for_another_size_than_the_images() {
     let sandbox = Sandbox::new();
@@ -340,7 +341,7 @@ fn a_cnn_may_be_built_for_another_size_than_the_images() {
     assert_eq!(score["accuracy"], sandbox.json("run/summary.json")["test"]["accuracy"]);
 }
 
-/// A vision transformer: its file may have a mask token, which nothing here wants, and images are one multiple of its patch.
+/// A vision transformer: its file may have a mask token, which is not used, and image sizes are multiples of its patch size.
 #[test]
 fn a_head_on_dinov2() {
     let sandbox = Sandbox::new();
@@ -371,7 +372,7 @@ fn a_head_on_dinov2() {
         "pixels are ImageNet's where a bare file says nothing"
     );
 
-    // the same bits on one thread; and sizes that do not fit are said before anything is computed
+    // the same bits on one thread; and wrong sizes are reported before anything is computed
     let made = features(&sandbox);
     fs::rename(sandbox.path("data"), sandbox.path("of all threads")).unwrap();
     sandbox.trainer(&format!("{head} --threads 1 --run-dir one")).ok();
@@ -379,7 +380,7 @@ fn a_head_on_dinov2() {
     sandbox.trainer(&head.replace("[14,14]", "[32,32]")).fails(&["model.input_px", "multiple of 14"]);
 }
 
-/// The last stage alone, then everything: a step of each.
+/// Trains the last stage alone, then all stages: one step each.
 #[test]
 fn stages_are_unfrozen() {
     let sandbox = with_weights();

@@ -1,12 +1,12 @@
-//! What a run's record says of how its figures came about, and that whatever shows the figures says it too: validation on
-//! the test, weights that had seen the images, a second look, a network that only its program knows.
+//! A run records how its figures came about, and everything that shows the figures shows that too: validation on the test
+//! images, weights that had seen the images, a second test, a network that only its program can build.
 
 mod support;
 
 use serde_json::{Value, json};
 use support::{Sandbox, TINY};
 
-/// The caveats of a run, in its summary and in its model file alike.
+/// Returns the caveats of a run, which must be the same in its summary and its model file.
 #[track_caller]
 fn caveats(sandbox: &Sandbox, run: &str) -> Value {
     let summary = sandbox.json(&format!("{run}/summary.json"));
@@ -16,7 +16,7 @@ fn caveats(sandbox: &Sandbox, run: &str) -> Value {
     of_summary
 }
 
-/// What page, card and comparison say of `run`.
+/// Returns the page, the card and the comparison of `run`.
 #[track_caller]
 fn shown(sandbox: &Sandbox, run: &str, other: &str) -> [String; 3] {
     sandbox.trainer(&format!("report {run}")).ok();
@@ -59,7 +59,7 @@ fn validation_on_the_test_is_said_wherever_its_figures_are_shown() {
     assert!(evaluated.stderr.contains("is not an honest estimate"), "{}", evaluated.stderr);
 }
 
-/// The weights of another run of the same data and split, of another split, and of other data.
+/// Weights of another run with the same data and split, with another split, and with other data.
 #[test]
 fn weights_of_another_run_bring_what_they_had_seen() {
     let sandbox = Sandbox::new();
@@ -79,7 +79,7 @@ fn weights_of_another_run_bring_what_they_had_seen() {
     assert!((1..=60).contains(&n), "of 60 images that were trained on: {n}");
     assert!(other.stdout.contains(&format!("trained on {n} of its validation images")), "{}", other.stdout);
 
-    // of the weights of weights, what they had seen here is not known
+    // it is unknown which of these images the weights before those weights had seen
     sandbox.trainer(&format!("{TINY} --seed 1 --init-from other-split --run-dir third")).ok();
     let kinds = |run: &str| -> Vec<Value> {
         caveats(&sandbox, run).as_array().unwrap().iter().map(|caveat| caveat["kind"].clone()).collect()
@@ -89,7 +89,7 @@ fn weights_of_another_run_bring_what_they_had_seen() {
     sandbox.trainer(&format!("{TINY} --validate-on test --run-dir on-test")).ok();
     sandbox.trainer(&format!("{TINY} --init-from on-test --run-dir inherits")).ok();
     let kinds = kinds("inherits");
-    // all that was not for the test was free to be trained on there
+    // any image outside the test may have been trained on there
     assert!(
         kinds.contains(&json!("start_validated_on_test")) && kinds.contains(&json!("start_tested")),
         "{kinds:?}"
@@ -102,7 +102,7 @@ fn an_extended_run_says_that_its_test_was_looked_at_before() {
     sandbox.trainer(&format!("{TINY} --run-dir run")).ok();
     sandbox.trainer("--resume run --epochs 3").ok();
     assert_eq!(caveats(&sandbox, "run"), json!([{"kind": "extended_after_test", "epochs": 2}]));
-    // an extension that is interrupted before a test is none
+    // an extension interrupted before its test does not count
     let before = sandbox.read("run/before-extension/epoch-2/summary.json");
     assert_eq!(serde_json::from_slice::<Value>(&before).unwrap()["epochs_run"], 2);
 }
@@ -126,8 +126,8 @@ fn the_sample_is_called_what_it_is() {
     assert!((whole - 0.4914).abs() < 1e-6 && (own - whole).abs() > 1e-4, "{own} {whole}");
 }
 
-/// Training and validation are drawn on one chart, so both are the plain cross-entropy; with label smoothing, what is
-/// optimised is another figure, and drawn apart.
+/// Training and validation loss are drawn on one chart, so both are the plain cross-entropy. With label smoothing, the
+/// optimised loss is another figure and is drawn separately.
 #[test]
 fn the_loss_of_training_is_that_of_validation() {
     let sandbox = Sandbox::new();
@@ -138,7 +138,7 @@ fn the_loss_of_training_is_that_of_validation() {
     let last = history.last().unwrap();
     let optimized = last.optimized_loss.unwrap();
     assert!((last.loss - optimized).abs() > 1e-3, "{last:?}");
-    // of a network that has hardly learnt, training and validation lie close together
+    // if a network has hardly learnt, training and validation loss are close together
     assert!((last.loss - last.val_loss.unwrap()).abs() < 0.2, "{last:?}");
     let page = sandbox.text("run/report.html");
     assert!(page.contains("What was optimised") && page.contains("Loss, step by step"));

@@ -1,4 +1,5 @@
-//! Weights that do not fit or hold no numbers, and a training whose weights become none: said in a sentence, by name.
+//! Weights that do not fit or are not finite, and a training that makes weights non-finite: each is reported in a sentence,
+//! by name.
 
 mod support;
 
@@ -11,14 +12,14 @@ use tallow_nn::{HostTensor, Tensors, decode, encode};
 const HEAD: &str = "--recipe resnet18-head --dataset sample --offline --set model.input_px=[32,32] \
      --set data.train_subset=40 --set epochs=1";
 
-/// The error, without what was said before it.
+/// Returns the error message, without earlier output.
 #[track_caller]
 fn error_of(ran: Ran) -> String {
     let ran = ran.fails(&[]);
     ran.stderr[ran.stderr.find("error: ").unwrap()..].trim().to_owned()
 }
 
-/// The tensors of an untrained network of the registry.
+/// Returns the tensors of an untrained network of the registry.
 fn tensors_of(name: &str, n_classes: usize) -> Tensors {
     let table = tallow_models::architecture(name).unwrap().reference_table();
     tallow_models::build(&table, n_classes, 0, &tallow_nn::Device::Cpu).unwrap().params.to_tensors().unwrap()
@@ -52,7 +53,7 @@ fn weights_of_another_architecture_are_refused_in_one_sentence() {
     }
 }
 
-/// A copy of the model file with one number replaced.
+/// Returns a copy of the model file with one number replaced.
 fn spoilt(sandbox: &Sandbox, tensor: &str, value: f32) -> Vec<u8> {
     let bytes = sandbox.read("run/model.safetensors");
     let (header, _) = read_safetensors(&bytes);
@@ -97,7 +98,7 @@ fn pretrained_weights_with_numbers_that_are_none_are_refused_by_their_tensor() {
     ]);
 }
 
-/// One step an epoch: its loss is of the weights before it, and only validation sees what it made of them.
+/// One step per epoch: its loss comes from the weights before it, and only validation sees the resulting weights.
 const ONE_STEP: &str = "--dataset sample --offline --train-subset 16 --epochs 2 --batch-size 16 --lr 1e30 \
      --set model.widths=[4,4,8,8] --set model.dropout=[0.1,0.1] --set model.dense=8 --set model.input_px=[32,32]";
 
@@ -113,12 +114,12 @@ fn a_validation_without_numbers_ends_the_run_and_says_why() {
     ]);
     assert!(!sandbox.text("run/history.csv").contains("NaN"));
     assert!(!sandbox.path("run/model.safetensors").exists());
-    // what is kept is the checkpoint from before, with which a run can go on
+    // the checkpoint from before is kept, so the run can be resumed from it
     let state = fs::metadata(sandbox.path("run/checkpoints/last")).unwrap();
     assert!(state.len() > 0 && !sandbox.path("run/checkpoints/best").exists());
 }
 
-/// Without validation nobody sees it, but what is no number is kept by no checkpoint.
+/// Without validation it goes unnoticed in training, but no checkpoint keeps weights that are not finite.
 #[test]
 fn weights_that_are_no_numbers_are_never_kept() {
     let sandbox = Sandbox::new();
@@ -127,13 +128,13 @@ fn weights_that_are_no_numbers_are_never_kept() {
     let ran = ran.fails(&["no number", "--lr", "last good checkpoint"]);
     assert!(!ran.stderr.contains("0.0000"), "{}", ran.stderr);
     assert!(!sandbox.path("run/model.safetensors").exists());
-    // numbers, but too large to answer with any
+    // finite, but too large for finite logits
     let ran = sandbox.trainer(&format!("{} --val-fraction 0 --run-dir large", lr.replace("1e39", "1e30")));
     ran.fails(&["test: the model's answer to image ", "is no number"]);
     assert!(!sandbox.path("large/model.safetensors").exists());
 }
 
-/// A file that fits but for one tensor is told by that tensor's name.
+/// If only one tensor does not fit, the message names it.
 #[test]
 fn a_single_tensor_is_named() {
     let sandbox = Sandbox::new();
@@ -150,7 +151,7 @@ fn a_single_tensor_is_named() {
     ran.fails(&["shape.safetensors", "layer1.0.bn1.bias has the shape [1, 64], expected [64]"]);
 }
 
-/// Before anything is got from the hub: here from nowhere.
+/// Before the download, which goes to an invalid address here.
 #[test]
 fn the_licence_of_weights_is_told_before_they_are_got() {
     let sandbox = Sandbox::new();

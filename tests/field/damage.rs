@@ -1,4 +1,4 @@
-//! Damaged pictures, claims that ask for too much memory, copies, and the damaged folders of CIFAR's Python version.
+//! Damaged pictures, files that claim to need too much memory, copies, and damaged folders of CIFAR's Python version.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use crate::outcomes::n_lines_with;
 use crate::support::{Ran, Sandbox};
 use crate::{Field, TINY_RUN, array, text};
 
-/// Memory that a scan may take, however many pixels a file has or claims.
+/// Memory limit of a scan, however many pixels a file has or claims to have.
 const MAX_BYTES: u64 = 1_000_000_000;
 
-/// Each bad file of the case is named once.
+/// Checks that each bad file of the case is named once.
 #[track_caller]
 fn names_each_once(ran: &Ran, case: &Value) {
     for bad in array(&case["bad_files"]) {
@@ -95,7 +95,7 @@ fn copies_are_named() {
     for pair in array(&case["pairs"]) {
         assert!(found("duplicates").contains(pair), "{pair}");
     }
-    // saved again as JPEG, and turned by its EXIF; the third one was made smaller
+    // saved again as JPEG, or turned by its EXIF; the third pair's file was made smaller
     let near = found("near-duplicates");
     for pair in [["train/cat/1.png", "test/cat/t0.jpg"], ["train/dog/3.png", "test/dog/t2.jpg"]] {
         assert!(array(&field.case("near-duplicates")["pairs"]).contains(&json!(pair)));

@@ -1,9 +1,9 @@
-//! The built binary on a corpus of small data sets after public bug reports, against what is expected of each.
+//! Runs the built binary on a corpus of small data sets, made after public bug reports, and compares with the expected
+//! outcomes.
 //!
-//! `TALLOW_FIELD` names a folder with `EXPECTED.json` and `corpus.tar.gz` or an unpacked `corpus/`; without it there is
-//! nothing to test, and each test says so and passes. What `data info` says of all cases is in `outcomes`, what comes of
-//! training on them in `runs`, damage and copies in `damage`, answers about single pictures in `predicting`. Which pixels
-//! a file decodes to is tested in `tallow-dataset`.
+//! `TALLOW_FIELD` names a folder with `EXPECTED.json` and `corpus.tar.gz` or an unpacked `corpus/`; without it, each test
+//! prints that it was skipped and passes. `outcomes` tests `data info` on all cases, `runs` trains on them, `damage` tests
+//! damage and copies, `predicting` tests predictions of single pictures. `tallow-dataset` tests the decoded pixels.
 
 mod damage;
 mod outcomes;
@@ -27,12 +27,12 @@ const TINY_RUN: &str = "--offline --recipe photos-cnn --epochs 1 --set model.wid
 struct Field {
     corpus: PathBuf,
     cases: serde_json::Map<String, Value>,
-    /// Where the corpus was unpacked, if it was.
+    /// The folder in which the corpus was unpacked, if it was.
     _unpacked: Option<TempDir>,
 }
 
 impl Field {
-    /// The corpus, unpacked with its links if need be; none if there is none, which is said.
+    /// Finds the corpus and unpacks it with its links if necessary. If there is none, prints that and returns `None`.
     #[expect(clippy::print_stderr, reason = "a test that did not take place must say so")]
     fn find(test: &str) -> Option<Self> {
         let Some(field) = std::env::var_os("TALLOW_FIELD").filter(|path| !path.is_empty()) else {
@@ -56,7 +56,7 @@ impl Field {
         &self.cases[name]
     }
 
-    /// The path of a case that is to be given.
+    /// Returns the path to give for a case.
     fn path(&self, name: &str) -> PathBuf {
         match text(&self.case(name)["root"]) {
             "." => self.corpus.join(name),
@@ -81,7 +81,7 @@ fn array(value: &Value) -> &[Value] {
     value.as_array().unwrap_or_else(|| panic!("no list: {value}"))
 }
 
-/// A terminal would take a control character for an order.
+/// Checks that no control character is printed, as a terminal would obey it.
 #[track_caller]
 fn shows_no_control_character(ran: &Ran) {
     for printed in [&ran.stdout, &ran.stderr] {

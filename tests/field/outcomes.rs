@@ -1,4 +1,4 @@
-//! What `trainer data info` says of every case: accepted with which counts, or refused in which words.
+//! The outcome of `trainer data info` for every case: the expected counts, or a refusal with the expected words.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Ran, Sandbox};
 use crate::{Field, array, shows_no_control_character, text};
 
-/// Cases that do not come to the first outcome of the corpus: the place of what they come to, from 1, and why.
+/// Cases with another outcome than the corpus' first: the number of the outcome, from 1, and the reason.
 const OTHER_OUTCOMES: [(&str, usize, &str); 6] = [
     ("tiff", 3, "TIFF is read"),
     ("wrapped-root", 2, "one folder that wraps all is seen through, and that is said"),
@@ -17,7 +17,7 @@ const OTHER_OUTCOMES: [(&str, usize, &str); 6] = [
     ("symlinks", 3, "a link to nothing is a picture that cannot be read"),
 ];
 
-/// What standard error must say, case by case: the corpus says it in prose.
+/// Words that standard error must have, by case; the corpus describes them in prose.
 const MUST_SAY: [(&str, &[&str]); 24] = [
     ("heic-avif", &["HEIC", "AVIF", "left out"]),
     ("avif-jxl-renamed", &["AVIF", "JPEG XL", "left out"]),
@@ -48,7 +48,7 @@ const MUST_SAY: [(&str, &[&str]); 24] = [
     ("symlinks", &["cat/gone.png", "a link to nothing"]),
 ];
 
-/// Cases without a data set to look at, and one of six folders, which `damage` looks at.
+/// Cases without a data set, and a case of six folders, which `damage` tests.
 const NOT_HERE: [&str; 2] = ["predict-mixed", "cifar-damaged"];
 
 #[test]
@@ -69,7 +69,7 @@ fn data_info_says_what_each_path_is() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// The outcome of the case; or what is wrong with it.
+/// Returns the outcome of the case, or an error.
 fn judge(name: &str, case: &Value, ran: &Ran) -> Result<String, String> {
     let must_say = MUST_SAY.iter().filter(|(case, _)| *case == name).flat_map(|(_, words)| *words);
     for words in must_say {
@@ -101,7 +101,7 @@ fn judge(name: &str, case: &Value, ran: &Ran) -> Result<String, String> {
     }
 }
 
-/// Looks at what was accepted, and says how the outcome begins.
+/// Checks an accepted data set and returns the beginning of its outcome.
 fn accepted(name: &str, case: &Value, ran: &Ran) -> Result<&'static str, String> {
     let unsupported = array(&case["unsupported_ok"]);
     let is_named = |file: &&Value| n_lines_with(ran, last_part(text(file))) > 0;
@@ -129,7 +129,7 @@ fn accepted(name: &str, case: &Value, ran: &Ran) -> Result<&'static str, String>
     let classes: Vec<&str> = array(&info["classes"]).iter().map(|class| text(&class["name"])).collect();
     let mut expected: Vec<&str> = array(&case["classes"]).iter().map(text).collect();
     if name == "cifar100-python" {
-        // its counts are of parts alone
+        // for this case the corpus counts only whole parts, not classes
         let n = |key: &str| array(&info[key])[0].as_u64();
         let same = n("train_shape") == case["counts"]["train"].as_u64()
             && n("test_shape") == case["counts"]["test"].as_u64();
@@ -145,10 +145,10 @@ fn accepted(name: &str, case: &Value, ran: &Ran) -> Result<&'static str, String>
     Ok(if all_count { "accepted: every picture" } else { "accepted: bad files are named" })
 }
 
-/// How many pictures, by class or by part and class.
+/// Number of pictures, by class or by part and class.
 type Counts = BTreeMap<String, u64>;
 
-/// `{"cat": 5}` and `{"train": {"cat": 5}}` as `cat` and `train/cat`; of two data sets, the first.
+/// Flattens `{"cat": 5}` and `{"train": {"cat": 5}}` to `cat` and `train/cat`; of two data sets, takes the first.
 fn readable(name: &str, counts: &Value) -> Counts {
     let counts = if name == "class-added-later" { &counts["before"] } else { counts };
     let mut flat = Counts::new();
@@ -165,12 +165,12 @@ fn readable(name: &str, counts: &Value) -> Counts {
     flat
 }
 
-/// Lines of standard error that name a file.
+/// Counts the lines of standard error that name a file.
 pub(crate) fn n_lines_with(ran: &Ran, file: &str) -> usize {
     ran.stderr.lines().filter(|line| line.contains(file)).count()
 }
 
-/// The class folder and the file: messages may put any folder before it.
+/// Returns the class folder and the file; messages may have any folder before them.
 fn last_part(path: &str) -> &str {
     let at = path.rmatch_indices('/').nth(1).map_or(0, |(at, _)| at + 1);
     &path[at..]

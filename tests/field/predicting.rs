@@ -1,5 +1,5 @@
-//! Answers about single pictures: the same as in the evaluation, however many are asked about at once, and none lost to
-//! bad ones beside them.
+//! Predictions of single pictures: they equal those of the evaluation, whatever the number of pictures, and bad pictures do
+//! not affect the others.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,11 +10,11 @@ use tallow_metrics::parse_predictions_csv;
 use crate::support::{Ran, Sandbox, trainer};
 use crate::{Field, TINY_RUN, array, text};
 
-/// What `predict` said of each picture by its file: classes and probabilities, the most probable first.
+/// The output of `predict` by file: classes and probabilities, the most probable first.
 type Answers = BTreeMap<String, Answer>;
 type Answer = Vec<(String, f64)>;
 
-/// Asks the run `run` about `images` with further words, in `folder`; files are told as they are named there.
+/// Predicts `images` with the run `run` and further words, in `folder`; the output has the file names as given there.
 pub(crate) fn predict<P: AsRef<Path>>(sandbox: &Sandbox, words: &str, images: &[P]) -> Ran {
     let args = format!("predict {words} --json --top-k 99");
     let mut command = trainer(&args);
@@ -31,7 +31,7 @@ pub(crate) fn answers(ran: &Ran) -> Answers {
     array(&ran.json()["pictures"]).iter().map(answer).collect()
 }
 
-/// What JPEG loses differs with the way a picture was turned before it was stored: by up to 3 levels of 255.
+/// Compares predictions. JPEG loses different details if a picture is stored turned: up to 3 levels of 255.
 #[track_caller]
 pub(crate) fn same_answer(one: &Answer, other: &Answer) {
     for ((class, probability), (expected_class, expected)) in one.iter().zip(other) {
@@ -57,7 +57,7 @@ fn predict_says_what_the_evaluation_says() {
         }
         for (class, probability) in &alone[file] {
             let class = table.class_names.iter().position(|known| known == class).unwrap();
-            // too few validation pictures for a temperature: probabilities are the network's
+            // too few validation pictures for a temperature, so probabilities are those of the network
             let expected = f64::from(table.predictions.row(i)[class]).exp();
             assert!((probability - expected).abs() < 1e-3, "{file}: {probability}, expected {expected}");
         }

@@ -1,4 +1,4 @@
-//! Training on a representative dozen: a run folder that is whole, and fit to be shown.
+//! Trains on ten representative cases: run folders are complete and can be shown.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use crate::predicting::{answers, predict, same_answer};
 use crate::support::{Ran, Sandbox};
 use crate::{Field, TINY_RUN, array, shows_no_control_character, text};
 
-/// Cases that train; `imbalanced` has enough of each class to be validated.
+/// Cases to train on; `imbalanced` has enough pictures of each class for validation.
 const TRAINED: [&str; 10] = [
     "wrong-suffix",
     "heic-avif",

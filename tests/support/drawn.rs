@@ -1,4 +1,4 @@
-//! Pictures that tests draw: PNGs of odd sizes, each class of one hue, in folders of classes.
+//! Pictures drawn by tests: PNGs of odd sizes, with one hue per class, in class folders.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::fs;
@@ -7,14 +7,14 @@ use tallow_core::{Purpose, Stream};
 
 use super::support::Sandbox;
 
-/// Class folders of [`photos`] and how many pictures each has.
+/// Class folders of [`photos`] and their numbers of pictures.
 pub(crate) const CLASSES: [(&str, u64); 3] = [("cat", 14), ("dog", 13), ("owl", 12)];
 
-/// A network of some thousand parameters at the size of the drawn pictures.
+/// A network of a few thousand parameters at the size of the drawn pictures.
 pub(crate) const TINY_RUN: &str = "--offline --batch-size 8 --set model.widths=[4,4,8,8] --set model.dropout=[0.1,0.1] \
      --set model.dense=8 --set model.input_px=[24,32]";
 
-/// A picture as a PNG of 8-bit RGB.
+/// Encodes a picture as a PNG of 8-bit RGB.
 pub(crate) fn png(height: u32, width: u32, pixels: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
@@ -23,13 +23,13 @@ pub(crate) fn png(height: u32, width: u32, pixels: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Picture `i` of class `class`: a hue of its class that grows brighter downwards, with noise; its size is that of no other
-/// one.
+/// Draws picture `i` of class `class`: the hue of its class, brighter towards the bottom, with noise. No other picture has
+/// the same size.
 pub(crate) fn picture(class: usize, i: u64) -> Vec<u8> {
     brightened(class, i, 0)
 }
 
-/// The same picture, each level higher by `more`.
+/// Draws the same picture with each level higher by `more`.
 pub(crate) fn brightened(class: usize, i: u64, more: u8) -> Vec<u8> {
     let mut noise = Stream::new(class as u64, Purpose::Test, 0, i);
     let (height, width) = (25 + 2 * i as u32, 45 - i as u32);
@@ -51,7 +51,7 @@ pub(crate) fn draw(sandbox: &Sandbox, root: &str, classes: &[(&str, u64)]) {
     }
 }
 
-/// A sandbox with [`CLASSES`] in the folder `photos`.
+/// Creates a sandbox with [`CLASSES`] in the folder `photos`.
 pub(crate) fn photos() -> Sandbox {
     let sandbox = Sandbox::new();
     draw(&sandbox, "photos", &CLASSES);

@@ -1,4 +1,4 @@
-//! The harness: runs the built binary in a folder of its own, within bounded time, and looks at what it leaves.
+//! The test harness: runs the built binary in a temporary folder, within bounded time, and inspects its output.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::collections::BTreeMap;
@@ -13,18 +13,19 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Whatever takes longer hangs.
+/// Time limit; a process that takes longer counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A network of 5,382 parameters and two epochs of four steps: a fraction of a second. The default schedule.
+/// A network of 5,382 parameters and two epochs of four steps, with the default schedule; takes a fraction of a second.
 pub(crate) const TINY: &str = "--dataset sample --offline --train-subset 60 --epochs 2 --batch-size 16 \
      --set model.widths=[4,4,8,8] --set model.dropout=[0.1,0.1] --set model.dense=8 --set model.input_px=[32,32]";
 
-/// [`TINY`] without what a test may want to set itself.
+/// [`TINY`] without the settings that a test may want to choose.
 pub(crate) const TINY_MODEL: &str = "--dataset sample --offline --set model.widths=[4,4,8,8] \
      --set model.dropout=[0.1,0.1] --set model.dense=8";
 
-/// `args` with `changes` behind them, which the keys that they set too are taken out of: arguments must agree.
+/// Returns `args` followed by `changes`. Keys that `changes` sets are removed from `args`, because arguments may not
+/// contradict each other.
 pub(crate) fn changed(args: &str, changes: &str) -> String {
     let key = |word: &str| word.split_once('=').map(|(key, _)| key.to_owned());
     let set_anew: Vec<String> = changes.split_whitespace().filter_map(key).collect();
@@ -32,7 +33,7 @@ pub(crate) fn changed(args: &str, changes: &str) -> String {
     let mut kept = Vec::new();
     for word in args.split_whitespace().filter(is_kept) {
         if word == "--set" && kept.last() == Some(&"--set") {
-            continue; // the one before lost its value
+            continue; // the word before was removed; this is its value
         }
         kept.push(word);
     }
@@ -43,22 +44,22 @@ pub(crate) fn changed(args: &str, changes: &str) -> String {
 /// An empty folder to run the binary in.
 pub(crate) struct Sandbox {
     folder: TempDir,
-    /// What the binary prints goes to files here, so that the folder holds only what the binary writes.
+    /// Files for the binary's output, outside `folder`, so that `folder` holds only what the binary writes.
     logs: TempDir,
 }
 
-/// What a run of the binary came to.
+/// The result of a run of the binary.
 #[derive(Debug)]
 pub(crate) struct Ran {
-    /// As it was typed.
+    /// The command as typed.
     pub(crate) command: String,
-    /// `None` if a signal ended it.
+    /// `None` if the process was ended by a signal.
     pub(crate) status: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-/// The binary at work.
+/// A running binary.
 pub(crate) struct Running {
     command: String,
     child: Child,
@@ -95,7 +96,7 @@ impl Sandbox {
         serde_json::from_slice(&self.read(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
     }
 
-    /// Every file and folder in here, with its path from here, sorted.
+    /// Returns the relative paths of all files and folders in the sandbox, sorted.
     pub(crate) fn everything(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut folders = vec![self.folder.path().to_owned()];
@@ -112,7 +113,7 @@ impl Sandbox {
         found
     }
 
-    /// Runs `trainer` with the words of `args`, to its end.
+    /// Runs `trainer` with the words of `args` and waits for its end.
     #[track_caller]
     pub(crate) fn trainer(&self, args: &str) -> Ran {
         self.start(args).wait()
@@ -124,14 +125,13 @@ impl Sandbox {
         self.start_command(trainer(args), &format!("trainer {args}"))
     }
 
-    /// Starts `trainer` with a standard error that takes not a word: it stands still where it has something to say,
-    /// as long as the pipe is held.
+    /// Starts `trainer` with a full pipe as standard error: it blocks on its first message as long as the pipe is held.
     pub(crate) fn start_gagged(&self, args: &str) -> (Running, PipeReader) {
         let (reader, writer) = full_pipe();
         (self.launch(trainer(args), &format!("trainer {args}"), Some(writer.into())), reader)
     }
 
-    /// Starts `command`, which is told as `typed`, in here.
+    /// Starts `command` in the sandbox; messages show it as `typed`.
     #[track_caller]
     pub(crate) fn start_command(&self, command: Command, typed: &str) -> Running {
         self.launch(command, typed, None)
@@ -149,7 +149,7 @@ impl Sandbox {
     }
 }
 
-/// The built binary with the words of `args`, without the variables of our own environment that it listens to.
+/// Returns the command for the built binary with the words of `args`, without the environment variables that it reads.
 pub(crate) fn trainer(args: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
     command.args(args.split_whitespace());
@@ -159,12 +159,12 @@ pub(crate) fn trainer(args: &str) -> Command {
     command
 }
 
-/// A pipe that takes no more bytes.
+/// Returns a pipe that accepts no more bytes.
 fn full_pipe() -> (PipeReader, PipeWriter) {
     let (reader, writer) = std::io::pipe().unwrap();
     let (mut filler, n_chunks) = (writer.try_clone().unwrap(), Arc::new(AtomicUsize::new(0)));
     let counter = Arc::clone(&n_chunks);
-    // stands still as soon as the pipe is full, and ends when nobody can read it any more
+    // blocks as soon as the pipe is full, and ends when the reader is closed
     std::thread::spawn(move || {
         while filler.write_all(&[b'.'; 1024]).is_ok() {
             counter.fetch_add(1, Ordering::SeqCst);
@@ -186,7 +186,7 @@ impl Running {
         assert!(kill.unwrap().success(), "{}: cannot be sent {name}", self.command);
     }
 
-    /// Ends it at once, with SIGKILL; whether it was still at work.
+    /// Kills the process with SIGKILL; returns whether it was still running.
     pub(crate) fn kill(mut self) -> bool {
         self.child.kill().unwrap();
         self.wait().status.is_none()
@@ -196,7 +196,7 @@ impl Running {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the process.
     #[track_caller]
     pub(crate) fn wait(mut self) -> Ran {
         let start = Instant::now();
@@ -212,18 +212,18 @@ impl Running {
         Ran { command: self.command.clone(), status: status.code(), stdout, stderr }
     }
 
-    /// What was printed so far on standard error.
+    /// Returns the output on standard error so far.
     pub(crate) fn stderr(&self) -> String {
         self.printed(1)
     }
 
-    /// What was printed so far on standard output (0) or error (1).
+    /// Returns the output so far on standard output (0) or error (1).
     fn printed(&self, stream: usize) -> String {
         String::from_utf8_lossy(&fs::read(&self.logs[stream]).unwrap()).into_owned()
     }
 }
 
-/// A test that fails leaves nothing running.
+/// Kills the process, so that a failing test leaves nothing running.
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -232,20 +232,20 @@ impl Drop for Running {
 }
 
 impl Ran {
-    /// It went well.
+    /// Asserts that the run succeeded.
     #[track_caller]
     pub(crate) fn ok(self) -> Self {
         self.ends_with(0)
     }
 
-    /// It ended with this status.
+    /// Asserts that the run ended with this status.
     #[track_caller]
     pub(crate) fn ends_with(self, status: i32) -> Self {
         assert_eq!(self.status, Some(status), "{}:\n{}", self.command, self.stderr);
         self
     }
 
-    /// Standard error has all of this.
+    /// Asserts that standard error has all of `parts`.
     #[track_caller]
     pub(crate) fn says(self, parts: &[&str]) -> Self {
         for part in parts {
@@ -254,7 +254,7 @@ impl Ran {
         self
     }
 
-    /// It failed with a message that has all of `parts`, and printed no result.
+    /// Asserts that the run failed with a message that has all of `parts`, and printed no result.
     #[track_caller]
     pub(crate) fn fails(self, parts: &[&str]) -> Self {
         assert_eq!(self.stdout, "", "{}", self.command);
@@ -263,7 +263,7 @@ impl Ran {
         said
     }
 
-    /// Standard output, which is one JSON document and nothing else.
+    /// Parses standard output, which must be one JSON document and nothing else.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout)
@@ -271,7 +271,7 @@ impl Ran {
     }
 }
 
-/// Waits until `is_so`; `what` is told if it never comes.
+/// Waits until `is_so` returns true; otherwise fails with `what`.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -281,7 +281,7 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// The header of a safetensors file, and its tensors' bytes by name.
+/// Returns the header of a safetensors file, and its tensors' bytes by name.
 pub(crate) fn read_safetensors(bytes: &[u8]) -> (Value, BTreeMap<String, Vec<u8>>) {
     let header_bytes = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let header: Value = serde_json::from_slice(&bytes[8..8 + header_bytes]).unwrap();
@@ -295,7 +295,7 @@ pub(crate) fn read_safetensors(bytes: &[u8]) -> (Value, BTreeMap<String, Vec<u8>
     (header, tensors)
 }
 
-/// A model file with its description changed.
+/// Returns the model file with a changed description.
 pub(crate) fn with_description(model: &[u8], change: impl FnOnce(&mut Value)) -> Vec<u8> {
     let (mut header, _) = read_safetensors(model);
     let mut description: Value =
@@ -305,7 +305,7 @@ pub(crate) fn with_description(model: &[u8], change: impl FnOnce(&mut Value)) ->
     with_header(model, &header)
 }
 
-/// A safetensors file with another header.
+/// Returns the safetensors file with another header.
 pub(crate) fn with_header(model: &[u8], header: &Value) -> Vec<u8> {
     let old_bytes = u64::from_le_bytes(model[..8].try_into().unwrap()) as usize;
     let mut text = header.to_string();

@@ -1,5 +1,5 @@
-//! `cargo xtask check`: everything that must hold before a change is done, cheapest first. It runs the commands that a
-//! person would type, in the open, and stops at the first that fails.
+//! `cargo xtask check`: runs everything that must pass before a change is done, the cheapest first. It runs and prints the
+//! commands that a person would type, and stops at the first failure.
 #![expect(clippy::print_stderr, reason = "says which step runs and how long it took")]
 
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 
-/// A command as it is typed, split at its blanks, and a variable that it wants in the environment.
+/// A command as typed, split at its blanks, and an environment variable for it.
 struct Step {
     command: &'static str,
     variable: Option<(&'static str, &'static str)>,
@@ -17,8 +17,8 @@ const fn step(command: &'static str) -> Step {
     Step { command, variable: None }
 }
 
-/// What a change of instruction set could change, at a lower one than the processor's; the same features as the
-/// tests before, so that nothing is compiled again.
+/// Tests that depend on the instruction set, run at a lower one than the processor's. The features are those of the tests
+/// before, so nothing is compiled again.
 const fn at_isa(isa: &'static str) -> Step {
     let command = "cargo test --workspace --test kernels --test paths --test pytorch_goldens";
     Step { command, variable: Some(("TALLOW_ISA", isa)) }
@@ -39,7 +39,7 @@ const STEPS: [Step; 8] = [
 /// Runs every step.
 ///
 /// # Errors
-/// If one fails: the message is the command to repeat.
+/// If a step fails; the message has the command to repeat.
 pub fn run() -> anyhow::Result<()> {
     let start = Instant::now();
     for (i, step) in STEPS.iter().enumerate() {

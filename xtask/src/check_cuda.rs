@@ -1,9 +1,9 @@
 //! `cargo xtask check-cuda`: type-checks every package that has the feature `cuda`, on a machine without CUDA.
 //!
-//! Two build scripts ask for a toolkit. cudarc wants its version: a variable says one. candle-kernels has nvcc compile
-//! kernels: a shell script stands in for it and leaves empty files, which type-checking never opens. So this is about
-//! Rust's types alone: no kernel is compiled, nothing is linked, nothing runs. It has a target folder of its own, lest
-//! a real build for CUDA take the empty files for kernels.
+//! Two build scripts ask for a CUDA toolkit. cudarc needs its version, which a variable provides. candle-kernels compiles
+//! kernels with nvcc; a shell script replaces nvcc and creates empty files, which type-checking never opens. So this checks
+//! only Rust's types: no kernel is compiled, nothing is linked, nothing runs. It has its own target folder, so that a real
+//! build for CUDA never takes the empty files for kernels.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,13 +14,13 @@ use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
 const FEATURE: &str = "cuda";
-/// The packages that have the feature and are not ours.
+/// Packages of others that have the feature.
 const CANDLE: [&str; 2] = ["candle-core", "candle-nn"];
-/// The toolkit, as cudarc's build script writes versions, and the GPU that it pretends to compile for: both are plain
-/// middle-aged ones that Candle supports.
+/// The toolkit version, in the form of cudarc's build script, and the compute capability to pretend to compile for. Both are
+/// widespread values that Candle supports.
 const TOOLKIT: [(&str, &str); 2] = [("CUDARC_CUDA_VERSION", "12080"), ("CUDA_COMPUTE_CAP", "80")];
 
-/// Makes the files that nvcc would make, empty: what `-o` names, or the source's name with `.ptx`.
+/// Creates the files that nvcc would create, but empty: the one that `-o` names, or the source's name with `.ptx`.
 const NVCC: &str = r#"#!/bin/sh
 for argument; do
     case $before in
@@ -45,14 +45,14 @@ struct Package {
 #[derive(Deserialize)]
 struct Dependency {
     name: String,
-    /// None for an ordinary one, else `dev` or `build`.
+    /// `None` for an ordinary dependency, otherwise `dev` or `build`.
     kind: Option<String>,
 }
 
-/// Checks that the feature is passed on everywhere, then the types.
+/// Checks that every package passes the feature on, then checks the types.
 ///
 /// # Errors
-/// If a package keeps the feature to itself, one does not compile, or this is not Linux.
+/// If a package does not pass the feature on or does not compile, or if this is not Linux.
 #[expect(clippy::print_stderr, reason = "says what the success means")]
 pub fn run() -> anyhow::Result<()> {
     if !cfg!(target_os = "linux") {
@@ -97,8 +97,8 @@ impl Package {
     }
 }
 
-/// Where the feature is not passed on: a sentence each. Checking all packages at once would not show it, since the
-/// feature is then turned on for each of them.
+/// Returns a sentence for each package that does not pass the feature on. Checking all packages at once would not show this,
+/// since the feature is then turned on for each of them.
 fn gaps(packages: &[Package]) -> Vec<String> {
     let takes = |name: &str| {
         CANDLE.contains(&name) || packages.iter().any(|package| package.name == name && package.has_feature())
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(found, ["nn: its feature `cuda` must list \"candle-nn/cuda\""]);
     }
 
-    /// The three ways in which candle-kernels' build script calls it.
+    /// The three ways in which candle-kernels' build script calls nvcc.
     #[cfg(target_os = "linux")]
     #[test]
     fn the_stand_in_makes_what_it_is_asked_for() {

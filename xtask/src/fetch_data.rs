@@ -1,4 +1,4 @@
-//! `cargo xtask fetch-data`: CIFAR-10 or CIFAR-100 into the data folder. The work is `tallow_dataset::fetch`'s.
+//! `cargo xtask fetch-data`: downloads CIFAR-10 or CIFAR-100 into the data folder. `tallow_dataset::fetch` does the work.
 
 use std::path::PathBuf;
 
@@ -7,13 +7,13 @@ use tallow_core::StopFlag;
 use tallow_core::terminal::Terminal;
 use tallow_dataset::fetch::{FetchError, FetchRequest, Fetched, Which, fetch};
 
-/// Get CIFAR-10 or CIFAR-100 (binary version): downloaded, checked and unpacked, whole or not at all.
+/// Download CIFAR-10 or CIFAR-100 (binary version), check and unpack it, either completely or not at all.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which data set
+    /// Data set to download
     #[arg(long, value_name = "NAME", default_value = "cifar10", value_parser = which())]
     pub dataset: Which,
-    /// The folder that the data set's folder goes into
+    /// Parent folder for the data set's folder
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub data_dir: PathBuf,
     /// Another address (http or https), or an archive on this machine, instead of the official address
@@ -25,10 +25,10 @@ fn which() -> impl clap::builder::TypedValueParser<Value = Which> {
     PossibleValuesParser::new(["cifar10", "cifar100"]).try_map(|name| name.parse())
 }
 
-/// Fetches, or says that the data set is there already.
+/// Downloads the data set, or reports that it already exists.
 ///
 /// # Errors
-/// What went wrong and what to do about it. A stop ends the process with the status that shells expect.
+/// The error tells what went wrong and what to do about it. A stop ends the process with the status that shells expect.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command says what it did")]
 pub fn run(args: Args) -> anyhow::Result<()> {
     let stop = StopFlag::on_signals()?;

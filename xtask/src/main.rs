@@ -33,7 +33,7 @@ enum Command {
     CheckOnnx,
     /// Check what the compiler does not: layers, unsafe code, file headers and sizes, paths named in documents
     Tidy,
-    /// Get CIFAR-10 or CIFAR-100 into the data folder
+    /// Download CIFAR-10 or CIFAR-100 into the data folder
     FetchData(fetch_data::Args),
     /// Make the embedded sample from the whole of CIFAR-10
     MakeSample(make_sample::Args),

@@ -1,7 +1,7 @@
-//! `cargo xtask make-sample`: the pictures in `assets/sample`, from the whole of CIFAR-10.
+//! `cargo xtask make-sample`: makes the pictures in `assets/sample` from the whole of CIFAR-10.
 //!
-//! Each picture has a row for each class, with the first images of that class in the official order. PNG is the
-//! packing itself: filtered rows, then deflate; no pixel changes. The same input gives the same bytes.
+//! Each picture has a row for each class, with the first images of that class in the official order. PNG serves as lossless
+//! compression (filtered rows, then deflate). The same input gives the same bytes.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use tallow_core::{Silent, files};
 use tallow_dataset::ImageSet;
 use tallow_dataset::cifar::{load_cifar10, verify_cifar10};
 
-/// More than this is too much to carry in a repository and in a program.
+/// Size limit of the sample in bytes, as it is part of the repository and of the program.
 const MAX_TOTAL_BYTES: usize = 7_500_000;
 
 /// Make the embedded sample: 200 training and 100 test images of each class of CIFAR-10.
@@ -19,7 +19,7 @@ pub struct Args {
     /// The folder that holds `cifar-10-batches-bin`
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub data_dir: PathBuf,
-    /// Where the pictures go
+    /// Folder for the pictures
     #[arg(long, value_name = "DIR", default_value = "assets/sample")]
     pub out: PathBuf,
 }
@@ -27,7 +27,7 @@ pub struct Args {
 /// Writes `train.png` and `test.png`.
 ///
 /// # Errors
-/// If CIFAR-10 is not there or not the official one, the pictures are too large, or they cannot be written.
+/// If CIFAR-10 is missing or not the official version, the pictures are too large, or they cannot be written.
 pub fn run(args: Args) -> anyhow::Result<()> {
     for check in verify_cifar10(&args.data_dir, &Silent)? {
         ensure!(check.is_ok(), "{} is not the official file", check.path.display());
@@ -56,7 +56,7 @@ fn write(path: &Path, png: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The first `n_per_class` images of each class side by side, one row for each class.
+/// Returns a PNG with the first `n_per_class` images of each class side by side, one row for each class.
 fn picture(set: &ImageSet, n_per_class: usize) -> anyhow::Result<Vec<u8>> {
     let n_classes = set.class_names().len();
     let [height, width, channels] = set.block_shape().context("images in memory are expected")?;
@@ -76,7 +76,7 @@ fn picture(set: &ImageSet, n_per_class: usize) -> anyhow::Result<Vec<u8>> {
     encode(&pixels, n_per_class * width, n_classes * height)
 }
 
-/// `pixels` (RGB) as PNG. Of the filters and layouts tried on these images, the adaptive filter on this layout came
+/// Encodes `pixels` (RGB) as PNG. Of the filters and layouts tried on these images, the adaptive filter with this layout came
 /// within 0.1 % of the smallest.
 fn encode(pixels: &[u8], width: usize, height: usize) -> anyhow::Result<Vec<u8>> {
     let mut png = Vec::new();

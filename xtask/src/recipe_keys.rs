@@ -1,14 +1,14 @@
-//! `cargo xtask recipe-keys`: writes docs/recipe-keys.md from the table of keys. The test that compares the two writes it,
-//! so that nothing is compiled here or there that the tests have not compiled anyway.
+//! `cargo xtask recipe-keys`: writes docs/recipe-keys.md from the table of keys. The test that compares the two also writes
+//! the page, so nothing needs to be compiled beyond the tests.
 
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
-/// Runs the test in the mode in which it writes.
+/// Runs the test in its writing mode.
 ///
 /// # Errors
-/// If it cannot be built, or fails.
+/// If the test cannot be built, or fails.
 pub fn run() -> anyhow::Result<()> {
     let args = "test --quiet --workspace --test recipe_keys -- the_page_is_that_of_the_table";
     let status = Command::new("cargo")

@@ -7,27 +7,27 @@ use sha2::Digest as _;
 
 use crate::files::FileError;
 
-/// A digest in the making: feed it with [`update`](Self::update), take it with [`finish`](Self::finish).
+/// A digest under construction: [`update`](Self::update) adds bytes, [`finish`](Self::finish) returns the digest.
 #[derive(Clone, Default)]
 pub struct Hasher(sha2::Sha256);
 
 impl Hasher {
-    /// A digest of nothing yet.
+    /// Returns a hasher that has seen no bytes yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds `bytes`.
+    /// Adds `bytes` to the digest.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The digest: 64 hexadecimal digits.
+    /// Returns the digest as 64 hexadecimal digits.
     pub fn finish(self) -> String {
         hex(&self.finish_bytes())
     }
 
-    /// The digest as bytes.
+    /// Returns the digest as bytes.
     pub fn finish_bytes(self) -> [u8; 32] {
         self.0.finalize().into()
     }
@@ -44,19 +44,19 @@ impl io::Write for Hasher {
     }
 }
 
-/// Two lower-case hexadecimal digits for each byte.
+/// Returns `bytes` as text, with two lower-case hexadecimal digits for each byte.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The digest of `bytes`.
+/// Returns the digest of `bytes`.
 pub fn of_bytes(bytes: &[u8]) -> String {
     let mut hasher = Hasher::new();
     hasher.update(bytes);
     hasher.finish()
 }
 
-/// The digest of what the file at `path` holds.
+/// Returns the digest of the content of the file at `path`.
 ///
 /// # Errors
 /// If the file cannot be read.

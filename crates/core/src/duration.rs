@@ -1,6 +1,6 @@
-//! Times as people say them.
+//! Durations as short text for people.
 
-/// `8.3s`, `12m 05s`, `3h 20m`.
+/// Formats a duration in seconds as `8.3s`, `12m 05s` or `3h 20m`.
 pub fn duration(secs: f64) -> String {
     let whole = secs.max(0.0).round() as u64;
     match whole {
@@ -11,7 +11,8 @@ pub fn duration(secs: f64) -> String {
     }
 }
 
-/// The seconds of a time as people write it: `90s`, `10m`, `1h30m`, `1.5h`; none for another text, or no time.
+/// Parses a duration such as `90s`, `10m`, `1h30m` or `1.5h` and returns it in seconds. Returns `None` if the text
+/// has another form or the duration is 0.
 pub fn parse_duration(text: &str) -> Option<f64> {
     let (mut secs, mut rest) = (0.0, text.trim());
     while !rest.is_empty() {

@@ -1,7 +1,7 @@
-//! Durable files: whoever finds one finds it whole, after a power cut too.
+//! Durable files: a file is either complete or absent, even after a power cut.
 //!
-//! Content goes to a temporary name in the same folder, is synced, renamed over the final name, and the folder is
-//! synced. Logs, which grow line by line, are their owners' business.
+//! Content goes to a temporary name in the same folder and is synced. The temporary file is then renamed to the final
+//! name, and the folder is synced. Logs, which grow line by line, are left to the modules that write them.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::shown::shown_path;
 
-/// A file operation that failed: which, on what, and why.
+/// A failed file operation: the operation, the path and the cause.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation} {}: {source}{}", shown_path(path), remedy(source))]
 pub struct FileError {
@@ -17,24 +17,24 @@ pub struct FileError {
     pub operation: &'static str,
     /// The file or folder.
     pub path: PathBuf,
-    /// What the system said.
+    /// The cause, usually an error of the operating system.
     #[source]
     pub source: io::Error,
 }
 
 impl FileError {
-    /// For `map_err` on an operation on `path`.
+    /// Returns a closure for `map_err` on an operation on `path`.
     pub fn new(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self { operation, path, source }
     }
 
-    /// For `map_err` where `path` is read.
+    /// Returns a closure for `map_err` on a read of `path`.
     pub fn reading(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         Self::new("read", path)
     }
 
-    /// For `map_err` where `path` is written.
+    /// Returns a closure for `map_err` on a write to `path`.
     pub fn writing(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         Self::new("write", path)
     }
@@ -49,18 +49,18 @@ fn remedy(source: &io::Error) -> &'static str {
     }
 }
 
-/// Writes `bytes` to `path`, durably: the old content or the new one is there, never a part.
+/// Writes `bytes` to `path` durably: the file holds the old content or the new content, never a part.
 ///
 /// # Errors
-/// If the folder is missing or cannot be written, or the disk is full; the old file is then untouched.
+/// If the folder is missing or cannot be written, or if the disk is full. The old file is then untouched.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     write_with(path, |file| file.write_all(bytes))
 }
 
-/// Like [`write()`], for content that is produced piece by piece.
+/// Writes a file like [`write()`], for content that `produce` writes piece by piece.
 ///
 /// # Errors
-/// As [`write()`], and whatever `produce` returns.
+/// The same as [`write()`], and the errors that `produce` returns.
 pub fn write_with(
     path: &Path,
     produce: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
@@ -77,7 +77,7 @@ pub fn write_with(
     sync_folder(folder)
 }
 
-/// Temporary files are made for their owner alone; what we leave is as readable as any new file.
+/// Makes the file as readable as any new file: temporary files are created for their owner alone.
 #[cfg(unix)]
 fn make_ordinary(file: &File) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
@@ -89,7 +89,7 @@ fn make_ordinary(_file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes renames and new names in `folder` survive a power cut.
+/// Syncs `folder`, so that renames and new names in it survive a power cut.
 ///
 /// # Errors
 /// If the folder cannot be opened or synced.
@@ -101,18 +101,18 @@ pub fn sync_folder(folder: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Creates `folder` and what is missing above it.
+/// Creates `folder` and its missing parents.
 ///
 /// # Errors
-/// If it cannot be created, or a file is in the way.
+/// If the folder cannot be created, or if a file of that name is in the way.
 pub fn create_folder(folder: &Path) -> Result<(), FileError> {
     fs::create_dir_all(folder).map_err(FileError::new("create the folder", folder))
 }
 
-/// Reads all of `path`, at most `max_bytes`.
+/// Reads the whole file at `path`, which may have at most `max_bytes` bytes.
 ///
 /// # Errors
-/// If it cannot be read, is no regular file, or is longer.
+/// If the file cannot be read, is not a regular file, or is longer than `max_bytes`.
 pub fn read_at_most(path: &Path, max_bytes: u64) -> Result<Vec<u8>, FileError> {
     let metadata = fs::metadata(path).map_err(FileError::reading(path))?;
     let refuse = |what: String| FileError::reading(path)(io::Error::new(io::ErrorKind::InvalidData, what));
@@ -125,7 +125,7 @@ pub fn read_at_most(path: &Path, max_bytes: u64) -> Result<Vec<u8>, FileError> {
     fs::read(path).map_err(FileError::reading(path))
 }
 
-/// The folder that holds `path`.
+/// Returns the folder that holds `path`; `.` if the path has no folder.
 pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

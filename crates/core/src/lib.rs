@@ -1,15 +1,16 @@
-//! What every crate of Tallow shares, and nothing that only one of them needs.
+//! The parts that all crates of Tallow share. A part that only one crate needs is in that crate.
 //!
-//! * [`rng`]: random streams that are a function of (seed, purpose, epoch, index), never shared state;
-//! * [`files`]: files that are either whole or not there, also after a power cut;
-//! * [`memory`]: large arrays that are used again;
+//! * [`rng`]: random streams that depend on (seed, purpose, epoch, index) only, with no shared state;
+//! * [`files`]: files that are either complete or absent, also after a power cut;
+//! * [`memory`]: large arrays that are reused;
 //! * [`digest`]: SHA-256 as hexadecimal text;
-//! * [`mod@duration`]: times as people say them;
-//! * [`stop`]: a flag that Ctrl-C and SIGTERM raise and long work looks at;
-//! * [`progress`]: what libraries report to while they work; a binary decides how it is drawn;
-//! * [`mod@nearest`]: the name that was probably meant;
-//! * `keys` (feature): a description of a document's keys, which checks and completes it;
-//! * [`mod@shown`]: names from outside, made fit to be shown.
+//! * [`mod@duration`]: durations as short text for people;
+//! * [`stop`]: a flag that Ctrl-C and SIGTERM raise and long work checks;
+//! * [`progress`]: the interface through which libraries report progress; a binary decides how to draw it;
+//! * [`mod@nearest`]: suggestions for mistyped names;
+//! * `keys` (feature): a description of a document's keys, which checks and completes the document;
+//! * `terminal` (feature): progress bars and error messages on standard error, for the binaries;
+//! * [`mod@shown`]: text from outside, made safe to print.
 //!
 //! ```
 //! use tallow_core::{Purpose, Stream};

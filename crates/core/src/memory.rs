@@ -1,50 +1,51 @@
-//! Memory for large arrays that is kept when they are let go: fresh memory costs page faults and zeros, and a training
-//! step asks for the same sizes as the one before.
+//! Pools that keep the memory of large arrays after their release. Fresh memory costs page faults and zeroing, and a
+//! training step asks for the same sizes as the step before.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Free memory, by length.
+/// Released arrays, which are handed out again by length.
 #[derive(Debug, Default)]
 pub struct Pool<E>(Mutex<Vec<Vec<E>>>);
 
-/// Free arrays that are kept at most: more than one training step of a deep network holds at a time.
+/// Largest number of free arrays in a pool: more than one training step of a deep network holds at a time.
 const MAX_FREE: usize = 512;
 
-/// Of arrays that were not taken from a pool, as many of the same length are kept at most.
+/// Number of free arrays of one length from which on [`Pool::give_foreign`] drops an array of that length.
 const MAX_FOREIGN: usize = 4;
 
-/// The pool of f32: feature maps, and batches on their way to becoming one.
+/// The pool of f32 arrays: feature maps, and batches that will become feature maps.
 pub static F32: Pool<f32> = Pool::new();
 
 impl<E: Copy + Default> Pool<E> {
-    /// An empty pool.
+    /// Returns an empty pool.
     pub const fn new() -> Self {
         Self(Mutex::new(Vec::new()))
     }
 
-    /// `len` numbers, with whatever the memory held before: for what is overwritten whole.
+    /// Returns an array of `len` numbers. They hold whatever the memory held before, so the caller must overwrite all
+    /// of them.
     pub fn take(&self, len: usize) -> Vec<E> {
         let mut free = self.free();
         match free.iter().rposition(|array| array.len() == len) {
             Some(i) => free.swap_remove(i),
             None => {
-                drop(free); // zeroing takes its time
+                drop(free); // release the lock: zeroing takes time
                 vec![E::default(); len]
             }
         }
     }
 
-    /// Keeps what was [taken](Self::take).
+    /// Keeps an array that was [taken](Self::take) from the pool.
     pub fn give(&self, array: Vec<E>) {
         let mut free = self.free();
         if free.len() == MAX_FREE {
-            free.remove(0); // the one that nobody has asked for longest
+            free.remove(0); // the array that has been free for longest
         }
         free.push(array);
     }
 
-    /// Keeps what may have been allocated elsewhere, unless there is enough of that length: it may be that nobody ever
-    /// takes as much.
+    /// Keeps an array that may have been allocated elsewhere, unless the pool has enough free arrays of that length:
+    /// perhaps no caller ever takes this length.
     pub fn give_foreign(&self, array: Vec<E>) {
         if self.free().iter().filter(|free| free.len() == array.len()).count() < MAX_FOREIGN {
             self.give(array);

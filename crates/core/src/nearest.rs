@@ -1,9 +1,10 @@
-//! The name that was probably meant: for messages about names that there are not.
+//! Suggestions for mistyped names: the known name that was probably meant.
 
-/// The one of `names` that `word` is a slip of the keyboard away from; the first of several that are as near.
+/// Returns the name of `names` that `word` is probably a typing error for: the nearest one, and the first of several
+/// equally near ones.
 ///
-/// Two letters that changed places count as one slip, case and dashes as none, and a third of the letters may be wrong:
-/// more is another word.
+/// Two swapped letters count as one error. Case, dashes, underscores and spaces do not count. At most a third of the
+/// letters of `word` (and at least one) may be wrong: with more errors it is a different word.
 pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let bare = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
     let most = (word.chars().count() / 3).max(1);
@@ -17,7 +18,8 @@ pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, name)| name)
 }
 
-/// `: did you mean "cnn-5"?`, where one of `names` is near `word`; else nothing. For the end of a sentence.
+/// Returns `: did you mean "cnn-5"?` if one of `names` is near `word`, and an empty text if not. For the end of a
+/// sentence.
 pub fn did_you_mean<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     nearest(word, names).map(|name| format!(": did you mean \"{name}\"?")).unwrap_or_default()
 }

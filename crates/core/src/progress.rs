@@ -1,51 +1,53 @@
-//! What libraries report to while they work. They know nothing of terminals: a binary hands in something that draws
-//! (see `terminal`, behind a feature), a test hands in [`Silent`].
+//! The interface through which libraries report progress. Libraries know nothing of terminals: a binary passes an
+//! implementation that draws (see `terminal`, behind a feature), a test passes [`Silent`].
 
-/// What is counted.
+/// The unit in which work is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Bytes, shown as KiB, MiB, …
     Bytes,
-    /// Things, with their name in the plural: `"images"`, `"steps"`.
+    /// Items, with their name in the plural: `"images"`, `"steps"`.
     Items(&'static str),
 }
 
-/// One piece of long work at a time: `begin`, then `advance` and `note` as often as liked, then `end`.
+/// Receiver of progress reports on one piece of long work at a time: `begin`, then any number of `advance` and
+/// `note`, then `end`.
 pub trait Progress: Send + Sync {
-    /// Work called `label` begins; `total` is how much there is, where that is known.
+    /// Begins work with the name `label`. `total` is the amount of work, if it is known.
     fn begin(&self, label: &str, total: Option<u64>, unit: Unit);
-    /// As [`begin`](Self::begin), where `done` of the total was done by somebody before: it tells nothing of the rate.
+    /// Begins work like [`begin`](Self::begin), of which an earlier run has already done `done` of the total. That
+    /// part does not count for the rate.
     fn go_on(&self, label: &str, total: Option<u64>, unit: Unit, done: u64) {
         self.begin(label, total, unit);
         self.advance(done);
     }
-    /// `done` of the total is done (not: more than before).
+    /// Reports that `done` of the total is done, counted from the beginning of the work (not from the last call).
     fn advance(&self, done: u64);
-    /// A short text beside the bar, such as the current loss; replaces the one before.
+    /// Shows a short text beside the bar, such as the current loss. The text replaces the previous note.
     fn note(&self, text: &str);
-    /// The work is over, well or not.
+    /// Ends the work, whether it succeeded or failed.
     fn end(&self);
-    /// A line that stays, above whatever bar is drawn.
+    /// Prints a line that stays, above the bar if one is drawn.
     fn say(&self, line: &str);
 }
 
-/// A piece of work that ends with its scope, whatever way that is left.
+/// A piece of work that ends when this value goes out of scope, also on an early return.
 pub struct Bar<'a>(&'a dyn Progress);
 
 impl<'a> Bar<'a> {
-    /// Begins the work, as [`Progress::begin`].
+    /// Begins the work like [`Progress::begin`].
     pub fn begin(progress: &'a dyn Progress, label: &str, total: Option<u64>, unit: Unit) -> Self {
         progress.begin(label, total, unit);
         Self(progress)
     }
 
-    /// Begins the work where it was left, as [`Progress::go_on`].
+    /// Resumes the work like [`Progress::go_on`].
     pub fn go_on(progress: &'a dyn Progress, label: &str, total: Option<u64>, unit: Unit, done: u64) -> Self {
         progress.go_on(label, total, unit, done);
         Self(progress)
     }
 
-    /// As [`Progress::advance`].
+    /// Reports progress like [`Progress::advance`].
     pub fn advance(&self, done: u64) {
         self.0.advance(done);
     }
@@ -57,7 +59,7 @@ impl Drop for Bar<'_> {
     }
 }
 
-/// Progress that nobody sees.
+/// Discards all progress reports.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 

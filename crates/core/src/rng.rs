@@ -1,14 +1,14 @@
 //! Random streams keyed by (seed, purpose, epoch, index).
 //!
-//! A stream is a pure function of its key, so that work can be handed to any number of threads, resumed in the
-//! middle, or repeated alone, and see the same numbers. The generator is ChaCha with 8 rounds, whose 256-bit key
-//! holds the four parts side by side: different keys give unrelated streams. What is drawn here uses no function of
-//! the system's mathematics library, so bits do not depend on the platform.
+//! A stream is a pure function of its key. Work can therefore be handed to any number of threads, resumed in the
+//! middle or repeated alone, and still sees the same numbers. The generator is ChaCha with 8 rounds. Its 256-bit key
+//! holds the four parts side by side, so different keys give unrelated streams. The draws use no function of the
+//! system's mathematics library, so the bits do not depend on the platform.
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
-/// What a stream is for. Two purposes never share numbers, whatever the rest of the key.
+/// Purpose of a stream. Two purposes never share numbers, whatever the rest of the key.
 ///
 /// The discriminants are part of what a seed means: never renumber them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +20,9 @@ pub enum Purpose {
     Split = 2,
     /// The order of the training images in an epoch.
     Shuffle = 3,
-    /// Augmentation of one image; the index is the image's.
+    /// Augmentation of one image; the index is the image's index.
     Augment = 4,
-    /// Dropout masks; the index mixes the layer's name and the image's place in the epoch.
+    /// Dropout masks; the index mixes the layer's name and the image's position in the epoch.
     Dropout = 5,
     /// The choice of a subset of the training data; the index is the class.
     Subset = 6,
@@ -32,16 +32,16 @@ pub enum Purpose {
     Test = 8,
     /// Mixup and cutmix; the index is the batch's number in the epoch.
     Mix = 9,
-    /// The directions that a search for those of the largest variance begins with; the index is the direction's.
+    /// The initial directions of a search for the directions of largest variance; the index is the direction's index.
     Directions = 10,
 }
 
-/// A stream of random numbers that is a function of its key alone.
+/// A stream of random numbers that depends on its key only.
 #[derive(Clone, Debug)]
 pub struct Stream(ChaCha8Rng);
 
 impl Stream {
-    /// The stream of the key (`seed`, `purpose`, `epoch`, `index`).
+    /// Returns the stream of the key (`seed`, `purpose`, `epoch`, `index`).
     pub fn new(seed: u64, purpose: Purpose, epoch: u64, index: u64) -> Self {
         let mut key = [0u8; 32];
         for (bytes, part) in key.chunks_exact_mut(8).zip([seed, purpose as u64, epoch, index]) {
@@ -50,19 +50,19 @@ impl Stream {
         Self(ChaCha8Rng::from_seed(key))
     }
 
-    /// 32 random bits.
+    /// Draws 32 random bits.
     pub fn next_u32(&mut self) -> u32 {
         self.0.next_u32()
     }
 
-    /// 64 random bits.
+    /// Draws 64 random bits.
     pub fn next_u64(&mut self) -> u64 {
         self.0.next_u64()
     }
 
-    /// A number in `0..n`, each with the same probability.
+    /// Draws a number in `0..n`, each with the same probability. `n = 0` gives 0.
     ///
-    /// Lemire's multiplication with rejection, <https://arxiv.org/abs/1805.10941>. `n = 0` gives 0.
+    /// The method is Lemire's multiplication with rejection, <https://arxiv.org/abs/1805.10941>.
     pub fn below(&mut self, n: u32) -> u32 {
         let threshold = n.wrapping_neg().checked_rem(n).unwrap_or(0);
         loop {
@@ -73,17 +73,17 @@ impl Stream {
         }
     }
 
-    /// True or false, each with probability 1/2.
+    /// Draws true or false, each with probability 1/2.
     pub fn coin(&mut self) -> bool {
         self.next_u32() >> 31 == 1
     }
 
-    /// A number in `[0, 1)`: a multiple of 2^-24.
+    /// Draws a number in `[0, 1)`: a multiple of 2^-24.
     pub fn unit_f32(&mut self) -> f32 {
         unit_f32(self.next_u32())
     }
 
-    /// What as many calls of [`unit_f32`](Self::unit_f32) give, faster.
+    /// Fills `out` with the numbers that `out.len()` calls of [`unit_f32`](Self::unit_f32) would give, but faster.
     pub fn fill_unit_f32(&mut self, out: &mut [f32]) {
         let mut bytes = [0; 4 * 64];
         for out in out.chunks_mut(64) {
@@ -95,25 +95,25 @@ impl Stream {
         }
     }
 
-    /// Leaves out `n` draws of 32 bits from the beginning of the stream on.
+    /// Moves the stream to `n` draws of 32 bits after its beginning.
     pub fn starting_at(mut self, n: u64) -> Self {
         self.0.set_word_pos(u128::from(n));
         self
     }
 
-    /// A number in `[low, high)`.
+    /// Draws a number in `[low, high)`.
     pub fn uniform_f32(&mut self, low: f32, high: f32) -> f32 {
         low + (high - low) * self.unit_f32()
     }
 
-    /// A normally distributed number with mean 0 and deviation 1 (Box and Muller, the cosine half).
+    /// Draws a normally distributed number with mean 0 and standard deviation 1 (Box and Muller, the cosine half).
     pub fn normal_f32(&mut self) -> f32 {
-        let u = 1.0 - f64::from(self.unit_f32()); // in (0, 1]: the logarithm is finite
+        let u = 1.0 - f64::from(self.unit_f32()); // in (0, 1], so the logarithm is finite
         let v = f64::from(self.unit_f32());
         (libm::sqrt(-2.0 * libm::log(u)) * libm::cos(std::f64::consts::TAU * v)) as f32
     }
 
-    /// Puts `items` into random order (Fisher and Yates), each order with the same probability.
+    /// Shuffles `items` (Fisher and Yates), with the same probability for each order.
     ///
     /// # Panics
     /// If there are more than `u32::MAX` items.
@@ -125,12 +125,12 @@ impl Stream {
     }
 }
 
-/// The upper 24 bits as a number in `[0, 1)`.
+/// Converts the upper 24 bits to a number in `[0, 1)`.
 fn unit_f32(bits: u32) -> f32 {
     (bits >> 8) as f32 * (1.0 / (1 << 24) as f32)
 }
 
-/// A number that stands for `name` in a key: its 64-bit FNV-1a hash.
+/// Returns the number that stands for `name` in a key: the 64-bit FNV-1a hash of the name.
 pub fn key_of_name(name: &str) -> u64 {
     name.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
@@ -151,7 +151,7 @@ mod tests {
         assert_ne!(base, first(1, Purpose::Init, 2, 4));
     }
 
-    /// Seeds keep their meaning from one version to the next: these are the numbers of the first one.
+    /// Seeds keep their meaning from one version to the next: these numbers are those of the first version.
     #[test]
     fn streams_are_pinned() {
         let mut s = Stream::new(0, Purpose::Shuffle, 0, 0);
@@ -183,7 +183,7 @@ mod tests {
         for _ in 0..70_000 {
             counts[s.below(7) as usize] += 1;
         }
-        // deviation of a count: sqrt(70_000 * 1/7 * 6/7) = 93; five of them
+        // standard deviation of a count: sqrt(70_000 * 1/7 * 6/7) = 93; the limit is five of them
         assert!(counts.iter().all(|&c| c.abs_diff(10_000) < 465), "{counts:?}");
         assert_eq!(s.below(1), 0);
         assert_eq!(s.below(0), 0);

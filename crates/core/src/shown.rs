@@ -1,18 +1,19 @@
-//! Names from outside, made fit to be shown: nothing invisible, nothing that reorders, nothing that acts on a terminal.
+//! Text from outside, made safe to print: no invisible characters, no changes of direction, no terminal commands.
 //!
-//! Escaping for HTML and SVG is the templates' business; this is for the characters that no escaping helps against.
+//! Escaping for HTML and SVG is left to the templates. This module handles the characters that such escaping does not
+//! cover.
 
 use std::borrow::Cow;
 use std::path::Path;
 
-/// `text` with every character that is invisible, or acts on others, as its code: `<U+202E>`.
+/// Returns `text` with each invisible or active character replaced by its code, such as `<U+202E>`.
 ///
-/// Escaped are controls (C0 with line ends and the escape character, DEL, C1), marks and overrides of direction,
-/// zero-width characters but the joiners of scripts and emoji, and code points that are no characters. A text of blanks
-/// alone is put in quotes.
+/// The replaced characters are controls (C0 with line ends and the escape character, DEL, C1), marks and overrides of
+/// direction, zero-width characters except the joiners of scripts and emoji, and code points that are not characters.
+/// A text that is empty or all blank is put in quotes.
 pub fn shown(text: &str) -> Cow<'_, str> {
     if text.trim().is_empty() && !text.chars().any(acts) {
-        return format!("\"{text}\"").into(); // blanks alone would not be seen
+        return format!("\"{text}\"").into(); // blanks alone would be invisible
     }
     if !text.chars().any(acts) {
         return text.into();
@@ -24,12 +25,13 @@ pub fn shown(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// The path as text, shown: bytes that are no UTF-8 become U+FFFD.
+/// Returns the path as safe text, like [`shown`]. Bytes that are not UTF-8 become U+FFFD.
 pub fn shown_path(path: &Path) -> String {
     shown(&path.to_string_lossy()).into_owned()
 }
 
-/// The path as one word of a shell: in single quotes where it holds more than what is plain.
+/// Returns the path as one shell word. The word is in single quotes if it begins with `-` or has characters other
+/// than ASCII letters, digits and `-_./`.
 pub fn shell_word(path: &Path) -> String {
     let text = shown_path(path);
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
@@ -39,12 +41,13 @@ pub fn shell_word(path: &Path) -> String {
     }
 }
 
-/// The code of a character that cannot be shown itself.
+/// Returns the code that replaces an unsafe character.
 pub fn code(c: char) -> String {
     format!("<U+{:04X}>", u32::from(c))
 }
 
-/// Controls, line ends, direction marks and overrides, and what is no character.
+/// Returns whether `c` is replaced: controls, line ends, direction marks and overrides, code points that are not
+/// characters.
 fn acts(c: char) -> bool {
     let of_direction =
         matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}');

@@ -1,7 +1,7 @@
-//! A flag that asks long work to finish: raised by Ctrl-C or SIGTERM, or by a program.
+//! A flag that asks long work to stop. Ctrl-C, SIGTERM or the program itself raises it.
 //!
-//! The first signal raises the flag, and whoever works looks at it between two steps; a second one ends the process
-//! at once. Only a binary installs the handlers; a library takes a [`StopFlag`] and looks.
+//! The first signal raises the flag, which long work checks between two steps. A second signal ends the process at
+//! once. Only a binary installs the handlers; a library takes a [`StopFlag`] and checks it.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-/// Which request to stop came.
+/// The signal that asked for the stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopSignal {
     /// Ctrl-C (SIGINT).
@@ -19,7 +19,7 @@ pub enum StopSignal {
 }
 
 impl StopSignal {
-    /// The exit status that a shell expects after this signal: 130 or 143.
+    /// Returns the exit status that a shell expects after this signal: 130 or 143.
     pub fn exit_status(self) -> u8 {
         match self {
             Self::Interrupt => 130,
@@ -28,20 +28,20 @@ impl StopSignal {
     }
 }
 
-/// A flag that is raised once and stays up. Clones share it. The default is a flag that nobody raises.
+/// A flag that is raised once and stays raised. Clones share it. No signal raises the default flag.
 #[derive(Clone, Debug, Default)]
 pub struct StopFlag(Arc<AtomicUsize>);
 
 impl StopFlag {
-    /// A flag that Ctrl-C and SIGTERM raise. A second signal of either kind ends the process at once.
+    /// Returns a flag that Ctrl-C and SIGTERM raise. A second signal of either kind ends the process at once.
     ///
     /// # Errors
-    /// If the system refuses the handlers.
+    /// If the system refuses to install the handlers.
     pub fn on_signals() -> io::Result<Self> {
         let flag = Self::default();
         let raised_before = Arc::new(AtomicBool::new(false));
         for (signal, stop) in [(SIGINT, StopSignal::Interrupt), (SIGTERM, StopSignal::Terminate)] {
-            // in this order: the first signal finds `raised_before` down, the second one up
+            // in this order: the first signal finds `raised_before` false, the second one finds it true
             let status = i32::from(stop.exit_status());
             signal_hook::flag::register_conditional_shutdown(signal, status, Arc::clone(&raised_before))?;
             signal_hook::flag::register(signal, Arc::clone(&raised_before))?;
@@ -55,7 +55,7 @@ impl StopFlag {
         self.0.store(usize::from(signal.exit_status()), Ordering::SeqCst);
     }
 
-    /// The request, if one came.
+    /// Returns the signal that raised the flag, or `None` if the flag is not raised.
     pub fn raised(&self) -> Option<StopSignal> {
         match self.0.load(Ordering::SeqCst) {
             0 => None,

@@ -1,6 +1,6 @@
-//! Progress on standard error: a bar with rate and time left on a terminal, plain lines elsewhere.
+//! Progress on standard error: a bar with rate and time left on a terminal, plain lines if there is no terminal.
 //!
-//! Also how the binaries print an error. Behind the feature `terminal`, for the binaries alone.
+//! The module also prints the errors of the binaries. It is behind the feature `terminal`, for the binaries only.
 #![expect(clippy::print_stderr, reason = "this is where the binaries' progress is printed")]
 
 use std::io::IsTerminal;
@@ -12,7 +12,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressState, Prog
 use crate::duration;
 use crate::progress::{Progress, Unit};
 
-/// How often plain lines appear where there is no terminal.
+/// Interval between plain lines if there is no terminal.
 const PLAIN_LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Draws progress on standard error.
@@ -24,7 +24,7 @@ pub struct Terminal {
 
 struct Work {
     bar: ProgressBar,
-    /// What was done before this work began, which says nothing of its rate.
+    /// Amount of work done before this run. It does not count for the rate.
     done_before: u64,
     label: String,
     note: String,
@@ -32,7 +32,7 @@ struct Work {
 }
 
 impl Terminal {
-    /// Draws bars and lines; nothing at all where `quiet`.
+    /// Returns a drawer of bars and lines, which prints nothing if `quiet`.
     pub fn new(quiet: bool) -> Self {
         Self { quiet, is_terminal: std::io::stderr().is_terminal(), work: Mutex::new(None) }
     }
@@ -108,8 +108,8 @@ impl Progress for Terminal {
     }
 }
 
-/// Prints an error on standard error, from its messages, outermost first. A cause that a message above has told already is left
-/// out.
+/// Prints an error on standard error from its messages, outermost first. Skips a cause that an earlier message
+/// already contains.
 pub fn print_error(messages: impl IntoIterator<Item = String>) {
     eprintln!("error: {}", error_text(messages));
 }
@@ -127,7 +127,7 @@ fn error_text(messages: impl IntoIterator<Item = String>) -> String {
     text
 }
 
-/// A bar that fits into so many columns: what does not fit goes, the note first.
+/// Returns the style of a bar that fits into `columns` columns. A narrow bar leaves parts out.
 fn style(bounded: bool, unit: Unit, columns: usize, done_before: u64) -> ProgressStyle {
     let count = match unit {
         Unit::Bytes => "{bytes}/{total_bytes}",
@@ -153,7 +153,7 @@ fn style(bounded: bool, unit: Unit, columns: usize, done_before: u64) -> Progres
         })
 }
 
-/// How much of this work was done per second; none as long as nothing was.
+/// Returns the amount of this run's work per second; `None` if nothing is done yet.
 fn per_second(done: u64, done_before: u64, elapsed: Duration) -> Option<f64> {
     let n = done.saturating_sub(done_before);
     (n > 0 && !elapsed.is_zero()).then(|| n as f64 / elapsed.as_secs_f64())
@@ -196,7 +196,8 @@ mod tests {
         let messages = ["cannot load x", "cannot read a.bin: denied", "denied"].map(str::to_owned);
         assert_eq!(error_text(messages), "cannot load x: cannot read a.bin: denied");
     }
-    /// What was done before a resume counts for nothing: 10 of 100 seconds are over, not 90.
+    /// Work done before a resume does not count for the rate: 10 of 100 items are left at 1 item per second, so 10
+    /// seconds are left.
     #[test]
     fn the_time_left_is_by_what_was_seen() {
         let rate = per_second(90, 80, Duration::from_secs(10));

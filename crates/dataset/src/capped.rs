@@ -1,9 +1,9 @@
-//! Reading no more than a number of bytes out of something that may swell without end, such as a packed file.
+//! A reader with a limit on the number of bytes, for input that may expand without end, such as a compressed file.
 
 use std::cell::Cell;
 use std::io::{self, Read};
 
-/// A reader that fails, and says so in `exceeded`, where `inner` has more than `left` bytes.
+/// A reader that fails and sets `exceeded` if `inner` has more than `left` bytes.
 pub(crate) struct Capped<'a, R> {
     inner: R,
     left: u64,
@@ -11,7 +11,7 @@ pub(crate) struct Capped<'a, R> {
 }
 
 impl<'a, R> Capped<'a, R> {
-    /// At most `max_bytes` of `inner`.
+    /// Creates a reader of at most `max_bytes` of `inner`.
     pub(crate) fn new(inner: R, max_bytes: u64, exceeded: &'a Cell<bool>) -> Self {
         Self { inner, left: max_bytes, exceeded }
     }

@@ -1,8 +1,9 @@
 //! CIFAR-10 and CIFAR-100, in the binary version and in the Python version.
 //!
-//! Both hold the same images: 1,024 bytes of red, of green, of blue, each row by row; images are kept as HWC here, and
-//! either version gives the same [`Dataset`], digest included. `binary` reads the one, `python` the other, with
-//! `pickle`, which reads a pickle as data and runs nothing of it. Getting the files is `fetch`'s business.
+//! Both versions hold the same images: 1,024 bytes of red, then of green, then of blue, each row by row. Images are
+//! kept as HWC here. Either version gives the same [`Dataset`], digest included. `binary` reads the binary version.
+//! `python` reads the Python version with the help of `pickle`, which reads a pickle as data and runs nothing in it.
+//! Downloading the files is left to `fetch`.
 
 use std::path::Path;
 
@@ -21,33 +22,36 @@ pub use python::load_cifar_python;
 
 /// Rows and columns of an image.
 const SIDE_PX: usize = 32;
-/// Pixels of an image: the length of a colour plane.
+/// Pixels of an image, which is also the length of a colour plane.
 const PLANE: usize = SIDE_PX * SIDE_PX;
 
-/// CIFAR-10 from `data_dir/cifar-10-batches-bin`, or else from `data_dir/cifar-10-batches-py`.
+/// Loads CIFAR-10 from `data_dir/cifar-10-batches-bin`, or from `data_dir/cifar-10-batches-py` if the former is
+/// missing.
 ///
-/// The binary version must be the whole of it: 50,000 and 10,000 images, 5,000 and 1,000 of each class. The Python
-/// version may have batches of any length ([`load_cifar_python`]).
+/// The binary version must be complete: 50,000 training and 10,000 test images, 5,000 and 1,000 of each class. The
+/// Python version may have batches of any length ([`load_cifar_python`]).
 ///
 /// # Errors
-/// [`Error::Absent`] if neither folder is there; otherwise what is wrong with which file, and how to get a good one.
+/// [`Error::Absent`] if neither folder exists. Other errors name the bad file, the problem, and how to get a good file.
 pub fn load_cifar10(data_dir: &Path) -> Result<Dataset, Error> {
     load_either(data_dir, &binary::CIFAR10, &python::CIFAR10)
 }
 
-/// CIFAR-100 with its 100 fine classes from `data_dir/cifar-100-binary`, or else from `data_dir/cifar-100-python`: of
-/// the binary version 50,000 and 10,000 images, 500 and 100 of each class.
+/// Loads CIFAR-100 with its 100 fine classes from `data_dir/cifar-100-binary`, or from `data_dir/cifar-100-python` if
+/// the former is missing.
+///
+/// The binary version must have 50,000 training and 10,000 test images, 500 and 100 of each class.
 ///
 /// # Errors
-/// As [`load_cifar10`].
+/// Like [`load_cifar10`].
 pub fn load_cifar100(data_dir: &Path) -> Result<Dataset, Error> {
     load_either(data_dir, &binary::CIFAR100, &python::CIFAR100)
 }
 
-/// CIFAR-100 with its 20 coarse classes, the superclasses, otherwise as [`load_cifar100`].
+/// Loads CIFAR-100 with its 20 coarse classes (superclasses), otherwise like [`load_cifar100`].
 ///
 /// # Errors
-/// As [`load_cifar10`].
+/// Like [`load_cifar10`].
 pub fn load_cifar100_coarse(data_dir: &Path) -> Result<Dataset, Error> {
     load_either(data_dir, &binary::CIFAR100_COARSE, &python::CIFAR100_COARSE)
 }

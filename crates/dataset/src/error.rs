@@ -1,21 +1,21 @@
-//! What can go wrong with data, said to the person who has to put it right.
+//! Errors about data, worded for the person who has to correct the data.
 
 use std::path::PathBuf;
 
 use tallow_core::FileError;
 use tallow_core::shown::shown_path;
 
-/// A file that is no picture, or a damaged one.
+/// A file that is not a picture, or a damaged picture.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {reason}", shown_path(path))]
 pub struct BadPicture {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// "ends early: the JPEG is cut short", "an empty file", …
+    /// Reason: "ends early: the JPEG is cut short", "an empty file", …
     pub reason: String,
 }
 
-/// Why data could not be had or used.
+/// Reason why data could not be loaded or used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -25,36 +25,36 @@ pub enum Error {
     /// A picture cannot be read.
     #[error(transparent)]
     BadPicture(#[from] BadPicture),
-    /// Pictures of a data set that cannot be read: more than may be left out, or nobody said that they may be.
+    /// Pictures of a data set cannot be read, and are more than may be left out, or leaving them out was not allowed.
     #[error("{}", bad_pictures(bad, *n_pictures, *is_skipping))]
     BadPictures {
-        /// Which, and why.
+        /// Unreadable pictures, with the reasons.
         bad: Vec<BadPicture>,
-        /// How many pictures there are, these among them.
+        /// Number of all pictures, including the unreadable ones.
         n_pictures: usize,
-        /// Whether some may be left out.
+        /// Whether some unreadable pictures may be left out.
         is_skipping: bool,
     },
-    /// What a path holds is no data set.
+    /// A path does not hold a data set.
     #[cfg(feature = "files")]
     #[error(transparent)]
     Folder(#[from] crate::folder::FolderError),
-    /// A data set of files that cannot be split as it must be.
+    /// A data set of files cannot be split as required.
     #[error("{}: {problem}", shown_path(path))]
     Pictures {
-        /// The data set.
+        /// Path of the data set.
         path: PathBuf,
-        /// What is there, what is expected, and what to do.
+        /// What was found, what is expected, and what to do.
         problem: String,
     },
     /// The data set is not in the data folder.
     #[error("{dataset} is not in {}: get it with `{remedy}`", folder.display())]
     Absent {
-        /// "CIFAR-10", …
+        /// Name of the data set: "CIFAR-10", …
         dataset: &'static str,
-        /// Where it was looked for.
+        /// Folder in which the data set was expected.
         folder: PathBuf,
-        /// The command that gets it.
+        /// Command that fetches the data set.
         remedy: &'static str,
     },
     /// A file of a data set is too short or too long.
@@ -64,16 +64,16 @@ pub enum Error {
         length_trouble(*found, *expected)
     )]
     FileLength {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its length.
+        /// Actual length in bytes.
         found: u64,
-        /// The length that it should have.
+        /// Expected length in bytes.
         expected: u64,
-        /// The command that gets it anew.
+        /// Command that fetches the data set again.
         remedy: &'static str,
     },
-    /// A record's label is no class.
+    /// A record's label is not a class.
     #[error(
         "{}, record {record}: label {label}, 0 to {} are expected: the file is damaged \
          (see `trainer data verify`; get it again with `{remedy}`)",
@@ -81,42 +81,42 @@ pub enum Error {
         n_classes - 1
     )]
     RecordLabel {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The record, counted from 0.
+        /// Number of the record, counted from 0.
         record: usize,
-        /// What stands there.
+        /// Label in the record.
         label: u32,
-        /// How many classes there are.
+        /// Number of classes.
         n_classes: usize,
-        /// The command that gets it anew.
+        /// Command that fetches the data set again.
         remedy: &'static str,
     },
-    /// Files of CIFAR's Python version that cannot be used: each with what is wrong with it.
+    /// Files of CIFAR's Python version cannot be used. Each file comes with its problem.
     #[error(
         "{} (get good files from https://www.cs.toronto.edu/~kriz/cifar.html, or the binary version with \
          `cargo xtask fetch-data`)",
         each(.0)
     )]
     CifarPickles(Vec<(PathBuf, String)>),
-    /// A class has more or fewer images than the data set is known to have.
+    /// A class does not have the number of images that the data set is known to have.
     #[error(
         "{}: {found} {part} images of class {class:?}, {expected} are expected: a file is damaged or there twice \
          (see `trainer data verify`; get it again with `{remedy}`)",
         folder.display()
     )]
     ClassCount {
-        /// The data set's folder.
+        /// Folder of the data set.
         folder: PathBuf,
         /// "training" or "test".
         part: &'static str,
         /// The class.
         class: String,
-        /// How many images it has.
+        /// Number of images found.
         found: usize,
-        /// How many it should have.
+        /// Expected number of images.
         expected: usize,
-        /// The command that gets it anew.
+        /// Command that fetches the data set again.
         remedy: &'static str,
     },
     /// The embedded sample cannot be decoded: the program itself is damaged, or was built from a damaged copy.
@@ -124,82 +124,82 @@ pub enum Error {
     Sample {
         /// "train.png" or "test.png".
         part: &'static str,
-        /// What is wrong.
+        /// Problem of the data.
         reason: String,
     },
-    /// Images, labels and class names that do not fit together.
+    /// Images, labels and class names do not match.
     #[error("images do not fit together: {0}")]
     Images(String),
-    /// A fraction for validation that cannot be used.
+    /// The validation fraction cannot be used.
     #[error("validation fraction {fraction}: {reason}")]
     ValFraction {
-        /// The fraction that was asked for.
+        /// Requested fraction.
         fraction: f64,
-        /// Why it cannot be used.
+        /// Reason why the fraction cannot be used.
         reason: String,
     },
-    /// Folds that cannot be made.
+    /// The requested folds cannot be made.
     #[error(
         "{n_folds} folds cannot be made of {n_groups} different pictures: at least 2 folds, and a picture for each, are expected"
     )]
     Folds {
-        /// How many were asked for.
+        /// Requested number of folds.
         n_folds: usize,
-        /// How many pictures there are, those that are the same photograph counted once.
+        /// Number of different photographs: near-duplicates count as one.
         n_groups: usize,
     },
-    /// A subset that cannot be made.
+    /// The requested subset cannot be made.
     #[error("a training subset of {n} images: {reason}")]
     Subset {
-        /// How many were asked for.
+        /// Requested number of images.
         n: usize,
-        /// Why they cannot be had.
+        /// Reason why the subset cannot be made.
         reason: String,
     },
-    /// A setting of how pictures are fitted to the model's input size that cannot be.
+    /// A setting for fitting pictures to the model's input size is not valid.
     #[error("preprocess.{field} = {value}: {reason}")]
     Preprocess {
-        /// The key.
+        /// Key of the setting.
         field: &'static str,
-        /// What it holds.
+        /// Value of the setting.
         value: String,
-        /// Why it cannot be.
+        /// Reason why the value is not valid.
         reason: String,
     },
-    /// A setting of the augmentation that cannot be, or does not fit the images.
+    /// An augmentation setting is not valid, or does not fit the images.
     #[error("augment.{field} = {value}: {reason}")]
     Augment {
         /// The recipe's key.
         field: &'static str,
-        /// What it holds.
+        /// Value of the setting.
         value: String,
-        /// Why it cannot be.
+        /// Reason why the value is not valid.
         reason: String,
     },
-    /// A setting of mixup or cutmix that cannot be.
+    /// A setting of mixup or cutmix is not valid.
     #[error("mix.{field} = {value}: {reason}")]
     Mix {
         /// The recipe's key.
         field: &'static str,
-        /// What it holds.
+        /// Value of the setting.
         value: f64,
-        /// Why it cannot be.
+        /// Reason why the value is not valid.
         reason: String,
     },
-    /// Batches that cannot be made.
+    /// The requested batches cannot be made.
     #[error("batches of {batch_size} from {n_images} images: {reason}")]
     Batches {
-        /// The size that was asked for.
+        /// Requested batch size.
         batch_size: usize,
-        /// How many images there are.
+        /// Number of images.
         n_images: usize,
-        /// Why they cannot be made.
+        /// Reason why the batches cannot be made.
         reason: String,
     },
     /// The thread that prepares batches could not be started.
     #[error("cannot start a thread to prepare batches: {0}")]
     Thread(#[source] std::io::Error),
-    /// A name that is no data set's.
+    /// An unknown name of a data set.
     #[error("unknown data set {0:?}: cifar10 and cifar100 are known")]
     UnknownDataset(String),
 }
@@ -214,7 +214,7 @@ fn length_trouble(found: u64, expected: u64) -> &'static str {
     if found < expected { "it is cut short" } else { "it is not the official file" }
 }
 
-/// Files of a list that a message names.
+/// Largest number of files that a message names.
 const MAX_NAMED: usize = 20;
 
 fn bad_pictures(bad: &[BadPicture], n_pictures: usize, is_skipping: bool) -> String {

@@ -1,4 +1,4 @@
-//! Pictures in files: read and decoded each time that they are asked for.
+//! A source of pictures in files. A file is read and decoded each time its picture is requested.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,23 +10,23 @@ use crate::decode::decode;
 use crate::source::{Facts, Identity, ImageSource, Picture};
 use crate::{BadPicture, Error};
 
-/// The largest file that is read for a picture.
+/// Largest picture file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
-/// Files of pictures.
+/// Picture files as an [`ImageSource`].
 pub struct Files {
     paths: Vec<PathBuf>,
-    /// What the scan found out about each; empty where there was none.
+    /// Facts that a scan found about each file; empty if there was no scan.
     facts: Vec<Facts>,
 }
 
 impl Files {
-    /// Files that nobody has looked at yet.
+    /// Creates a source of files that have not been scanned.
     pub fn unseen(paths: Vec<PathBuf>) -> Self {
         Self { paths, facts: Vec::new() }
     }
 
-    /// Files with what a scan found out about each.
+    /// Creates a source of files with the facts that a scan found about each.
     pub(crate) fn scanned(files: impl Iterator<Item = (PathBuf, Facts)>) -> Self {
         let (paths, facts) = files.unzip();
         Self { paths, facts }
@@ -48,7 +48,7 @@ impl ImageSource for Files {
         Ok(Picture { height: image.height, width: image.width, channels: 3, pixels: image.pixels.into() })
     }
 
-    /// Of the content, or where nobody has looked at it yet, of the path.
+    /// SHA-256 of the content; of the path if the file has not been scanned.
     fn identity(&self, i: usize) -> Identity {
         self.facts(i).map_or_else(
             || {
@@ -65,7 +65,7 @@ impl ImageSource for Files {
     }
 }
 
-/// What the file of a picture holds.
+/// Reads the bytes of a picture file.
 pub(crate) fn read_file(path: &PathBuf) -> Result<Vec<u8>, Error> {
     let bad = |reason: String| BadPicture { path: path.clone(), reason };
     let metadata = fs::metadata(path).map_err(|e| match e.kind() {
@@ -73,7 +73,7 @@ pub(crate) fn read_file(path: &PathBuf) -> Result<Vec<u8>, Error> {
         std::io::ErrorKind::NotFound => bad("there is no such file".into()),
         _ => bad(e.to_string()),
     })?;
-    // a pipe or a device would never end
+    // reading a pipe or a device might never end
     if !metadata.is_file() {
         let what = if metadata.is_dir() { "a folder" } else { "no regular file" };
         return Err(bad(format!("{what}, not a picture")).into());

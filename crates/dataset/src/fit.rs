@@ -1,10 +1,10 @@
-//! Pictures of any size as pictures of the model's input size, in bytes.
+//! Resizing of 8-bit pictures of any size to the model's input size.
 //!
-//! What comes out is what Pillow's `Image.resize` gives (with torchvision's `Resize` and `CenterCrop`, or timm's, around
-//! it), to within one level of 255: columns are resized first, rounded to bytes, then rows. The crate
-//! `fast_image_resize` does the sums, with weights of 16 bits where Pillow has 32; that is the difference. The sums are
-//! of integers: every instruction set gives the same bytes. Where which pixel goes stands in `geometry`. Reading
-//! files, augmentation and normalisation are elsewhere.
+//! The result equals that of Pillow's `Image.resize`, with torchvision's `Resize` and `CenterCrop` or timm's around it,
+//! to within one level of 255. Columns are resized first and rounded to bytes, then rows. The crate `fast_image_resize`
+//! computes the sums. Its weights have 16 bits where Pillow's have 32, which explains the difference of one level. The
+//! sums are of integers, so every instruction set gives the same bytes. `geometry` computes the positions of the
+//! pixels. Reading files, augmentation and normalisation are left to other modules.
 
 mod geometry;
 
@@ -15,13 +15,14 @@ use serde::{Deserialize, Serialize};
 use self::geometry::{Side, Span};
 use crate::Error;
 
-/// The longest side that can be asked for: the longest of a JPEG.
+/// Longest side that can be requested: the longest side of a JPEG.
 const MAX_SIDE_PX: usize = 65_535;
 
-/// The smallest crop fraction: a shorter side of a hundred times the model's.
+/// Smallest crop fraction. At this value the shorter side is resized to a hundred times the model's input side.
 const MIN_CROP_FRACTION: f64 = 0.01;
 
-/// Bytes between the two passes that are too many; see [`Fitter::apply`].
+/// Largest intermediate picture between the two passes, in bytes, before the order of the passes is swapped; see
+/// [`Fitter::apply`].
 const MAX_SCRATCH_BYTES: usize = 1 << 28;
 
 const WHITE: u8 = 255;
@@ -30,28 +31,30 @@ const WHITE: u8 = 255;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fit {
-    /// The whole picture, rows and columns each resized to the input size: nothing is lost but the proportions.
+    /// The whole picture. Rows and columns are each resized to the input size, so the aspect ratio is lost.
     #[default]
     Squash,
-    /// The centre: the shorter side is resized to input size / crop fraction, then the input size is cut out of the
-    /// middle. As torchvision's `Resize` and `CenterCrop`, and timm's evaluation.
+    /// The centre: the shorter side is resized to input size / crop fraction, then a centre crop of the input size is
+    /// taken. Equals torchvision's `Resize` and `CenterCrop`, and timm's evaluation.
     Crop,
-    /// The whole picture in its proportions, in the middle of white. As Pillow's `ImageOps.pad`.
+    /// The whole picture with its aspect ratio kept, centred on white. Equals Pillow's `ImageOps.pad`.
     Pad,
 }
 
-/// How a pixel is computed from those around its place.
+/// How a pixel is computed from the pixels around its position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Interpolation {
-    /// A triangle, as wide as a pixel of the output where that is larger (antialiased). Pillow's `BILINEAR`.
+    /// A triangle filter. When the picture shrinks, the filter is widened to the size of an output pixel
+    /// (antialiasing). Equals Pillow's `BILINEAR`.
     #[default]
     Bilinear,
-    /// Cubic with a = -0.5, widened in the same way. Pillow's `BICUBIC`.
+    /// A cubic filter with a = -0.5, widened in the same way. Equals Pillow's `BICUBIC`.
     Bicubic,
-    /// Between the nearest pixels only: `torch.nn.functional.interpolate(mode="bilinear")`. Images in memory that are
-    /// smaller than the model's size are enlarged so, in f32 and after normalisation; the batches' pipeline takes
-    /// [`Bilinear`](Self::Bilinear) for all others. Model files of older versions mean this one.
+    /// Interpolation between the nearest pixels only, like `torch.nn.functional.interpolate(mode="bilinear")`. The
+    /// batch pipeline enlarges images in memory in this way if they are smaller than the model's input size: in f32 and
+    /// after normalisation. For all other images the pipeline uses [`Bilinear`](Self::Bilinear). Model files of older
+    /// versions mean this interpolation.
     Linear,
 }
 
@@ -65,22 +68,22 @@ impl Interpolation {
     }
 }
 
-/// How pictures are brought to the model's input size.
+/// How pictures are fitted to the model's input size.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocess {
     /// Rows and columns of the model's input.
     pub size_px: [usize; 2],
-    /// Which part of a picture it sees.
+    /// Which part of a picture the model sees.
     pub fit: Fit,
-    /// Input size / shorter side of the resized picture, for [`Fit::Crop`] only; in [0.01, 1]. timm's `crop_pct`.
+    /// Input size / shorter side of the resized picture, in [0.01, 1]; used by [`Fit::Crop`] only. timm's `crop_pct`.
     pub crop_fraction: f64,
-    /// How pixels are computed.
+    /// How the pixels of the resized picture are computed.
     pub interpolation: Interpolation,
 }
 
 impl Preprocess {
-    /// Whether this can be done.
+    /// Checks the settings.
     ///
     /// # Errors
     /// If a side is not in 1 to 65,535, or the crop fraction is not in [0.01, 1].
@@ -98,42 +101,42 @@ impl Preprocess {
     }
 }
 
-/// Fits pictures, one after the other, in memory that it keeps.
+/// Fits pictures one after the other and reuses its memory.
 #[derive(Clone, Debug)]
 pub struct Fitter {
     preprocess: Preprocess,
     resizer: Resizer,
-    /// What the first pass gives.
+    /// Result of the first pass.
     between: Vec<u8>,
-    /// What the second pass gives, where it is not the whole output.
+    /// Result of the second pass, where that is only a part of the output.
     inset: Vec<u8>,
 }
 
 impl Fitter {
-    /// A fitter that does as `preprocess` says.
+    /// Creates a fitter with the settings `preprocess`.
     ///
     /// # Errors
-    /// As [`Preprocess::validate`].
+    /// Like [`Preprocess::validate`].
     pub fn new(preprocess: Preprocess) -> Result<Self, Error> {
         preprocess.validate()?;
         Ok(Self { preprocess, resizer: Resizer::new(), between: Vec::new(), inset: Vec::new() })
     }
 
-    /// What it does.
+    /// Returns the settings of this fitter.
     pub fn preprocess(&self) -> &Preprocess {
         &self.preprocess
     }
 
-    /// Overwrites `out` (HWC, of the model's input size and the picture's channels) with `image` (HWC, `height` x
-    /// `width` x `channels`, 1 to 3 channels), fitted. Where nothing is to be resized, bytes are copied.
+    /// Overwrites `out` (HWC, the model's input size, the picture's channels) with the fitted `image` (HWC, `height` x
+    /// `width` x `channels`, 1 to 3 channels). If no side has to be resized, bytes are copied.
     ///
-    /// Only what is seen is computed. Between the passes lie as many rows as the picture has, of as many columns as the
-    /// input has; where that would be more than 256 MiB (a picture 400,000 pixels high and few wide), rows are resized
-    /// first.
+    /// Only the visible part is computed. Columns are resized first, so the intermediate picture has the needed rows of
+    /// the picture and the visible columns of the output. If it would take more than 256 MiB (for example a picture
+    /// 400,000 pixels high and few pixels wide), rows are resized first.
     ///
     /// # Errors
-    /// If the picture has no pixel, a side of more than `u32::MAX`, or other than 1 to 3 channels, or a length does not
-    /// fit.
+    /// If the picture has no pixels, a side longer than `u32::MAX`, or not 1 to 3 channels, or if a length does not fit
+    /// the shape.
     pub fn apply(
         &mut self,
         image: &[u8],
@@ -160,7 +163,7 @@ impl Fitter {
         resized
     }
 
-    /// Overwrites `out` with the part of the picture that is seen, in the size in which it is seen.
+    /// Overwrites `out` with the visible part of the picture, in its visible size.
     fn resize(
         &mut self,
         image: &[u8],
@@ -176,7 +179,8 @@ impl Fitter {
         let needed = sides.each_ref().map(Side::needed);
         let columns_first = needed[0].len().saturating_mul(sides[1].shown * channels) <= MAX_SCRATCH_BYTES;
         let [first, second] = if columns_first { [1, 0] } else { [0, 1] };
-        // along the first axis what is seen, along the second all that is needed to compute what is seen
+        // Along the first axis, the intermediate picture has the visible size. Along the second axis it has every pixel
+        // that the second pass needs.
         let mut between_size = sides.each_ref().map(|side| side.shown);
         between_size[second] = needed[second].len();
         let mut seen = sides.each_ref().map(Side::span);
@@ -193,14 +197,15 @@ impl Fitter {
     }
 }
 
-/// What is the same in both passes.
+/// Settings shared by both passes.
 struct Pass {
     channels: usize,
     options: ResizeOptions,
 }
 
 impl Pass {
-    /// Resizes what `seen` says (rows, columns) of `from` to the whole of `to`; each has its rows and columns beside it.
+    /// Resizes the part `seen` (rows, columns) of `from` to the whole of `to`. `from` and `to` each come with their
+    /// numbers of rows and columns.
     fn run(
         &self,
         resizer: &mut Resizer,

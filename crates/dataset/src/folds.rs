@@ -1,4 +1,4 @@
-//! Folds for cross-validation: which images are held out together. A choice is a function of labels, groups and seed alone.
+//! Stratified folds for cross-validation. The folds are a function of labels, groups and seed alone.
 
 use std::collections::HashMap;
 
@@ -6,22 +6,22 @@ use tallow_core::{Purpose, Stream};
 
 use crate::Error;
 
-/// The level of the streams that folds are drawn from; see [`stratified_split`](crate::stratified_split).
+/// Level of the random streams of the folds; see [`stratified_split`](crate::stratified_split).
 const LEVEL: u64 = 2;
 
-/// The fold of each image, from 0: of each class every fold holds out nearly as many, and the images of a group, which are the
-/// same photograph, are held out together.
+/// Returns the fold of each image, counted from 0. Every fold holds out nearly the same number of images of each class.
+/// The images of a group, which are the same photograph, are in the same fold.
 ///
-/// `groups` names the group of each image by any number; an image that is like no other has a group to itself. Groups are dealt out
-/// class by class (a group whose labels differ, by its first), in an order drawn from the stream of (`seed`, split, 2, class), the
-/// larger first: each to the fold that has the fewest images of the class, of equals to the one that has the fewest of all, then
-/// to the first.
+/// `groups` gives the group of each image as any number; an image without near-duplicates has a group of its own.
+/// Groups are assigned class by class, in an order drawn from the stream (`seed`, split, 2, class), larger groups
+/// first. A group with different labels belongs to the class of its first image. Each group goes to the fold that has
+/// the fewest images of the class. Ties go to the fold with the fewest images of all classes, then to the first fold.
 ///
 /// # Errors
 /// If there are fewer than two folds, or fewer groups than folds.
 ///
 /// # Panics
-/// If there are not as many groups as labels.
+/// If `groups` and `labels` have different lengths.
 pub fn stratified_folds(
     labels: &[u32],
     groups: &[u32],
@@ -30,7 +30,7 @@ pub fn stratified_folds(
 ) -> Result<Vec<u32>, Error> {
     assert_eq!(labels.len(), groups.len(), "each image has a group");
     let mut places = HashMap::new();
-    let mut members: Vec<Vec<u32>> = Vec::new(); // of each group, in the order of their first images
+    let mut members: Vec<Vec<u32>> = Vec::new(); // the images of each group; groups in the order of their first images
     for (i, group) in groups.iter().enumerate() {
         let place = *places.entry(group).or_insert(members.len());
         if place == members.len() {
@@ -49,7 +49,7 @@ pub fn stratified_folds(
     let (mut folds, mut n_of_all) = (vec![0; labels.len()], vec![0; n_folds]);
     for (class, mut of_class) in of_classes.into_iter().enumerate() {
         Stream::new(seed, Purpose::Split, LEVEL, class as u64).shuffle(&mut of_class);
-        of_class.sort_by_key(|group| std::cmp::Reverse(group.len())); // stable
+        of_class.sort_by_key(|group| std::cmp::Reverse(group.len())); // stable: keeps the drawn order among groups of one size
         let mut n_of_class = vec![0; n_folds];
         for group in of_class {
             let fold = (0..n_folds).min_by_key(|&fold| (n_of_class[fold], n_of_all[fold])).unwrap_or(0);
@@ -75,7 +75,7 @@ mod tests {
             seed: u64,
         ) {
             let labels: Vec<u32> = images.iter().map(|image| image.0).collect();
-            // one in three images joins the one before it
+            // about one in three images joins the group of the image before it
             let mut groups: Vec<u32> = Vec::new();
             for (i, image) in images.iter().enumerate() {
                 let joins = image.1 == 0 && i > 0 && labels[i - 1] == labels[i];
@@ -98,7 +98,7 @@ mod tests {
         }
     }
 
-    /// What a seed means stays the same from one version to the next.
+    /// The folds of a seed must stay the same from version to version.
     #[test]
     fn choices_are_pinned() {
         let labels = [0, 1, 0, 1, 0, 1, 0, 1, 2];

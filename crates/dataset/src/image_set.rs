@@ -1,6 +1,6 @@
-//! A set of pictures with their classes and names, and a data set of two of them.
+//! An image set (pictures with their classes and names), and a data set of two image sets.
 //!
-//! Labels, class names and file names are always in memory; pictures come from a source, one at a time.
+//! Labels, class names and file names are always in memory. Pictures come from a source, one at a time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,17 +18,18 @@ pub struct ImageSet {
     source: Arc<dyn ImageSource>,
     labels: Arc<[u32]>,
     class_names: Arc<[String]>,
-    /// The name of each picture's file below the data set's folder; none where pictures have no files.
+    /// Path of each picture's file relative to the data set's folder; `None` if pictures have no files.
     files: Option<Arc<[String]>>,
-    /// Pictures at the model's size, where reading them takes time.
+    /// Cache of pictures at the model's input size, for sources that take time to read.
     kept: Option<Arc<Kept>>,
 }
 
 impl ImageSet {
-    /// Images of `height` x `width` pixels with `channels` (1 to 3) from `pixels` (NHWC, u8), one of `labels` for each.
+    /// Creates a set of images of `height` x `width` pixels with `channels` (1 to 3) channels from `pixels` (NHWC, u8),
+    /// with one of `labels` for each image.
     ///
     /// # Errors
-    /// If a size is 0, there are more than 3 channels, the lengths do not fit or a label names no class.
+    /// If a size is 0, there are more than 3 channels, the lengths do not match, or a label has no class.
     pub fn new(
         height: usize,
         width: usize,
@@ -51,10 +52,11 @@ impl ImageSet {
         Self::of(Arc::new(Block { shape, pixels }), labels, class_names, None)
     }
 
-    /// The pictures of `source`, one of `labels` for each, and the names of their `files`, where they have any.
+    /// Creates a set of the pictures of `source`, with one of `labels` for each picture and the names of their `files`,
+    /// if they have any.
     ///
     /// # Errors
-    /// If the lengths do not fit or a label names no class.
+    /// If the lengths do not match, or a label has no class.
     pub fn of(
         source: Arc<dyn ImageSource>,
         labels: Vec<u32>,
@@ -71,22 +73,22 @@ impl ImageSet {
         Ok(Self { source, labels: labels.into(), class_names, files: files.map(Into::into), kept: None })
     }
 
-    /// The same set, which keeps pictures in memory as `preprocess` fits them; `pictures` has those, one place for each
-    /// image, that are there already.
+    /// Returns the same set with a cache of its pictures, fitted with `preprocess`. `pictures` has one entry for each
+    /// image: the fitted picture, or `None` if it is not fitted yet.
     ///
     /// # Panics
-    /// If there are not as many places as images.
+    /// If the number of entries is not the number of images.
     #[must_use]
     pub fn keeping(self, preprocess: Preprocess, pictures: Vec<Option<Box<[u8]>>>) -> Self {
         assert_eq!(pictures.len(), self.len(), "ImageSet::keeping: places");
         Self { kept: Some(Arc::new(Kept::new(preprocess, pictures))), ..self }
     }
 
-    /// The same pictures under the classes `class_names`: those of class `i` are of class `places[i]`, or of the first where
-    /// there is none for them.
+    /// Returns the same pictures with the classes `class_names`. Images of class `i` get the class `places[i]`, or
+    /// class 0 if that is `None` or missing.
     ///
     /// # Errors
-    /// If a place is no class.
+    /// If `places` has an index that is not a class.
     pub fn with_classes(&self, class_names: Arc<[String]>, places: &[Option<u32>]) -> Result<Self, Error> {
         let place = |&label: &u32| places.get(label as usize).copied().flatten().unwrap_or(0);
         let labels: Vec<u32> = self.labels.iter().map(place).collect();
@@ -94,10 +96,10 @@ impl ImageSet {
         Ok(Self { labels: labels.into(), class_names, ..self.clone() })
     }
 
-    /// Some of the images, in the order of `indices`.
+    /// Returns the images `indices`, in this order.
     ///
     /// # Panics
-    /// If there is no such image.
+    /// If an index has no image.
     #[must_use]
     pub fn subset(&self, indices: &[u32]) -> Self {
         let source: Arc<dyn ImageSource> = match self.source.block() {
@@ -120,20 +122,20 @@ impl ImageSet {
         }
     }
 
-    /// How many images there are.
+    /// Returns the number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether there is no image.
+    /// Returns whether there are no images.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
-    /// Image `i`.
+    /// Reads image `i`.
     ///
     /// # Errors
-    /// If its file cannot be read, with its name.
+    /// If the image's file cannot be read; the error names the file.
     ///
     /// # Panics
     /// If there is no such image, as for a slice.
@@ -141,10 +143,11 @@ impl ImageSet {
         self.source.read(i)
     }
 
-    /// Gives image `i`, fitted by `fitter`, to `take`: as it is kept, or read now. `fitted` is memory to work in.
+    /// Passes image `i`, fitted by `fitter`, to `take`: from the cache, or read now and then cached. `fitted` is
+    /// working memory.
     ///
     /// # Errors
-    /// If its file cannot be read, with its name.
+    /// If the image's file cannot be read; the error names the file.
     pub(crate) fn fitted(
         &self,
         i: usize,
@@ -174,17 +177,17 @@ impl ImageSet {
         Ok(())
     }
 
-    /// Rows, columns and channels of every image, where they lie in memory and have one size.
+    /// Returns rows, columns and channels of every image, if the images lie in memory and have one size.
     pub fn block_shape(&self) -> Option<[usize; 3]> {
         self.source.block().map(|(_, shape)| shape)
     }
 
-    /// The pixels of all images, (n, h, w, c), and the shape (h, w, c) of each, where they lie in memory.
+    /// Returns the pixels of all images, (n, h, w, c), and the shape (h, w, c) of each, if they lie in memory.
     pub fn block(&self) -> Option<(&[u8], [usize; 3])> {
         self.source.block()
     }
 
-    /// What a scan found out about image `i`, where there was one.
+    /// Returns the facts that a scan found about image `i`; `None` if there was no scan.
     ///
     /// # Panics
     /// If there is no such image, as for a slice.
@@ -192,12 +195,12 @@ impl ImageSet {
         self.source.facts(i)
     }
 
-    /// Numbers per pixel: those of images in memory, 3 of files.
+    /// Returns the values per pixel: the number of channels of images in memory, and 3 for files.
     pub fn channels(&self) -> usize {
         self.block_shape().map_or(3, |[_, _, channels]| channels)
     }
 
-    /// What tells image `i` from any other.
+    /// Returns a value that distinguishes image `i` from any other.
     ///
     /// # Panics
     /// If there is no such image, as for a slice.
@@ -205,7 +208,7 @@ impl ImageSet {
         self.source.identity(i)
     }
 
-    /// The name of image `i`'s file below the data set's folder, where it has one.
+    /// Returns the path of image `i`'s file relative to the data set's folder, if it has a file.
     ///
     /// # Panics
     /// If there is no such image, as for a slice.
@@ -213,7 +216,7 @@ impl ImageSet {
         self.files.as_ref().map(|files| files[i].as_str())
     }
 
-    /// The class of image `i`.
+    /// Returns the class of image `i`.
     ///
     /// # Panics
     /// If there is no such image, as for a slice.
@@ -221,17 +224,17 @@ impl ImageSet {
         self.labels[i]
     }
 
-    /// The classes of all images.
+    /// Returns the classes of all images.
     pub fn labels(&self) -> &[u32] {
         &self.labels
     }
 
-    /// The names of the classes, in the order of the labels.
+    /// Returns the names of the classes, in the order of the labels.
     pub fn class_names(&self) -> &Arc<[String]> {
         &self.class_names
     }
 
-    /// How many images each class has.
+    /// Returns the number of images of each class.
     pub fn class_counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.class_names.len()];
         for &label in self.labels() {
@@ -240,8 +243,8 @@ impl ImageSet {
         counts
     }
 
-    /// Adds sizes, labels, names of classes and pictures to a digest; every part that varies in length is led by its
-    /// length, so that no two contents give the same bytes.
+    /// Adds sizes, labels, class names and pictures to a digest. Every part of variable length is preceded by its
+    /// length, so that different contents never give the same bytes.
     fn digest(&self, hasher: &mut Hasher) {
         let mut size = |size: usize| hasher.update(&(size as u64).to_le_bytes());
         size(self.len());
@@ -271,7 +274,7 @@ fn check_labels(labels: &[u32], class_names: &[String]) -> Result<(), Error> {
     }
 }
 
-/// The sizes; not the pixels, of which there may be 150 million.
+/// Prints the sizes, but not the pixels: there may be 150 million of them.
 impl fmt::Debug for ImageSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (n, n_classes) = (self.len(), self.class_names.len());
@@ -282,37 +285,37 @@ impl fmt::Debug for ImageSet {
     }
 }
 
-/// A data set: images to train on, images to test on, and what belongs to both.
+/// A data set: training images, test images, and the data that belong to both.
 #[derive(Debug, Clone)]
 pub struct Dataset {
     /// "cifar10", "cifar100", "sample", or the name of a folder, table or archive.
     pub name: String,
-    /// What it is, where the name does not say it: "3,000 images of CIFAR-10".
+    /// Description of the data set if the name is not enough: "3,000 images of CIFAR-10".
     pub about: Option<&'static str>,
-    /// What is trained and validated on.
+    /// Images to train and to validate on.
     pub train: Arc<ImageSet>,
-    /// Which images of `train` are for validation, where the data set itself says so, ascending; else they are split off
-    /// (see [`stratified_split`](crate::stratified_split)).
+    /// Indices of the images of `train` that are for validation, ascending, if the data set itself defines them.
+    /// `None`: validation images are split off (see [`stratified_split`](crate::stratified_split)).
     pub val_indices: Option<Arc<[u32]>>,
-    /// Which images of `train` are the same photograph: those of a group have the same number. None: only copies to the bit are
-    /// known.
+    /// Group of each image of `train`: images that are the same photograph have the same number. `None`: only
+    /// byte-identical copies are known.
     pub groups: Option<Arc<[u32]>>,
-    /// What is looked at once, after training; empty where nothing is kept for that.
+    /// Test images, evaluated once, after training. Empty if the data set has no test images.
     pub test: Arc<ImageSet>,
-    /// Mean and deviation of the training pixels.
+    /// Mean and standard deviation of the training pixels.
     pub normalization: Normalization,
-    /// SHA-256 over class names, sizes, labels and pixels of both parts: the same for the same images, wherever
-    /// they came from.
+    /// SHA-256 over class names, sizes, labels and pixels of both sets, and the validation indices if there are any.
+    /// The same images give the same digest, whatever their source.
     pub digest: String,
 }
 
 impl Dataset {
-    /// A data set of these parts, without images for validation of its own.
+    /// Creates a data set of these parts, without validation images of its own.
     pub fn new(name: &str, train: ImageSet, test: ImageSet, normalization: Normalization) -> Self {
         Self::with_val(name, train, None, test, normalization)
     }
 
-    /// A data set of these parts, of which `val_indices` of `train` are for validation.
+    /// Creates a data set of these parts. `val_indices` are the images of `train` that are for validation.
     pub fn with_val(
         name: &str,
         train: ImageSet,

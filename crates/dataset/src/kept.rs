@@ -1,11 +1,11 @@
-//! Pictures that were decoded once and are kept at the model's size. Whether there is memory for all of a data set is decided
-//! by whoever makes one.
+//! Cache of decoded pictures at the model's input size. The creator of the cache decides whether there is enough memory
+//! for the whole data set.
 
 use std::sync::OnceLock;
 
 use crate::fit::Preprocess;
 
-/// Pictures of a set as one way of fitting leaves them.
+/// Cache of the pictures of a set, fitted with one setting.
 #[derive(Debug)]
 pub(crate) struct Kept {
     preprocess: Preprocess,
@@ -13,24 +13,24 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// With these pictures already there.
+    /// Creates a cache that already holds these pictures.
     pub(crate) fn new(preprocess: Preprocess, pictures: Vec<Option<Box<[u8]>>>) -> Self {
         let cell = |picture: Option<Box<[u8]>>| picture.map_or_else(OnceLock::new, OnceLock::from);
         Self { preprocess, pictures: pictures.into_iter().map(cell).collect() }
     }
 
-    /// Whether this is about pictures fitted in this way.
+    /// Returns whether the cached pictures are fitted with `preprocess`.
     pub(crate) fn is_of(&self, preprocess: &Preprocess) -> bool {
         self.preprocess == *preprocess
     }
 
-    /// Picture `i`, if it is there.
+    /// Returns picture `i` if it is cached.
     pub(crate) fn get(&self, i: usize) -> Option<&[u8]> {
         self.pictures[i].get().map(|pixels| &**pixels)
     }
 
-    /// Keeps picture `i`.
+    /// Stores picture `i`.
     pub(crate) fn put(&self, i: usize, pixels: &[u8]) {
-        let _ = self.pictures[i].set(pixels.into()); // if another thread was first, it put the same
+        let _ = self.pictures[i].set(pixels.into()); // if another thread was first, it stored the same pixels
     }
 }

@@ -1,15 +1,17 @@
-//! Where images come from, and how they become batches.
+//! Image sources, and the pipeline that turns images into batches.
 //!
-//! Sources are CIFAR-10 and CIFAR-100 in the binary and the Python version ([`cifar`]), and a small sample of CIFAR-10 that is part
-//! of the program (`load_sample`, feature `sample`, on by default); `fetch` (a feature) downloads the official
-//! archives. Own pictures are listed by `folder` (feature `files`). From there the way is always the same: an [`ImageSet`] is split ([`stratified_split`], [`stratified_folds`]), put into an
-//! order, changed ([`Augment`]), normalised, and handed out as [`Batch`]es ([`train_batches`], [`eval_batches`]).
+//! The sources are CIFAR-10 and CIFAR-100, in the binary and in the Python version ([`cifar`]), and a small sample of
+//! CIFAR-10 that is embedded in the program (`load_sample`, feature `sample`, on by default). `fetch` (feature `fetch`)
+//! downloads the official archives. `folder` (feature `files`) lists a user's own pictures. Every source gives an
+//! [`ImageSet`]. The set is split ([`stratified_split`], [`stratified_folds`]), shuffled, augmented ([`Augment`]),
+//! normalised, and returned as [`Batch`]es ([`train_batches`], [`eval_batches`]).
 //!
-//! [`Fitter`] brings pictures of any size to a model's input size, and [`Mix`] mixes the images of a batch.
+//! [`Fitter`] resizes pictures of any size to a model's input size. [`Mix`] mixes the images of a batch.
 //!
-//! [`descriptors`] and [`Detail`] tell whether two images are the same photograph.
+//! [`descriptors`] and [`Detail`] find images that are the same photograph.
 //!
-//! What is random is a function of (seed, epoch, image): nothing depends on threads or on where an epoch was resumed.
+//! Every random choice of an epoch is a function of (seed, epoch, image or batch). It depends neither on threads nor on
+//! the batch at which the epoch was resumed.
 //!
 //! ```
 //! # #[cfg(feature = "sample")] {

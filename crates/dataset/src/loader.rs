@@ -1,9 +1,10 @@
-//! Batches: a seeded order, and every picture on its way through the pipeline, prepared ahead of the training step.
+//! Batches of images in a seeded order, prepared by other threads ahead of the training step.
 //!
-//! A batch is a function of (images, configuration, epoch, its place in the epoch) alone. An epoch that begins at
-//! batch `k` gives exactly what a whole one gives from batch `k` on: that is what resuming needs. Images in memory are
-//! prepared by one plain thread, because a step of the training occupies every core already, and preparing takes a small
-//! part of it; files are read and decoded by as many threads as compute, batch by batch.
+//! A batch is a function of (images, configuration, epoch, its position in the epoch) alone. An epoch that begins at
+//! batch `k` gives the same batches as a whole epoch from batch `k` on. Resuming needs this. Images in memory are
+//! prepared by one plain thread: the training step already occupies every core, and the preparation takes a small part
+//! of the step's time. Files are read and decoded by a pool of threads, batch by batch. The pool has as many threads as
+//! the pool that computes.
 
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -16,38 +17,39 @@ use tallow_core::{Purpose, Stream, memory};
 use crate::pipeline::{Pipeline, Scratch};
 use crate::{Augment, Error, ImageSet, Mix, Mixed, Normalization, Preprocess, Transform};
 
-/// How many prepared batches wait at most, beside the one that is used and the one in the making.
+/// Largest number of prepared batches that wait, besides the one in use and the one being prepared.
 const N_PREFETCHED: usize = 2;
 
-/// How training batches are made.
+/// Configuration of training batches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainLoader {
-    /// Images in a batch.
+    /// Number of images in a batch.
     pub batch_size: usize,
-    /// Whether a last batch that is not full is left out.
+    /// Whether the last batch is left out if it is not full.
     pub drop_last: bool,
-    /// What is done to the images.
+    /// Augmentation of the images.
     pub augment: Augment,
-    /// Whether images of a batch are mixed with one another.
+    /// Mixup and cutmix within a batch.
     pub mix: Mix,
-    /// What the pixels are normalised by.
+    /// Mean and standard deviation for normalising the pixels.
     pub normalization: Normalization,
-    /// How images come to the model's size; `None`: they keep their own, which is one for all.
+    /// How images are fitted to the model's input size. `None`: images keep their own size, which must be the same for
+    /// all.
     pub preprocess: Option<Preprocess>,
-    /// Seed of order and augmentation.
+    /// Seed of the order, the augmentation and the mixing.
     pub seed: u64,
 }
 
 /// Normalised images with their classes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
-    /// Place of the first image in the epoch's order, counted from 0.
+    /// Position of the first image in the epoch's order, counted from 0.
     pub first_position: usize,
-    /// NHWC.
+    /// Normalised pixels, NHWC.
     pub images: Vec<f32>,
     /// The class of each image.
     pub targets: Vec<u32>,
-    /// What each image was mixed with, where images are mixed.
+    /// The partners of mixed images; `None` if the batch is not mixed.
     pub mixed: Option<Mixed>,
     /// The index of each image in its set.
     pub indices: Vec<u32>,
@@ -57,11 +59,12 @@ pub struct Batch {
     pub height: usize,
     /// Columns of an image.
     pub width: usize,
-    /// Numbers per pixel.
+    /// Values per pixel.
     pub channels: usize,
 }
 
-/// How many batches `n` images make: the last one may be short, or left out with `drop_last`. None of size 0.
+/// Returns the number of batches that `n` images make. The last batch may be short; with `drop_last`, a short batch is
+/// left out. A batch size of 0 gives 0.
 pub fn n_batches(n: usize, batch_size: usize, drop_last: bool) -> usize {
     match (batch_size, drop_last) {
         (0, _) => 0,
@@ -70,14 +73,14 @@ pub fn n_batches(n: usize, batch_size: usize, drop_last: bool) -> usize {
     }
 }
 
-/// The training batches of `epoch`, from batch `first_batch` on.
+/// Returns the training batches of `epoch`, from batch `first_batch` on.
 ///
-/// The order is that of [`epoch_order`]; image `i` of the set is changed as [`Augment::draw`] says for (seed, `epoch`,
-/// `i`), and batch `k` is mixed as [`Mix`] says for (seed, `epoch`, `k`).
+/// The order is that of [`epoch_order`]. Image `i` of the set is changed as [`Augment::draw`] determines for (seed,
+/// `epoch`, `i`). Batch `k` is mixed as [`Mix`] determines for (seed, `epoch`, `k`).
 ///
 /// # Errors
-/// If the batch size or a size to fit to is 0, not even one batch comes out, `first_batch` is beyond the end, an
-/// index has no image, or the augmentation does not fit the images.
+/// If the batch size or a size to fit to is 0, there is not a single batch, `first_batch` is beyond the end, an index
+/// has no image, or the augmentation does not fit the images.
 pub fn train_batches(
     set: Arc<ImageSet>,
     indices: Arc<[u32]>,
@@ -111,15 +114,15 @@ pub fn train_batches(
     BatchIter::start(first_batch..n_batches, move |number| work.batch(number))
 }
 
-/// The order in which an epoch takes these images: that of the stream (`seed`, shuffle, `epoch`, 0).
+/// Returns the order in which an epoch uses the images `indices`: shuffled by the stream (`seed`, shuffle, `epoch`, 0).
 pub fn epoch_order(indices: &[u32], seed: u64, epoch: u64) -> Vec<u32> {
     let mut order = indices.to_vec();
     Stream::new(seed, Purpose::Shuffle, epoch, 0).shuffle(&mut order);
     order
 }
 
-/// All of `indices` in their order, fitted as `preprocess` says, normalised, and otherwise unchanged; the last batch may
-/// be short.
+/// Returns batches of all `indices` in their order. Images are fitted as `preprocess` says and normalised, and
+/// otherwise unchanged. The last batch may be short.
 ///
 /// # Errors
 /// If the batch size or a size to fit to is 0, there is no image, or an index has no image.
@@ -144,16 +147,17 @@ pub fn eval_batches(
 /// The images of a batch that could be read, and those that could not, with the reason.
 #[derive(Debug)]
 pub struct Readable {
-    /// What could be read; it may be empty.
+    /// The images that could be read; may be empty.
     pub batch: Batch,
     /// Index and error of each image that could not be read, in the batch's order.
     pub failed: Vec<(u32, Error)>,
 }
 
-/// As [`eval_batches`], but an image that cannot be read costs no other its place.
+/// Like [`eval_batches`], but an image that cannot be read does not fail its batch: the other images of the batch are
+/// returned.
 ///
 /// # Errors
-/// As [`eval_batches`].
+/// Like [`eval_batches`].
 pub fn readable_batches(
     set: Arc<ImageSet>,
     indices: Arc<[u32]>,
@@ -168,7 +172,7 @@ pub fn readable_batches(
     BatchIter::start(0..n_batches, move |number| work.readable(number))
 }
 
-/// The number of batches, if they can be made.
+/// Returns the number of batches, or an error if there can be none.
 fn check(set: &ImageSet, indices: &[u32], batch_size: usize, drop_last: bool) -> Result<usize, Error> {
     let n_images = indices.len();
     let refuse = |reason: &str| Err(Error::Batches { batch_size, n_images, reason: reason.to_owned() });
@@ -183,8 +187,8 @@ fn check(set: &ImageSet, indices: &[u32], batch_size: usize, drop_last: bool) ->
     }
 }
 
-/// What is needed to make any batch of an epoch; `T` says what is done to the image with an index, `M` mixes a batch with
-/// a number.
+/// Everything that is needed to make any batch of an epoch. `T` gives the transform of the image with an index. `M`
+/// mixes the batch with a number.
 struct Work<T, M> {
     pipeline: Pipeline,
     order: Vec<u32>,
@@ -194,7 +198,7 @@ struct Work<T, M> {
 }
 
 impl<T: Fn(u32) -> Transform + Sync, M: Fn(&mut Batch, usize) + Sync> Work<T, M> {
-    /// The batch with this number; the first image that cannot be read stands for all.
+    /// Makes the batch with this number. If images cannot be read, returns the error of the first of them.
     fn batch(&self, number: usize) -> Result<Batch, Error> {
         let Readable { mut batch, failed } = self.readable(number)?;
         match failed.into_iter().next() {
@@ -206,7 +210,7 @@ impl<T: Fn(u32) -> Transform + Sync, M: Fn(&mut Batch, usize) + Sync> Work<T, M>
         }
     }
 
-    /// What can be read of the batch with this number, not mixed.
+    /// Makes the batch with this number of the images that can be read, without mixing.
     fn readable(&self, number: usize) -> Result<Readable, Error> {
         let first_position = number * self.batch_size;
         let order = &self.order[first_position..self.order.len().min(first_position + self.batch_size)];
@@ -219,7 +223,7 @@ impl<T: Fn(u32) -> Transform + Sync, M: Fn(&mut Batch, usize) + Sync> Work<T, M>
             match result {
                 Ok(()) => {
                     if !failed.is_empty() {
-                        // what could be read moves up
+                        // close the gap that the unreadable images left
                         let from = place * image_len..(place + 1) * image_len;
                         images.copy_within(from, indices.len() * image_len);
                     }
@@ -243,7 +247,7 @@ impl<T: Fn(u32) -> Transform + Sync, M: Fn(&mut Batch, usize) + Sync> Work<T, M>
         Ok(Readable { batch, failed })
     }
 
-    /// Overwrites `images` with these, one after another, and says of each whether that could be done.
+    /// Overwrites `images` with the images `indices`, one after another. Returns the result of each.
     fn write(
         &self,
         indices: &[u32],
@@ -263,8 +267,8 @@ impl<T: Fn(u32) -> Transform + Sync, M: Fn(&mut Batch, usize) + Sync> Work<T, M>
     }
 }
 
-/// The threads that read and decode files: as many as compute. They are others than those, for whom a picture to decode
-/// in the middle of a kernel would be a long wait.
+/// Returns the pool of threads that read and decode files. It has as many threads as the pool that computes. The two
+/// pools are separate: a picture to be decoded in the middle of a kernel would delay the kernel for long.
 pub(crate) fn decoders() -> Result<&'static rayon::ThreadPool, Error> {
     static POOL: OnceLock<rayon::ThreadPool> = OnceLock::new();
     if let Some(pool) = POOL.get() {
@@ -276,20 +280,20 @@ pub(crate) fn decoders() -> Result<&'static rayon::ThreadPool, Error> {
     Ok(POOL.get_or_init(|| pool))
 }
 
-/// Batches as they are ready. Dropping it ends the thread that prepares them.
+/// Iterator over batches as they become ready. Dropping it ends the thread that prepares them.
 #[derive(Debug)]
 pub struct BatchIter<T = Batch> {
-    /// `None` only while the iterator is dropped.
+    /// `None` only while the iterator is being dropped.
     batches: Option<Receiver<Result<T, Error>>>,
     thread: Option<JoinHandle<()>>,
     n_left: usize,
 }
 
 impl<T: Send + 'static> BatchIter<T> {
-    /// What `make` makes of each of `numbers`, in their order, by a thread that is ahead of whoever takes it.
+    /// Calls `make` for each of `numbers` in order, on a thread that runs ahead of the consumer.
     ///
     /// # Errors
-    /// If the thread cannot be had.
+    /// If the thread cannot be started.
     pub fn start(
         numbers: Range<usize>,
         make: impl Fn(usize) -> Result<T, Error> + Send + 'static,
@@ -301,7 +305,7 @@ impl<T: Send + 'static> BatchIter<T> {
                 let batch = make(number);
                 let is_last = batch.is_err();
                 if sender.send(batch).is_err() || is_last {
-                    return; // nobody takes any more, or there is no more to take
+                    return; // the receiver is gone, or this batch failed and is the last one
                 }
             }
         };
@@ -311,7 +315,7 @@ impl<T: Send + 'static> BatchIter<T> {
     }
 }
 
-/// A batch that cannot be made is the last one.
+/// The iterator ends after the first error.
 impl<T> Iterator for BatchIter<T> {
     type Item = Result<T, Error>;
 
@@ -321,7 +325,7 @@ impl<T> Iterator for BatchIter<T> {
         }
         let batch = self.batches.as_ref()?.recv().ok();
         match (&batch, self.thread.take_if(|_| batch.is_none())) {
-            // the thread ended early: it panicked, and an epoch that silently lacks batches would be worse
+            // The thread ended early, so it panicked. The panic is passed on: an epoch must not lack batches silently.
             (None, Some(thread)) => thread.join().err().map(|panic| std::panic::resume_unwind(panic)),
             (Some(Err(_)), _) => {
                 self.n_left = 0;
@@ -340,7 +344,7 @@ impl<T> Iterator for BatchIter<T> {
 }
 
 impl<T> BatchIter<T> {
-    /// How many batches come yet, if none fails.
+    /// Returns the number of batches that are still to come, if none fails.
     pub fn n_left(&self) -> usize {
         self.n_left
     }
@@ -350,7 +354,7 @@ impl<T> Drop for BatchIter<T> {
     fn drop(&mut self) {
         drop(self.batches.take()); // the thread's next send fails, and it ends
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // it panicked only if `next` has said so, or nobody asked
+            let _ = thread.join(); // a panic was passed on by `next`, or the batch was never asked for
         }
     }
 }

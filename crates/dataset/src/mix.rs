@@ -1,8 +1,9 @@
-//! Mixup and cutmix: the images of a batch mixed in pairs, and the share that each of two classes has in what results.
+//! Mixup and cutmix: mixes the images of a batch in pairs, and gives the share of each of the two classes in the
+//! result.
 //!
-//! As timm's `Mixup` in its mode `batch`: one share for the whole batch, and image i of n is mixed with image n-1-i.
-//! What is done to a batch is a pure function of (seed, epoch, the batch's number): who prepared it, and in which
-//! order, does not matter. The loss over two classes is the training's.
+//! Equals timm's `Mixup` in its mode `batch`: one share for the whole batch, and image i of n is mixed with image
+//! n-1-i. The changes of a batch are a pure function of (seed, epoch, the batch's number). They depend neither on the
+//! thread nor on the order of preparation. The loss over two classes is left to the training.
 
 use std::ops::Range;
 
@@ -11,54 +12,56 @@ use tallow_core::{Purpose, Stream};
 
 use crate::Error;
 
-/// The values of alpha, beside 0, of which shares can be told from 0 and 1 and from 1/2.
+/// Allowed values of alpha, besides 0. In this range, shares can be distinguished from 0 and 1 and from 1/2.
 const ALPHAS: std::ops::RangeInclusive<f64> = 0.001..=1000.0;
 
-/// How the images of a batch are mixed; the default is not at all. A table of the recipe.
+/// Settings of mixing the images of a batch; nothing by default. A table of the recipe.
 ///
-/// With both, each batch tosses a coin which of them it gets.
+/// If both are set, a coin toss decides for each batch which of them is applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mix {
-    /// The share of mixup is drawn from Beta(alpha, alpha); 0: no mixup. Zhang et al., <https://arxiv.org/abs/1710.09412>.
+    /// Alpha of mixup. The share is drawn from Beta(alpha, alpha); 0: no mixup. Zhang et al.,
+    /// <https://arxiv.org/abs/1710.09412>.
     pub mixup_alpha: f64,
-    /// The share of cutmix is drawn from Beta(alpha, alpha); 0: no cutmix. Yun et al., <https://arxiv.org/abs/1905.04899>.
+    /// Alpha of cutmix. The share is drawn from Beta(alpha, alpha); 0: no cutmix. Yun et al.,
+    /// <https://arxiv.org/abs/1905.04899>.
     pub cutmix_alpha: f64,
 }
 
-/// What is done to one batch: drawn by [`Mix::draw`].
+/// Mixing of one batch, drawn by [`Mix::draw`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Blend {
     /// Image = `share` * image + (1 - `share`) * partner.
     Mixup {
-        /// The image's own share, in [0, 1].
+        /// Share of the image itself, in [0, 1].
         share: f32,
     },
-    /// A rectangle of the image shows the partner's.
+    /// A rectangle of the image is replaced by the same rectangle of its partner.
     Cutmix {
-        /// Its rows.
+        /// Rows of the rectangle.
         rows: Range<usize>,
-        /// Its columns.
+        /// Columns of the rectangle.
         columns: Range<usize>,
     },
 }
 
-/// What the classes of a mixed batch are.
+/// Classes of a mixed batch and their share.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mixed {
-    /// The class of each image's partner.
+    /// Class of each image's partner.
     pub targets: Vec<u32>,
-    /// The share of each image's own class, in [0, 1]; its partner's class has the rest.
+    /// Share of each image's own class, in [0, 1]. The partner's class has the rest.
     pub share: f32,
 }
 
 impl Mix {
-    /// Whether nothing is mixed.
+    /// Returns whether nothing is mixed.
     pub fn is_none(&self) -> bool {
         self.mixup_alpha == 0.0 && self.cutmix_alpha == 0.0
     }
 
-    /// Whether this can be done.
+    /// Checks the settings.
     ///
     /// # Errors
     /// If an alpha is neither 0 nor in [0.001, 1000].
@@ -72,9 +75,10 @@ impl Mix {
         Ok(())
     }
 
-    /// What is done in `epoch` to the batch with this number, of images of `height` x `width` pixels; `None`: nothing.
+    /// Returns the mixing in `epoch` of the batch with this number, of images of `height` x `width` pixels; `None` if
+    /// nothing is mixed.
     ///
-    /// The coin comes first, whether it is needed or not.
+    /// The coin is always drawn first, used or not.
     pub fn draw(&self, seed: u64, epoch: u64, batch: u64, height: usize, width: usize) -> Option<Blend> {
         let mut random = Stream::new(seed, Purpose::Mix, epoch, batch);
         let coin = random.coin();
@@ -99,8 +103,8 @@ impl Mix {
 impl Blend {
     /// Mixes `images` (NHWC, `height` x `width` x `channels`, one for each of `targets`) in place.
     ///
-    /// The middle one of an odd number is its own partner, and stays as it is. The share of cutmix is that of the
-    /// area that stays, exactly.
+    /// In a batch of odd size, the middle image is its own partner and stays unchanged. The share of cutmix is the
+    /// exact share of the area that stays.
     ///
     /// # Panics
     /// If a length does not fit the shape.
@@ -138,15 +142,16 @@ fn mixup(share: f32, image: &mut [f32], partner: &mut [f32]) {
     }
 }
 
-/// A number from Beta(`alpha`, `alpha`): of two from Gamma(`alpha`), the first's share in their sum. By logarithms, as
-/// both may be too small for a number where alpha is.
+/// Draws a number from Beta(`alpha`, `alpha`): the first of two numbers from Gamma(`alpha`), divided by their sum.
+/// Computed with logarithms, because for a small alpha both numbers may be too small for an f64.
 fn beta(random: &mut Stream, alpha: f64) -> f64 {
     let (first, second) = (log_gamma_variate(random, alpha), log_gamma_variate(random, alpha));
     1.0 / (1.0 + libm::exp(second - first))
 }
 
-/// The logarithm of a number from Gamma(`alpha`, 1): Marsaglia and Tsang, <https://doi.org/10.1145/358407.358414>; for
-/// alpha below 1 by its section 6: Gamma(alpha) = Gamma(alpha + 1) * U^(1 / alpha).
+/// Draws the logarithm of a number from Gamma(`alpha`, 1) by Marsaglia and Tsang,
+/// <https://doi.org/10.1145/358407.358414>. For alpha below 1, uses their section 6: Gamma(alpha) = Gamma(alpha + 1) *
+/// U^(1 / alpha).
 fn log_gamma_variate(random: &mut Stream, alpha: f64) -> f64 {
     if alpha < 1.0 {
         let log = libm::log(unit_f64(random)) / alpha;
@@ -165,7 +170,7 @@ fn log_gamma_variate(random: &mut Stream, alpha: f64) -> f64 {
     }
 }
 
-/// A number in (0, 1]: a multiple of 2^-53.
+/// Draws a number in (0, 1], a multiple of 2^-53.
 fn unit_f64(random: &mut Stream) -> f64 {
     ((random.next_u64() >> 11) + 1) as f64 / (1u64 << 53) as f64
 }

@@ -1,46 +1,48 @@
-//! Whether two images are the same photograph: what to search by, and what to judge by.
+//! Detection of near-duplicates: images that are the same photograph.
 //!
-//! [`descriptors`] are short rows of numbers whose dot product says how alike two images are on the whole: with an exact
-//! search for the nearest of them, which is the caller's, candidates are found. [`Detail::distance`] then judges each
-//! candidate by its fine detail, which another photograph of the same thing does not share.
+//! [`descriptors`] are short vectors. The dot product of two descriptors measures how similar the images are as a
+//! whole. An exact nearest-neighbour search over them, which is left to the caller, gives candidates.
+//! [`Detail::distance`] then judges each candidate by its fine detail, which a different photograph of the same thing
+//! does not share.
 
 use crate::source::Picture;
 use crate::{Error, ImageSet};
 
-/// Images whose [`Detail::distance`] is no more than this are taken for the same photograph.
+/// Largest [`Detail::distance`] at which two images count as the same photograph.
 ///
-/// On CIFAR-10 this finds 360 of the 10,000 test images among the training images. The published list
-/// (B. Barz, J. Denzler, "Do We Train on Test Data? Purging CIFAR of Near-Duplicates", arXiv 1902.00423) has 286, made
-/// by looking at neighbours in a network's features. Of those 203 are found; the missed ones differ by more than a shift
-/// and a tint. The 157 that are not on the list were looked at, pair by pair: 16 to 20 show two photographs, most of
-/// them ships on the horizon and silhouettes of aeroplanes; the others show the same one, some mirrored or without
-/// colour. So about 95 of 100 that are found are near-duplicates.
+/// On CIFAR-10 this finds 360 of the 10,000 test images among the training images. The published list (B. Barz, J.
+/// Denzler, "Do We Train on Test Data? Purging CIFAR of Near-Duplicates", arXiv 1902.00423) has 286, found by
+/// inspecting neighbours in a network's features. 203 of these are found; the missed images differ by more than a shift
+/// and a tint. The 157 found images that are not on the list were inspected pair by pair. 16 to 20 pairs show two
+/// photographs, most of them ships on the horizon and silhouettes of aeroplanes. The other pairs show the same
+/// photograph, some mirrored or without colour. So about 95 of 100 found images are near-duplicates.
 pub const MAX_DUPLICATE_DISTANCE: f32 = 0.30;
 
-/// How alike candidates are at least, by the dot product of their descriptors.
+/// Smallest similarity of candidates: the dot product of their descriptors.
 pub const MIN_CANDIDATE_SIMILARITY: f32 = 0.7;
 
 /// Rows and columns of a descriptor.
 const DESCRIPTOR_SIDE: usize = 8;
-/// Rows and columns of what details are compared in.
+/// Rows and columns of the shrunken images in which details are compared.
 const SIDE: usize = 32;
-/// How far, in its 32 x 32 pixels, one image may be shifted against the other.
+/// Largest shift of one image against the other, in pixels of the 32 x 32 image.
 const MAX_SHIFT: usize = 4;
-/// Rows and columns that are compared: the middle of one image, which has a place in the other at every shift.
+/// Rows and columns of the compared window: the middle of one image, which stays within the other image at every shift.
 const WINDOW: usize = SIDE - 2 * MAX_SHIFT;
-/// What a pixel is compared with is this far away at most.
+/// Largest distance, in pixels along rows and columns, between a pixel and the pixels of its local mean.
 const REACH: usize = 2;
 
-/// How many numbers the descriptor of an image with `channels` has.
+/// Returns the length of the descriptor of an image with `channels` channels.
 pub fn descriptor_len(channels: usize) -> usize {
     DESCRIPTOR_SIDE * DESCRIPTOR_SIDE * channels
 }
 
-/// The images `range` of `set`, mirrored or as they are, as rows of length 1: means over 8 x 8 fields, less the mean of
-/// each channel, so that neither brightness nor contrast nor the tint counts. An image of one colour is a row of zeros.
+/// Returns the descriptors of the images `range` of `set`, mirrored or unchanged, as rows of Euclidean length 1. A row
+/// holds the means over 8 x 8 fields, minus the mean of each channel. So neither brightness nor contrast nor tint
+/// affects it. An image of one colour gives a row of zeros.
 ///
 /// # Shapes
-/// The result: (n, [`descriptor_len`]).
+/// Result: (n, [`descriptor_len`]).
 ///
 /// # Errors
 /// If an image cannot be read.
@@ -66,13 +68,13 @@ pub fn descriptors(set: &ImageSet, range: std::ops::Range<usize>, mirrored: bool
     Ok(rows)
 }
 
-/// The means over 8 x 8 fields of a picture, rounded: what a scan keeps of it for [`descriptors`].
+/// Returns the rounded means over 8 x 8 fields of a picture. A scan stores them for [`descriptors`].
 #[cfg(feature = "files")]
 pub(crate) fn fields(picture: &Picture<'_>) -> Vec<u8> {
     shrunk(picture, DESCRIPTOR_SIDE, false).into_iter().map(|mean| mean.round() as u8).collect()
 }
 
-/// What [`fields`] kept, mirrored or as it is, (8, 8, 3).
+/// Converts the result of [`fields`] to f32, mirrored or unchanged, (8, 8, 3).
 fn of_fields(fields: &[u8], mirrored: bool) -> Vec<f32> {
     let mut row: Vec<f32> = fields.iter().map(|&level| f32::from(level)).collect();
     if mirrored {
@@ -84,7 +86,7 @@ fn of_fields(fields: &[u8], mirrored: bool) -> Vec<f32> {
     row
 }
 
-/// The fine detail of an image: each of 32 x 32 pixels less the mean of the 5 x 5 around it, (h, w, c).
+/// The fine detail of an image: each of 32 x 32 pixels minus the mean of the 5 x 5 pixels around it, (h, w, c).
 #[derive(Clone, Debug)]
 pub struct Detail {
     channels: usize,
@@ -92,7 +94,7 @@ pub struct Detail {
 }
 
 impl Detail {
-    /// Of `picture`, mirrored or as it is.
+    /// Computes the detail of `picture`, mirrored or unchanged.
     pub fn new(picture: &Picture<'_>, mirrored: bool) -> Self {
         let channels = picture.channels;
         let mut values = shrunk(picture, SIDE, mirrored);
@@ -101,11 +103,12 @@ impl Detail {
         Self { channels, values }
     }
 
-    /// 1 - the highest correlation of this image's middle with `other` at any shift of up to 4 of 32 pixels, from 0 for
-    /// the same detail to 2; 1 where one of them has none. Neither brightness nor contrast counts.
+    /// Returns 1 - the highest correlation of this image's middle with `other`, over all shifts of up to 4 of 32
+    /// pixels. The distance is 0 for the same detail and at most 2; it is 1 if one of the images has no detail. Neither
+    /// brightness nor contrast affects it.
     ///
     /// # Panics
-    /// If the images have other channels.
+    /// If the images have different numbers of channels.
     pub fn distance(&self, other: &Self) -> f32 {
         assert_eq!(self.channels, other.channels, "details of images with different channels");
         let middle = [MAX_SHIFT; 2];
@@ -125,7 +128,7 @@ impl Detail {
         1.0 - best.min(1.0)
     }
 
-    /// The rows of the window that begins at a row and a column.
+    /// Returns the rows of the window that begins at this row and column.
     fn window(&self, [top, left]: [usize; 2]) -> impl Iterator<Item = &[f32]> {
         let row = move |y: usize| {
             &self.values[((top + y) * SIDE + left) * self.channels..][..WINDOW * self.channels]
@@ -134,7 +137,8 @@ impl Detail {
     }
 }
 
-/// The picture as means over `side` x `side` fields, (side, side, c); where it is smaller, fields are shared.
+/// Returns the means of the picture over `side` x `side` fields, (side, side, c). If the picture is smaller, several
+/// fields share a pixel.
 fn shrunk(picture: &Picture<'_>, side: usize, mirrored: bool) -> Vec<f32> {
     let (pixels, [h, w, channels]) = (&picture.pixels, picture.shape());
     let field = |at: usize, size: usize| at * size / side..((at + 1) * size / side).max(at * size / side + 1);
@@ -154,8 +158,9 @@ fn shrunk(picture: &Picture<'_>, side: usize, mirrored: bool) -> Vec<f32> {
     means
 }
 
-/// Each value's mean with those up to [`REACH`] places of `stride` before and after it, in its row or column of
-/// [`SIDE`]; beyond the edge, the edge goes on.
+/// Returns the mean of each value and its neighbours up to [`REACH`] positions away, along a row or a column of
+/// [`SIDE`] values. `stride` is the distance between neighbours in `values`. Beyond the edge, the value at the edge is
+/// repeated.
 fn means_around(values: &[f32], stride: usize) -> Vec<f32> {
     let mean = |i: usize| {
         let place = i / stride % SIDE;
@@ -168,7 +173,7 @@ fn means_around(values: &[f32], stride: usize) -> Vec<f32> {
     (0..values.len()).map(mean).collect()
 }
 
-/// In eight sums side by side, which the compiler puts into vectors.
+/// Returns the dot product. It adds up eight sums side by side, which the compiler turns into vector instructions.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0f32; 8];
     let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
@@ -185,14 +190,14 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 mod tests {
     use super::*;
 
-    /// One image of `h` x `w` with this level at each place.
+    /// A set of one image of `h` x `w` pixels with values `level(row, column, channel)`.
     fn image(h: usize, w: usize, channels: usize, level: impl Fn(usize, usize, usize) -> u8) -> ImageSet {
         let places = (0..h * w * channels).map(|i| (i / channels / w, i / channels % w, i % channels));
         let pixels = places.map(|(y, x, channel)| level(y, x, channel)).collect();
         ImageSet::new(h, w, channels, pixels, vec![0], vec!["thing".to_owned()].into()).unwrap()
     }
 
-    /// Levels without a pattern.
+    /// Pseudo-random levels.
     fn level(y: usize, x: usize, channel: usize) -> u8 {
         let mixed =
             (y as u32).wrapping_mul(2_654_435_761) ^ (x as u32).wrapping_mul(40_503_377) ^ channel as u32;
@@ -231,7 +236,7 @@ mod tests {
         assert!(distance(&original, &image(32, 32, 1, |y, x, c| 255 - level(y + 8, x + 8, c))) > 0.5);
     }
 
-    /// Compared in 32 x 32, whatever size they have.
+    /// Images of any size are compared in 32 x 32.
     #[test]
     fn images_of_other_sizes() {
         let wide = image(64, 96, 3, |y, x, channel| level(y / 2, x / 3, channel));

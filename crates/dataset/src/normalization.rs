@@ -1,11 +1,11 @@
-//! Mean and deviation of the pixels of each channel, and what they turn a byte into.
+//! Mean and standard deviation of the pixels of each channel, and the table that normalises bytes with them.
 
 use serde::{Deserialize, Serialize};
 
 use crate::source::Levels;
 use crate::{Error, ImageSet};
 
-/// Mean and standard deviation (of the whole population) per channel, of pixels in 0 to 1.
+/// Mean and standard deviation (of the whole population) per channel, for pixels scaled to 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalization {
@@ -16,26 +16,27 @@ pub struct Normalization {
 }
 
 impl Normalization {
-    /// Of the 50,000 training images of CIFAR-10.
+    /// Normalization of the 50,000 training images of CIFAR-10.
     pub const CIFAR10: Self = Self {
         mean: [0.491_399_68, 0.482_158_41, 0.446_530_9],
         std: [0.247_032_23, 0.243_485_13, 0.261_587_84],
     };
 
-    /// Of the 50,000 training images of CIFAR-100.
+    /// Normalization of the 50,000 training images of CIFAR-100.
     pub const CIFAR100: Self = Self {
         mean: [0.507_075_16, 0.486_548_87, 0.440_917_84],
         std: [0.267_334_28, 0.256_438_46, 0.276_150_47],
     };
 
-    /// Of the images `indices` of `set`: of images in memory exactly, as sums are of integers and rounded once at the end;
-    /// of files as the mean over pictures, each of which counts alike, from what the scan found.
+    /// Computes the normalization of the images `indices` of `set`. For images in memory it is exact: the sums are
+    /// integers and are rounded once at the end. For files it is computed from the sums that the scan found, as the
+    /// mean over pictures; every picture has the same weight.
     ///
-    /// A channel that never varies gets deviation 1, so that it normalises to 0. Channels that `set` does not have
-    /// get mean 0 and deviation 1.
+    /// A channel that does not vary gets standard deviation 1, so that it normalises to 0. Channels that `set` does not
+    /// have get mean 0 and standard deviation 1.
     ///
     /// # Errors
-    /// If `indices` is empty or names an image that is not there, or a picture's levels are not known.
+    /// If `indices` is empty or has an image that does not exist, or if a picture's levels are not known.
     pub fn of(set: &ImageSet, indices: &[u32]) -> Result<Self, Error> {
         if let Some(i) = indices.iter().find(|&&i| i as usize >= set.len()) {
             return Err(Error::Images(format!("image {i} of {} is asked for", set.len())));
@@ -87,8 +88,8 @@ impl Normalization {
         Ok(Self { mean: means.map(|mean| (mean / n / 255.0) as f32), std: [0, 1, 2].map(std) })
     }
 
-    /// What each byte becomes: `table[channel][byte] = (byte / 255 - mean) / std`, each operation in f32, as
-    /// torchvision's `ToTensor` and `Normalize` do.
+    /// Returns the normalised value of each byte: `table[channel][byte] = (byte / 255 - mean) / std`. Each operation is
+    /// in f32, as in torchvision's `ToTensor` and `Normalize`.
     pub fn table(&self) -> [[f32; 256]; 3] {
         let mut table = [[0.0; 256]; 3];
         for (channel, row) in table.iter_mut().enumerate() {

@@ -1,5 +1,4 @@
-//! A user's own pictures as a data set: listed, looked at, split, and with a word about everything that is not as it
-//! ought to be.
+//! Loads a user's own pictures as a data set: lists, scans and splits them, and reports everything unusual.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -15,50 +14,52 @@ use crate::scan::{Fault, scan};
 use crate::source::{Facts, Identity};
 use crate::{BadPicture, Dataset, Error, ImageSet, Normalization, stratified_split};
 
-/// The seed of the choice of test images: the same for every run, so that runs can be compared.
+/// Seed of the choice of test images. It is the same for every run, so that runs can be compared.
 const TEST_SEED: u64 = 0;
-/// Files that a notice names.
+/// Largest number of files that a notice names.
 const MAX_NAMED: usize = 5;
 
-/// What is wanted of a user's path.
+/// A request to load the pictures at a user's path.
 #[derive(Clone, Debug)]
 pub struct PhotographsRequest<'a> {
-    /// A folder, a table of labels, or an archive.
+    /// Path of a folder, a label table, or an archive.
     pub path: &'a Path,
-    /// What the user says about a table.
+    /// The user's settings for a label table.
     pub options: ListingOptions,
-    /// Where what is found out is kept, and archives are unpacked.
+    /// Folder in which scan results are stored and archives are unpacked.
     pub data_dir: &'a Path,
-    /// The share of the pictures that are for the test, where the data set has no part for it; 0: none are.
+    /// Share of the pictures that are test pictures if the data set has no test split of its own; 0: there are none.
     pub test_fraction: f64,
-    /// Whether up to 1 % of the pictures may be bad, and are left out.
+    /// Whether unreadable pictures, up to 1 % of all and at least one, may be left out.
     pub skip_bad: bool,
-    /// Whether all pictures are for the test, where the data set has no parts: nothing is trained on it.
+    /// Whether all pictures are test pictures if the data set has no splits: nothing is trained on it.
     pub is_all_test: bool,
-    /// How pictures are fitted to the model's size, and how many bytes of them may be kept in memory: all are kept, or none.
+    /// How pictures are fitted to the model's input size, and how many bytes of fitted pictures may be kept in memory.
+    /// Either all pictures are kept, or none.
     pub keep: Option<(Preprocess, usize)>,
 }
 
-/// A data set of pictures, and what there is to say about it.
+/// A data set of pictures, with notices about it.
 #[derive(Clone, Debug)]
 pub struct Photographs {
     /// The data set.
     pub dataset: Dataset,
-    /// A line each, fit to be shown.
+    /// Notices, one line each, safe to print.
     pub notices: Vec<String>,
 }
 
-/// A picture that can be read, on its way into a set.
+/// A readable picture that is to be put into a set.
 struct Good {
     entry: Entry,
     facts: Facts,
     fitted: Option<Box<[u8]>>,
 }
 
-/// Lists, looks at and splits what `request` names; `None` if `stop` was raised on the way.
+/// Lists, scans and splits the pictures of `request`. Returns `None` if `stop` was raised.
 ///
 /// # Errors
-/// If the path holds no data set, pictures are bad and may not be left out, or a class has nothing to train on.
+/// If the path does not hold a data set, more pictures are unreadable than may be left out, or a class has no training
+/// pictures.
 pub fn load_photographs(
     request: &PhotographsRequest<'_>,
     progress: &dyn Progress,
@@ -120,16 +121,16 @@ fn not_read(what: &str, paths: &[PathBuf], root: &Path) -> String {
     )
 }
 
-/// The pictures of a data set by what they are for.
+/// The pictures of a data set, by purpose.
 struct Parts {
-    /// To train and to validate on.
+    /// Pictures to train and to validate on.
     train: Vec<Good>,
-    /// Which of those validate, ascending, where the data set says so.
+    /// Indices of the pictures of `train` that are for validation, ascending, if the data set defines them.
     val: Option<Vec<u32>>,
     test: Vec<Good>,
 }
 
-/// Sorts pictures into parts, as their owner did, or by chance where that was not done.
+/// Divides pictures into training, validation and test: as their owner did, or at random if the owner did not.
 fn parts(
     good: Vec<Good>,
     class_names: &[String],
@@ -163,7 +164,7 @@ fn parts(
     Ok(parts)
 }
 
-/// The owner's parts, of which `test` is looked at once.
+/// Divides pictures by the owner's splits. The pictures of the split `test` become the test set.
 fn by_owner(good: Vec<Good>, test: SplitName) -> Parts {
     let (test, train): (Vec<Good>, Vec<Good>) =
         good.into_iter().partition(|good| good.entry.split == Some(test));
@@ -172,7 +173,8 @@ fn by_owner(good: Vec<Good>, test: SplitName) -> Parts {
     Parts { train, val: (!val.is_empty()).then_some(val), test }
 }
 
-/// Test pictures by chance: the same for every seed of a run, of every class, and no copy of one that trains.
+/// Chooses test pictures at random, from every class. The choice does not depend on the seed of a run. A copy of a
+/// training picture is never chosen.
 fn by_chance(good: Vec<Good>, n_classes: usize, request: &PhotographsRequest<'_>) -> Result<Parts, Error> {
     let labels: Vec<u32> = good.iter().map(|good| good.entry.label).collect();
     let split = stratified_split(&labels, n_classes, request.test_fraction, 1, TEST_SEED);
@@ -193,7 +195,7 @@ fn by_chance(good: Vec<Good>, n_classes: usize, request: &PhotographsRequest<'_>
     Ok(Parts { train, val: None, test })
 }
 
-/// Refuses classes that nothing trains, and names those that nothing validates or tests.
+/// Refuses classes without training pictures. Adds notices about classes without validation or test pictures.
 fn check_parts(
     parts: &Parts,
     class_names: &[String],
@@ -219,7 +221,7 @@ fn check_parts(
         let problem = "there is no picture to test on: add some of each class".to_owned();
         return Err(Error::Pictures { path: path.to_owned(), problem });
     }
-    // the listing says it already, unless only pictures that cannot be read are there
+    // The listing already has this notice, unless the class has unreadable pictures only.
     let unsaid = |names: Vec<String>, part: &str, notices: &[String]| -> Vec<String> {
         names
             .into_iter()
@@ -244,7 +246,8 @@ fn check_parts(
     Ok(())
 }
 
-/// Copies of a picture, byte for byte: those that lie on both sides of the test, and those with two classes.
+/// Returns notices about byte-identical copies: test pictures that are copies of training pictures, and copies with two
+/// classes.
 fn copies(parts: &Parts, class_names: &[String]) -> Vec<String> {
     let mut first: HashMap<Identity, (&Good, bool)> = HashMap::new();
     let (mut leaks, mut contradictions) = (Vec::new(), Vec::new());
@@ -326,7 +329,7 @@ fn dataset(
     Ok(Dataset::with_val(&name_of(path), train, parts.val, test, normalization))
 }
 
-/// What a data set is called: its folder's name, or its file's without the suffix.
+/// Returns the name of a data set: its folder's name, or its file's name without the suffix.
 fn name_of(path: &Path) -> String {
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let name = if whole.is_dir() { whole.file_name() } else { whole.file_stem() };

@@ -1,6 +1,6 @@
-//! Images for people: which of a set to show, how they look after augmentation, and PNG.
+//! Images for people: which images of a set to show, how they look after augmentation, and PNG files of them.
 //!
-//! Where the files go and what is drawn around the images is left to others.
+//! Where the files are written, and what is drawn around the images, is left to callers.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,11 +11,12 @@ use crate::pipeline::{Pipeline, Scratch};
 use crate::source::Picture;
 use crate::{Error, ImageSet, TrainLoader, stratified_subset};
 
-/// The key of the choice of classes, where the others are classes.
+/// Stream key for the choice of classes; the other keys of this purpose are class numbers.
 const WHICH_CLASSES: u64 = u64::MAX;
 
-/// `n` images of `indices` (or all, where there are fewer) to look at, class by class: as equal over the classes as can
-/// be, or one of each of `n` classes where there are more of them. A function of the seed.
+/// Chooses `n` of `indices` to look at, or all if there are fewer, sorted by class. The class counts are as equal as
+/// possible. If there are more than `n` classes, `n` random classes are chosen first. The choice is a function of the
+/// seed.
 ///
 /// # Errors
 /// If an index has no image.
@@ -36,7 +37,8 @@ pub fn images_to_show(set: &ImageSet, indices: &[u32], n: usize, seed: u64) -> R
     Ok(shown)
 }
 
-/// Image `i` as a network that is trained with `cfg` sees it in `epoch`: what cutout takes away has the mean's colour.
+/// Returns image `i` as a network trained with `cfg` sees it in `epoch`. Areas that cutout removes have the mean
+/// colour.
 ///
 /// # Errors
 /// If the image cannot be read, or does not fit the augmentation.
@@ -65,8 +67,9 @@ pub fn as_seen(
     Ok(Picture { height, width, channels, pixels: Cow::Owned(pixels) })
 }
 
-/// `picture` (1 to 3 channels) as a PNG file; where a side is longer than `max_side_px`, shrunk to that. A pixel of
-/// the smaller image is the mean of those that it covers. One channel is grey; a third that is missing is 0.
+/// Encodes `picture` (1 to 3 channels) as a PNG file. If a side is longer than `max_side_px`, the picture is shrunk to
+/// that size first: each pixel becomes the mean of the pixels that it covers. One channel becomes grey. Of two
+/// channels, the missing third becomes 0.
 ///
 /// # Errors
 /// If the picture has no pixels.
@@ -87,7 +90,7 @@ pub fn to_png(picture: &Picture<'_>, max_side_px: usize) -> Result<Vec<u8>, Erro
     Ok(bytes)
 }
 
-/// The image and its shape, with no side longer than `max_side_px`.
+/// Returns the image and its shape, shrunk so that no side is longer than `max_side_px`.
 fn shrunk(image: &[u8], shape: [usize; 3], max_side_px: usize) -> (Vec<u8>, [usize; 3]) {
     let [height, width, channels] = shape;
     let longer = height.max(width);
@@ -119,7 +122,7 @@ mod tests {
     use super::*;
     use crate::{Augment, Flip, Mix, Normalization};
 
-    /// Images of one pixel with these labels.
+    /// A set of one-pixel images with these labels.
     fn set(labels: &[u32], n_classes: usize) -> ImageSet {
         let names = (0..n_classes).map(|i| format!("class {i}")).collect();
         ImageSet::new(1, 1, 1, vec![0; labels.len()], labels.to_vec(), names).unwrap()

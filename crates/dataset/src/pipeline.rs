@@ -1,5 +1,5 @@
-//! From a picture to the numbers that a network sees: read, fit to the model's size, augment, normalise. The one way for
-//! training, evaluation, features, prediction and the pictures of a report.
+//! The pipeline from a picture to the network's input: read, fit to the model's input size, augment, normalise.
+//! Training, evaluation, features, prediction and the pictures of a report all use it.
 
 use std::sync::Arc;
 
@@ -7,20 +7,21 @@ use crate::fit::{Fitter, Interpolation, Preprocess};
 use crate::resize::Resize;
 use crate::{Error, ImageSet, Normalization, Transform};
 
-/// The way of a set's pictures.
+/// The pipeline for the pictures of one set.
 #[derive(Clone, Debug)]
 pub(crate) struct Pipeline {
     set: Arc<ImageSet>,
-    /// `None`: pictures keep their size, which is one.
+    /// How pictures are fitted. `None`: pictures keep their size, which is the same for all.
     preprocess: Option<Preprocess>,
     table: [[f32; 256]; 3],
-    /// Images in memory that are smaller than the model's size are enlarged last, in f32, where interpolation is `Linear`.
+    /// Resizing after normalisation, in f32: for images in memory that are smaller than the model's input size, if the
+    /// interpolation is `Linear`.
     enlarge: Option<Resize>,
-    /// Rows, columns and channels that pictures are changed in.
+    /// Rows, columns and channels of a picture when it is augmented.
     shape: [usize; 3],
 }
 
-/// Memory to work in, one for each thread.
+/// Working memory of one thread.
 #[derive(Default)]
 pub(crate) struct Scratch {
     fitter: Option<Fitter>,
@@ -31,7 +32,7 @@ pub(crate) struct Scratch {
 
 impl Pipeline {
     /// # Errors
-    /// If there is no size to fit to and pictures have none in common, or the size cannot be had.
+    /// If `preprocess` is `None` and the pictures have no common size, or if `preprocess` is not valid.
     pub(crate) fn new(
         set: Arc<ImageSet>,
         preprocess: Option<Preprocess>,
@@ -55,7 +56,8 @@ impl Pipeline {
             |own: &[usize; 3]| own[..2] != shape[..2] && own[0] <= shape[0] && own[1] <= shape[1];
         let smaller = own.filter(|own| linear && is_smaller(own));
         let enlarge = smaller.map(|own| Resize::new([own[0], own[1]], [shape[0], shape[1]], own[2]));
-        // where that does not serve, the same between the nearest pixels, but without their noise in a smaller picture
+        // `Linear` applies only to that enlargement. All other images use the antialiased `Bilinear`, which has less
+        // noise when a picture shrinks.
         let preprocess = preprocess.map(|p| match p.interpolation {
             Interpolation::Linear => Preprocess { interpolation: Interpolation::Bilinear, ..p },
             _ => p,
@@ -64,23 +66,23 @@ impl Pipeline {
         Ok(Self { set, preprocess, table, enlarge, shape: smaller.unwrap_or(shape) })
     }
 
-    /// The pictures.
+    /// Returns the set of pictures.
     pub(crate) fn set(&self) -> &Arc<ImageSet> {
         &self.set
     }
 
-    /// Rows and columns that pictures have while they are changed.
+    /// Returns rows and columns of a picture when it is augmented.
     pub(crate) fn augmented_px(&self) -> [usize; 2] {
         [self.shape[0], self.shape[1]]
     }
 
-    /// Rows, columns and channels of what comes out.
+    /// Returns rows, columns and channels of the output.
     pub(crate) fn shape(&self) -> [usize; 3] {
         let [height, width] = self.enlarge.as_ref().map_or(self.augmented_px(), Resize::size);
         [height, width, self.shape[2]]
     }
 
-    /// Overwrites `out`, (h, w, c), with picture `i`, changed by `transform` and normalised.
+    /// Overwrites `out`, (h, w, c), with picture `i`, augmented by `transform` and normalised.
     ///
     /// # Errors
     /// If the picture cannot be read.

@@ -1,18 +1,19 @@
-//! Images of one size as images of another, for networks that want more pixels than a data set has.
+//! Enlarging or shrinking of normalised images, for networks that want larger images than a data set has.
 //!
-//! Bilinear, as `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)` without antialiasing: the centre
-//! of pixel `i` of `n` lies at `(i + 0.5) / n`, and what lies beyond the outermost centres is the outermost pixel.
+//! The interpolation is bilinear, like `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)` without
+//! antialiasing. The centre of pixel `i` of `n` lies at `(i + 0.5) / n`. Beyond the centres of the outermost pixels,
+//! the outermost pixel is repeated.
 
-/// Where a pixel of the output lies between two of the input.
+/// Position of an output pixel between two input pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Between {
     first: usize,
     second: usize,
-    /// The weight of the second.
+    /// Weight of the second pixel.
     share: f32,
 }
 
-/// Positions of `to` pixels among `from`.
+/// Returns the positions of `to` output pixels among `from` input pixels.
 fn positions(from: usize, to: usize) -> Vec<Between> {
     let scale = from as f32 / to as f32;
     let position = |i: usize| {
@@ -34,20 +35,20 @@ pub(crate) struct Resize {
 }
 
 impl Resize {
-    /// From `from` to `to`, (rows, columns), none of them 0.
+    /// Creates a resizer from the size `from` to the size `to`, (rows, columns); no side is 0.
     pub(crate) fn new(from: [usize; 2], to: [usize; 2], channels: usize) -> Self {
         Self { rows: positions(from[0], to[0]), columns: positions(from[1], to[1]), width: from[1], channels }
     }
 
-    /// Rows and columns of what comes out.
+    /// Returns rows and columns of the output.
     pub(crate) fn size(&self) -> [usize; 2] {
         [self.rows.len(), self.columns.len()]
     }
 
-    /// Overwrites `out` with `image`, both HWC, in their sizes. `line` is memory to work in.
+    /// Overwrites `out` with the resized `image`, both HWC. `line` is working memory.
     ///
     /// # Panics
-    /// If a length does not fit.
+    /// If a length does not fit the sizes.
     pub(crate) fn apply(&self, image: &[f32], line: &mut Vec<f32>, out: &mut [f32]) {
         let (c, line_len) = (self.channels, self.width * self.channels);
         line.resize(line_len, 0.0);

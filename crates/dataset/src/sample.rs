@@ -1,7 +1,7 @@
 //! The embedded sample: 200 training and 100 test images of each class of CIFAR-10.
 //!
-//! Each part is a PNG picture with a row of images for each class, in the official order (see `assets/sample`);
-//! `cargo xtask make-sample` makes them.
+//! Each part is a PNG picture with one row of images per class, in the official order (see `assets/sample`). `cargo
+//! xtask make-sample` makes the parts.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -15,12 +15,13 @@ const SIDE_PX: usize = 32;
 static TRAIN_PNG: &[u8] = include_bytes!("../../../assets/sample/train.png");
 static TEST_PNG: &[u8] = include_bytes!("../../../assets/sample/test.png");
 
-/// The sample: 2,000 training and 1,000 test images in the order of their classes.
+/// Loads the sample: 2,000 training and 1,000 test images, sorted by class.
 ///
-/// It is normalised by the numbers of the whole of CIFAR-10, so that a model trained on one can be tried on the other.
+/// The sample has the normalization of the whole of CIFAR-10, so that a model trained on one can be tested on the
+/// other.
 ///
 /// # Errors
-/// If what the program carries is damaged.
+/// If the embedded sample is damaged.
 pub fn load_sample() -> Result<Dataset, Error> {
     let train = decode("train.png", TRAIN_PNG, 200)?;
     let test = decode("test.png", TEST_PNG, 100)?;
@@ -28,7 +29,7 @@ pub fn load_sample() -> Result<Dataset, Error> {
     Ok(Dataset { about: Some("3,000 images of CIFAR-10"), ..dataset })
 }
 
-/// The images of a picture that shows `n_per_class` images of each class in a row, one row for each class.
+/// Returns the images of a PNG picture that shows `n_per_class` images of each class, one row per class.
 fn decode(part: &'static str, png: &[u8], n_per_class: usize) -> Result<ImageSet, Error> {
     let damaged = |reason: String| Error::Sample { part, reason };
     let n_classes = CIFAR10_CLASSES.len();

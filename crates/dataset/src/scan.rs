@@ -1,7 +1,8 @@
-//! One look at every picture before training begins: which cannot be read, and what is to be known of the others.
+//! Scans every picture before training begins: finds the pictures that cannot be read, and the facts about the others.
 //!
-//! What was found is kept in a file under the data folder, by path, size and time of each picture, so that the next start
-//! decodes only what is new. Pictures are fitted to the model's size on the way, where there is room for them.
+//! The results are stored in a file in the data folder, keyed by path, size and modification time of each picture, so
+//! that the next start decodes only new pictures. The scan also fits the pictures to the model's input size, if there
+//! is enough memory to keep them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -21,27 +22,27 @@ use crate::near_duplicates::fields;
 use crate::source::{Facts, Levels, Picture};
 use crate::{BadPicture, Error};
 
-/// The version of the file that findings are kept in; it changes whenever a picture would be decoded to other pixels.
+/// Version of the file of scan results. It changes whenever a picture would be decoded to different pixels.
 const VERSION: u32 = 1;
-/// The longest such file that is read.
+/// Largest file of scan results that is read, in bytes.
 const MAX_FINDINGS_BYTES: u64 = 4 << 30;
 
-/// The formats that pictures are read of.
+/// Formats of pictures that can be read.
 const READ: [Format; 6] = [Format::Jpeg, Format::Png, Format::WebP, Format::Gif, Format::Bmp, Format::Tiff];
 
-/// Why a picture cannot be used.
+/// Reason why a picture cannot be used.
 #[derive(Debug)]
 pub(crate) enum Fault {
-    /// It is damaged, or no picture.
+    /// The file is damaged, or is not a picture.
     Bad(BadPicture),
-    /// It is a picture of a kind that is not read.
+    /// The picture is of a kind that is not supported.
     Unsupported { path: PathBuf, what: String },
 }
 
-/// What the scan found out about one file, and its pixels at the model's size where they are kept.
+/// Result of the scan for one file: its facts, and its pixels at the model's input size if they are kept.
 pub(crate) type Finding = Result<(Facts, Option<Box<[u8]>>), Fault>;
 
-/// A line of the file that findings are kept in.
+/// A line of the file of scan results.
 #[derive(Serialize, Deserialize)]
 struct Line {
     path: String,
@@ -57,8 +58,8 @@ struct Line {
     format: String,
 }
 
-/// Looks at all `paths`; `None` if `stop` was raised on the way. Findings are kept in a file of `folder` that is named
-/// after `root`.
+/// Scans all `paths`. Returns `None` if `stop` was raised. The results are stored in a file in `folder`, named after
+/// `root`.
 pub(crate) fn scan(
     root: &Path,
     paths: &[PathBuf],
@@ -127,14 +128,15 @@ fn look_at(path: &PathBuf, keep: Option<Preprocess>) -> Finding {
     Ok((facts, fitted))
 }
 
-/// The file of a root's findings.
+/// Returns the path of the file of scan results for `root`.
 fn file_of(root: &Path, folder: &Path) -> PathBuf {
     let whole = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let name = digest::of_bytes(whole.as_os_str().as_encoded_bytes());
     folder.join("scans").join(format!("{}.jsonl", &name[..16]))
 }
 
-/// What findings are kept by: name, size and time. None where the name is no text or there is no file.
+/// Returns the key of a scan result: name, size and modification time. `None` if the name is not valid UTF-8 or the
+/// file does not exist.
 fn stamp(path: &Path) -> Option<(String, u64, u64)> {
     let metadata = path.metadata().ok()?;
     let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
@@ -160,7 +162,7 @@ fn known_of(path: &Path, known: &HashMap<String, Line>) -> Option<Facts> {
     })
 }
 
-/// What is kept; nothing where it cannot be read: then it is found out again.
+/// Reads the stored scan results. Returns none if they cannot be read; the pictures are then scanned again.
 fn read(path: &Path) -> HashMap<String, Line> {
     let Ok(bytes) = files::read_at_most(path, MAX_FINDINGS_BYTES) else { return HashMap::new() };
     let mut lines = bytes.split(|&byte| byte == b'\n');
@@ -188,7 +190,7 @@ fn write(kept_in: &Path, paths: &[PathBuf], findings: &[Finding]) -> Result<(), 
             is_turned: facts.is_turned,
             format: facts.format.to_owned(),
         };
-        // a struct of numbers and texts always has a text
+        // a struct of numbers and texts can always be serialised
         text.extend(serde_json::to_vec(&line).unwrap_or_default());
         text.push(b'\n');
     }
@@ -196,7 +198,7 @@ fn write(kept_in: &Path, paths: &[PathBuf], findings: &[Finding]) -> Result<(), 
     Ok(files::write(kept_in, &text)?)
 }
 
-/// What two hexadecimal digits for each byte say.
+/// Decodes a text with two hexadecimal digits per byte.
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes().as_chunks::<2>();
     if !digits.1.is_empty() {

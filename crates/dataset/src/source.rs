@@ -1,4 +1,5 @@
-//! Where pictures come from: one trait, by number. Labels and names are the set's business, sizes the loader's.
+//! The trait [`ImageSource`], which gives pictures by number, and sources in memory. Labels and names are left to the
+//! set, input sizes to the loader.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -7,75 +8,77 @@ use tallow_core::digest::Hasher;
 
 use crate::Error;
 
-/// Pictures by number, of any size each, as a person sees them. Reading one may fail, and never changes a bit of another.
+/// A source of pictures by number. Each picture may have any size and is upright, as a person sees it. Reading a
+/// picture may fail; a failure never changes another picture.
 pub trait ImageSource: Send + Sync {
-    /// How many there are.
+    /// Returns the number of pictures.
     fn len(&self) -> usize;
 
-    /// Whether there is none.
+    /// Returns whether there are no pictures.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Picture `i`.
+    /// Reads picture `i`.
     ///
     /// # Errors
-    /// If it cannot be had, with its name.
+    /// If the picture cannot be read; the error names the file.
     ///
     /// # Panics
     /// If there is no such picture, as for a slice.
     fn read(&self, i: usize) -> Result<Picture<'_>, Error>;
 
-    /// What tells picture `i` from any other: a SHA-256 of its content, as it is stored.
+    /// Returns a value that distinguishes picture `i` from any other: a SHA-256 of its content as it is stored.
     ///
     /// # Panics
     /// If there is no such picture, as for a slice.
     fn identity(&self, i: usize) -> Identity;
 
-    /// What was found out about picture `i` when all were looked at, where they were.
+    /// Returns the facts that a scan found about picture `i`; `None` if there was no scan.
     fn facts(&self, _i: usize) -> Option<&Facts> {
         None
     }
 
-    /// The pixels of all pictures, (n, h, w, c), and the shape (h, w, c) of each, where they lie in memory in one piece.
+    /// Returns the pixels of all pictures, (n, h, w, c), and the shape (h, w, c) of each, if they lie in memory in one
+    /// piece.
     fn block(&self) -> Option<(&[u8], [usize; 3])> {
         None
     }
 }
 
-/// What a scan found out about one picture's content.
+/// Facts that a scan found about one picture's content.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
-    /// A SHA-256 of the file.
+    /// SHA-256 of the file.
     pub identity: Identity,
-    /// Rows and columns, as a person sees it.
+    /// Rows and columns of the upright picture.
     pub size_px: [u32; 2],
-    /// The levels of red, green and blue.
+    /// Sums of the levels of red, green and blue.
     pub levels: Levels,
-    /// Means over 8 x 8 fields, (8, 8, 3): what near-duplicates are searched by.
+    /// Means over 8 x 8 fields, (8, 8, 3), for the search for near-duplicates.
     pub fields: Vec<u8>,
-    /// Whether its file says that it is to be turned, or mirrored.
+    /// Whether the file's EXIF orientation rotates or mirrors the picture.
     pub is_turned: bool,
-    /// "JPEG", "PNG", …
+    /// File format: "JPEG", "PNG", …
     pub format: &'static str,
 }
 
-/// Sums over the pixels of one picture, for mean and deviation.
+/// Sums over the pixels of one picture, for mean and standard deviation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Levels {
-    /// How many pixels.
+    /// Number of pixels.
     pub n: u64,
-    /// Of the levels of each channel.
+    /// Sum of the levels of each channel.
     pub sums: [u64; 3],
-    /// Of their squares.
+    /// Sum of the squared levels of each channel.
     pub squares: [u64; 3],
 }
 
 impl Levels {
-    /// Of pixels with `channels` (1 to 3) numbers each.
+    /// Computes the sums of pixels with `channels` (1 to 3) values each.
     pub fn of(pixels: &[u8], channels: usize) -> Self {
         let mut levels = Self { n: (pixels.len() / channels) as u64, ..Self::default() };
-        // 32-bit sums of so many pixels cannot overflow: they stay in vectors
+        // 32-bit sums over 65,536 pixels cannot overflow, and the compiler can keep them in vectors.
         for piece in pixels.chunks(channels << 16) {
             let (mut sums, mut squares) = ([0u32; 3], [0u32; 3]);
             for pixel in piece.chunks_exact(channels) {
@@ -93,7 +96,7 @@ impl Levels {
     }
 }
 
-/// A SHA-256.
+/// A SHA-256 that identifies a picture.
 pub type Identity = [u8; 32];
 
 /// One picture: 8-bit sRGB or grey, (h, w, c).
@@ -103,14 +106,14 @@ pub struct Picture<'a> {
     pub height: usize,
     /// Columns.
     pub width: usize,
-    /// Numbers per pixel.
+    /// Values per pixel.
     pub channels: usize,
-    /// (h, w, c).
+    /// Pixels, (h, w, c).
     pub pixels: Cow<'a, [u8]>,
 }
 
 impl Picture<'_> {
-    /// Rows, columns, channels.
+    /// Returns rows, columns and channels.
     pub fn shape(&self) -> [usize; 3] {
         [self.height, self.width, self.channels]
     }
@@ -154,7 +157,7 @@ impl ImageSource for Block {
 /// Some of the pictures of another source.
 pub(crate) struct Chosen {
     pub(crate) source: Arc<dyn ImageSource>,
-    /// Which of its pictures.
+    /// Indices of the chosen pictures in `source`.
     pub(crate) indices: Vec<u32>,
 }
 

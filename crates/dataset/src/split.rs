@@ -1,6 +1,6 @@
-//! Which images train and which validate, class by class.
+//! Stratified choices of images: splits into training and validation, and subsets.
 //!
-//! A choice is a function of the labels and the seed alone, so that a later `eval --split val` finds the same images.
+//! A choice is a function of the labels and the seed alone, so that a later `eval --split val` uses the same images.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -9,24 +9,27 @@ use tallow_core::{Purpose, Stream};
 
 use crate::Error;
 
-/// Indices into a training set, both ascending, without a common one.
+/// A split: indices into a training set. Both lists are ascending and have no index in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// What is trained on.
+    /// Images to train on.
     pub train: Vec<u32>,
-    /// What is validated on.
+    /// Images to validate on.
     pub val: Vec<u32>,
 }
 
-/// Splits the images with these `labels`: of each class `round(val_fraction * count)` images validate, one at least of
-/// three or more where a quarter of one would; chosen by the stream of (`seed`, split, `level`, class).
+/// Splits the images with these `labels` into training and validation images, class by class.
 ///
-/// With `val_fraction` 0 everything trains. `level` 0 splits validation from training images, 1 the test images from all.
+/// Of each class, `round(val_fraction * count)` images validate. If that is 0, one image validates nevertheless,
+/// provided that the class has at least 3 images and `val_fraction * count` is at least 0.25. Of a class with one or
+/// two images, at least one always trains. The images are chosen by the stream (`seed`, split, `level`, class).
+///
+/// With `val_fraction` 0 all images train. `level` is 0 for the split into training and validation images, and 1 for
+/// splitting test images off all images.
 ///
 /// # Errors
 /// If `val_fraction` is not in `[0, 1)`, leaves a class without training images, or is above 0 and leaves no image to
-/// validate on; or if a label is not below
-/// `n_classes`.
+/// validate on; or if a label is not below `n_classes`.
 pub fn stratified_split(
     labels: &[u32],
     n_classes: usize,
@@ -60,8 +63,9 @@ pub fn stratified_split(
     Ok(split)
 }
 
-/// How many of a class's `n` images a fraction takes: of three or more one at least, where that is a quarter of an image or
-/// more, so that small classes are seen too; of one or two never all.
+/// Returns how many of a class's `n` images a fraction takes: the rounded share. For `n` of at least 3, a share of at
+/// least 0.25 that rounds to 0 is raised to 1, so that small classes are validated, too. For `n` of 1 or 2, at least
+/// one image is left.
 fn n_held_out(n: usize, fraction: f64) -> usize {
     let share = fraction * n as f64;
     match share.round() as usize {
@@ -72,7 +76,7 @@ fn n_held_out(n: usize, fraction: f64) -> usize {
 }
 
 impl Split {
-    /// Moves to the training side what validates while the same picture, told by its `identity`, trains: no picture is
+    /// Moves every validation image to the training side if a training image has the same `identity`. So no picture is
     /// ever on both sides.
     pub fn keep_copies_together<I: Eq + Hash>(&mut self, identity: impl Fn(u32) -> I) {
         if self.val.is_empty() {
@@ -87,13 +91,13 @@ impl Split {
     }
 }
 
-/// Chooses `n` of `indices`, from each class as nearly the same number as the data allows; ascending.
+/// Chooses `n` of `indices`, with class counts as equal as the data allows. The result is ascending.
 ///
-/// A class with fewer images gives all it has; what cannot be shared out evenly goes to the first classes. The
-/// choice within a class is by the stream of (`seed`, subset, 0, class): a larger subset contains a smaller one.
+/// A class with too few images gives all of them. A remainder that cannot be divided equally goes to the first classes.
+/// The choice within a class uses the stream (`seed`, subset, 0, class), so a larger subset contains every smaller one.
 ///
 /// # Errors
-/// If `n` is 0 or there are fewer `indices`, or if an index has no label.
+/// If `n` is 0 or larger than the number of `indices`, or if an index has no label.
 pub fn stratified_subset(labels: &[u32], indices: &[u32], n: usize, seed: u64) -> Result<Vec<u32>, Error> {
     let refuse = |reason: String| Error::Subset { n, reason };
     if n == 0 {
@@ -105,7 +109,7 @@ pub fn stratified_subset(labels: &[u32], indices: &[u32], n: usize, seed: u64) -
     let n_classes = labels.iter().max().map_or(0, |&label| label as usize + 1);
     let mut classes = members_of_classes(labels, indices.iter().copied(), n_classes)?;
     for (class, members) in classes.iter_mut().enumerate() {
-        members.sort_unstable(); // the choice does not depend on the order of `indices`
+        members.sort_unstable(); // so that the choice does not depend on the order of `indices`
         Stream::new(seed, Purpose::Subset, 0, class as u64).shuffle(members);
     }
     let counts: Vec<usize> = classes.iter().map(Vec::len).collect();
@@ -119,7 +123,7 @@ pub fn stratified_subset(labels: &[u32], indices: &[u32], n: usize, seed: u64) -
     Ok(subset)
 }
 
-/// The images of each class, in the order of `indices`.
+/// Returns the images of each class, in the order of `indices`.
 fn members_of_classes(
     labels: &[u32],
     indices: impl Iterator<Item = u32>,
@@ -138,10 +142,11 @@ fn members_of_classes(
     Ok(classes)
 }
 
-/// Shares `n` out over classes of these `counts` (whose sum is at least `n`), one by one and in rounds.
+/// Divides `n` among classes of these `counts` (their sum is at least `n`), in rounds of one image per class. Returns
+/// the share of each class.
 fn shares(counts: &[usize], n: usize) -> Vec<usize> {
     let total = |level: usize| counts.iter().map(|&count| count.min(level)).sum::<usize>();
-    // the number of whole rounds: the highest level that `n` pays for
+    // number of whole rounds: the largest number of images per class that `n` allows
     let largest = counts.iter().copied().max().unwrap_or(0);
     let rounds = (1..=largest).take_while(|&level| total(level) <= n).last().unwrap_or(0);
     let mut left = n - total(rounds);
@@ -178,7 +183,7 @@ mod tests {
         ) {
             let fraction = f64::from(percent) / 100.0;
             let Ok(split) = stratified_split(&labels, 4, fraction, 0, seed) else {
-                return Ok(()); // too small a class; see below
+                return Ok(()); // a class is too small; see the tests below
             };
             prop_assert!(split.train.is_sorted() && split.val.is_sorted());
             let mut all = [split.train.clone(), split.val.clone()].concat();
@@ -207,7 +212,7 @@ mod tests {
             let (taken, there) = (counts(&labels, &subset, 4), counts(&labels, &indices, 4));
             let most = *taken.iter().max().unwrap();
             for class in 0..4 {
-                // who has fewer than the most (but for the last round) has given everything
+                // a class whose share is more than one below the largest has given all its images
                 prop_assert!(taken[class] + 1 >= most || taken[class] == there[class], "{taken:?} of {there:?}");
             }
             if n > 1 {
@@ -217,7 +222,7 @@ mod tests {
         }
     }
 
-    /// What a seed means stays the same from one version to the next.
+    /// The choices of a seed must stay the same from version to version.
     #[test]
     fn choices_are_pinned() {
         let labels: Vec<u32> = (0..40).map(|i| i % 2).collect();

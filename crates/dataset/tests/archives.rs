@@ -1,4 +1,4 @@
-//! Archives that are damaged, or made to do harm; and the state of the data folder around a fetch.
+//! Archives that are damaged or malicious, and the state of the data folder around a fetch.
 
 mod common;
 
@@ -9,7 +9,8 @@ use common::*;
 use tallow_dataset::fetch::{FetchError, Fetched, Packing};
 use tar::EntryType;
 
-/// Fetches from a local archive of these bytes; the message of the refusal. Nothing new may be there afterwards.
+/// Fetches from a local archive of these bytes, which must be refused without leaving anything new. Returns the
+/// message.
 fn refusal(archive: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let (from, data_dir) = (folder.path().join("local.tar.gz"), folder.path().join("data"));
@@ -19,7 +20,7 @@ fn refusal(archive: &[u8]) -> String {
     message
 }
 
-/// [`tiny_archive`] with one entry more at its end.
+/// [`tiny_archive`] with an additional entry at its end.
 fn with_entry(name: &str, kind: EntryType, link: &str, bytes: &[u8]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (file, content) in tiny() {
@@ -102,7 +103,7 @@ fn damaged_archives_are_refused() {
     bad_checksum[at] ^= 1;
     let message = refusal(&bad_checksum);
     assert!(message.contains("cannot be unpacked"), "{message}");
-    // a tar that ends within a file, in a gzip file that is whole
+    // a tar file that ends within a member, in a complete gzip file
     let mut tar = tar_of(&[("tiny/b.bin", tiny()[1].1.clone())]);
     tar.truncate(512 + 700);
     let message = refusal(&gzip(&tar));
@@ -118,7 +119,7 @@ fn a_local_archive_is_taken_and_left_alone() {
     let (from, data_dir) = (folder.path().join("local.tar.gz"), folder.path().join("data"));
     fs::write(&from, tiny_archive()).unwrap();
     let mut request = request(&data_dir, from.to_str().unwrap());
-    // by its length it might be the official packing: then it has to be
+    // An archive with the official length must have the official digest.
     request.spec.archive = Some(Packing { n_bytes: tiny_archive().len() as u64, sha256: "0".repeat(64) });
     assert!(matches!(run(&request), Err(FetchError::Digest { .. })));
     assert!(!data_dir.exists());

@@ -1,13 +1,13 @@
-//! What augmentation does to a pixel, on images that are higher than wide or wider than high.
+//! Effects of augmentation on pixels, for images that are higher than wide or wider than high.
 
 use tallow_dataset::{Augment, CropFill, Flip, Transform};
 
-/// `table[channel][byte] = byte + 1000 * channel`: a value tells which byte and which channel it was.
+/// `table[channel][byte] = byte + 1000 * channel`: a value shows its byte and its channel.
 fn table() -> [[f32; 256]; 3] {
     std::array::from_fn(|channel| std::array::from_fn(|byte| byte as f32 + 1000.0 * channel as f32))
 }
 
-/// Applies to an image of one channel.
+/// Applies a transform to an image of one channel.
 fn apply(transform: &Transform, image: &[u8], height: usize, width: usize) -> Vec<f32> {
     let mut out = vec![f32::NAN; image.len()];
     transform.apply(image, [height, width, 1], &table(), &mut out);
@@ -41,7 +41,7 @@ fn a_crop_shows_zeros_beyond_the_border() {
     assert_eq!(apply(&crop((1, 0)), &IMAGE_2_X_3, 2, 3), [4., 5., 6., 0., 0., 0.]);
     assert_eq!(apply(&crop((-1, 1)), &IMAGE_2_X_3, 2, 3), [0., 0., 0., 2., 3., 0.]);
     assert_eq!(apply(&crop((0, -2)), &IMAGE_2_X_3, 2, 3), [0., 0., 1., 0., 0., 4.]);
-    // zero is the byte, before normalisation
+    // the fill is the byte 0, before normalisation
     let mut out = [0.0; 2];
     let mut table = table();
     table[0][0] = -7.0;
@@ -53,7 +53,7 @@ fn a_crop_shows_zeros_beyond_the_border() {
 fn a_reflection_does_not_repeat_the_border() {
     let row = [10, 11, 12, 13];
     let crop = |columns| Transform { shift: (0, columns), fill: CropFill::Reflect, ..Transform::IDENTITY };
-    // as torch.nn.functional.pad(..., mode="reflect"): 13 12 11 | 10 11 12 13 | 12 11 10
+    // like `torch.nn.functional.pad(..., mode="reflect")`: 13 12 11 | 10 11 12 13 | 12 11 10
     assert_eq!(apply(&crop(-3), &row, 1, 4), [13., 12., 11., 10.]);
     assert_eq!(apply(&crop(-1), &row, 1, 4), [11., 10., 11., 12.]);
     assert_eq!(apply(&crop(3), &row, 1, 4), [13., 12., 11., 10.]);
@@ -94,7 +94,7 @@ fn what_is_drawn_depends_on_seed_epoch_and_image() {
     assert!(places(|i| (0, 0, i)) > 10);
 }
 
-/// Seeds keep their meaning from one version to the next.
+/// The draws of a seed must stay the same from version to version.
 #[test]
 fn draws_are_pinned() {
     let augment = Augment { flip: Flip::Random, crop_padding_px: 4, cutout_px: 5, ..Augment::default() };
@@ -118,16 +118,17 @@ fn shifts_and_cutouts_are_uniform_and_within_their_bounds() {
         rows[(drawn.shift.0 + 2) as usize] += 1;
         columns[(drawn.shift.1 + 2) as usize] += 1;
         let (square_rows, square_columns) = drawn.cutout.unwrap();
-        // centred on a pixel: half of the square is within
+        // the square is centred on a pixel, so at least half of each side is within the image
         assert!((2..=4).contains(&square_rows.len()) && (2..=4).contains(&square_columns.len()));
         for row in square_rows {
             square_columns.clone().for_each(|column| covered[row][column] += 1);
         }
     }
-    // deviation of a count: sqrt(20,000 * 0.2 * 0.8) = 57; five of them
+    // standard deviation of a count: sqrt(20,000 * 0.2 * 0.8) = 57; five of them are allowed
     assert!(rows.iter().chain(&columns).all(|&count| count.abs_diff(n / 5) < 285), "{rows:?} {columns:?}");
-    // covered when the centre's row is r-1 to r+2 and column c-1 to c+2, where they exist: 4/6 * 4/9 in the middle,
-    // 3/6 * 3/9 in the upper left corner, 2/6 * 2/9 in the lower right one. Deviation at most 65.
+    // A pixel (r, c) is covered if the centre's row is in r-1 to r+2 and its column in c-1 to c+2, as far as these
+    // exist: 4/6 * 4/9 in the middle, 3/6 * 3/9 in the upper left corner, 2/6 * 2/9 in the lower right corner. The
+    // standard deviation is at most 65.
     let expected = |probability: f64| (f64::from(n) * probability) as u32;
     assert!(covered[2][4].abs_diff(expected(16.0 / 54.0)) < 330, "{}", covered[2][4]);
     assert!(covered[0][0].abs_diff(expected(9.0 / 54.0)) < 330, "{}", covered[0][0]);
@@ -138,7 +139,7 @@ fn shifts_and_cutouts_are_uniform_and_within_their_bounds() {
 fn random_flips_are_even_and_leave_the_crops_alone() {
     let with = |flip| Augment { flip, crop_padding_px: 4, ..Augment::default() };
     let n_flipped = (0..10_000).filter(|&i| with(Flip::Random).draw(0, 3, i, 8, 8).flip).count();
-    assert!(n_flipped.abs_diff(5_000) < 250, "{n_flipped}"); // deviation 50
+    assert!(n_flipped.abs_diff(5_000) < 250, "{n_flipped}"); // standard deviation 50
     for index in 0..100 {
         let shift = |flip| with(flip).draw(0, 3, index, 8, 8).shift;
         assert_eq!(shift(Flip::None), shift(Flip::Random));

@@ -9,10 +9,10 @@ use tallow_dataset::{Dataset, Normalization};
 mod pickles;
 use pickles::{BATCH_FILES, batch, image_row, write_folder};
 
-/// What follows an array's type in protocol 2, and stands between the two in all.
+/// Bytes after an array's type in protocol 2: the state of the type.
 const DTYPE: &[u8] = b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb";
 
-/// The message after `change` was done to the third batch.
+/// Returns the error message after `change` was applied to the third batch.
 fn refusal(change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> String {
     let folder = tempfile::tempdir().unwrap();
     write_folder(folder.path(), 4);
@@ -28,7 +28,7 @@ fn pixel(data: &Dataset, image: usize, row: usize, column: usize) -> [u8; 3] {
     data.train.read(image).unwrap().pixels[(row * 32 + column) * 3..][..3].try_into().unwrap()
 }
 
-/// With `bytes` as the third batch, its first image is there.
+/// Checks that `bytes` as the third batch give the expected labels and pixels.
 fn reads_as_third_batch(bytes: &[u8]) {
     let folder = tempfile::tempdir().unwrap();
     write_folder(folder.path(), 4);
@@ -54,7 +54,7 @@ fn a_folder_is_read() {
     assert_eq!((data.name.as_str(), data.train.len(), data.test.len()), ("cifar10", 20, 4));
     assert_eq!(data.train.labels()[..5], [0, 1, 2, 3, 0]);
     assert_eq!(pixel(&data, 2, 3, 31), [31, 3, 2]);
-    assert_eq!(data.train.class_names()[..], CIFAR10_CLASSES.map(str::to_owned)); // no meta file is there
+    assert_eq!(data.train.class_names()[..], CIFAR10_CLASSES.map(str::to_owned)); // there is no meta file
     let all: Vec<u32> = (0..20).collect();
     assert_eq!(data.normalization, Normalization::of(&data.train, &all).unwrap());
 }
@@ -67,7 +67,7 @@ fn the_data_folder_may_hold_either_version() {
     let folder = data_dir.path().join("cifar-10-batches-py");
     write_folder(&folder, 4);
     assert_eq!(load_cifar10(data_dir.path()).unwrap().digest, load_cifar_python(&folder).unwrap().digest);
-    fs::create_dir(data_dir.path().join("cifar-10-batches-bin")).unwrap(); // preferred, and found wanting
+    fs::create_dir(data_dir.path().join("cifar-10-batches-bin")).unwrap(); // preferred, and incomplete
     let message = load_cifar10(data_dir.path()).unwrap_err().to_string();
     assert!(message.contains("data_batch_1.bin"), "{message}");
 }
@@ -145,7 +145,7 @@ fn protocol_5_is_read() {
     reads_as_third_batch(&[&start[..], b"(", &data, middle, end].concat());
 }
 
-/// Python 3 writes byte strings in protocol 2 as texts; NumPy keeps what is column by column as it is.
+/// Python 3 writes byte strings in protocol 2 as texts. NumPy writes column-major arrays without reordering them.
 #[test]
 fn encoded_bytes_and_columns_are_read() {
     let rows = two_rows();
@@ -167,7 +167,7 @@ fn a_batch_that_is_cut_anywhere_is_refused() {
     }
 }
 
-/// Whatever a byte is changed to, there is an answer and no panic.
+/// Changing any byte gives a result or an error, but no panic.
 #[test]
 fn any_byte_may_be_wrong() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Class folders, what wraps them and what lies beside them: accepted, said, or refused by name.
+//! Class folders, folders that wrap them, and entries beside them: accepted, reported, or refused by name.
 
 mod tree;
 

@@ -1,4 +1,4 @@
-//! What a fetch that failed leaves: what the next one goes on from, and nothing else.
+//! A failed fetch leaves only the files that the next fetch continues from.
 
 mod common;
 
@@ -31,7 +31,7 @@ fn folders_that_were_made_for_nothing_go_again() {
         run(&request(&folder.path().join("new/data"), &server.url)).unwrap_err();
         assert_eq!(left_in(folder.path()), [""; 0], "failure {i}");
 
-        // a folder that was there is the user's, and stays
+        // a folder that existed before belongs to the user and stays
         let server = Server::start(vec![status("404 Not Found")]);
         run(&request(folder.path(), &server.url)).unwrap_err();
         assert_eq!(left_in(folder.path()), [""; 0], "failure {i}");

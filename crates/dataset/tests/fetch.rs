@@ -1,4 +1,4 @@
-//! Downloads: from servers that are slow, break off, know no ranges, refuse, or send something else.
+//! Downloads from servers that are slow, break off, do not support ranges, refuse, or send something else.
 
 mod common;
 
@@ -196,7 +196,7 @@ fn silent_after(body: &[u8], n_bytes: usize) -> Reply {
     })
 }
 
-/// Raises a flag as soon as so many bytes have come.
+/// Raises a stop flag as soon as this number of bytes has been downloaded.
 struct StopAt(u64, StopFlag);
 
 impl Progress for StopAt {

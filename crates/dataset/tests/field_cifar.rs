@@ -1,7 +1,7 @@
-//! CIFAR's Python version in small folders made after public bug reports, each with what must come of it.
+//! CIFAR's Python version in small folders made after public bug reports, each with its expected result.
 //!
-//! `TALLOW_FIELD` names a folder with `EXPECTED.json` and either `corpus` or `corpus.tar.gz`; without it this is
-//! skipped, and says so.
+//! `TALLOW_FIELD` names a folder with `EXPECTED.json` and either `corpus` or `corpus.tar.gz`. Without it, the test says
+//! so and passes.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -68,7 +68,7 @@ fn the_ten_classes((folder, case): (PathBuf, &Value)) {
         let rgb = [0, 1, 2].map(|i| pixel["rgb"][i].as_u64().unwrap() as u8);
         assert_eq!(data.train.read(0).unwrap().pixels[(y * 32 + x) * 3..][..3], rgb, "column {x}, row {y}");
     }
-    // everywhere: red grows to the right, green downwards, blue is 25 times the class (plus 0 to 2)
+    // in every image, red grows to the right, green grows downwards, and blue is 25 times the class (plus 0 to 2)
     for set in [&data.train, &data.test] {
         for i in 0..set.len() {
             for (at, pixel) in set.read(i).unwrap().pixels.chunks_exact(3).enumerate() {

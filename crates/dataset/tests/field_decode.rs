@@ -1,8 +1,8 @@
-//! Decoding against a corpus of pictures as they lie in people's folders, each with what must become of it.
+//! Decoding of a corpus of pictures from users' folders, each with its expected result.
 //!
-//! The corpus is no part of the repository: the variable `TALLOW_FIELD` names a folder with `EXPECTED.json` and either
-//! `corpus/` or `corpus.tar.gz`. Where it is not set, the test says so and passes; `decode.rs` beside this file makes
-//! the most telling cases anew.
+//! The corpus is not part of the repository. The variable `TALLOW_FIELD` names a folder with `EXPECTED.json` and either
+//! `corpus/` or `corpus.tar.gz`. If it is not set, the test says so and passes. The tests in `decode/` rebuild the most
+//! telling cases.
 #![expect(clippy::print_stdout, reason = "says that nothing was checked")]
 
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::{env, fs};
 use serde_json::Value;
 use tallow_dataset::decode::{DecodeError, Image, decode, probe};
 
-/// Kinds of cases in which each file stands for itself.
+/// Kinds of cases in which each file is checked on its own.
 const KINDS: [&str; 6] =
     ["decoding", "damaged files", "sizes", "predicting", "names", "models and data drift"];
 
@@ -39,7 +39,7 @@ fn every_picture_of_the_field_corpus_has_its_best_outcome() {
     assert!(troubles.is_empty(), "{} of {n_checked} files:\n{}", troubles.len(), troubles.join("\n"));
 }
 
-/// `corpus/`, or the archive unpacked into `folder`, its links kept.
+/// Returns `corpus/`, or the archive unpacked into `folder` with its links.
 fn corpus(field: &Path, folder: &Path) -> PathBuf {
     let unpacked = field.join("corpus");
     if unpacked.is_dir() {
@@ -50,7 +50,7 @@ fn corpus(field: &Path, folder: &Path) -> PathBuf {
     folder.to_owned()
 }
 
-/// Each file of a case, and what is wrong with what became of it.
+/// Decodes each file of a case. Returns its name and the difference from the expected result.
 fn check_case(case: &Value, root: &Path) -> Vec<(String, Option<String>)> {
     let mut checked = Vec::new();
     let unsupported: Vec<&str> = texts(&case["unsupported_ok"]);
@@ -84,7 +84,7 @@ fn texts(list: &Value) -> Vec<&str> {
     list.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
 }
 
-/// A name as the file system has it: where it is no UTF-8, its bytes stand beside it.
+/// Returns a name as the file system has it. The corpus also gives the bytes of names that are not valid UTF-8.
 #[cfg(unix)]
 fn path_of(file: &str, picture: &Value) -> PathBuf {
     use std::os::unix::ffi::OsStringExt as _;
@@ -98,7 +98,7 @@ fn path_of(file: &str, _: &Value) -> PathBuf {
     file.into()
 }
 
-/// What is wrong with a picture's size, pixels or mean.
+/// Returns the first difference in a picture's size, pixels or mean.
 fn check_picture(expected: &Value, image: &Image) -> Option<String> {
     let size = serde_json::json!([image.width, image.height]);
     if expected["size"] != size {
@@ -118,7 +118,7 @@ fn check_picture(expected: &Value, image: &Image) -> Option<String> {
     {
         return Some(trouble);
     }
-    // of the honest policies about transparency, ours is white
+    // The corpus accepts several policies for transparency, and one must match; ours is a white background.
     if let Some(policies) = expected.get("pixels_any_of").and_then(Value::as_object) {
         let troubles: Vec<_> = policies.iter().map(|(name, points)| (name, wrong_pixel(points))).collect();
         if troubles.iter().all(|(_, trouble)| trouble.is_some()) {

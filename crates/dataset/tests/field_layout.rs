@@ -1,7 +1,7 @@
-//! The layouts of a corpus of small data sets after public bug reports, against what is expected of each.
+//! Layouts of a corpus of small data sets made after public bug reports, compared with the expected results.
 //!
-//! `TALLOW_FIELD` names a folder with `EXPECTED.json` and an unpacked `corpus/` or `corpus.tar.gz`; without it there is
-//! nothing to test, and the test says so and passes.
+//! `TALLOW_FIELD` names a folder with `EXPECTED.json` and an unpacked `corpus/` or `corpus.tar.gz`. Without it, the
+//! test says so and passes.
 
 mod tree;
 
@@ -13,12 +13,12 @@ use serde_json::Value;
 use tallow_dataset::folder::{FolderError, Listing, ListingOptions};
 use tempfile::TempDir;
 
-/// Kinds of cases that are about what a path holds. Of the others only classes and counts are looked at.
+/// Kinds of cases that test the listing of a path. For all other kinds, only classes and counts are checked.
 const KINDS: [&str; 6] = ["layouts", "classes", "names", "splits", "tables", "what else lies in folders"];
-/// Cases that are no folders of pictures.
+/// Kinds of cases that are not folders of pictures.
 const NOT_HERE: [&str; 2] = ["cifar pickles", "predicting"];
 
-/// What a refusal or the notices must say, a list for each case: the corpus says it in prose.
+/// Words that the error or the notices of a case must contain. The corpus gives them as prose.
 const MUST_SAY: [(&str, &[&str]); 15] = [
     ("junk-files", &["are ignored: "]),
     (
@@ -40,7 +40,7 @@ const MUST_SAY: [(&str, &[&str]); 15] = [
     ("symlinks", &["cat/gone.png", "a link to nothing", "cat/again"]),
 ];
 
-/// Cases that the first outcome in the corpus does not decide alone: these are refused.
+/// Cases that must be refused; the first outcome in the corpus alone does not decide them.
 const REFUSED: [&str; 5] = ["empty-class", "case-twins", "one-class", "no-images", "csv-troubles"];
 
 #[test]
@@ -78,7 +78,7 @@ fn what_each_path_holds() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// The corpus, unpacked with its links if need be.
+/// Returns the corpus, unpacked with its links if necessary.
 fn corpus(field: &Path, scratch: &TempDir) -> PathBuf {
     if field.join("corpus").is_dir() {
         return field.join("corpus");
@@ -89,7 +89,8 @@ fn corpus(field: &Path, scratch: &TempDir) -> PathBuf {
     folder
 }
 
-/// The place of what happened among the outcomes of the case, from 1, if a listing decides it; or what is wrong.
+/// Returns the number, from 1, of the actual result among the outcomes of the case, or `None` if a listing does not
+/// decide it. Returns an error if the result is wrong.
 fn judge(
     name: &str,
     case: &Value,
@@ -117,13 +118,13 @@ fn judge(
     };
     let outcomes = case["outcome"].as_array().unwrap();
     if !KINDS.contains(&kind) {
-        return Ok(None); // bad files are found when pictures are decoded: any outcome is still open
+        return Ok(None); // bad files are found when pictures are decoded, so any outcome is still possible
     }
     let place = outcomes.iter().position(|outcome| text(outcome).starts_with(begins));
     place.map(|i| Some(i + 1)).ok_or(format!("{begins} is no outcome"))
 }
 
-/// Compares classes and counts; bad and unsupported files are still among the pictures.
+/// Compares classes and counts. Bad and unsupported files are still among the pictures here.
 fn look_at(name: &str, case: &Value, folder: &Path, listing: &Listing) -> Result<(), String> {
     let mut class_names: Vec<&str> = case["classes"].as_array().unwrap().iter().map(text).collect();
     if name != "numeric-classes" {
@@ -155,7 +156,8 @@ fn look_at(name: &str, case: &Value, folder: &Path, listing: &Listing) -> Result
     Ok(())
 }
 
-/// `{"cat": 5}` and `{"train": {"cat": 5}}` as `cat` and `train/cat`; of two data sets, the first.
+/// Flattens `{"cat": 5}` to the key `cat`, and `{"train": {"cat": 5}}` to the key `train/cat`. Of two data sets, takes
+/// the first.
 fn flat(counts: &Value, name: &str) -> BTreeMap<String, usize> {
     let counts = if name == "class-added-later" { &counts["before"] } else { counts };
     let mut flat = BTreeMap::new();
@@ -174,7 +176,7 @@ fn flat(counts: &Value, name: &str) -> BTreeMap<String, usize> {
     flat
 }
 
-/// All that the user reads: the refusal, or notices and what cannot be had.
+/// Returns everything that the user reads: the error, or the notices and the unreadable files.
 fn said(result: &Result<Listing, FolderError>) -> String {
     match result {
         Err(e) => e.to_string(),

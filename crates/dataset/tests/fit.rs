@@ -1,4 +1,4 @@
-//! Fitting pictures to the input size, against Pillow and torchvision (goldens) and at shapes that nobody expects.
+//! Fitting pictures to the input size, compared with Pillow and torchvision (goldens), and for extreme shapes.
 
 use proptest::prelude::*;
 use tallow_dataset::{Fit, Fitter, Interpolation, Preprocess};
@@ -49,7 +49,7 @@ fn squash(size_px: [usize; 2]) -> Preprocess {
     Preprocess { size_px, fit: Fit::Squash, crop_fraction: 1.0, interpolation: Interpolation::Bilinear }
 }
 
-/// Every byte within one level, and 99 of 100 the same.
+/// Every byte is within one level, and at least 99 of 100 bytes are equal.
 #[test]
 fn bytes_are_pillows() {
     let text = std::fs::read_to_string("tests/fixtures/fit_pillow.json").unwrap();
@@ -69,7 +69,7 @@ fn bytes_are_pillows() {
     assert!(n_same as f64 > 0.99 * n as f64, "{n_same} of {n}");
 }
 
-/// `torch.nn.functional.interpolate(mode="bilinear")`, rounded; see `resize.rs` for the numbers.
+/// Equals `torch.nn.functional.interpolate(mode="bilinear")`, rounded; the numbers are those of `resize.rs`.
 #[test]
 fn linear_looks_at_the_nearest_pixels_only() {
     let linear = |size_px| Preprocess { interpolation: Interpolation::Linear, ..squash(size_px) };
@@ -77,7 +77,7 @@ fn linear_looks_at_the_nearest_pixels_only() {
     let expected = [0, 20, 50, 80, 100, 75, 95, 125, 155, 175, 150, 170, 200, 230, 250];
     assert_eq!(fitted(linear([3, 5]), &image, [2, 3, 1]), expected);
     let stripes: Vec<u8> = (0..64).map(|i| if i % 8 == 0 { 255 } else { 0 }).collect();
-    assert_eq!(fitted(linear([1, 8]), &stripes, [1, 64, 1]), [0; 8]); // between pixels 3 and 4 of each 8
+    assert_eq!(fitted(linear([1, 8]), &stripes, [1, 64, 1]), [0; 8]); // interpolated between pixels 3 and 4 of each 8
     assert!(fitted(squash([1, 8]), &stripes, [1, 64, 1]).iter().all(|&value| value > 0));
 }
 
@@ -115,7 +115,8 @@ fn one_fitter_serves_pictures_of_any_shape_in_any_order() {
     }
 }
 
-/// A picture of one grey stays grey, whatever the shape: weights sum to 1, and no byte of the output is left out.
+/// A uniform grey picture stays grey, whatever its shape: the weights sum to 1, and every byte of the output is
+/// written.
 #[test]
 fn extreme_shapes_are_fitted() {
     for shape in [[1, 1, 3], [1, 40, 3], [4000, 16_000, 1], [1, 300_000, 3], [600_000, 1, 1], [700_000, 2, 3]]

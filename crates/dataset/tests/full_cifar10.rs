@@ -1,6 +1,6 @@
-//! Against the whole of CIFAR-10: named pixels of named records, the pinned constants, the sample.
+//! Comparison with the whole of CIFAR-10: certain pixels of certain records, the pinned constants, the sample.
 //!
-//! The archive is taken from the variable `TALLOW_CIFAR10_ARCHIVE`; without it this is skipped, and says so.
+//! The variable `TALLOW_CIFAR10_ARCHIVE` names the archive. Without it, the test says so and passes.
 
 use std::path::Path;
 
@@ -38,7 +38,7 @@ fn pixel(set: &ImageSet, image: usize, row: usize, column: usize) -> &[u8] {
     &set.block().unwrap().0[image * 32 * 32 * 3..][(row * 32 + column) * 3..][..3]
 }
 
-/// Read once from the bytes of the files, with nothing of this crate.
+/// Values read from the bytes of the files without this crate.
 fn named_pixels_of_named_records(data: &Dataset) {
     let train = &data.train;
     let labels = [0, 1, 9_999, 40_000, 49_999].map(|i| train.class_names()[train.label(i) as usize].as_str());
@@ -83,7 +83,7 @@ fn the_sample_is_the_first_images_of_each_class(data: &Dataset) {
     }
 }
 
-/// The same records as pickles.
+/// Checks that the same records, written as pickles, give the same data set.
 fn the_python_version_is_the_same(data_dir: &Path, digest: &str) {
     let (binary, python) = (data_dir.join("cifar-10-batches-bin"), tempfile::tempdir().unwrap());
     let folder = python.path().join("cifar-10-batches-py");

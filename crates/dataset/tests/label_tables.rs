@@ -1,4 +1,4 @@
-//! Tables of labels: which column says what, which file a cell means, and each trouble by its row.
+//! Label tables: the roles of columns, the files that cells mean, and problems reported by row.
 
 mod tree;
 

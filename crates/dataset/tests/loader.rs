@@ -1,5 +1,5 @@
-//! Batches: complete, in a seeded order, the same when an epoch is resumed, and without a thread left behind; pictures
-//! of all sizes fitted to one, and those that cannot be read named.
+//! Batches are complete and in a seeded order, stay the same when an epoch is resumed, and leave no thread behind.
+//! Pictures of different sizes are fitted to one size, and unreadable pictures are named.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use tallow_dataset::{
     train_batches,
 };
 
-/// 23 images of 4 rows and 5 columns, whose bytes differ from image to image.
+/// 23 images of 4 rows and 5 columns. Their bytes differ from image to image.
 fn set() -> Arc<ImageSet> {
     let pixels = (0..23u32 * 60).map(|i| (i * 7 % 251) as u8).collect();
     let labels = (0..23).map(|i| i % 3).collect();
@@ -63,7 +63,7 @@ fn an_epoch_has_every_image_once_in_an_order_of_its_own() {
     assert_ne!(order(&batches), order(&epoch(&TrainLoader { seed: 10, ..loader(6, false) }, 0, 0)));
     assert_eq!(order(&batches)[..5], PINNED_ORDER);
 }
-/// What a seed means stays the same from one version to the next.
+/// The order of a seed must stay the same from version to version.
 const PINNED_ORDER: [u32; 5] = [15, 8, 12, 11, 19];
 
 #[test]
@@ -157,11 +157,11 @@ fn a_dropped_iterator_leaves_no_thread_behind() {
         assert_eq!(batches.by_ref().take(n_taken).count(), n_taken);
         assert_eq!(batches.n_left(), 20 - n_taken);
         drop(batches);
-        assert_eq!(Arc::strong_count(&set), 1); // the thread had another one
+        assert_eq!(Arc::strong_count(&set), 1); // the thread has dropped its reference
     }
 }
 
-/// Pictures of `i + 1` rows and 3 columns, whose bytes are all `10 * i`; some cannot be read.
+/// Picture `i` has `i + 1` rows and 3 columns, and all its bytes are `10 * i`. Some pictures cannot be read.
 struct Steps {
     n: usize,
     damaged: Vec<usize>,
@@ -193,7 +193,7 @@ fn steps(damaged: &[usize]) -> Arc<ImageSet> {
     Arc::new(ImageSet::of(source, (0..9).map(|i| i % 3).collect(), names.into(), None).unwrap())
 }
 
-/// To 2 rows and 4 columns.
+/// Squashes pictures to 2 rows and 4 columns.
 const SQUASH: Preprocess = Preprocess {
     size_px: [2, 4],
     fit: Fit::Squash,

@@ -1,4 +1,4 @@
-//! Mixup and cutmix: against a naive oracle, and as drawn.
+//! Mixup and cutmix: comparison with a naive oracle, and distributions of the draws.
 
 use tallow_dataset::{Blend, Mix};
 
@@ -7,7 +7,8 @@ fn batch(n: usize) -> (Vec<f32>, Vec<u32>) {
     ((0..n * 24).map(|i| (i * 37 % 101) as f32 - 50.0).collect(), (0..n as u32).map(|i| i * 3).collect())
 }
 
-/// What timm does: `x * share + x.flip(0) * (1 - share)`, or the rectangle of `x.flip(0)` put into `x`.
+/// Does what timm does: returns `x * share + x.flip(0) * (1 - share)`, or `x` with the rectangle of `x.flip(0)` pasted
+/// in.
 fn oracle(blend: &Blend, images: &[f32]) -> Vec<f32> {
     let n = images.len() / 24;
     let mixed = |i: usize| {
@@ -61,7 +62,8 @@ fn the_share_of_cutmix_is_the_area_that_stays() {
     assert_eq!(share(2..2, 0..4), 1.0);
 }
 
-/// Mean 1/2 and variance 1 / (4 (2 alpha + 1)), within five deviations of what is estimated from 20,000 draws.
+/// The mean is 1/2 and the variance 1 / (4 (2 alpha + 1)), within five standard deviations of the estimates from 20,000
+/// draws.
 #[test]
 fn shares_of_mixup_are_beta_distributed() {
     for alpha in [0.001, 0.1, 0.2, 0.8, 1.0, 3.0, 200.0] {
@@ -78,18 +80,19 @@ fn shares_of_mixup_are_beta_distributed() {
         let mean = shares.iter().sum::<f64>() / n as f64;
         let found = shares.iter().map(|share| (share - 0.5).powi(2)).sum::<f64>() / n as f64;
         assert!((mean - 0.5).abs() < 5.0 * (variance / n as f64).sqrt(), "{alpha}: {mean}");
-        // a square's own deviation is at most sqrt(2) of its mean, that of a normal distribution
+        // the standard deviation of a squared deviation is at most sqrt(2) times its mean, the value of a normal
+        // distribution
         assert!(
             (found / variance - 1.0).abs() < 5.0 * (2.0 / n as f64).sqrt(),
             "{alpha}: {found} {variance}"
         );
-        // a third moment about 1/2 of 0: the draws are symmetric
+        // the third moment about 1/2 is 0, because the distribution is symmetric
         let third = shares.iter().map(|share| (share - 0.5).powi(3)).sum::<f64>() / n as f64;
         assert!(third.abs() < 5.0 * (15.0 / n as f64).sqrt() * variance.powf(1.5), "{alpha}: {third}");
     }
 }
 
-/// Beta(1, 1) is uniform: every tenth has a tenth of the draws.
+/// Beta(1, 1) is uniform: every tenth of the range has a tenth of the draws.
 #[test]
 fn alpha_1_is_uniform() {
     let mix = Mix { mixup_alpha: 1.0, cutmix_alpha: 0.0 };
@@ -99,7 +102,7 @@ fn alpha_1_is_uniform() {
             counts[(share * 10.0).min(9.0) as usize] += 1;
         }
     }
-    assert!(counts.iter().all(|&count| count.abs_diff(2_000) < 215), "{counts:?}"); // deviation 42
+    assert!(counts.iter().all(|&count| count.abs_diff(2_000) < 215), "{counts:?}"); // standard deviation 42
 }
 
 #[test]
@@ -117,7 +120,8 @@ fn rectangles_lie_within_and_have_the_drawn_area_or_less() {
             (0..4).filter(|i| side.contains(&(i * (length - 1) / 3))).for_each(|i| touched[axis][i] += 1);
         }
     }
-    // E[u (1 - sqrt(u)/4)^2] over u uniform: 1/2 - 1/5 + 1/48 = 0.3208; whole even sides are about 3 % less of each
+    // E[u (1 - sqrt(u)/4)^2] for uniform u is 1/2 - 1/5 + 1/48 = 0.3208. Rounding sides to even integers shortens each
+    // by about 3 %.
     let mean = sum / n as f64;
     assert!((0.285..0.325).contains(&mean), "{mean}");
     let even = |a: u32, b: u32| a.abs_diff(b) < a / 10;
@@ -130,7 +134,7 @@ fn both_toss_a_coin_and_neither_does_nothing() {
     let n_mixup = (0..10_000)
         .filter(|&batch| matches!(both.draw(0, 4, batch, 8, 8), Some(Blend::Mixup { .. })))
         .count();
-    assert!(n_mixup.abs_diff(5_000) < 250, "{n_mixup}"); // deviation 50
+    assert!(n_mixup.abs_diff(5_000) < 250, "{n_mixup}"); // standard deviation 50
     assert_eq!(Mix::default().draw(0, 0, 0, 8, 8), None);
     assert!(Mix::default().is_none() && !both.is_none());
     assert_eq!(both.draw(1, 2, 3, 8, 8), both.draw(1, 2, 3, 8, 8));

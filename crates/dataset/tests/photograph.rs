@@ -1,4 +1,4 @@
-//! What augmentations for photographs do to pixels: against torchvision (goldens) and against a naive sampling.
+//! Effects of the photograph augmentations on pixels, compared with torchvision (goldens) and with a naive sampling.
 
 use tallow_dataset::{Augment, CropFill, Flip, Jitter, Normalization, RandomResizedCrop, Transform, Warp};
 
@@ -46,7 +46,7 @@ fn picture() -> Vec<u8> {
     (0..105).map(noise).collect()
 }
 
-/// Applies to the picture; values in 0 to 1.
+/// Applies a transform to the picture. Values are in 0 to 1.
 fn apply(transform: &Transform) -> Vec<f32> {
     let table = Normalization { mean: [0.0; 3], std: [1.0; 3] }.table();
     let mut out = vec![f32::NAN; 105];
@@ -75,7 +75,8 @@ fn colours_are_torchvisions() {
     }
 }
 
-/// Where the place is within the part; beyond the centres of its outermost pixels torchvision sees no neighbours.
+/// Only positions within the part are compared: torchvision does not use neighbours beyond the centres of the part's
+/// outermost pixels.
 #[test]
 fn a_resized_crop_is_torchvisions() {
     for CropCase { part: [top, left, height, width], out } in goldens().crops {
@@ -107,7 +108,7 @@ fn rotation_zoom_and_shift_are_torchvisions() {
     }
 }
 
-/// The pixel at whole (row, column), or what is seen there beyond the image.
+/// Returns the pixel at an integer (row, column), or the content there beyond the image.
 fn pixel(row: isize, column: isize, channel: usize, fill: CropFill) -> Option<f64> {
     let reflect = |mut at: isize, length: isize| {
         while !(0..length).contains(&at) {
@@ -121,7 +122,8 @@ fn pixel(row: isize, column: isize, channel: usize, fill: CropFill) -> Option<f6
         .then(|| f64::from(picture()[(row * 7 + column) as usize * 3 + channel]) / 255.0)
 }
 
-/// Step after step back from a place in the result to its place in the image, then the four pixels around it.
+/// Maps a position in the result back to the image, one change after the other, then interpolates between the four
+/// pixels around it.
 fn oracle(transform: &Transform, i: usize) -> f64 {
     let (channel, mut y, mut x) = (i % 3, (i / 21) as f64, (i % 21 / 3) as f64);
     let warp = transform.warp.as_ref().unwrap();

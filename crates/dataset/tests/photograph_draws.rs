@@ -1,10 +1,10 @@
-//! What is drawn for photographs: ranges, distributions, independence; and which settings are refused.
+//! Draws of the photograph augmentations: ranges, distributions, independence, and refused settings.
 
 use std::ops::Range;
 
 use tallow_dataset::{Augment, CropFill, Flip, Jitter, RandomResizedCrop, Transform, Warp};
 
-/// Everything that photographs may get.
+/// All augmentations for photographs together.
 fn all() -> Augment {
     Augment {
         crop_fill: CropFill::Reflect,
@@ -34,7 +34,7 @@ fn parts_have_the_area_and_the_proportions_asked_for() {
         areas += area;
         logs += ratio.ln();
     }
-    // parts that do not fit are drawn again, which prefers smaller and, in a wide image, wider ones
+    // Parts that do not fit are drawn again. This favours smaller parts and, in a wide image, wider ones.
     let (mean, log) = (areas / f64::from(n), logs / f64::from(n));
     assert!((0.37..0.402).contains(&mean) && (0.0..0.1).contains(&log), "{mean} {log}");
 }
@@ -60,7 +60,7 @@ fn what_is_drawn_stays_in_its_range_and_fills_it() {
         let length = range.end - range.start;
         assert!(values.iter().all(|v| (range.start - 1e-6..=range.end + 1e-6).contains(v)), "{range:?}");
         let mean = values.iter().sum::<f64>() / f64::from(n);
-        // deviation of the mean: length / sqrt(12 n), 0.003 of the length
+        // standard deviation of the mean: length / sqrt(12 n), 0.003 of the length
         assert!((mean - (range.start + range.end) / 2.0).abs() < 0.015 * length, "{range:?}: {mean}");
         let fills = |from: f64| values.iter().any(|v| (v - from).abs() < 0.01 * length);
         assert!(fills(range.start) && fills(range.end), "{range:?}");
@@ -74,7 +74,7 @@ fn what_is_drawn_stays_in_its_range_and_fills_it() {
     check(0.7..1.3, &|t| f64::from(t.jitter.unwrap().contrast));
     check(0.0..3.0, &|t| f64::from(t.jitter.unwrap().saturation));
     let erased: Vec<_> = drawn.iter().filter_map(|t| t.erased.clone()).collect();
-    assert!(erased.len().abs_diff(2_500) < 220, "{}", erased.len()); // deviation 43
+    assert!(erased.len().abs_diff(2_500) < 220, "{}", erased.len()); // standard deviation 43
     let area = |r: &(Range<usize>, Range<usize>)| r.0.len() as f64 * r.1.len() as f64 / 2_400.0;
     let ratio = |r: &(Range<usize>, Range<usize>)| r.0.len() as f64 / r.1.len() as f64;
     assert!(erased.iter().all(|r| (0.017..0.345).contains(&area(r)) && (0.25..4.0).contains(&ratio(r))));
@@ -83,7 +83,7 @@ fn what_is_drawn_stays_in_its_range_and_fills_it() {
     assert!((0.15..0.18).contains(&mean), "{mean}");
 }
 
-/// One change more leaves what is drawn for the others as it was; flip, crop and cutout as of old.
+/// An additional change leaves the draws of the other changes unchanged. Flip, crop and cutout are drawn as before.
 #[test]
 fn every_change_has_numbers_of_its_own() {
     let old = Augment { flip: Flip::Random, crop_padding_px: 4, cutout_px: 5, ..Augment::default() };

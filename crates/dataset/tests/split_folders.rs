@@ -1,4 +1,4 @@
-//! Folders called train, val and test: splits, or classes that happen to be called so.
+//! Folders called train, val and test: splits, or classes that happen to have these names.
 
 mod tree;
 

@@ -1,8 +1,9 @@
-//! How fast convolutions are, in GFLOP/s, by instruction set and type: `cargo bench -p tallow-kernels --bench convolutions`.
+//! Measures the speed of convolutions in GFLOP/s, by instruction set and type:
+//! `cargo bench -p tallow-kernels --bench convolutions`.
 //!
-//! A name after `--`, such as `speedrun` or `bf16`, leaves out the tables that do not have it in their title. Each figure
-//! is the best of several runs; the number of threads is rayon's (`RAYON_NUM_THREADS`). `TALLOW_ISA` is read once per
-//! process, so that this program runs itself for each instruction set that the processor has.
+//! A name after `--`, such as `speedrun` or `bf16`, selects the tables that have it in their title. Each figure is
+//! the best of several runs; the number of threads is rayon's (`RAYON_NUM_THREADS`). `TALLOW_ISA` is read once per
+//! process, so this program starts itself again for each instruction set that the processor has.
 #![expect(clippy::print_stdout, reason = "this is what a benchmark is for")]
 
 use std::process::Command;
@@ -12,18 +13,19 @@ use half::bf16;
 use tallow_core::{Purpose, Stream};
 use tallow_kernels::*;
 
-/// Instruction sets, and whether their bf16 or their f32 kernels are measured: those of f32 are the same in the last.
+/// Instruction sets, and whether their bf16 or their f32 kernels are measured. The last one has the f32 kernels of
+/// the second.
 const ISAS: [(&str, bool); 3] = [("avx2", false), ("avx512", false), ("avx512bf16", true)];
 
-/// Set where this program was started by itself.
+/// This variable is set if this program started itself.
 const CHILD_VARIABLE: &str = "TALLOW_BENCH_CHILD";
 
-/// A figure is the best of at least this many runs, and of as many as fit into this time.
+/// A figure is the best of at least `MIN_RUNS` runs, and of all runs that fit into `RUN_SECS`.
 const MIN_RUNS: usize = 3;
 const RUN_SECS: f64 = 0.1;
 
-/// Images, rows and columns of the maps, channels in, channels out, rows and columns of the kernel, stride. The
-/// padding is what keeps maps as they are, none for 2x2.
+/// Number of images, side of the maps, input channels, output channels, side of the kernel, stride. The padding keeps
+/// the size of the maps; a 2x2 kernel has none.
 type Row = (usize, usize, usize, usize, usize, usize);
 
 const CNN: &[Row] = &[
@@ -44,7 +46,8 @@ const SPEEDRUN: &[Row] = &[
     (256, 3, 256, 256, 3, 1),
 ];
 
-/// At 64 pixels, one of each kind; then the 1x1 of the first stage at 224 pixels, where maps have 56 rows.
+/// One layer of each kind at 64 pixels, then the 1x1 layers of the first stage at 224 pixels, where maps have 56
+/// rows.
 const RESNET50: &[Row] = &[
     (64, 64, 3, 64, 7, 2),
     (64, 16, 64, 256, 1, 1),
@@ -63,7 +66,7 @@ const RESNET50: &[Row] = &[
     (16, 56, 256, 64, 1, 1),
 ];
 
-/// 3x3 with stride 1 wherever networks have it.
+/// 3x3 with stride 1 at the sizes that networks have.
 fn grid() -> Vec<Row> {
     let sides = [7, 8, 14, 16, 28, 32];
     sides.into_iter().flat_map(|side| [32, 64, 128, 256].map(|c| (32, side, c, c, 3, 1))).collect()
@@ -88,7 +91,7 @@ fn main() {
     }
 }
 
-/// All tables of the instruction set in use.
+/// Prints all tables of the instruction set in use.
 fn tables<E: Element>(element: &str, filter: Option<String>) {
     let networks = [("cnn", CNN), ("speedrun", SPEEDRUN), ("resnet50", RESNET50), ("3x3", &grid())];
     let peak = measured_peak_gflops::<E>().unwrap_or(f64::NAN);
@@ -127,7 +130,7 @@ fn table_row<E: Element>((n, side, c_in, c_out, k, stride): Row) {
     let flops = (2 * s.y_len() * k * k * c_in) as f64;
 
     let forward = flops / best_secs(|| conv2d_forward(&s, &x, &weight, None, &mut y));
-    // nobody asks for the gradient of an image
+    // training needs no gradient of an image
     let input = (c_in > 3).then(|| flops / best_secs(|| conv2d_input_grad(&s, &dy, &weight, &mut dx)));
     let weight = flops / best_secs(|| conv2d_weight_grad(&s, &x, &dy, &mut dweight));
 

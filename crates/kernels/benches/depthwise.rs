@@ -1,9 +1,9 @@
-//! How fast depthwise convolutions are at the shapes of EfficientNet-Lite0 at 224 pixels: `cargo bench -p tallow-kernels
-//! --bench depthwise`.
+//! Measures the speed of depthwise convolutions at the shapes of EfficientNet-Lite0 at 224 pixels:
+//! `cargo bench -p tallow-kernels --bench depthwise`.
 //!
-//! A number after `--` is that of images, 1 without it. Each figure is the best of several runs; GB/s count what must be
-//! read and written once. The number of threads is rayon's (`RAYON_NUM_THREADS`), the instruction set that of
-//! `TALLOW_ISA`.
+//! A number after `--` is the number of images (default 1). Each figure is the best of several runs. GB/s count each
+//! number that must be read or written once. The number of threads is rayon's (`RAYON_NUM_THREADS`), the instruction
+//! set is that of `TALLOW_ISA`.
 #![expect(clippy::print_stdout, reason = "this is what a benchmark is for")]
 
 use std::time::Instant;
@@ -12,7 +12,7 @@ use half::bf16;
 use tallow_core::{Purpose, Stream};
 use tallow_kernels::*;
 
-/// A figure is the best of at least this many runs, and of as many as fit into this time.
+/// A figure is the best of at least `MIN_RUNS` runs, and of all runs that fit into `RUN_SECS`.
 const MIN_RUNS: usize = 3;
 const RUN_SECS: f64 = 0.1;
 
@@ -40,7 +40,7 @@ fn main() {
 
 fn table<E: Element>(element: &str, n: usize) {
     let (isa, n_threads) = (isa().as_str(), rayon::current_num_threads());
-    let peak = measured_peak_gflops::<f32>().unwrap_or(f64::NAN); // products are of f32
+    let peak = measured_peak_gflops::<f32>().unwrap_or(f64::NAN); // products are f32
     println!("{isa} {element}, {n} images, {n_threads} threads: ms, GFLOP/s of {peak:.1} at best, GB/s");
     println!("{:<22} {:>22} {:>22} {:>22} {:>22}", "", "forward", "folded, ReLU", "input", "weight");
     for row in LITE0 {
@@ -71,11 +71,11 @@ fn table_row<E: Element>(n: usize, (side, c, k, stride): (usize, usize, usize, u
     println!("{label:<22} {:>22} {:>22} {:>22} {:>22}", figures[0], figures[1], figures[2], figures[3]);
 }
 
-/// Bytes of a cache line.
+/// Size of a cache line in bytes.
 const LINE: usize = 64;
 
-/// All but [`LINE`] numbers of `map`, from the first one on that begins a cache line: as an allocator for maps gives them,
-/// and the system's does not.
+/// Returns all but [`LINE`] numbers of `map`, from the first number that begins a cache line. An allocator for maps
+/// aligns them like this; the system's allocator does not.
 fn aligned<E>(map: &mut [E]) -> &mut [E] {
     let (len, skipped) = (map.len() - LINE, map.as_ptr().align_offset(LINE));
     &mut map[skipped..skipped + len]

@@ -1,9 +1,10 @@
-//! How fast each kernel is at the shapes of the reference network, batch 128: `cargo bench -p tallow-kernels`.
+//! Measures the speed of each kernel at the shapes of the reference network, batch 128:
+//! `cargo bench -p tallow-kernels`.
 //!
 //! The network: 3x3 convolutions 3-32-32 at 32x32 pixels, 32-64-64 at 16x16 and 64-128-128 at 8x8, each with batch
 //! norm and ReLU, a 2x2 max-pool after every second one, dense 2048-128-10. Each line is the best of several runs;
-//! the last one is what a training step takes if it were the sum of these. The number of threads is rayon's
-//! (`RAYON_NUM_THREADS`). All shapes, types and instruction sets of convolutions: `convolutions.rs`, beside this.
+//! the last line is the time of a training step as the sum of these. The number of threads is rayon's
+//! (`RAYON_NUM_THREADS`). `convolutions.rs` measures all shapes, types and instruction sets of convolutions.
 #![expect(clippy::print_stdout, reason = "this is what a benchmark is for")]
 
 use std::time::Instant;
@@ -122,7 +123,7 @@ fn dense(bench: &mut Bench, f_in: usize, f_out: usize) {
     });
 }
 
-/// What the reference network does not do in a step, for comparison; not counted.
+/// Measures kernels that the reference network does not use in a step, for comparison. They do not count in the sum.
 fn others() {
     let mut bench = Bench::default();
     let len = BATCH * 32 * 32 * 32;

@@ -1,4 +1,4 @@
-//! Activations, element by element. `y` and the gradients are overwritten.
+//! Elementwise activations and their gradients. All functions overwrite `y` or `dx`.
 
 use rayon::prelude::*;
 
@@ -9,7 +9,7 @@ use crate::norm_act::lanes::{self, at, at_mut, for_lanes};
 use crate::profile;
 use crate::vectorise::vectorised;
 
-/// `y = max(x, 0)`; a NaN stays a NaN.
+/// Computes `y = max(x, 0)`; NaN stays NaN.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -19,7 +19,8 @@ pub fn relu<E: Element>(x: &[E], y: &mut [E]) {
     y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| relu_piece(x, y));
 }
 
-/// `dx = dy` where the output `y` of [`relu`] is above 0 (or NaN), else 0: at 0 the gradient is 0, as in PyTorch.
+/// Computes `dx = dy` where the output `y` of [`relu`] is above 0 or NaN, and 0 elsewhere. The gradient at 0 is 0, as
+/// in PyTorch.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -31,7 +32,7 @@ pub fn relu_backward<E: Element>(y: &[E], dy: &[E], dx: &mut [E]) {
     dx.par_chunks_mut(CHUNK).zip(inputs).for_each(|(dx, (y, dy))| relu_backward_piece(y, dy, dx));
 }
 
-/// `y = min(max(x, 0), 6)`; a NaN stays a NaN.
+/// Computes `y = min(max(x, 0), 6)`; NaN stays NaN.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -42,7 +43,8 @@ pub fn relu6<E: Element>(x: &[E], y: &mut [E]) {
     curve("relu6", After::Relu6, x, y);
 }
 
-/// `dx = dy` where the input `x` of [`relu6`] is between 0 and 6, else 0, at both ends as well: as in PyTorch.
+/// Computes `dx = dy` where the input `x` of [`relu6`] is between 0 and 6, and 0 elsewhere. At 0 and 6 it is 0, as in
+/// PyTorch.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -50,8 +52,8 @@ pub fn relu6_backward<E: Element>(x: &[E], dy: &[E], dx: &mut [E]) {
     curve_backward("relu6_backward", After::Relu6, x, dy, dx);
 }
 
-/// `y = x * cdf(x)`, with the cumulative normal distribution `cdf(x) = (1 + erf(x / sqrt 2)) / 2`: the exact form,
-/// `torch.nn.GELU()`, not the one with tanh.
+/// Computes `y = x * cdf(x)` with the cumulative normal distribution `cdf(x) = (1 + erf(x / sqrt 2)) / 2`. This is
+/// the exact form, `torch.nn.GELU()`, not the approximation with tanh.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -62,7 +64,7 @@ pub fn gelu<E: Element>(x: &[E], y: &mut [E]) {
     curve("gelu", After::Gelu, x, y);
 }
 
-/// `dx = dy * (cdf(x) + x * pdf(x))`, the gradient of [`gelu`] at its input `x`.
+/// Computes `dx = dy * (cdf(x) + x * pdf(x))`, the gradient of [`gelu`] at its input `x`.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -70,7 +72,7 @@ pub fn gelu_backward<E: Element>(x: &[E], dy: &[E], dx: &mut [E]) {
     curve_backward("gelu_backward", After::Gelu, x, dy, dx);
 }
 
-/// `y = x * sigmoid(x)`, also known as swish; minus infinity gives NaN, as in PyTorch.
+/// Computes `y = x * sigmoid(x)`, also known as swish. Minus infinity gives NaN, as in PyTorch.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -81,7 +83,7 @@ pub fn silu<E: Element>(x: &[E], y: &mut [E]) {
     curve("silu", After::Silu, x, y);
 }
 
-/// `dx = dy * sigmoid(x) * (1 + x * (1 - sigmoid(x)))`, the gradient of [`silu`] at its input `x`.
+/// Computes `dx = dy * sigmoid(x) * (1 + x * (1 - sigmoid(x)))`, the gradient of [`silu`] at its input `x`.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -89,7 +91,7 @@ pub fn silu_backward<E: Element>(x: &[E], dy: &[E], dx: &mut [E]) {
     curve_backward("silu_backward", After::Silu, x, dy, dx);
 }
 
-/// `y = x * relu6(x + 3) / 6`.
+/// Computes `y = x * relu6(x + 3) / 6`.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -100,8 +102,8 @@ pub fn hard_swish<E: Element>(x: &[E], y: &mut [E]) {
     curve("hard_swish", After::HardSwish, x, y);
 }
 
-/// `dx = dy * (x / 3 + 1 / 2)` where the input `x` of [`hard_swish`] is between -3 and 3; 0 up to there, `dy` from there
-/// on, as in PyTorch.
+/// Computes the gradient of [`hard_swish`] at its input `x`: `dx = dy * (x / 3 + 1 / 2)` between -3 and 3, 0 for
+/// `x <= -3`, and `dy` for `x >= 3`, as in PyTorch.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -164,7 +166,7 @@ vectorised! {
 }
 
 vectorised! {
-    /// Overwrites `y` with a curve of itself: on one thread, for what somebody has just written.
+    /// Overwrites `y` with its activation, on the calling thread, right after that thread has written `y`.
     fn curve_in_place<E: Element>(after: After, y: &mut [E]) {
         match after {
             After::Gelu => map_in_place(y, lanes::gelu),

@@ -1,4 +1,4 @@
-//! Batch normalisation over the rows of a (rows, c) matrix, in the pieces that a layer puts together.
+//! Batch normalisation over the rows of a (rows, c) matrix, as separate operations that a layer combines.
 //!
 //! ```text
 //! training    mean, var = batch_norm_stats(x);  inv_std = 1 / sqrt(var + eps)
@@ -6,7 +6,8 @@
 //! both        scale = gamma * inv_std;  shift = beta - mean * scale;  y = scale_shift(x, scale, shift)
 //! ```
 //!
-//! Running averages, `eps` and momentum are the layer's. Source: Ioffe and Szegedy, <https://arxiv.org/abs/1502.03167>.
+//! The layer keeps the running averages, `eps` and momentum. Source: Ioffe and Szegedy,
+//! <https://arxiv.org/abs/1502.03167>.
 
 use crate::chunks::{check_len, check_rows, for_each_chunk, rows_per_chunk};
 use crate::profile;
@@ -14,9 +15,10 @@ use crate::reduce::row_sums;
 
 /// Overwrites `mean` and `var` with the mean and the biased variance (divided by the number of rows) of each channel.
 ///
-/// Two passes, the second one over the deviations from the first one's mean, corrected for its rounding (Chan, Golub
-/// and LeVeque, "Algorithms for computing the sample variance", 1983): nothing cancels where the mean is large
-/// against the deviation. Sums over blocks of rows are in f64. Without rows both are NaN.
+/// Takes two passes. The second pass sums the deviations from the mean of the first pass and corrects that mean's
+/// rounding error (Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983). This avoids
+/// cancellation where the mean is large compared with the standard deviation. Sums over blocks of rows are f64.
+/// Without rows, the mean and the variance are NaN.
 ///
 /// # Shapes
 /// `x` (…, c), `mean` (c), `var` (c).
@@ -47,14 +49,14 @@ pub fn batch_norm_stats(x: &[f32], c: usize, mean: &mut [f32], var: &mut [f32]) 
         }
     });
     for i in 0..c {
-        let correction = moments[i] / n_rows as f64; // of the first pass's rounding
+        let correction = moments[i] / n_rows as f64; // of the first pass's rounding error
         mean[i] = (f64::from(mean[i]) + correction) as f32;
         let variance = moments[c + i] / n_rows as f64 - correction * correction;
-        var[i] = if variance < 0.0 { 0.0 } else { variance as f32 }; // NaN stays
+        var[i] = if variance < 0.0 { 0.0 } else { variance as f32 }; // NaN stays NaN
     }
 }
 
-/// `y = x * scale + shift`, channel by channel.
+/// Overwrites `y` with `x * scale + shift`, channel by channel.
 ///
 /// # Shapes
 /// `x` and `y` (…, c), `scale` and `shift` (c).
@@ -77,18 +79,18 @@ pub fn scale_shift(x: &[f32], scale: &[f32], shift: &[f32], y: &mut [f32]) {
     });
 }
 
-/// Overwrites `dx`, `dgamma` and `dbeta` with the gradients of batch norm in training, where `mean` and `inv_std` are
-/// those of `x` and so depend on it:
+/// Overwrites `dx`, `dgamma` and `dbeta` with the gradients of batch norm in training. There `mean` and `inv_std` are
+/// the statistics of `x`, so they depend on `x`:
 ///
 /// ```text
 /// x_hat = (x - mean) * inv_std      dbeta = sum dy      dgamma = sum dy * x_hat
 /// dx = gamma * inv_std * (dy - dbeta / rows - x_hat * dgamma / rows)
 /// ```
 ///
-/// Without `dx` only the sums are computed. They accumulate in f64 over blocks of rows.
+/// Without `dx`, only the sums are computed. They accumulate in f64 over blocks of rows.
 ///
 /// # Shapes
-/// `x`, `dy` and `dx` (…, c), the others (c).
+/// `x`, `dy` and `dx` (…, c), all others (c).
 ///
 /// # Panics
 /// If a length does not fit, or there are no channels.
@@ -128,10 +130,11 @@ pub fn batch_norm_backward(
     });
 }
 
-/// As [`batch_norm_backward`], but for frozen statistics, which do not depend on `x`: `dx = gamma * inv_std * dy`.
+/// Computes the gradients like [`batch_norm_backward`], for frozen statistics, which do not depend on `x`:
+/// `dx = gamma * inv_std * dy`.
 ///
 /// # Shapes
-/// `x`, `dy` and `dx` (…, c), the others (c).
+/// `x`, `dy` and `dx` (…, c), all others (c).
 ///
 /// # Panics
 /// If a length does not fit, or there are no channels.
@@ -153,7 +156,7 @@ pub fn batch_norm_backward_frozen(
     scale_shift(dy, &scale, &vec![0.0; scale.len()], dx);
 }
 
-/// `dbeta = sum dy` and `dgamma = sum dy * (x - mean) * inv_std`.
+/// Computes `dbeta = sum dy` and `dgamma = sum dy * (x - mean) * inv_std`.
 fn parameter_grads(
     function: &str,
     x: &[f32],

@@ -1,18 +1,19 @@
-//! How work is cut: by its size, never by the number of threads, so that the bits of a result do not depend on who
-//! computed which part. And the checks of lengths that every kernel starts with.
+//! Division of work into pieces: by its size, never by the number of threads, so that the bits of a result do not
+//! depend on which thread computed which part. The module also has the length checks at the start of each kernel.
 
 use rayon::prelude::*;
 
-/// Elements in one piece of elementwise work: 64 KiB of f32, which take long against handing them to a thread.
+/// Number of elements in one piece of elementwise work: 64 KiB of f32. Handing a piece to a thread costs little
+/// against it.
 pub(crate) const CHUNK: usize = 1 << 14;
 
-/// Rows of `c` elements in one piece of work over a (rows, c) matrix.
+/// Returns the number of rows of `c` elements in one piece of work on a (rows, c) matrix.
 pub(crate) fn rows_per_chunk(c: usize) -> usize {
     (CHUNK / c).max(1)
 }
 
-/// Calls `work(start, piece)` for each piece of `chunk` elements of `out`, in parallel. A single piece is worked on
-/// by the caller itself.
+/// Calls `work(start, piece)` for each piece of `chunk` elements of `out`, in parallel. The calling thread does the
+/// work itself if there is only one piece.
 pub(crate) fn for_each_chunk(out: &mut [f32], chunk: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
     if out.len() <= chunk {
         if !out.is_empty() {
@@ -23,7 +24,8 @@ pub(crate) fn for_each_chunk(out: &mut [f32], chunk: usize, work: impl Fn(usize,
     }
 }
 
-/// `work(0)`, …, `work(n - 1)`, in this order, computed in parallel. A single one is computed by the caller itself.
+/// Returns `work(0)`, …, `work(n - 1)` in this order, computed in parallel. The calling thread computes a single item
+/// itself.
 pub(crate) fn map_in_order<T: Send>(n: usize, work: impl Fn(usize) -> T + Send + Sync) -> Vec<T> {
     match n {
         0 | 1 => (0..n).map(work).collect(),
@@ -31,7 +33,7 @@ pub(crate) fn map_in_order<T: Send>(n: usize, work: impl Fn(usize) -> T + Send +
     }
 }
 
-/// Cuts `slice` into pieces of these lengths, one after another.
+/// Cuts `slice` into consecutive pieces of these lengths.
 pub(crate) fn cut<T>(mut slice: &mut [T], lens: impl Iterator<Item = usize>) -> Vec<&mut [T]> {
     lens.map(|len| {
         let (piece, rest) = std::mem::take(&mut slice).split_at_mut(len);
@@ -41,7 +43,7 @@ pub(crate) fn cut<T>(mut slice: &mut [T], lens: impl Iterator<Item = usize>) -> 
     .collect()
 }
 
-/// Panics unless a slice has the length that the shapes demand.
+/// Panics unless a slice has the expected length.
 #[track_caller]
 pub(crate) fn check_len(function: &str, what: &str, actual: usize, expected: usize) {
     assert!(actual == expected, "{function}: {what} has {actual} elements, expected {expected}");

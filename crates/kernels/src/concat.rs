@@ -1,6 +1,7 @@
-//! Channels of several maps side by side, and apart again.
+//! Joins the channels of several maps, and takes them apart again.
 //!
-//! A pixel of the joined map is that pixel of each part, one after another: every row of channels is copied once.
+//! A pixel of the joined map has the channels of that pixel of each part, one part after another. Each row of
+//! channels is copied once.
 
 use rayon::prelude::*;
 
@@ -10,8 +11,8 @@ use crate::norm_act::lanes::{at, at_mut, for_lanes};
 use crate::profile;
 use crate::vectorise::vectorised;
 
-/// Overwrites `y` (rows, c) with the rows of each of `parts`, joined: a part is a matrix (rows, its channels), beside the number
-/// of those. As `torch.cat(parts, dim=1)`.
+/// Overwrites `y` (rows, c) with the joined rows of `parts`. Each part is a matrix (rows, width) with its number of
+/// channels `width`. The same as `torch.cat(parts, dim=1)`.
 ///
 /// # Panics
 /// If a length does not fit.
@@ -31,7 +32,7 @@ pub fn concat_channels<E: Element>(parts: &[(&[E], usize)], y: &mut [E]) {
     y.par_chunks_mut(n_rows * c).enumerate().for_each(|(i, y)| join_from(parts, i * n_rows, y));
 }
 
-/// Overwrites `y` with the rows of `parts`, joined, from the row `start` on.
+/// Overwrites `y` with the joined rows of `parts`, from the row `start` on.
 pub(crate) fn join_from<E: Element>(parts: &[(&[E], usize)], start: usize, y: &mut [E]) {
     let c: usize = parts.iter().map(|(_, width)| width).sum();
     let mut first = 0;
@@ -44,8 +45,9 @@ pub(crate) fn join_from<E: Element>(parts: &[(&[E], usize)], start: usize, y: &m
     }
 }
 
-/// Overwrites `part` (rows, width) with the channels from `first` on of `y` (rows, c), and adds `other`, as large as `part`,
-/// where there is one: the gradient of a part of [`concat_channels`], to which something else may have led as well.
+/// Overwrites `part` (rows, width) with the channels of `y` (rows, c) from `first` on, plus `other` if it is given,
+/// which has the size of `part`. This is the gradient of a part of [`concat_channels`]; `other` is the gradient from
+/// another use of that part.
 ///
 /// # Panics
 /// If a length does not fit.
@@ -71,7 +73,7 @@ pub fn take_channels<E: Element>(
 }
 
 vectorised! {
-    /// `other` is empty where there is none.
+    /// `other` is empty if nothing is to be added.
     fn take_piece<E: Element>(y: &[E], c: usize, first: usize, width: usize, other: &[E], part: &mut [E]) {
         let rows = y.chunks_exact(c).zip(part.chunks_exact_mut(width));
         if other.is_empty() {

@@ -1,6 +1,6 @@
-//! Two-dimensional convolution: the direct loop (see `direct`) where the instruction set has one, else the matrix of
-//! patches (see `im2col`) times the weights, in tiles of rows. In bf16 without a direct loop everything goes through
-//! f32: right, and slow.
+//! Two-dimensional convolution. It runs the direct loop (see `direct`) if the instruction set has one, otherwise the
+//! matrix of patches (see `im2col`) times the weights, in tiles of rows. For bf16 without a direct loop, everything
+//! is converted to f32: correct but slow.
 //!
 //! By patches:
 //!
@@ -29,62 +29,63 @@ use crate::padding::Padding;
 use crate::profile;
 use crate::reduce::channel_moments;
 
-/// The shape of a convolution: (n, h, w, c_in) maps, (c_out, c_in, k_h, k_w) weights, (n, h_out, w_out, c_out) maps
-/// out of it. Everything but `n`, `h`, `w` and `padding` must be at least 1.
+/// The shape of a convolution: (n, h, w, c_in) maps in, (c_out, c_in, k_h, k_w) weights, (n, h_out, w_out, c_out)
+/// maps out. Everything except `n`, `h`, `w` and `padding` must be at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvShape {
-    /// Images.
+    /// Number of images.
     pub n: usize,
     /// Height of the input.
     pub h: usize,
     /// Width of the input.
     pub w: usize,
-    /// Channels of the input.
+    /// Number of input channels.
     pub c_in: usize,
-    /// Channels of the output.
+    /// Number of output channels.
     pub c_out: usize,
     /// Height of the kernel.
     pub k_h: usize,
     /// Width of the kernel.
     pub k_w: usize,
-    /// Pixels from one window to the next, in both directions.
+    /// Distance between neighbouring windows in pixels, in both directions.
     pub stride: usize,
-    /// Zeros around the input.
+    /// Zero padding around the input.
     pub padding: Padding,
 }
 
 impl ConvShape {
-    /// Height of the output: `(h + zeros - k_h) / stride + 1`, rounded down; 0 where the kernel does not fit.
+    /// Returns the height of the output: `(h + zeros - k_h) / stride + 1`, rounded down; 0 if the kernel does not
+    /// fit.
     pub fn h_out(&self) -> usize {
         self.padding.windows(self.h, self.k_h, self.stride).0
     }
 
-    /// Width of the output: `(w + zeros - k_w) / stride + 1`, rounded down; 0 where the kernel does not fit.
+    /// Returns the width of the output: `(w + zeros - k_w) / stride + 1`, rounded down; 0 if the kernel does not fit.
     pub fn w_out(&self) -> usize {
         self.padding.windows(self.w, self.k_w, self.stride).0
     }
 
-    /// Lines of zeros above the input, and columns of them to its left.
+    /// Returns the number of lines of zeros above the input, and of columns of zeros to its left.
     pub fn zeros_before(&self) -> [usize; 2] {
         [(self.h, self.k_h), (self.w, self.k_w)].map(|(len, k)| self.padding.windows(len, k, self.stride).1)
     }
 
-    /// Elements of the input.
+    /// Returns the number of elements of the input.
     pub fn x_len(&self) -> usize {
         self.n * self.h * self.w * self.c_in
     }
 
-    /// Elements of the output.
+    /// Returns the number of elements of the output.
     pub fn y_len(&self) -> usize {
         self.n * self.h_out() * self.w_out() * self.c_out
     }
 
-    /// Elements of the weight.
+    /// Returns the number of elements of the weight.
     pub fn weight_len(&self) -> usize {
         self.c_out * self.c_in * self.k_h * self.k_w
     }
 
-    /// The patches of the input that the output's pixels see.
+    /// Returns the patches of the input under the output's pixels.
     fn patches(&self) -> Patches {
         let [top, left] = self.zeros_before();
         Patches {
@@ -112,9 +113,9 @@ impl ConvShape {
     }
 }
 
-/// `y = conv2d(x, weight) + bias`, a cross-correlation as in `torch.nn.functional.conv2d`.
+/// Overwrites `y` with `conv2d(x, weight) + bias`, a cross-correlation as in `torch.nn.functional.conv2d`.
 ///
-/// Products of `E`, sums in f32, rounded once to `E`.
+/// The factors of the products are of type `E`. Sums are f32 and rounded once to `E`.
 ///
 /// # Shapes
 /// `x` (n, h, w, c_in), `weight` (c_out, c_in, k_h, k_w), `bias` (c_out), `y` (n, h_out, w_out, c_out).
@@ -140,9 +141,11 @@ pub fn conv2d_forward<E: Element>(s: &ConvShape, x: &[E], weight: &[f32], bias: 
     }
 }
 
-/// Like [`conv2d_forward`], and returns the moments of each channel of `y`, which batch norm's statistics follow from.
+/// Runs [`conv2d_forward`] and returns the moments of each channel of `y`, from which the statistics of batch norm
+/// follow.
 ///
-/// They are taken on the way, before `y` is rounded to `E`: sums over some images in f32, over those in f64.
+/// The moments are of the sums before they are rounded to `E`, or of `y` if there is no direct loop. Sums over some
+/// images are f32, sums over those f64.
 ///
 /// # Panics
 /// If a length does not fit the shape.
@@ -178,7 +181,7 @@ fn pack<E: Element>(kernels: &Kernels<E>, s: &ConvShape, weight: &[f32]) -> Pack
     PackedWeights::new(kernels, s, weight, None)
 }
 
-/// The weights as the products see them.
+/// Rounds the weights to `E`, as in the products.
 fn rounded<E: Element>(weight: &[f32]) -> Vec<f32> {
     weight.iter().map(|&w| E::from_f32(w).to_f32()).collect()
 }
@@ -197,7 +200,7 @@ fn forward_by_patches(s: &ConvShape, x: &[f32], weight: &[f32], bias: Option<&[f
     multiply_patches(&patches, x, &packed, bias, y);
 }
 
-/// `y = patches(x) * packed + bias`, tile by tile; `packed` is (patch, c_out).
+/// Computes `y = patches(x) * packed + bias`, tile by tile; `packed` is (patch, c_out).
 fn multiply_patches(patches: &Patches, x: &[f32], packed: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
     let patch_len = patches.patch_len();
     let c_out = packed.len() / patch_len;

@@ -1,4 +1,4 @@
-//! Feature maps from one type of element to another, and element by element together.
+//! Conversion of feature maps between element types, and elementwise operations on them.
 
 use rayon::prelude::*;
 
@@ -7,7 +7,7 @@ use crate::direct::Element;
 use crate::profile;
 use crate::vectorise::vectorised;
 
-/// Overwrites `to` with `from`, exactly.
+/// Overwrites `to` with `from`; the conversion is exact.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -17,7 +17,7 @@ pub fn widen<E: Element>(from: &[E], to: &mut [f32]) {
     to.par_chunks_mut(CHUNK).zip(from.par_chunks(CHUNK)).for_each(|(to, from)| widen_piece(from, to));
 }
 
-/// Overwrites `to` with `from`, rounded to the nearest.
+/// Overwrites `to` with `from`, rounded to the nearest value.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -39,7 +39,7 @@ pub fn add<E: Element>(a: &[E], b: &[E], sum: &mut [E]) {
     sum.par_chunks_mut(CHUNK).zip(operands).for_each(|(sum, (a, b))| add_piece(a, b, sum));
 }
 
-/// Overwrites `y` with `x * factor` where `mask` is 1, and 0 where it is 0: dropout, and its gradient.
+/// Overwrites `y` with `x * factor` where `mask` is not 0, and with 0 where `mask` is 0: dropout and its gradient.
 ///
 /// # Panics
 /// If the lengths differ.

@@ -1,34 +1,34 @@
-//! What can go wrong here through somebody's choice. Wrong lengths are programming errors, and panic.
+//! Errors that a user's choice can cause. Wrong lengths are programming errors and panic.
 
-/// A request for an instruction set that cannot be met.
+/// A request for an unknown or unavailable instruction set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IsaError {
     /// No instruction set has this name.
     #[error("TALLOW_ISA: unknown instruction set {name:?}; expected one of {expected}")]
     Unknown {
-        /// What was asked for.
+        /// The requested name.
         name: String,
         /// The names that exist.
         expected: String,
     },
-    /// The processor lacks it.
+    /// The processor does not have the instruction set.
     #[error(
         "TALLOW_ISA: this processor has no {requested}; it has {available}: choose one of these or unset it"
     )]
     Unavailable {
-        /// What was asked for.
+        /// The requested instruction set.
         requested: &'static str,
-        /// What can be asked for here.
+        /// The instruction sets that this processor has.
         available: String,
     },
 }
 
-/// A request for a way to do convolutions that there is not.
+/// A request for an unknown convolution method.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("TALLOW_CONV: unknown method {name:?}; expected one of {expected}, or unset it")]
 pub struct MethodError {
-    /// What was asked for.
+    /// The requested name.
     pub name: String,
     /// The names that exist.
     pub expected: String,

@@ -1,11 +1,11 @@
-//! Matrix products of slices: the one place that calls the `gemm` crate.
+//! Matrix products of slices. Only this module calls the `gemm` crate.
 //!
-//! A product runs on the calling thread: callers cut the work into tasks of a size that does not depend on the
+//! A product runs on the calling thread. Callers divide the work into tasks of a size that does not depend on the
 //! number of threads.
 
 use std::ops::Range;
 
-/// A matrix that reads from a slice.
+/// A matrix view of a slice.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Matrix<'a> {
     data: &'a [f32],
@@ -16,7 +16,7 @@ pub(crate) struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// The matrix whose rows lie one after the other in `data`.
+    /// Returns the matrix with the rows of `data` one after the other.
     #[track_caller]
     pub(crate) fn row_major(data: &'a [f32], rows: usize, cols: usize) -> Self {
         let len = data.len();
@@ -24,7 +24,7 @@ impl<'a> Matrix<'a> {
         Self { data, rows, cols, row_stride: cols, col_stride: 1 }
     }
 
-    /// Rows as columns.
+    /// Returns the transposed matrix.
     pub(crate) fn transposed(self) -> Self {
         Self {
             rows: self.cols,
@@ -35,7 +35,7 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Only these columns.
+    /// Returns the matrix of these columns.
     #[track_caller]
     pub(crate) fn columns(self, range: Range<usize>) -> Self {
         assert!(
@@ -47,10 +47,10 @@ impl<'a> Matrix<'a> {
         Self { data: &self.data[first..], cols: range.len(), ..self }
     }
 
-    /// Whether every element lies within the slice.
+    /// Returns whether all elements lie within the slice.
     fn is_in_bounds(&self) -> bool {
         let (Some(last_row), Some(last_col)) = (self.rows.checked_sub(1), self.cols.checked_sub(1)) else {
-            return true; // there are none
+            return true; // the matrix is empty
         };
         let last = (last_row.checked_mul(self.row_stride))
             .and_then(|row| last_col.checked_mul(self.col_stride).and_then(|col| row.checked_add(col)));
@@ -58,23 +58,23 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// What a product does with what the destination holds.
+/// What a product does with the numbers in the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Store {
-    /// It is replaced.
+    /// Replaces them.
     Overwrite,
-    /// The product is added to it.
+    /// Adds the product to them.
     Add,
 }
 
-/// Sets each row of `dst` to the bias, if there is one, and says how a product then goes there.
+/// Sets each row of `dst` to the bias, if there is one, and returns how a product must then be stored.
 pub(crate) fn begin_with(bias: Option<&[f32]>, dst: &mut [f32]) -> Store {
     let Some(bias) = bias else { return Store::Overwrite };
     dst.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
     Store::Add
 }
 
-/// `dst = lhs * rhs` or `dst += lhs * rhs`, with `dst` row-major.
+/// Computes `dst = lhs * rhs` or `dst += lhs * rhs`, with `dst` row-major.
 ///
 /// # Panics
 /// If the shapes do not fit.
@@ -92,11 +92,11 @@ pub(crate) fn multiply(dst: &mut [f32], store: Store, lhs: Matrix, rhs: Matrix) 
     if m == 0 || n == 0 || k == 0 {
         return;
     }
-    // SAFETY: `gemm` reads m x k elements of `lhs` and k x n of `rhs` and writes m x n of `dst` (reads them too where
-    // `read_dst`) at the strides it is given. All lie within their slices: `dst` is dense and m * n long, the others
-    // were checked above; a slice spans less than isize::MAX bytes, so the strides fit. f32 has no padding or invalid
-    // bits. `dst` is borrowed mutably, hence overlaps neither operand, and its elements are distinct.
-    // Instruction sets: the crate detects at run time what it uses.
+    // SAFETY: `gemm` reads m x k elements of `lhs` and k x n of `rhs` and writes m x n of `dst` (and reads them if
+    // `read_dst`) at the given strides. All lie within their slices: `dst` is dense with a length of m * n, and the
+    // operands were checked above. A slice spans less than isize::MAX bytes, so the strides fit. f32 has no padding
+    // or invalid bits. `dst` is borrowed mutably, so it overlaps neither operand, and its elements are distinct.
+    // Instruction sets: the crate detects at run time which ones it may use.
     unsafe {
         gemm::gemm(
             m,
@@ -134,7 +134,7 @@ mod tests {
         m.data[row * m.row_stride + col * m.col_stride]
     }
 
-    /// Small whole numbers: products are exact, whatever the order of the sums.
+    /// Checks products of small whole numbers, which are exact in any order of the sums.
     fn check(lhs: Matrix, rhs: Matrix) {
         for store in [Store::Overwrite, Store::Add] {
             let before = numbered(lhs.rows * rhs.cols);

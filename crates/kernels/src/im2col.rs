@@ -1,22 +1,22 @@
 //! Patches of feature maps as rows of a matrix, so that a convolution is a matrix product.
 //!
-//! Row (image, oy, ox) of the matrix is the patch that this output pixel sees, k_h * k_w * c floats. In (h, w, c)
-//! order the k_w pixels of one line of a patch are one run of floats, so that a row is k_h copies:
+//! Row (image, oy, ox) of the matrix is the patch under this output pixel, k_h * k_w * c floats. In (h, w, c) order
+//! the k_w pixels of one line of a patch are consecutive floats, so a row is k_h copies:
 //!
 //! ```text
 //! for ky in 0..k_h:  y = oy * stride + ky - top;  x = ox * stride - left
 //!     row[ky] = map[y][x .. x + k_w]        with 0 for what lies outside the map
 //! ```
 //!
-//! The matrix is never whole: its users ask for tiles of rows that fit in the cache.
+//! The full matrix never exists: callers ask for tiles of rows that fit in the cache.
 
 use std::cell::Cell;
 use std::ops::Range;
 
-/// Which patches of (n, h, w, c) maps are rows of the matrix.
+/// The patches of (n, h, w, c) maps that are the rows of the matrix.
 ///
-/// Unlike in a convolution's shape, the paddings of the two directions differ and may be negative: gradients need
-/// that.
+/// Unlike in a convolution's shape, the paddings of the two directions may differ and may be negative, which
+/// gradients need.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patches {
     pub(crate) n: usize,
@@ -26,47 +26,47 @@ pub(crate) struct Patches {
     pub(crate) k_h: usize,
     pub(crate) k_w: usize,
     pub(crate) stride: usize,
-    /// Lines of padding above the map.
+    /// Lines of padding above the map; negative if the map is cropped.
     pub(crate) top: isize,
-    /// Pixels of padding left of the map.
+    /// Pixels of padding to the left of the map; negative if the map is cropped.
     pub(crate) left: isize,
     pub(crate) h_out: usize,
     pub(crate) w_out: usize,
 }
 
-/// Where a patch lies, and which floats of its lines are in the map.
+/// The place of a patch, and the floats of its lines that are inside the map.
 struct Place {
     image: usize,
     y: isize,
-    /// The column of the map that `inside` begins with.
+    /// The column of the map where `inside` begins.
     x: usize,
     inside: Range<usize>,
 }
 
 impl Patches {
-    /// Floats in one patch.
+    /// Returns the number of floats in one patch.
     pub(crate) fn patch_len(&self) -> usize {
         self.k_h * self.k_w * self.c
     }
 
-    /// Rows of the matrix: one for each output pixel of each image.
+    /// Returns the number of rows of the matrix: one for each output pixel of each image.
     pub(crate) fn n_rows(&self) -> usize {
         self.n * self.h_out * self.w_out
     }
 
-    /// Rows in a tile that takes about 256 KiB, so that it stays in the second-level cache with what it is multiplied
-    /// by; but no fewer than `min_rows`.
+    /// Returns the number of rows in a tile of about 256 KiB, which stays in the second-level cache together with the
+    /// matrix that it is multiplied by. It is at least `min_rows` and at most 1024.
     pub(crate) fn rows_per_tile(&self, min_rows: usize) -> usize {
         ((1 << 16) / self.patch_len()).clamp(min_rows, 1024)
     }
 
-    /// Whether the matrix is the map itself.
+    /// Returns whether the matrix is the map itself.
     fn is_map(&self) -> bool {
         (self.k_h, self.k_w, self.top, self.left) == (1, 1, 0, 0)
             && (self.h, self.w) == (self.h_out, self.w_out)
     }
 
-    /// Calls `work` with these rows of the matrix.
+    /// Calls `work` with these rows of the matrix, and returns its result.
     pub(crate) fn with_rows<R>(&self, map: &[f32], rows: Range<usize>, work: impl FnOnce(&[f32]) -> R) -> R {
         if self.is_map() {
             return work(&map[rows.start * self.c..rows.end * self.c]);
@@ -94,7 +94,7 @@ impl Patches {
         }
     }
 
-    /// Adds each float of these rows of the matrix to the float of `map` that it is a copy of.
+    /// Adds each float of these rows of the matrix to the float of `map` that it was copied from.
     pub(crate) fn scatter_add(&self, matrix: &[f32], rows: Range<usize>, map: &mut [f32]) {
         let line_len = self.k_w * self.c;
         for (row, patch) in rows.zip(matrix.chunks_exact(self.patch_len())) {
@@ -124,14 +124,14 @@ impl Patches {
         }
     }
 
-    /// Where the map's part of line `ky` begins, if it has any.
+    /// Returns where the map's part of line `ky` begins, or `None` if the line is outside the map.
     fn start_of_line(&self, place: &Place, ky: usize) -> Option<usize> {
         let y = usize::try_from(place.y + ky as isize).ok().filter(|&y| y < self.h)?;
         (!place.inside.is_empty()).then(|| ((place.image * self.h + y) * self.w + place.x) * self.c)
     }
 }
 
-/// Lends `work` a buffer of `len` floats that the thread keeps for the next time. What is in it is arbitrary.
+/// Lends `work` a buffer of `len` floats, which the thread keeps for the next call. The floats have arbitrary values.
 pub(crate) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     thread_local! {
         static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
@@ -166,7 +166,8 @@ mod tests {
     fn a_pixel_gets_back_what_was_copied_from_it() {
         let mut back = [0.0; 12];
         PATCHES.with_rows(&MAP, 0..6, |matrix| PATCHES.scatter_add(matrix, 0..6, &mut back));
-        // seen by the windows of two rows of output pixels (the last line by one), and of two columns (the first by one)
+        // number of windows that see a pixel: two rows of output pixels (the last line: one) times two columns (the
+        // first: one)
         let times_seen = [2.0, 4.0, 4.0, 1.0, 2.0, 2.0];
         for (i, (&back, &x)) in back.iter().zip(&MAP).enumerate() {
             assert_eq!(back, x * times_seen[i / 2], "float {i}");

@@ -1,4 +1,4 @@
-//! Inverted residual blocks for inference: three layers in one piece, without their maps.
+//! Inverted residual blocks for inference: three layers fused into one, without their intermediate maps.
 
 use crate::chunks::check_len;
 use crate::conv::FoldedConv;
@@ -8,33 +8,35 @@ use crate::isa::isa;
 use crate::norm_act::After;
 use crate::profile;
 
-/// A block as mobile networks have it: a 1x1 convolution to more channels (some have none), a depthwise convolution, and a 1x1
-/// convolution to fewer, each with its batch norm folded in and an activation after it.
+/// An inverted residual block of a mobile network: a 1x1 convolution to more channels (which some blocks do not
+/// have), a depthwise convolution, and a 1x1 convolution to fewer channels. Each layer has its batch norm folded in
+/// and an activation after it.
 ///
-/// `y = project(depthwise(expand(x)))`, plus the residual where there is one.
+/// `y = project(depthwise(expand(x)))`, plus the residual if there is one.
 ///
 /// # Source
 /// Sandler et al. 2018, <https://arxiv.org/abs/1801.04381>
 #[derive(Debug)]
 pub struct InvertedResidual<'a, E> {
-    /// To more channels.
+    /// The 1x1 convolution to more channels, and the operation after it.
     pub expand: Option<(&'a FoldedConv<E>, After)>,
-    /// Each channel for itself.
+    /// The depthwise convolution, and the operation after it.
     pub depthwise: (&'a FoldedDepthwise, After),
-    /// To fewer channels.
+    /// The 1x1 convolution to fewer channels, and the operation after it.
     pub project: (&'a FoldedConv<E>, After),
-    /// Added before what follows `project`: as large as the output.
+    /// Added to the result of `project` before the operation that follows. It is as large as the output.
     pub residual: Option<&'a [E]>,
 }
 
 impl<E: Element> InvertedResidual<'_, E> {
-    /// Overwrites `y` with what the layers give one after another, to the bit.
+    /// Overwrites `y` with the output of the block. The bits are those of the separate layers.
     ///
     /// # Shapes
-    /// `s` is that of the depthwise convolution. `x` (n, h, w, channels of the first layer), `y` (n, h_out, w_out, c_out).
+    /// `s` is the shape of the depthwise convolution. `x` (n, h, w, channels of the first layer), `y` (n, h_out,
+    /// w_out, c_out).
     ///
     /// # Panics
-    /// If a length does not fit the shape, or [`is_possible`](Self::is_possible) says no.
+    /// If a length does not fit the shape, or if [`is_possible`](Self::is_possible) returns false.
     pub fn forward(&self, s: &DepthwiseShape, x: &[E], y: &mut [E]) {
         let (expand, project) = (self.expand.map(pointwise), pointwise(self.project));
         let (Some(kernels), Some(project), true) = (Kernels::of(isa()), project, self.is_possible(s)) else {
@@ -61,8 +63,8 @@ impl<E: Element> InvertedResidual<'_, E> {
         self.expand.map_or(s.c, |(conv, _)| conv.c_in())
     }
 
-    /// Whether there are loops for it. Where there are, one piece is as fast as the layers one after another or faster at
-    /// every size of a map.
+    /// Returns whether there are loops for the fused block. If there are, the fused block is at least as fast as the
+    /// separate layers at every map size.
     pub fn is_possible(&self, s: &DepthwiseShape) -> bool {
         let layers = self.expand.into_iter().chain([self.project]);
         let can_fuse = |kernels| direct::can_fuse::<E>(&kernels, s, self.c_in(s));
@@ -115,7 +117,7 @@ mod tests {
         y
     }
 
-    /// In one piece and one layer after another. `c_in` of a block without a wider middle is its own.
+    /// Compares the fused block with the separate layers. Without `c_in`, the block has no `expand`.
     fn agrees<E: Element>(
         s: DepthwiseShape,
         c_in: Option<usize>,

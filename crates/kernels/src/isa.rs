@@ -1,7 +1,6 @@
-//! The one place where an instruction set is chosen: detected at run time, once, and lowered by `TALLOW_ISA` for
-//! tests and comparisons.
+//! The choice of the instruction set: detected once, at run time. `TALLOW_ISA` lowers it for tests and comparisons.
 //!
-//! The `gemm` crate detects for itself; `TALLOW_ISA` does not reach it.
+//! The `gemm` crate detects its instruction set itself; `TALLOW_ISA` does not affect it.
 
 use std::sync::OnceLock;
 
@@ -13,23 +12,23 @@ pub const ISA_VARIABLE: &str = "TALLOW_ISA";
 /// An instruction set that kernels are written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Isa {
-    /// What the compiler makes of plain Rust for the baseline of the target.
+    /// Plain Rust, compiled for the baseline of the target.
     Portable,
     /// x86-64 with AVX2 and FMA.
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ and VL.
     Avx512,
-    /// [`Isa::Avx512`] and the bf16 dot products.
+    /// [`Isa::Avx512`] with the bf16 dot products.
     Avx512Bf16,
     /// AArch64 with NEON.
     Neon,
 }
 
 impl Isa {
-    /// All of them, the lower ones of an architecture first.
+    /// All instruction sets; within an architecture the lower ones come first.
     const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Neon];
 
-    /// The name that `TALLOW_ISA` and summaries use.
+    /// Returns the name that `TALLOW_ISA` and summaries use.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Portable => "portable",
@@ -40,7 +39,7 @@ impl Isa {
         }
     }
 
-    /// Whether this processor has it.
+    /// Returns whether this processor has the instruction set.
     #[cfg(target_arch = "x86_64")]
     fn is_available(self) -> bool {
         match self {
@@ -58,7 +57,7 @@ impl Isa {
         }
     }
 
-    /// Whether this processor has it.
+    /// Returns whether this processor has the instruction set.
     #[cfg(not(target_arch = "x86_64"))]
     fn is_available(self) -> bool {
         match self {
@@ -69,10 +68,10 @@ impl Isa {
     }
 }
 
-/// The instruction set in use: the best that the processor has, or the one that `TALLOW_ISA` names.
+/// Returns the instruction set in use: the one that `TALLOW_ISA` names, or the best one of the processor.
 ///
-/// Decided at the first call. It cannot fail: a value of `TALLOW_ISA` that cannot be met counts as none. A binary
-/// asks [`detect_isa`] first and reports the mistake.
+/// The first call decides. It cannot fail: an invalid value of `TALLOW_ISA` is ignored. A binary calls [`detect_isa`]
+/// first and reports the error.
 pub fn isa() -> Isa {
     static CHOSEN: OnceLock<Isa> = OnceLock::new();
     *CHOSEN.get_or_init(|| {
@@ -81,11 +80,11 @@ pub fn isa() -> Isa {
     })
 }
 
-/// The instruction set that `request`, the value of `TALLOW_ISA`, leads to; without one, the best that the processor
-/// has.
+/// Returns the instruction set that `request` names, the value of `TALLOW_ISA`. Without a request, returns the best
+/// one of the processor.
 ///
 /// # Errors
-/// If there is none of that name, or the processor lacks it.
+/// If no instruction set has this name, or the processor does not have it.
 pub fn detect_isa(request: Option<&str>) -> Result<Isa, IsaError> {
     let Some(name) = request else { return Ok(best()) };
     let Some(isa) = Isa::ALL.into_iter().find(|isa| isa.as_str() == name) else {
@@ -132,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_the_processor_lacks_is_refused() {
-        let lacking = Isa::ALL.into_iter().find(|isa| !isa.is_available()).unwrap(); // no processor has them all
+        let lacking = Isa::ALL.into_iter().find(|isa| !isa.is_available()).unwrap(); // no processor has all of them
         let message = detect_isa(Some(lacking.as_str())).unwrap_err().to_string();
         assert!(message.contains(lacking.as_str()) && message.contains("portable"), "{message}");
     }

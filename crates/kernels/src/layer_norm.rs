@@ -1,4 +1,5 @@
-//! Layer normalisation: each row of a (rows, c) matrix, a pixel or a token, by its own mean and deviation.
+//! Layer normalisation of each row of a (rows, c) matrix by the row's own mean and standard deviation. A row is a
+//! pixel or a token.
 //!
 //! ```text
 //! x_hat = (x - mean) * inv_std     inv_std = 1 / sqrt(var + eps), with the biased variance
@@ -9,8 +10,8 @@
 //! dgamma = sum of dy * x_hat,  dbeta = sum of dy                     sums over the rows
 //! ```
 //!
-//! A row is read again from L1 for each of its sums. They are f32, in as many partial sums as a vector has lanes: the
-//! same ones for every instruction set. Source: Ba et al., <https://arxiv.org/abs/1607.06450>.
+//! Each sum reads the row again from L1. Sums are f32, in one partial sum per vector lane; the number of lanes is the
+//! same for every instruction set. Source: Ba et al., <https://arxiv.org/abs/1607.06450>.
 
 use rayon::prelude::*;
 
@@ -20,8 +21,8 @@ use crate::norm_act::lanes::{LANES, at, at_mut, for_lanes, total};
 use crate::profile;
 use crate::vectorise::vectorised;
 
-/// Overwrites `y` with the normalised rows of `x`, and `mean` and `inv_std`, which the backward pass needs, with those of
-/// each row. As `torch.nn.functional.layer_norm` over the last dimension.
+/// Overwrites `y` with the normalised rows of `x`, and `mean` and `inv_std` with the statistics of each row for the
+/// backward pass. The same as `torch.nn.functional.layer_norm` over the last dimension.
 ///
 /// # Shapes
 /// `x` and `y` (…, c), `gamma` and `beta` (c), `mean` and `inv_std` (…).
@@ -52,22 +53,22 @@ pub fn layer_norm<E: Element>(
     });
 }
 
-/// What [`layer_norm`] leaves for its backward pass.
+/// The values that the backward pass of [`layer_norm`] needs.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerNormState<'a, E> {
-    /// What went in.
+    /// The input.
     pub x: &'a [E],
     /// The mean of each row.
     pub mean: &'a [f32],
     /// `1 / sqrt(var + eps)` of each row.
     pub inv_std: &'a [f32],
-    /// What the normalised numbers were multiplied by.
+    /// Factors of the normalised numbers, one per channel.
     pub gamma: &'a [f32],
 }
 
 /// Overwrites `dx`, `dgamma` and `dbeta` with the gradients of [`layer_norm`].
 ///
-/// Sums over some rows in f32, over those in f64.
+/// Sums within a chunk of rows are f32, sums over the chunks f64.
 ///
 /// # Shapes
 /// `dy` and `dx` (…, c), `dgamma` and `dbeta` (c).
@@ -136,7 +137,7 @@ vectorised! {
 }
 
 vectorised! {
-    /// `sums` (2, c) are those of dgamma and dbeta.
+    /// `sums` (2, c) collects dgamma and dbeta.
     fn backward_piece<E: Element>(
         x: &[E], mean: &[f32], inv_std: &[f32], gamma: &[f32], dy: &[E], dx: &mut [E], sums: &mut [f32],
     ) {

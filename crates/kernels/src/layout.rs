@@ -1,12 +1,12 @@
-//! The orders that weights are put into before a product: each call repacks them, so that what the caller keeps is
-//! always in PyTorch's order.
+//! Layouts of weights for matrix products. Each call repacks the weights, so the caller's weights stay in PyTorch's
+//! order.
 
 use crate::chunks::{for_each_chunk, rows_per_chunk};
 
-/// Side of the square blocks that a transposition works in: 16 floats are one cache line.
+/// Side of the square blocks of a transposition: 16 floats are one cache line.
 const BLOCK: usize = 16;
 
-/// The (cols, rows) transpose of a (rows, cols) matrix.
+/// Returns the (cols, rows) transpose of a (rows, cols) matrix.
 pub(crate) fn transposed(matrix: &[f32], rows: usize, cols: usize) -> Vec<f32> {
     debug_assert_eq!(matrix.len(), rows * cols);
     let mut out = vec![0.0; matrix.len()];
@@ -24,7 +24,7 @@ pub(crate) fn transposed(matrix: &[f32], rows: usize, cols: usize) -> Vec<f32> {
     out
 }
 
-/// (c_out, c_in, n_taps) weights as (c_out, n_taps, c_in), the order in which a patch of a map lies.
+/// Returns (c_out, c_in, n_taps) weights as (c_out, n_taps, c_in), the order of the numbers in a patch of a map.
 pub(crate) fn taps_outermost(weight: &[f32], c_in: usize, n_taps: usize) -> Vec<f32> {
     let mut out = vec![0.0; weight.len()];
     for_each_filter(&mut out, c_in * n_taps, weight, |from, to| {
@@ -37,7 +37,7 @@ pub(crate) fn taps_outermost(weight: &[f32], c_in: usize, n_taps: usize) -> Vec<
     out
 }
 
-/// The inverse of [`taps_outermost`].
+/// Overwrites `out` with the inverse of [`taps_outermost`].
 pub(crate) fn taps_innermost(weight: &[f32], c_in: usize, n_taps: usize, out: &mut [f32]) {
     for_each_filter(out, c_in * n_taps, weight, |from, to| {
         for i in 0..c_in {
@@ -63,8 +63,8 @@ fn for_each_filter(
     });
 }
 
-/// What turns the gradient of a convolution's output into that of its input, where both strides are 1: (c_out,
-/// n_taps, c_in) weights as (n_taps, c_out, c_in) with the taps in reverse.
+/// Returns the weights that compute the gradient of a convolution's input from that of its output where both strides
+/// are 1: (c_out, n_taps, c_in) weights as (n_taps, c_out, c_in) with the taps in reverse order.
 pub(crate) fn reversed_taps(weight: &[f32], c_in: usize, n_taps: usize) -> Vec<f32> {
     let c_out = weight.len() / (c_in * n_taps);
     let mut out = vec![0.0; weight.len()];

@@ -1,34 +1,37 @@
-//! CPU kernels on slices: what a convolutional network computes, forward and backward.
+//! CPU kernels on slices: the operations of a convolutional network, forward and backward.
 //!
-//! Slices in, slices out, with a shape beside them; no tensor type, no network, no state. Feature maps are f32, or
-//! bf16 where an [`Element`] is asked for, and
-//! contiguous in (n, h, w, c) order, so that the channels of a pixel lie side by side: whatever acts on channels is a
-//! loop over them, and a convolution is a matrix product with rows of pixels. Weights are in PyTorch's order:
+//! The kernels take slices with a shape and write slices. They have no tensor type, no network and no state. Feature
+//! maps are f32, or any [`Element`] (f32 or bf16) where a function is generic over it. They are contiguous in
+//! (n, h, w, c) order, so the channels of a pixel lie side by side. An operation on channels is therefore a loop over
+//! them, and a convolution is a matrix product with rows of pixels. Weights are in PyTorch's order:
 //! (c_out, c_in, k_h, k_w) and (f_out, f_in).
 //!
-//! * convolution: [`conv2d_forward`], [`conv2d_input_grad`], [`conv2d_weight_grad`], for inference
-//!   [`FoldedConv`]; each channel for itself: [`depthwise_forward`], [`depthwise_input_grad`],
-//!   [`depthwise_weight_grad`], [`FoldedDepthwise`]; [`linear_forward`] and its two;
-//!   the gradient of a bias is [`channel_sums`];
-//! * normalisation: [`batch_norm_stats`], [`scale_shift`], [`batch_norm_backward`], [`batch_norm_backward_frozen`];
-//!   with what follows it in one pass, [`norm_act`], [`norm_act_backward`], [`norm_affine`], [`norm_affine_backward`]; of each row, [`layer_norm`],
-//!   [`layer_norm_backward`];
+//! * convolution: [`conv2d_forward`], [`conv2d_input_grad`], [`conv2d_weight_grad`], and [`FoldedConv`] for
+//!   inference; depthwise: [`depthwise_forward`], [`depthwise_input_grad`], [`depthwise_weight_grad`],
+//!   [`FoldedDepthwise`]; fully connected: [`linear_forward`], [`linear_input_grad`], [`linear_weight_grad`]; the
+//!   gradient of a bias is [`channel_sums`];
+//! * batch normalisation: [`batch_norm_stats`], [`scale_shift`], [`batch_norm_backward`],
+//!   [`batch_norm_backward_frozen`]; fused with the operations after it: [`norm_act`], [`norm_act_backward`],
+//!   [`norm_affine`], [`norm_affine_backward`]; layer normalisation: [`layer_norm`], [`layer_norm_backward`];
 //! * activations: [`relu`], [`relu6`], [`gelu`], [`silu`], [`hard_swish`] and their gradients;
 //! * squeeze and excite: [`scale_channels`], the gates [`sigmoid`] and [`hard_sigmoid`], and their gradients;
 //! * tokens of vision transformers: [`attention`], [`embed_tokens`], [`class_and_mean_token`];
 //! * pooling: [`max_pool2d`], [`avg_pool2d`] and their gradients;
-//! * maps side by side: [`concat_channels`], [`take_channels`]; with zeros after them: [`zero_pad`], [`zero_pad_backward`];
+//! * channels of several maps side by side: [`concat_channels`], [`take_channels`]; zeros below and to the right of a
+//!   map: [`zero_pad`], [`zero_pad_backward`];
 //! * loss: [`softmax_cross_entropy`], [`log_softmax`];
 //! * search: [`largest_products`];
-//! * [`optim`]: steps of SGD, Adam, AdamW and Muon in place; [`math`]: functions whose bits are the same everywhere;
-//! * [`isa()`]: which instruction set is in use; [`profile`]: which kernels were called, and for how long;
-//!   [`measured_peak_gflops`]: what the processor can do at best.
+//! * [`optim`]: steps of SGD, Adam, AdamW and Muon in place; [`math`]: functions with the same bits on every
+//!   platform;
+//! * [`isa()`]: the instruction set in use; [`profile`]: counts and times of kernel calls; [`measured_peak_gflops`]:
+//!   the highest measured throughput of the processor.
 //!
-//! **Results do not depend on the number of threads.** Work runs on rayon's current pool, cut by the shape alone, and
-//! partial sums are added in a fixed order: the same slices give the same bits on 1 thread and on 16.
+//! **Results do not depend on the number of threads.** Work runs on rayon's current pool. The shape alone decides how
+//! work is divided, and partial sums are added in a fixed order: the same slices give the same bits on 1 thread and
+//! on 16.
 //!
-//! **A wrong length is a programming error** and panics with the name of the function, of the slice and of both
-//! lengths. Whoever takes shapes from a user or a file checks them before.
+//! **A wrong length is a programming error.** It panics with the names of the function and the slice and with both
+//! lengths. A caller that takes shapes from a user or a file must check them first.
 //!
 //! ```
 //! use tallow_kernels::{ConvShape, Padding, conv2d_forward, relu};
@@ -42,7 +45,7 @@
 //! relu(&blurred, &mut y);
 //! assert_eq!((y[0], y[6], y[12]), (0.0, 0.0, 6.0)); // corner, and the two pixels with row 1, 2 and column 1, 2
 //! ```
-#![deny(unsafe_code)] // but for one call in `gemm.rs`, the inner loops of `direct`, and `vectorised!`
+#![deny(unsafe_code)] // except one call in `gemm.rs`, the inner loops of `direct`, and `vectorised!`
 
 mod conv;
 mod depthwise;

@@ -1,11 +1,11 @@
-//! The fully connected layer and its gradients. Its weight is (f_out, f_in), as in PyTorch.
+//! The fully connected layer and its gradients. The weight is (f_out, f_in), as in PyTorch.
 
 use crate::chunks::{check_len, for_each_chunk};
 use crate::gemm::{Matrix, Store, begin_with, multiply};
 use crate::layout::transposed;
 use crate::profile;
 
-/// Rows of a result that one task computes.
+/// Number of rows of a result that one task computes.
 const ROWS_PER_TASK: usize = 32;
 
 #[track_caller]
@@ -17,9 +17,9 @@ fn check(function: &str, features: (usize, usize), lengths: [(&str, usize, usize
     }
 }
 
-/// `y = x * weight^T + bias`, as `torch.nn.functional.linear`.
+/// Overwrites `y` with `x * weight^T + bias`, as `torch.nn.functional.linear`.
 ///
-/// A row of `y` has the same bits however many rows there are.
+/// The bits of a row of `y` do not depend on the number of rows.
 ///
 /// # Shapes
 /// `x` (n, f_in), `weight` (f_out, f_in), `bias` (f_out), `y` (n, f_out).
@@ -42,13 +42,13 @@ pub fn linear_forward(
     if let Some(bias) = bias {
         check_len("linear_forward", "bias", bias.len(), f_out);
     }
-    let packed = transposed(weight, f_out, f_in); // once, where every task's product would do it again
+    let packed = transposed(weight, f_out, f_in); // packed once: otherwise each task's product would pack it again
     let packed = Matrix::row_major(&packed, f_in, f_out);
     for_each_chunk(y, ROWS_PER_TASK * f_out, |start, y| {
         let (first, rows) = (start / f_out, y.len() / f_out);
         let x = &x[first * f_in..(first + rows) * f_in];
         if rows == 1 {
-            // a single row would be summed in another order than among others: it gets company
+            // the product of a single row sums in another order than that of several rows, so the row is doubled
             let mut pair = vec![0.0; 2 * f_out];
             let store = begin_with(bias, &mut pair);
             multiply(&mut pair, store, Matrix::row_major(&x.repeat(2), 2, f_in), packed);

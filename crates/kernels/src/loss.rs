@@ -1,7 +1,7 @@
 //! Softmax cross-entropy, its gradient, and the logarithm of the softmax.
 //!
-//! Exponentials are f32 and of differences from the largest logit, so that none overflows; sums over classes and
-//! samples are f64.
+//! Exponentials are f32, of the differences from the largest logit, so none overflows. Sums over classes and samples
+//! are f64.
 
 use rayon::prelude::*;
 
@@ -9,7 +9,7 @@ use crate::chunks::{check_len, for_each_chunk, rows_per_chunk};
 use crate::math::exp_f32;
 use crate::profile;
 
-/// Overwrites `out` with the logarithm of the softmax of each row of logits.
+/// Overwrites `out` with the log-softmax of each row of logits.
 ///
 /// # Shapes
 /// `logits` and `out` (n, c).
@@ -31,47 +31,47 @@ pub fn log_softmax(n: usize, c: usize, logits: &[f32], out: &mut [f32]) {
     });
 }
 
-/// The classes that samples are to have: one each, or two by shares, as Mixup and CutMix make them.
+/// The target classes of samples: one class per sample, or two classes with shares, as in Mixup and CutMix.
 #[derive(Clone, Copy, Debug)]
 pub struct Targets<'a> {
-    /// A class for each sample.
+    /// The first class of each sample.
     pub first: &'a [u32],
-    /// What each sample is besides.
+    /// The second class of each sample.
     pub second: &'a [u32],
-    /// How much of each sample is its first class, in `[0, 1]`; the rest is its second.
+    /// The share of the first class in `[0, 1]`, the same for all samples. The rest is the share of the second class.
     pub share: f32,
 }
 
 impl<'a> From<&'a [u32]> for Targets<'a> {
-    /// One class each.
+    /// One class per sample.
     fn from(targets: &'a [u32]) -> Self {
         Self { first: targets, second: targets, share: 1.0 }
     }
 }
 
-/// What the gradient is of, over a batch.
+/// The reduction of a batch's losses that the gradient is of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reduction {
-    /// The mean.
+    /// The mean of the losses.
     #[default]
     Mean,
     /// The sum of the losses.
     Sum,
 }
 
-/// Means over samples.
+/// Means over the samples of a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CrossEntropyMeans {
-    /// Of the loss that is minimised.
+    /// Mean of the loss that is minimised.
     pub mean: f32,
-    /// Of the cross-entropy without smoothing and weights, by the targets' shares where they are mixed.
+    /// Mean of the cross-entropy without label smoothing and class weights. Mixed targets count by their shares.
     pub plain_mean: f32,
 }
 
-/// Returns the mean loss; overwrites `losses` with each sample's own and `dlogits` with the gradient of the mean, or of
-/// the sum of `losses`, as `reduction` says.
+/// Returns the mean loss, overwrites `losses` with the loss of each sample, and overwrites `dlogits` with the
+/// gradient of the mean or of the sum of `losses`, depending on `reduction`.
 ///
-/// As `torch.nn.functional.cross_entropy` with `weight`, `label_smoothing` and probabilities p:
+/// The loss is `torch.nn.functional.cross_entropy` with `weight`, `label_smoothing` and the probabilities p:
 ///
 /// ```text
 /// loss(target) = -(1 - smoothing) * weight[target] * ln p[target]  -  smoothing / c * sum over classes of weight * ln p
@@ -79,18 +79,18 @@ pub struct CrossEntropyMeans {
 /// mean  = sum of the losses / sum of (share * weight[first] + (1 - share) * weight[second])
 /// ```
 ///
-/// `losses` are PyTorch's reduction='none'. With one class a sample, `mean` is its reduction='mean'. PyTorch takes
-/// mixed targets as probabilities and divides by the number of samples instead; here a weight means the same in mixed
-/// batches and in plain ones, and the two agree where there are no weights.
+/// `losses` is PyTorch's reduction='none'. With one class per sample, `mean` is PyTorch's reduction='mean'. For mixed
+/// targets, PyTorch takes probabilities and divides by the number of samples instead. Here a class weight means the
+/// same in mixed batches and in plain ones. Without class weights the two agree.
 ///
-/// Without `class_weights` all are 1. `label_smoothing` is in `[0, 1]`. Of no samples, and of weights that sum to 0,
-/// the mean is NaN.
+/// Without `class_weights` all weights are 1. `label_smoothing` is in `[0, 1]`. The mean is 0 / 0 = NaN if there are
+/// no samples, or if all losses and all weights of targets are 0.
 ///
 /// # Shapes
-/// `logits` and `dlogits` (n, c), the targets and `losses` (n), `class_weights` (c).
+/// `logits` and `dlogits` (n, c), targets and `losses` (n), `class_weights` (c).
 ///
 /// # Panics
-/// If a length does not fit, there are no classes, or a target is none of them.
+/// If a length does not fit, if there are no classes, or if a target is not below the number of classes.
 #[expect(clippy::too_many_arguments, reason = "a loss has its choices, and three results")]
 pub fn softmax_cross_entropy(
     n: usize,
@@ -150,7 +150,7 @@ fn check(n: usize, c: usize, logits: &[f32], targets: Targets<'_>, class_weights
     }
 }
 
-/// The logarithm of the sum of e^logit over a row, as the largest logit and what is added to it.
+/// The logarithm of the sum of e^logit over a row, as the sum of the largest logit and a rest.
 struct LogTotal {
     max: f32,
     rest: f64,
@@ -163,23 +163,23 @@ impl LogTotal {
         Self { max, rest: libm::log(sum) }
     }
 
-    /// `-ln p` of the class with this logit.
+    /// Returns `-ln p` of the class with this logit.
     fn minus(&self, logit: f32) -> f64 {
         f64::from(self.max) - f64::from(logit) + self.rest
     }
 }
 
-/// What is the same for all samples.
+/// The values that are the same for all samples.
 struct Criterion<'a> {
     weights: &'a [f32],
-    /// The share of the targets, and of each class, in the smoothed label.
+    /// Shares in the smoothed label: `hard` of the targets, `soft` of each class.
     hard: f64,
     soft: f64,
-    /// The shares of the first and of the second target.
+    /// The shares of the first and the second target.
     shares: [f64; 2],
     sum_of_weights: f64,
     sum_of_targets: f64,
-    /// Of the sum of the losses, where that is what is derived.
+    /// Divisor of the sum of the losses in the function that the gradient is of.
     divisor: f64,
 }
 
@@ -204,7 +204,7 @@ impl<'a> Criterion<'a> {
         criterion
     }
 
-    /// A sample's loss, and the one without smoothing and weights.
+    /// Returns a sample's loss, and its loss without smoothing and weights.
     fn loss(&self, logits: &[f32], pair: (&u32, &u32)) -> (f32, f32) {
         let log_total = LogTotal::of(logits);
         let minus_ln_p = |target: usize| log_total.minus(logits[target]);
@@ -217,19 +217,21 @@ impl<'a> Criterion<'a> {
         (loss as f32, self.by_share(pair, minus_ln_p) as f32)
     }
 
-    /// `value` of a sample's targets, times weights and shares.
+    /// Returns the sum of `value` over a sample's targets, times weights and shares.
     fn of_targets(&self, pair: (&u32, &u32), value: impl Fn(usize) -> f64) -> f64 {
         self.by_share(pair, |target| f64::from(self.weights[target]) * value(target))
     }
 
-    /// `value` of a sample's targets, times shares; of a target without a share, which may be infinite, it is not asked.
+    /// Returns the sum of `value` over a sample's targets, times shares. A target with share 0 is skipped, because
+    /// its value may be infinite.
     fn by_share(&self, (&first, &second): (&u32, &u32), value: impl Fn(usize) -> f64) -> f64 {
         let of = |share: f64, target: u32| if share > 0.0 { share * value(target as usize) } else { 0.0 };
         of(self.shares[0], first) + of(self.shares[1], second)
     }
 
-    /// The derivative of `-weight[k] * ln p[k]` by logit `i` is `weight[k] * (p[i] - (i == k))`; the sum of these over
-    /// the smoothed label, divided as the reduction says.
+    /// Overwrites `dlogits` with a sample's gradient. The derivative of `-weight[k] * ln p[k]` by logit `i` is
+    /// `weight[k] * (p[i] - (i == k))`. The gradient is the sum of these over the smoothed label, divided as the
+    /// reduction demands.
     fn gradient(&self, logits: &[f32], pair: (&u32, &u32), dlogits: &mut [f32]) {
         let target_weight = self.hard * self.of_targets(pair, |_| 1.0);
         let of_p = (target_weight + self.soft * self.sum_of_weights) / self.divisor;

@@ -1,23 +1,23 @@
-//! Elementary functions whose bits are the same on every platform, unlike those of the system's mathematics library.
+//! Elementary functions with the same bits on every platform, unlike those of the system's mathematics library.
 //!
-//! They consist of additions, multiplications and moves of bits, so that the compiler can vectorise a loop over them.
-//! Errors are stated in ulp, units in the last place of the result, and were found by a sweep over the whole range.
+//! They consist of additions, multiplications and bit operations, so the compiler can vectorise a loop over them.
+//! Errors are given in ulp, units in the last place of the result. A sweep over the whole range measured them.
 
-/// e^x, to within 1 ulp; below the smallest normal number to within 1 ulp of the subnormal result.
+/// Returns e^x, to within 1 ulp. A result below the smallest normal number is within 1 ulp of a subnormal number.
 ///
-/// NaN gives NaN, large numbers infinity, very negative ones 0.
+/// NaN gives NaN, large numbers give infinity, very negative numbers give 0.
 ///
-/// `e^x = 2^n * e^r` with `n` whole and `|r| <= ln 2 / 2`; the polynomial is that of Cephes' `expf`,
-/// <https://www.netlib.org/cephes/>.
+/// `e^x = 2^n * e^r` with a whole number `n` and `|r| <= ln 2 / 2`. The polynomial for `e^r` is that of Cephes'
+/// `expf`, <https://www.netlib.org/cephes/>.
 #[inline(always)]
 pub fn exp_f32(x: f32) -> f32 {
-    /// 1.5 * 2^23: adding it leaves a whole number in the lowest bits.
+    /// 1.5 * 2^23: adding this constant rounds to a whole number, which is then in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
-    /// ln 2 in two parts; the first one has 9 bits, so that its product with `n` is exact.
+    /// ln 2 in two parts. The first part has 9 bits, so its product with `n` is exact.
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
 
-    let x = x.clamp(-104.0, 89.0); // beyond, the result is 0 or infinite; NaN passes
+    let x = x.clamp(-104.0, 89.0); // beyond, the result is 0 or infinite; NaN stays NaN
     let rounded = x * std::f32::consts::LOG2_E + ROUND;
     let n = rounded - ROUND;
     let r = x - n * LN_2_HIGH - n * LN_2_LOW;
@@ -28,7 +28,7 @@ pub fn exp_f32(x: f32) -> f32 {
     p = p * r + 1.666_666_5e-1;
     p = p * r + 5e-1;
     let exp_r = p * (r * r) + r + 1.0;
-    // 2^n as two factors, since n goes from -150 to 128 and a normal power of 2 from -126 to 127
+    // 2^n as two factors: n goes from -150 to 128, a normal power of 2 only from -126 to 127
     let n = (rounded.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
     let half = n >> 1;
     exp_r * power_of_2(half) * power_of_2(n.wrapping_sub(half))
@@ -39,17 +39,16 @@ fn power_of_2(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) as u32) << 23)
 }
 
-/// ln x, to within 1 ulp. Below 0 it is NaN, at 0 minus infinity.
+/// Returns ln x, to within 1 ulp. The result is NaN below 0 and minus infinity at 0.
 #[inline(always)]
 pub fn ln_f32(x: f32) -> f32 {
-    libm::logf(x) // a translation of musl's; nothing here takes enough logarithms for more
+    libm::logf(x) // a translation of musl's `logf`; logarithms are too rare here to need a faster one
 }
 
-/// erf x, the integral of the normal distribution as `2 / sqrt(pi) * integral of e^(-t^2) from 0 to x`, to within
-/// 1.2 ulp.
+/// Returns erf x, `2 / sqrt(pi) * integral of e^(-t^2) from 0 to x`, to within 1.2 ulp.
 ///
-/// Near 0 a polynomial, beyond it `1 - e^polynomial`; the coefficients are those of Norbert Juffa's `my_erff`,
-/// <https://stackoverflow.com/a/35148199>.
+/// Near 0 it is a polynomial, farther out `1 - e^polynomial`. The coefficients are those of Norbert Juffa's
+/// `my_erff`, <https://stackoverflow.com/a/35148199>.
 #[inline]
 pub fn erf_f32(x: f32) -> f32 {
     let t = x.abs();
@@ -74,14 +73,14 @@ pub fn erf_f32(x: f32) -> f32 {
     if x.abs() > 0.927_734_4 { far } else { near }
 }
 
-/// `1 / (1 + e^-x)`, to within 2.5 ulp where it is a normal number.
+/// Returns `1 / (1 + e^-x)`, to within 2.5 ulp if the result is a normal number.
 #[inline(always)]
 pub fn sigmoid_f32(x: f32) -> f32 {
     1.0 / (1.0 + exp_f32(-x))
 }
 
-/// The cumulative normal distribution and its density, `e^(-x^2 / 2) / sqrt(2 pi)`, with one exponential: the first to
-/// within 3e-7 (absolute): `x * cdf` is then no further from the truth than by way of `erf` in f32.
+/// Returns the cumulative normal distribution and its density `e^(-x^2 / 2) / sqrt(2 pi)`, with one exponential. The
+/// distribution has an absolute error of at most 3e-7, so `x * cdf` is as accurate as with `erf` in f32.
 ///
 /// Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.2.17.
 #[inline(always)]
@@ -102,7 +101,7 @@ pub(crate) fn normal_cdf_and_pdf(x: f32) -> (f32, f32) {
 mod tests {
     use super::*;
 
-    /// The largest error in ulp over every 97th f32 from `low` to `high`, and where it is.
+    /// Returns the largest error in ulp over every 97th f32 from `low` to `high`, and where it occurs.
     fn max_error_ulp(f: fn(f32) -> f32, exact: fn(f64) -> f64, low: f32, high: f32) -> (f64, f32) {
         let (mut worst, mut at) = (0.0, 0.0);
         for bits in (low.to_bits()..=high.to_bits()).step_by(97) {
@@ -116,7 +115,7 @@ mod tests {
         (worst, at)
     }
 
-    /// The distance of the f32 around `x`.
+    /// Returns the distance between neighbouring f32 numbers at `x`.
     fn ulp(x: f64) -> f64 {
         let x = (x.abs() as f32).clamp(f32::from_bits(1), f32::MAX);
         f64::from(x) - f64::from(f32::from_bits(x.to_bits() - 1))
@@ -199,7 +198,7 @@ mod tests {
         assert!(normal_cdf_and_pdf(f32::NAN).0.is_nan());
     }
 
-    /// The same numbers on every platform: these.
+    /// The bits are the same on every platform: these.
     #[test]
     fn bits_are_pinned() {
         let bits = [exp_f32(1.0), exp_f32(-3.3), ln_f32(10.0), erf_f32(0.5), erf_f32(1.5)].map(f32::to_bits);

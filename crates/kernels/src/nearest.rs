@@ -1,26 +1,27 @@
-//! Exact nearest neighbours by dot product: blocks of the product of two matrices, of which only the largest entries
-//! are kept.
+//! Exact nearest neighbours by dot product. The product of two matrices is computed in blocks, and only the largest
+//! entries are kept.
 
 use rayon::prelude::*;
 
 use crate::chunks::check_len;
 use crate::gemm::{Matrix, Store, multiply};
 
-/// Queries that one task compares with all keys.
+/// Number of queries that one task compares with all keys.
 const QUERIES_PER_TASK: usize = 64;
-/// Keys that are compared at a time: their products, 256 KiB, stay in the cache.
+/// Number of keys compared at a time: their products with one task's queries, 256 KiB, stay in the cache.
 const KEYS_PER_BLOCK: usize = 1024;
 
-/// For each row of `queries` the `k` rows of `keys` with the largest dot products, the largest first, each with its
-/// product; of equal ones the first. Fewer where there are fewer keys.
+/// Returns for each row of `queries` the indices of the `k` rows of `keys` with the largest dot products, each with
+/// its product. The largest product is first; equal products keep the order of the keys. If there are fewer than `k`
+/// keys, all are returned.
 ///
 /// For rows of length 1 these are the nearest neighbours, by angle and by Euclidean distance.
 ///
 /// # Shapes
-/// `queries` (n, dim), `keys` (m, dim); the result (n, min(k, m)).
+/// `queries` (n, dim), `keys` (m, dim); returns (n, min(k, m)).
 ///
 /// # Panics
-/// If `dim` is 0 or a length is no multiple of it.
+/// If `dim` is 0 or a length is not a multiple of `dim`.
 pub fn largest_products(queries: &[f32], keys: &[f32], dim: usize, k: usize) -> Vec<Vec<(u32, f32)>> {
     assert!(dim > 0, "largest_products: rows of no numbers");
     let (n, m) = (queries.len() / dim, keys.len() / dim);
@@ -47,7 +48,8 @@ fn largest_of_task(queries: &[f32], keys: &[f32], dim: usize, k: usize) -> Vec<V
     largest
 }
 
-/// Puts what is large in `row`, the products with the keys from `first` on, into `largest`, which stays sorted.
+/// Inserts the large products of `row` into `largest`, which stays sorted. `row` has the products with the keys from
+/// `first` on.
 fn keep_largest(largest: &mut Vec<(u32, f32)>, k: usize, first: usize, row: &[f32]) {
     for (i, &product) in row.iter().enumerate() {
         if largest.len() == k && largest.last().is_none_or(|&(_, least)| product <= least) {
@@ -72,7 +74,7 @@ mod tests {
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
         let sorted = |query: &[f32]| {
             let mut all: Vec<(u32, f32)> = (0..).zip(keys.chunks(dim).map(|key| dot(query, key))).collect();
-            all.sort_by(|a, b| b.1.total_cmp(&a.1)); // stable: the first of equals stays first
+            all.sort_by(|a, b| b.1.total_cmp(&a.1)); // a stable sort keeps the order of equal products
             all.truncate(k);
             all
         };

@@ -1,7 +1,7 @@
-//! Steps of optimisers on one parameter, in place: SGD and Adam in one pass over its memory; Muon has a file of its own.
+//! Optimiser steps on one parameter, in place. SGD and Adam take one pass over its memory; Muon has its own file.
 //!
-//! Settings are f64, as in PyTorch, since `1 - beta2` would lose digits in f32; the parameter and its state are f32.
-//! Which parameter has which rate, and where the state is kept, is the caller's business.
+//! Settings are f64, as in PyTorch, because `1 - beta2` would lose digits in f32. The parameter and its state are
+//! f32. The caller chooses the learning rate of each parameter and keeps the state.
 
 mod muon;
 
@@ -12,20 +12,20 @@ use rayon::prelude::*;
 use crate::chunks::{CHUNK, check_len};
 use crate::profile;
 
-/// Settings of [`sgd_step`], named as those of `torch.optim.SGD`; its `dampening` is 0.
+/// Settings of [`sgd_step`], with the names of `torch.optim.SGD`; `dampening` is 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SgdConfig {
     /// Learning rate.
     pub lr: f64,
-    /// The share of the buffer that stays at each step; without a buffer it has no meaning.
+    /// Share of the buffer that is kept at each step. Ignored without a buffer.
     pub momentum: f64,
-    /// L2 penalty: this times the parameter is added to the gradient.
+    /// L2 penalty: `weight_decay` times the parameter is added to the gradient.
     pub weight_decay: f64,
-    /// Whether the step looks ahead along the buffer; without a buffer it has no meaning.
+    /// Whether to use Nesterov momentum. Ignored without a buffer.
     pub nesterov: bool,
 }
 
-/// One step of `torch.optim.SGD`:
+/// Performs one step of `torch.optim.SGD`:
 ///
 /// ```text
 /// g = g + weight_decay * p
@@ -58,7 +58,7 @@ pub fn sgd_step(
     };
     check_len("sgd_step", "momentum_buffer", buffer.len(), p.len());
     let momentum = cfg.momentum as f32;
-    // the step as a combination of g and the buffer
+    // coefficients of g and of the buffer in the step
     let (of_g, of_buffer) = if cfg.nesterov { (lr, lr * momentum) } else { (0.0, lr) };
     let chunks = p.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK)).zip(buffer.par_chunks_mut(CHUNK));
     chunks.for_each(|((p, g), buffer)| {
@@ -70,26 +70,26 @@ pub fn sgd_step(
     });
 }
 
-/// Settings of [`adam_step`], named as those of `torch.optim.Adam` and `torch.optim.AdamW`.
+/// Settings of [`adam_step`], with the names of `torch.optim.Adam` and `torch.optim.AdamW`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamConfig {
     /// Learning rate.
     pub lr: f64,
-    /// The share of the first moment that stays at each step.
+    /// Share of the first moment that is kept at each step.
     pub beta1: f64,
-    /// The share of the second moment that stays at each step.
+    /// Share of the second moment that is kept at each step.
     pub beta2: f64,
-    /// Added to the root of the second moment.
+    /// Constant added to the square root of the second moment.
     pub eps: f64,
     /// Weight decay; see `decoupled`.
     pub weight_decay: f64,
-    /// Whether the decay shrinks the parameter by `lr * weight_decay` (AdamW) or is an L2 penalty in the gradient
-    /// (Adam).
+    /// Whether weight decay shrinks the parameter by the share `lr * weight_decay` (AdamW), or is an L2 penalty in
+    /// the gradient (Adam).
     pub decoupled: bool,
 }
 
-/// One step of `torch.optim.AdamW` (`decoupled`) or `torch.optim.Adam`; `t` is 1 at the first step, when `m` and `v`
-/// are 0:
+/// Performs one step of `torch.optim.AdamW` (`decoupled`) or `torch.optim.Adam`. At the first step, `t` is 1, and `m`
+/// and `v` must be 0:
 ///
 /// ```text
 /// p = p - lr * weight_decay * p  (AdamW)  or  g = g + weight_decay * p  (Adam)

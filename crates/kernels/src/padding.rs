@@ -1,16 +1,16 @@
-//! The zeros around a map that a convolution sees.
+//! Zero padding around the input map of a convolution.
 
-/// Lines and columns of zeros around a map.
+/// Number of rows and columns of zeros around a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Padding {
-    /// So many on each of the four sides, as in PyTorch.
+    /// This many on each of the four sides, as in PyTorch.
     Symmetric(usize),
-    /// TensorFlow's `SAME`: as many as give `ceil(len / stride)` windows, the odd one below or to the right.
+    /// TensorFlow's `SAME`: enough zeros for `ceil(len / stride)` windows. An odd zero is below or to the right.
     Same,
 }
 
 impl Padding {
-    /// Windows of `k` along `len` pixels, and the zeros before the first pixel.
+    /// Returns the number of windows of `k` along `len` pixels, and the number of zeros before the first pixel.
     pub(crate) fn windows(self, len: usize, k: usize, stride: usize) -> (usize, usize) {
         match self {
             Self::Symmetric(padding) => (n_windows(len, k, stride, padding), padding),
@@ -32,7 +32,7 @@ impl Padding {
     }
 }
 
-/// Windows of `k` that fit into `len` with `padding` on both sides.
+/// Returns the number of windows of `k` that fit into `len` with `padding` on both sides.
 pub(crate) fn n_windows(len: usize, k: usize, stride: usize, padding: usize) -> usize {
     (len + 2 * padding).checked_sub(k).map_or(0, |room| room / stride + 1)
 }

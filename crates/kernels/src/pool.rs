@@ -1,7 +1,7 @@
-//! Pooling over windows of (n, h, w, c) maps, each channel for itself.
+//! Pooling over windows of (n, h, w, c) maps, separately for each channel.
 //!
-//! One line of an output is one task. Windows are walked pixel by pixel with the channels innermost, so that what is
-//! compared or added lies side by side.
+//! One line of the output is one task. The loop goes through a window pixel by pixel with the channels innermost, so
+//! that the numbers that are compared or added lie side by side.
 
 mod avg;
 mod max;
@@ -15,73 +15,76 @@ use std::ops::Range;
 use crate::chunks::check_len;
 use crate::padding::n_windows;
 
-/// The shape of a pooling: (n, h, w, c) maps, (n, h_out, w_out, c) maps out of it, rounded down (PyTorch's
-/// `ceil_mode=False`). The window, the stride and `c` must be at least 1, the padding half the window at most.
+/// The shape of a pooling: (n, h, w, c) maps in, (n, h_out, w_out, c) maps out, rounded down (PyTorch's
+/// `ceil_mode=False`). The window, the stride and `c` must be at least 1. The padding must be at most half the
+/// window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PoolShape {
-    /// Images.
+    /// Number of images.
     pub n: usize,
     /// Height of the input.
     pub h: usize,
     /// Width of the input.
     pub w: usize,
-    /// Channels.
+    /// Number of channels.
     pub c: usize,
     /// Height of the window.
     pub k_h: usize,
     /// Width of the window.
     pub k_w: usize,
-    /// Pixels from one window to the next, in both directions.
+    /// Distance between neighbouring windows in pixels, in both directions.
     pub stride: usize,
-    /// Lines and columns added on each of the four sides.
+    /// Number of lines and columns added on each of the four sides.
     pub padding: usize,
 }
 
 impl PoolShape {
-    /// Height of the output: `(h + 2 padding - k_h) / stride + 1`, rounded down; 0 where the window does not fit.
+    /// Returns the height of the output: `(h + 2 padding - k_h) / stride + 1`, rounded down; 0 if the window does not
+    /// fit.
     pub fn h_out(&self) -> usize {
         n_windows(self.h, self.k_h, self.stride, self.padding)
     }
 
-    /// Width of the output: `(w + 2 padding - k_w) / stride + 1`, rounded down; 0 where the window does not fit.
+    /// Returns the width of the output: `(w + 2 padding - k_w) / stride + 1`, rounded down; 0 if the window does not
+    /// fit.
     pub fn w_out(&self) -> usize {
         n_windows(self.w, self.k_w, self.stride, self.padding)
     }
 
-    /// Elements of the input.
+    /// Returns the number of elements of the input.
     pub fn x_len(&self) -> usize {
         self.n * self.image_len()
     }
 
-    /// Elements of the output.
+    /// Returns the number of elements of the output.
     pub fn y_len(&self) -> usize {
         self.n * self.pooled_len()
     }
 
-    /// Elements of one image.
+    /// Returns the number of elements of one input image.
     fn image_len(&self) -> usize {
         self.h * self.w * self.c
     }
 
-    /// Elements of what one image becomes.
+    /// Returns the number of elements of one output image.
     fn pooled_len(&self) -> usize {
         self.h_out() * self.w_out() * self.c
     }
 
-    /// The part within 0..len of window `i`.
+    /// Returns the pixels of window `i` (`k` pixels wide) that are inside `0..len`.
     fn inside(&self, i: usize, k: usize, len: usize) -> Range<usize> {
         let start = i * self.stride;
         start.saturating_sub(self.padding)..(start + k).saturating_sub(self.padding).min(len)
     }
 
-    /// The windows of `n_windows`, of `k` pixels each, that see pixel `i`.
+    /// Returns which of `n_windows` windows, of `k` pixels each, contain pixel `i`.
     fn seen_by(&self, i: usize, k: usize, n_windows: usize) -> Range<usize> {
         let at = i + self.padding;
         let first = (at + 1).saturating_sub(k).div_ceil(self.stride);
         first..(at / self.stride + 1).min(n_windows).max(first)
     }
 
-    /// The place of a winner is one byte.
+    /// Panics if the place of a winner in its window does not fit into one byte.
     #[track_caller]
     fn check_window(&self, function: &str) {
         assert!(self.k_h * self.k_w <= 256, "{function}: a window has more than 256 pixels: {self:?}");

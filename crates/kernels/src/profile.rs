@@ -1,7 +1,9 @@
-//! Where the time goes: [`record`] runs something and says which kernels it called, with what shapes, for how long.
+//! Time per kernel: [`record`] runs a closure and returns which kernels it called, with which shapes, and how long
+//! each call took.
 //!
-//! It belongs to the thread that calls the kernels and is off otherwise: a kernel then tests one thread-local flag per
-//! call, and nothing within its loops. A kernel that calls another counts once, as the outer one.
+//! A recording belongs to the thread that calls the kernels. Without a recording, a kernel tests one thread-local
+//! flag per call and nothing within its loops. A kernel that is called by another kernel is not counted; its time
+//! belongs to the outer one.
 
 use std::cell::{Cell, RefCell};
 use std::time::Instant;
@@ -17,26 +19,26 @@ use crate::pool::PoolShape;
 pub struct Span {
     /// The kernel's name, such as `conv2d_forward`.
     pub op: &'static str,
-    /// What it worked on, without the number of images: `3x3/1 32->64 16x16` is a convolution with stride 1 from 32
-    /// to 64 channels on maps of 16 rows and columns, `f4` after it that it is done by Winograd's F(4x4, 3x3). Empty where there is
-    /// nothing to tell.
+    /// The shape of the data, without the number of images. `3x3/1 32->64 16x16` is a convolution with stride 1 from
+    /// 32 to 64 channels on maps of 16 rows and columns. A final `f4` means that it ran as Winograd's F(4x4, 3x3).
+    /// Empty if the shape does not matter.
     pub shape: String,
-    /// How long it took.
+    /// Duration of the call in seconds.
     pub secs: f64,
-    /// Floating-point operations: two per multiplication and addition of a convolution or a linear layer, those with
-    /// the padding's zeros included; 0 where the work is elementwise, which memory limits.
+    /// Floating-point operations: two per multiply-add of a convolution or a linear layer, including those with the
+    /// zeros of the padding. 0 for elementwise work, which memory limits.
     pub flops: u64,
 }
 
 thread_local! {
-    /// Whether a call of a kernel opens a span: within [`record`], but not within another span.
+    /// Whether a kernel call opens a span: true within [`record`], but false within another span.
     static IS_OPEN: Cell<bool> = const { Cell::new(false) };
     static SPANS: RefCell<Vec<Span>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Runs `work` and returns its result with the kernels that it called on this thread, in order.
+/// Runs `work` and returns its result and the kernels that it called on this thread, in order.
 ///
-/// Within `work` another `record` takes its spans for itself.
+/// A nested `record` within `work` takes its spans out of the outer recording.
 ///
 /// ```
 /// use tallow_kernels::{profile, relu};
@@ -44,7 +46,7 @@ thread_local! {
 /// assert_eq!((spans.len(), spans[0].op, spans[0].flops), (1, "relu", 0));
 /// ```
 pub fn record<T>(work: impl FnOnce() -> T) -> (T, Vec<Span>) {
-    /// Puts everything back as it was before, also where `work` panics.
+    /// Restores the previous state, also if `work` panics.
     struct Before(bool, Vec<Span>);
     impl Drop for Before {
         fn drop(&mut self) {
@@ -57,7 +59,7 @@ pub fn record<T>(work: impl FnOnce() -> T) -> (T, Vec<Span>) {
     (result, SPANS.take())
 }
 
-/// A kernel at work; it is over when this is dropped.
+/// A running kernel; dropping the value ends its span.
 pub(crate) struct Open {
     op: &'static str,
     shape: String,
@@ -74,7 +76,7 @@ impl Drop for Open {
     }
 }
 
-/// Opens a span if somebody records; `describe` gives shape and floating-point operations.
+/// Opens a span if a recording is active. `describe` returns the shape and the floating-point operations.
 #[inline]
 fn open(op: &'static str, describe: impl FnOnce() -> (String, usize)) -> Option<Open> {
     if !IS_OPEN.get() {
@@ -85,7 +87,7 @@ fn open(op: &'static str, describe: impl FnOnce() -> (String, usize)) -> Option<
     Some(Open { op, shape, flops: flops as u64, start: Instant::now() })
 }
 
-/// A span of a convolution or of one of its gradients, done by this method.
+/// Opens a span of a convolution or of one of its gradients, computed by this method.
 pub(crate) fn conv(op: &'static str, s: &ConvShape, method: &'static str) -> Option<Open> {
     open(op, || {
         let ConvShape { h, w, c_in, c_out, k_h, k_w, stride, .. } = s;
@@ -97,7 +99,7 @@ pub(crate) fn conv(op: &'static str, s: &ConvShape, method: &'static str) -> Opt
     })
 }
 
-/// A span of a depthwise convolution or of one of its gradients.
+/// Opens a span of a depthwise convolution or of one of its gradients.
 pub(crate) fn depthwise(op: &'static str, s: &DepthwiseShape) -> Option<Open> {
     open(op, || {
         let DepthwiseShape { h, w, c, k, stride, .. } = s;
@@ -105,7 +107,8 @@ pub(crate) fn depthwise(op: &'static str, s: &DepthwiseShape) -> Option<Open> {
     })
 }
 
-/// A span of an inverted residual block, by its depthwise convolution's shape; `c_in` where it makes channels more.
+/// Opens a span of an inverted residual block with the shape of its depthwise convolution. `c_in` is given if the
+/// block expands its channels.
 pub(crate) fn inverted_residual(s: &DepthwiseShape, c_in: Option<usize>, c_out: usize) -> Option<Open> {
     open("inverted_residual", || {
         let DepthwiseShape { n, h, w, c, k, stride, .. } = s;
@@ -118,24 +121,24 @@ pub(crate) fn inverted_residual(s: &DepthwiseShape, c_in: Option<usize>, c_out: 
     })
 }
 
-/// A span of a linear layer of `n` rows, or of one of its gradients.
+/// Opens a span of a linear layer of `n` rows, or of one of its gradients.
 pub(crate) fn linear(op: &'static str, n: usize, f_in: usize, f_out: usize) -> Option<Open> {
     open(op, || (format!("{f_in}->{f_out}"), 2 * n * f_in * f_out))
 }
 
-/// A span of self-attention: of both products.
+/// Opens a span of self-attention: of both products.
 pub(crate) fn attention(op: &'static str, s: &AttentionShape) -> Option<Open> {
     let AttentionShape { n, tokens, heads, head_width } = s;
     open(op, || (format!("{heads}x{head_width} {tokens}"), 4 * n * tokens * tokens * s.width()))
 }
 
-/// A span of a pooling or of its gradient.
+/// Opens a span of a pooling or of its gradient.
 pub(crate) fn pool(op: &'static str, s: &PoolShape) -> Option<Open> {
     let PoolShape { h, w, c, k_h, k_w, stride, .. } = s;
     open(op, || (format!("{k_h}x{k_w}/{stride} {c} {h}x{w}"), 0))
 }
 
-/// A span of what is done to maps on their way through batch norm and what follows it.
+/// Opens a span of a batch norm fused with the operation after it.
 pub(crate) fn norm_act(op: &'static str, s: &NormActShape) -> Option<Open> {
     let NormActShape { h, w, c, after, .. } = s;
     let after = match after {
@@ -150,17 +153,17 @@ pub(crate) fn norm_act(op: &'static str, s: &NormActShape) -> Option<Open> {
     open(op, || (format!("{c} {h}x{w}{after}"), 0))
 }
 
-/// A span of what is done to a (rows, c) matrix, channel by channel.
+/// Opens a span of an operation on a (rows, c) matrix, channel by channel.
 pub(crate) fn channels(op: &'static str, len: usize, c: usize) -> Option<Open> {
     open(op, || (format!("{}x{c}", len.checked_div(c).unwrap_or(0)), 0))
 }
 
-/// A span of what is done to `len` numbers, one by one.
+/// Opens a span of an elementwise operation on `len` numbers.
 pub(crate) fn elements(op: &'static str, len: usize) -> Option<Open> {
     open(op, || (len.to_string(), 0))
 }
 
-/// A span of an optimiser's step on one parameter: all of them are the same to whoever asks where the time goes.
+/// Opens a span of an optimiser's step on one parameter. All parameters share one empty shape.
 pub(crate) fn parameters(op: &'static str) -> Option<Open> {
     open(op, || (String::new(), 0))
 }
@@ -194,7 +197,7 @@ mod tests {
         });
         assert_eq!(sum, 2);
         let told: Vec<_> = spans.iter().map(|s| (s.op, s.shape.as_str(), s.flops)).collect();
-        // two images of 3 x 4 pixels by 4 channels, each of them 18 products
+        // two images of 3 x 4 pixels with 4 channels; each output number takes 18 products
         let expected =
             [("conv2d_forward", "3x2/2 3->4 5x7", 2 * (2 * 3 * 4 * 4) * 18), ("linear_forward", "3->5", 60)];
         assert_eq!(told, expected);
@@ -203,7 +206,8 @@ mod tests {
 
     #[test]
     fn a_kernel_within_a_kernel_counts_once() {
-        // in bf16 without direct kernels this one calls `conv2d_forward`; spans by hand show it on every processor
+        // In bf16 without direct kernels, `conv2d_forward_with_moments` calls `conv2d_forward`. The nested spans here
+        // test the same on every processor.
         let ((), spans) = record(|| {
             let _outer = elements("outer", 1);
             relu(&[1.0], &mut [0.0]);

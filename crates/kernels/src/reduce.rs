@@ -1,4 +1,4 @@
-//! Sums over the rows of a (rows, c) matrix: the gradient of a bias, and the sums inside batch norm.
+//! Sums over the rows of a (rows, c) matrix: the gradient of a bias, and the sums of batch norm.
 //!
 //! ```text
 //! for each chunk of rows, in parallel:
@@ -6,8 +6,8 @@
 //! total (f64) = the chunks, added in order
 //! ```
 //!
-//! Blocks of 32 keep the error of the f32 sums near that of a single addition, and leave the conversions to f64 to
-//! every 32nd row.
+//! Blocks of 32 rows keep the error of the f32 sums near that of a single addition, and need a conversion to f64 only
+//! once per 32 rows.
 
 use crate::chunks::{check_len, check_rows, map_in_order, rows_per_chunk};
 use crate::direct::{Element, Moments};
@@ -17,7 +17,7 @@ use crate::vectorise::vectorised;
 
 const ROWS_PER_BLOCK: usize = 32;
 
-/// Overwrites `sums` with the sum over all rows of a (rows, c) matrix: the gradient of a bias.
+/// Overwrites `sums` with the sums over all rows of a (rows, c) matrix: the gradient of a bias.
 ///
 /// Accumulates in f64 over blocks of rows.
 ///
@@ -40,11 +40,11 @@ pub fn channel_sums<E: Element>(x: &[E], c: usize, sums: &mut [f32]) {
     }
 }
 
-/// The moments of each channel of a (rows, c) matrix, which batch norm's statistics follow from: sums over some rows in
-/// f32, over those in f64.
+/// Returns the moments of each channel of a (rows, c) matrix, from which the statistics of batch norm follow. Sums
+/// within a chunk of rows are f32, sums over the chunks f64.
 ///
 /// # Panics
-/// If `x` is no matrix of `c` channels, or there are none.
+/// If the length of `x` is not a multiple of `c`, or if `c` is 0.
 pub fn channel_moments<E: Element>(x: &[E], c: usize) -> Moments {
     let _span = profile::channels("channel_moments", x.len(), c);
     check_rows("channel_moments", x, c);
@@ -57,14 +57,14 @@ pub fn channel_moments<E: Element>(x: &[E], c: usize) -> Moments {
     total_moments(&parts, x.len() / c, c)
 }
 
-/// The moments of `count` pixels from partial sums (2, c), which are added in order.
+/// Returns the moments of `count` pixels from partial sums (2, c), which are added in order.
 pub(crate) fn total_moments(parts: &[Vec<f32>], count: usize, c: usize) -> Moments {
     let total = |at: usize| parts.iter().map(|sums| f64::from(sums[at])).sum();
     Moments { count, sums: (0..c).map(total).collect(), squares: (c..2 * c).map(total).collect() }
 }
 
 vectorised! {
-    /// Adds values and squares to `sums` (2, c).
+    /// Adds the values and their squares to `sums` (2, c).
     fn add_moments<E: Element>(x: &[E], sums: &mut [f32]) {
         let c = sums.len() / 2;
         let (sums, squares) = sums.split_at_mut(c);
@@ -81,14 +81,14 @@ vectorised! {
     }
 }
 
-/// Sums of `width` terms over the rows of a matrix with `c` columns; `add_row(row, block)` adds the terms of a row.
+/// Returns `width` sums over the rows of a matrix with `c` columns. `add_row(row, block)` adds the terms of a row.
 pub(crate) fn row_sums(
     n_rows: usize,
     c: usize,
     width: usize,
     add_row: impl Fn(usize, &mut [f32]) + Send + Sync,
 ) -> Vec<f64> {
-    let rows_per_chunk = rows_per_chunk(c).max(ROWS_PER_BLOCK); // a chunk's sums cost as much as some rows
+    let rows_per_chunk = rows_per_chunk(c).max(ROWS_PER_BLOCK); // the sums of a chunk cost about as much as some rows
     let chunks = map_in_order(n_rows.div_ceil(rows_per_chunk), |chunk| {
         let mut sums = vec![0.0f64; width];
         let mut block = vec![0.0f32; width];

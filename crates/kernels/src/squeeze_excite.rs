@@ -1,12 +1,12 @@
-//! Squeeze and excite: each channel of an image times a gate that follows from the means of all of them.
+//! Squeeze and excite: scales each channel of an image by a gate, which is computed from the means of all channels.
 //!
 //! ```text
 //! squeeze    s = means over the image's pixels       avg_pool2d with a window as large as the map
 //! excite     gate = sigmoid(W2 * act(W1 * s))        two small linear layers
-//! scale      y = x * gate                            here, and the gates' own functions
+//! scale      y = x * gate                            here, with the gate functions
 //! ```
 //!
-//! Source: Hu et al., <https://arxiv.org/abs/1709.01507>; with the hard sigmoid Howard et al.,
+//! Source: Hu et al., <https://arxiv.org/abs/1709.01507>. The hard sigmoid is from Howard et al.,
 //! <https://arxiv.org/abs/1905.02244>.
 
 use rayon::prelude::*;
@@ -18,7 +18,7 @@ use crate::norm_act::lanes::{at, at_mut, for_lanes, relu6, relu6_gradient};
 use crate::profile;
 use crate::vectorise::vectorised;
 
-/// Overwrites `y` with `x`, each channel of each of `n` images of `hw` pixels times its gate.
+/// Overwrites `y` with `x` times the gates: each of `n` images of `hw` pixels has one gate per channel.
 ///
 /// # Shapes
 /// `x` and `y` (n, hw, c), `gate` (n, c).
@@ -43,7 +43,7 @@ pub fn scale_channels<E: Element>(n: usize, hw: usize, c: usize, x: &[E], gate: 
 /// Overwrites `dx` with `dy * gate`, and `dgate` with the sums of `dy * x` over the pixels of each image: the gradients of
 /// [`scale_channels`].
 ///
-/// Sums over some pixels in f32, over those in f64.
+/// Sums within a chunk of pixels are f32, sums over the chunks f64.
 ///
 /// # Shapes
 /// `x`, `dy` and `dx` (n, hw, c), `gate` and `dgate` (n, c).
@@ -88,7 +88,7 @@ pub fn scale_channels_backward<E: Element>(
     });
 }
 
-/// `y = 1 / (1 + e^-x)`.
+/// Computes `y = 1 / (1 + e^-x)`.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -98,7 +98,7 @@ pub fn sigmoid(x: &[f32], y: &mut [f32]) {
     sigmoid_piece(x, y);
 }
 
-/// `dx = dy * y * (1 - y)`, the gradient of [`sigmoid`] by its output `y`.
+/// Computes `dx = dy * y * (1 - y)`, the gradient of [`sigmoid`] from its output `y`.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -111,7 +111,7 @@ pub fn sigmoid_backward(y: &[f32], dy: &[f32], dx: &mut [f32]) {
     }
 }
 
-/// `y = relu6(x + 3) / 6`.
+/// Computes `y = relu6(x + 3) / 6`.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -123,7 +123,8 @@ pub fn hard_sigmoid(x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// `dx = dy / 6` where the input `x` of [`hard_sigmoid`] is between -3 and 3, else 0, at both ends as well: as in PyTorch.
+/// Computes `dx = dy / 6` where the input `x` of [`hard_sigmoid`] is between -3 and 3, and 0 elsewhere. At -3 and 3
+/// it is 0, as in PyTorch.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -137,7 +138,7 @@ pub fn hard_sigmoid_backward(x: &[f32], dy: &[f32], dx: &mut [f32]) {
 }
 
 vectorised! {
-    /// Gates are few: one thread does them all.
+    /// Runs on one thread, because gates are few.
     fn sigmoid_piece<E: Element>(x: &[E], y: &mut [E]) {
         for_lanes!(x.len(), i, N, {
             let (x, y) = (at::<E, N>(x, i), at_mut::<E, N>(y, i));
@@ -163,7 +164,7 @@ vectorised! {
 }
 
 vectorised! {
-    /// `dx = dy * gate`, and `dy * x` added to `sums`.
+    /// Computes `dx = dy * gate` and adds `dy * x` to `sums`.
     fn backward_piece<E: Element>(x: &[E], gate: &[f32], dy: &[E], dx: &mut [E], sums: &mut [f32]) {
         let c = gate.len();
         for ((dx, dy), x) in dx.chunks_exact_mut(c).zip(dy.chunks_exact(c)).zip(x.chunks_exact(c)) {

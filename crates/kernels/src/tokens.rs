@@ -1,4 +1,4 @@
-//! Vision transformers' tokens before the first block and after the last one.
+//! The tokens of a vision transformer before its first block and after its last block.
 //!
 //! ```text
 //! y[image][0]     = class + positions[0]
@@ -19,7 +19,7 @@ use crate::profile;
 /// `patches` (n, tokens - 1, c), `class` (c), `positions` (tokens, c), `y` (n, tokens, c).
 ///
 /// # Panics
-/// If a length does not fit, or there are no channels or no patches.
+/// If a length does not fit, or if there are no channels or no patches.
 pub fn embed_tokens<E: Element>(patches: &[E], class: &[f32], positions: &[f32], y: &mut [E]) {
     let c = class.len();
     let _span = profile::channels("embed_tokens", y.len(), c);
@@ -41,13 +41,13 @@ pub fn embed_tokens<E: Element>(patches: &[E], class: &[f32], positions: &[f32],
     });
 }
 
-/// Overwrites `y` with each image's class token, and beside it the mean of the others. Sums in f32.
+/// Overwrites `y` with each image's class token and the mean of its other tokens. Sums are f32.
 ///
 /// # Shapes
 /// `x` (n, tokens, c), `y` (n, 2, c).
 ///
 /// # Panics
-/// If a length does not fit, or there are no channels, or fewer than two tokens.
+/// If a length does not fit, if there are no channels, or if there are fewer than two tokens.
 pub fn class_and_mean_token(tokens: usize, c: usize, x: &[f32], y: &mut [f32]) {
     let _span = profile::channels("class_and_mean_token", x.len(), c);
     assert!(tokens > 1 && c > 0, "class_and_mean_token: {tokens} tokens of {c}, expected at least 2 of 1");

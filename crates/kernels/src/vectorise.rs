@@ -1,11 +1,11 @@
-//! Plain loops compiled once per instruction set: `vectorised!` wraps a function, and the compiler does the rest.
+//! Plain loops compiled once per instruction set: `vectorised!` wraps a function, and the compiler vectorises it.
 
-/// Defines a function whose body is compiled for AVX-512, AVX2 and the baseline, and which calls the one for
-/// [`crate::isa()`]. The body must be worth the look: a chunk of a feature map, not a pixel.
+/// Defines a function with a body that is compiled for AVX-512, AVX2 and the baseline. The function calls the version
+/// for [`crate::isa()`]. The body must be worth this lookup: a chunk of a feature map, not a pixel.
 macro_rules! vectorised {
     ($(#[$meta:meta])* fn $name:ident<E: Element>($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$meta])*
-        #[allow(unsafe_code)] // calls below the match on the instruction set
+        #[allow(unsafe_code)] // calls the versions below after the match on the instruction set
         #[allow(clippy::too_many_arguments)] // parts of a feature map and one number per channel
         pub(crate) fn $name<E: Element>($($arg: $ty),*) {
             #[inline(always)]
@@ -28,7 +28,7 @@ macro_rules! vectorised {
 
             match $crate::isa() {
                 #[cfg(target_arch = "x86_64")]
-                // SAFETY: the processor has these features, or `isa` would not name them.
+                // SAFETY: `isa` returns only instruction sets that the processor has.
                 $crate::Isa::Avx512 | $crate::Isa::Avx512Bf16 => unsafe { avx512::<E>($($arg),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.

@@ -1,5 +1,5 @@
-//! Zeros below and to the right of a map, as what sees the map itself and not its windows wants them. Convolutions put
-//! zeros around what they see by themselves.
+//! Zero padding of a map below and to the right, for operations that work on the map itself, not on its windows.
+//! Convolutions do not need it: they pad their input themselves.
 
 use rayon::prelude::*;
 

@@ -7,7 +7,7 @@ use tallow_metrics::{
 
 fn main() -> Result<(), MetricsError> {
     let names = ["cat", "dog", "ship"];
-    // what a model gave each of six images, as probabilities of cat, dog and ship
+    // the probabilities of cat, dog and ship that a model gave to each of six images
     let probabilities: [[f32; 3]; 6] = [
         [0.80, 0.15, 0.05],
         [0.40, 0.55, 0.05],

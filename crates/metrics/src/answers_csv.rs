@@ -1,4 +1,4 @@
-//! What a model answered about pictures, as CSV: a row a picture, its most probable classes first.
+//! Writes a model's answers about pictures as CSV: one row per picture, its most probable classes first.
 
 use crate::FALSE_ALARM_RATE;
 use crate::csv_text::{push_field, push_name};
@@ -6,23 +6,25 @@ use crate::csv_text::{push_field, push_name};
 /// The answer about one picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// Its file, as it was named.
+    /// Its file name, as the user gave it.
     pub file: String,
     /// Classes and their probabilities, the most probable first.
     pub top: Vec<(String, f64)>,
-    /// Its [`typicality`](crate::typicality); none where the model does not know.
+    /// Its [`typicality`](crate::typicality); `None` if the model cannot tell.
     pub typicality: Option<f64>,
 }
 
 impl Answer {
-    /// Whether it is unlike anything that the model was trained on, at [`FALSE_ALARM_RATE`]; none where the model does not know.
+    /// Returns whether the picture is unlike the training pictures, at [`FALSE_ALARM_RATE`]; `None` if the model cannot
+    /// tell.
     pub fn is_none_of_these(&self) -> Option<bool> {
         self.typicality.map(|typicality| typicality <= FALSE_ALARM_RATE)
     }
 }
 
-/// Columns `file`, `class_1`, `probability_1`, … for the `top_k` most probable classes, and `typicality`, empty
-/// where the model does not know; names that a spreadsheet would run are marked with an apostrophe.
+/// Returns the answers as CSV. The columns are `file`, then `class_1`, `probability_1`, … for the `top_k` most probable
+/// classes, then `typicality`, which is empty if the model cannot tell. Names that a spreadsheet would run get an
+/// apostrophe before them.
 pub fn answers_to_csv(answers: &[Answer], top_k: usize) -> String {
     let mut csv = "file".to_owned();
     for place in 1..=top_k {

@@ -1,23 +1,24 @@
-//! The Keras baseline's reading of a confusion matrix: which classes are good enough, from their worst cell.
+//! Sorts classes into bands by the worst cell of their row in the confusion matrix, with the thresholds of the Keras
+//! baseline.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{ConfusionMatrix, MetricsError};
 
-/// What a cell of the confusion matrix, or a class, amounts to. Ordered from good to bad.
+/// The quality of a cell of the confusion matrix, or of a class. Ordered from good to bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Band {
-    /// Few enough errors.
+    /// At most [`Bands::acceptable_up_to`] errors.
     Acceptable,
-    /// More than that, but usable.
+    /// More errors than that, but at most [`Bands::improvable_up_to`].
     Improvable,
-    /// Too many errors.
+    /// More errors than that.
     Failing,
 }
 
 impl Band {
-    /// A short name for tables: "acceptable", "improvable" or "failing".
+    /// Returns a short name for tables: "acceptable", "improvable" or "failing".
     pub fn name(self) -> &'static str {
         match self {
             Self::Acceptable => "acceptable",
@@ -27,14 +28,14 @@ impl Band {
     }
 }
 
-/// Thresholds of the bands, in errors per 1,000 images of the true class; a value that equals a threshold is still in
-/// the better band.
+/// Thresholds of the bands, in errors per 1,000 images of the true class. A value equal to a threshold belongs to the
+/// better band.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bands {
-    /// Up to here: acceptable.
+    /// Highest rate that is acceptable.
     pub acceptable_up_to: f64,
-    /// Above that and up to here: can be improved. Above: does not work as it should.
+    /// Highest rate that can be improved. A class above it does not work as it should.
     pub improvable_up_to: f64,
 }
 
@@ -50,9 +51,10 @@ impl Default for Bands {
 pub struct ClassBand {
     /// The band.
     pub band: Band,
-    /// The class that this one is most often wrongly taken for, the lowest of equals; none if there is no error.
+    /// The class that images of this class are most often wrongly predicted as, the lowest of equals; `None` if there is
+    /// no error.
     pub confused_with: Option<usize>,
-    /// How often, per 1,000 images of the true class.
+    /// Number of those errors per 1,000 images of the true class.
     pub errors_per_1000: f64,
 }
 
@@ -60,7 +62,7 @@ impl Bands {
     /// Checks thresholds that a user chose.
     ///
     /// # Errors
-    /// If they are not in order, below 0, or NaN.
+    /// If the thresholds are not in order, below 0, or NaN.
     pub fn check(&self) -> Result<(), MetricsError> {
         let Self { acceptable_up_to, improvable_up_to } = *self;
         if 0.0 <= acceptable_up_to && acceptable_up_to <= improvable_up_to {
@@ -69,7 +71,7 @@ impl Bands {
         Err(MetricsError::BandOrder { acceptable_up_to, improvable_up_to })
     }
 
-    /// The band of a number of errors per 1,000 images of the true class.
+    /// Returns the band of a number of errors per 1,000 images of the true class.
     pub fn of_rate(&self, errors_per_1000: f64) -> Band {
         if errors_per_1000 <= self.acceptable_up_to {
             Band::Acceptable
@@ -80,7 +82,7 @@ impl Bands {
         }
     }
 
-    /// The band of one cell off the diagonal; none on the diagonal and where the true class has no image.
+    /// Returns the band of a cell off the diagonal; `None` on the diagonal and if the true class has no images.
     ///
     /// # Panics
     /// If there is no such class.
@@ -90,7 +92,7 @@ impl Bands {
             .then(|| self.of_rate(per_1000(matrix.count(target, predicted), support)))
     }
 
-    /// The band of a class: that of its worst cell; none if it has no image.
+    /// Returns the band of a class, which is the band of its worst cell; `None` if the class has no images.
     ///
     /// # Panics
     /// If there is no such class.
@@ -107,7 +109,7 @@ impl Bands {
         (support > 0).then_some(ClassBand { band, confused_with: worst, errors_per_1000 })
     }
 
-    /// What a band means, in words.
+    /// Describes a band in words.
     pub fn sentence(&self, band: Band) -> String {
         let Self { acceptable_up_to: low, improvable_up_to: high } = self;
         match band {
@@ -128,7 +130,8 @@ impl Bands {
     }
 }
 
-/// Multiplied first, so that it is rounded once: a rate that is a threshold compares equal to it.
+/// Errors per 1,000 images. The multiplication comes first, so that the result is rounded once: a rate that equals a
+/// threshold compares equal to it.
 fn per_1000(errors: u64, support: u64) -> f64 {
     errors as f64 * 1000.0 / support as f64
 }
@@ -137,7 +140,7 @@ fn per_1000(errors: u64, support: u64) -> f64 {
 mod tests {
     use super::*;
 
-    /// 1,000 images of each class; class 0 errs `a` times as 1 and `b` times as 2.
+    /// 1,000 images of each class; class 0 is taken `a` times for class 1 and `b` times for class 2.
     fn with_errors(a: u64, b: u64) -> ConfusionMatrix {
         ConfusionMatrix::from_counts(3, vec![1000 - a - b, a, b, 0, 1000, 0, 0, 0, 1000]).unwrap()
     }

@@ -1,24 +1,24 @@
-//! Whether a confidence can be taken at its word: reliability bins and the expected calibration error.
+//! Measures whether confidences match accuracies: reliability bins and the expected calibration error.
 
 use crate::Predictions;
 
-/// The predictions whose confidence lies in `(low, high]`; of the first bin, `[0, high]`.
+/// The predictions with a confidence in `(low, high]`; for the first bin, in `[0, high]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ReliabilityBin {
     /// Lower end.
     pub low: f64,
     /// Upper end.
     pub high: f64,
-    /// How many predictions fall in.
+    /// Number of predictions in the bin.
     pub n: u64,
-    /// How many of them are right.
+    /// Number of correct predictions in the bin.
     pub n_correct: u64,
-    /// Their mean confidence; 0 if there is none.
+    /// Mean confidence of the predictions in the bin; 0 if there are none.
     pub mean_confidence: f64,
 }
 
 impl ReliabilityBin {
-    /// The share of right ones; none if there are no predictions.
+    /// Returns the share of correct predictions; `None` if the bin is empty.
     pub fn accuracy(&self) -> Option<f64> {
         (self.n > 0).then(|| self.n_correct as f64 / self.n as f64)
     }
@@ -48,7 +48,7 @@ pub fn reliability_bins(predictions: &Predictions, n_bins: usize) -> Vec<Reliabi
         let bin = &mut bins[bin];
         bin.n += 1;
         bin.n_correct += u64::from(predictions.predicted(i) == target);
-        bin.mean_confidence += confidence; // a sum until all are in
+        bin.mean_confidence += confidence; // the sum for now, divided below
     }
     for bin in &mut bins {
         bin.mean_confidence /= bin.n.max(1) as f64;
@@ -56,16 +56,17 @@ pub fn reliability_bins(predictions: &Predictions, n_bins: usize) -> Vec<Reliabi
     bins
 }
 
-/// The expected calibration error: over the bins, the mean of |accuracy - mean confidence|, weighted by their images.
+/// Returns the expected calibration error: the mean over the bins of |accuracy - mean confidence|, weighted by the number
+/// of predictions.
 ///
 /// ```text
 /// ECE = sum_b n_b / n |accuracy_b - mean confidence_b|
 /// ```
 ///
-/// 15 bins are usual. None if there are no predictions or no bins.
+/// 15 bins are usual. Returns `None` if there are no predictions or no bins.
 ///
 /// # Source
-/// As [`reliability_bins`], equation 3.
+/// The same as for [`reliability_bins`], equation 3.
 pub fn expected_calibration_error(predictions: &Predictions, n_bins: usize) -> Option<f64> {
     let bins = reliability_bins(predictions, n_bins);
     let n = predictions.len();
@@ -77,7 +78,7 @@ pub fn expected_calibration_error(predictions: &Predictions, n_bins: usize) -> O
 mod tests {
     use super::*;
 
-    /// Two classes: each row gives class 0 this probability; the true class is always 0.
+    /// Two classes: each value is the probability of class 0 for one image; the true class is always 0.
     fn given(probabilities: &[f64]) -> Predictions {
         let log_probs = probabilities.iter().flat_map(|p| [p.ln() as f32, (1.0 - p).ln() as f32]).collect();
         let n = probabilities.len();

@@ -1,51 +1,51 @@
-//! What makes a run's figures look better than they are, or keeps anybody from knowing: a part of the run's record, so that
-//! whatever shows a figure can say so beside it.
+//! Caveats: facts that make a run's figures look better than they are, or that leave open whether they do. They are part
+//! of the run's record, so that every place that shows a figure can show its caveats beside it.
 
 use serde::{Deserialize, Serialize};
 
-/// A fact about how a run came to be that takes something from what its figures say.
+/// A fact about how a run came to be that limits what its figures prove.
 ///
-/// A run whose validation images were split from its training images, that began with weights of its own and was tested
-/// once, has none.
+/// A run has no caveats if its validation images were split from its training images, it started from randomly
+/// initialised weights, and it was tested once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Caveat {
-    /// Validation looked at the test images: rates, epochs and the temperature were chosen on them.
+    /// Validation used the test images: learning rates, epochs and the temperature were chosen on them.
     ValidatedOnTest,
-    /// The run began with the weights of another, whose validation looked at the same test images.
+    /// The run started from the weights of another run that had validated on the same test images.
     StartValidatedOnTest {
         /// The other run, or its model file.
         from: String,
     },
-    /// The run began with weights that had been trained on images that it validates on.
+    /// The run started from weights that had been trained on some of its validation images.
     StartTrainedOnValidation {
         /// The other run, or its model file.
         from: String,
-        /// How many of its validation images.
+        /// Number of its validation images that those weights had been trained on.
         n: u64,
     },
-    /// The run began with weights of a model that had been tested on the same test images.
+    /// The run started from the weights of a model that had been tested on the same test images.
     StartTested {
         /// The other run, or its model file.
         from: String,
     },
-    /// The run began with weights that were trained on other data: which images they saw cannot be told.
+    /// The run started from weights that were trained on other data. It is unknown which images those weights have seen.
     StartUnknown {
         /// The other run, or its model file.
         from: String,
-        /// What those were trained on, by name; empty where it is not known.
+        /// Name of the data that those weights were trained on; empty if unknown.
         dataset: String,
     },
     /// The run was extended after its model had been tested.
     ExtendedAfterTest {
-        /// The epochs after which it had been tested.
+        /// Number of epochs after which the model had been tested.
         epochs: u64,
     },
 }
 
 impl Caveat {
-    /// `known` with what a recipe tells besides: whether validation looked at the test, and what the run began with. Programs
-    /// before this one wrote nothing of either into their records.
+    /// Returns `known`, completed with what the recipe says: whether validation used the test images, and which weights
+    /// the run started from. Older programs did not write these two caveats into their records.
     pub fn complete(known: Vec<Self>, validates_on_test: bool, init_from: Option<&str>) -> Vec<Self> {
         let on_test =
             (validates_on_test && !known.contains(&Self::ValidatedOnTest)).then_some(Self::ValidatedOnTest);
@@ -61,7 +61,7 @@ impl Caveat {
         on_test.into_iter().chain(known).chain(start).collect()
     }
 
-    /// Whether decisions of the run were taken on test images, so that its test score is too good.
+    /// Returns whether the run made decisions on test images, so that its test score is too good.
     pub fn spoils_test(&self) -> bool {
         match self {
             Self::ValidatedOnTest | Self::StartValidatedOnTest { .. } => true,
@@ -72,7 +72,8 @@ impl Caveat {
         }
     }
 
-    /// Whether the validation images were trained on, or are the test images, so that what is chosen on them may not hold.
+    /// Returns whether validation images were trained on, or are the test images, so that choices made on them may not
+    /// hold.
     pub fn spoils_validation(&self) -> bool {
         match self {
             Self::ValidatedOnTest | Self::StartTrainedOnValidation { .. } => true,
@@ -83,7 +84,7 @@ impl Caveat {
         }
     }
 
-    /// What happened and what follows from it, as sentences that end in a full stop.
+    /// Returns what happened and what follows from it, as sentences that end in a full stop.
     pub fn sentence(&self) -> String {
         match self {
             Self::ValidatedOnTest => {

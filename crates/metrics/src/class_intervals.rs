@@ -1,22 +1,23 @@
-//! How far the precision, the recall and the F1 score of a class can be trusted.
+//! Confidence intervals for the precision, the recall and the F1 score of each class.
 
 use crate::{ConfusionMatrix, MetricsError, wilson_interval};
 
 /// Intervals `[low, high]` of one class's scores.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClassIntervals {
-    /// Of TP / (TP + FP).
+    /// Interval of the precision, TP / (TP + FP).
     pub precision: [f64; 2],
-    /// Of TP / (TP + FN).
+    /// Interval of the recall, TP / (TP + FN).
     pub recall: [f64; 2],
-    /// Of 2 TP / (2 TP + FP + FN).
+    /// Interval of the F1 score, 2 TP / (2 TP + FP + FN).
     pub f1_score: [f64; 2],
 }
 
-/// The intervals of every class at `confidence`, (c).
+/// Returns the intervals of every class at `confidence`, (c).
 ///
-/// Precision and recall are shares that were counted, so theirs are [`wilson_interval`]s. F1 is no share, but a rising
-/// function of one: with J = TP / (TP + FP + FN), F1 = 2 J / (1 + J); its interval is that of J, carried over.
+/// Precision and recall are counted shares, so their intervals are [`wilson_interval`]s. F1 is not a share, but an
+/// increasing function of one: with J = TP / (TP + FP + FN), F1 = 2 J / (1 + J). Its interval is that of J, mapped by
+/// this function.
 ///
 /// # Errors
 /// If `confidence` is not above 0 and below 1.

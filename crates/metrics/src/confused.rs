@@ -1,21 +1,23 @@
-//! The errors to look at first: the most confused pairs of classes, and the answers that are surest and wrong.
+//! Finds the errors to look at first: the most confused pairs of classes, and the wrong answers with the highest
+//! confidence.
 
 use crate::{ConfusionMatrix, Predictions};
 
-/// Images of one class that were taken for another.
+/// Images of one class that were predicted as another class.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConfusedPair {
     /// The true class.
     pub target: usize,
-    /// The class they were taken for.
+    /// The predicted class.
     pub predicted: usize,
-    /// How many.
+    /// Number of images.
     pub n: u64,
     /// Their share of the images of the true class.
     pub share: f64,
 }
 
-/// Every pair of classes that was confused, the one with the most images first; of equals, in the order of classes.
+/// Returns every pair of classes that was confused, sorted by the number of images, the largest first; ties in the order
+/// of the classes.
 pub fn confused_pairs(matrix: &ConfusionMatrix) -> Vec<ConfusedPair> {
     let mut pairs = Vec::new();
     for target in 0..matrix.n_classes() {
@@ -30,7 +32,8 @@ pub fn confused_pairs(matrix: &ConfusionMatrix) -> Vec<ConfusedPair> {
     pairs
 }
 
-/// The positions of the wrong predictions, the one with the highest confidence first; of equals, the earlier one.
+/// Returns the positions of the wrong predictions, sorted by confidence, the highest first; ties in the order of the
+/// positions.
 pub fn surest_errors(predictions: &Predictions) -> Vec<usize> {
     let targets = predictions.targets();
     let mut wrong: Vec<usize> =

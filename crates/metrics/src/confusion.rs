@@ -1,10 +1,10 @@
-//! Who was taken for whom: counts of (true class, predicted class).
+//! The confusion matrix: counts of (true class, predicted class).
 
 use crate::csv_text::push_name;
 use crate::error::{check_classes, check_length};
 use crate::{MetricsError, Predictions};
 
-/// Counts of images by true class (rows) and predicted class (columns), as scikit-learn's `confusion_matrix` has them.
+/// Counts of images by true class (rows) and predicted class (columns), laid out like scikit-learn's `confusion_matrix`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfusionMatrix {
     n_classes: usize,
@@ -15,7 +15,7 @@ impl ConfusionMatrix {
     /// Counts pairs of a true and a predicted class.
     ///
     /// # Errors
-    /// If `n_classes` is 0, the lists differ in length, or a label names no class.
+    /// If `n_classes` is 0, the lists differ in length, or a label is not a class.
     pub fn from_pairs(n_classes: usize, targets: &[u32], predicted: &[u32]) -> Result<Self, MetricsError> {
         if n_classes == 0 {
             return Err(MetricsError::NoClasses);
@@ -30,7 +30,7 @@ impl ConfusionMatrix {
         Ok(Self { n_classes, counts })
     }
 
-    /// Counts what `predictions` chose.
+    /// Counts the true and the most probable class of each prediction.
     pub fn from_predictions(predictions: &Predictions) -> Self {
         let n_classes = predictions.n_classes();
         let mut counts = vec![0; n_classes * n_classes];
@@ -40,10 +40,11 @@ impl ConfusionMatrix {
         Self { n_classes, counts }
     }
 
-    /// Takes counts as they are: (c, c) row-major, rows true, columns predicted.
+    /// Makes a matrix of given counts: (c, c) row-major, rows true, columns predicted.
     ///
     /// # Errors
-    /// If `n_classes` is 0, the length is not its square, or the counts add up to more than a u64 holds.
+    /// If `n_classes` is 0, the number of counts is not `n_classes` squared, or the counts add up to more than a u64
+    /// holds.
     pub fn from_counts(n_classes: usize, counts: Vec<u64>) -> Result<Self, MetricsError> {
         if n_classes == 0 {
             return Err(MetricsError::NoClasses);
@@ -53,12 +54,12 @@ impl ConfusionMatrix {
         Ok(Self { n_classes, counts })
     }
 
-    /// How many classes there are.
+    /// Returns the number of classes.
     pub fn n_classes(&self) -> usize {
         self.n_classes
     }
 
-    /// How many images of class `target` were taken for class `predicted`.
+    /// Returns the number of images of class `target` that were predicted as class `predicted`.
     ///
     /// # Panics
     /// If there is no such class.
@@ -66,7 +67,7 @@ impl ConfusionMatrix {
         self.row(target)[predicted]
     }
 
-    /// The counts of true class `target` by predicted class, (c).
+    /// Returns the counts of true class `target` by predicted class, (c).
     ///
     /// # Panics
     /// If there is no such class.
@@ -74,7 +75,7 @@ impl ConfusionMatrix {
         &self.counts[target * self.n_classes..][..self.n_classes]
     }
 
-    /// How many images are truly of class `target`.
+    /// Returns the number of images with true class `target`.
     ///
     /// # Panics
     /// If there is no such class.
@@ -82,7 +83,7 @@ impl ConfusionMatrix {
         self.row(target).iter().sum()
     }
 
-    /// How many images were taken for class `predicted`, rightly or not.
+    /// Returns the number of images that were predicted as class `predicted`, correctly or not.
     ///
     /// # Panics
     /// If there is no such class.
@@ -90,7 +91,7 @@ impl ConfusionMatrix {
         (0..self.n_classes).map(|target| self.count(target, predicted)).sum()
     }
 
-    /// Row `target` as shares of its support, each in [0, 1]; none if there is no image of the class.
+    /// Returns row `target` as shares of its support, each in [0, 1]; `None` if the class has no images.
     ///
     /// # Panics
     /// If there is no such class.
@@ -100,24 +101,25 @@ impl ConfusionMatrix {
         (support > 0).then(|| self.row(target).iter().map(share).collect())
     }
 
-    /// How many images there are.
+    /// Returns the number of images.
     pub fn n(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// How many images were taken for what they are.
+    /// Returns the number of images that were classified correctly.
     pub fn n_correct(&self) -> u64 {
         (0..self.n_classes).map(|class| self.count(class, class)).sum()
     }
 
-    /// The share of images taken for what they are; none if there are no images.
+    /// Returns the share of images that were classified correctly; `None` if there are no images.
     pub fn accuracy(&self) -> Option<f64> {
         let n = self.n();
         (n > 0).then(|| self.n_correct() as f64 / n as f64)
     }
 
-    /// The class with the most images, the first of equals, and its share of all: always answering it would be right so
-    /// often, and an accuracy is worth what it lies above. None if there are no images.
+    /// Returns the class with the most images, the first of equals, and its share of all images. This share is the
+    /// accuracy of always answering with that class, so an accuracy must be above it to be worth anything. Returns `None`
+    /// if there are no images.
     pub fn largest_class(&self) -> Option<(usize, f64)> {
         let supports = (0..self.n_classes).map(|class| self.support(class));
         let (class, support) = supports.enumerate().rev().max_by_key(|&(_, support)| support)?;
@@ -125,12 +127,12 @@ impl ConfusionMatrix {
         (n > 0).then(|| (class, support as f64 / n as f64))
     }
 
-    /// The matrix as CSV (RFC 4180, lines end in a line feed): the header `true` and the names of the predicted
-    /// classes, then one row per true class, its name first. A name that a spreadsheet would run as a formula has an
+    /// Returns the matrix as CSV (RFC 4180, lines end in a line feed): the header `true` and the names of the predicted
+    /// classes, then one row per true class, its name first. A name that a spreadsheet would run as a formula gets an
     /// apostrophe before it.
     ///
     /// # Errors
-    /// If there is not one name per class.
+    /// If the number of names is not the number of classes.
     pub fn to_csv(&self, class_names: &[impl AsRef<str>]) -> Result<String, MetricsError> {
         check_length("class_names", class_names.len(), self.n_classes)?;
         let mut csv = String::from("true");

@@ -1,12 +1,12 @@
-//! What errors cost, and the decision that costs least.
+//! The costs of errors, and the decision with the lowest cost.
 //!
-//! Reading a cost table is `costs_toml`'s business.
+//! `costs_toml` reads a cost table from text.
 
 use crate::{ConfusionMatrix, Predictions, argmax};
 
-/// What each decision costs: the price of every pair of a true and a predicted class, and of asking a person.
+/// The cost of every decision: the price of every pair of a true and a predicted class, and the price of asking a person.
 ///
-/// A right answer costs nothing. Read one with [`from_toml`](Self::from_toml).
+/// A correct answer costs nothing. [`from_toml`](Self::from_toml) reads a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CostTable {
     pub(crate) currency: String,
@@ -15,7 +15,7 @@ pub struct CostTable {
     pub(crate) ask_a_person: Option<f64>,
 }
 
-/// What is done with an image.
+/// The decision about an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// The answer is this class.
@@ -24,46 +24,46 @@ pub enum Decision {
     Ask,
 }
 
-/// What a way of deciding comes to on a set of images.
+/// The result of a decision rule on a set of images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DecisionCosts {
-    /// How many images.
+    /// Number of images.
     pub n: u64,
-    /// For how many of them a person is asked.
+    /// Number of images about which a person is asked.
     pub n_asked: u64,
-    /// How many are answered rightly; a person's answers are not counted.
+    /// Number of correct answers of the model; answers of a person are not counted.
     pub n_correct: u64,
-    /// What it costs, per 1,000 images; 0 if there are no images.
+    /// Cost per 1,000 images; 0 if there are no images.
     pub cost_per_1000: f64,
 }
 
-/// What one kind of error costs.
+/// The cost of one kind of error.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PairCost {
     /// The true class.
     pub target: usize,
-    /// The class they are taken for.
+    /// The predicted class.
     pub predicted: usize,
-    /// How many images.
+    /// Number of images.
     pub n: u64,
-    /// What one of them costs.
+    /// Price of one such error.
     pub price: f64,
-    /// What they cost together, per 1,000 images of all classes.
+    /// Cost of these errors together, per 1,000 images of all classes.
     pub cost_per_1000: f64,
 }
 
 impl CostTable {
-    /// What prices are counted in.
+    /// Returns the currency of the prices.
     pub fn currency(&self) -> &str {
         &self.currency
     }
 
-    /// How many classes there are.
+    /// Returns the number of classes.
     pub fn n_classes(&self) -> usize {
         self.n_classes
     }
 
-    /// What it costs to take an image of class `target` for `predicted`.
+    /// Returns the price of predicting `predicted` for an image of class `target`.
     ///
     /// # Panics
     /// If there is no such class.
@@ -71,15 +71,16 @@ impl CostTable {
         self.prices[target * self.n_classes..][..self.n_classes][predicted]
     }
 
-    /// What it costs to ask a person, who is taken to be right; none if nobody can be asked.
+    /// Returns the price of asking a person, who is assumed to be right; `None` if a person cannot be asked.
     pub fn ask_a_person(&self) -> Option<f64> {
         self.ask_a_person
     }
 
-    /// The decision with the least expected cost: the class j with the least `sum_i p_i C_ij`, the lowest of equals,
-    /// or a person where that is cheaper still.
+    /// Returns the decision with the lowest expected cost: the class j with the lowest `sum_i p_i C_ij`, the first of
+    /// equals, or asking a person if that is cheaper still.
     ///
-    /// It is as good as the probabilities are: calibrate them first ([`fit_temperature`](crate::fit_temperature)).
+    /// The decision is only as good as the probabilities: calibrate them first
+    /// ([`fit_temperature`](crate::fit_temperature)).
     ///
     /// # Shapes
     /// `log_probs`: (c).
@@ -95,12 +96,12 @@ impl CostTable {
         }
     }
 
-    /// [`decide`](Self::decide) where nobody can be asked.
+    /// Returns the same as [`decide`](Self::decide), but never asks a person.
     pub fn decide_alone(&self, log_probs: &[f32]) -> Decision {
         Decision::Answer(lowest(&self.expected(log_probs)) as u32)
     }
 
-    /// The expected cost of each answer, (c).
+    /// Returns the expected cost of each answer, (c).
     fn expected(&self, log_probs: &[f32]) -> Vec<f64> {
         let mut expected = vec![0.0; self.n_classes];
         for (&log_prob, prices) in log_probs.iter().zip(self.prices.chunks_exact(self.n_classes)) {
@@ -112,9 +113,9 @@ impl CostTable {
         expected
     }
 
-    /// What `rule`, a function of the log-probabilities of an image, comes to on `predictions`.
+    /// Returns the result of `rule` on `predictions`. `rule` decides from the log-probabilities of an image.
     ///
-    /// Where it asks and the table has no price for that, asking costs nothing.
+    /// If `rule` asks a person and the table has no price for that, asking costs nothing.
     ///
     /// # Panics
     /// If `predictions` have another number of classes.
@@ -142,7 +143,7 @@ impl CostTable {
         costs
     }
 
-    /// What answering every image with its most probable class comes to.
+    /// Returns the result of answering every image with its most probable class.
     ///
     /// # Panics
     /// As [`evaluate`](Self::evaluate).
@@ -150,7 +151,7 @@ impl CostTable {
         self.evaluate(predictions, |row| Decision::Answer(argmax(row).unwrap_or(0) as u32))
     }
 
-    /// The kinds of error in `matrix` that cost something, the most expensive first; of equals, in the order of
+    /// Returns the kinds of error in `matrix` that cost something, the most expensive first; ties in the order of the
     /// classes.
     ///
     /// # Panics
@@ -176,7 +177,7 @@ impl CostTable {
         pairs
     }
 
-    /// What the errors on each true class cost, per 1,000 images of all classes, (c).
+    /// Returns the cost of the errors on each true class, per 1,000 images of all classes, (c).
     ///
     /// # Panics
     /// As [`pair_costs`](Self::pair_costs).
@@ -189,7 +190,7 @@ impl CostTable {
     }
 }
 
-/// The place of the lowest value, the first of equals; 0 if there is none.
+/// Returns the position of the lowest value, the first of equals; 0 if there are no values.
 fn lowest(values: &[f64]) -> usize {
     (0..values.len()).reduce(|a, b| if values[b] < values[a] { b } else { a }).unwrap_or(0)
 }
@@ -198,7 +199,7 @@ fn lowest(values: &[f64]) -> usize {
 mod tests {
     use super::*;
 
-    /// A missed 1 costs ten times a missed 0; a person costs 2.
+    /// An error on class 1 costs ten times an error on class 0; asking a person costs 2 unless another price is given.
     fn table(ask_a_person: Option<f64>) -> CostTable {
         CostTable { currency: "EUR".into(), n_classes: 2, prices: vec![0.0, 1.0, 10.0, 0.0], ask_a_person }
     }
@@ -210,8 +211,8 @@ mod tests {
     #[test]
     fn the_cheapest_answer_is_not_the_most_probable_one() {
         let decide = |p| table(None).decide(&log([p, 1.0 - p]));
-        assert_eq!(decide(0.95), Decision::Answer(0)); // 0.5 expected against 0.95
-        assert_eq!(decide(0.85), Decision::Answer(1)); // 1.5 against 0.85
+        assert_eq!(decide(0.95), Decision::Answer(0)); // expected costs: 0.5 for 0, 0.95 for 1
+        assert_eq!(decide(0.85), Decision::Answer(1)); // 1.5 for 0, 0.85 for 1
         let certain = table(None).decide(&[0.0, f32::NEG_INFINITY]);
         assert_eq!(certain, Decision::Answer(0));
     }
@@ -231,7 +232,7 @@ mod tests {
         let argmax = table(None).evaluate_argmax(&p);
         assert_eq!((argmax.n_correct, argmax.n_asked, argmax.cost_per_1000), (2, 0, 5000.0));
         let least = table(Some(0.84)).evaluate(&p, |row| table(Some(0.84)).decide(row));
-        // 0 is answered, of the next two a person is asked, and 1 is the answer to the last
+        // image 0 is answered with 0, a person is asked about images 1 and 2, and image 3 is answered with 1
         assert_eq!((least.n_correct, least.n_asked, least.cost_per_1000), (2, 2, 420.0));
     }
 

@@ -1,4 +1,4 @@
-//! A cost table as people write it: TOML with class names.
+//! Reads a cost table that a person wrote: TOML with class names.
 //!
 //! ```toml
 //! currency = "EUR"      # what prices are counted in; may be left out
@@ -51,11 +51,12 @@ impl CostTable {
     /// Reads a cost table for the classes `class_names`: `currency`, `ask_a_person`, `default_value`, a table `[value]`
     /// by class, and `[[price]]` entries of `true`, `predicted` and `price`.
     ///
-    /// The price of a pair is its own, where it has one, else the value of its true class, else `default_value`, else 1.
+    /// The price of a pair is the first of these that is given: its own `[[price]]`, the value of its true class,
+    /// `default_value`, 1.
     ///
     /// # Errors
-    /// If the text is no TOML, holds another key, names no class of these, a price is no number or below 0, or a pair
-    /// is listed twice or is no error.
+    /// If the text is not TOML, it holds an unknown key or an unknown class, a price is not a number or is below 0, a
+    /// pair is listed twice, or both classes of a pair are the same.
     pub fn from_toml(text: &str, class_names: &[impl AsRef<str>]) -> Result<Self, MetricsError> {
         let file: CostsFile =
             toml::from_str(text).map_err(|e| error("the file", e.to_string().trim_end()))?;

@@ -1,33 +1,33 @@
-//! What can be left to the model: how accurate it is on the images of which it is sure enough.
+//! Selective classification: how accurate a model is on the images of which it is sure enough.
 
 use crate::Predictions;
 
-/// What answering every image with a confidence of at least `threshold` comes to.
+/// The result of answering every image with a confidence of at least `threshold`, and no other.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CoveragePoint {
-    /// The least confidence that is answered.
+    /// Lowest confidence that is answered.
     pub threshold: f64,
-    /// How many images there are.
+    /// Number of images.
     pub n: u64,
-    /// How many are answered.
+    /// Number of images that are answered.
     pub n_answered: u64,
-    /// How many of the answers are right.
+    /// Number of correct answers.
     pub n_correct: u64,
 }
 
 impl CoveragePoint {
-    /// The share of images that are answered; 0 if there are no images.
+    /// Returns the share of images that are answered; 0 if there are no images.
     pub fn coverage(&self) -> f64 {
         self.n_answered as f64 / self.n.max(1) as f64
     }
 
-    /// The share of answers that are right; none if none is given.
+    /// Returns the share of answers that are correct; `None` if no image is answered.
     pub fn accuracy(&self) -> Option<f64> {
         (self.n_answered > 0).then(|| self.n_correct as f64 / self.n_answered as f64)
     }
 }
 
-/// One point per confidence that occurs, from the surest image alone to all of them.
+/// Returns one point per distinct confidence, from the surest image alone to all images.
 ///
 /// # Source
 /// Y. Geifman, R. El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017: the risk-coverage curve
@@ -48,7 +48,7 @@ pub fn coverage_curve(predictions: &Predictions) -> Vec<CoveragePoint> {
     points
 }
 
-/// The confidence of each image, and whether its answer is right; the surest first.
+/// Returns the confidence of each image and whether its answer is correct, the surest first.
 pub(crate) fn surest_first(predictions: &Predictions) -> Vec<(f64, bool)> {
     let mut images: Vec<(f64, bool)> = (0..predictions.len())
         .map(|i| (predictions.confidence(i), predictions.predicted(i) == predictions.targets()[i]))
@@ -57,7 +57,7 @@ pub(crate) fn surest_first(predictions: &Predictions) -> Vec<(f64, bool)> {
     images
 }
 
-/// What answering from `threshold` on comes to.
+/// Returns the point at `threshold`: images with at least this confidence are answered.
 pub fn coverage_at(predictions: &Predictions, threshold: f64) -> CoveragePoint {
     let mut point = CoveragePoint { threshold, n: predictions.len() as u64, n_answered: 0, n_correct: 0 };
     for (i, &target) in predictions.targets().iter().enumerate() {
@@ -73,7 +73,7 @@ pub fn coverage_at(predictions: &Predictions, threshold: f64) -> CoveragePoint {
 mod tests {
     use super::*;
 
-    /// Confidence and whether the answer is right.
+    /// One prediction per row: its confidence, and whether it is correct.
     fn given(rows: &[(f64, bool)]) -> Predictions {
         let log_probs = rows.iter().flat_map(|(p, _)| [p.ln() as f32, (1.0 - p).ln() as f32]).collect();
         let targets = rows.iter().map(|&(_, right)| u32::from(!right)).collect();

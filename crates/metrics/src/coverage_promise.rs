@@ -1,33 +1,36 @@
-//! A confidence from which answers can be promised to have a wanted accuracy.
+//! Chooses a confidence threshold for which a wanted accuracy of the answers can be promised.
 //!
-//! The threshold that looks best on the validation images looks better there than it is: it was chosen among many, by the
-//! images that praise it. What is chosen here holds for the images to come, with a stated confidence.
+//! The threshold that looks best on the validation images looks better on them than on new ones, because it was chosen
+//! among many by the very images it is judged on. The threshold chosen here holds for new images, with a stated
+//! confidence.
 
 use crate::coverage::surest_first;
 use crate::{CoveragePoint, MetricsError, Predictions, clopper_pearson_lower};
 
-/// Shares of the validation images that are tried, evenly spaced up to all of them.
+/// Number of shares of the validation images that are tried, evenly spaced up to all of them.
 const N_LEVELS: usize = 20;
 
-/// A threshold, and what can be said of the answers from there on.
+/// A threshold, and the accuracy that is promised for answers at or above it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Promise {
-    /// What it comes to on the images that it was chosen on.
+    /// The result of the threshold on the images that it was chosen on.
     pub point: CoveragePoint,
-    /// With the confidence that was asked for, the accuracy of the answers on images of the same kind is at least this.
+    /// Lower bound of the accuracy of the answers on images of the same kind, with the requested confidence.
     pub accuracy_at_least: f64,
 }
 
-/// The threshold with the most answers whose accuracy is at least `accuracy` with `confidence`; none if these predictions
-/// cannot promise it.
+/// Returns the threshold with the most answers whose accuracy is at least `accuracy` with `confidence`, or `None` if
+/// these predictions cannot promise it.
 ///
-/// Of 20 shares of the images, the surest first, each gives a threshold: the confidence of its least sure image. Given
-/// that one, the images above it are independent draws of what the threshold lets through, so their errors are binomial, and
-/// Clopper and Pearson's bound at `1 - (1 - confidence) / 20` holds for their accuracy. All the levels' bounds hold
-/// together with `confidence` (Bonferroni), so the choice among them costs nothing. The image at the threshold itself is
-/// counted only where it is wrong. With the threshold at 0 all images are answered.
+/// The images are sorted, the surest first, and 20 shares of them are tried. Each share gives a threshold: the confidence
+/// of its least sure image. Given that image, the images above the threshold are independent draws of the images that the
+/// threshold lets through. Their errors are therefore binomial, and Clopper and Pearson's bound at `1 - (1 - confidence)
+/// / 20` holds for their accuracy. All 20 bounds hold together with `confidence` (Bonferroni), so choosing among them
+/// does not weaken the promise. The image at the threshold itself is counted only if it is wrong. For the share of all
+/// images the threshold is 0: all images are answered.
 ///
-/// That holds for images of the kind that `predictions` are of, which the model was neither trained nor chosen on.
+/// The promise holds for images of the same kind as those of `predictions`. The model must have been neither trained nor
+/// chosen on the images of `predictions`.
 ///
 /// # Errors
 /// If `confidence` or `accuracy` is not above 0 and below 1.
@@ -75,19 +78,19 @@ pub fn promised_threshold(
 }
 
 impl Promise {
-    /// How many images a model must answer, all of them rightly, for `accuracy` to be promised with `confidence`: with fewer
-    /// to choose on, nothing can be.
+    /// Returns the least number of images with which `accuracy` can be promised with `confidence`: that many images if
+    /// the model answers all of them correctly. With fewer images, nothing can be promised.
     ///
     /// # Errors
     /// If `confidence` is not above 0 and below 1.
     pub fn least_images(accuracy: f64, confidence: f64) -> Result<u64, MetricsError> {
-        // n right answers of n bound the accuracy from below by alpha^(1 / n)
+        // n correct answers out of n bound the accuracy from below by alpha^(1 / n)
         let alpha = 1.0 - corrected(confidence)?;
         Ok((libm::log(alpha) / libm::log(accuracy)).ceil() as u64)
     }
 }
 
-/// The confidence that each of the levels needs for all of them to have `confidence`.
+/// Returns the confidence that each level needs so that all levels together have `confidence`.
 fn corrected(confidence: f64) -> Result<f64, MetricsError> {
     match confidence > 0.0 && confidence < 1.0 {
         true => Ok(1.0 - (1.0 - confidence) / N_LEVELS as f64),
@@ -100,7 +103,7 @@ mod tests {
     use super::*;
     use tallow_core::{Purpose, Stream};
 
-    /// Images whose answers are right as often as the model says: sure by 0.5 to 1, evenly.
+    /// Images whose answers are correct as often as the model says, with confidences drawn evenly from 0.5 to 1.
     fn draw(seed: u64, n: usize) -> Predictions {
         let mut random = Stream::new(seed, Purpose::Test, 0, 0);
         let (mut log_probs, mut targets) = (Vec::new(), Vec::new());
@@ -112,7 +115,7 @@ mod tests {
         Predictions::new(2, targets, log_probs, (0..n as u32).collect()).unwrap()
     }
 
-    /// What answers from `threshold` on are right in, of endlessly many such images.
+    /// Accuracy of the answers from `threshold` on, over infinitely many such images.
     fn truth(threshold: f64) -> f64 {
         (1.0 + threshold.max(0.5)) / 2.0
     }
@@ -154,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_image_at_the_threshold_counts_only_against_it() {
-        // of 200 images the 100 surest are right; what follows is wrong
+        // of 200 images, the 100 surest are right and the others wrong
         let log_probs: Vec<f32> = (0..200).flat_map(|i| [-0.001 * (i + 1) as f32, -5.0]).collect();
         let targets = (0..200).map(|i| u32::from(i >= 100)).collect();
         let p = Predictions::new(2, targets, log_probs, (0..200).collect()).unwrap();

@@ -1,19 +1,19 @@
-//! The little that this crate's tables share: how a field is quoted, how a name is kept from being run as a formula, and
-//! a reader whose errors name line and column.
+//! What this crate's CSV tables share: how a field is quoted, how a name is kept from being run as a formula, and a
+//! reader that names line and column in its errors.
 
 use std::collections::HashMap;
 use std::str::FromStr;
 
 use crate::MetricsError;
 
-/// What spreadsheets take for the beginning of a formula, or pass over before one.
+/// Characters at the start of a cell that spreadsheets treat as the start of a formula, or skip before one.
 /// Source: OWASP, <https://owasp.org/www-community/attacks/CSV_Injection>.
 const RUN_BY_SPREADSHEETS: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\n'];
-/// Says to a spreadsheet that what follows is a text.
+/// Tells a spreadsheet that the rest of the cell is text.
 const TEXT_MARK: char = '\'';
 
-/// Appends a name that comes from outside, such as a class or a file. One that a spreadsheet would run gets an apostrophe
-/// before it, and so does one that begins with an apostrophe; [`Row::name`] takes it off again. Numbers need none.
+/// Appends a name from outside, such as the name of a class or a file. A name that a spreadsheet would run, or that
+/// begins with an apostrophe, gets an apostrophe before it; [`Row::name`] removes it again. Numbers do not need this.
 pub(crate) fn push_name(csv: &mut String, name: &str) {
     match name.starts_with(RUN_BY_SPREADSHEETS) || name.starts_with(TEXT_MARK) {
         true => push_field(csv, &format!("{TEXT_MARK}{name}")),
@@ -21,14 +21,15 @@ pub(crate) fn push_name(csv: &mut String, name: &str) {
     }
 }
 
-/// A name from outside as a CSV field: quoted where need be, and marked with an apostrophe where a spreadsheet would run it.
+/// Returns a name from outside as a CSV field: quoted where necessary, and with an apostrophe before it if a spreadsheet
+/// would run it or if it begins with an apostrophe.
 pub fn csv_name(name: &str) -> String {
     let mut field = String::new();
     push_name(&mut field, name);
     field
 }
 
-/// What [`push_name`] was given. An apostrophe that it would not have written is part of the name.
+/// Undoes [`push_name`]. An apostrophe that [`push_name`] would not have written is part of the name.
 fn unmarked(field: &str) -> &str {
     match field.strip_prefix(TEXT_MARK) {
         Some(name) if name.starts_with(RUN_BY_SPREADSHEETS) || name.starts_with(TEXT_MARK) => name,
@@ -36,7 +37,7 @@ fn unmarked(field: &str) -> &str {
     }
 }
 
-/// Appends `field`, in quotation marks where RFC 4180 asks for them.
+/// Appends `field`, in quotation marks where RFC 4180 requires them.
 pub(crate) fn push_field(csv: &mut String, field: &str) {
     if field.contains([',', '"', '\n', '\r']) {
         csv.push('"');
@@ -47,7 +48,7 @@ pub(crate) fn push_field(csv: &mut String, field: &str) {
     }
 }
 
-/// A table in memory: every row has as many fields as the header.
+/// A table in memory: every row has the same number of fields as the header.
 pub(crate) struct Table {
     pub(crate) header: Vec<String>,
     pub(crate) rows: Vec<Row>,
@@ -60,24 +61,24 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// The text of the column with number `column`, from 0.
+    /// Returns the text of column `column`, counted from 0.
     pub(crate) fn text(&self, column: usize) -> &str {
         self.fields.get(column).unwrap_or_default()
     }
 
-    /// The name in a column that [`push_name`] wrote.
+    /// Returns the name in a column that [`push_name`] wrote.
     pub(crate) fn name(&self, column: usize) -> &str {
         unmarked(self.text(column))
     }
 }
 
 impl Table {
-    /// Reads `text`, which must end with the end of a line: of what was cut off in the middle, the last number would
-    /// be another one.
+    /// Reads `text`, which must end with a line end. If a file was cut off in the middle, its last number would be read
+    /// as a different number.
     pub(crate) fn read(text: &str) -> Result<Self, MetricsError> {
         let mut rows = Vec::new();
         let mut table = Self { header: Vec::new(), rows: Vec::new() };
-        // Flexible, because the reader's own error for a row of another width names no column.
+        // Flexible, because the reader's own error for a row with the wrong number of fields does not name a column.
         let mut reader =
             csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
         for record in reader.records() {
@@ -101,7 +102,7 @@ impl Table {
         Ok(table)
     }
 
-    /// The value of a column; `expected` completes the sentence "expected …".
+    /// Parses the value of a column; `expected` completes the error message "expected …".
     pub(crate) fn parse<T: FromStr>(
         &self,
         row: &Row,
@@ -112,21 +113,22 @@ impl Table {
         text.parse().map_err(|_| self.error(row.line, column, format!("found {text:?}, expected {expected}")))
     }
 
-    /// An error at `line`, counted from 1, and `column`, counted from 0.
+    /// Returns an error at `line`, counted from 1, and `column`, counted from 0.
     pub(crate) fn error(&self, line: u64, column: usize, problem: String) -> MetricsError {
         let name = self.header.get(column).cloned().unwrap_or_else(|| (column + 1).to_string());
         MetricsError::Csv { line, column: name, problem }
     }
 }
 
-/// The line on which the record at `start` has its first character: the reader's own count stops before blank lines.
+/// Returns the line of the first character of the record at `start`. The reader's own count does not skip blank lines
+/// before a record.
 fn first_line(text: &str, start: &csv::Position) -> u64 {
     let rest = text.as_bytes().get(start.byte() as usize..).unwrap_or_default();
     let blank = rest.iter().take_while(|byte| matches!(byte, b'\n' | b'\r'));
     start.line() + blank.filter(|&&byte| byte == b'\n').count() as u64
 }
 
-/// The class of each name.
+/// Returns the class of each name.
 ///
 /// # Errors
 /// If two classes have the same name.

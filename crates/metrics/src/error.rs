@@ -1,32 +1,32 @@
-//! What can be wrong with what this crate is given.
+//! The errors of this crate.
 
-/// An input that does not fit, with the place and what was expected.
+/// An input that does not fit, with its place and the expected value.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MetricsError {
-    /// A table of results without a class.
+    /// The number of classes is 0.
     #[error("n_classes is 0: there must be at least one class")]
     NoClasses,
-    /// Two lists that belong together differ in length.
+    /// Two lists that belong together have different lengths.
     #[error("{what} has {found} entries, expected {expected}")]
     Length {
-        /// The list that does not fit.
+        /// The list with the wrong length.
         what: &'static str,
         /// Its length.
         found: usize,
-        /// The length that fits.
+        /// The expected length.
         expected: usize,
     },
-    /// A label that names no class.
+    /// A label that is not a class.
     #[error("{what}[{position}] is {class}: expected a class below n_classes = {n_classes}")]
     ClassOutOfRange {
-        /// The list that holds it.
+        /// The list that holds the label.
         what: &'static str,
-        /// Where, counted from 0.
+        /// Its position in the list, counted from 0.
         position: usize,
         /// The label.
         class: u32,
-        /// How many classes there are.
+        /// Number of classes.
         n_classes: usize,
     },
     /// A value that cannot be the logarithm of a probability.
@@ -48,29 +48,29 @@ pub enum MetricsError {
     /// More successes than trials.
     #[error("{successes} successes of {n} trials: expected at most {n}")]
     MoreSuccessesThanTrials {
-        /// Successes.
+        /// Number of successes.
         successes: u64,
-        /// Trials.
+        /// Number of trials.
         n: u64,
     },
-    /// Folds that say nothing of one another: fewer than two, or one without an image.
+    /// Folds that cannot be compared: fewer than two, or one without an image.
     #[error("folds of {n_images:?} images: expected at least two, each with an image")]
     Folds {
-        /// The images of each.
+        /// Number of images of each fold.
         n_images: Vec<u64>,
     },
-    /// Fewer runs than say what is asked for.
+    /// Fewer runs than the statistic needs.
     #[error("{found} runs: expected at least {expected}")]
     TooFewRuns {
-        /// The runs that there are.
+        /// Number of runs.
         found: usize,
-        /// The runs that it takes.
+        /// Least number of runs.
         expected: usize,
     },
-    /// A confidence that is no probability strictly between 0 and 1.
+    /// A confidence that is not a number strictly between 0 and 1.
     #[error("confidence is {0}: expected a number above 0 and below 1, such as 0.95")]
     Confidence(f64),
-    /// An accuracy that no answers can be wanted to have.
+    /// A wanted accuracy that is not a number strictly between 0 and 1.
     #[error("the wanted accuracy is {0}: expected a share above 0 and below 1, such as 0.98")]
     WantedAccuracy(f64),
     /// Thresholds of bands that are not in order.
@@ -84,7 +84,7 @@ pub enum MetricsError {
         /// The second threshold.
         improvable_up_to: f64,
     },
-    /// Two classes of one name where names have to tell classes apart.
+    /// Two classes with the same name, where names must be unique.
     #[error("the class name {name:?} is used twice: classes {first} and {second}; rename one of them")]
     DuplicateClassName {
         /// The name.
@@ -94,38 +94,38 @@ pub enum MetricsError {
         /// The second.
         second: usize,
     },
-    /// A temperature that is no positive number.
+    /// A temperature that is not a positive finite number.
     #[error("temperature is {0}: expected a number above 0")]
     Temperature(f64),
     /// Predictions of two models that are not about the same images.
     #[error("the two sets of predictions cannot be compared image by image: {0}")]
     NotPaired(String),
-    /// A cost table that does not fit the classes, or holds a number that is no price.
+    /// A cost table that does not fit the classes, or holds a number that cannot be a price.
     #[error("costs: {key}: {problem}")]
     Costs {
-        /// The key in the table, such as `price[2].true`; for a syntax error, where it is.
+        /// The key in the table, such as `price[2].true`; for a syntax error, "the file".
         key: String,
         /// What was found and what was expected.
         problem: String,
     },
-    /// A text that is not the table it should be.
+    /// A text that is not the expected table.
     #[error("line {line}, column {column}: {problem}")]
     Csv {
-        /// Counted from 1, the header included; of a row that spans lines, the first.
+        /// The line, counted from 1, the header included; for a row that spans several lines, its first line.
         line: u64,
-        /// The column's name, or its number counted from 1 where it has none.
+        /// The column's name, or its number counted from 1 if it has no name.
         column: String,
         /// What was found and what was expected.
         problem: String,
     },
 }
 
-/// Checks that a list has the length that its partner asks for.
+/// Checks that a list has the expected length.
 pub(crate) fn check_length(what: &'static str, found: usize, expected: usize) -> Result<(), MetricsError> {
     if found == expected { Ok(()) } else { Err(MetricsError::Length { what, found, expected }) }
 }
 
-/// Checks that every label names a class.
+/// Checks that every label is a class.
 pub(crate) fn check_classes(
     what: &'static str,
     labels: &[u32],

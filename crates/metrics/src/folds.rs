@@ -1,42 +1,44 @@
-//! What cross-validation says of a model: the accuracy over its folds, and how far that can be trusted.
+//! Scores of cross-validation: the accuracy over the folds, and its interval.
 
 use serde::{Deserialize, Serialize};
 
 use crate::student_t::student_t;
 use crate::{MetricsError, wilson_interval};
 
-/// The scores of a run that was tested by folds: every image by the model of the fold that had not seen it.
+/// The scores of a run that was tested by folds. Each image was classified by the model of the fold that held it out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FoldScores {
-    /// How many images each fold held out.
+    /// Number of images that each fold held out.
     pub n_images: Vec<u64>,
-    /// The share of them that its model classified rightly.
+    /// Accuracy of each fold's model on the images that the fold held out.
     pub accuracies: Vec<f64>,
-    /// The share of all images.
+    /// Accuracy over all images.
     pub accuracy: f64,
-    /// The mean cross-entropy over all images.
+    /// Mean cross-entropy over all images.
     pub loss: f64,
     /// [`folds_interval`]: low, high.
     pub accuracy_interval: [f64; 2],
-    /// The file of the run folder that has the answers.
+    /// The file in the run folder that holds the predictions.
     pub predictions: String,
 }
 
-/// The interval `[low, high]` of an accuracy that folds with `(right answers, images)` came to, two-sided, at `confidence`.
+/// Returns the interval `[low, high]` of the accuracy over folds, two-sided, at `confidence`. Each fold is given as
+/// `(correct answers, images)`.
 ///
-/// With the accuracy p of all images, and the accuracies a_i of k folds with their variance s^2:
+/// Let p be the accuracy of all images, a_i the accuracies of the k folds, and s^2 the variance of the a_i. The interval
+/// is
 ///
 /// ```text
 /// p -+ t(k - 1) sqrt((1 / k + 1 / (k - 1)) s^2)
 /// ```
 ///
-/// The second term is Nadeau and Bengio's: folds share most of their training images, so that their accuracies alone vary too
-/// little. Of this and the Wilson interval of all answers, each end is the one farther out: folds that happen to agree do not
-/// make few images many.
+/// The term 1 / (k - 1) is Nadeau and Bengio's correction: the folds share most of their training images, so that their
+/// accuracies vary too little. The result is then widened to the Wilson interval of all answers: each end is the outer
+/// one of the two intervals. Without this, folds that agree by chance would make a few images look like many.
 ///
 /// # Errors
-/// If there are less than two folds, one has more right answers than images or no image, or `confidence` is not above 0 and
-/// below 1.
+/// If there are fewer than two folds, a fold has more correct answers than images or no image, or `confidence` is not
+/// above 0 and below 1.
 ///
 /// # Source
 /// C. Nadeau, Y. Bengio, "Inference for the Generalization Error", Machine Learning 52 (2003), 239-281.
@@ -46,7 +48,7 @@ pub fn folds_interval(folds: &[(u64, u64)], confidence: f64) -> Result<[f64; 2],
         return Err(MetricsError::Folds { n_images: folds.iter().map(|fold| fold.1).collect() });
     }
     for &(right, n) in folds {
-        wilson_interval(right, n, confidence)?; // refuses what no fold can be
+        wilson_interval(right, n, confidence)?; // refuses a fold with more correct answers than images
     }
     let wilson = wilson_interval(n_right, n, confidence)?;
     let k = folds.len() as f64;

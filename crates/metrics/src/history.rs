@@ -1,4 +1,4 @@
-//! `history.csv`: one row per epoch, no clock times, so that two runs of the same recipe leave the same bytes.
+//! `history.csv`: one row per epoch. It holds no clock times, so that two runs of the same recipe write the same bytes.
 
 use std::fmt::Write as _;
 
@@ -7,42 +7,42 @@ use serde::{Deserialize, Serialize};
 use crate::MetricsError;
 use crate::csv_text::{Row, Table};
 
-/// What one epoch came to.
+/// The figures of one epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
-    /// Counted from 1.
+    /// Number of the epoch, counted from 1.
     pub epoch: u64,
-    /// Share of training images classified rightly, each counted when its batch was trained on.
+    /// Share of training images classified correctly, each counted when its batch was trained on.
     pub accuracy: f64,
-    /// Mean cross-entropy of the training images, each batch counted before its update: without label smoothing, weights
-    /// of classes and the like, so that it can be held against that of validation. In a record without
-    /// [`optimized_loss`](Self::optimized_loss), which is of an older program, it is that.
+    /// Mean cross-entropy of the training images, each batch counted before its update. It leaves out label smoothing,
+    /// class weights and the like, so that it can be compared with the validation loss. In a record of an older program,
+    /// which has no [`optimized_loss`](Self::optimized_loss), it is the optimised loss instead.
     pub loss: f64,
-    /// The mean of what the optimiser made small: the loss with all that the recipe puts into it.
+    /// Mean of the loss that the optimiser minimised, with everything that the recipe adds to it.
     #[serde(default)]
     pub optimized_loss: Option<f64>,
-    /// Accuracy on the validation data after the epoch; none for a run without validation.
+    /// Accuracy on the validation data after the epoch; `None` for a run without validation.
     pub val_accuracy: Option<f64>,
-    /// Loss on the validation data after the epoch; none for a run without validation.
+    /// Loss on the validation data after the epoch; `None` for a run without validation.
     pub val_loss: Option<f64>,
-    /// The learning rate of the epoch's last step.
+    /// Learning rate of the epoch's last step.
     pub learning_rate: f64,
 }
 
 const WITH_VAL: &str = "epoch,accuracy,loss,optimized_loss,val_accuracy,val_loss,learning_rate";
 const WITHOUT_VAL: &str = "epoch,accuracy,loss,optimized_loss,learning_rate";
-/// Of older programs, whose `loss` is what is optimised.
+/// Header of older programs, where `loss` is the optimised loss.
 const OLDER_WITH_VAL: &str = "epoch,accuracy,loss,val_accuracy,val_loss,learning_rate";
 const OLDER_WITHOUT_VAL: &str = "epoch,accuracy,loss,learning_rate";
 
 impl EpochRecord {
-    /// The first line of `history.csv`, without the end of the line.
+    /// Returns the first line of `history.csv`, without the line end.
     pub fn csv_header(with_val: bool) -> &'static str {
         if with_val { WITH_VAL } else { WITHOUT_VAL }
     }
 
-    /// The record as a line of `history.csv`, without the end of the line: every number in the fewest decimals that
-    /// read back to the same bits. The columns of validation are there if either value is.
+    /// Returns the record as a line of `history.csv`, without the line end. Every number has the fewest decimals that
+    /// read back to the same bits. The validation columns are there if either value is.
     pub fn to_csv_row(&self) -> String {
         let mut row = format!("{},{},{},", self.epoch, self.accuracy, self.loss);
         row.extend(self.optimized_loss.map(|loss| loss.to_string()));
@@ -60,8 +60,8 @@ impl EpochRecord {
 /// Reads the text of `history.csv`.
 ///
 /// # Errors
-/// If the header is none that this or an older program writes, a field is missing or no number, the epochs are not 1, 2,
-/// 3, …, or the text does not end with the end of a line (it was cut off).
+/// If the header is not one that this or an older program writes, a field is missing or not a number, the epochs are not
+/// 1, 2, 3, …, or the text does not end with a line end (it was cut off).
 pub fn parse_history(text: &str) -> Result<Vec<EpochRecord>, MetricsError> {
     let table = Table::read(text)?;
     let header = table.header.join(",");
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(parse_history(&text).unwrap(), [half]);
     }
 
-    /// Runs of programs that told the optimised loss alone can be read, and one of them gone on with.
+    /// Runs of older programs, which recorded the optimised loss alone, can be read and resumed.
     #[test]
     fn older_records_have_one_loss() {
         let older = EpochRecord { optimized_loss: None, ..RECORD };

@@ -1,9 +1,10 @@
-//! How far a share that was counted can be trusted: the Wilson score interval, and Clopper and Pearson's exact lower bound.
+//! Confidence intervals of a counted share: the Wilson score interval, and Clopper and Pearson's exact lower bound.
 
 use crate::MetricsError;
 use crate::normal::normal_quantile;
 
-/// The Wilson score interval `[low, high]` for `successes` of `n` trials, two-sided, at `confidence` (0.95 is usual).
+/// Returns the Wilson score interval `[low, high]` for `successes` out of `n` trials, two-sided, at `confidence` (0.95 is
+/// usual).
 ///
 /// With p = successes / n and z the quantile of the normal distribution at (1 + confidence) / 2:
 ///
@@ -11,15 +12,16 @@ use crate::normal::normal_quantile;
 /// (p + z^2 / 2n  -+  z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
 /// ```
 ///
-/// Exactly 0 below no successes, exactly 1 above nothing but successes; `[0, 1]` of no trials: nothing is known.
+/// `low` is exactly 0 if there are no successes, and `high` is exactly 1 if all trials are successes. Without trials, the
+/// interval is `[0, 1]`: nothing is known.
 ///
 /// # Errors
 /// If there are more successes than trials, or `confidence` is not above 0 and below 1.
 ///
 /// # Source
-/// E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22 (1927), 209-212; in
-/// the form of R. G. Newcombe, Statistics in Medicine 17 (1998), 857-872, method 3, as SciPy's
-/// `binomtest(k, n).proportion_ci(confidence, method='wilson')` has it.
+/// E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22 (1927), 209-212; in the
+/// form of R. G. Newcombe, Statistics in Medicine 17 (1998), 857-872, method 3. The same as SciPy's `binomtest(k,
+/// n).proportion_ci(confidence, method='wilson')`.
 ///
 /// ```
 /// let [low, high] = tallow_metrics::wilson_interval(7_311, 10_000, 0.95)?;
@@ -36,7 +38,7 @@ pub fn wilson_interval(successes: u64, n: u64, confidence: f64) -> Result<[f64; 
     if n == 0 {
         return Ok([0.0, 1.0]);
     }
-    let z = -normal_quantile((1.0 - confidence) / 2.0); // the lower tail: finite however near 1 the confidence
+    let z = -normal_quantile((1.0 - confidence) / 2.0); // the lower tail: finite even if the confidence is close to 1
     let (trials, p) = (n as f64, successes as f64 / n as f64);
     let denominator = 2.0 * (trials + z * z);
     let center = (2.0 * trials * p + z * z) / denominator;
@@ -46,16 +48,16 @@ pub fn wilson_interval(successes: u64, n: u64, confidence: f64) -> Result<[f64; 
     Ok([low, high])
 }
 
-/// The lower bound of Clopper and Pearson for `successes` of `n` trials, one-sided, at `confidence`: the probability of success
-/// for which so many successes or more have the probability `1 - confidence`. It holds with at least that confidence,
-/// however few the trials; 0 of no trials.
+/// Returns the one-sided lower bound of Clopper and Pearson for `successes` out of `n` trials, at `confidence`. It is the
+/// probability of success for which at least `successes` successes have the probability `1 - confidence`. It holds with
+/// at least that confidence, even for few trials. Without trials, it is 0.
 ///
 /// # Errors
 /// If there are more successes than trials, or `confidence` is not above 0 and below 1.
 ///
 /// # Source
-/// C. J. Clopper, E. S. Pearson, Biometrika 26 (1934), 404-413; as SciPy's
-/// `binomtest(k, n, alternative='greater').proportion_ci(confidence, method='exact').low`.
+/// C. J. Clopper, E. S. Pearson, Biometrika 26 (1934), 404-413; the same as SciPy's `binomtest(k, n,
+/// alternative='greater').proportion_ci(confidence, method='exact').low`.
 pub fn clopper_pearson_lower(successes: u64, n: u64, confidence: f64) -> Result<f64, MetricsError> {
     if successes > n {
         return Err(MetricsError::MoreSuccessesThanTrials { successes, n });
@@ -71,7 +73,7 @@ pub fn clopper_pearson_lower(successes: u64, n: u64, confidence: f64) -> Result<
     while high - low > 1e-15 {
         let middle = (low + high) / 2.0;
         if middle <= low || middle >= high {
-            break; // neighbours
+            break; // no f64 lies between the two
         }
         match few_failures(n - successes, n, middle) < alpha {
             true => low = middle,
@@ -81,7 +83,8 @@ pub fn clopper_pearson_lower(successes: u64, n: u64, confidence: f64) -> Result<
     Ok(low)
 }
 
-/// The probability of at most `failures` failures in `n` trials that each succeed with probability `p`, in (0, 1).
+/// Returns the probability of at most `failures` failures in `n` trials that each succeed with probability `p`, in (0,
+/// 1).
 fn few_failures(failures: u64, n: u64, p: f64) -> f64 {
     if failures == n {
         return 1.0;
@@ -90,7 +93,7 @@ fn few_failures(failures: u64, n: u64, p: f64) -> f64 {
         libm::lgamma(n as f64 + 1.0) - libm::lgamma(k as f64 + 1.0) - libm::lgamma((n - k) as f64 + 1.0)
     };
     let odds = p / (1.0 - p);
-    // from the middle of the distribution or from `failures`, whichever is less, terms fall downwards
+    // Terms shrink with the distance from the mode. The sums start at the mode, or at `failures` if that is less.
     let log_term = |k: u64| log_choose(k) + k as f64 * libm::log1p(-p) + (n - k) as f64 * libm::log(p);
     let mode = (((n + 1) as f64 * (1.0 - p)) as u64).min(failures);
     let mut sum = 0.0;
@@ -128,7 +131,7 @@ mod tests {
         assert!(at(0, 9)[1] > 0.2 && at(9, 9)[0] < 0.8);
     }
 
-    /// All right: alpha^(1 / n). One of one and none.
+    /// If all trials succeed, the bound is alpha^(1 / n); without successes it is 0.
     #[test]
     fn the_exact_bound_is_exact_where_it_can_be_said() {
         for n in [1u64, 5, 117, 4_000_000] {

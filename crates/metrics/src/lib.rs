@@ -1,35 +1,36 @@
-//! Plain numbers from predictions, and the records that a run leaves.
+//! Metrics from predictions, and the records that a run writes.
 //!
-//! Everything here is a function of counts, labels and log-probabilities: no tensors, no files, no clock. Texts go
-//! in and come out as strings; whoever calls decides where they are kept.
+//! Everything here is a function of counts, labels and log-probabilities: no tensors, no files, no clock. Texts go in and
+//! come out as strings; the caller decides where they are stored.
 //!
-//! What a model said:
+//! Predictions of a model:
 //! * [`Predictions`]: log-probabilities beside the true classes; accuracy, mean negative log-likelihood;
 //!   [`argmax`], [`in_top_k`], [`top_k_accuracy`];
 //! * [`WeightedMean`]: the mean of an epoch from the means of its batches.
 //!
-//! What that is worth:
-//! * [`ConfusionMatrix`]: who was taken for whom;
+//! How good the predictions are:
+//! * [`ConfusionMatrix`]: counts of true and predicted classes;
 //! * [`ClassificationReport`]: precision, recall, F1 and support, printed as scikit-learn prints them;
-//! * [`wilson_interval`]: how far an accuracy can be trusted; [`folds_interval`]: that of cross-validation;
+//! * [`wilson_interval`]: the confidence interval of an accuracy; [`folds_interval`]: the same for cross-validation;
 //! * [`Bands`]: which classes are acceptable, which can be improved, which do not work;
-//! * [`class_intervals`]: how far a precision, a recall, an F1 score can be trusted;
+//! * [`class_intervals`]: the confidence intervals of precision, recall and F1 score per class;
 //! * [`confused_pairs`], [`surest_errors`]: the errors to look at first;
 //! * [`compare_paired`]: whether one model is better than another on the same images;
-//! * [`seed_mean`], [`paired_difference`], [`welch_difference`]: what several runs of one recipe say, and of two;
+//! * [`seed_mean`], [`paired_difference`], [`welch_difference`]: the mean of several runs of one recipe, and the
+//!   difference of two recipes;
 //! * [`suspects`]: which labels may be wrong.
 //!
-//! What its probabilities are worth:
-//! * [`reliability_bins`], [`expected_calibration_error`]: whether a confidence is the share of right answers;
-//! * [`fit_temperature`]: one number that makes it so;
+//! How good the probabilities are:
+//! * [`reliability_bins`], [`expected_calibration_error`]: whether a confidence equals the share of correct answers;
+//! * [`fit_temperature`]: one number that calibrates the confidences;
 //! * [`coverage_curve`], [`promised_threshold`]: how many images can be left to the model at a wanted accuracy;
 //! * [`CostTable`]: what errors cost, and the decision that costs least.
 //!
-//! Which learning rate a short sweep speaks for: [`LrSweep`].
+//! The learning rate that a short sweep suggests: [`LrSweep`].
 //!
-//! Whether a picture is of any of the classes: [`typicality`], [`auroc`], [`noticed`].
+//! Whether a picture belongs to any of the classes: [`typicality`], [`auroc`], [`noticed`].
 //!
-//! What a run writes down: [`EpochRecord`], [`Summary`], [`predictions_to_csv`], each with its exact text form.
+//! Records of a run: [`EpochRecord`], [`Summary`], [`predictions_to_csv`], each with its exact text form.
 //!
 //! ```
 //! use tallow_metrics::{Band, Bands, ClassificationReport, ConfusionMatrix, wilson_interval};

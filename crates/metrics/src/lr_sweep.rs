@@ -1,23 +1,27 @@
-//! The arithmetic of a learning-rate finder: which rates are tried, how the losses are smoothed, and which rate they speak for.
+//! The arithmetic of a learning-rate finder: which rates are tried, how the losses are smoothed, and which rate they
+//! suggest.
 //!
-//! Source of the sweep: L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", <https://arxiv.org/abs/1506.01186>
-//! (2015), section 3.3; growing exponentially and ending where the loss diverges, as fastai's `lr_find`.
+//! Source of the sweep: L. N. Smith, "Cyclical Learning Rates for Training Neural Networks",
+//! <https://arxiv.org/abs/1506.01186> (2015), section 3.3. As in fastai's `lr_find`, the rate grows exponentially and the
+//! sweep ends when the loss diverges.
 
 use serde::Serialize;
 
-/// The weight of what came before in the running loss that tells of divergence.
+/// Weight of the previous value in the running loss, an exponential moving average that detects divergence.
 const RUNNING: f64 = 0.9;
-/// A running loss of so many times the least one has diverged.
+/// The loss has diverged if the running loss is more than this many times its minimum.
 const DIVERGED: f64 = 4.0;
-/// The smoothed loss is a mean with Gaussian weights, whose deviation is this share of the steps.
+/// Standard deviation of the Gaussian weights that smooth the losses, as a share of the number of steps.
 const WIDTH: f64 = 0.03;
-/// A loss counts for no more than so many times the first ones, so that a step that blows up does not reach back.
+/// A loss counts for at most this many times the first loss, so that a diverging step does not affect the smoothed losses
+/// before it.
 const MAX_COUNTED: f64 = 1.5;
-/// One step in so many is at the beginning, where nothing is learnt yet.
+/// The first `n_steps / BEGINNING` steps are the beginning, where nothing is learnt yet.
 const BEGINNING: usize = 10;
-/// The share of the fall that is made where the rate is taken.
+/// The suggested rate is the first at which this share of the fall is reached.
 const FALLEN: f64 = 0.9;
-/// A fall of less than this share of the loss, or of so many standard errors of the smoothed loss, is noise.
+/// A fall is noise if it is less than this share of the loss, or less than [`MIN_ERRORS`] standard errors of the smoothed
+/// loss.
 const MIN_FALL: f64 = 0.01;
 const MIN_ERRORS: f64 = 3.0;
 
@@ -26,10 +30,10 @@ const MIN_ERRORS: f64 = 3.0;
 pub struct LrSweep {
     /// The first and the last rate.
     range: [f64; 2],
-    /// How many steps there are in all.
+    /// Number of steps of the whole sweep.
     n_steps: usize,
     points: Vec<SweepPoint>,
-    /// The running loss, and the least that it was.
+    /// The running loss, and its minimum.
     running: f64,
     least: f64,
 }
@@ -43,28 +47,28 @@ pub struct SweepPoint {
     pub loss: f64,
 }
 
-/// The rate that a sweep speaks for, and why.
+/// The rate that a sweep suggests, and the figures behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct SuggestedRate {
-    /// The first at which nine tenths of the fall are made.
+    /// The first rate at which nine tenths of the fall are reached.
     pub rate: f64,
-    /// The loss of the first steps.
+    /// Mean loss of the first steps.
     pub first_loss: f64,
-    /// The least smoothed loss.
+    /// Minimum of the smoothed loss.
     pub least_loss: f64,
-    /// The rate of that.
+    /// The rate at that minimum.
     pub rate_of_least: f64,
 }
 
 impl LrSweep {
-    /// A sweep of `n_steps` steps, at least 2, at rates from `range[0]` to `range[1]`, both above 0.
+    /// Begins a sweep of `n_steps` steps, at least 2, at rates from `range[0]` to `range[1]`, both above 0.
     pub fn new(range: [f64; 2], n_steps: usize) -> Self {
         let (running, least) = (f64::NAN, f64::INFINITY);
         Self { range, n_steps: n_steps.max(2), points: Vec::new(), running, least }
     }
 
-    /// The rate of the next step, `low (high / low)^(i / (n - 1))` of step i from 0; none where the sweep is over: after its last
-    /// step, or when the loss has diverged.
+    /// Returns the rate of the next step, `low (high / low)^(i / (n - 1))` for step i, counted from 0. Returns `None`
+    /// when the sweep is over: after its last step, or when the loss has diverged.
     pub fn next_rate(&self) -> Option<f64> {
         let [low, high] = self.range;
         let i = self.points.len();
@@ -82,27 +86,28 @@ impl LrSweep {
         self.points.push(SweepPoint { rate, loss });
     }
 
-    /// How many steps it takes, unless the loss diverges before.
+    /// Returns the number of steps of the whole sweep; fewer are run if the loss diverges.
     pub fn n_steps(&self) -> usize {
         self.n_steps
     }
 
-    /// The steps so far.
+    /// Returns the steps so far.
     pub fn points(&self) -> &[SweepPoint] {
         &self.points
     }
 
-    /// Whether the running loss is no number any more, or more than four times the least that it was.
+    /// Returns whether the running loss is no longer finite, or is more than four times its minimum.
     pub fn has_diverged(&self) -> bool {
         !self.points.is_empty() && (!self.running.is_finite() || self.running > DIVERGED * self.least)
     }
 
-    /// The smoothed loss of each step, from those on both sides of it: it does not lag, as a running mean does.
+    /// Returns the smoothed loss of each step, averaged over the steps before and after it. Unlike a running mean, it
+    /// does not lag.
     pub fn smoothed(&self) -> Vec<f64> {
         let n = self.points.len();
         let width = (WIDTH * self.n_steps as f64).max(0.5);
         let highest = MAX_COUNTED * self.first_loss();
-        let counted: Vec<f64> = self.points.iter().map(|point| point.loss.min(highest)).collect(); // NaN is the highest
+        let counted: Vec<f64> = self.points.iter().map(|point| point.loss.min(highest)).collect(); // NaN becomes `highest`
         let weights: Vec<f64> =
             (0..n).map(|apart| apart as f64 / width).map(|z| libm::exp(-0.5 * z * z)).collect();
         let at = |i: usize| {
@@ -114,13 +119,13 @@ impl LrSweep {
         (0..n).map(at).collect()
     }
 
-    /// The first rate at which nine tenths of the fall to the least smoothed loss are made; none where the loss falls by no more
-    /// than noise.
+    /// Returns the first rate at which nine tenths of the fall to the minimum of the smoothed loss are reached, or `None`
+    /// if the loss does not fall by more than noise.
     ///
-    /// The fall is measured from the mean of the first tenth of the steps. On CIFAR-10 (recipes `cnn`, `cnn-5` and `keras`, two
-    /// seeds each, 100 steps) this rule gives 7.6e-4 to 1.3e-3, and up to 2.3e-3 where the losses are smoothed a third less or
-    /// more. fastai's "valley", the middle of the longest falling stretch, gives 8.7e-6 to 1e-2 on the same losses: it takes the
-    /// flat beginning for a part of the valley, unless a running mean shifts it.
+    /// The fall is measured from the mean of the first tenth of the steps. On CIFAR-10 (recipes `cnn`, `cnn-5` and
+    /// `keras`, two seeds each, 100 steps) this rule gives 7.6e-4 to 1.3e-3, and up to 2.3e-3 if the losses are smoothed
+    /// a third less or more. fastai's "valley", the middle of the longest falling stretch, gives 8.7e-6 to 1e-2 on the
+    /// same losses: it counts the flat beginning as part of the valley, unless a running mean shifts it.
     pub fn suggestion(&self) -> Option<SuggestedRate> {
         let (smoothed, first_loss) = (self.smoothed(), self.first_loss());
         let (least, least_loss) =
@@ -136,17 +141,18 @@ impl LrSweep {
         Some(SuggestedRate { rate: rate(chosen), first_loss, least_loss, rate_of_least: rate(least) })
     }
 
-    /// The mean loss of the first steps.
+    /// Returns the mean loss of the first steps.
     fn first_loss(&self) -> f64 {
         let first = &self.points[..self.points.len().min((self.n_steps / BEGINNING).max(1))];
         first.iter().map(|point| point.loss).sum::<f64>() / first.len() as f64
     }
 
-    /// The standard error of a smoothed loss, by how far the losses of the steps up to the least one lie from it.
+    /// Returns the standard error of a smoothed loss, estimated from the distances between the losses and the smoothed
+    /// losses of the steps up to the minimum.
     fn error(&self, smoothed: &[f64]) -> f64 {
         let apart = smoothed.iter().zip(&self.points).map(|(smooth, point)| (smooth - point.loss).powi(2));
         let variance = apart.sum::<f64>() / smoothed.len() as f64;
-        let n_averaged = 2.0 * std::f64::consts::PI.sqrt() * WIDTH * self.n_steps as f64; // by the weights' squares
+        let n_averaged = 2.0 * std::f64::consts::PI.sqrt() * WIDTH * self.n_steps as f64; // effective number of averaged losses
         (variance / n_averaged.max(1.0)).sqrt()
     }
 }
@@ -155,7 +161,7 @@ impl LrSweep {
 mod tests {
     use super::*;
 
-    /// All steps of a sweep from 1e-7 to 10, whose losses are `loss` of the step.
+    /// All steps of a sweep from 1e-7 to 10; `loss` gives the loss of each step.
     fn swept(n_steps: usize, loss: impl Fn(f64) -> f64) -> LrSweep {
         let mut sweep = LrSweep::new([1e-7, 10.0], n_steps);
         while let Some(rate) = sweep.next_rate() {
@@ -181,7 +187,8 @@ mod tests {
         assert_eq!((rates.len(), sweep.has_diverged()), (5, false));
     }
 
-    /// `scipy.ndimage.gaussian_filter1d(losses, 3, mode="constant")`, divided by the same of ones, and the rule in NumPy.
+    /// Expected values: `scipy.ndimage.gaussian_filter1d(losses, 3, mode="constant")`, divided by the same filter of
+    /// ones, and the rule in NumPy.
     #[test]
     fn the_rate_is_taken_where_nine_tenths_of_the_fall_are_made() {
         let sweep = swept(100, noisy);

@@ -1,17 +1,17 @@
-//! The mean of an epoch from the means of its batches.
+//! Computes the mean of an epoch from the means of its batches.
 //!
-//! Kept as a sum in f64 and a weight, so that it can be put into a checkpoint in the middle of an epoch and go on
-//! from there to the same bits.
+//! The mean is kept as a sum in f64 and a weight. A checkpoint in the middle of an epoch can store both, and a resumed
+//! run reaches the same bits.
 
 use serde::{Deserialize, Serialize};
 
-/// A weighted mean in the making: `sum(value_i * weight_i) / sum(weight_i)`.
+/// A running weighted mean: `sum(value_i * weight_i) / sum(weight_i)`.
 ///
-/// The mean over a batch, added with the batch size as its weight, gives the mean over the images, also when the last
-/// batch is shorter. The sum is f64 and depends on the order of the additions, nothing else.
+/// Adding the mean of each batch with the batch size as its weight gives the mean over the images, even if the last batch
+/// is shorter. The sum is f64 and depends only on the values, the weights and their order.
 ///
-/// Serialised, the sum is a decimal text (`"12.25"`), which any format brings back to the last bit, infinities and
-/// NaN included; JSON numbers would not do that with every reader.
+/// The sum is serialised as decimal text (`"12.25"`), which every format reads back to the last bit, including infinities
+/// and NaN. Not every JSON reader would do that with numbers.
 ///
 /// ```
 /// let mut loss = tallow_metrics::WeightedMean::default();
@@ -33,18 +33,18 @@ impl WeightedMean {
         self.weight += weight;
     }
 
-    /// The mean of everything added; none if its weight is 0.
+    /// Returns the mean of everything added; `None` if the total weight is 0.
     pub fn mean(&self) -> Option<f64> {
         (self.weight > 0).then(|| self.sum / self.weight as f64)
     }
 
-    /// How many items the mean is of.
+    /// Returns the total weight: the number of items in the mean.
     pub fn weight(&self) -> u64 {
         self.weight
     }
 }
 
-/// An f64 as its shortest decimal text that reads back to the same bits.
+/// Serialises an f64 as the shortest decimal text that reads back to the same bits.
 mod exact {
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 

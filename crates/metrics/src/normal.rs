@@ -4,7 +4,7 @@
 //! 37 (1988), 477-484: PPND16, a relative error of about 1e-16.
 #![expect(clippy::excessive_precision, reason = "the coefficients stand as they were published")]
 
-/// The z with Phi(z) = `p`, for `p` in (0, 1); minus and plus infinity for 0 and 1, NaN outside.
+/// Returns the z with Phi(z) = `p`, for `p` in (0, 1); minus infinity for 0, plus infinity for 1, NaN outside [0, 1].
 pub(crate) fn normal_quantile(p: f64) -> f64 {
     let from_middle = p - 0.5;
     if from_middle.abs() <= 0.425 {

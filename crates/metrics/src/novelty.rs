@@ -1,28 +1,30 @@
-//! Whether a picture is like what a model was trained on, by scores of how unlike it each picture is: what a score is worth, and
-//! how well scores tell what is new from what is known. How a score comes about is another matter.
+//! Decides from scores whether a picture is like the pictures that a model was trained on. A score says how unlike them a
+//! picture is. This module says how unusual a score is, and how well scores separate new pictures from known ones. It
+//! leaves the computation of the scores to others.
 
 use serde::{Deserialize, Serialize};
 
-/// The share of pictures like the training pictures that may be called none of the classes.
+/// Share of pictures like the training pictures that may be reported as "none of the classes".
 pub const FALSE_ALARM_RATE: f64 = 0.05;
 
-/// Scores that the least share of false alarms can be told by.
+/// Least number of known scores for which [`FALSE_ALARM_RATE`] can be reached.
 pub const MIN_KNOWN: usize = 19;
 
 /// The version of [`NoveltyRecord`].
 pub const NOVELTY_VERSION: u32 = 1;
 
-/// How usual a picture with this score is: the share of the `known` pictures whose score is at least as high, itself counted in,
+/// Returns how typical a picture with this score is: the share of pictures whose score is at least as high, among the
+/// `known` pictures and the picture itself,
 ///
 /// ```text
 /// (1 + #{known >= score}) / (1 + n)
 /// ```
 ///
-/// Of pictures that are drawn as the `known` ones were, a share of at most `a` has a typicality of at most `a`, for every `a`: it is
-/// a conformal p-value.
+/// This is a conformal p-value: of pictures drawn from the same distribution as the `known` ones, at most a share `a` has
+/// a typicality of at most `a`, for every `a`.
 ///
 /// # Arguments
-/// `known`: scores of pictures that the model was not trained on, though they are of its classes; ascending.
+/// `known`: scores of pictures of the model's classes that the model was not trained on, ascending.
 ///
 /// # Source
 /// S. Bates, E. Candès, L. Lei, Y. Romano, M. Sesia, "Testing for Outliers with Conformal p-values", Annals of Statistics 51 (2023),
@@ -32,8 +34,8 @@ pub fn typicality(known: &[f32], score: f32) -> f64 {
     (1 + known.len() - n_below) as f64 / (1 + known.len()) as f64
 }
 
-/// The area under the curve of hits by false alarms: the probability that a `novel` picture's score is higher than that of a
-/// `known` one, ties counting half. None where there is none of either.
+/// Returns the area under the ROC curve: the probability that a `novel` picture has a higher score than a `known` one,
+/// where ties count half. Returns `None` if either list is empty.
 pub fn auroc(known: &[f32], novel: &[f32]) -> Option<f64> {
     if known.is_empty() || novel.is_empty() {
         return None;
@@ -47,7 +49,8 @@ pub fn auroc(known: &[f32], novel: &[f32]) -> Option<f64> {
     Some(novel.iter().map(wins).sum::<f64>() / (known.len() as f64 * novel.len() as f64))
 }
 
-/// The share of the `novel` pictures that are noticed by each rate of false alarms: of those in `rates`, ascending.
+/// Returns the share of the `novel` pictures that are noticed at each of the false alarm rates `rates`, in the order of
+/// `rates`.
 pub fn noticed(known: &[f32], novel: &[f32], rates: &[f64]) -> Vec<f64> {
     let known = sorted(known);
     let of_novel: Vec<f64> = novel.iter().map(|&score| typicality(&known, score)).collect();
@@ -57,59 +60,62 @@ pub fn noticed(known: &[f32], novel: &[f32], rates: &[f64]) -> Vec<f64> {
     rates.iter().map(share).collect()
 }
 
-/// In ascending order.
+/// Returns the scores in ascending order.
 fn sorted(scores: &[f32]) -> Vec<f32> {
     let mut sorted = scores.to_vec();
     sorted.sort_unstable_by(f32::total_cmp);
     sorted
 }
 
-/// `evaluation/novelty.json`: how well a model tells pictures that are like none of its classes.
+/// The content of `evaluation/novelty.json`: how well a model notices pictures that belong to none of its classes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoveltyRecord {
     /// [`NOVELTY_VERSION`].
     pub version: u32,
-    /// The share of pictures like the training pictures that may be called none of the classes.
+    /// Share of pictures like the training pictures that may be reported as "none of the classes".
     pub false_alarm_rate: f64,
-    /// How many pictures of the model's classes, which were not learnt from, say what is usual.
+    /// Number of pictures of the model's classes that define what is usual. The model was not trained on them.
     pub n_known: u64,
-    /// What happened on the test images; none where they are the ones that say what is usual.
+    /// Results on the test images; `None` if the test images themselves define what is usual.
     pub test: Option<NoveltyTest>,
-    /// Each class that was left out in turn: whether its pictures were noticed then. Empty where there are too few classes.
+    /// One entry per class that was left out in turn: the share of its pictures that was noticed. Empty if there are too
+    /// few classes.
     pub left_out: Vec<LeftOut>,
-    /// Rates of false alarms, and the share of the pictures of left-out classes that was noticed at each, all classes counting the same.
+    /// Pairs of a false alarm rate and the share of pictures of left-out classes that was noticed at that rate. All
+    /// classes have the same weight.
     pub curve: Vec<[f64; 2]>,
-    /// The test images that are most unlike the training images, the most unlike first: their places in the data set,
-    /// and their typicalities.
+    /// The test images that are most unlike the training images, the most unlike first: their indices in the data set and
+    /// their typicalities.
     pub most_unlike: Vec<(u32, f64)>,
 }
 
-/// What the test images were taken for.
+/// Results of the novelty check on the test images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoveltyTest {
-    /// Test images.
+    /// Number of test images.
     pub n: u64,
-    /// Of them, those that were called none of the classes: all of them false alarms, if every test image is of one.
+    /// Number of test images that were reported as "none of the classes". If every test image belongs to one of the
+    /// classes, all of these are false alarms.
     pub n_alarms: u64,
-    /// Right answers among those.
+    /// Number of correct answers among those.
     pub n_right_of_alarms: u64,
-    /// Right answers among all.
+    /// Number of correct answers among all test images.
     pub n_right: u64,
 }
 
-/// A class that was left out.
+/// A class that was left out of the known classes, to measure how well its pictures are noticed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeftOut {
-    /// The class.
+    /// The name of the class.
     pub class: String,
-    /// How many pictures of it were looked at.
+    /// Number of its pictures that were scored.
     pub n: u64,
-    /// The share of them that was noticed at [`FALSE_ALARM_RATE`].
+    /// Share of those pictures that was noticed at [`FALSE_ALARM_RATE`].
     pub noticed: f64,
-    /// [`auroc`] against pictures of the other classes.
+    /// [`auroc`] of its pictures against pictures of the other classes.
     pub auroc: f64,
 }
 
@@ -149,7 +155,7 @@ mod tests {
     }
 
     proptest! {
-        /// Each of n + 1 pictures in turn is the new one: at most a share `rate` of them may be called so.
+        /// Each of n + 1 pictures in turn is the new one: at most a share `rate` of them may cause a false alarm.
         #[test]
         fn false_alarms_stay_below_the_rate(scores in prop::collection::vec(0..50u8, 2..60), rate in 0.0..1.0) {
             let scores: Vec<f32> = scores.into_iter().map(f32::from).collect();

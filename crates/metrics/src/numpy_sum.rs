@@ -1,12 +1,14 @@
-//! NumPy's order of summation: what it takes to print a mean that lies on a rounding tie as scikit-learn does.
+//! Sums in NumPy's order. scikit-learn prints means that NumPy summed. Where a mean lies on a rounding tie, only the same
+//! order of summation gives the same text.
 //!
-//! Eight running sums, combined as a tree; above 128 values, halves (cut at a multiple of eight) are summed apart.
+//! Fewer than eight values are summed in order. Up to 128 values are added to eight running sums, which are combined as a
+//! tree. More values are split in halves (at a multiple of eight), which are summed separately.
 //! Source: `@TYPE@_pairwise_sum` in NumPy's `numpy/_core/src/umath/loops_utils.h.src`.
 
 const LANES: usize = 8;
 const BLOCK: usize = 128;
 
-/// The sum of `values`, to the bit what `numpy.sum` gives for a contiguous float64 array.
+/// Returns the sum of `values`, bit for bit the result of `numpy.sum` for a contiguous float64 array.
 pub(crate) fn numpy_sum(values: &[f64]) -> f64 {
     let n = values.len();
     if n < LANES {
@@ -26,7 +28,7 @@ pub(crate) fn numpy_sum(values: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    /// The i-th of a sequence that the generator of the fixture computes in the same way, exactly.
+    /// Value `i` of a sequence that the generator of the fixture computes exactly the same way.
     fn value(i: u64) -> f64 {
         ((i * 7919 + 13) % 1009) as f64 / 1009.0
     }

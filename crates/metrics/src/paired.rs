@@ -1,16 +1,16 @@
-//! Whether one model is better than another, from their answers to the same images.
+//! Tests whether one model is better than another, from their answers to the same images.
 //!
-//! Two accuracies with their intervals say little about that: most images are easy, or hard, for both. What counts are
-//! the images that only one of them got right.
+//! Two accuracies with their intervals say little about that: most images are easy, or hard, for both models. The images
+//! that decide are those that only one of the models got right.
 
 use tallow_core::{Purpose, Stream};
 
 use crate::{MetricsError, Predictions};
 
-/// How many times the images are drawn anew for the interval.
+/// Number of bootstrap resamples for the interval.
 const N_RESAMPLES: usize = 4000;
 
-/// What the images say of the second model, against the first.
+/// The second model compared with the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// More accurate.
@@ -21,27 +21,28 @@ pub enum Verdict {
     NotToldApart,
 }
 
-/// Two models on the same images.
+/// The comparison of two models on the same images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PairedComparison {
-    /// How many images.
+    /// Number of images.
     pub n: u64,
-    /// How many only the first got right.
+    /// Number of images that only the first model got right.
     pub n_only_first: u64,
-    /// How many only the second got right.
+    /// Number of images that only the second model got right.
     pub n_only_second: u64,
-    /// Accuracy of the second less that of the first.
+    /// Accuracy of the second model minus accuracy of the first.
     pub difference: f64,
     /// The interval of the difference: low, high.
     pub difference_interval: [f64; 2],
-    /// How probable a split at least as uneven would be, were both equally good.
+    /// Probability of a split between `n_only_first` and `n_only_second` at least as uneven as this one, if both models
+    /// were equally good.
     pub p_value: f64,
-    /// The confidence of interval and verdict.
+    /// The confidence of the interval and the verdict.
     pub confidence: f64,
 }
 
 impl PairedComparison {
-    /// By the p-value: a difference with one of at most `1 - confidence` is taken for real.
+    /// Returns the verdict by the p-value: the difference is real if the p-value is at most `1 - confidence`.
     pub fn verdict(&self) -> Verdict {
         if self.p_value > 1.0 - self.confidence {
             Verdict::NotToldApart
@@ -55,15 +56,16 @@ impl PairedComparison {
 
 /// Compares `second` with `first`: McNemar's exact test, and a bootstrap interval of the difference in accuracy.
 ///
-/// The interval holds the middle `confidence` of the differences that 4,000 draws of `n` images, with replacement,
-/// come to; `seed` decides the draws.
+/// The interval is the middle `confidence` of the differences in 4,000 bootstrap resamples of `n` images, drawn with
+/// replacement; `seed` determines the draws.
 ///
 /// # Errors
-/// If they are not about the same images in the same order, there is none, or `confidence` is not above 0 and below 1.
+/// If the two are not about the same images in the same order, there are no images, or `confidence` is not above 0 and
+/// below 1.
 ///
 /// # Source
-/// Q. McNemar, Psychometrika 12 (1947), 153-157; exact form as SciPy's `binomtest(b, b + c)`. B. Efron, Annals of
-/// Statistics 7 (1979), 1-26: percentile interval.
+/// Q. McNemar, Psychometrika 12 (1947), 153-157; the exact form, the same as SciPy's `binomtest(b, b + c)`. B. Efron,
+/// Annals of Statistics 7 (1979), 1-26: percentile interval.
 pub fn compare_paired(
     first: &Predictions,
     second: &Predictions,
@@ -126,7 +128,7 @@ fn check_paired(first: &Predictions, second: &Predictions) -> Result<(), Metrics
     }
 }
 
-/// The two-sided p-value of `b` against `c` under a fair coin: twice the smaller tail of Binomial(b + c, 1/2), at
+/// Returns the two-sided p-value of `b` against `c` for a fair coin: twice the smaller tail of Binomial(b + c, 1/2), at
 /// most 1.
 fn mcnemar_exact(b: u64, c: u64) -> f64 {
     let (n, k) = ((b + c) as f64, b.min(c));
@@ -146,7 +148,8 @@ fn mcnemar_exact(b: u64, c: u64) -> f64 {
     (2.0 * tail).min(1.0)
 }
 
-/// Only the difference of the two counts matters, so a draw of an image is a draw of +1, -1 or 0.
+/// Returns the percentile interval of the difference. Only the two counts matter, so drawing an image means drawing -1,
+/// +1 or 0.
 fn bootstrap(n: u32, n_only_first: u32, n_only_second: u32, confidence: f64, seed: u64) -> [f64; 2] {
     let one = |resample: usize| -> i64 {
         let mut stream = Stream::new(seed, Purpose::Bootstrap, 0, resample as u64);
@@ -159,7 +162,7 @@ fn bootstrap(n: u32, n_only_first: u32, n_only_second: u32, confidence: f64, see
     };
     let mut differences: Vec<i64> = (0..N_RESAMPLES).map(one).collect();
     differences.sort_unstable();
-    let outside = ((1.0 - confidence) / 2.0 * N_RESAMPLES as f64).floor() as usize; // below half of them
+    let outside = ((1.0 - confidence) / 2.0 * N_RESAMPLES as f64).floor() as usize; // less than half of the resamples
     [differences[outside], differences[N_RESAMPLES - 1 - outside]].map(|d| d as f64 / f64::from(n))
 }
 
@@ -167,14 +170,15 @@ fn bootstrap(n: u32, n_only_first: u32, n_only_second: u32, confidence: f64, see
 mod tests {
     use super::*;
 
-    /// Predictions of two classes that are right where `right` says so; the true class is 0.
+    /// Predictions for two classes, correct where `right` is true; the true class is 0.
     fn model(right: &[bool]) -> Predictions {
         let log_probs = right.iter().flat_map(|&r| if r { [-0.1, -2.4] } else { [-2.4, -0.1] }).collect();
         let n = right.len();
         Predictions::new(2, vec![0; n], log_probs, (0..n as u32).collect()).unwrap()
     }
 
-    /// 1,000 images, of which `b` only the first gets right, and `c` only the second.
+    /// Compares two models on 1,000 images: only the first gets `b` of them right, only the second gets `c` of them
+    /// right.
     fn compared(b: usize, c: usize) -> PairedComparison {
         let first: Vec<bool> = (0..1000).map(|i| !(b..b + c).contains(&i)).collect();
         let second: Vec<bool> = (0..1000).map(|i| i >= b).collect();

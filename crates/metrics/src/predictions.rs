@@ -1,14 +1,14 @@
-//! What a model said about a data set: log-probabilities beside the true classes.
+//! The predictions of a model for a data set: log-probabilities and the true classes.
 
 use crate::error::{check_classes, check_length};
 use crate::{MetricsError, argmax};
 
-/// How far above 0 a log-probability may lie: what rounding in f32 leaves of large logits.
+/// How far above 0 a log-probability may lie: rounding in f32 of large logits can go this far.
 const ROUNDING: f32 = 1e-3;
 
 /// Log-probabilities of `n` images for `c` classes, with the true class of each.
 ///
-/// Checked once, when it is made: every accessor may rely on it.
+/// Checked once, in [`new`](Self::new): every accessor may rely on it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Predictions {
     n_classes: usize,
@@ -18,16 +18,16 @@ pub struct Predictions {
 }
 
 impl Predictions {
-    /// Brings together what an evaluation collected.
+    /// Builds predictions from what an evaluation collected.
     ///
     /// # Shapes
     /// * `targets`: (n), the true classes;
     /// * `log_probs`: (n, c) row-major, natural logarithms, as `log_softmax` gives them; minus infinity is allowed;
-    /// * `indices`: (n), which image of its data set each row is about.
+    /// * `indices`: (n), the index of each row's image in its data set.
     ///
     /// # Errors
-    /// If `n_classes` is 0, lengths do not fit, a target names no class, or a value is NaN or above 0 by more than
-    /// rounding (logits or probabilities instead of their logarithms).
+    /// If `n_classes` is 0, lengths do not match, a target is not a class, or a value is NaN or above 0 by more than
+    /// rounding (logits or probabilities instead of log-probabilities).
     pub fn new(
         n_classes: usize,
         targets: Vec<u32>,
@@ -47,37 +47,37 @@ impl Predictions {
         Ok(Self { n_classes, targets, log_probs, indices })
     }
 
-    /// How many classes there are.
+    /// Returns the number of classes.
     pub fn n_classes(&self) -> usize {
         self.n_classes
     }
 
-    /// How many predictions there are.
+    /// Returns the number of predictions.
     pub fn len(&self) -> usize {
         self.targets.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no predictions.
     pub fn is_empty(&self) -> bool {
         self.targets.is_empty()
     }
 
-    /// The true classes, (n).
+    /// Returns the true classes, (n).
     pub fn targets(&self) -> &[u32] {
         &self.targets
     }
 
-    /// The log-probabilities, (n, c) row-major.
+    /// Returns the log-probabilities, (n, c) row-major.
     pub fn log_probs(&self) -> &[f32] {
         &self.log_probs
     }
 
-    /// Which image of its data set each prediction is about, (n).
+    /// Returns the index of each prediction's image in its data set, (n).
     pub fn indices(&self) -> &[u32] {
         &self.indices
     }
 
-    /// The log-probabilities of prediction `i`, (c).
+    /// Returns the log-probabilities of prediction `i`, (c).
     ///
     /// # Panics
     /// If there is no prediction `i`.
@@ -85,7 +85,7 @@ impl Predictions {
         &self.log_probs[i * self.n_classes..][..self.n_classes]
     }
 
-    /// The predictions about the images whose index `keep` accepts.
+    /// Returns the predictions of the images whose index `keep` accepts.
     pub fn of_images(&self, keep: impl Fn(u32) -> bool) -> Self {
         let mut kept = Self { targets: vec![], log_probs: vec![], indices: vec![], ..*self };
         for (i, &index) in self.indices.iter().enumerate().filter(|(_, index)| keep(**index)) {
@@ -96,15 +96,15 @@ impl Predictions {
         kept
     }
 
-    /// The most probable class of prediction `i`, the lowest of equals.
+    /// Returns the most probable class of prediction `i`, the lowest of equals.
     ///
     /// # Panics
     /// If there is no prediction `i`.
     pub fn predicted(&self, i: usize) -> u32 {
-        argmax(self.row(i)).map_or(0, |class| class as u32) // never none: `new` refuses NaN and zero classes
+        argmax(self.row(i)).map_or(0, |class| class as u32) // never `None`: `new` refuses NaN and zero classes
     }
 
-    /// The probability of the most probable class of prediction `i`, in [0, 1].
+    /// Returns the probability of the most probable class of prediction `i`, in [0, 1].
     ///
     /// # Panics
     /// If there is no prediction `i`.
@@ -113,26 +113,26 @@ impl Predictions {
         libm::exp(f64::from(best)).min(1.0)
     }
 
-    /// [`predicted`](Self::predicted) for every prediction, (n).
+    /// Returns [`predicted`](Self::predicted) for every prediction, (n).
     pub fn all_predicted(&self) -> Vec<u32> {
         (0..self.len()).map(|i| self.predicted(i)).collect()
     }
 
-    /// How many predictions are right.
+    /// Returns the number of correct predictions.
     pub fn n_correct(&self) -> u64 {
         (0..self.len()).filter(|&i| self.predicted(i) == self.targets[i]).count() as u64
     }
 
-    /// The share of predictions that are right; none if there are no predictions.
+    /// Returns the share of correct predictions; `None` if there are no predictions.
     pub fn accuracy(&self) -> Option<f64> {
         (!self.is_empty()).then(|| self.n_correct() as f64 / self.len() as f64)
     }
 
-    /// The mean negative log-likelihood of the true classes, `-sum(log p_i(target_i)) / n`, summed in f64; none if
-    /// there are no predictions. This is the cross-entropy without label smoothing or class weights.
+    /// Returns the mean negative log-likelihood of the true classes, `-sum(log p_i(target_i)) / n`, summed in f64; `None`
+    /// if there are no predictions. This is the cross-entropy without label smoothing or class weights.
     pub fn mean_nll(&self) -> Option<f64> {
         let sum: f64 = (0..self.len()).map(|i| f64::from(self.row(i)[self.targets[i] as usize])).sum();
-        (!self.is_empty()).then(|| (0.0 - sum) / self.len() as f64) // subtracted, so that no loss is 0 and not -0
+        (!self.is_empty()).then(|| (0.0 - sum) / self.len() as f64) // subtracted, so that a loss of zero is 0, not -0
     }
 }
 

@@ -1,9 +1,10 @@
-//! `predictions_{val,test}.csv`: one row per image, with everything that any figure of an evaluation follows from.
+//! `predictions_{val,test}.csv`: one row per image, with everything that the figures of an evaluation are computed from.
 //!
-//! Columns: `index`, `file` (relative to the data set, parts joined by `/`; empty where an image has none, and the column may
-//! be absent), `true` and `predicted` (class names), then one `log_prob:<class name>` per class. The header so carries
-//! the class names in order, and the file stands alone. A class or file that a spreadsheet would run as a formula has an
-//! apostrophe before it; in the header `log_prob:` stands before it already.
+//! Columns: `index`; `file` (relative to the data set, parts joined by `/`; empty if an image has no file; the column
+//! itself may be absent); `true` and `predicted` (class names); then one `log_prob:<class name>` per class. The header
+//! thus lists the class names in order, so that the file can be read without any other. A class or file name that a
+//! spreadsheet would run as a formula has an apostrophe before it. In the header, the prefix `log_prob:` already prevents
+//! that.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -14,27 +15,27 @@ use crate::{MetricsError, Predictions};
 
 /// The columns before the log-probabilities.
 const FIXED: [&str; 4] = ["index", FILE, "true", "predicted"];
-/// The one of them that may be absent.
+/// The fixed column that may be absent.
 const FILE: &str = "file";
 const LOG_PROB: &str = "log_prob:";
 
-/// What a predictions file holds.
+/// The content of a predictions file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PredictionsTable {
     /// The names of the classes, (c).
     pub class_names: Vec<String>,
-    /// The file that each image came from, (n); empty where it has none.
+    /// The file that each image came from, (n); empty if it has none.
     pub files: Vec<String>,
     /// Targets, log-probabilities and indices.
     pub predictions: Predictions,
 }
 
-/// `predictions` as CSV (RFC 4180, lines end in a line feed), every log-probability in the fewest decimals that read
-/// back to the same f32. `files` names the file of each image, if there are any.
+/// Returns `predictions` as CSV (RFC 4180, lines end in a line feed). Each log-probability has the fewest decimals that
+/// read back to the same f32. `files` gives the file of each image; `None` if the images have no files.
 ///
 /// # Errors
-/// If there is not one name per class and, where there are any, one file per prediction, or two classes have the same
-/// name.
+/// If the number of names is not the number of classes, the number of files (if given) is not the number of predictions,
+/// or two classes have the same name.
 pub fn predictions_to_csv(
     predictions: &Predictions,
     class_names: &[impl AsRef<str>],
@@ -66,10 +67,10 @@ pub fn predictions_to_csv(
     Ok(csv)
 }
 
-/// Reads what [`predictions_to_csv`] wrote.
+/// Reads the text that [`predictions_to_csv`] wrote.
 ///
 /// # Errors
-/// If a column is missing or has another name, a class is unknown, a field is no number or no log-probability,
+/// If a column is missing or has another name, a class is unknown, a field is not a number or not a log-probability,
 /// `predicted` is not the class with the highest log-probability, or the text was cut off.
 pub fn parse_predictions_csv(text: &str) -> Result<PredictionsTable, MetricsError> {
     let table = Table::read(text)?;
@@ -102,17 +103,17 @@ pub fn parse_predictions_csv(text: &str) -> Result<PredictionsTable, MetricsErro
     Ok(PredictionsTable { class_names, files, predictions })
 }
 
-/// Where the columns are; `index` is the first.
+/// Positions of the columns; `index` is always the first.
 struct Columns {
     file: Option<usize>,
     target: usize,
     predicted: usize,
-    /// The first of them.
+    /// Position of the first log-probability; the others follow.
     log_probs: usize,
 }
 
 impl Columns {
-    /// As the header has them, which is checked.
+    /// Finds the columns, and checks the header.
     fn of(table: &Table) -> Result<Self, MetricsError> {
         let has_file = table.header.get(1).is_some_and(|column| column != FIXED[2]);
         let fixed = FIXED.iter().filter(|column| has_file || **column != FILE);
@@ -135,7 +136,7 @@ impl Columns {
         table.header.iter().enumerate().skip(self.log_probs).map(name).collect()
     }
 
-    /// Says line and column where [`Predictions::new`] says row and class.
+    /// Turns the row and class of an error of [`Predictions::new`] into a line and a column.
     fn placed(&self, table: &Table, error: MetricsError) -> MetricsError {
         match error {
             MetricsError::NotALogProbability { position, class, value } => {

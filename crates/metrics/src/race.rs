@@ -1,31 +1,33 @@
-//! A race of backbones: each was tried on some of the images, and one was chosen.
+//! The record of a race of backbones, and the rule that picks one. A race tries each backbone on some of the training
+//! images and chooses one. This module leaves the trials themselves to the caller.
 
 use serde::{Deserialize, Serialize};
 
 /// The version of [`RaceRecord`].
 pub const RACE_VERSION: u32 = 1;
 
-/// `race.json`: which backbones were tried before a run began, and what was planned by that.
+/// The content of `race.json`: the backbones that were tried before a run began, the one that was chosen, and the time
+/// that was planned with it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RaceRecord {
     /// [`RACE_VERSION`].
     pub version: u32,
-    /// How many of the training images each was tried on.
+    /// Number of training images that each backbone was tried on.
     pub n_images: u64,
-    /// By how many folds.
+    /// Number of folds of each trial.
     pub n_folds: u64,
-    /// What was tried, in that order.
+    /// The backbones that were tried, in the order of the trials.
     pub tried: Vec<Tried>,
-    /// Which of them was chosen, from 0.
+    /// Index in `tried` of the chosen backbone.
     pub chosen: usize,
-    /// What was not tried or could not be taken, with the reason.
+    /// The backbones that were not tried or could not be chosen, each with the reason.
     pub left_out: Vec<(String, String)>,
-    /// The seconds that the user gave.
+    /// The time that the user allowed, in seconds.
     pub time_secs: Option<f64>,
-    /// The seconds that everything was to take, the race itself included.
+    /// The planned time of the whole run, the race included, in seconds.
     pub planned_secs: f64,
-    /// What it took; none for a run that was interrupted.
+    /// The time that the whole run took, in seconds; `None` for a run that was interrupted.
     pub took_secs: Option<f64>,
 }
 
@@ -39,24 +41,25 @@ pub struct Tried {
     pub weights: String,
     /// Rows and columns of the images.
     pub input_px: usize,
-    /// The share of the images that models which had not seen them classified rightly.
+    /// Accuracy on the images, each classified by a model that was not trained on it.
     pub accuracy: f64,
-    /// Its Wilson interval, at 95 %.
+    /// Wilson interval of the accuracy, at 95 %: low, high.
     pub accuracy_interval: [f64; 2],
-    /// What the features of an image take.
+    /// Time to compute the features of one image, in ms.
     pub ms_per_image: f64,
-    /// What a run with it takes by that, in seconds.
+    /// Estimated time of a run with this backbone, in seconds.
     pub run_secs: f64,
 }
 
-/// The quickest of those that are as good as the best: its answers about the same images are right less often by no more than the
-/// standard error of the difference, or one image.
+/// Returns the index of the fastest backbone that is as good as the most accurate one. A backbone is as good if it has at
+/// most e correct answers less about the same images, where e is the standard error of this difference, and at least one
+/// image.
 ///
 /// # Arguments
-/// `right`: for each that was tried, whether it was right about each image. `secs`: what each takes.
+/// `right`: for each backbone, whether its answer about each image is correct. `secs`: the time that each backbone takes.
 ///
 /// # Panics
-/// If there is none, or the lengths differ.
+/// If there is no backbone, or the lengths differ.
 pub fn quickest_of_the_best(right: &[Vec<bool>], secs: &[f64]) -> usize {
     assert!(
         !right.is_empty() && right.len() == secs.len(),
@@ -84,22 +87,22 @@ pub fn quickest_of_the_best(right: &[Vec<bool>], secs: &[f64]) -> usize {
 mod tests {
     use super::*;
 
-    /// Right about all of 100 images but those from `from` to `to`.
+    /// Correct about all of 100 images except those from `from` to `to`.
     fn wrong(from: usize, to: usize) -> Vec<bool> {
         (0..100).map(|i| !(from..to).contains(&i)).collect()
     }
 
     #[test]
     fn what_is_as_good_and_quicker_wins() {
-        // one error more, of another image each: within the standard error
+        // one error more, each on different images: within the standard error
         assert_eq!(quickest_of_the_best(&[wrong(0, 10), wrong(20, 31)], &[100.0, 1.0]), 1);
-        // ten errors more, of the same images: not within it
+        // ten errors more, on top of the same errors: outside it
         assert_eq!(quickest_of_the_best(&[wrong(0, 10), wrong(0, 20)], &[100.0, 1.0]), 0);
-        // the same answers
+        // the same answers: the fastest wins
         assert_eq!(quickest_of_the_best(&[wrong(0, 10), wrong(0, 10), wrong(0, 10)], &[3.0, 2.0, 4.0]), 1);
-        // the best is the quickest
+        // the most accurate is also the fastest
         assert_eq!(quickest_of_the_best(&[wrong(0, 50), wrong(0, 10)], &[3.0, 2.0]), 1);
-        // one image decides nothing, two of the same kind do
+        // one more error on otherwise equal images decides nothing, two do
         assert_eq!(quickest_of_the_best(&[wrong(0, 10), wrong(0, 11)], &[3.0, 2.0]), 1);
         assert_eq!(quickest_of_the_best(&[wrong(0, 10), wrong(0, 12)], &[3.0, 2.0]), 0);
     }

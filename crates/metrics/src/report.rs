@@ -3,53 +3,53 @@
 use crate::numpy_sum::numpy_sum;
 use crate::{ConfusionMatrix, MetricsError, NamedReport};
 
-/// The scores of one class. TP, FP, FN, TN count the images for which the class is: rightly predicted, wrongly
-/// predicted, missed, rightly not predicted. A quotient with denominator 0 is 0.
+/// The scores of one class. TP, FP, FN and TN are the numbers of true positives, false positives, false negatives and
+/// true negatives of this class. A quotient with denominator 0 is 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClassScores {
-    /// TP / (TP + FP): how many of the images taken for this class are of it.
+    /// TP / (TP + FP): share of the images predicted as this class that belong to it.
     pub precision: f64,
-    /// TP / (TP + FN): how many of the images of this class are found.
+    /// TP / (TP + FN): share of the images of this class that are predicted as it.
     pub recall: f64,
     /// 2 TP / (2 TP + FP + FN): the harmonic mean of precision and recall.
     pub f1_score: f64,
-    /// TP + FN: how many images are of this class.
+    /// TP + FN: number of images of this class.
     pub support: u64,
-    /// (TP + TN) / N: the accuracy of the question "is it this class or not?" over all N images. With many classes it
-    /// is high for every class, because most images are rightly said to be something else; recall is what the
-    /// diagonal of the confusion matrix shows.
+    /// (TP + TN) / N: accuracy of the question "is it this class or not?" over all N images. With many classes it is high
+    /// for every class, because most images are correctly predicted as some other class. The diagonal of the confusion
+    /// matrix, as shares of its rows, shows the recall instead.
     pub accuracy: f64,
 }
 
 /// An average of the classes' scores.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Averages {
-    /// Of the precisions.
+    /// Average of the precisions.
     pub precision: f64,
-    /// Of the recalls.
+    /// Average of the recalls.
     pub recall: f64,
-    /// Of the F1 scores (not the F1 of the averages).
+    /// Average of the F1 scores (not the F1 of the averages).
     pub f1_score: f64,
 }
 
-/// What scikit-learn's `classification_report(y_true, y_pred, labels=range(c), zero_division=0)` computes.
+/// The figures that scikit-learn's `classification_report(y_true, y_pred, labels=range(c), zero_division=0)` computes.
 ///
-/// Every number is equal to scikit-learn's to the last bit. A matrix without images, which scikit-learn refuses, gives
-/// zeros. [`Display`](std::fmt::Display) prints it with the classes' numbers for names.
+/// Every number equals scikit-learn's to the last bit. A matrix without images, which scikit-learn refuses, gives zeros.
+/// [`Display`](std::fmt::Display) prints the report with class numbers as names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassificationReport {
     /// The scores of each class, (c).
     pub classes: Vec<ClassScores>,
-    /// The share of images taken for what they are.
+    /// Share of images classified correctly.
     pub accuracy: f64,
-    /// The mean over all classes, those without support included.
+    /// Mean over all classes, including those without support.
     pub macro_avg: Averages,
-    /// The mean over the classes weighted by their support.
+    /// Mean over the classes, weighted by their support.
     pub weighted_avg: Averages,
 }
 
 impl ClassificationReport {
-    /// The report of `matrix`.
+    /// Computes the report of `matrix`.
     pub fn new(matrix: &ConfusionMatrix) -> Self {
         let n = matrix.n();
         let classes: Vec<ClassScores> =
@@ -62,28 +62,29 @@ impl ClassificationReport {
         }
     }
 
-    /// The classes without an image: their recall and F1 are 0 for want of anything to find, and say nothing.
+    /// Returns the classes without images. Their recall and F1 are 0 only because there was nothing to find, and mean
+    /// nothing.
     pub fn without_support(&self) -> impl Iterator<Item = usize> {
         self.classes.iter().enumerate().filter(|(_, class)| class.support == 0).map(|(class, _)| class)
     }
 
-    /// How many images the report is about.
+    /// Returns the number of images of the report.
     pub fn n(&self) -> u64 {
         self.classes.iter().map(|class| class.support).sum()
     }
 
-    /// The report with names for its classes, to be printed or serialised.
+    /// Returns the report with names for its classes, ready to be printed or serialised.
     ///
     /// # Errors
-    /// If there is not one name per class.
+    /// If the number of names is not the number of classes.
     pub fn named<'a>(&'a self, class_names: &'a [impl AsRef<str>]) -> Result<NamedReport<'a>, MetricsError> {
         NamedReport::new(self, class_names)
     }
 
-    /// The report as text; short for `named(class_names)?.to_string()`.
+    /// Returns the report as text; short for `named(class_names)?.to_string()`.
     ///
     /// # Errors
-    /// If there is not one name per class.
+    /// If the number of names is not the number of classes.
     pub fn to_text(&self, class_names: &[impl AsRef<str>]) -> Result<String, MetricsError> {
         Ok(self.named(class_names)?.to_string())
     }
@@ -102,7 +103,7 @@ fn scores(matrix: &ConfusionMatrix, class: usize, n: u64) -> ClassScores {
     }
 }
 
-/// `zero_division=0`.
+/// Divides with scikit-learn's `zero_division=0`: a denominator of 0 gives 0.
 fn quotient(numerator: f64, denominator: f64) -> f64 {
     if denominator == 0.0 { 0.0 } else { numerator / denominator }
 }

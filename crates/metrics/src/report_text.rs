@@ -1,4 +1,4 @@
-//! A classification report as scikit-learn prints it, and as the mapping that its `output_dict=True` gives.
+//! Formats a classification report like scikit-learn: as text, and as the mapping that `output_dict=True` gives.
 //!
 //! Both follow `classification_report` in scikit-learn's `sklearn/metrics/_classification.py`, version 1.9.1.
 
@@ -13,13 +13,13 @@ use crate::{Averages, ClassificationReport, MetricsError};
 /// A [`ClassificationReport`] with names for its classes.
 ///
 /// [`Display`](fmt::Display) prints, to the byte, what scikit-learn prints for `classification_report(y_true, y_pred,
-/// labels=range(c), target_names=names, digits=2, zero_division=0)`. Names are printed as they are and their width is
-/// counted in characters; whoever shows names from outside on a terminal or a page escapes them first.
+/// labels=range(c), target_names=names, digits=2, zero_division=0)`. Names are printed as they are, and their width is
+/// counted in characters. The caller must escape names from outside before it shows them on a terminal or a page.
 ///
 /// [`Serialize`] gives the mapping of `output_dict=True`: `{name: {"precision", "recall", "f1-score", "support"},
-/// "accuracy", "macro avg", "weighted avg"}`, in this order, with one entry more per class, its
-/// [`accuracy`](crate::ClassScores::accuracy). Where a class has the name of another entry, its key is `"name (class
-/// i)"`; scikit-learn overwrites one with the other.
+/// "accuracy", "macro avg", "weighted avg"}`, in this order, with one more entry per class, its
+/// [`accuracy`](crate::ClassScores::accuracy). If a class has the name of another entry, its key is `"name (class i)"`,
+/// where scikit-learn would overwrite one entry with the other.
 #[derive(Clone, Debug)]
 pub struct NamedReport<'a> {
     report: &'a ClassificationReport,
@@ -48,7 +48,7 @@ impl fmt::Display for NamedReport<'_> {
         let report = self.report;
         let longest = self.names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
         let width = longest.max(WEIGHTED_AVG.len());
-        // Where not one prediction is right, scikit-learn counts in floats, and its text shows it.
+        // If no prediction is correct, scikit-learn counts in floats, so that it prints the support with ".0".
         let decimals = if report.accuracy == 0.0 && report.n() > 0 { ".0" } else { "" };
         let support = |support: u64| format!("{support}{decimals}");
         let row = |f: &mut fmt::Formatter<'_>, name: &str, [p, r, f1]: [f64; 3], n: u64| {
@@ -115,7 +115,7 @@ impl NamedReport<'_> {
             [ACCURACY, MACRO_AVG, WEIGHTED_AVG].contains(&name) || self.names[..class].contains(&name);
         let mut key = if taken { format!("{name} (class {class})") } else { name.to_owned() };
         while taken && self.names.contains(&key.as_str()) {
-            key.push('\''); // a class has that very name
+            key.push('\''); // another class already has this name
         }
         key
     }

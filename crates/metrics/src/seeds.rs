@@ -1,25 +1,26 @@
-//! What runs that differ in their seed alone say of a recipe: the mean with its interval, and whether the means of two recipes
-//! differ.
+//! Statistics of runs that differ only in their seed: the mean of a recipe with its interval, and whether the means of
+//! two recipes differ.
 
 use serde::Serialize;
 
 use crate::MetricsError;
 use crate::student_t::{student_t, two_sided_p};
 
-/// The mean of some runs, and how far it can be trusted.
+/// The mean of some runs, with its interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct SeedMean {
-    /// How many runs.
+    /// Number of runs.
     pub n: usize,
     /// Their mean.
     pub mean: f64,
-    /// The standard deviation of the runs, with n - 1 below; none of a single one.
+    /// Standard deviation of the runs, with divisor n - 1; `None` for a single run.
     pub deviation: Option<f64>,
-    /// The interval of the mean: low, high; none of a single run.
+    /// Interval of the mean: low, high; `None` for a single run.
     pub interval: Option<[f64; 2]>,
 }
 
-/// The mean m of `values` with its two-sided interval at `confidence`, where s is their standard deviation:
+/// Returns the mean m of `values` with its two-sided interval at `confidence`, where s is the standard deviation of
+/// `values`:
 ///
 /// ```text
 /// m -+ t(n - 1) s / sqrt(n)
@@ -29,7 +30,7 @@ pub struct SeedMean {
 /// If there is no value, or `confidence` is not above 0 and below 1.
 ///
 /// # Source
-/// Student, "The Probable Error of a Mean", Biometrika 6 (1908), 1-25; as SciPy's `t.interval`.
+/// Student, "The Probable Error of a Mean", Biometrika 6 (1908), 1-25; the same as SciPy's `t.interval`.
 pub fn seed_mean(values: &[f64], confidence: f64) -> Result<SeedMean, MetricsError> {
     check(values, 1, confidence)?;
     let (n, mean) = (values.len(), mean(values));
@@ -42,14 +43,14 @@ pub fn seed_mean(values: &[f64], confidence: f64) -> Result<SeedMean, MetricsErr
     Ok(SeedMean { n, mean, deviation: Some(deviation), interval })
 }
 
-/// The mean of the second recipe's runs less that of the first's.
+/// The difference of two recipes: the mean of the second recipe's runs minus the mean of the first recipe's runs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct SeedDifference {
-    /// Second less first.
+    /// Second mean minus first mean.
     pub difference: f64,
     /// The interval of the difference: low, high.
     pub interval: [f64; 2],
-    /// How probable a difference at least as large would be, were both means the same.
+    /// Probability of a difference at least as large if both means were the same.
     pub p_value: f64,
     /// Degrees of freedom.
     pub df: f64,
@@ -58,28 +59,29 @@ pub struct SeedDifference {
 }
 
 impl SeedDifference {
-    /// Of a difference with this standard error.
+    /// Builds the result from a difference and its standard error.
     fn new(difference: f64, error: f64, df: f64, confidence: f64) -> Self {
         let half_width = student_t(confidence, df) * error;
         let p_value = match (error > 0.0, difference == 0.0) {
             (true, _) => two_sided_p(difference / error, df),
             (false, true) => 1.0,
-            (false, false) => 0.0, // all runs alike
+            (false, false) => 0.0, // no spread, so any difference is real
         };
         let interval = [difference - half_width, difference + half_width];
         Self { difference, interval, p_value, df, confidence }
     }
 
-    /// Whether the interval leaves 0 out.
+    /// Returns whether the interval excludes 0.
     pub fn is_told_apart(&self) -> bool {
         self.interval[0] > 0.0 || self.interval[1] < 0.0
     }
 }
 
-/// The difference of runs that stand in pairs, each two with one seed: Student's t on the differences of the pairs.
+/// Returns the difference of runs that form pairs, where both runs of a pair have the same seed: Student's t on the
+/// differences of the pairs.
 ///
 /// # Errors
-/// If there are not as many in both, fewer than two, or `confidence` is not above 0 and below 1.
+/// If the two lists differ in length, they have fewer than two runs, or `confidence` is not above 0 and below 1.
 ///
 /// # Source
 /// As [`seed_mean`]; SciPy's `ttest_rel(second, first)`.
@@ -96,13 +98,13 @@ pub fn paired_difference(
     Ok(SeedDifference::new(mean(&differences), error, n - 1.0, confidence))
 }
 
-/// The difference of runs that have nothing in common, whose spreads may differ: Welch's t.
+/// Returns the difference of independent runs, where the two recipes may differ in variance: Welch's t.
 ///
-/// With v = s^2 / n of either side, the standard error is sqrt(v1 + v2), and the degrees of freedom are
-/// (v1 + v2)^2 / (v1^2 / (n1 - 1) + v2^2 / (n2 - 1)).
+/// With v = s^2 / n for each recipe, the standard error is sqrt(v1 + v2), and the degrees of freedom are (v1 + v2)^2 /
+/// (v1^2 / (n1 - 1) + v2^2 / (n2 - 1)).
 ///
 /// # Errors
-/// If there are fewer than two on either side, or `confidence` is not above 0 and below 1.
+/// If either recipe has fewer than two runs, or `confidence` is not above 0 and below 1.
 ///
 /// # Source
 /// B. L. Welch, Biometrika 34 (1947), 28-35; SciPy's `ttest_ind(second, first, equal_var=False)`.
@@ -124,7 +126,7 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// With n - 1 below.
+/// Variance with divisor n - 1.
 fn variance(values: &[f64]) -> f64 {
     let mean = mean(values);
     values.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>() / (values.len() - 1) as f64

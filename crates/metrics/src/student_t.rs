@@ -1,13 +1,13 @@
-//! Student's t distribution, for any number of degrees of freedom, also one that is no whole number.
+//! Student's t distribution, for any positive number of degrees of freedom, whole or not.
 //!
-//! Source: NIST Digital Library of Mathematical Functions, 8.17: I_x(a, b), the regularised incomplete beta function, by its
-//! continued fraction (8.17.22); turned round by bisection.
+//! Source: NIST Digital Library of Mathematical Functions, 8.17: I_x(a, b), the regularised incomplete beta function, by
+//! its continued fraction (8.17.22). Bisection inverts it.
 
 use std::f64::consts::FRAC_PI_2;
 
-/// The t for which a variable with `df` degrees of freedom lies between -t and t with the probability `confidence`.
+/// Returns the t such that a variable with `df` degrees of freedom lies between -t and t with probability `confidence`.
 pub(crate) fn student_t(confidence: f64, df: f64) -> f64 {
-    // t = tan(theta) sqrt(df): theta has an end, t has none
+    // t = tan(theta) sqrt(df): theta is bounded, t is not
     let (mut low, mut high) = (0.0, FRAC_PI_2);
     for _ in 0..100 {
         let middle = (low + high) / 2.0;
@@ -19,23 +19,24 @@ pub(crate) fn student_t(confidence: f64, df: f64) -> f64 {
     libm::tan((low + high) / 2.0) * df.sqrt()
 }
 
-/// The probability of a t at least as far from 0 as `t`, on either side.
+/// Returns the probability of a value at least as far from 0 as `t`, on either side.
 pub(crate) fn two_sided_p(t: f64, df: f64) -> f64 {
     outside(libm::atan(t.abs() / df.sqrt()), df)
 }
 
-/// The probability that |t| is above `tan(theta) sqrt(df)`: I_x(df / 2, 1 / 2) at x = cos(theta)^2 = df / (df + t^2).
+/// Returns the probability that |t| is above `tan(theta) sqrt(df)`: I_x(df / 2, 1 / 2) at x = cos(theta)^2 = df / (df +
+/// t^2).
 fn outside(theta: f64, df: f64) -> f64 {
     let (sin, cos) = (libm::sin(theta), libm::cos(theta));
     incomplete_beta(df / 2.0, 0.5, cos * cos, sin * sin).clamp(0.0, 1.0)
 }
 
-/// I_x(a, b), for `x` with its complement `y` = 1 - x.
+/// Returns I_x(a, b), given `x` and its complement `y` = 1 - x.
 fn incomplete_beta(a: f64, b: f64, x: f64, y: f64) -> f64 {
     if x <= 0.0 || y <= 0.0 {
         return if x <= 0.0 { 0.0 } else { 1.0 };
     }
-    // the fraction converges quickly on this side of the mean
+    // the fraction converges fast only for x up to this bound; beyond it, use I_x(a, b) = 1 - I_y(b, a)
     if x > (a + 1.0) / (a + b + 2.0) {
         return 1.0 - incomplete_beta(b, a, y, x);
     }
@@ -43,7 +44,7 @@ fn incomplete_beta(a: f64, b: f64, x: f64, y: f64) -> f64 {
     libm::exp(a * libm::log(x) + b * libm::log(y) - log_beta) / a * fraction(a, b, x)
 }
 
-/// The continued fraction of I_x(a, b), by Lentz's method.
+/// Returns the continued fraction of I_x(a, b), by Lentz's method.
 fn fraction(a: f64, b: f64, x: f64) -> f64 {
     const TINY: f64 = 1e-300;
     let away_from_0 = |value: f64| if value.abs() < TINY { TINY } else { value };

@@ -1,89 +1,92 @@
-//! `summary.json`: the last word of a run.
+//! `summary.json`: the final record of a run.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Caveat, FoldScores};
 
-/// What a run was and what it came to. Written once, at its end; the order of the fields is the order in the file.
+/// The setup and the results of a run. It is written once, at the end of the run; the order of the fields is the order in
+/// the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// The run folder.
     pub run_dir: String,
-    /// Which data were used, by name.
+    /// Name of the data set.
     pub dataset: String,
-    /// What those are, where the name does not say it: "3,000 images of CIFAR-10".
+    /// Description of the data, if the name does not say it: "3,000 images of CIFAR-10".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset_about: Option<String>,
     /// SHA-256 of the data.
     pub data_digest: String,
-    /// How many images it was trained on.
+    /// Number of training images.
     pub n_train: u64,
-    /// How many images it was validated on; of a run by folds whose data have a test part, those that the folds held out.
+    /// Number of validation images. For a run by folds whose data have a test part: number of images that the folds held
+    /// out.
     pub n_val: u64,
-    /// How many images it was tested on; of a run by folds whose data have none, those that the folds held out.
+    /// Number of test images. For a run by folds whose data have no test part: number of images that the folds held out.
     pub n_test: u64,
     /// The architecture, by name.
     pub model: String,
-    /// The weights that training began with, where others had trained them; none in a summary of a program that did not tell.
+    /// The pretrained weights that training started from; `None` without pretrained weights, and in summaries of older
+    /// programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<PretrainedWeights>,
-    /// How many parameters the model has.
+    /// Number of parameters of the model.
     pub n_parameters: u64,
-    /// How many of them were trained: the others were frozen. None in a summary of a program that did not tell them apart.
+    /// Number of parameters that were trained; the others were frozen. `None` in summaries of older programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_trained_parameters: Option<u64>,
     /// The recipe, by name.
     pub recipe: String,
     /// The seed of every random stream.
     pub seed: u64,
-    /// Where it was computed: "cpu", "cuda:0", "metal".
+    /// The device that computed: "cpu", "cuda:0", "metal".
     pub device: String,
     /// The instruction set in use: "portable", "avx2", "avx512", "avx512bf16", "neon".
     pub isa: String,
-    /// "f32" or "bf16".
+    /// The precision of the computation: "f32" or "bf16".
     pub precision: String,
-    /// How many threads computed.
+    /// Number of threads that computed.
     pub threads: u64,
-    /// How many epochs were run, those before a resume included.
+    /// Number of epochs that were run, including those before a resume.
     pub epochs_run: u64,
-    /// The epoch (from 1) with the best monitored value; none if nothing was monitored.
+    /// The epoch (from 1) with the best monitored value; `None` if nothing was monitored.
     pub best_epoch: Option<u64>,
-    /// Seconds spent training, by the clock; of a run by folds, all models together.
+    /// Wall time of training, in seconds; for a run by folds, of all its models together.
     pub train_seconds: f64,
-    /// Seconds that a frozen backbone took for the features of all training and test images, in this run or in the
-    /// earlier one that computed them; none for a model without features that are kept.
+    /// Time that a frozen backbone took to compute the features of all training and test images, in seconds, in this run
+    /// or in an earlier run that stored them. `None` for a model without stored features.
     #[serde(default)]
     pub features_seconds: Option<f64>,
-    /// How many of those seconds this run spent: for pictures whose features were not there already. None for a model without
-    /// such features, and in a summary of a program that did not tell.
+    /// The part of `features_seconds` that this run spent, on pictures whose features were not stored yet. `None` for a
+    /// model without stored features, and in summaries of older programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features_own_seconds: Option<f64>,
-    /// Training images per second, validation not counted; of a head on features that are kept, those.
+    /// Training images per second, validation not counted. For a head on stored features: stored features per second.
     pub images_per_second: f64,
-    /// The most memory the process held at once; none where the system does not say.
+    /// Peak memory of the process, in bytes; `None` if the system does not report it.
     pub peak_rss_bytes: Option<u64>,
-    /// The score on the validation data; none for a run without validation. Of a run by folds whose data have a test part, what
-    /// the folds' models said of the images that those had not seen.
+    /// The score on the validation data; `None` for a run without validation. For a run by folds whose data have a test
+    /// part: the score on the images that the folds held out, each classified by the model of the fold that held it out.
     pub val: Option<SplitScore>,
-    /// The score on the test data; none if there are no test data. Of a run by folds whose data have none, what the folds' models
-    /// said of the images that those had not seen.
+    /// The score on the test data; `None` without test data. For a run by folds whose data have no test part: the score
+    /// on the images that the folds held out, each classified by the model of the fold that held it out.
     pub test: Option<TestScore>,
-    /// What the folds of a run said that was tested by them; none for others.
+    /// The scores over the folds; `None` for a run without folds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folds: Option<FoldScores>,
-    /// What takes something from the figures above; empty for a run whose test is honest.
+    /// Facts that limit what the figures above prove; empty for a run with an honest test.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caveats: Vec<Caveat>,
 }
 
 impl Summary {
-    /// Whether the test score is that of the folds, as the data have no test part.
+    /// Returns whether the test score is that of the folds because the data have no test part.
     pub fn is_tested_by_folds(&self) -> bool {
         self.folds.as_ref().is_some_and(|folds| folds.predictions.ends_with("predictions_test.csv"))
     }
 
-    /// What there is to say of the features' time, by `duration`: what this run spent, and what was there; none for a model
-    /// without features that are kept.
+    /// Describes the time for the features, formatted with `duration`: the time that this run spent, and the time for
+    /// features that were already stored. Returns `None` for a model without stored features.
     pub fn features_text(&self, duration: impl Fn(f64) -> String) -> Option<String> {
         let all = self.features_seconds?;
         Some(match self.features_own_seconds {
@@ -99,8 +102,8 @@ impl Summary {
         })
     }
 
-    /// What the model costs in time from nothing: training, and the features of a frozen backbone where it has one,
-    /// whichever run computed them.
+    /// Returns the time to make the model from scratch, in seconds: training, plus the features of a frozen backbone if
+    /// it has one, even if an earlier run computed them.
     pub fn model_seconds(&self) -> f64 {
         self.train_seconds + self.features_seconds.unwrap_or(0.0)
     }
@@ -109,7 +112,7 @@ impl Summary {
 /// A score on the validation data.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SplitScore {
-    /// Share of images classified rightly.
+    /// Share of images classified correctly.
     pub accuracy: f64,
     /// Mean cross-entropy.
     pub loss: f64,
@@ -118,21 +121,23 @@ pub struct SplitScore {
 /// A score on the test data.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TestScore {
-    /// Share of images classified rightly.
+    /// Share of images classified correctly.
     pub accuracy: f64,
     /// Mean cross-entropy.
     pub loss: f64,
-    /// [`wilson_interval`](crate::wilson_interval) of the accuracy, or that of folds where they are the test: low, high.
+    /// Interval of the accuracy: low, high. It is a [`wilson_interval`](crate::wilson_interval), or
+    /// [`folds_interval`](crate::folds_interval) if the folds are the test.
     pub accuracy_interval: [f64; 2],
 }
 
-/// Weights that others trained.
+/// Pretrained weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainedWeights {
-    /// A commit on a hub, or a path.
+    /// Where the weights came from: a commit on a hub, or a path.
     pub origin: String,
-    /// The licence that they say they are under, or that their hub's page is known to name: an SPDX identifier.
+    /// Licence of the weights, as an SPDX identifier: the one that the weights state, or the one known from their page on
+    /// the hub.
     pub licence: Option<String>,
 }
 
@@ -179,7 +184,7 @@ mod tests {
         assert_eq!((summary.seed, summary.images_per_second), (u64::MAX, 0.1 + 0.2));
     }
 
-    /// Summaries of builds that did not know the time of features can be read.
+    /// Summaries of older programs, which did not record the time for features, can be read.
     #[test]
     fn features_count_where_there_are_any() {
         let old = TEXT.replace("  \"features_seconds\": null,\n", "");
@@ -205,7 +210,7 @@ mod tests {
         assert_eq!(own(10.0), "took 10 s; others were there already, and had taken 20 s");
     }
 
-    /// What a summary says beyond that, where there is anything to say.
+    /// The fields that only some summaries have.
     #[test]
     fn what_is_not_said_of_every_run_is_read_back() {
         let more = TEXT

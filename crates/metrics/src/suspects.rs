@@ -1,45 +1,46 @@
-//! Labels that may be wrong: images that models which had not seen them take for another class, surer than they usually are of
-//! that class.
+//! Finds labels that may be wrong. An image is suspect if models that were not trained on it predict another class, with
+//! at least the usual confidence for that class.
 
 use crate::Predictions;
 
 /// An image whose label may be wrong.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Suspect {
-    /// Which prediction it is.
+    /// Position of the image in the predictions.
     pub position: usize,
-    /// The class that the predictions speak for.
+    /// The class that the predictions suggest instead.
     pub suggested: u32,
-    /// The probability of its label.
+    /// The probability of the label.
     pub p_label: f64,
     /// The probability of the suggested class.
     pub p_suggested: f64,
 }
 
-/// The images of `p` whose label the probabilities speak against, the most suspect first: by confident learning.
+/// Returns the images of `p` whose label may be wrong, the most suspect first, by confident learning.
 ///
-/// `p` must be of models that had not trained on the image that they are asked about: out-of-fold predictions.
+/// `p` must hold out-of-fold predictions: each image is predicted by a model that was not trained on it.
 ///
-/// The threshold of a class is the mean of its probability over the images that have it as their label. An image counts for the
-/// most probable of the classes that reach their threshold, and is a suspect where that is not its label: an off-diagonal entry of
-/// the paper's confident joint. So a class that the models are rarely sure of asks for less than one that they always know. They
-/// are ranked by the probability of their label, the least first. (On CIFAR-10 with 5 % of the labels changed, 98 of 100 of the first
-/// 1,000 were changed ones; by the paper's normalised margin, which many images reach in full, 90.)
+/// The threshold of a class is the mean probability of this class over the images that have it as their label. Each image
+/// is assigned to the most probable of the classes that reach their threshold. It is a suspect if this class is not its
+/// label: an off-diagonal entry of the paper's confident joint. So a class that the models are rarely sure of needs a
+/// lower probability than a class that they always recognise. Suspects are sorted by the probability of their label, the
+/// lowest first. (On CIFAR-10 with 5 % of the labels changed, 98 % of the first 1,000 suspects were changed ones. Sorted
+/// by the paper's normalised margin, where many images share the highest value, 90 % were.)
 ///
 /// # Source
 /// C. Northcutt, L. Jiang, I. Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels",
-/// <https://arxiv.org/abs/1911.00068>, equations 1 and 2; ranked by self-confidence, as
-/// J. Kuan, J. Mueller, "Model-agnostic Label Quality Scoring to Detect Real-world Label Errors", 2022, calls it.
+/// <https://arxiv.org/abs/1911.00068>, equations 1 and 2. Sorted by "self-confidence" as defined in J. Kuan, J. Mueller,
+/// "Model-agnostic Label Quality Scoring to Detect Real-world Label Errors", 2022.
 pub fn suspects(p: &Predictions) -> Vec<Suspect> {
     let thresholds = thresholds(p);
     let mut found: Vec<Suspect> = (0..p.len()).filter_map(|i| suspect(p, i, &thresholds)).collect();
-    // by the logarithm, which tells small probabilities apart that are as good as 0
+    // the log-probability still separates probabilities that are almost 0
     let of_label = |s: &Suspect| p.row(s.position)[p.targets()[s.position] as usize];
     found.sort_by(|a, b| of_label(a).total_cmp(&of_label(b)).then(a.position.cmp(&b.position)));
     found
 }
 
-/// The mean probability of each class over the images with its label; infinite where there is none.
+/// Returns the mean probability of each class over the images with its label; infinity if there are no such images.
 fn thresholds(p: &Predictions) -> Vec<f64> {
     let (mut sums, mut counts) = (vec![0.0; p.n_classes()], vec![0u64; p.n_classes()]);
     for (i, &label) in p.targets().iter().enumerate() {
@@ -52,11 +53,11 @@ fn thresholds(p: &Predictions) -> Vec<f64> {
 
 fn suspect(p: &Predictions, i: usize, thresholds: &[f64]) -> Option<Suspect> {
     let sure = (0..p.n_classes()).filter(|&class| probability(p, i, class) >= thresholds[class]);
-    // of equals the first
+    // the first of equals
     let suggested = sure.rev().max_by(|&a, &b| p.row(i)[a].total_cmp(&p.row(i)[b]))?;
     let label = p.targets()[i] as usize;
     let (p_label, p_suggested) = (probability(p, i, label), probability(p, i, suggested));
-    // what is merely surer than usual of a class, but surer still of its label, is none
+    // an image is not suspect if its label is still more probable than the suggested class
     (suggested != label && p_suggested > p_label).then_some(Suspect {
         position: i,
         suggested: suggested as u32,
@@ -87,7 +88,7 @@ mod tests {
             (0, [0.05, 0.55, 0.40]), // class 1 is rarely surer than this: a suspect
             (1, [0.35, 0.50, 0.15]),
             (1, [0.30, 0.56, 0.14]),
-            (1, [0.60, 0.38, 0.02]), // class 0 is more probable, but less than class 0 usually is: none
+            (1, [0.60, 0.38, 0.02]), // class 0 is more probable, but less than class 0 usually is: not a suspect
             (2, [0.02, 0.02, 0.96]),
             (2, [0.98, 0.01, 0.01]), // the most suspect
         ]);

@@ -1,32 +1,33 @@
-//! Temperature scaling: one number that brings confidences in line with how often the model is right.
+//! Temperature scaling: fits one number that brings a model's confidences in line with its accuracy.
 
 use std::ops::RangeInclusive;
 
 use crate::{MetricsError, Predictions};
 
-/// The temperatures that [`fit_temperature`] considers. A fit at an end says that the predictions do not determine it:
-/// a model that is never wrong would be made ever surer.
+/// Range of the temperatures that [`fit_temperature`] considers. A fit at either end means that the predictions do not
+/// determine the temperature: for a model that is never wrong, lower is always better.
 pub const TEMPERATURES: RangeInclusive<f64> = 0.05..=20.0;
 
-/// What stands for minus infinity, so that one impossible class leaves the sums finite.
+/// Replaces a log-probability of minus infinity, so that one impossible class leaves the sums finite.
 const LOWEST_LOG_PROB: f64 = -1e4;
 
-/// Halvings that bring the interval of inverse temperatures below the resolution of f64.
+/// Largest number of steps of the fit: enough halvings to bring the interval of inverse temperatures below the resolution
+/// of f64.
 const MAX_STEPS: usize = 200;
 
-/// The temperature T in [`TEMPERATURES`] with the least mean negative log-likelihood of `softmax(log p / T)`; none if
-/// there are no predictions.
+/// Returns the temperature T in [`TEMPERATURES`] that minimises the mean negative log-likelihood of `softmax(log p / T)`,
+/// or `None` if there are no predictions.
 ///
-/// In b = 1 / T this is convex, with the derivatives
+/// As a function of b = 1 / T, this loss is convex. Its derivatives are
 ///
 /// ```text
 /// d/db   = mean_i( E_i[l] - l_i(target_i) )        where l_i = log p_i, and E_i, Var_i are taken
 /// d2/db2 = mean_i( Var_i[l] )                      with the probabilities softmax(b l_i)
 /// ```
 ///
-/// so Newton's step, kept inside an interval that holds the root, finds it; sums are f64 in the order of the
-/// predictions. Fit it on validation data, never on those that are to be judged. Which class is most probable does not
-/// change.
+/// Newton's method finds the root of the first derivative; each step is kept inside an interval that holds the root. Sums
+/// are f64, in the order of the predictions. Fit the temperature on validation data, never on the data that are to be
+/// judged. Scaling does not change which class is most probable.
 ///
 /// # Source
 /// Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2.
@@ -59,16 +60,16 @@ pub fn fit_temperature(predictions: &Predictions) -> Option<f64> {
     Some(1.0 / b)
 }
 
-/// Fewer predictions than these would make a temperature of chance.
+/// Least number of predictions for a calibration: with fewer, the temperature would be due to chance.
 pub const MIN_CALIBRATION_PREDICTIONS: usize = 20;
 
-/// The temperature that a model's probabilities are calibrated by, fitted on its validation predictions; none where they are
-/// too few ([`MIN_CALIBRATION_PREDICTIONS`]): then probabilities stay as the network gives them.
+/// Returns the temperature that calibrates a model's probabilities, fitted on its validation predictions. Returns `None`
+/// if there are fewer than [`MIN_CALIBRATION_PREDICTIONS`]: then probabilities stay as the network gives them.
 pub fn calibration_temperature(validation: &Predictions) -> Option<f64> {
     (validation.len() >= MIN_CALIBRATION_PREDICTIONS).then(|| fit_temperature(validation)).flatten()
 }
 
-/// First and second derivative of the mean negative log-likelihood at inverse temperature `b`.
+/// Returns the first and second derivative of the mean negative log-likelihood at inverse temperature `b`.
 fn slope(predictions: &Predictions, b: f64) -> (f64, f64) {
     let (mut first, mut second) = (0.0, 0.0);
     for (i, &target) in predictions.targets().iter().enumerate() {
@@ -94,7 +95,7 @@ fn finite(log_prob: f32) -> f64 {
     f64::from(log_prob).max(LOWEST_LOG_PROB)
 }
 
-/// `predictions` with the log-probabilities `log softmax(log p / temperature)`.
+/// Returns `predictions` with the log-probabilities `log softmax(log p / temperature)`.
 ///
 /// # Errors
 /// If `temperature` is not above 0 and finite.
@@ -107,7 +108,7 @@ pub fn with_temperature(predictions: &Predictions, temperature: f64) -> Result<P
     for i in 0..predictions.len() {
         let row = predictions.row(i);
         let best = f64::from(row[predictions.predicted(i) as usize]);
-        // a row of nothing but minus infinity stays as it is
+        // a row that is minus infinity throughout stays as it is
         let scaled =
             |&l: &f32| if best == f64::NEG_INFINITY { best } else { (f64::from(l) - best) / temperature };
         let log_sum = libm::log(row.iter().map(|l| libm::exp(scaled(l))).sum::<f64>());
@@ -136,7 +137,7 @@ mod tests {
         assert_eq!(calibration_temperature(&repeated(5)), fit_temperature(&repeated(5)));
     }
 
-    /// Right three times of four with confidence 0.9: odds of 9 must become odds of 3, so T = ln 9 / ln 3 = 2.
+    /// Correct three times out of four with confidence 0.9: odds of 9 must become odds of 3, so T = ln 9 / ln 3 = 2.
     #[test]
     fn a_closed_form() {
         let p = of(vec![0, 0, 0, 1], &[0.9, 0.1].repeat(4));
@@ -164,7 +165,7 @@ mod tests {
     }
 
     proptest! {
-        /// The fit is no worse than any other temperature, and scaling by it leaves nothing to gain.
+        /// The fit is no worse than any other temperature.
         #[test]
         fn nothing_is_better(
             rows in prop::collection::vec((0u32..2, 0.02f64..0.98), 4..40), other in 0.1f64..10.0,

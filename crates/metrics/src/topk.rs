@@ -1,12 +1,12 @@
-//! Which class a row of scores chooses, and whether the true one is among the k best.
+//! Ranks the scores of an image: which class has the highest score, and whether the true class is among the k best.
 //!
-//! One order serves both: higher scores first; of equal scores the lower class first; NaN after every number, so that
+//! Both use one order: higher scores first; of equal scores the lower class first; NaN after every number, so that
 //! a model that broke down is never rewarded for it. (PyTorch leaves the order of ties open and puts NaN first;
 //! scikit-learn's `top_k_accuracy_score` puts the higher class first and refuses NaN.)
 
 use crate::Predictions;
 
-/// The class with the highest score, the first of equals; none if there is no score that is a number.
+/// Returns the class with the highest score, the first of equals; `None` if no score is a number.
 ///
 /// ```
 /// use tallow_metrics::argmax;
@@ -24,10 +24,10 @@ pub fn argmax(scores: &[f32]) -> Option<usize> {
     best
 }
 
-/// Whether `target` is among the `k` classes with the highest scores.
+/// Returns whether `target` is among the `k` classes with the highest scores.
 ///
-/// Never for `k = 0`, for a target whose score is NaN, or for one that is no class; always for a target that is left
-/// and `k >= scores.len()`.
+/// False for `k = 0`, for a target whose score is NaN, and for a target that is not a class. For any other target, true
+/// if `k >= scores.len()`.
 pub fn in_top_k(scores: &[f32], target: usize, k: usize) -> bool {
     let Some(&own) = scores.get(target) else { return false };
     if own.is_nan() {
@@ -37,7 +37,7 @@ pub fn in_top_k(scores: &[f32], target: usize, k: usize) -> bool {
     ahead.count() < k
 }
 
-/// The share of predictions whose true class is among the `k` most probable; none if there are no predictions.
+/// Returns the share of predictions whose true class is among the `k` most probable; `None` if there are no predictions.
 pub fn top_k_accuracy(predictions: &Predictions, k: usize) -> Option<f64> {
     let targets = predictions.targets();
     let hits = (0..targets.len()).filter(|&i| in_top_k(predictions.row(i), targets[i] as usize, k)).count();
@@ -75,7 +75,7 @@ mod tests {
     }
 
     proptest! {
-        /// Exactly min(k, c) classes are among the k best, and argmax is the one of the first.
+        /// Exactly min(k, c) classes are among the k best, and argmax is the first of them.
         #[test]
         fn exactly_k_classes_are_in_the_top_k(
             scores in prop::collection::vec((-3i8..3).prop_map(f32::from), 1..12), k in 0usize..14,

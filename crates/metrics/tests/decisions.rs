@@ -1,5 +1,5 @@
-//! Calibration, paired tests, coverage and costs against NumPy, SciPy and scikit-learn (`fixtures/gen_decisions.py`
-//! made the fixture, which names the versions it was made with).
+//! Compares calibration, paired tests, coverage and costs with NumPy, SciPy and scikit-learn. `fixtures/gen_decisions.py`
+//! made the fixture, which names the versions it was made with.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -60,7 +60,7 @@ fn the_temperature_is_that_of_a_general_minimiser() {
     }
 }
 
-/// Predictions of two models that disagree on exactly `b` and `c` images.
+/// Predictions of two models: only the first is right on `b` images, only the second on `c` images.
 fn disagreeing(b: usize, c: usize) -> [Predictions; 2] {
     let n = b + c + 1;
     let of = |wrong: std::ops::Range<usize>| {
@@ -90,7 +90,7 @@ fn a_comparison_is_that_of_scipy() {
     assert_eq!(found.n_only_second, get::<u64>(expected, "c"));
     assert_near(found.difference, get(expected, "difference"), 1e-12, "difference");
     assert_near(found.p_value, get(expected, "p"), 1e-10, "p-value");
-    // other draws: the ends differ by chance, in steps of one image of 400
+    // The fixture was made with other draws: the ends differ by chance, in steps of one image of 400.
     let [low, high] = found.difference_interval;
     assert!((low - get::<f64>(expected, "low")).abs() <= 0.0051, "{low}");
     assert!((high - get::<f64>(expected, "high")).abs() <= 0.0051, "{high}");

@@ -1,5 +1,5 @@
-//! Figures and texts against scikit-learn, SciPy and NumPy (`fixtures/gen_goldens.py` made the fixtures; each names
-//! the versions that it was made with).
+//! Compares figures and texts with scikit-learn, SciPy and NumPy. `fixtures/gen_goldens.py` made the fixtures; each names
+//! the versions it was made with.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;

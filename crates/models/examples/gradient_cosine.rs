@@ -1,9 +1,9 @@
-//! Writes what `benches/peers/gradient_cosine.py` compares with PyTorch: the reference network at the start and after an
-//! epoch, some batches of 128 images, and our gradients of both precisions on them.
+//! Writes the data that `benches/peers/gradient_cosine.py` compares with PyTorch: the weights of the reference network at the
+//! start and after an epoch, some batches of 128 images, and Tallow's gradients on them in both precisions.
 //!
 //! `cargo run --release -p tallow-models --example gradient_cosine -- FILE [data_batch_1.bin ...]`
 //!
-//! Without the binary files of CIFAR-10 the images are the embedded sample's, as in the test of this name.
+//! Without the binary files of CIFAR-10 the images are those of the embedded sample, as in the test of the same name.
 #![forbid(unsafe_code)]
 
 #[path = "../tests/gradient_cosine/state.rs"]
@@ -49,7 +49,8 @@ fn insert(tensors: &mut Tensors, name: &str, shape: &[usize], data: Vec<f32>) {
     tensors.insert(name.to_owned(), HostTensor { shape: shape.to_vec(), data });
 }
 
-/// Records of a class and an image in (c, h, w) order, a byte each; their order is random as it is.
+/// Reads the binary files of CIFAR-10. A record is one byte for the class and an image in (c, h, w) order, one byte per value.
+/// The records of the files are in random order already.
 fn cifar10(parts: &[String]) -> Result<Images, Box<dyn Error>> {
     let mut images = Images { pixels: Vec::new(), targets: Vec::new() };
     for part in parts {

@@ -1,5 +1,5 @@
-//! What there is to know of an architecture: how a `[model]` table becomes its network, and what holds of every such
-//! network. Which architectures there are: the table in `registry.rs`.
+//! [`Architecture`]: how it builds a network from a `[model]` table, and what all of its networks have in common. The list of
+//! architectures is in `registry.rs`.
 
 use serde::de::DeserializeOwned;
 use tallow_nn::{Device, Model, ParamStore};
@@ -8,69 +8,71 @@ use crate::error::ModelError;
 use crate::keys::completed;
 use crate::weights::{PretrainedConfig, PretrainedInput};
 
-/// Rows and columns of the largest images that a network is built for: what is larger is a mistake, and would take more memory
-/// than there is.
+/// Largest number of rows or columns that a network is built for. A larger number is a mistake, and such a network would not fit
+/// in memory.
 const MAX_INPUT_PX: usize = 4096;
 
 /// An architecture that a `[model]` table can name.
 #[derive(Debug)]
 pub struct Architecture {
-    /// Its name, as torchvision or timm has it.
+    /// Its name in torchvision or timm.
     pub name: &'static str,
-    /// The images that a network can be built for, and takes once it is.
+    /// The image sizes that a network can be built for, and those that it then accepts.
     pub sizes: InputSizes,
-    /// The layer that tells classes apart, which pretrained weights of another task have in another width.
+    /// Name of the classifier layer. Its width is the number of classes, so it differs in weights of another task.
     pub classifier: &'static str,
-    /// The weights to start from where nobody names others; `None`: it is trained from the start.
+    /// The default pretrained weights; `None` if the architecture is trained from scratch.
     pub weights: Option<PublishedWeights>,
-    /// The `[model]` table, without its name, of the network that was published.
+    /// Returns the `[model]` table of the published network, without `name`.
     pub(crate) reference: fn() -> toml::Table,
-    /// The table's `input_px`.
+    /// Returns the table's `input_px`.
     pub(crate) input_px: fn(&toml::Table) -> Result<[usize; 2], ModelError>,
-    /// The network that a table describes, for so many classes, with its parameters in the store.
+    /// Builds the network of a table for a number of classes, with its parameters in the store.
     pub(crate) build: fn(&toml::Table, usize, ParamStore) -> Result<Model, ModelError>,
 }
 
-/// The images that networks of an architecture take.
+/// The image sizes that networks of an architecture accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputSizes {
-    /// A network can be built for many sizes, and takes those of its own `input_px` alone: a dense layer reads its map.
+    /// A network can be built for many sizes, but accepts only images of its own `input_px`, because a dense layer reads its last
+    /// map.
     Own,
-    /// A network can be built for many sizes, and takes those of its own `input_px` and smaller ones, as long as its last map is no
-    /// smaller than its dense layer wants it.
+    /// A network can be built for many sizes, and accepts images of its own `input_px` and smaller ones. The last map must keep
+    /// the size that the dense layer needs.
     OwnOrSmaller,
-    /// A network takes any size, whatever its `input_px` says.
+    /// A network accepts images of any size, not only those of its `input_px`.
     Any,
-    /// A network is built for squares of whole patches, and takes those of its own `input_px` alone.
+    /// A network is built for squares of whole patches, and accepts only images of its own `input_px`.
     Patches {
         /// Rows and columns of a patch.
         patch_px: usize,
-        /// The largest square's rows.
+        /// Rows and columns of the largest square.
         max_px: usize,
     },
 }
 
-/// Weights that others trained and published.
+/// Pretrained weights that others published.
 #[derive(Debug)]
 pub struct PublishedWeights {
-    /// Where they are: the text of a [`WeightsSource`](crate::weights::WeightsSource).
+    /// Their location, as the text of a [`WeightsSource`](crate::weights::WeightsSource).
     pub source: &'static str,
-    /// The SPDX identifier of the licence that they are under.
+    /// SPDX identifier of their licence.
     pub licence: &'static str,
-    /// The images that they were trained on. It stands in for what other weights of the architecture do not say.
+    /// The images that they were trained on. Other weights of the architecture use these values where their own `config.json`
+    /// states none.
     pub input: PretrainedInput,
 }
 
 impl Architecture {
-    /// The `[model]` table of the architecture as it is published, which is what measurements compare.
+    /// Returns the `[model]` table of the architecture as it was published. Benchmarks use this table.
     pub fn reference_table(&self) -> toml::Table {
         let mut table = (self.reference)();
         table.insert("name".into(), self.name.into());
         table
     }
 
-    /// The maps whose means together serve a head best, as `model.features` has them: those of the later stages, which are there
-    /// anyway. None where a network's features are what they are.
+    /// Returns the value of `model.features` that gives a head the best features: the maps of the later stages, which the
+    /// backbone computes anyway. Their means stand side by side. Empty if the architecture has no key `features`.
     pub fn feature_maps(&self) -> &'static [&'static str] {
         match (&self.weights, self.sizes) {
             (Some(_), InputSizes::Any) if self.name.starts_with("resnet") => &["layer2", "layer3", "layer4"],
@@ -79,10 +81,11 @@ impl Architecture {
         }
     }
 
-    /// The rows and columns of the images that the network of `table` is built for: those of others are resized to it.
+    /// Returns the rows and columns of the images that the network of `table` is built for. Images of other sizes are resized to
+    /// them.
     ///
     /// # Errors
-    /// If a key is missing, unknown or of the wrong type.
+    /// If a key is missing, unknown or of the wrong type, or if the size is not within 1 to 4096 pixels.
     pub fn input_px(&self, table: &toml::Table) -> Result<[usize; 2], ModelError> {
         let input_px = (self.input_px)(table)?;
         match input_px.iter().all(|px| (1..=MAX_INPUT_PX).contains(px)) {
@@ -94,7 +97,8 @@ impl Architecture {
         }
     }
 
-    /// The images that weights with this `config.json` want to see. What they do not say, the published ones do.
+    /// Returns the images that weights with this `config.json` expect. Values that it does not state are those of the published
+    /// weights.
     pub fn pretrained_input(&self, config: &PretrainedConfig) -> PretrainedInput {
         match &self.weights {
             Some(published) => config.input.clone().or(&published.input),
@@ -102,7 +106,7 @@ impl Architecture {
         }
     }
 
-    /// The network that `table` describes, for `n_classes` classes, with the initial weights of `seed`, on `device`.
+    /// Builds the network of `table` on `device` for `n_classes` classes. `seed` decides the initial weights.
     ///
     /// # Errors
     /// If a key is missing, unknown or out of range.
@@ -119,7 +123,7 @@ impl Architecture {
     }
 }
 
-/// The table without its name, as the architecture's own configuration; what it leaves out, `keys` states.
+/// Parses the table, without `name`, as the configuration of its architecture. Keys that it leaves out get the values of `keys`.
 pub(crate) fn parse<T: DeserializeOwned>(table: &toml::Table) -> Result<T, ModelError> {
     let mut rest = completed(table)?;
     rest.remove("name");

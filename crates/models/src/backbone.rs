@@ -1,5 +1,5 @@
-//! A backbone with a head on it: which part of the two learns, and where features end. What a backbone computes is its
-//! own file's business, what a head is `head.rs`'s.
+//! Joins a backbone and a head into a model, and freezes the parameters that do not learn. Each backbone is in a file of its own;
+//! heads are in `head.rs`.
 
 use serde::{Deserialize, Serialize};
 use tallow_nn::{Layer, Model, ParamStore, Sequential, Trunk};
@@ -7,52 +7,52 @@ use tallow_nn::{Layer, Model, ParamStore, Sequential, Trunk};
 use crate::error::ModelError;
 use crate::head::HeadConfig;
 
-/// Which part of a network learns besides its head.
+/// The part of a network that learns besides its head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unfreeze {
-    /// None: the rest gives features, which are computed once per image.
+    /// Only the head learns. The backbone is frozen, and its features are computed once per image.
     None,
-    /// The last stage, which a ResNet calls `layer4`, and what follows it.
+    /// The last stage (`layer4` of a ResNet), and the layers after it.
     #[serde(alias = "layer4")]
     Last,
-    /// Everything.
+    /// All layers.
     #[default]
     All,
 }
 
-/// Where batch norm takes mean and variance from in training.
+/// The mean and variance that batch norms use in training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BatchNormMode {
-    /// From the weights' running statistics, which stay as they are.
+    /// The running statistics of the pretrained weights, which do not change.
     Frozen,
-    /// From each batch; the running statistics follow.
+    /// The mean and variance of each batch; the running statistics are updated.
     Live,
 }
 
-/// The part of a network that gives features, with its parameters in a store.
+/// The part of a network that computes features. Its parameters are in a store.
 pub(crate) struct Backbone<L> {
-    /// From images to features.
+    /// Computes features from images.
     pub(crate) layer: L,
-    /// Numbers per image.
+    /// Features per image.
     pub(crate) n_features: usize,
-    /// What decides features besides weights and images.
+    /// Everything that features depend on besides weights and images, as text.
     pub(crate) description: String,
-    /// The layers of the last stage, and what follows it.
+    /// Names of the layers of the last stage and of the layers after it.
     pub(crate) last_stage: &'static [&'static str],
 }
 
-/// What learns of a backbone.
+/// The part of a backbone that learns.
 #[derive(Clone, Copy)]
 pub(crate) struct Learning {
     pub(crate) unfreeze: Unfreeze,
-    /// Of the part that learns.
+    /// Mode of the batch norms in the part that learns.
     pub(crate) batch_norm: BatchNormMode,
 }
 
 impl Learning {
-    /// What a `[model]` table says of it. Without a word on batch norm, its statistics stay where they came with weights.
+    /// Checks the values of a `[model]` table. Without `batch_norm`, statistics are frozen if there are weights, and live if not.
     pub(crate) fn new(
         unfreeze: Unfreeze,
         batch_norm: Option<BatchNormMode>,
@@ -72,7 +72,7 @@ impl Learning {
         Ok(Self { unfreeze, batch_norm: batch_norm.unwrap_or(default) })
     }
 
-    /// Whether the parameter or statistic called `name` changes in training.
+    /// Whether training changes the parameter or statistic called `name`.
     fn includes(self, name: &str, last_stage: &[&str]) -> bool {
         let in_part = match self.unfreeze {
             Unfreeze::None => false,
@@ -84,9 +84,10 @@ impl Learning {
 }
 
 impl<L: Layer + 'static> Backbone<L> {
-    /// The model: this with `head`, whose parameters are called `classifier`, for `n_classes` classes.
+    /// Returns the model of this backbone and `head` for `n_classes` classes. The names of the head's parameters begin with
+    /// `classifier`.
     ///
-    /// Whatever does not learn is frozen; where nothing but the head learns, the backbone is the model's trunk.
+    /// Parameters that do not learn are frozen. If only the head learns, the backbone becomes the model's trunk.
     pub(crate) fn with_head(
         self,
         head: &HeadConfig,

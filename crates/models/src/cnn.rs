@@ -1,6 +1,5 @@
 //! `cnn`, the reference network: pairs of 3x3 convolutions, each pair followed by pooling and dropout, then two dense
-//! layers. With widths 32 32 64 64 128 128 and 128 dense units it is the network that the Keras baseline's
-//! figures are compared with.
+//! layers. With widths 32 32 64 64 128 128 and 128 dense units it is the network of the comparison with the Keras baseline.
 
 use serde::{Deserialize, Serialize};
 use tallow_nn::{
@@ -36,7 +35,7 @@ pub(crate) const ARCHITECTURE: Architecture = Architecture {
 pub struct CnnConfig {
     /// Rows and columns of the images.
     pub input_px: [usize; 2],
-    /// Channels of each convolution; two make a stage, which halves rows and columns.
+    /// Channels of each convolution. Two convolutions make a stage, which halves rows and columns.
     pub widths: Vec<usize>,
     /// The dropout rate after each stage.
     pub dropout: Vec<f32>,
@@ -70,7 +69,7 @@ impl CnnConfig {
     }
 }
 
-/// The network. Parameters are named as in the torchvision-like
+/// Builds the network. Parameters are named as in the torchvision-like
 /// `Sequential(features = Sequential(conv, bn, relu, conv, bn, relu, pool, dropout, …), Flatten, classifier =
 /// Sequential(linear, relu, linear))`.
 fn build(config: &CnnConfig, n_classes: usize, params: &mut ParamStore) -> Result<Sequential, ModelError> {
@@ -84,8 +83,8 @@ fn build(config: &CnnConfig, n_classes: usize, params: &mut ParamStore) -> Resul
     Ok(network)
 }
 
-/// Layers are numbered as in a PyTorch `Sequential` of convolution, norm, activation, pooling and dropout each on its
-/// own, whatever is one piece here.
+/// Builds the convolutional part. Layers are numbered as in a PyTorch `Sequential` where convolution, norm, activation, pooling
+/// and dropout are separate layers; here some of them form one layer.
 fn features(config: &CnnConfig, scope: &mut Scope<'_>) -> Result<Sequential, ModelError> {
     let mut features = Sequential::new();
     let (mut c_in, mut number) = (3, 0);
@@ -131,7 +130,7 @@ mod tests {
         }
     }
 
-    /// The figures of the same network in PyTorch: parameters (without buffers) and names.
+    /// Compares number of parameters (without buffers), names and shapes with those of the same network in PyTorch.
     #[test]
     fn the_reference_network_has_its_parameters() {
         let mut params = ParamStore::new(0, &Device::Cpu);

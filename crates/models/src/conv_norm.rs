@@ -1,5 +1,5 @@
-//! What convolutional backbones are made of: a convolution with its batch norm, and a branch beside its shortcut. Which of them, and
-//! under which names, is each backbone's own business.
+//! Building blocks of convolutional backbones: a convolution with its batch norm, and a branch beside a shortcut. Each backbone
+//! chooses shapes and names in its own file.
 
 use std::fmt::Display;
 
@@ -21,13 +21,13 @@ pub(crate) struct Convolution {
 }
 
 impl Convolution {
-    /// Padded so that an odd kernel with stride 1 keeps the map's size.
+    /// Returns a `k` x `k` convolution, padded so that an odd `k` with stride 1 keeps the map's size.
     pub(crate) fn new([c_in, c_out]: [usize; 2], k: usize, stride: usize) -> Self {
         Self { c_in, c_out, k, stride, padding: Padding::Symmetric(k / 2) }
     }
 }
 
-/// Declares a convolution and its batch norm under their names in `scope`; `after` follows.
+/// Declares a convolution and its batch norm under their names in `scope`; `after` is applied to their result.
 pub(crate) fn conv_norm<N: Display>(
     scope: &mut Scope<'_>,
     [conv, norm]: [N; 2],
@@ -42,7 +42,7 @@ pub(crate) fn conv_norm<N: Display>(
     Ok(ConvNormAct::new(conv, norm, after))
 }
 
-/// Appends `branch` and `last`, beside a shortcut where `has_shortcut`.
+/// Appends `branch` and `last` to `layers`, with a shortcut beside them if `has_shortcut`.
 pub(crate) fn push_branch(
     layers: &mut Sequential,
     branch: Sequential,

@@ -1,6 +1,6 @@
-//! ConvNeXt with timm's names and shapes: a convolutional network built as a transformer is, of the first version.
+//! ConvNeXt, version 1, with timm's names and shapes: a convolutional network with the structure of a transformer.
 //!
-//! Source: Liu et al. 2022, <https://arxiv.org/abs/2201.03545>; the small ones, atto to nano, are timm's own.
+//! Source: Liu et al. 2022, <https://arxiv.org/abs/2201.03545>. The small networks, atto to nano, are timm's own.
 
 use tallow_nn::{
     After, Conv2d, Conv2dConfig, ConvNormAct, DepthwiseConfig, DepthwiseConv2d, GlobalAvgPool, Init,
@@ -13,13 +13,13 @@ use crate::error::ModelError;
 use crate::timm::{Map, TimmConfig, architecture};
 use crate::weights::PretrainedInput;
 
-/// timm's name.
+/// timm's name of the classifier.
 const CLASSIFIER: &str = "head.fc";
-/// As timm has it.
+/// Epsilon of layer norms, as in timm.
 const NORM_EPS: f64 = 1e-6;
-/// The paper's, of weights.
+/// Initial weights of convolutions, as in the paper.
 const INIT: Init = Init::Normal { std: 0.02 };
-/// What a branch is scaled by at first.
+/// Initial layer scale: the factor of each branch.
 const INITIAL_SCALE: f32 = 1e-6;
 const MAPS: [Map; 4] = [Map::Stage1, Map::Stage2, Map::Stage3, Map::Stage4];
 
@@ -30,7 +30,7 @@ struct Network {
     depths: [usize; 4],
     /// Channels of each stage.
     widths: [usize; 4],
-    /// Whether the two layers within a block are dense ones in timm, and their weights of such a shape.
+    /// Whether the two pixelwise layers of a block are dense layers in timm, so that their weights are matrices.
     is_dense: bool,
 }
 
@@ -101,7 +101,7 @@ fn build(
 }
 
 impl Network {
-    /// From images to features.
+    /// Builds the layers from images to features.
     fn trunk(&self, config: &TimmConfig, params: &mut ParamStore) -> Result<PooledStages, ModelError> {
         let mut root = params.root();
         let mut trunk = PooledStages::new();
@@ -127,7 +127,8 @@ impl Network {
         Ok(trunk)
     }
 
-    /// Each channel for itself, a norm, four times as many channels, GELU, as many as before, scaled and added to what came in.
+    /// Builds a block: depthwise 7x7 convolution, layer norm, expansion to `4 * c` channels, GELU, projection to `c` channels,
+    /// layer scale, and the sum with the block's input.
     fn block(&self, scope: &mut Scope<'_>, c: usize) -> Result<ResidualBlock, ModelError> {
         let config = DepthwiseConfig { k: 7, stride: 1, padding: Padding::Symmetric(3) };
         let mut branch = Sequential::new();
@@ -140,7 +141,7 @@ impl Network {
         Ok(ResidualBlock::new(branch, ConvNormAct::with_scale(narrower, scale, After::Nothing)?, None))
     }
 
-    /// A 1x1 convolution.
+    /// Builds a 1x1 convolution, with a weight of timm's shape.
     fn pixelwise(&self, scope: &mut Scope<'_>, [c_in, c_out]: [usize; 2]) -> Result<Conv2d, ModelError> {
         Ok(match self.is_dense {
             true => Conv2d::dense(scope, c_in, c_out, INIT)?,
@@ -149,7 +150,7 @@ impl Network {
     }
 }
 
-/// A convolution of squares of `k` pixels that lie side by side.
+/// Builds a convolution of squares of `k` x `k` pixels that lie side by side: its stride is `k`.
 fn patches(scope: &mut Scope<'_>, [c_in, c_out]: [usize; 2], k: usize) -> Result<ConvNormAct, ModelError> {
     let config = Conv2dConfig { stride: k, padding: Padding::Symmetric(0), ..Conv2dConfig::same(k) };
     Ok(ConvNormAct::without_norm(Conv2d::with_init(scope, c_in, c_out, config, INIT)?, After::Nothing))

@@ -1,7 +1,8 @@
-//! EfficientNet-Lite0 with timm's names and shapes: an EfficientNet for processors without squeeze-and-excite and SiLU.
+//! EfficientNet-Lite0 with timm's names and shapes: an EfficientNet for processors, without squeeze-and-excite and with ReLU6
+//! instead of SiLU.
 //!
-//! Source: Tan and Le 2019, <https://arxiv.org/abs/1905.11946>; the "lite" variants are those of TensorFlow's model garden, whose
-//! `SAME` padding and batch norm they keep.
+//! Source: Tan and Le 2019, <https://arxiv.org/abs/1905.11946>. The "lite" variants come from TensorFlow's model garden and keep
+//! its `SAME` padding and batch norm.
 
 use tallow_nn::{
     After, BatchNorm2d, BatchNormConfig, DepthwiseConfig, DepthwiseNormAct, InvertedResidual, Model, Padding,
@@ -16,11 +17,11 @@ use crate::timm::{Map, TimmConfig, architecture};
 use crate::weights::PretrainedInput;
 
 const NAME: &str = "tf_efficientnet_lite0";
-/// timm's name.
+/// timm's name of the classifier.
 const CLASSIFIER: &str = "classifier";
-/// Channels of what follows the stages.
+/// Channels of the convolution after the stages.
 const N_FEATURES: usize = 1280;
-/// As timm has it: TensorFlow's number is added to variances, PyTorch's moves the statistics.
+/// Batch norm as in timm: epsilon is TensorFlow's, momentum is PyTorch's.
 const NORM: BatchNormConfig = BatchNormConfig::new(1e-3, 0.1);
 
 pub(crate) const ARCHITECTURE: Architecture = architecture(
@@ -31,15 +32,15 @@ pub(crate) const ARCHITECTURE: Architecture = architecture(
     |table, n_classes, params| build(&parse(table)?, n_classes, params),
 );
 
-/// Blocks that follow one another in one stage of timm's `blocks`.
+/// The blocks of one stage of timm's `blocks`.
 struct Blocks {
     n: usize,
     k: usize,
     stride: usize,
-    /// Channels inside of a block, as a multiple of those that go in.
+    /// Channels inside a block, as a multiple of its input channels.
     expansion: usize,
     c_out: usize,
-    /// Which map they end with, where that is the last of its size.
+    /// The map that the stage ends with, if it is the last map of its size.
     map: Option<Map>,
 }
 
@@ -77,7 +78,7 @@ fn build(config: &TimmConfig, n_classes: usize, mut params: ParamStore) -> Resul
     backbone.with_head(&config.head, CLASSIFIER, n_classes, learning, params)
 }
 
-/// From images to features.
+/// Builds the layers from images to features.
 fn trunk(config: &TimmConfig, params: &mut ParamStore) -> Result<PooledStages, ModelError> {
     let mut root = params.root();
     let mut trunk = PooledStages::new();
@@ -107,7 +108,8 @@ fn trunk(config: &TimmConfig, params: &mut ParamStore) -> Result<PooledStages, M
     Ok(trunk)
 }
 
-/// An inverted residual block: wider, each channel for itself, narrower again; the first stage's are not wider.
+/// Appends an inverted residual block: 1x1 convolution to more channels, depthwise convolution, 1x1 convolution to fewer
+/// channels. The first stage has no expansion.
 fn push_block(
     layers: &mut Sequential,
     scope: &mut Scope<'_>,
@@ -132,7 +134,7 @@ fn push_block(
     Ok(())
 }
 
-/// A convolution with TensorFlow's padding.
+/// Returns a convolution with TensorFlow's `SAME` padding.
 fn same(channels: [usize; 2], k: usize, stride: usize) -> Convolution {
     Convolution { padding: Padding::Same, ..Convolution::new(channels, k, stride) }
 }

@@ -1,4 +1,4 @@
-//! What can be wrong with a recipe's `[model]` table.
+//! [`ModelError`]: the errors of a recipe's `[model]` table.
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -7,10 +7,10 @@ pub enum ModelError {
     /// The table has no `name`.
     #[error("model.name is missing: expected one of {known}")]
     NoName {
-        /// The names there are.
+        /// All known names, separated by commas.
         known: String,
     },
-    /// The run's network is a program's own.
+    /// The network of the run was built by a program's own code (`name = "custom"`), not from a table.
     #[error(
         "the network was made by a program of its own (model.name = \"custom\"), and only that program can build it: there, \
          read_model gives its weights, and params.load_tensors takes them"
@@ -19,11 +19,11 @@ pub enum ModelError {
     /// No architecture has this name.
     #[error("model.name: there is no model \"{name}\": expected one of {known}{nearest}")]
     UnknownName {
-        /// What was asked for.
+        /// The name in the table.
         name: String,
-        /// The names there are.
+        /// All known names, separated by commas.
         known: String,
-        /// The name that was probably meant, as the end of a sentence; or nothing.
+        /// The end of the sentence: suggests the most similar name; empty if there is none.
         nearest: String,
     },
     /// A key of the table is missing, unknown or of the wrong type; the message names it.
@@ -34,10 +34,10 @@ pub enum ModelError {
     Value {
         /// The key.
         key: &'static str,
-        /// What was expected and what is there.
+        /// The expected values and the value found.
         problem: String,
     },
-    /// The network could not be put together.
+    /// A layer could not be built.
     #[error(transparent)]
     Nn(#[from] tallow_nn::NnError),
 }

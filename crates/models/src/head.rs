@@ -1,17 +1,17 @@
-//! What turns a backbone's features into logits.
+//! The head: turns a backbone's features into logits. Joining the two is left to `backbone.rs`.
 
 use serde::{Deserialize, Serialize};
 use tallow_nn::{BatchNorm2d, BatchNormConfig, Dropout, Linear, Relu, Scope, Sequential};
 
 use crate::error::ModelError;
 
-/// What turns features into logits.
+/// Layers that turn features into logits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HeadConfig {
-    /// Whether features are standardised first, by a batch norm.
+    /// Whether a batch norm standardises the features first.
     pub norm: bool,
-    /// Units of a hidden layer with ReLU; none: a linear head.
+    /// Units of a hidden layer with ReLU; `None`: a linear head.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hidden: Option<usize>,
     /// The dropout rate before each dense layer.
@@ -30,8 +30,9 @@ impl HeadConfig {
         Ok(())
     }
 
-    /// A dense layer in `scope` itself where it is nothing else, as `fc` in torchvision; else the parts are numbered in it,
-    /// in the order of a PyTorch `Sequential(norm, dropout, linear, relu, dropout, linear)` without what is absent.
+    /// Builds the head. A default head is one dense layer in `scope` itself, like `fc` in torchvision. The layers of any other
+    /// head are numbered in `scope`, in the order of a PyTorch `Sequential(norm, dropout, linear, relu, dropout, linear)` without
+    /// the absent layers.
     pub(crate) fn build(
         &self,
         scope: &mut Scope<'_>,

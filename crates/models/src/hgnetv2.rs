@@ -1,8 +1,8 @@
-//! PP-HGNetV2 with timm's names and shapes: plain convolutions whose outputs are joined and mixed once a block, made to be fast where
-//! memory is what takes time.
+//! PP-HGNetV2 with timm's names and shapes. Each block has plain convolutions in a row, concatenates their outputs and mixes them
+//! once. The network is designed for hardware where memory access takes most of the time.
 //!
-//! Source: PaddleClas, <https://github.com/PaddlePaddle/PaddleClas/blob/develop/docs/zh_CN/models/ImageNet1k/PP-HGNetV2.md>; the
-//! distillation that its weights come from, "SSLD", is of Cui et al. 2021, <https://arxiv.org/abs/2103.05959>.
+//! Source: PaddleClas, <https://github.com/PaddlePaddle/PaddleClas/blob/develop/docs/zh_CN/models/ImageNet1k/PP-HGNetV2.md>. Its
+//! weights come from the distillation "SSLD": Cui et al. 2021, <https://arxiv.org/abs/2103.05959>.
 
 use tallow_nn::{
     After, BatchNorm2d, BatchNormConfig, Concat, Conv2d, Conv2dConfig, ConvNormAct, DepthwiseConfig,
@@ -17,40 +17,41 @@ use crate::error::ModelError;
 use crate::timm::{Map, TimmConfig, architecture};
 use crate::weights::PretrainedInput;
 
-/// timm's name.
+/// timm's name of the classifier.
 const CLASSIFIER: &str = "head.fc";
-/// Channels of what follows the stages.
+/// Channels of the convolution after the stages.
 const N_FEATURES: usize = 2048;
-/// PyTorch's.
+/// Batch norm with PyTorch's defaults.
 const NORM: BatchNormConfig = BatchNormConfig::new(1e-5, 0.1);
-/// What the weights were trained on.
+/// The images that the weights were trained on.
 const INPUT: PretrainedInput = PretrainedInput::imagenet(224, 0.965);
 const MAPS: [Map; 4] = [Map::Stage1, Map::Stage2, Map::Stage3, Map::Stage4];
 
 /// A network of the family.
 struct Network {
     name: &'static str,
-    /// Channels of the stem inside, and of what comes out of it.
+    /// Channels inside the stem, and channels of its output.
     stem: [usize; 2],
     stages: [Stage; 4],
     /// Whether a learnable affine block follows each ReLU.
     has_affine: bool,
 }
 
-/// A stage: a depthwise convolution that halves rows and columns, but for the first one's, then blocks.
+/// A stage: a depthwise convolution that halves rows and columns, then blocks. The first stage has only blocks.
 struct Stage {
     c_in: usize,
-    /// Channels of each of a block's layers.
+    /// Channels of each layer in a block.
     width: usize,
     c_out: usize,
     n_blocks: usize,
     /// Layers of a block.
     n_layers: usize,
-    /// Whether a layer is light: a 1x1 convolution and a depthwise 5x5 one instead of a 3x3 one.
+    /// Whether layers are light: a 1x1 and a depthwise 5x5 convolution instead of a 3x3 convolution.
     is_light: bool,
 }
 
-/// The four stages: widths, what comes out of each, and how many blocks the third one has.
+/// Returns the four stages. `c_stem` is the number of channels from the stem, `c_out` that of each stage's output, and `n_blocks`
+/// the number of blocks of the third stage. The other stages have one block.
 const fn stages(
     c_stem: usize,
     widths: [usize; 4],
@@ -137,7 +138,7 @@ fn build(
 }
 
 impl Network {
-    /// From images to features.
+    /// Builds the layers from images to features.
     fn trunk(&self, config: &TimmConfig, params: &mut ParamStore) -> Result<PooledStages, ModelError> {
         let mut root = params.root();
         let mut trunk = PooledStages::new();
@@ -147,7 +148,7 @@ impl Network {
             self.push_stage(&mut layers, &mut root.sub("stages").sub(i), stage, i > 0)?;
             trunk.push(std::mem::take(&mut layers), config.features.contains(&map));
         }
-        // the last convolution sees the mean of the last map
+        // the last convolution reads the mean of the last map
         layers.push(GlobalAvgPool);
         let mut scope = root.sub("head.last_conv");
         let c_in = self.stages[3].c_out;
@@ -159,7 +160,8 @@ impl Network {
         Ok(trunk)
     }
 
-    /// Two ways side by side, one of two 2x2 convolutions and one of pooling, both of a map with zeros below and to the right.
+    /// Appends the stem. After its first convolution, zeros are added below and to the right of the map, and two branches read
+    /// it: two 2x2 convolutions, and pooling. Their outputs are concatenated, and two more convolutions follow.
     fn push_stem(&self, layers: &mut Sequential, scope: &mut Scope<'_>) -> Result<(), ModelError> {
         let [width, c_out] = self.stem;
         let narrow = width / 2;
@@ -170,7 +172,7 @@ impl Network {
         let padded = |channels, padding| Convolution { padding, ..Convolution::new(channels, 2, 1) };
         let first = padded([width, narrow], Padding::Symmetric(0));
         convolved.push(self.conv(&mut scope.sub("stem2a"), first)?);
-        // which puts its one line of zeros below and to the right as well
+        // `Same` also adds its one line of zeros below and to the right
         convolved.push(self.conv(&mut scope.sub("stem2b"), padded([narrow, width], Padding::Same))?);
         ways.push(pooled, Takes::Input);
         ways.push(convolved, Takes::Input);
@@ -203,7 +205,7 @@ impl Network {
         Ok(())
     }
 
-    /// Layers one after another, all of whose maps are joined with the input and mixed by two 1x1 convolutions.
+    /// Builds a block: layers in a row. The input and the maps of all layers are concatenated, and two 1x1 convolutions mix them.
     fn block(&self, scope: &mut Scope<'_>, stage: &Stage, c_in: usize) -> Result<Sequential, ModelError> {
         let &Stage { width, c_out, n_layers, is_light, .. } = stage;
         let mut joined = Concat::new();
@@ -234,7 +236,7 @@ impl Network {
         Ok(block)
     }
 
-    /// A convolution, its batch norm, ReLU, and the learnable affine block where there is one.
+    /// Builds a convolution, its batch norm and ReLU, and the learnable affine block if the network has it.
     fn conv(&self, scope: &mut Scope<'_>, convolution: Convolution) -> Result<ConvNormAct, ModelError> {
         let conv = conv_norm(scope, ["conv", "bn"], convolution, NORM, After::Relu)?;
         self.finished(conv, &mut scope.sub("lab"))
@@ -252,7 +254,7 @@ impl Network {
     }
 }
 
-/// A depthwise convolution, its batch norm, and what follows.
+/// Builds a depthwise convolution and its batch norm; `after` is applied to their result.
 fn depthwise(
     scope: &mut Scope<'_>,
     c: usize,

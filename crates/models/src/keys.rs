@@ -1,6 +1,6 @@
-//! The keys of a recipe's `[model]` table, for each architecture: what they take, what holds where they are left out.
+//! The keys of a recipe's `[model]` table for each architecture: their types, their ranges and their defaults.
 //!
-//! A test holds them against the architectures' own configurations.
+//! A test compares them with the architectures' configuration types.
 
 use tallow_core::keys::{Extent, Key, KeyTable, Section, Takes, Unset};
 use toml::{Table, Value};
@@ -32,7 +32,7 @@ const SMALL: &[&str] = &["cnn", "speedrun"];
 const RESNETS: &[&str] = &["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"];
 const DINOV2: &[&str] = &["vit_small_patch14_dinov2"];
 const VIT_S16: &[&str] = &["vit_small_patch16_224"];
-/// timm's with batch norm, and all of timm's convolutional ones.
+/// timm's convolutional backbones with batch norm.
 const TIMM_NORM: &[&str] = &[
     "mobilenetv4_conv_small",
     "mobilenetv4_conv_medium",
@@ -42,14 +42,15 @@ const TIMM_NORM: &[&str] = &[
     "hgnetv2_b4",
 ];
 const CONVNEXTS: &[&str] = &["convnext_atto", "convnext_nano", "convnext_pico", "convnext_tiny"];
+/// All of timm's convolutional backbones.
 const TIMM: &[&str] = &joined::<10>(&[TIMM_NORM, CONVNEXTS]);
-/// Those with batch norm.
+/// All backbones with batch norm.
 const WITH_NORM: &[&str] = &joined::<11>(&[RESNETS, TIMM_NORM]);
-/// Those that are trained from their weights on.
+/// Backbones with the key `unfreeze`: all of their layers can be trained on from pretrained weights.
 const CONVOLUTIONAL: &[&str] = &joined::<15>(&[RESNETS, TIMM]);
 const WITH_HEAD: &[&str] = &joined::<17>(&[CONVOLUTIONAL, DINOV2, VIT_S16]);
 
-/// The names of all `lists`, of which there must be `N`.
+/// Joins the names of all `lists`, which must be `N` in total.
 const fn joined<const N: usize>(lists: &[&[&'static str]]) -> [&'static str; N] {
     let mut all = [""; N];
     let (mut n, mut list) = (0, 0);
@@ -82,7 +83,7 @@ const INPUT_PX: Key = Key::new(
 )
 .unit("px");
 
-/// Of a ResNet: where its weights come from, and the published ones of the timm library.
+/// Returns the key for pretrained weights of the architectures `of`; `published` are the weights of the timm library.
 const fn weights(of: &'static [&'static str], published: &'static str) -> Key {
     Key::new(
         "model.weights",
@@ -227,12 +228,13 @@ const KEYS: &[Key] = &[
         .or("0.0"),
 ];
 
-/// `keys` with those of `[model]` tables.
+/// Returns `keys` with the keys of `[model]` tables added.
 pub fn with_model_keys(keys: KeyTable) -> KeyTable {
     keys.with(SECTIONS, KEYS)
 }
 
-/// `[model]` with what it leaves out, if its keys and values are those of its architecture.
+/// Returns the `[model]` table with the defaults of the keys that it leaves out. Refuses keys and values that its architecture
+/// does not have.
 pub(crate) fn completed(model: &Table) -> Result<Table, ModelError> {
     let keys = with_model_keys(KeyTable::default());
     let mut whole: Table = [("model".to_owned(), Value::Table(model.clone()))].into_iter().collect();
@@ -240,7 +242,7 @@ pub(crate) fn completed(model: &Table) -> Result<Table, ModelError> {
     keys.check(&whole, Extent::Whole).map_err(ModelError::Table)?;
     Ok(match whole.remove("model") {
         Some(Value::Table(table)) => table,
-        _ => Table::new(), // never: it was put in above
+        _ => Table::new(), // unreachable: the table was inserted above
     })
 }
 

@@ -1,8 +1,8 @@
-//! Architectures by name. A recipe's `[model]` table comes in, a network with its parameters comes out; what holds of
-//! every network of an architecture is an [`Architecture`]. Which keys a table has: [`with_model_keys`].
+//! Architectures by name: [`build`] makes a network and its parameters from a recipe's `[model]` table. An [`Architecture`]
+//! holds what all of its networks have in common. [`with_model_keys`] lists the keys of the table.
 //!
-//! What a model computes with, and on which device, is `tallow-nn`'s business; how it is trained is
-//! `tallow-training`'s. Pretrained weights, from files or from the hub: [`weights`].
+//! [`weights`] gets pretrained weights from files or from the hub. Layers and devices are left to `tallow-nn`, and training to
+//! `tallow-training`.
 //!
 //! ```
 //! let table = toml::from_str(

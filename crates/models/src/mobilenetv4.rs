@@ -1,7 +1,7 @@
-//! MobileNetV4's convolutional networks with timm's names and shapes: made for the processors of phones.
+//! MobileNetV4's convolutional networks with timm's names and shapes, designed for the processors of phones.
 //!
-//! Source: Qin et al. 2024, <https://arxiv.org/abs/2404.10518>. Its block, the universal inverted bottleneck, is wider inside, with a
-//! depthwise convolution before it, in it, both or neither.
+//! Source: Qin et al. 2024, <https://arxiv.org/abs/2404.10518>. Its block, the universal inverted bottleneck, has more channels
+//! inside. It has a depthwise convolution before the expansion, after the expansion, both or neither.
 
 use tallow_nn::{
     After, BatchNorm2d, BatchNormConfig, DepthwiseConfig, DepthwiseNormAct, GlobalAvgPool, InvertedResidual,
@@ -15,11 +15,11 @@ use crate::error::ModelError;
 use crate::timm::{Map, TimmConfig, architecture};
 use crate::weights::PretrainedInput;
 
-/// timm's name.
+/// timm's name of the classifier.
 const CLASSIFIER: &str = "classifier";
-/// Channels of what follows the stages.
+/// Channels of the convolution after the stages.
 const N_FEATURES: usize = 1280;
-/// PyTorch's.
+/// Batch norm with PyTorch's defaults.
 const NORM: BatchNormConfig = BatchNormConfig::new(1e-5, 0.1);
 /// Channels of the first convolution.
 const N_STEM: usize = 32;
@@ -30,7 +30,7 @@ enum Block {
     Conv { k: usize, stride: usize, c_out: usize },
     /// A 3x3 convolution to `width` channels with ReLU, and a 1x1 convolution.
     Fused { stride: usize, width: usize, c_out: usize },
-    /// The universal inverted bottleneck. A depthwise kernel of 0 is none.
+    /// The universal inverted bottleneck. `start` and `mid` are the sizes of its depthwise kernels; 0: no such convolution.
     Bottleneck { start: usize, mid: usize, stride: usize, width: usize, c_out: usize },
 }
 
@@ -46,7 +46,7 @@ const fn uib([start, mid]: [usize; 2], stride: usize, width: usize, c_out: usize
     Block::Bottleneck { start, mid, stride, width, c_out }
 }
 
-/// The stages of a network, each with the map that it ends with, where that is the last of its size.
+/// The stages of a network: their blocks, and the map that each ends with, if it is the last map of its size.
 type Stages = [(&'static [Block], Option<Map>); 5];
 
 const SMALL: Stages = [
@@ -152,7 +152,7 @@ fn build(
     backbone.with_head(&config.head, CLASSIFIER, n_classes, learning, params)
 }
 
-/// From images to features.
+/// Builds the layers from images to features.
 fn trunk(stages: &Stages, config: &TimmConfig, params: &mut ParamStore) -> Result<PooledStages, ModelError> {
     let mut root = params.root();
     let mut trunk = PooledStages::new();
@@ -176,7 +176,7 @@ fn trunk(stages: &Stages, config: &TimmConfig, params: &mut ParamStore) -> Resul
             trunk.push(std::mem::take(&mut layers), config.features.contains(map));
         }
     }
-    // the last convolution sees the mean of the last map
+    // the last convolution reads the mean of the last map
     layers.push(GlobalAvgPool);
     layers.push(conv_norm(
         &mut root,
@@ -259,7 +259,7 @@ impl Block {
     }
 }
 
-/// A depthwise convolution, its batch norm, and what follows.
+/// Builds a depthwise convolution and its batch norm; `after` is applied to their result.
 fn depthwise(
     scope: &mut Scope<'_>,
     part: &str,

@@ -1,4 +1,4 @@
-//! The registry: which architectures there are. What each is stands in its own file.
+//! The registry: the list of architectures. Each is defined in a file of its own.
 
 use tallow_nn::{Device, Model};
 
@@ -6,7 +6,7 @@ use crate::architecture::Architecture;
 use crate::error::ModelError;
 use crate::{cnn, convnext, efficientnet_lite, hgnetv2, mobilenetv4, resnet, speedrun, vit};
 
-/// All of them, in alphabetical order. ResNets' weights were trained on ImageNet-1k, and have torchvision's names.
+/// All architectures, in alphabetical order. ResNets have torchvision's names; their weights were trained on ImageNet-1k.
 static ARCHITECTURES: [Architecture; 19] = [
     cnn::ARCHITECTURE,
     convnext::CONVNEXT_ATTO,
@@ -29,15 +29,15 @@ static ARCHITECTURES: [Architecture; 19] = [
     vit::PATCH16_224,
 ];
 
-/// All architectures, in alphabetical order.
+/// Returns all architectures, in alphabetical order.
 pub fn architectures() -> &'static [Architecture] {
     &ARCHITECTURES
 }
 
-/// The architecture called `name`.
+/// Returns the architecture called `name`.
 ///
 /// # Errors
-/// If there is none; the message has the names that there are.
+/// If there is no such architecture; the message lists the known names.
 pub fn architecture(name: &str) -> Result<&'static Architecture, ModelError> {
     let found = ARCHITECTURES.iter().find(|architecture| architecture.name == name);
     let nearest =
@@ -45,10 +45,10 @@ pub fn architecture(name: &str) -> Result<&'static Architecture, ModelError> {
     found.ok_or_else(|| ModelError::UnknownName { name: name.to_owned(), known: names(), nearest: nearest() })
 }
 
-/// The architecture that a `[model]` table names.
+/// Returns the architecture that a `[model]` table names.
 ///
 /// # Errors
-/// If it names none, or one that there is not.
+/// If the table has no name, an unknown name, or the name of a custom network.
 pub fn architecture_of(table: &toml::Table) -> Result<&'static Architecture, ModelError> {
     match table.get("name").and_then(toml::Value::as_str) {
         Some(tallow_nn::CUSTOM) => Err(ModelError::Custom),
@@ -57,10 +57,10 @@ pub fn architecture_of(table: &toml::Table) -> Result<&'static Architecture, Mod
     }
 }
 
-/// The network that `table` describes, for `n_classes` classes, with the initial weights of `seed`, on `device`.
+/// Builds the network of `table` on `device` for `n_classes` classes. `seed` decides the initial weights.
 ///
 /// # Errors
-/// If there is no such model, or a key is missing, unknown or out of range.
+/// If there is no such architecture, or a key is missing, unknown or out of range.
 pub fn build(table: &toml::Table, n_classes: usize, seed: u64, device: &Device) -> Result<Model, ModelError> {
     architecture_of(table)?.build(table, n_classes, seed, device)
 }
@@ -122,7 +122,7 @@ mod tests {
         }
     }
 
-    /// The classifier is there under its name, and the model says which images it wants.
+    /// Checks name and width of the classifier, the size of the images, and whether there is a trunk.
     #[test]
     fn networks_are_what_the_table_says_of_them() {
         for name in [

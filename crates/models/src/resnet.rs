@@ -1,7 +1,7 @@
 //! ResNet-18, 34, 50, 101 and 152 with torchvision's names and shapes.
 //!
-//! Source: He et al. 2015, <https://arxiv.org/abs/1512.03385>. A bottleneck that halves the map does so in its 3x3
-//! convolution (torchvision, "v1.5"), or, as the paper has it, in its first 1x1 convolution.
+//! Source: He et al. 2015, <https://arxiv.org/abs/1512.03385>. A bottleneck that halves the map has the stride in its 3x3
+//! convolution (torchvision, "v1.5"), or in its first 1x1 convolution, as in the paper.
 
 use serde::{Deserialize, Serialize};
 use tallow_nn::{
@@ -21,24 +21,25 @@ use crate::weights::PretrainedInput;
 pub struct ResnetConfig {
     /// Rows and columns of the images.
     pub input_px: [usize; 2],
-    /// Whether a bottleneck that halves the map does so in its first convolution, as in the paper.
+    /// Whether a bottleneck that halves the map has the stride in its first convolution, as in the paper.
     #[serde(default)]
     pub downsample_in_bottleneck: bool,
-    /// Where the initial weights come from, as [`WeightsSource`](crate::weights::WeightsSource) reads it; whoever builds
-    /// the network loads them.
+    /// Source of the initial weights, as text of a [`WeightsSource`](crate::weights::WeightsSource). Building the network does
+    /// not load them: the caller does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
-    /// Which part learns.
+    /// The part that learns.
     #[serde(default)]
     pub unfreeze: Unfreeze,
-    /// Where batch norm takes its statistics from while the part that learns is trained; without it,
-    /// [`BatchNormMode::Frozen`] where `weights` are given and [`BatchNormMode::Live`] where none are.
+    /// The statistics that batch norms use in the part that learns. `None` is [`BatchNormMode::Frozen`] with `weights`, and
+    /// [`BatchNormMode::Live`] without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_norm: Option<BatchNormMode>,
-    /// The stages whose mean maps are the features, side by side; torchvision's have the last one's alone.
+    /// The stages that features come from: the mean of each stage's last map, side by side. torchvision's networks use only the
+    /// last stage.
     #[serde(default = "last_stage")]
     pub features: Vec<Stage>,
-    /// What turns features into logits.
+    /// The layers that turn features into logits.
     #[serde(default)]
     pub head: HeadConfig,
 }
@@ -76,17 +77,17 @@ fn last_stage() -> Vec<Stage> {
     vec![Stage::Layer4]
 }
 
-/// What the architectures differ in.
+/// The differences between the architectures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Kind {
     /// Blocks of each of the four stages.
     n_blocks: [usize; 4],
-    /// Whether blocks are 1x1, 3x3, 1x1 with four times the width, or 3x3, 3x3.
+    /// Whether a block has convolutions 1x1, 3x3 and 1x1, the last with four times the width. Otherwise it has 3x3 and 3x3.
     bottleneck: bool,
 }
 
 impl Kind {
-    /// That of the ResNet with so many layers.
+    /// Returns the kind of the ResNet with `n_layers` layers.
     const fn of(n_layers: usize) -> Self {
         let (n_blocks, bottleneck) = match n_layers {
             18 => ([2, 2, 2, 2], false),
@@ -94,7 +95,7 @@ impl Kind {
             50 => ([3, 4, 6, 3], true),
             101 => ([3, 4, 23, 3], true),
             152 => ([3, 8, 36, 3], true),
-            _ => panic!("there is no ResNet of so many layers"), // seen by the compiler alone
+            _ => panic!("there is no ResNet of so many layers"), // only at compile time
         };
         Self { n_blocks, bottleneck }
     }
@@ -104,7 +105,7 @@ impl Kind {
     }
 }
 
-/// The ResNet with `N` layers, whose weights were trained as in <https://arxiv.org/abs/2110.00476>.
+/// Returns the ResNet with `N` layers. Its weights were trained as in <https://arxiv.org/abs/2110.00476>.
 pub(crate) const fn architecture<const N: usize>(name: &'static str, weights: &'static str) -> Architecture {
     Architecture {
         name,
@@ -121,10 +122,10 @@ pub(crate) const fn architecture<const N: usize>(name: &'static str, weights: &'
     }
 }
 
-/// PyTorch's.
+/// Batch norm with PyTorch's defaults.
 const NORM: BatchNormConfig = BatchNormConfig::new(1e-5, 0.1);
 
-/// torchvision's name.
+/// torchvision's name of the classifier.
 const CLASSIFIER: &str = "fc";
 
 fn build<const N: usize>(
@@ -164,7 +165,7 @@ impl ResnetConfig {
         Ok(())
     }
 
-    /// What decides features besides the weights.
+    /// Returns everything that features depend on besides the weights, as text.
     fn describe(&self, n_layers: usize) -> String {
         let [h, w] = self.input_px;
         let mut text = format!("resnet{n_layers} {h}x{w}");
@@ -181,7 +182,7 @@ impl ResnetConfig {
     }
 }
 
-/// From images to features.
+/// Builds the layers from images to features.
 fn trunk(kind: Kind, config: &ResnetConfig, params: &mut ParamStore) -> Result<PooledStages, ModelError> {
     let mut root = params.root();
     let mut stem = Sequential::new();
@@ -249,7 +250,7 @@ mod tests {
         build::<N>(config, n_classes, ParamStore::new(0, &Device::Cpu))
     }
 
-    /// torchvision's own numbers of parameters for 1,000 classes.
+    /// Compares with torchvision's numbers of parameters for 1,000 classes.
     #[test]
     fn they_have_torchvisions_parameters() {
         assert_eq!(built::<18>(&config([224, 224]), 1000).unwrap().params.n_parameters(), 11_689_512);
@@ -271,7 +272,7 @@ mod tests {
         assert_eq!(shape("layer1.1.downsample.0.weight"), None);
     }
 
-    /// The smallest maps there can be, odd sizes, and both places for the stride.
+    /// Images of one pixel, odd sizes, and both places for the stride.
     #[test]
     fn images_of_any_size_go_through() {
         let v1 = |config| ResnetConfig { downsample_in_bottleneck: true, ..config };

@@ -1,8 +1,8 @@
-//! `speedrun`, the shape of the network that reaches 94 % on CIFAR-10 in the shortest time known: a 2x2 convolution,
-//! then three groups of a convolution with pooling and a convolution without, batch norm and GELU after each.
+//! `speedrun`, the network of the fastest known training to 94 % on CIFAR-10. It has a 2x2 convolution and three groups. A group
+//! has a convolution with pooling and a convolution without, each followed by batch norm and GELU.
 //!
-//! Source: Keller Jordan 2024, <https://arxiv.org/abs/2404.00498>. Norms and initial values are PyTorch's unless the table says
-//! otherwise; how it is trained there, and the whitening of the first convolution, is a recipe's business.
+//! Source: Keller Jordan 2024, <https://arxiv.org/abs/2404.00498>. Norms and initial values are PyTorch's by default; the table
+//! can change them. Training, and the whitening of the first convolution, are left to the recipe.
 
 use serde::{Deserialize, Serialize};
 use tallow_nn::{
@@ -31,7 +31,7 @@ pub(crate) const ARCHITECTURE: Architecture = Architecture {
     },
 };
 
-/// Output channels of the first convolution: each of 12 directions of a 2x2 patch of 3 channels, and its opposite.
+/// Output channels of the first convolution: 12 directions of a 2x2 patch of 3 channels, and the opposite of each.
 const FIRST_WIDTH: usize = 24;
 
 /// The `[model]` table of a `speedrun`.
@@ -40,17 +40,17 @@ const FIRST_WIDTH: usize = 24;
 pub struct SpeedrunConfig {
     /// Rows and columns of the images.
     pub input_px: [usize; 2],
-    /// Channels of each group, which halves rows and columns.
+    /// Channels of each group. Each group halves rows and columns.
     pub widths: Vec<usize>,
     /// Added to the variance by batch norms.
     pub norm_eps: f64,
     /// The share of the new batch in batch norms' running statistics.
     pub norm_momentum: f64,
-    /// Whether batch norms multiply each channel by what they learn.
+    /// Whether batch norms learn a factor for each channel.
     pub norm_scale: bool,
     /// The initial values of the 3x3 convolutions.
     pub init: FilterInit,
-    /// Whether the head begins with weights of deviation 1, and logits are divided by the number of its features.
+    /// Whether the head's initial weights have standard deviation 1, and logits are divided by the number of features.
     pub scaled_head: bool,
 }
 
@@ -58,14 +58,14 @@ pub struct SpeedrunConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FilterInit {
-    /// PyTorch's.
+    /// PyTorch's defaults.
     Torch,
-    /// The first filters hand on a channel each as it is ([`Init::Dirac`]); the others are PyTorch's.
+    /// Each of the first filters passes one channel on unchanged ([`Init::Dirac`]); the other filters are PyTorch's.
     Dirac,
 }
 
 impl FilterInit {
-    /// Of 3x3 filters that read `c_in` channels.
+    /// Returns the initial values of 3x3 filters that read `c_in` channels.
     fn of(self, c_in: usize) -> Init {
         match self {
             Self::Torch => Init::torch_default(9 * c_in),
@@ -75,7 +75,8 @@ impl FilterInit {
 }
 
 impl SpeedrunConfig {
-    /// Rows and columns of the last map: after the first convolution, and each group's pooling.
+    /// Returns rows and columns of the map after all groups: the first convolution takes one row and one column, and each group
+    /// halves both.
     fn last_map(&self) -> [usize; 2] {
         self.input_px.map(|px| px.saturating_sub(1) >> self.widths.len().min(31))
     }
@@ -103,11 +104,11 @@ impl SpeedrunConfig {
     }
 }
 
-/// The 3x3 pooling of the last map, or one of as many pixels as that has, where images are small.
+/// The 3x3 max pooling of the last map. If the map has fewer rows or columns than 3, the window is a square of that smaller size.
 struct LastPool;
 
 impl LastPool {
-    /// Rows and columns of the window, and its step, on a map of `h` x `w`.
+    /// Returns rows and columns of the window, and its stride, for a map of `h` x `w`.
     fn k(h: usize, w: usize) -> usize {
         3.min(h).min(w)
     }
@@ -121,7 +122,7 @@ impl Layer for LastPool {
     }
 }
 
-/// The network. Parameters are named as in `Sequential(features = Sequential(conv, gelu, conv, pool, norm, gelu, conv,
+/// Builds the network. Parameters are named as in `Sequential(features = Sequential(conv, gelu, conv, pool, norm, gelu, conv,
 /// norm, gelu, …, pool), head)`.
 fn build(
     config: &SpeedrunConfig,
@@ -157,7 +158,7 @@ fn build(
     let [h, w] = [h, w].map(|px| px / LastPool::k(h, w));
     let n_features = h * w * c_in;
     let init = match config.scaled_head {
-        true => Init::Uniform { bound: 3f32.sqrt() }, // of deviation 1
+        true => Init::Uniform { bound: 3f32.sqrt() }, // standard deviation 1
         false => Init::torch_default(n_features),
     };
     network.push(Linear::with_init(&mut params.root().sub("head"), n_features, n_classes, false, init)?);
@@ -173,7 +174,7 @@ mod tests {
 
     use super::*;
 
-    /// A table that says no more than this.
+    /// Returns the configuration of a table with only these two keys.
     fn config(input_px: [usize; 2], widths: &[usize]) -> SpeedrunConfig {
         let widths = widths.to_vec();
         let (norm_eps, norm_momentum) = (1e-5, 0.1);
@@ -181,7 +182,7 @@ mod tests {
         SpeedrunConfig { input_px, widths, norm_eps, norm_momentum, norm_scale, init, scaled_head }
     }
 
-    /// The figures of the same network in PyTorch: parameters (without buffers) and names.
+    /// Compares number of parameters (without buffers), names and shapes with those of the same network in PyTorch.
     #[test]
     fn it_has_its_parameters() {
         let config = config([32, 32], &[64, 256, 256]);
@@ -235,7 +236,7 @@ mod tests {
         let network = build(&published, 10, &mut params).unwrap();
         assert!(params.get("features.4.weight").is_none() && params.get("features.4.bias").is_some());
         let tensors = params.to_tensors().unwrap();
-        // filter 23 of the first 3x3 convolution sees the middle of channel 23 alone, filter 24 is any
+        // filter 23 of the first 3x3 convolution reads only the centre of channel 23; filter 24 is random
         let filters = &tensors["features.2.weight"].data;
         let of_23 = &filters[23 * 24 * 9..24 * 24 * 9];
         assert!(of_23.iter().enumerate().all(|(i, v)| *v == if i == 23 * 9 + 4 { 1.0 } else { 0.0 }));

@@ -1,5 +1,5 @@
-//! What the backbones that timm publishes have in common: their `[model]` table, and which of their maps are features. What each
-//! computes stands in its own file.
+//! The `[model]` table that timm's convolutional backbones share, and the maps that their features can come from. Each backbone
+//! is in a file of its own.
 
 use serde::{Deserialize, Serialize};
 use tallow_nn::{Model, ParamStore};
@@ -16,29 +16,29 @@ use crate::weights::PretrainedInput;
 pub struct TimmConfig {
     /// Rows and columns of the images.
     pub input_px: [usize; 2],
-    /// Where the initial weights come from, as [`WeightsSource`](crate::weights::WeightsSource) reads it; whoever builds
-    /// the network loads them.
+    /// Source of the initial weights, as text of a [`WeightsSource`](crate::weights::WeightsSource). Building the network does
+    /// not load them: the caller does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
-    /// Which part learns: `none`, `last` or `all`.
+    /// The part that learns: `none`, `last` or `all`.
     #[serde(default)]
     pub unfreeze: Unfreeze,
-    /// Where batch norm takes its statistics from while the part that learns is trained; without it,
-    /// [`BatchNormMode::Frozen`] where `weights` are given and [`BatchNormMode::Live`] where none are.
+    /// The statistics that batch norms use in the part that learns. `None` is [`BatchNormMode::Frozen`] with `weights`, and
+    /// [`BatchNormMode::Live`] without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_norm: Option<BatchNormMode>,
-    /// The maps whose means are the features, side by side; timm's own are those of the head alone.
+    /// The maps that features come from: the mean of each, side by side. timm's networks use only the map of the head.
     #[serde(default = "head")]
     pub features: Vec<Map>,
-    /// What turns features into logits.
+    /// The layers that turn features into logits.
     #[serde(default)]
     pub head: HeadConfig,
 }
 
-/// What makes a network of a `[model]` table, for so many classes.
+/// Builds the network of a `[model]` table for a number of classes.
 type Build = fn(&toml::Table, usize, ParamStore) -> Result<Model, ModelError>;
 
-/// The architecture `name`, of images of any size, whose published weights are under Apache-2.0.
+/// Returns the architecture `name`, which accepts images of any size. Its published weights are under Apache-2.0.
 pub(crate) const fn architecture(
     name: &'static str,
     classifier: &'static str,
@@ -57,19 +57,19 @@ pub(crate) const fn architecture(
     }
 }
 
-/// A map of a backbone: the last of one size, or what the backbone makes of the very last.
+/// A map of a backbone: the last map of one size, or the result of the layers after the stages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Map {
-    /// A quarter of the image's rows and columns.
+    /// The last map with 1/4 of the image's rows and columns.
     Stage1,
-    /// An eighth.
+    /// The last map with 1/8 of the image's rows and columns.
     Stage2,
-    /// A sixteenth.
+    /// The last map with 1/16 of the image's rows and columns.
     Stage3,
-    /// A thirty-second.
+    /// The last map with 1/32 of the image's rows and columns.
     Stage4,
-    /// What follows the stages.
+    /// The result of the layers after the stages.
     Head,
 }
 
@@ -90,7 +90,7 @@ fn head() -> Vec<Map> {
 }
 
 impl TimmConfig {
-    /// Refuses values that no such network can have.
+    /// Refuses values out of range.
     pub(crate) fn validate(&self) -> Result<(), ModelError> {
         let refuse = |key, problem: String| Err(ModelError::Value { key, problem });
         if self.input_px.contains(&0) {
@@ -105,12 +105,12 @@ impl TimmConfig {
         Ok(())
     }
 
-    /// What learns.
+    /// Returns the part of the backbone that learns.
     pub(crate) fn learning(&self) -> Result<Learning, ModelError> {
         Learning::new(self.unfreeze, self.batch_norm, self.weights.is_some())
     }
 
-    /// What decides the features of the backbone `name` besides its weights.
+    /// Returns everything that the features of the backbone `name` depend on besides its weights, as text.
     pub(crate) fn describe(&self, name: &str) -> String {
         let [h, w] = self.input_px;
         let features =

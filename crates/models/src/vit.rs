@@ -1,12 +1,12 @@
-//! Vision transformers with timm's names, as frozen backbones: what each is, and their `[model]` table. What they compute is
+//! Vision transformers with timm's names, as frozen backbones: their shapes and their `[model]` table. The computation is left to
 //! `tallow-nn`'s `VisionTransformer`.
 //!
-//! DINOv2's ViT-S/14: Oquab et al. 2023, <https://arxiv.org/abs/2304.07193>. Features are what the published linear classifiers
-//! on the last block read: the class token and the mean of the patch tokens, both after the last norm. Positions are interpolated
-//! as the paper's code does, but for the tenth of a patch that it adds, as transformers has it.
+//! DINOv2's ViT-S/14: Oquab et al. 2023, <https://arxiv.org/abs/2304.07193>. Features are the class token and the mean of the
+//! patch tokens, both after the last norm, which are the input of the published linear classifiers on the last block. Positions
+//! are interpolated as in the paper's code, but without its offset of 0.1 patches, as in Hugging Face's transformers.
 //!
-//! ViT-S/16: Steiner et al. 2021, <https://arxiv.org/abs/2106.10270>. Features are what timm's classifier reads: the class token
-//! after the last norm. Positions are interpolated as timm does.
+//! ViT-S/16: Steiner et al. 2021, <https://arxiv.org/abs/2106.10270>. Features are the class token after the last norm, which is
+//! the input of timm's classifier. Positions are interpolated as in timm.
 
 use serde::{Deserialize, Serialize};
 use tallow_nn::{
@@ -19,12 +19,12 @@ use crate::error::ModelError;
 use crate::head::HeadConfig;
 use crate::weights::PretrainedInput;
 
-/// What differs between these networks. Width, depth and heads are those of every ViT-S.
+/// The differences between these networks. Width, depth and heads are the same in every ViT-S.
 struct Variant {
     /// timm's name.
     name: &'static str,
     patch_px: usize,
-    /// Patches in a row and in a column of the images that positions were learnt on.
+    /// Patches in a row, and in a column, of the images that positions were learnt on.
     n_side: usize,
     /// Rows and columns of the largest images.
     max_px: usize,
@@ -53,7 +53,7 @@ const S16: Variant = Variant {
     features: TokenFeatures::Class,
 };
 
-/// timm's name.
+/// timm's name of the classifier.
 const CLASSIFIER: &str = "head";
 const DINOV2_WEIGHTS: &str = "hf:timm/vit_small_patch14_dinov2.lvd142m";
 const S16_WEIGHTS: &str = "hf:timm/vit_small_patch16_224.augreg_in21k_ft_in1k";
@@ -88,17 +88,17 @@ pub(crate) const PATCH16_224: Architecture = Architecture {
     build: |table, n_classes, params| build(&S16, &parse(table)?, n_classes, params),
 };
 
-/// The `[model]` table of a vision transformer with a head of one's own.
+/// The `[model]` table of a frozen vision transformer with a head.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VitConfig {
-    /// Rows and columns of the images: the same multiple of the patch's, 14 or 16, up to 518 or 512.
+    /// Rows and columns of the images: equal, and a multiple of the patch size (14 up to 518, or 16 up to 512).
     pub input_px: [usize; 2],
-    /// Where the weights come from, as [`WeightsSource`](crate::weights::WeightsSource) reads it; whoever builds the network
-    /// loads them.
+    /// Source of the weights, as text of a [`WeightsSource`](crate::weights::WeightsSource). Building the network does not load
+    /// them: the caller does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
-    /// What turns features into logits.
+    /// The layers that turn features into logits.
     #[serde(default)]
     pub head: HeadConfig,
 }
@@ -109,7 +109,7 @@ fn reference(weights: &str) -> toml::Table {
     table
 }
 
-/// The network; all but its head is frozen.
+/// Builds the network. Only its head learns.
 fn build(
     variant: &Variant,
     config: &VitConfig,

@@ -1,4 +1,4 @@
-//! Weights from a hub: downloaded once, then from the cache; offline; refused; by a pinned revision.
+//! Weights from a hub: downloaded once and then read from the cache, offline, refused by the hub, and of a pinned revision.
 
 mod common;
 
@@ -148,7 +148,7 @@ fn a_pinned_revision_is_asked_for_and_nothing_else_taken() {
     let n_requests = hub.requests().len();
     assert_eq!(get(&pinned, &options).unwrap(), files);
     assert_eq!(hub.requests().len(), n_requests);
-    // a branch with the same content costs one question, and no download
+    // a branch with the same content needs one request and no download
     assert_eq!(get("hf:timm/tiny@refs/pr/1", &options).unwrap(), files);
     assert_eq!(hub.requests().len(), n_requests + 1);
     assert!(hub.requests()[n_requests].contains("/revision/refs%2fpr%2f1?"));

@@ -1,4 +1,4 @@
-//! Weights from a hub that breaks off, falls silent, sends something else, or is hostile; and a cache that is damaged.
+//! Weights from a hub that breaks off, falls silent, sends wrong bytes or is hostile, and weights from a damaged cache.
 
 mod common;
 
@@ -10,7 +10,7 @@ use common::*;
 use tallow_core::{Progress, Silent, StopFlag, StopSignal, Unit, digest};
 use tallow_models::weights::{HubOptions, WeightsError, resolve};
 
-/// Where the weights are in the cache, with another ending than none.
+/// Returns the path of the weights' blob in the cache, with `ending` appended.
 fn blob(options: &HubOptions, ending: &str) -> PathBuf {
     let name = format!("{}{ending}", digest::of_bytes(&model_file()));
     options.cache_dir.join("models--timm--tiny/blobs").join(name)
@@ -204,7 +204,7 @@ fn a_redirect_without_an_address_is_an_error_and_no_panic() {
     assert!(message.contains("/model.safetensors"), "{message}");
 }
 
-/// Raises a flag as soon as so many bytes have come.
+/// Raises the stop flag when this number of bytes has come.
 struct StopAt(u64, StopFlag);
 
 impl Progress for StopAt {

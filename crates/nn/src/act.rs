@@ -1,4 +1,4 @@
-//! What flows between layers: a batch of feature maps, or of feature vectors.
+//! [`Act`], the input and output of layers: a batch of feature maps, or of feature vectors.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::host;
 use crate::map::{Buffer, HostMap, MapElement};
 
 /// The logical size of an [`Act`]: `n` images of `c` channels, `h` rows and `w` columns. A batch of feature vectors
-/// has `h = w = 1`. It says nothing of the order in memory: that is the path's business.
+/// has `h = w = 1`. The order in memory depends on the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dims {
     /// Images.
@@ -24,12 +24,12 @@ pub struct Dims {
 }
 
 impl Dims {
-    /// How many numbers there are.
+    /// Returns the number of values.
     pub fn len(&self) -> usize {
         self.n * self.c * self.h * self.w
     }
 
-    /// True where there is none.
+    /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -41,7 +41,7 @@ impl std::fmt::Display for Dims {
     }
 }
 
-/// A batch of activations. Cloning it shares the numbers.
+/// A batch of activations. Clones share the values.
 #[derive(Clone, Debug)]
 pub struct Act {
     dims: Dims,
@@ -66,7 +66,7 @@ impl Act {
         Self { dims, data: Data::Host(data), needs_grad }
     }
 
-    /// `needs_grad` is Candle's own business on this path.
+    /// On this path Candle itself keeps track of gradients, so `needs_grad` is `false`.
     pub(crate) fn candle(dims: Dims, tensor: Tensor) -> Self {
         debug_assert_eq!([dims.n, dims.c, dims.h, dims.w], *tensor.dims());
         Self { dims, data: Data::Candle(tensor), needs_grad: false }
@@ -76,17 +76,17 @@ impl Act {
         Self { dims, data: Data::Graph(value), needs_grad: false }
     }
 
-    /// The logical size.
+    /// Returns the logical size.
     pub fn dims(&self) -> Dims {
         self.dims
     }
 
-    /// Whether anything below wants a gradient, so that a layer need not make one for nobody.
+    /// Whether any earlier layer, or the input, needs a gradient. If not, layers skip the computation.
     pub(crate) fn needs_grad(&self) -> bool {
         self.needs_grad
     }
 
-    /// The numbers of the kernel path as E: themselves, or a copy where the map is of the other type.
+    /// Returns the values of the kernel path as `E`, without a copy unless the map is of the other type.
     pub(crate) fn as_map<E: MapElement>(&self, layer: &str) -> Result<Arc<Buffer<E>>> {
         match &self.data {
             Data::Host(data) => Ok(E::of(data)),
@@ -96,7 +96,7 @@ impl Act {
         }
     }
 
-    /// The numbers of the kernel path in f32.
+    /// Returns the values of the kernel path in f32.
     pub(crate) fn as_host(&self, layer: &str) -> Result<Arc<Buffer<f32>>> {
         self.as_map(layer)
     }
@@ -120,8 +120,8 @@ impl Act {
         }
     }
 
-    /// The numbers in (N, H, W, C) order, f32, on whatever device they are: for a batch of feature vectors, such as
-    /// logits, that is row by row.
+    /// Returns the values in (N, H, W, C) order as f32, from any device. For a batch of feature vectors, such as logits, this
+    /// order is row by row.
     ///
     /// # Errors
     /// If the device fails, or the activation was recorded and has no numbers.
@@ -134,13 +134,13 @@ impl Act {
     }
 }
 
-/// (N, H, W, C) numbers as the (N, C, H, W) tensor of the Candle path.
+/// Converts values in (N, H, W, C) order to an (N, C, H, W) tensor of the Candle path.
 pub(crate) fn to_candle(values: &[f32], dims: Dims, device: &Device) -> Result<Tensor> {
     let Dims { n, c, h, w } = dims;
     Ok(Tensor::from_slice(values, (n, h, w, c), device)?.permute((0, 3, 1, 2))?.contiguous()?)
 }
 
-/// The numbers of a (N, C, H, W) tensor of the Candle path in (N, H, W, C) order.
+/// Returns the values of an (N, C, H, W) tensor of the Candle path in (N, H, W, C) order.
 pub(crate) fn from_candle(tensor: &Tensor) -> Result<Vec<f32>> {
     Ok(host::to_vec(&tensor.permute((0, 2, 3, 1))?)?)
 }

@@ -1,19 +1,21 @@
-//! Candle operators with the right gradient, for the path that uses Candle's autograd.
+//! Operators with correct gradients for the Candle path, which uses Candle's autograd. Tensors are (N, C, H, W).
 //!
-//! Where Candle 0.11.1 differentiates wrongly, the operator is composed from ones that it differentiates rightly:
-//! max pooling (the gradient is scaled wrongly, and windows other than the stride are refused), ReLU (1 at 0), and
-//! the weight gradient of convolution (wrong on Metal; a shape error where the map's rows and columns leave different
-//! remainders at the stride). All on (N, C, H, W).
+//! Candle 0.11.1 computes some gradients wrongly. These operators are composed from operators with correct gradients:
+//!
+//! - max pooling: Candle scales the gradient wrongly, and refuses windows of another size than the stride
+//! - ReLU: Candle's gradient at 0 is 1
+//! - weight gradient of convolution: wrong on Metal, and a shape error if the map's rows and columns leave different remainders
+//!   at the stride
 
 use candle_core::{DType, Result, Tensor};
 use tallow_kernels::{ConvShape, DepthwiseShape, Padding, PoolShape};
 
-/// `max(x, 0)` with gradient 0 at 0; a NaN stays one.
+/// Returns `max(x, 0)`, with gradient 0 at 0. A NaN stays NaN.
 pub(crate) fn relu(x: &Tensor) -> Result<Tensor> {
     x.detach().le(0.0)?.where_cond(&x.zeros_like()?, x)
 }
 
-/// Convolution with a (c_out, c_in, k_h, k_w) weight, cast to the type of `x`.
+/// Convolution with a (c_out, c_in, k_h, k_w) weight, which is cast to the type of `x`.
 pub(crate) fn conv2d(x: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tensor> {
     let weight = weight.to_dtype(x.dtype())?;
     let Padding::Symmetric(padding) = s.padding else { return conv2d_unfolded(x, &weight, s) };
@@ -25,7 +27,8 @@ pub(crate) fn conv2d(x: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tenso
     }
 }
 
-/// Depthwise convolution with a (c, 1, k, k) weight, cast to the type of `x`: each channel's windows times its kernel.
+/// Depthwise convolution with a (c, 1, k, k) weight, which is cast to the type of `x`: multiplies the windows of each channel by
+/// its kernel.
 pub(crate) fn depthwise_conv2d(x: &Tensor, weight: &Tensor, s: &DepthwiseShape) -> Result<Tensor> {
     let (h_out, w_out) = (s.h_out(), s.w_out());
     let padded = with_zeros(x, s.zeros_before(), [h_out, w_out].map(|n| (n - 1) * s.stride + s.k))?;
@@ -34,15 +37,15 @@ pub(crate) fn depthwise_conv2d(x: &Tensor, weight: &Tensor, s: &DepthwiseShape) 
     windows.broadcast_mul(&weight)?.sum(3)?.reshape((s.n, s.c, h_out, w_out))
 }
 
-/// The map with `before` zeros above and to the left of it, and as many below and to the right as make it `seen` pixels high and
-/// wide; where it is larger already, it stays so.
+/// Pads the map with `before` zeros above and on the left, and with zeros below and on the right up to `seen` rows and columns. A
+/// larger map is not cut.
 fn with_zeros(x: &Tensor, before: [usize; 2], seen: [usize; 2]) -> Result<Tensor> {
     let after = |axis: usize, len: usize| seen[axis].saturating_sub(before[axis] + len);
     let (h, w) = (x.dim(2)?, x.dim(3)?);
     x.pad_with_zeros(2, before[0], after(0, h))?.pad_with_zeros(3, before[1], after(1, w))
 }
 
-/// The same as a matrix product with the unfolded map: slower, but each part is differentiated rightly everywhere.
+/// Convolution as a matrix product with the unfolded map. It is slower, but all gradients are correct on every device.
 pub(crate) fn conv2d_unfolded(x: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tensor> {
     let seen = [(s.h_out(), s.k_h), (s.w_out(), s.k_w)].map(|(n, k)| (n - 1) * s.stride + k);
     let padded = with_zeros(x, s.zeros_before(), seen)?;
@@ -58,7 +61,8 @@ pub(crate) fn conv2d_unfolded(x: &Tensor, weight: &Tensor, s: &ConvShape) -> Res
     ))
 }
 
-/// The largest value of each window; ties go to the first in reading order, and a NaN wins.
+/// Returns the largest value of each window. Of equal values, the first in reading order gets the gradient. A NaN wins over any
+/// number.
 pub(crate) fn max_pool2d(x: &Tensor, s: &PoolShape) -> Result<Tensor> {
     let padded = pad_with_minus_infinity(x, s.padding)?;
     let windows = windows(&padded, (s.k_h, s.k_w), (s.h_out(), s.w_out()), s.stride)?.contiguous()?;
@@ -66,27 +70,27 @@ pub(crate) fn max_pool2d(x: &Tensor, s: &PoolShape) -> Result<Tensor> {
     windows.gather(&winner, 3)?.reshape((s.n, s.c, s.h_out(), s.w_out()))
 }
 
-/// The index of the winner along the last dimension, which stays with size 1: the first of the largest values, or
-/// the last NaN where there is one, as in PyTorch.
+/// Returns the index of the winner along the last dimension, which keeps size 1. As in PyTorch, the winner is the last NaN.
+/// Without a NaN it is the first of the largest values.
 fn winners(x: &Tensor) -> Result<Tensor> {
     let k = x.dim(3)? as f64;
     let index = Tensor::arange(0.0, k as f32, x.device())?;
     let nan = x.ne(x)?;
     let nothing = Tensor::full(f32::NEG_INFINITY, x.shape(), x.device())?;
     let largest = nan.where_cond(&nothing, x)?.max_keepdim(3)?;
-    // all scores of candidates differ, so that the largest has one place: 1 to k, NaNs above that, the rest 0
+    // all candidates have different scores, so the largest is unique: 1 to k for numbers, above k for NaNs; the rest has 0
     let first = x.broadcast_eq(&largest)?.to_dtype(DType::F32)?.broadcast_mul(&index.affine(-1.0, k)?)?;
     let last_nan = nan.to_dtype(DType::F32)?.broadcast_mul(&index.affine(1.0, k + 1.0)?)?;
     (first + last_nan)?.argmax_keepdim(3)
 }
 
-/// The mean of each window, without padding.
+/// Returns the mean of each window, without padding.
 pub(crate) fn avg_pool2d(x: &Tensor, s: &PoolShape) -> Result<Tensor> {
     let windows = windows(x, (s.k_h, s.k_w), (s.h_out(), s.w_out()), s.stride)?;
     windows.mean(3)?.reshape((s.n, s.c, s.h_out(), s.w_out()))
 }
 
-/// All windows of `x`: (n, c, h_out * w_out, k_h * k_w).
+/// Returns all windows of `x`: (n, c, h_out * w_out, k_h * k_w).
 fn windows(x: &Tensor, k: (usize, usize), out: (usize, usize), stride: usize) -> Result<Tensor> {
     let (n, c, ..) = x.dims4()?;
     let picks = |offset: usize, count: usize| -> Result<Tensor> {
@@ -128,7 +132,7 @@ mod tests {
         Var::from_vec(values, shape, &Device::Cpu).unwrap()
     }
 
-    /// The output of `conv`, and the gradients of `sum(r * output)` for a random `r`.
+    /// Returns the output of `conv`, and the gradients of `sum(r * output)` for a random `r`.
     fn run(s: &ConvShape, conv: impl Fn(&Tensor, &Tensor) -> Result<Tensor>) -> [Tensor; 3] {
         let x = var((s.n, s.c_in, s.h, s.w), "x");
         let weight = var((s.c_out, s.c_in, s.k_h, s.k_w), "weight");
@@ -142,7 +146,7 @@ mod tests {
         t.sqr().unwrap().sum_all().unwrap().sqrt().unwrap().to_scalar().unwrap()
     }
 
-    /// On sizes whose gradients Candle computes rightly on the CPU.
+    /// Compares sizes for which Candle computes correct gradients on the CPU.
     #[test]
     fn the_unfolded_convolution_is_candles() {
         let sizes = [
@@ -174,7 +178,7 @@ mod tests {
         }
     }
 
-    /// 7 x 10 pixels leave different remainders at stride 2: Candle's own gradient fails there, and is not asked.
+    /// 7 x 10 pixels leave different remainders at stride 2. Candle's own gradient fails there, and is not called.
     #[test]
     fn different_remainders_are_differentiated() {
         let s = ConvShape {

@@ -1,8 +1,8 @@
-//! The context of one pass through a network: which path it takes, whether it trains, and what undoes it.
+//! The context of one pass through a network: its path, whether it trains, and the tape for its backward pass.
 //!
-//! On the kernel path each layer pushes one closure that turns the gradient of its output into the gradient of its
-//! input and hands its parameters' gradients over by name; [`Ctx::backward`] walks them in reverse. On the Candle
-//! path the layers note which parameters they used, and `backward` calls Candle's autograd.
+//! On the kernel path each layer pushes one closure. The closure computes the gradient of the layer's input from the
+//! gradient of its output, and stores the gradients of its parameters by name. [`Ctx::backward`] calls the closures in
+//! reverse order. On the Candle path the layers note the parameters that they used, and `backward` calls Candle's autograd.
 
 use std::sync::Arc;
 
@@ -16,15 +16,15 @@ use crate::graph::Node;
 use crate::map::{Buffer, HostMap, MapElement as _, Precision};
 use crate::params::Param;
 
-/// What undoes one layer: gradient of its output in, gradient of its input out (`None` where nobody wants it).
+/// The backward pass of one layer: gets the gradient of its output, returns the gradient of its input (`None` if not needed).
 pub(crate) type Undo = Box<dyn FnOnce(HostMap, &mut Gradients) -> Result<Option<HostMap>> + Send>;
 
-/// What the layers of a (part of a) network pushed, first layer first.
+/// The backward closures of a network, or of a part of it, first layer first.
 #[derive(Default)]
 pub(crate) struct Tape(Vec<Undo>);
 
 impl Tape {
-    /// Walks back to the input, or to the layer below which nobody wants a gradient.
+    /// Calls the closures back to the input, or to the last layer that needs a gradient. Returns the gradient of the input.
     pub(crate) fn backward(self, grad: HostMap, grads: &mut Gradients) -> Result<Option<HostMap>> {
         let mut grad = grad;
         for undo in self.0.into_iter().rev() {
@@ -37,8 +37,8 @@ impl Tape {
     }
 }
 
-/// What a training pass draws its random numbers from: dropout masks are a function of this, of the layer's name and
-/// of the image's place in the epoch.
+/// The key of a training pass for random numbers. A dropout mask depends only on this key, the layer's name and the image's
+/// place in the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrainKey {
     /// The run's seed.
@@ -49,7 +49,7 @@ pub struct TrainKey {
     pub first_position: u64,
 }
 
-/// The context of one forward pass and, when training, the backward pass that belongs to it.
+/// The context of one forward pass and, in training, of its backward pass.
 pub struct Ctx {
     path: Path,
     device: Device,
@@ -62,12 +62,12 @@ pub struct Ctx {
 }
 
 impl Ctx {
-    /// A context for training: batch statistics, dropout, and a backward pass.
+    /// Returns a context for training: with batch statistics, dropout, and a backward pass.
     pub fn train(path: Path, device: &Device, key: TrainKey) -> Self {
         Self::new(path, device, Some(key))
     }
 
-    /// A context for inference: running statistics, no dropout, nothing is kept for a backward pass.
+    /// Returns a context for inference: with running statistics, without dropout, and without data for a backward pass.
     pub fn eval(path: Path, device: &Device) -> Self {
         Self::new(path, device, None)
     }
@@ -106,27 +106,27 @@ impl Ctx {
         self.nodes.len() - 1
     }
 
-    /// The same context, computing in `precision`. The default is f32.
+    /// Returns the context with another precision. The default is f32.
     pub fn with_precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
     }
 
-    /// What the pass computes in.
+    /// Returns the precision of the pass.
     pub fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// The path that layers take.
+    /// Returns the path that layers take.
     pub fn path(&self) -> Path {
         self.path
     }
 
-    /// The device that the pass runs on.
+    /// Returns the device that the pass runs on.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// The key of a training pass; `None` in inference.
+    /// Returns the key of a training pass; `None` in inference.
     pub fn train_key(&self) -> Option<TrainKey> {
         self.train
     }
@@ -136,10 +136,10 @@ impl Ctx {
         self.train.is_some()
     }
 
-    /// Brings a batch in: `pixels` in (N, H, W, C) order.
+    /// Returns a batch as an activation. `pixels` are in (N, H, W, C) order.
     ///
     /// # Errors
-    /// If there are none, or not as many as `dims` says, or the device fails.
+    /// If there are no pixels, their number does not agree with `dims`, or the device fails.
     pub fn input(&mut self, pixels: Vec<f32>, dims: Dims) -> Result<Act> {
         if pixels.len() != dims.len() || pixels.is_empty() {
             return Err(NnError::shape("input", format!("{} numbers given for {dims}", pixels.len())));
@@ -153,7 +153,7 @@ impl Ctx {
         }
     }
 
-    /// Like [`input`](Self::input), and [`backward`](Self::backward) gives the gradient of the input too.
+    /// Like [`input`](Self::input), but [`backward`](Self::backward) also returns the gradient of the input.
     ///
     /// # Errors
     /// As [`input`](Self::input).
@@ -171,7 +171,7 @@ impl Ctx {
         }
     }
 
-    /// Keeps what undoes a layer of the kernel path that computes in f32; only in training.
+    /// In training, keeps the backward closure of a layer of the kernel path that computes in f32.
     pub(crate) fn push<R: Into<HostMap>>(
         &mut self,
         undo: impl FnOnce(Arc<Buffer<f32>>, &mut Gradients) -> Result<Option<R>> + Send + 'static,
@@ -179,7 +179,7 @@ impl Ctx {
         self.push_map(move |grad, grads| Ok(undo(f32::of(&grad), grads)?.map(Into::into)));
     }
 
-    /// Keeps what undoes a layer of the kernel path, which takes and gives gradients of either type; only in training.
+    /// In training, keeps the backward closure of a layer of the kernel path, with gradients in either precision.
     pub(crate) fn push_map(
         &mut self,
         undo: impl FnOnce(HostMap, &mut Gradients) -> Result<Option<HostMap>> + Send + 'static,
@@ -189,7 +189,7 @@ impl Ctx {
         }
     }
 
-    /// Runs `forward` with a tape of its own and returns that tape: the branch of a residual block.
+    /// Runs `forward` with a new tape, and returns its output and that tape. Residual blocks use this for a branch.
     pub(crate) fn branch(&mut self, forward: impl FnOnce(&mut Self) -> Result<Act>) -> Result<(Act, Tape)> {
         let outer = std::mem::take(&mut self.tape);
         let result = forward(self);
@@ -197,7 +197,7 @@ impl Ctx {
         Ok((result?, inner))
     }
 
-    /// A parameter as a tensor of the Candle path: tracked in training, detached in inference and where it is frozen.
+    /// Returns a parameter as a tensor of the Candle path: tracked in training, detached in inference or if it is frozen.
     pub(crate) fn weight(&mut self, param: &Param) -> Tensor {
         if self.is_training() && !param.is_frozen() {
             self.used.push(param.clone());
@@ -207,11 +207,11 @@ impl Ctx {
         }
     }
 
-    /// The gradients of `sum(logits * grad_logits)`, which is what a loss with the gradient `grad_logits` asks for:
-    /// (N, C) row by row. `logits` is what the pass ended with.
+    /// Returns the gradients of `sum(logits * grad_logits)`. They are the gradients of a loss if `grad_logits`, (N, C) row by
+    /// row, is the gradient of that loss with respect to the logits. `logits` is the output of the pass.
     ///
     /// # Errors
-    /// If this is no training pass, `grad_logits` has another size than `logits`, or the device fails.
+    /// If this is not a training pass, `grad_logits` has another size than `logits`, or the device fails.
     pub fn backward(self, logits: &Act, grad_logits: Vec<f32>) -> Result<Gradients> {
         if !self.is_training() {
             return Err(NnError::shape("backward", "this pass was run for inference and kept nothing"));

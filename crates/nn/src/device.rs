@@ -1,15 +1,15 @@
-//! Where a network lives, and which of the two paths its layers take there. The one place that knows.
+//! The device of a network, and which of the two paths its layers take. Only this file makes these choices.
 //!
-//! On the CPU feature maps are (N, H, W, C) and go through `tallow-kernels` and a tape of our own; on CUDA and Metal
-//! they are (N, C, H, W) and go through Candle's operators and its autograd. Tests run the second path on the CPU
-//! against the first.
+//! On the CPU, feature maps are (N, H, W, C) and are computed by `tallow-kernels`, with a tape of our own for gradients. On CUDA
+//! and Metal, feature maps are (N, C, H, W) and are computed by Candle's operators, with Candle's autograd. Tests run both paths
+//! on the CPU and compare them.
 
 use candle_core::Device;
 
 use crate::error::{NnError, Result};
 use crate::map::Precision;
 
-/// How layers compute.
+/// The way layers compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Path {
     /// `tallow-kernels` on (N, H, W, C) in main memory, with a tape.
@@ -21,7 +21,7 @@ pub enum Path {
 }
 
 impl Path {
-    /// The path that is right for `device`.
+    /// Returns the path for `device`.
     pub fn of(device: &Device) -> Self {
         match device {
             Device::Cpu => Self::Kernels,
@@ -30,7 +30,7 @@ impl Path {
     }
 }
 
-/// The precision that `device` computes best in: bf16 where the processor multiplies it, else f32.
+/// Returns the precision that is fastest on `device`: bf16 if the processor multiplies bf16 in hardware, otherwise f32.
 pub fn native_precision(device: &Device) -> Precision {
     match device {
         Device::Cpu if tallow_kernels::isa() == tallow_kernels::Isa::Avx512Bf16 => Precision::Bf16,
@@ -38,12 +38,12 @@ pub fn native_precision(device: &Device) -> Precision {
     }
 }
 
-/// The device called `name`: `auto`, `cpu`, `cuda`, `cuda:N` or `metal`.
+/// Returns the device called `name`: `auto`, `cpu`, `cuda`, `cuda:N` or `metal`.
 ///
-/// `auto` is the first CUDA device or Metal where the binary was built for it and the machine has one, else the CPU.
+/// `auto` is the first CUDA device, or Metal, if the binary was built for it and the machine has one. Otherwise it is the CPU.
 ///
 /// # Errors
-/// If there is no such name, or no such device; the message says how to build for it.
+/// If the name is unknown, or the device is not available. The message then says how to build for the device.
 pub fn device(name: &str) -> Result<Device> {
     let ordinal = |text: &str| {
         text.parse::<usize>()
@@ -74,7 +74,7 @@ fn missing(device: &str, feature: &str, error: &candle_core::Error) -> NnError {
     ))
 }
 
-/// The name of `device` as [`device()`] reads it.
+/// Returns the name of `device`, as [`device()`] reads it.
 pub fn device_name(device: &Device) -> String {
     match device.location() {
         candle_core::DeviceLocation::Cpu => "cpu".to_owned(),

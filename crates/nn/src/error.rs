@@ -1,4 +1,4 @@
-//! What can go wrong in a network: shapes that do not fit, weights that do not match, a device that is not there.
+//! [`NnError`]: the errors of networks, such as shapes or weights that do not fit, and a missing device.
 
 use crate::misfit::Misfit;
 
@@ -6,45 +6,45 @@ use crate::misfit::Misfit;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NnError {
-    /// A layer, or the context of a pass, was given something that it cannot take.
+    /// A layer, or the context of a pass, got a value that it does not accept.
     #[error("{layer}: {problem}")]
     Shape {
-        /// The layer's name, or its kind where it has none; `input` or `backward` of the context.
+        /// Name of the layer, or its kind if it has no name; `input` or `backward` for the context.
         layer: String,
-        /// What it expected and what it got.
+        /// What was expected and what was given.
         problem: String,
     },
     /// Weights from a file do not fit the network.
     #[error("the weights do not fit this network: {0}")]
     Weights(Box<Misfit>),
-    /// Bytes that should be a safetensors file are not.
+    /// The bytes are not a valid safetensors file.
     #[error("not a readable safetensors file: {0}")]
     Format(String),
-    /// A parameter or buffer was declared twice under one name.
+    /// Two parameters or buffers were declared with one name.
     #[error("the parameter {0} is declared twice")]
     Duplicate(String),
-    /// A network of more numbers than any machine trains, which is a mistake in a size.
+    /// The network would be too large for any machine, so one of its sizes must be a mistake.
     #[error(
         "{name} has the sizes {shape:?}: the network would have more than {max} numbers, choose a smaller one"
     )]
     TooLarge {
-        /// The parameter that is too many.
+        /// Name of the parameter that exceeds the limit.
         name: String,
-        /// Its sizes.
+        /// Sizes of its dimensions.
         shape: Vec<usize>,
-        /// How many numbers all of them may have.
+        /// Largest number of values of all parameters and buffers together.
         max: usize,
     },
-    /// A device that this binary or machine does not have.
+    /// The device is unknown or not available in this binary or machine.
     #[error("{0}")]
     Device(String),
-    /// The loss function was given something that it cannot take.
+    /// The loss function got values that it does not accept.
     #[error("cross-entropy: {0}")]
     Loss(String),
-    /// A setting of the optimiser that is out of range; the message begins with its key in a recipe.
+    /// A setting of the optimiser is out of range. The message begins with its key in a recipe.
     #[error("{0}")]
     Setting(String),
-    /// An optimiser's groups or state that cannot be used.
+    /// The optimiser's groups, its state or the limit of gradient clipping cannot be used.
     #[error("optimizer: {0}")]
     Optimizer(String),
     /// Candle failed.

@@ -1,5 +1,5 @@
-//! What is made of weights for inference, such as convolutions with their batch norm folded in: kept from one batch to the next
-//! until a weight changes.
+//! Caches values computed from weights for inference, such as convolutions with their batch norm folded in. A value is kept from
+//! batch to batch until a weight changes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,7 +9,7 @@ use tallow_kernels::{ConvShape, FoldedConv};
 use crate::error::Result;
 use crate::map::MapElement;
 
-/// What was made last, and the generation of the parameters that it was made from.
+/// The value computed last, and the generation of the parameters that it was computed from.
 pub(crate) struct Slot<T>(Mutex<Option<(u64, Arc<T>)>>);
 
 impl<T> Default for Slot<T> {
@@ -19,12 +19,12 @@ impl<T> Default for Slot<T> {
 }
 
 impl<T> Slot<T> {
-    /// What was made at this `generation` of the parameters, or what `make` makes now.
+    /// Returns the value of this `generation` of the parameters. Calls `make` if the slot does not hold it.
     pub(crate) fn get_or_make(&self, generation: u64, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
         self.get_or_make_what(generation, |_| true, make)
     }
 
-    /// The same, made anew also where what was made last is not what `suits`.
+    /// Like [`get_or_make`](Self::get_or_make), but also calls `make` if the stored value does not satisfy `suits`.
     fn get_or_make_what(
         &self,
         generation: u64,
@@ -44,14 +44,14 @@ impl<T> Slot<T> {
     }
 }
 
-/// What a convolution folded last, in either precision.
+/// The folded weights that a convolution computed last, in either precision.
 #[derive(Default)]
 pub(crate) struct FoldedCache {
     f32: Slot<FoldedConv<f32>>,
     bf16: Slot<FoldedConv<bf16>>,
 }
 
-/// An element that has a slot.
+/// An element type with a slot in [`FoldedCache`].
 pub(crate) trait Folds: Sized {
     fn slot(cache: &FoldedCache) -> &Slot<FoldedConv<Self>>;
 }
@@ -69,7 +69,8 @@ impl Folds for bf16 {
 }
 
 impl FoldedCache {
-    /// What was folded at this `generation` of the parameters, if it suits the shape, or what `fold` makes now.
+    /// Returns the folded weights of this `generation` of the parameters. Calls `fold` if the cache lacks them, or if they do not
+    /// suit the shape.
     pub(crate) fn get_or_fold<E: MapElement>(
         &self,
         generation: u64,

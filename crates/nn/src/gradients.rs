@@ -8,7 +8,7 @@ use crate::error::{NnError, Result};
 use crate::host;
 use crate::params::Param;
 
-/// Gradients by parameter name, each of its parameter's shape, f32, on its parameter's device. Walked in name order.
+/// Gradients by parameter name, in name order. Each has the shape and the device of its parameter, and is f32.
 #[derive(Debug, Default)]
 pub struct Gradients {
     by_name: BTreeMap<String, Tensor>,
@@ -16,17 +16,17 @@ pub struct Gradients {
 }
 
 impl Gradients {
-    /// The gradient of the parameter called `name`, if it took part.
+    /// Returns the gradient of the parameter called `name`; `None` if the parameter is frozen or was not used.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.by_name.get(name)
     }
 
-    /// All of them, in name order.
+    /// Iterates over all gradients, in name order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.by_name.iter().map(|(name, grad)| (name.as_str(), grad))
     }
 
-    /// The gradient of the input in (N, H, W, C) order, where [`crate::Ctx::input_with_grad`] asked for it.
+    /// Returns the gradient of the input in (N, H, W, C) order, if the pass began with [`crate::Ctx::input_with_grad`].
     pub fn input(&self) -> Option<&[f32]> {
         self.input.as_deref()
     }
@@ -35,7 +35,7 @@ impl Gradients {
         self.by_name.insert(name.to_owned(), grad);
     }
 
-    /// Adds to the gradient of a parameter in main memory what `fill` writes, unless the parameter is frozen.
+    /// Adds the values that `fill` writes to the gradient of a parameter in main memory. Does nothing if the parameter is frozen.
     pub(crate) fn add_for(&mut self, param: &Param, fill: impl FnOnce(&mut [f32])) -> Result<()> {
         if param.is_frozen() {
             return Ok(());
@@ -45,7 +45,7 @@ impl Gradients {
         self.add(param.name(), param.shape(), grad)
     }
 
-    /// Adds to the gradient of a parameter in main memory; a parameter may be used more than once.
+    /// Adds `grad` to the gradient of a parameter in main memory, because a parameter may be used more than once.
     pub(crate) fn add(&mut self, name: &str, shape: &[usize], grad: Vec<f32>) -> Result<()> {
         match self.by_name.get(name) {
             Some(sum) => {
@@ -56,7 +56,7 @@ impl Gradients {
         Ok(())
     }
 
-    /// The 2-norm of all gradients together, summed in f64 in name order.
+    /// Returns the 2-norm of all gradients together, summed in f64 in name order.
     ///
     /// # Errors
     /// If the device fails.
@@ -68,8 +68,8 @@ impl Gradients {
         Ok(sum.sqrt())
     }
 
-    /// Scales all gradients so that their [global norm](Self::global_norm) is at most `max_norm`; returns the norm
-    /// that they had. The factor is `min(1, max_norm / (norm + 1e-6))`, as `torch.nn.utils.clip_grad_norm_` has it.
+    /// Scales all gradients so that their [global norm](Self::global_norm) is at most `max_norm`. Returns the norm before
+    /// scaling. The factor is `min(1, max_norm / (norm + 1e-6))`, as in `torch.nn.utils.clip_grad_norm_`.
     ///
     /// # Errors
     /// If `max_norm` is not above 0, or the device fails.

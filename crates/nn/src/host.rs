@@ -1,10 +1,10 @@
-//! Candle tensors in main memory as plain slices, without a copy.
+//! Accesses Candle tensors in main memory as plain slices, without a copy.
 
 use std::sync::Mutex;
 
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 
-/// Calls `read` with the elements of `tensor`, which is contiguous, f32, and on the CPU.
+/// Calls `read` with the elements of `tensor`, which must be contiguous, f32, and on the CPU.
 pub(crate) fn read<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> Result<T> {
     let (storage, layout) = tensor.storage_and_layout();
     match (&*storage, layout.contiguous_offsets()) {
@@ -17,12 +17,13 @@ pub(crate) fn read<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> Result
     }
 }
 
-/// Calls `update` with the elements of `tensor`, which is contiguous, f32, and on the CPU, to change them in place.
+/// Calls `update` to change the elements of `tensor` in place. The tensor must be contiguous, f32, and on the CPU.
 pub(crate) fn update(tensor: &Tensor, update: impl FnMut(&mut [f32])) -> Result<()> {
     tensor.inplace_op1(&Update(Mutex::new(update)))
 }
 
-/// Candle hands out mutable storage to an `InplaceOp1` only, and by `&self`: hence the lock, taken once.
+/// The operation of [`update`]. Candle gives mutable storage only to an `InplaceOp1`, through `&self`; therefore the closure is
+/// behind a lock, which is taken once.
 struct Update<F>(Mutex<F>);
 
 impl<F: FnMut(&mut [f32])> InplaceOp1 for Update<F> {
@@ -42,7 +43,7 @@ impl<F: FnMut(&mut [f32])> InplaceOp1 for Update<F> {
     }
 }
 
-/// The elements of `tensor`, on whatever device, in order, as f32.
+/// Returns the elements of `tensor` in order, as f32. The tensor may be on any device.
 pub(crate) fn to_vec(tensor: &Tensor) -> Result<Vec<f32>> {
     tensor.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()
 }

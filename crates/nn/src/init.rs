@@ -1,13 +1,13 @@
-//! Initial values of parameters, a function of (seed, parameter name) alone.
+//! Initial values of parameters. They depend only on the seed and the parameter's name.
 
 use rayon::prelude::*;
 use tallow_core::rng::key_of_name;
 use tallow_core::{Purpose, Stream};
 
-/// How a parameter starts.
+/// The initial values of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
-    /// All the same.
+    /// One value for all elements.
     Constant(f32),
     /// Uniform in `[-bound, bound)`.
     Uniform {
@@ -19,9 +19,9 @@ pub enum Init {
         /// The standard deviation.
         std: f32,
     },
-    /// Filters (c_out, c_in, k_h, k_w) of which the first `c_in` hand on a channel each as it is, and the others start as
-    /// PyTorch's do ([`torch_default`](Self::torch_default)). `torch.nn.init.dirac_` of the first `c_in`; Zagoruyko and Komodakis
-    /// 2017, <https://arxiv.org/abs/1706.00388>.
+    /// Filters (c_out, c_in, k_h, k_w). Each of the first `c_in` filters passes one channel on unchanged, as with
+    /// `torch.nn.init.dirac_`; the others have PyTorch's default values ([`torch_default`](Self::torch_default)). Source:
+    /// Zagoruyko and Komodakis 2017, <https://arxiv.org/abs/1706.00388>.
     Dirac {
         /// Channels that a filter reads.
         c_in: usize,
@@ -31,19 +31,19 @@ pub enum Init {
 }
 
 impl Init {
-    /// Uniform with the bound `1 / sqrt(fan_in)`: what PyTorch's `Conv2d` and `Linear` give weights and biases
-    /// (`kaiming_uniform_(a = sqrt(5))` is the same bound).
+    /// Uniform with the bound `1 / sqrt(fan_in)`: the default of weights and biases in PyTorch's `Conv2d` and `Linear`
+    /// (`kaiming_uniform_(a = sqrt(5))` has the same bound).
     pub fn torch_default(fan_in: usize) -> Self {
         Self::Uniform { bound: (1.0 / fan_in.max(1) as f64).sqrt() as f32 }
     }
 
-    /// Normal with the deviation `sqrt(2 / fan)`, for layers before a ReLU (He et al. 2015,
-    /// <https://arxiv.org/abs/1502.01852>). torchvision's networks take `fan = c_out * k_h * k_w` (fan out).
+    /// Normal with the standard deviation `sqrt(2 / fan)`, for layers before a ReLU (He et al. 2015,
+    /// <https://arxiv.org/abs/1502.01852>). torchvision's networks use `fan = c_out * k_h * k_w` (fan out).
     pub fn he_normal(fan: usize) -> Self {
         Self::Normal { std: (2.0 / fan.max(1) as f64).sqrt() as f32 }
     }
 
-    /// `len` initial values of the parameter called `name`.
+    /// Returns `len` initial values of the parameter called `name`.
     pub fn values(self, len: usize, seed: u64, name: &str) -> Vec<f32> {
         match self {
             Self::Constant(value) => vec![value; len],
@@ -63,8 +63,8 @@ impl Init {
     }
 }
 
-/// `len` numbers, each from the next `n_words` draws of 32 bits from the parameter's stream: any number of threads draw
-/// the same, and a large network would keep one busy for seconds.
+/// Draws `len` numbers. Each is made from the next `n_words` words of 32 bits of the parameter's stream, so the result does not
+/// depend on the number of threads. Several threads are used because one would take seconds for a large network.
 fn draw(
     len: usize,
     seed: u64,
@@ -101,7 +101,7 @@ mod tests {
         assert!(values.iter().any(|v| *v > 0.45) && values.iter().any(|v| *v < -0.45));
     }
 
-    /// As `torch.nn.init.dirac_(weight[:2])` of a weight (3, 2, 3, 2) leaves it.
+    /// Compares with `torch.nn.init.dirac_(weight[:2])` of a weight (3, 2, 3, 2).
     #[test]
     fn the_first_filters_of_dirac_hand_on_their_channel() {
         let values = Init::Dirac { c_in: 2, k: [3, 2] }.values(36, 1, "a.weight");

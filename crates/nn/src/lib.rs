@@ -1,8 +1,8 @@
-//! Layers, losses, optimisers and parameters on Candle tensors: what networks are made of.
+//! The parts of networks: layers, losses, optimisers and parameters on Candle tensors.
 //!
-//! A layer is `forward(x, ctx)`. The context says whether the pass trains and which of two paths it takes: on the
-//! CPU `tallow-kernels` with a tape of our own, on CUDA and Metal Candle's operators and autograd ([`Path`]). A model
-//! never asks: layouts, devices and gradients are this crate's business.
+//! A layer is `forward(x, ctx)`. The context states whether the pass trains, and which of two paths it takes ([`Path`]): on the
+//! CPU `tallow-kernels` with a tape of our own, on CUDA and Metal Candle's operators and autograd. This crate handles layouts,
+//! devices and gradients, so models need no code for them.
 //!
 //! ```
 //! use tallow_nn::{CrossEntropy, Ctx, Dims, Layer, Linear, Optimizer, OptimizerConfig, ParamStore, Path, TrainKey};

@@ -1,7 +1,7 @@
 //! Softmax cross-entropy on logits.
 //!
-//! Logits are few (images times classes), so on every device they are brought to main memory and the loss, its
-//! gradient and everything that is counted are computed there, once, by one code.
+//! Logits are few (images times classes), so they are copied to main memory from any device. The loss, its gradient and all
+//! statistics of a batch are computed there, by the same code for all devices.
 
 use serde::{Deserialize, Serialize};
 use tallow_kernels as kernels;
@@ -9,29 +9,29 @@ use tallow_kernels as kernels;
 use crate::act::Act;
 use crate::error::{NnError, Result};
 
-/// Cross-entropy between softmax(logits) and the targets, as `torch.nn.CrossEntropyLoss`.
+/// Cross-entropy between softmax(logits) and the targets, as in `torch.nn.CrossEntropyLoss`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CrossEntropy {
     /// The share of each target that is spread evenly over all classes, in [0, 1)
     /// (<https://arxiv.org/abs/1512.00567>, section 7).
     pub label_smoothing: f32,
-    /// A weight per class, 0 or more; the mean is divided by the sum of the targets' weights, and is a NaN where
-    /// that is 0, as in PyTorch. (PyTorch divides by the number of images where targets are mixed; here by their
-    /// weights too, those of the two classes by share.)
+    /// A weight per class, 0 or more. The weighted sum is divided by the sum of the targets' weights; the mean is NaN if that
+    /// sum is 0, as in PyTorch. For mixed targets, the weights of the two classes are added by their shares. (PyTorch divides
+    /// by the number of images there.)
     pub class_weights: Option<Vec<f32>>,
-    /// What the gradient is of.
+    /// The quantity that the gradient belongs to.
     pub reduction: Reduction,
 }
 
-/// What training makes small: it decides the gradient alone, what is told is the mean.
+/// The quantity that training minimises. It affects only the gradient: [`Loss`] always holds means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reduction {
-    /// The batch's mean.
+    /// The mean over the batch.
     #[default]
     Mean,
-    /// The sum over the batch's images, with weights of classes of what is weighted: the gradient, and with SGD the step,
-    /// grow with the batch.
+    /// The sum over the batch's images, multiplied by class weights if there are any. The gradient grows with the batch, and so
+    /// does the step of SGD.
     Sum,
 }
 
@@ -47,30 +47,31 @@ impl From<Reduction> for kernels::Reduction {
 /// A loss and its gradient.
 #[derive(Clone, Debug)]
 pub struct Loss {
-    /// The batch's mean.
+    /// The mean over the batch.
     pub mean: f32,
-    /// The batch's mean without smoothing and class weights: -ln p of the targets, by share where they are mixed. It
-    /// can be compared between recipes.
+    /// The mean over the batch without label smoothing and class weights: -ln p of the targets, added by their shares if targets
+    /// are mixed. It is comparable between recipes.
     pub plain_mean: f32,
-    /// Each image's own loss, before the mean.
+    /// The loss of each image.
     pub per_image: Vec<f32>,
-    /// The gradient of the mean, or of the sum of [`per_image`](Self::per_image), as the reduction says: (n, classes) row by row, for [`crate::Ctx::backward`].
+    /// The gradient of the mean, or of the sum of [`per_image`](Self::per_image), depending on the reduction: (n, classes) row by
+    /// row, for [`crate::Ctx::backward`].
     pub grad_logits: Vec<f32>,
     /// The logits that the loss was computed from: (n, classes) row by row.
     pub logits: Vec<f32>,
 }
 
 impl CrossEntropy {
-    /// The loss of `logits` against `targets`, with its gradient.
+    /// Returns the loss of `logits` for `targets`, with its gradient.
     ///
     /// # Errors
-    /// If their numbers do not agree, a target is no class, or the settings are out of range.
+    /// If the numbers of logits and targets do not agree, a target is not a class, or the settings are out of range.
     pub fn forward(&self, logits: &Act, targets: &[u32]) -> Result<Loss> {
         self.forward_mixed(logits, targets, targets, 1.0)
     }
 
-    /// The loss where each image is two classes, as Mixup and CutMix make them: `share` of the one in `targets`, the
-    /// rest of the one in `second`.
+    /// Returns the loss of images with two classes each, as Mixup and CutMix make them: `share` of the class in `targets`, and
+    /// the rest of the class in `second`.
     ///
     /// ```text
     /// mean = sum of (share * loss(target) + (1 - share) * loss(second))
@@ -126,10 +127,10 @@ impl CrossEntropy {
     }
 }
 
-/// The logarithms of the softmax of each row of `logits` (n, classes).
+/// Returns the logarithm of the softmax of each row of `logits` (n, classes).
 ///
 /// # Panics
-/// If there are no classes, or `logits` are no whole rows.
+/// If `n_classes` is 0, or the length of `logits` is not a multiple of it.
 pub fn log_softmax(logits: &[f32], n_classes: usize) -> Vec<f32> {
     let mut out = vec![0.0; logits.len()];
     kernels::log_softmax(logits.len().checked_div(n_classes).unwrap_or(0), n_classes, logits, &mut out);
@@ -145,7 +146,7 @@ mod tests {
     use crate::ctx::Ctx;
     use crate::device::Path;
 
-    /// The message for 2 images and 3 classes.
+    /// Returns the error message for 2 images and 3 classes.
     fn refusal(loss: &CrossEntropy, targets: &[u32]) -> String {
         let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu);
         let logits = ctx.input(vec![0.5; 6], Dims { n: 2, c: 3, h: 1, w: 1 }).unwrap();
@@ -168,7 +169,7 @@ mod tests {
         assert!(refusal(&weighted(&[1.0, f32::NAN, 1.0]), &[0, 1]).contains("one is NaN"));
     }
 
-    /// Two images of three classes whose probabilities are 1/2, 1/4, 1/4.
+    /// Two images, each with the probabilities 1/2, 1/4 and 1/4 for three classes.
     #[test]
     fn mixed_targets_by_hand() {
         let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu);

@@ -1,4 +1,4 @@
-//! Feature maps in main memory, in f32 or bf16, whose memory goes back to a pool when nobody holds them any more.
+//! Feature maps in main memory, in f32 or bf16. Their memory goes back to a pool when the last reference is dropped.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tallow_kernels::Element;
 
 use crate::folded::Folds;
 
-/// What the kernel path computes in.
+/// The number format of the kernel path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// Everything in f32.
@@ -19,15 +19,15 @@ pub enum Precision {
     Bf16,
 }
 
-/// What there is a pool for.
+/// An element type with a pool.
 pub(crate) trait Pooled: Copy + Default + 'static {
     fn pool() -> &'static Pool<Self>;
 }
 
-/// An element of a feature map.
+/// An element type of feature maps.
 pub(crate) trait MapElement: Element + Pooled + Folds {
     fn wrap(buffer: Arc<Buffer<Self>>) -> HostMap;
-    /// The map in this type: itself, or a rounded or widened copy.
+    /// Returns the map in this type: the map itself, or a rounded or widened copy.
     fn of(map: &HostMap) -> Arc<Buffer<Self>>;
 }
 
@@ -38,33 +38,33 @@ pub(crate) struct Buffer<E: Pooled> {
     fate: Fate,
 }
 
-/// What becomes of a buffer's memory.
+/// What happens to a buffer's memory when the buffer is dropped.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fate {
-    /// It goes back to the pool.
+    /// The memory came from the pool and goes back to it.
     Pool,
-    /// The pool may keep it: it may be the pool's.
+    /// The memory may have come from the pool; the pool decides whether to keep it.
     MaybePool,
-    /// Nobody would ask the pool for it.
+    /// The memory is freed, because buffers of this size are not requested from the pool.
     Free,
 }
 
 impl<E: Pooled> Buffer<E> {
-    /// `len` numbers with whatever the memory held before: for what is overwritten whole.
+    /// Returns `len` numbers with undefined values from earlier use of the memory. The caller must overwrite all of them.
     pub(crate) fn dirty(len: usize) -> Self {
         Self { values: E::pool().take(len), fate: Fate::Pool }
     }
 }
 
 impl<E: Pooled> Buffer<E> {
-    /// Numbers that nobody would ask the pool for.
+    /// Wraps numbers that did not come from the pool. Their memory is freed.
     pub(crate) fn from_vec(values: Vec<E>) -> Self {
         Self { values, fate: Fate::Free }
     }
 }
 
 impl Buffer<f32> {
-    /// A batch: its memory may be the pool's.
+    /// Wraps a batch of images. Its memory may have come from the pool.
     pub(crate) fn of_batch(values: Vec<f32>) -> Self {
         Self { values, fate: Fate::MaybePool }
     }
@@ -101,7 +101,7 @@ impl<E: Pooled> DerefMut for Buffer<E> {
     }
 }
 
-/// A map, or the gradient of one: (N, H, W, C).
+/// A feature map, or the gradient of one: (N, H, W, C).
 #[derive(Clone, Debug)]
 pub(crate) enum HostMap {
     F32(Arc<Buffer<f32>>),
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn memory_is_used_again() {
-        let len = 12_347; // nobody else's
+        let len = 12_347; // no other test uses this length
         let first = Buffer::<bf16>::dirty(len);
         let place = first.as_ptr();
         drop(first);

@@ -1,33 +1,33 @@
-//! What keeps tensors from being a network's, said in one sentence: how many are missing, of another shape, or unknown, with
-//! examples; and tensors whose numbers are none.
+//! Describes in one sentence why tensors do not fit a network: how many are missing, of another shape, or unknown, with examples.
+//! Also finds tensors with NaN or infinite values.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::weights::Tensors;
 
-/// So many tensors of a kind are named.
+/// Number of tensors of each kind that are named.
 const N_EXAMPLES: usize = 2;
 
-/// No name is shown longer: they are a file's, and may be anything.
+/// Longest name that is shown. Names come from a file, so they can be of any length.
 const MAX_NAME_CHARS: usize = 100;
 
-/// Why tensors are not those that are expected. Displays as a sentence without its subject: "12 of 40 tensors are missing
+/// The differences between the tensors found and those expected. Displays as the end of a sentence: "12 of 40 tensors are missing
 /// (…)".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Misfit {
-    /// How many tensors are expected.
+    /// Number of expected tensors.
     pub n_expected: usize,
-    /// The names of those that are not there.
+    /// Names of the missing tensors.
     pub missing: Vec<String>,
-    /// One entry per tensor of another shape, which says both.
+    /// One text per tensor of another shape, with both shapes.
     pub other_shape: Vec<String>,
-    /// The names of those that nobody expects.
+    /// Names of the unexpected tensors.
     pub unexpected: Vec<String>,
 }
 
 impl Misfit {
-    /// Compares `found` with what is `expected`, names and shapes; none if they fit.
+    /// Compares names and shapes of `found` with those `expected`. Returns `None` if they fit.
     pub(crate) fn between(expected: &BTreeMap<String, Vec<usize>>, found: &Tensors) -> Option<Self> {
         let mut misfit = Self { n_expected: expected.len(), ..Self::default() };
         for (name, shape) in expected {
@@ -79,13 +79,13 @@ impl fmt::Display for Misfit {
     }
 }
 
-/// The first of many.
+/// Joins the first texts of a list.
 fn examples(texts: &[String], between: &str) -> String {
     let more = if texts.len() > N_EXAMPLES { format!("{between}…") } else { String::new() };
     format!("{}{more}", texts[..texts.len().min(N_EXAMPLES)].join(between))
 }
 
-/// A name that may be shown.
+/// Shortens a name, and replaces characters that are not safe to print.
 fn short(name: &str) -> String {
     let name = tallow_core::shown(name);
     match name.char_indices().nth(MAX_NAME_CHARS) {
@@ -94,14 +94,14 @@ fn short(name: &str) -> String {
     }
 }
 
-/// A tensor with numbers that are none. Displays as "1 NaN or infinite number of 432 in the tensor conv1.weight".
+/// A tensor with NaN or infinite values. Displays as "1 NaN or infinite number of 432 in the tensor conv1.weight".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NonFinite {
     /// The tensor's name.
     pub tensor: String,
-    /// How many of its numbers are NaN or infinite.
+    /// Number of its values that are NaN or infinite.
     pub n: usize,
-    /// How many numbers it has.
+    /// Number of all its values.
     pub n_numbers: usize,
 }
 
@@ -113,10 +113,10 @@ impl fmt::Display for NonFinite {
     }
 }
 
-/// The first tensor, by name, with a number that is NaN or infinite.
+/// Returns the first tensor, by name, with a value that is NaN or infinite. Infinite running variances are allowed.
 pub fn first_non_finite(tensors: &Tensors) -> Option<NonFinite> {
     tensors.iter().find_map(|(name, tensor)| {
-        // a variance that is endless turns its channel off, and is common where weights went through f16
+        // an infinite variance turns its channel off, and is common in weights that were stored in f16
         let may_be_endless = name.ends_with("running_var");
         let is_good = |v: &f32| v.is_finite() || (may_be_endless && *v == f32::INFINITY);
         let n = tensor.data.iter().filter(|v| !is_good(v)).count();
@@ -158,7 +158,7 @@ mod tests {
         );
     }
 
-    /// As many tensors as a large network has, with names of any length.
+    /// 500 tensors, as in a large network, with long names.
     #[test]
     fn the_sentence_stays_short() {
         let expected: BTreeMap<_, _> = layers(0..500, 4).into_iter().collect();

@@ -1,4 +1,4 @@
-//! A network together with its parameters: what is trained, evaluated and saved.
+//! A network together with its parameters, to be trained, evaluated and saved.
 
 use crate::act::Act;
 use crate::ctx::Ctx;
@@ -7,39 +7,39 @@ use crate::graph::Graph;
 use crate::layers::Layer;
 use crate::params::ParamStore;
 
-/// What the `[model]` table of a run names where a program made the network by itself: no architecture has this name.
+/// The name in the `[model]` table of a run if a program built the network by its own code. No architecture has this name.
 pub const CUSTOM: &str = "custom";
 
-/// The frozen part of a network, which gives features.
+/// The frozen part of a network, which computes features.
 pub struct Trunk {
-    /// From images to features.
+    /// Computes features from images.
     pub layer: Box<dyn Layer>,
-    /// What decides features besides weights and images: architecture, strides, input size.
+    /// Everything that features depend on besides weights and images, as text: architecture, strides, input size.
     pub description: String,
-    /// Numbers per image.
+    /// Features per image.
     pub n_features: usize,
 }
 
 /// A network and the store that its layers declared their parameters in.
 pub struct Model {
-    /// From a batch of images to features, where that part is frozen whole: features then are computed once per image.
+    /// Computes features from a batch of images, if this whole part is frozen. Features are then computed once per image.
     pub trunk: Option<Trunk>,
-    /// From a batch of images, or of the trunk's features, to logits.
+    /// Computes logits from a batch of images, or of the trunk's features.
     pub network: Box<dyn Layer>,
     /// The parameters and buffers of both.
     pub params: ParamStore,
-    /// Rows and columns of the images that the network was built for: others are resized to it. `None`: images come as they
-    /// are.
+    /// Rows and columns of the images that the network was built for. Other images are resized to them. `None`: images are not
+    /// resized.
     pub input_px: Option<[usize; 2]>,
-    /// Whether a program made the network by itself, and not from a table that names an architecture.
+    /// Whether a program built the network by its own code, and not from a table that names an architecture.
     pub is_custom: bool,
-    /// The weight (c_out, c_in, k_h, k_w) of the convolution that reads the images themselves, where its filters can be made
-    /// from the training images: directions of patches and their opposites.
+    /// Name of the weight (c_out, c_in, k_h, k_w) of the convolution that reads the images, if its filters can be computed from
+    /// the training images as directions of patches and their opposites.
     pub patch_filters: Option<String>,
 }
 
 impl Model {
-    /// A program's own model, without a trunk, which takes images as they are.
+    /// Returns a model of a program's own network: without a trunk, and without resizing of images.
     pub fn new(network: impl Layer + 'static, params: ParamStore) -> Self {
         Self {
             trunk: None,
@@ -51,7 +51,7 @@ impl Model {
         }
     }
 
-    /// Logits of a batch of images.
+    /// Returns the logits of a batch of images.
     ///
     /// # Errors
     /// If the images do not fit, or the device fails.

@@ -1,8 +1,8 @@
-//! The parameters and buffers of a network: ordered by name, named as torchvision names them.
+//! The parameters and buffers of a network, ordered by name, with names like torchvision's.
 //!
-//! A parameter is what an optimiser changes; a buffer (a running mean) belongs to the network's state and is saved
-//! with it, but has no gradient. Both are Candle variables in f32 on the network's device, whatever precision the
-//! layers compute in. Layers hold clones, which share the numbers.
+//! The optimiser changes parameters. A buffer (such as a running mean) is part of the network's state and is saved with it, but
+//! has no gradient. Both are Candle variables in f32 on the network's device, also if the layers compute in bf16. Layers hold
+//! clones, which share the numbers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,42 +16,42 @@ use crate::init::Init;
 use crate::misfit::Misfit;
 use crate::weights::{HostTensor, Tensors};
 
-/// No network here has more numbers: 8 GiB of weights, and as much for each of gradients and what an optimiser keeps.
+/// Largest number of values in a network: 8 GiB of weights, 8 GiB of gradients, and 8 GiB for each state of an optimiser.
 const MAX_NUMBERS: usize = 1 << 31;
 
-/// One named variable of a network. Cloning shares it.
+/// One named variable of a network. Clones share its values.
 #[derive(Clone, Debug)]
 pub struct Param {
     name: Arc<str>,
     var: Var,
-    /// Of all parameters of the network: how often one was changed.
+    /// Counts the changes of all parameters and buffers of the network, which share this counter.
     generation: Arc<AtomicU64>,
     frozen: Arc<AtomicBool>,
 }
 
 impl Param {
-    /// The full name, such as `layer1.0.conv1.weight`.
+    /// Returns the full name, such as `layer1.0.conv1.weight`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The variable; it is changed by [`update`](Self::update) and [`set`](Self::set) alone.
+    /// Returns the variable. Only [`update`](Self::update) and [`set`](Self::set) change it.
     pub(crate) fn var(&self) -> &Var {
         &self.var
     }
 
-    /// The sizes of its dimensions.
+    /// Returns the sizes of its dimensions.
     pub fn shape(&self) -> &[usize] {
         self.var.dims()
     }
 
-    /// The numbers of a parameter in main memory, without a copy.
+    /// Calls `read` with the numbers of a parameter in main memory, without a copy.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&[f32]) -> T) -> Result<T> {
         Ok(host::read(&self.var, read)?)
     }
 
-    /// Whether it stays as it is: a frozen parameter gets no gradient; a batch norm whose running mean is frozen takes the
-    /// running statistics in training, too, and leaves them alone.
+    /// Whether training leaves it unchanged. A frozen parameter gets no gradient. A batch norm with a frozen running mean uses
+    /// the running statistics also in training, and does not update them.
     pub fn is_frozen(&self) -> bool {
         self.frozen.load(Ordering::Relaxed)
     }
@@ -68,7 +68,7 @@ impl Param {
         Ok(self.var.set(value)?)
     }
 
-    /// Grows whenever a parameter or buffer of the network changes.
+    /// Returns a counter that grows with each change of a parameter or buffer of the network.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
     }
@@ -82,56 +82,56 @@ pub struct ParamStore {
     generation: Arc<AtomicU64>,
     params: BTreeMap<String, Param>,
     buffers: BTreeMap<String, Param>,
-    /// Numbers of both.
+    /// Number of values in both.
     n_declared: usize,
 }
 
 impl ParamStore {
-    /// An empty store; what is declared in it starts as `seed` and its name decide, and lives on `device`.
+    /// Returns an empty store. Parameters declared in it are on `device`; their initial values depend on `seed` and their names.
     pub fn new(seed: u64, device: &Device) -> Self {
         let generation = Arc::default();
         let (params, buffers) = (BTreeMap::new(), BTreeMap::new());
         Self { device: device.clone(), seed, generation, params, buffers, n_declared: 0 }
     }
 
-    /// Where names start: `store.root().sub("layer1").sub("0")` declares `layer1.0.…`.
+    /// Returns the scope without a prefix. `store.root().sub("layer1").sub("0")` declares `layer1.0.…`.
     pub fn root(&mut self) -> Scope<'_> {
         Scope { store: self, prefix: String::new() }
     }
 
-    /// The device that everything lives on.
+    /// Returns the device of all parameters and buffers.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// The parameters in name order.
+    /// Iterates over the parameters in name order.
     pub fn params(&self) -> impl Iterator<Item = &Param> {
         self.params.values()
     }
 
-    /// The parameter or buffer called `name`.
+    /// Returns the parameter or buffer called `name`.
     pub fn get(&self, name: &str) -> Option<&Param> {
         self.params.get(name).or_else(|| self.buffers.get(name))
     }
 
-    /// Freezes the parameters and buffers whose names fit, and thaws the rest: see [`Param::is_frozen`].
+    /// Freezes the parameters and buffers with names that satisfy `fits`, and unfreezes the rest: see [`Param::is_frozen`].
     pub fn freeze(&self, fits: impl Fn(&str) -> bool) {
         for param in self.params.values().chain(self.buffers.values()) {
             param.frozen.store(fits(param.name()), Ordering::Relaxed);
         }
     }
 
-    /// How many numbers training changes: those of the parameters that are not frozen.
+    /// Returns the number of values that training changes: those of the parameters that are not frozen.
     pub fn n_trained(&self) -> usize {
         self.params.values().filter(|p| !p.is_frozen()).map(|p| p.var.elem_count()).sum()
     }
 
-    /// How many numbers an optimiser could change, frozen ones too.
+    /// Returns the number of values of all parameters, frozen or not.
     pub fn n_parameters(&self) -> usize {
         self.params.values().map(|p| p.var.elem_count()).sum()
     }
 
-    /// A copy of all parameters and buffers.
+    /// Returns a copy of all parameters and buffers.
     ///
     /// # Errors
     /// If the device fails.
@@ -139,7 +139,7 @@ impl ParamStore {
         self.copies(|_| true)
     }
 
-    /// A copy of all parameters and buffers that are not frozen: what training changes.
+    /// Returns a copy of all parameters and buffers that are not frozen: those that training changes.
     ///
     /// # Errors
     /// If the device fails.
@@ -147,7 +147,7 @@ impl ParamStore {
         self.copies(|param| !param.is_frozen())
     }
 
-    /// A copy of all parameters and buffers that are frozen.
+    /// Returns a copy of all parameters and buffers that are frozen.
     ///
     /// # Errors
     /// If the device fails.
@@ -163,7 +163,7 @@ impl ParamStore {
         .collect()
     }
 
-    /// Overwrites what is not frozen: nothing is changed unless everything fits.
+    /// Overwrites all parameters and buffers that are not frozen. If any tensor does not fit, it changes nothing.
     ///
     /// # Errors
     /// As [`load_tensors`](Self::load_tensors).
@@ -171,10 +171,10 @@ impl ParamStore {
         self.load(tensors, |param| !param.is_frozen())
     }
 
-    /// Overwrites all parameters and buffers: nothing is changed unless everything fits.
+    /// Overwrites all parameters and buffers. If any tensor does not fit, it changes nothing.
     ///
     /// # Errors
-    /// [`NnError::Weights`] says how many tensors are missing, extra or of another shape, with examples.
+    /// [`NnError::Weights`] states how many tensors are missing, extra or of another shape, with examples.
     pub fn load_tensors(&self, tensors: &Tensors) -> Result<()> {
         self.load(tensors, |_| true)
     }
@@ -211,25 +211,25 @@ impl ParamStore {
     }
 }
 
-/// A place in the tree of names, where layers declare what they own.
+/// A prefix of names. Layers declare their parameters and buffers in a scope.
 pub struct Scope<'a> {
     store: &'a mut ParamStore,
     prefix: String,
 }
 
 impl Scope<'_> {
-    /// The place `name` below this one.
+    /// Returns the scope `name` below this one.
     pub fn sub(&mut self, name: impl std::fmt::Display) -> Scope<'_> {
         let prefix = self.full(&name.to_string());
         Scope { store: self.store, prefix }
     }
 
-    /// This place's full name.
+    /// Returns the full name of this scope.
     pub fn name(&self) -> &str {
         &self.prefix
     }
 
-    /// The device that everything lives on.
+    /// Returns the device of all parameters and buffers.
     pub(crate) fn device(&self) -> &Device {
         &self.store.device
     }
@@ -237,15 +237,15 @@ impl Scope<'_> {
     /// Declares a parameter.
     ///
     /// # Errors
-    /// If the name is taken, or the device fails.
+    /// If the name is taken, the network would be too large, or the device fails.
     pub fn param(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Param> {
         self.store.declare(self.full(name), shape, init, false)
     }
 
-    /// Declares a buffer that starts with `value`.
+    /// Declares a buffer; all of its values are `value` at first.
     ///
     /// # Errors
-    /// If the name is taken, or the device fails.
+    /// If the name is taken, the network would be too large, or the device fails.
     pub fn buffer(&mut self, name: &str, shape: &[usize], value: f32) -> Result<Param> {
         self.store.declare(self.full(name), shape, Init::Constant(value), true)
     }

@@ -1,7 +1,7 @@
-//! Tensors in main memory, and safetensors files of them.
+//! Tensors in main memory, and their safetensors files.
 //!
-//! A file carries one metadata key, `tallow`, with whatever text its writer wants to keep (one JSON document): more
-//! keys would be written in random order, and files of the same content would differ.
+//! A file has one metadata key, `tallow`, with a text of the writer's choice (one JSON document). Several keys would be written
+//! in random order, so files with equal content would differ.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,25 +10,25 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::error::{NnError, Result};
 
-/// The key of a safetensors header under which the text of [`encode`] stands.
+/// Key of the safetensors header that holds the text of [`encode`].
 pub const METADATA_KEY: &str = "tallow";
 
 /// A tensor in main memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostTensor {
-    /// The sizes of its dimensions.
+    /// Sizes of its dimensions.
     pub shape: Vec<usize>,
-    /// Its elements, the last dimension running fastest.
+    /// Its elements in row-major order: the last dimension varies fastest.
     pub data: Vec<f32>,
 }
 
 /// Tensors by name.
 pub type Tensors = BTreeMap<String, HostTensor>;
 
-/// The bytes of a safetensors file (f32) with `tensors` and, under one metadata key, `metadata`.
+/// Returns the bytes of a safetensors file (f32) with `tensors`, and with `metadata` under [`METADATA_KEY`].
 ///
 /// # Errors
-/// If a shape and its data do not agree.
+/// If a shape does not agree with its data.
 pub fn encode(tensors: &Tensors, metadata: &str) -> Result<Vec<u8>> {
     let bytes: Vec<(&String, &[usize], Vec<u8>)> =
         tensors.iter().map(|(name, t)| (name, t.shape.as_slice(), le_bytes(&t.data))).collect();
@@ -41,22 +41,22 @@ pub fn encode(tensors: &Tensors, metadata: &str) -> Result<Vec<u8>> {
     safetensors::serialize(views, Some(metadata)).map_err(|e| NnError::Format(e.to_string()))
 }
 
-/// The numbers as bytes, each with its lowest first.
+/// Returns the numbers as bytes in little-endian order.
 pub fn le_bytes(data: &[f32]) -> Vec<u8> {
     let mut bytes = vec![0; 4 * data.len()];
     bytes.as_chunks_mut::<4>().0.iter_mut().zip(data).for_each(|(bytes, v)| *bytes = v.to_le_bytes());
     bytes
 }
 
-/// The tensors of a safetensors file as f32, and the text under the metadata key if there is one.
+/// Returns the tensors of a safetensors file as f32, and the text under [`METADATA_KEY`] if there is one.
 ///
-/// Tensors of f16 and bf16 are widened, which loses nothing.
+/// Tensors in f16 and bf16 are widened, without loss.
 ///
-/// PyTorch counts the batches that a batch norm has seen in an integer tensor `num_batches_tracked`, which matters to
-/// a batch norm without momentum only; ours have one, so these tensors are left out.
+/// PyTorch counts the batches of a batch norm in an integer tensor `num_batches_tracked`. Only a batch norm without momentum
+/// needs this count; ours have a momentum, so these tensors are left out.
 ///
 /// # Errors
-/// If the bytes are no such file, or hold another type.
+/// If the bytes are not a safetensors file, or a tensor has another type.
 pub fn decode(bytes: &[u8]) -> Result<(Tensors, Option<String>)> {
     let format = |e: safetensors::SafeTensorError| NnError::Format(e.to_string());
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn halves_are_widened() {
-        // 1.5, -2, the smallest f16 above 0; 1.5, -2, 2^-126
+        // f16: 1.5, -2, the smallest number above 0; bf16: 1.5, -2, 2^-126
         let f16s: Vec<u8> = [0x3e00u16, 0xc000, 0x0001].iter().flat_map(|b| b.to_le_bytes()).collect();
         let bf16s: Vec<u8> = [0x3fc0u16, 0xc000, 0x0080].iter().flat_map(|b| b.to_le_bytes()).collect();
         let views = [

@@ -1,10 +1,9 @@
-//! Every layer's gradients, on both paths, against central differences of its own forward pass.
+//! Compares every layer's gradients, on both paths, with central differences of its own forward pass.
 //!
-//! The objective is `sum(r * layer(x))` for a fixed random `r`, summed in f64. Single numbers of a f32 forward pass
-//! are good to about 1e-7 of their size, so with a step of 1e-2 a difference is good to about 1e-5, and worse where
-//! large terms cancel in it; the truncation (of batch norm and GELU: all else is linear between kinks) is of the
-//! order of step^2 / 6 = 2e-5. Inputs lie 0.025 apart and 0.0125 from 0: no step reaches a kink of ReLU or max
-//! pooling.
+//! The objective is `sum(r * layer(x))` for a fixed random `r`, summed in f64. A number of an f32 forward pass has a relative
+//! error of about 1e-7. With a step of 1e-2, a difference has an error of about 1e-5, and more if large terms cancel in it. The
+//! truncation error is of the order of step^2 / 6 = 2e-5; only batch norm and GELU have it, because the other layers are linear
+//! between kinks. Inputs are 0.025 apart and at least 0.0125 from 0, so no step reaches a kink of ReLU or max pooling.
 
 mod common;
 
@@ -14,14 +13,14 @@ use tallow_nn::Path;
 const STEP: f32 = 1e-2;
 const TOLERANCE: f64 = 1e-3;
 
-/// `sum(r * layer(x))` of a training pass.
+/// Returns `sum(r * layer(x))` of a training pass.
 fn objective(net: &Net, path: Path, x: &[f32]) -> f64 {
     let pass = net.train(path, x, false);
     let weights = output_weights(pass.dims);
     pass.y.iter().zip(weights).map(|(&y, r)| f64::from(y) * f64::from(r)).sum()
 }
 
-/// The derivative of `f` at each of `values`.
+/// Returns the derivative of `f` with respect to each of `values`.
 fn differences(values: &[f32], mut f: impl FnMut(&[f32]) -> f64) -> Vec<f32> {
     let mut moved = values.to_vec();
     let mut gradient = Vec::with_capacity(values.len());

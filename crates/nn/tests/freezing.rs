@@ -1,4 +1,4 @@
-//! Frozen parameters and statistics: they stay, nobody computes their gradients, and the rest is as before.
+//! Frozen parameters and statistics: they stay unchanged, their gradients are not computed, and the rest learns as before.
 
 mod common;
 
@@ -33,7 +33,7 @@ fn network(store: &mut ParamStore) -> Sequential {
     network
 }
 
-/// Gradients of one training pass with what `frozen` names frozen, and the statistics after it.
+/// Runs one training pass with the parameters and statistics of `frozen` frozen. Returns its gradients, and the store after it.
 fn pass(path: Path, precision: Precision, frozen: impl Fn(&str) -> bool) -> (Gradients, ParamStore) {
     let mut store = ParamStore::new(3, &Device::Cpu);
     let network = network(&mut store);
@@ -50,7 +50,7 @@ fn names(grads: &Gradients) -> Vec<String> {
     grads.iter().map(|(name, _)| name.to_owned()).collect()
 }
 
-/// Weights frozen, statistics not: the other gradients are as if nothing were frozen.
+/// With frozen weights and live statistics, the other gradients are the same as without freezing.
 #[test]
 fn only_what_is_not_frozen_gets_a_gradient() {
     for path in [Path::Kernels, Path::Candle] {
@@ -70,7 +70,7 @@ fn only_what_is_not_frozen_gets_a_gradient() {
     }
 }
 
-/// Everything below layer 2 frozen, with its statistics: it is computed as in inference, and both paths agree.
+/// Everything before layer 2 is frozen, with its statistics. It is computed as in inference, and both paths agree.
 #[test]
 fn a_frozen_trunk_is_inference() {
     let below = |name: &str| name.starts_with("stem.") || name.starts_with("layer1.");
@@ -94,7 +94,8 @@ fn a_frozen_trunk_is_inference() {
     );
 }
 
-/// Statistics frozen, weights not, as fine-tuning has it: gradients against Candle's, also of the biases before the norms.
+/// Statistics are frozen and weights are not, as in fine-tuning. Compares gradients with Candle's, also of the biases before
+/// norms.
 #[test]
 fn constant_statistics_have_their_own_gradients() {
     let statistics = |name: &str| name.contains("running");

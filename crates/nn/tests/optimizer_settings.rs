@@ -1,4 +1,4 @@
-//! An optimiser's settings as a recipe spells them: defaults, refusals, ranges.
+//! An optimiser's settings in a recipe: defaults, unknown keys, ranges.
 
 use serde_json::{from_value, json, to_value};
 use tallow_nn::{Device, NnError, Optimizer, OptimizerConfig, ParamGroup, ParamStore, SgdSettings};

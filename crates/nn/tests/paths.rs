@@ -1,5 +1,5 @@
-//! The kernel path against the Candle path, both on the CPU: the only cover that the second can have on a machine
-//! without a GPU. Sums are added up in another order, hence the tolerance, which is relative in norm.
+//! Compares the kernel path with the Candle path, both on the CPU. Without a GPU there is no other test of the Candle path. The
+//! two add up sums in different orders, so the test has a tolerance, which is relative in norm.
 
 mod common;
 
@@ -15,7 +15,7 @@ const TOLERANCE: f64 = 1e-5;
 
 const NORM: BatchNormConfig = BatchNormConfig::new(1e-3, 0.3);
 
-/// What a network is in the wild, kinks included.
+/// A realistic small network, with kinks.
 const NETWORK: Case = case("network", dims(5, 3, 11, 14), network);
 
 fn network(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
@@ -35,7 +35,8 @@ fn network(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
     Ok(Box::new(net))
 }
 
-/// Fused blocks with an affine map after their ReLU: with a norm, and one without. No norm follows: it would take the scale out again.
+/// Fused blocks with an affine map after their ReLU: one with a norm, and one without. No norm may follow, because it would undo
+/// the scale.
 const AFFINE: Case = case("affine maps", dims(3, 3, 9, 6), affine);
 const AFFINE_DEPTHWISE: Case = case("affine maps, depthwise", dims(3, 3, 9, 6), affine_depthwise);
 
@@ -63,7 +64,8 @@ fn then_without_norm(s: &mut Scope<'_>, c: usize, first: impl Layer + 'static) -
     Ok(Box::new(net))
 }
 
-/// Of 6 channels; the middle has as many as a vector. Too deep for finite differences.
+/// An inverted residual block of 6 channels, with 16 in the middle, which fill a vector register. It is too deep for finite
+/// differences.
 fn inverted_residual(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
     let conv = |s: &mut Scope<'_>, name: &str, c_in, c_out, after| -> Result<ConvNormAct> {
         let conv = Conv2d::new(&mut s.sub(name).sub("conv"), c_in, c_out, conv(1, 1, 1, 0, false))?;
@@ -140,7 +142,7 @@ fn an_input_that_wants_no_gradient_gets_none_and_the_rest_stays() {
     }
 }
 
-/// Output and input gradient (of the sum) of a layer without parameters; to be compared number by number.
+/// Returns the output and the input gradient of a layer without parameters, to be compared number by number.
 fn run(layer: &impl Layer, path: Path, x: &[f32], dims: Dims) -> (Vec<f32>, Vec<f32>) {
     let mut ctx = Ctx::train(path, &Device::Cpu, KEY);
     let x = ctx.input_with_grad(x.to_vec(), dims).unwrap();
@@ -149,7 +151,7 @@ fn run(layer: &impl Layer, path: Path, x: &[f32], dims: Dims) -> (Vec<f32>, Vec<
     (y.to_vec().unwrap(), grads.input().unwrap().to_vec())
 }
 
-/// Both paths, of which a NaN must be a NaN on both.
+/// Asserts that both paths give the same bits, where every NaN counts as the same.
 fn assert_same(layer: &impl Layer, x: &[f32], dims: Dims) -> (Vec<f32>, Vec<f32>) {
     let bits = |values: &[f32]| {
         values.iter().map(|v| if v.is_nan() { f32::NAN } else { *v }.to_bits()).collect::<Vec<_>>()

@@ -1,5 +1,5 @@
-//! Layers and a small network against PyTorch, on both paths. `fixtures/gen_pytorch.py` made the fixtures, each of
-//! which names the versions that it was made with, and holds the settings of the cases, which stand here again.
+//! Compares layers and a small network with PyTorch, on both paths. `fixtures/gen_pytorch.py` writes the fixtures, with the
+//! versions of its libraries. The settings of the cases are the same there and here.
 
 mod common;
 
@@ -10,7 +10,7 @@ use tallow_nn::{
     Sequential, Tensors, decode,
 };
 
-/// Relative in norm: f32 sums in different orders.
+/// Tolerance, relative in norm: f32 sums are in different orders.
 const TOLERANCE: f64 = 1e-5;
 
 type Build = fn(&mut Scope<'_>) -> Result<Box<dyn Layer>>;
@@ -52,7 +52,7 @@ fn residual(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
     Ok(Box::new(Residual::new(branch, Some(Box::new(shortcut)))))
 }
 
-/// Named as torchvision names its VGG.
+/// Builds a network with the names of torchvision's VGG.
 fn network(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
     let mut net = Sequential::new();
     net.push(Conv2d::new(&mut s.sub("features").sub(0), 3, 4, conv(3, 3, 1, 1, false))?);
@@ -66,14 +66,14 @@ fn network(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
     Ok(Box::new(net))
 }
 
-/// The tensors whose names begin with `prefix`, without it.
+/// Returns the tensors with names that begin with `prefix`, under the rest of their names.
 fn below(tensors: &Tensors, prefix: &str) -> Tensors {
     let names =
         tensors.iter().filter_map(|(name, t)| Some((name.strip_prefix(prefix)?.to_owned(), t.clone())));
     names.collect()
 }
 
-/// PyTorch's (n, c, h, w) or (n, c) in our (n, h, w, c) order.
+/// Converts PyTorch's (n, c, h, w) or (n, c) to our (n, h, w, c) order.
 fn to_nhwc(t: &HostTensor) -> (Dims, Vec<f32>) {
     let (n, c, h, w) = match t.shape[..] {
         [n, c, h, w] => (n, c, h, w),
@@ -85,7 +85,7 @@ fn to_nhwc(t: &HostTensor) -> (Dims, Vec<f32>) {
     (Dims { n, c, h, w }, order.collect())
 }
 
-/// The pass that the fixture holds under `prefix`: output, gradient of the input and of each parameter.
+/// Compares a training pass with `golden`: the output, and the gradients of the input and of each parameter.
 fn check_pass(what: &str, layer: &dyn Layer, path: Path, golden: &Tensors) {
     let mut ctx = Ctx::train(path, &Device::Cpu, KEY);
     let (dims, x) = to_nhwc(&golden["x"]);
@@ -152,7 +152,7 @@ fn layers() {
     assert!(forgotten.is_empty(), "{forgotten:?}");
 }
 
-/// The file of a `state_dict` is loaded as it is; the dense layer sees the features in PyTorch's order.
+/// Loads the file of a PyTorch `state_dict` unchanged. The dense layer reads features in PyTorch's order.
 #[test]
 fn a_network_from_pytorch() {
     let (weights, metadata) = decode(include_bytes!("fixtures/network.safetensors")).unwrap();

@@ -1,4 +1,4 @@
-//! The loss, the optimisers and gradient clipping against PyTorch. `fixtures/gen_pytorch.py` made the fixtures.
+//! Compares the loss, the optimisers and gradient clipping with PyTorch. `fixtures/gen_pytorch.py` writes the fixtures.
 
 mod common;
 
@@ -10,7 +10,7 @@ use tallow_nn::{
     Path, Sequential, Tensors, decode, log_softmax,
 };
 
-/// Relative in norm.
+/// Tolerance, relative in norm.
 const TOLERANCE: f64 = 1e-5;
 
 fn targets(golden: &Tensors) -> Vec<u32> {
@@ -43,7 +43,7 @@ fn cross_entropy() {
     }
 }
 
-/// The settings of each case of the fixture.
+/// Returns the settings of each case of the fixture.
 fn optimizers() -> [(&'static str, OptimizerConfig); 7] {
     let sgd =
         |momentum, nesterov, weight_decay| OptimizerConfig::Sgd { lr: 0.2, momentum, nesterov, weight_decay };
@@ -59,7 +59,7 @@ fn optimizers() -> [(&'static str, OptimizerConfig); 7] {
     ]
 }
 
-/// Biases without decay, the rest of fc2 at a tenth of the rate.
+/// Returns two groups: biases without weight decay, and the weight of fc2 with a tenth of the learning rate.
 fn groups() -> Vec<ParamGroup> {
     let group = |pattern: &str, n_dims, lr_factor, weight_decay| ParamGroup {
         pattern: pattern.to_owned(),
@@ -72,7 +72,7 @@ fn groups() -> Vec<ParamGroup> {
     vec![group("*", Some(1), 1.0, Some(0.0)), group("fc2.*", None, 0.1, None)]
 }
 
-/// Five steps at falling rates, then the parameters are compared.
+/// Takes five steps with falling learning rates, and compares the parameters.
 fn check(
     case: &str,
     config: &OptimizerConfig,

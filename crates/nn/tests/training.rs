@@ -1,5 +1,5 @@
-//! Networks at work: they learn, do so bit for bit the same however many threads compute, and go on from saved state
-//! as if nothing had happened.
+//! Training of networks: they learn, their bits do not depend on the number of threads, and training from a saved state gives the
+//! same bits as training without a stop.
 
 mod common;
 
@@ -12,7 +12,7 @@ use tallow_nn::{
 
 const N_CLASSES: usize = 5;
 
-/// A small residual network over 3 channels of h x w pixels.
+/// Builds a small residual network for images of 3 channels and h x w pixels.
 fn small_resnet(seed: u64, width: usize, (h, w): (usize, usize), dropout: f32) -> Model {
     let mut params = ParamStore::new(seed, &Device::Cpu);
     let norm = BatchNormConfig::default();
@@ -41,7 +41,7 @@ fn small_resnet(seed: u64, width: usize, (h, w): (usize, usize), dropout: f32) -
     Model::new(net, params)
 }
 
-/// What a test of state changes all of: filters and dense weights by one rule, biases and norms by the other.
+/// Muon with state for all parameters: Muon updates filters and dense weights, its SGD updates biases and norms.
 const MUON: OptimizerConfig = OptimizerConfig::Muon {
     lr: 0.02,
     momentum: 0.6,
@@ -55,7 +55,7 @@ const MUON: OptimizerConfig = OptimizerConfig::Muon {
 const ADAM: OptimizerConfig =
     OptimizerConfig::Adam { lr: 3e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
 
-/// One step on a batch that `key.epoch` decides; gives the loss.
+/// Takes one step on the batch of `key.epoch`, and returns the loss.
 fn step(model: &Model, optimizer: &mut Optimizer, path: Path, dims: Dims, key: TrainKey) -> f32 {
     let mut ctx = Ctx::train(path, &Device::Cpu, key);
     let x = ctx.input(normals(dims.len(), &format!("batch {}", key.epoch)), dims).unwrap();
@@ -81,7 +81,7 @@ fn one_batch_is_learnt_by_heart() {
     }
 }
 
-/// Three steps, with maps large enough to be cut into pieces.
+/// Takes three steps, with maps large enough to be split among threads.
 fn three_steps(config: &OptimizerConfig, n_threads: usize) -> (Vec<u32>, Vec<u8>) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
     pool.install(|| {
@@ -136,7 +136,7 @@ fn a_saved_run_goes_on_bit_for_bit() {
     }
 }
 
-/// From a group's end on, neither its numbers nor what is kept of them change; those of others do.
+/// From a group's `until_epoch` on, its parameters and their optimiser state do not change; those of other groups do.
 #[test]
 fn a_group_that_has_come_to_its_end_stays() {
     let model = small_resnet(0, 4, (8, 6), 0.2);
@@ -194,7 +194,7 @@ fn another_optimizers_state_is_refused_and_changes_nothing() {
     let plain = OptimizerConfig::Sgd { lr: 0.1, momentum: 0.0, nesterov: false, weight_decay: 0.0 };
     assert!(Optimizer::new(&plain, &[], &model.params).unwrap().load_state(&model.params, 1, &good).is_err());
 
-    // Muon without momentum beside SGD with it, and the other way about
+    // Muon with momentum and SGD without, and the other way round
     let (mut of_matrices, mut of_the_rest) = (MUON, MUON);
     if let OptimizerConfig::Muon { sgd, .. } = &mut of_matrices {
         *sgd = SgdSettings { momentum: 0.0, nesterov: false, ..*sgd };

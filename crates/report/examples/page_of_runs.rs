@@ -1,4 +1,4 @@
-//! From run folders to a page and pictures: `cargo run -p tallow-report --example page_of_runs -- OUT RUN...`.
+//! Makes a page and pictures from run folders: `cargo run -p tallow-report --example page_of_runs -- OUT RUN...`.
 #![allow(clippy::print_stdout)]
 
 use std::path::PathBuf;

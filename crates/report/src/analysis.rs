@@ -1,4 +1,4 @@
-//! The figures that a report shows of one run, computed once from its predictions.
+//! Computes the figures of a run's report once, from its predictions.
 
 use tallow_metrics::{
     ClassIntervals, ClassificationReport, ConfusionMatrix, CostTable, Predictions, calibration_temperature,
@@ -12,14 +12,14 @@ use crate::record::RunRecord;
 
 /// The confidence of every interval and test of a report.
 pub const CONFIDENCE: f64 = 0.95;
-/// Bins of reliability diagrams and calibration errors.
+/// Number of bins of reliability diagrams and calibration errors.
 pub const N_BINS: usize = 15;
-/// How many of the most confused pairs, and of the surest errors, are shown with pictures.
+/// Numbers of the most confused pairs, of pictures of each pair, and of the surest errors that a report shows.
 pub(crate) const N_PAIRS: usize = 6;
 pub(crate) const N_PICTURES_OF_A_PAIR: usize = 4;
 pub(crate) const N_SUREST: usize = 12;
 
-/// What the test images say of a model.
+/// The results of a model on the test images.
 pub(crate) struct Test<'a> {
     pub(crate) class_names: &'a [String],
     pub(crate) files: &'a [String],
@@ -31,7 +31,7 @@ pub(crate) struct Test<'a> {
 }
 
 impl<'a> Test<'a> {
-    /// None if the run has no test predictions.
+    /// Computes the results of `run`; `None` if it has no test predictions.
     pub(crate) fn of(run: &'a RunRecord) -> Result<Option<Self>> {
         let Some(table) = run.test.as_ref().filter(|table| !table.predictions.is_empty()) else {
             return Ok(None);
@@ -57,12 +57,12 @@ impl<'a> Test<'a> {
         self.report.accuracy
     }
 
-    /// Whether no test image is of this class: then its recall and its F1 are not known.
+    /// Returns whether there is no test image of this class. Then its recall and F1 are unknown.
     pub(crate) fn is_untested(&self, class: usize) -> bool {
         self.report.classes[class].support == 0
     }
 
-    /// The k and the top-k accuracies that are worth telling: below the number of classes.
+    /// Returns each k that is below the number of classes, with the top-k accuracy.
     pub(crate) fn top_k(&self) -> Vec<(usize, f64)> {
         let ks = [2, 3, 5].into_iter().filter(|&k| k < self.class_names.len());
         ks.filter_map(|k| Some((k, top_k_accuracy(self.predictions, k)?))).collect()
@@ -71,21 +71,23 @@ impl<'a> Test<'a> {
 
 /// Probabilities before and after temperature scaling.
 pub(crate) struct Trust {
-    /// Fitted on validation; none for a run without validation predictions.
+    /// The temperature, fitted on validation; `None` for a run without enough validation predictions.
     pub(crate) temperature: Option<f64>,
-    /// The test predictions, calibrated where there is a temperature.
+    /// The test predictions, calibrated if there is a temperature.
     pub(crate) test: Predictions,
-    /// The validation predictions, calibrated where there is a temperature.
+    /// The validation predictions, calibrated if there is a temperature.
     pub(crate) val: Option<Predictions>,
-    /// As trained; calibrated, where there is a temperature. On test.
+    /// Calibration on the test images: as trained and, if there is a temperature, calibrated.
     pub(crate) states: Vec<Calibration>,
-    /// Mean negative log-likelihood on test of each state.
+    /// Mean negative log-likelihood on the test images, for each of `states`.
     pub(crate) losses: Vec<f64>,
-    /// Whether the model knew neither validation nor test images, so that one can confirm what was chosen on the other.
+    /// Whether the model was independent of validation and test images, so that one can confirm choices made on the
+    /// other.
     pub(crate) is_independent: bool,
-    /// Whether validation also decided when to stop or which weights to keep.
+    /// Whether validation also decided when training stopped, when the learning rate fell, or which weights were kept.
     pub(crate) val_chose: bool,
-    /// Whether validation and test are the same answers: those of folds, where nothing else was kept for a test.
+    /// Whether validation and test are the same answers, those of the folds, because no other images were kept for a
+    /// test.
     pub(crate) is_by_folds: bool,
 }
 
@@ -128,12 +130,12 @@ impl Trust {
     }
 }
 
-/// What a report is asked for beyond the run itself.
+/// The options of a report.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The text of a cost table, [`CostTable::from_toml`].
+    /// The text of a cost table, read by [`CostTable::from_toml`].
     pub costs: Option<String>,
-    /// The accuracy that answers shall have, in (0, 1), where the model may abstain.
+    /// The wanted accuracy of the answers, in (0, 1), where the model may abstain.
     pub target_accuracy: Option<f64>,
 }
 
@@ -142,8 +144,10 @@ impl Options {
         Ok(self.costs.as_ref().map(|text| CostTable::from_toml(text, class_names)).transpose()?)
     }
 
+    /// Checks the options for `run`.
+    ///
     /// # Errors
-    /// If the target accuracy is none.
+    /// If the target accuracy is not above 0 and below 1.
     pub(crate) fn check(&self, run: &RunRecord) -> Result<()> {
         match self.target_accuracy {
             Some(target) if !(target > 0.0 && target < 1.0) => Err(ReportError::Missing {
@@ -157,8 +161,9 @@ impl Options {
     }
 }
 
-/// The test images that a report of `predictions` shows, by their index in the data set, each once: examples of the
-/// most confused pairs, and the surest errors. Whoever has the images writes them to the run folder's `images/`.
+/// Returns the test images that a report of `predictions` shows, as indices in the data set without repeats: examples of
+/// the most confused pairs, and the surest errors. The caller, which has the images, writes them to the run folder's
+/// `images/`.
 pub fn wanted_test_images(predictions: &Predictions) -> Vec<u32> {
     let matrix = ConfusionMatrix::from_predictions(predictions);
     let pairs = confused_pairs(&matrix);
@@ -174,13 +179,13 @@ pub fn wanted_test_images(predictions: &Predictions) -> Vec<u32> {
     wanted
 }
 
-/// The test images of which a report of `predictions` shows the nearest training images, where a run tells them.
+/// Returns the test images for which a report of `predictions` shows the nearest training images, if the run has them.
 pub fn surest_wrong_images(predictions: &Predictions) -> Vec<u32> {
     let surest = surest_errors(predictions).into_iter().take(N_SUREST);
     surest.map(|position| predictions.indices()[position]).collect()
 }
 
-/// Positions of images of class `target` that were taken for `predicted`, the surest first.
+/// Returns the positions of images of class `target` that were predicted as `predicted`, the surest first.
 pub(crate) fn examples(predictions: &Predictions, target: usize, predicted: usize) -> Vec<usize> {
     let of_pair = |&i: &usize| {
         predictions.targets()[i] as usize == target && predictions.predicted(i) as usize == predicted

@@ -1,4 +1,4 @@
-//! Several runs beside one another: what they have in common, and a paired test for each two.
+//! Compares several runs on the same test images, with a paired test for each two of them.
 
 use tallow_metrics::{Caveat, PairedComparison, Summary, Verdict, compare_paired};
 
@@ -8,33 +8,34 @@ use crate::error::{ReportError, Result};
 use crate::record::RunRecord;
 use crate::shown::shown;
 
-/// Decides the draws of the bootstrap intervals.
+/// Seed of the draws of the bootstrap intervals.
 const SEED: u64 = 0;
 
-/// What the minutes of a run with a frozen backbone are.
+/// Explains the minutes of a run with a frozen backbone.
 pub(crate) const FEATURES_COUNT: &str =
     "The minutes count the features of a frozen backbone, whichever run computed them.";
 
 /// Runs that were tested on the same images.
 pub struct Comparison<'a> {
     pub(crate) runs: Vec<ComparedRun<'a>>,
-    /// Each two runs once: the places of the first and the second, and what the images say of the second.
+    /// One entry for each two runs: the positions of the first and the second run, and the comparison of the second with
+    /// the first.
     pub(crate) pairs: Vec<(usize, usize, PairedComparison)>,
 }
 
-/// One of the runs.
+/// One of the compared runs.
 pub(crate) struct ComparedRun<'a> {
-    /// Its name; its path, where two have one name.
+    /// Name of the run; its path if two runs have the same name.
     pub(crate) label: String,
     pub(crate) record: &'a RunRecord,
     pub(crate) test: Test<'a>,
 }
 
 impl<'a> Comparison<'a> {
-    /// Brings `runs` together.
+    /// Compares `runs`.
     ///
     /// # Errors
-    /// If there are fewer than two, one has no test predictions, or they were not tested on the same images.
+    /// If there is only one run, a run has no test predictions, or the runs were not tested on the same images.
     pub fn new(runs: &'a [RunRecord]) -> Result<Self> {
         if let [only] = runs {
             let problem = "is a single run: name another to compare it with".to_owned();
@@ -60,7 +61,7 @@ impl<'a> Comparison<'a> {
         Ok(Self { runs: compared, pairs })
     }
 
-    /// Whether some run's minutes are partly those of a frozen backbone.
+    /// Returns whether the minutes of any run include those of a frozen backbone.
     pub(crate) fn has_features(&self) -> bool {
         let mut summaries = self.runs.iter().filter_map(|run| run.record.summary.as_ref());
         summaries.any(|summary| summary.features_seconds.is_some())
@@ -105,7 +106,7 @@ fn pairs(runs: &[ComparedRun<'_>]) -> Result<Vec<(usize, usize, PairedComparison
     Ok(out)
 }
 
-/// What the images say of the second run of a pair, in words.
+/// Returns the verdict on the second run of a pair, in words.
 pub(crate) fn verdict(comparison: &PairedComparison) -> &'static str {
     match comparison.verdict() {
         Verdict::Better => "better",
@@ -114,12 +115,12 @@ pub(crate) fn verdict(comparison: &PairedComparison) -> &'static str {
     }
 }
 
-/// What stands behind a run's name where something takes from its figures.
+/// Returns the mark that follows the name of a run with caveats.
 pub(crate) fn mark(run: &RunRecord) -> &'static str {
     if run.caveats().is_empty() { "" } else { "*" }
 }
 
-/// What the marks stand for, a sentence or more for each run that has one.
+/// Returns the explanations of the marks: the caveats of each run that has a mark.
 pub(crate) fn marked(comparison: &Comparison<'_>) -> Vec<String> {
     let sentences = |run: &ComparedRun<'_>| {
         let caveats = run.record.caveats();
@@ -129,7 +130,7 @@ pub(crate) fn marked(comparison: &Comparison<'_>) -> Vec<String> {
     comparison.runs.iter().filter_map(sentences).collect()
 }
 
-/// Parameters that were trained; where others were frozen, of how many.
+/// Formats the number of trained parameters; if others were frozen, also the total.
 pub(crate) fn parameters(summary: &Summary) -> String {
     let all = grouped(summary.n_parameters as f64, 0);
     match summary.n_trained_parameters.filter(|&n| n != summary.n_parameters) {
@@ -138,12 +139,13 @@ pub(crate) fn parameters(summary: &Summary) -> String {
     }
 }
 
-/// Images per second of training; none for a head on features that are kept, of which it says nothing.
+/// Formats the training images per second; `None` for a head on stored features, where the rate would say nothing about
+/// images.
 pub(crate) fn training_rate(summary: &Summary) -> Option<String> {
     summary.features_seconds.is_none().then(|| grouped(summary.images_per_second, 0))
 }
 
-/// A difference of shares in points of percent, with its sign: "+0.52".
+/// Formats a difference of shares in percentage points, with its sign: "+0.52".
 pub(crate) fn points(difference: f64) -> String {
     let text = format!("{:+.2}", 100.0 * difference);
     if text.trim_start_matches(['+', '-']).chars().all(|c| matches!(c, '0' | '.')) {
@@ -152,12 +154,12 @@ pub(crate) fn points(difference: f64) -> String {
     text.replace('-', "\u{2212}")
 }
 
-/// A p-value with the digits that matter.
+/// Formats a p-value with four decimals, or as "below 0.0001".
 pub(crate) fn p_value(p: f64) -> String {
     if p < 0.0001 { "below 0.0001".to_owned() } else { format!("{p:.4}") }
 }
 
-/// With many pairs some differences are chance; none if there are few.
+/// Returns a warning that with many pairs some differences are due to chance; `None` for one or two pairs.
 pub(crate) fn caution(n_pairs: usize) -> Option<String> {
     let expected = n_pairs as f64 * (1.0 - CONFIDENCE);
     (n_pairs > 2).then(|| {

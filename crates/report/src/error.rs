@@ -1,15 +1,15 @@
-//! What can go wrong in making a report.
+//! The errors of this crate.
 
 use std::path::PathBuf;
 
 use tallow_core::FileError;
 use tallow_metrics::MetricsError;
 
-/// Why there is no report.
+/// The reason why a report cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReportError {
-    /// A folder that is no run folder.
+    /// A folder that is not a run folder.
     #[error("{} is no run folder: {problem}", path.display())]
     NotARun {
         /// The folder.
@@ -24,21 +24,21 @@ pub enum ReportError {
         first: String,
         /// The other.
         second: String,
-        /// Why.
+        /// The reason.
         problem: String,
     },
-    /// Something asked of a run that it does not have.
+    /// Something that was asked for but that the run does not have.
     #[error("{run}: {problem}")]
     Missing {
         /// The run.
         run: String,
-        /// What is missing, and the remedy.
+        /// The missing thing, and the remedy.
         problem: String,
     },
-    /// A chart that could not be drawn as a picture.
+    /// A chart or a picture that could not be drawn.
     #[error("chart {name}: {problem}")]
     Picture {
-        /// The chart's name.
+        /// The name of the chart or the picture.
         name: String,
         /// What went wrong.
         problem: String,
@@ -51,5 +51,5 @@ pub enum ReportError {
     File(#[from] FileError),
 }
 
-/// What this crate's functions return.
+/// The result type of this crate's functions.
 pub(crate) type Result<T> = std::result::Result<T, ReportError>;

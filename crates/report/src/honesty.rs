@@ -1,11 +1,11 @@
-//! Whether a run's test score can be taken at its word.
+//! Decides whether a run's test score is an honest estimate.
 
 use tallow_metrics::Caveat;
 
 use crate::record::RunRecord;
 
-/// Whether nothing of the run may have been decided on the test images: its test score is then an honest estimate. A run whose
-/// recipe and summary cannot be read is given the benefit of the doubt.
+/// Returns whether the test score of `run` is an honest estimate: no decision of the run used the test images. Returns
+/// true for a run whose recipe and summary cannot be read.
 pub fn is_honest(run: &RunRecord) -> bool {
     !run.caveats().iter().any(Caveat::spoils_test)
 }

@@ -1,14 +1,14 @@
-//! What a run came to, for people: pages, pictures and texts, made from run folders alone.
+//! Shows people the results of runs: pages, pictures and texts, made from run folders alone.
 //!
-//! * [`RunRecord`]: a run folder, read; what is missing or damaged in it is a list, not an end.
-//! * [`run_report`]: one self-contained HTML page that asks for nothing, and its charts.
+//! * [`RunRecord`]: the content of a run folder; missing or damaged files are listed, and do not stop the reading.
+//! * [`run_report`]: one self-contained HTML page that loads nothing, and its charts.
 //! * [`suspects_report`]: the page of labels that may be wrong.
-//! * [`Comparison`]: several runs on the same test images; [`comparison_report`] is its page.
+//! * [`Comparison`]: a comparison of several runs on the same test images; [`comparison_report`] is its page.
 //! * [`chart`]: the charts, as SVG and PNG, and grids of images.
 //! * Texts: [`comparison_text`], [`runs_text`] and [`confusion_text`] for a terminal, [`model_card`] for a model hub.
 //!
-//! No model and no tensor is known here; the numbers come from `tallow-metrics`. Names from outside are escaped by the
-//! templates, and what no escaping helps against is shown as its code ([`shown`]).
+//! This crate does not use models or tensors; the numbers come from `tallow-metrics`. The templates escape names from
+//! outside. Characters that stay dangerous after escaping are shown as their codes ([`shown`]).
 //!
 //! ```no_run
 //! use tallow_report::{Options, RunRecord, run_report};

@@ -1,13 +1,14 @@
-//! Names from outside in tables and charts: made fit to be shown by `tallow_core::shown`, no wider than there is room.
+//! Prepares names from outside for tables and charts: `tallow_core::shown` makes them safe to show, and they are cut to
+//! the available width.
 
 use unicode_width::UnicodeWidthChar;
 
-/// `text` with every character that is invisible, or acts on others, as its code: `<U+202E>`.
+/// Returns `text` with a code such as `<U+202E>` in place of every character that is invisible or acts on others.
 pub fn shown(text: &str) -> String {
     tallow_core::shown(text).into_owned()
 }
 
-/// [`shown`], cut to `max_columns` columns of a terminal, with an ellipsis where something is left out.
+/// Returns [`shown`] of `text`, cut to `max_columns` columns of a terminal; an ellipsis marks the cut.
 pub fn shortened(text: &str, max_columns: usize) -> String {
     let text = shown(text);
     if columns(&text) <= max_columns {
@@ -21,12 +22,12 @@ pub fn shortened(text: &str, max_columns: usize) -> String {
     text.chars().take_while(fits).chain(['…']).collect()
 }
 
-/// How many columns of a terminal `text` takes: two for a character that is as wide as high.
+/// Returns the number of terminal columns that `text` takes; wide characters, such as Chinese ones, take two.
 pub fn columns(text: &str) -> usize {
     text.chars().map(|c| c.width().unwrap_or(0)).sum()
 }
 
-/// `text` and blanks up to `width` columns.
+/// Returns `text`, padded with blanks up to `width` columns.
 pub fn padded(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(columns(text))))
 }

@@ -1,34 +1,34 @@
-//! How far a run has come, by its files.
+//! The progress of a run, read from its files.
 
 use crate::record::RunRecord;
 
-/// What is no damage: a run that is not over has none.
+/// A problem that is not damage: a run that has not finished has no summary.
 const NO_SUMMARY: &str = "summary.json is not there";
 
-/// How far a run has come.
+/// The progress of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunState {
-    /// It is over.
+    /// The run has finished.
     Finished,
-    /// A process works on it.
+    /// A process works on the run.
     Running(Epochs),
-    /// It is not over, and nobody works on it.
+    /// The run has not finished, and no process works on it.
     Interrupted(Epochs),
-    /// A file is missing or cannot be read: which, and why.
+    /// A file is missing or cannot be read; the text says which file and why.
     Damaged(String),
 }
 
-/// Epochs that are over, and epochs in all where the recipe says so.
+/// The number of finished epochs, and the total if the recipe gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epochs {
-    /// Epochs that are over.
+    /// Number of epochs that are finished.
     pub n_done: u64,
-    /// Epochs in all.
+    /// Total number of epochs; `None` if the recipe does not give it.
     pub n: Option<u64>,
 }
 
 impl RunState {
-    /// The state of `run`; `in_use`: whether a process works on it.
+    /// Returns the state of `run`; `in_use` says whether a process works on it.
     pub fn of(run: &RunRecord, in_use: bool) -> Self {
         let damage: Vec<&str> =
             run.problems.iter().map(String::as_str).filter(|problem| *problem != NO_SUMMARY).collect();
@@ -44,7 +44,7 @@ impl RunState {
         }
     }
 
-    /// The state in one word: "finished", "running", "interrupted" or "damaged".
+    /// Returns the state in one word: "finished", "running", "interrupted" or "damaged".
     pub fn word(&self) -> &'static str {
         match self {
             Self::Finished => "finished",
@@ -55,7 +55,7 @@ impl RunState {
     }
 }
 
-/// The word, and for a run that is not over how far it has come: "interrupted 3/20".
+/// Writes the word, followed by the progress if the run has not finished: "interrupted 3/20".
 impl std::fmt::Display for RunState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.word())?;

@@ -1,21 +1,22 @@
-//! Accuracies that answers are wanted to have: from which confidence on they can be promised, and what the test says of it.
+//! Wanted accuracies: the confidence from which answers can be promised to reach them, and how the test images judge the
+//! promise.
 
 use tallow_metrics::{CoveragePoint, Promise, coverage_at, promised_threshold, wilson_interval};
 
 use crate::analysis::{CONFIDENCE, Trust};
 use crate::error::Result;
 
-/// Accuracies that are tried where they are above the model's own.
+/// Wanted accuracies to try, if they are above the model's own accuracy.
 const LADDER: [f64; 8] = [0.80, 0.90, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999];
 
-/// A wanted accuracy, and what came of it.
+/// A wanted accuracy and its result.
 pub(crate) struct Target {
     pub(crate) wanted: f64,
-    /// The threshold that promises it, chosen on validation; none where those images cannot promise it.
+    /// The threshold that promises the accuracy, chosen on validation; `None` if the validation images cannot promise it.
     pub(crate) chosen: Option<Chosen>,
 }
 
-/// A threshold, and what the test images say of it.
+/// A threshold and its result on the test images.
 pub(crate) struct Chosen {
     pub(crate) promise: Promise,
     pub(crate) seen: CoveragePoint,
@@ -23,25 +24,25 @@ pub(crate) struct Chosen {
     pub(crate) outcome: Outcome,
 }
 
-/// What a test says of a promise.
+/// The judgement of the test images on a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The interval of the accuracy on the test lies at the wanted one or above.
+    /// The interval of the accuracy on the test images lies at or above the wanted accuracy.
     Confirmed,
-    /// The accuracy on the test reaches the wanted one, its interval holds less.
+    /// The accuracy on the test images reaches the wanted accuracy, but its interval includes lower values.
     Kept,
-    /// The accuracy on the test is less.
+    /// The accuracy on the test images is below the wanted accuracy.
     Missed,
     /// No test image is answered.
     Unanswered,
-    /// Validation or test was not independent of the model: nothing is said.
+    /// Validation or test was not independent of the model: no judgement is made.
     NotTested,
-    /// The same answers, those of folds, are validation and test.
+    /// Validation and test are the same answers, those of the folds.
     NoTest,
 }
 
 impl Outcome {
-    /// A word or two for a table.
+    /// Returns a word or two for a table.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Confirmed => "confirmed",
@@ -53,7 +54,7 @@ impl Outcome {
         }
     }
 
-    /// The end of a sentence about the answers on the test.
+    /// Returns the end of a sentence about the answers on the test.
     pub(crate) fn sentence(self) -> &'static str {
         match self {
             Self::Confirmed => "the test confirms the wanted accuracy.",
@@ -71,10 +72,10 @@ impl Outcome {
 }
 
 impl Target {
-    /// What the images of `trust` say of `wanted`; none for a run without validation predictions.
+    /// Returns the result for `wanted` on the images of `trust`; `None` for a run without validation predictions.
     ///
     /// # Errors
-    /// If `wanted` is no share between 0 and 1.
+    /// If `wanted` is not above 0 and below 1.
     pub(crate) fn of(trust: &Trust, wanted: f64) -> Result<Option<Self>> {
         let Some(val) = &trust.val else { return Ok(None) };
         let chosen = match promised_threshold(val, wanted, CONFIDENCE)? {
@@ -96,7 +97,7 @@ impl Target {
         Ok(Some(Self { wanted, chosen }))
     }
 
-    /// The accuracies above the model's own that are worth a row.
+    /// Returns a target for each accuracy of [`LADDER`] that is above the model's own accuracy on validation.
     pub(crate) fn ladder(trust: &Trust) -> Result<Vec<Self>> {
         let own = trust.val.as_ref().and_then(tallow_metrics::Predictions::accuracy).unwrap_or(1.0);
         let wanted = LADDER.into_iter().filter(|&wanted| wanted > own);
@@ -104,7 +105,7 @@ impl Target {
         Ok(targets.into_iter().flatten().collect())
     }
 
-    /// Why nothing is promised: too few images, or too many errors among the surest.
+    /// Returns the reason why nothing is promised: too few images, or too many errors among the surest answers.
     pub(crate) fn why_not(&self, n_val: usize) -> String {
         match Promise::least_images(self.wanted, CONFIDENCE) {
             Ok(needed) if needed > n_val as u64 => format!(
@@ -122,7 +123,7 @@ mod tests {
     use super::*;
     use tallow_metrics::Predictions;
 
-    /// `n` images of which the surest `n_right` are right.
+    /// `n` images, of which the surest `n_right` are answered correctly.
     fn predictions(n: usize, n_right: usize) -> Predictions {
         let log_probs = (0..n).flat_map(|i| [-0.0005 * (i + 1) as f32, -3.0]).collect();
         let targets = (0..n).map(|i| u32::from(i >= n_right)).collect();

@@ -1,6 +1,6 @@
-//! Durations, instants and numbers of epochs and threads for people.
+//! Formats durations, times, and numbers of epochs and threads for people.
 
-/// "34 s", "2 min 51 s", "1 h 5 min".
+/// Formats a duration: "4.3 s", "34 s", "2 min 51 s", "1 h 5 min".
 pub(crate) fn duration(secs: f64) -> String {
     let whole = secs.max(0.0).round() as u64;
     match whole {
@@ -11,12 +11,12 @@ pub(crate) fn duration(secs: f64) -> String {
     }
 }
 
-/// "1 epoch", "20 epochs".
+/// Formats a number of epochs: "1 epoch", "20 epochs".
 pub(crate) fn epochs(n: u64) -> String {
     counted(n, "epoch")
 }
 
-/// "1 thread", "2 threads".
+/// Formats a number of threads: "1 thread", "2 threads".
 pub(crate) fn threads(n: u64) -> String {
     counted(n, "thread")
 }
@@ -25,7 +25,7 @@ fn counted(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
-/// "2026-11-23 20:59 UTC".
+/// Formats a time in UTC: "2026-11-23 20:59 UTC".
 pub(crate) fn utc(unix_secs: f64) -> String {
     let minutes = (unix_secs / 60.0).floor() as i64;
     let (days, minute) = (minutes.div_euclid(1440), minutes.rem_euclid(1440));
@@ -33,11 +33,11 @@ pub(crate) fn utc(unix_secs: f64) -> String {
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", minute / 60, minute % 60)
 }
 
-/// Year, month and day of a number of days since 1970-01-01, in the Gregorian calendar.
+/// Returns year, month and day in the Gregorian calendar, given the number of days since 1970-01-01.
 ///
 /// Source: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
 fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468; // since 0000-03-01
+    let shifted = days + 719_468; // days since 0000-03-01
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

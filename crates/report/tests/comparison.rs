@@ -1,4 +1,4 @@
-//! Several runs beside one another: what is said of them, and which are refused.
+//! Tests comparisons of several runs: the texts and pages, and which runs are refused.
 
 #[allow(dead_code)]
 mod common;
@@ -104,7 +104,7 @@ run                    accuracy   95 % interval  macro F1    loss  trained  epoc
     assert!(table.iter().all(|line| width(line) == width(expected)), "{text}");
 }
 
-/// A head is trained in seconds on features that took minutes: both count.
+/// A head is trained in seconds on features that took minutes to compute: the time counts both.
 #[test]
 fn minutes_count_the_features_of_a_frozen_backbone() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The page of one run: its figures, its safety, and what it does with folders that are not whole.
+//! Tests the page of one run: its figures, its safety, and incomplete run folders.
 
 #[allow(dead_code)]
 mod common;
@@ -22,7 +22,8 @@ fn names(c: usize) -> Vec<String> {
     (0..c).map(|i| format!("class {i}")).collect()
 }
 
-/// No element that runs or fetches something, no attribute that does, no address but places in the page and data.
+/// Checks that a page has no element or attribute that runs or fetches something, and no address except anchors in the
+/// page and data URLs.
 fn assert_safe(html: &str) {
     for forbidden in ["<script", "<iframe", "<link", "<object", "\u{202e}", "\u{1b}"] {
         assert!(!html.contains(forbidden), "{forbidden}");
@@ -60,7 +61,8 @@ fn the_figures_are_those_of_scikit_learn_and_scipy() {
     }
 }
 
-/// What the model can do, on what it fails, what may be left to it and what to do next come before any evidence.
+/// The summary (what the model can do, where it fails, what may be left to it, what to do next) comes before the
+/// evidence.
 #[test]
 fn the_page_opens_with_a_verdict() {
     let folder = tempfile::tempdir().unwrap();
@@ -89,7 +91,7 @@ fn the_page_opens_with_a_verdict() {
     );
 }
 
-/// A fact that takes something from the figures stands above them, whatever it is.
+/// Every caveat stands above the figures.
 #[test]
 fn caveats_and_notes_stand_above_all_figures() {
     let folder = tempfile::tempdir().unwrap();
@@ -158,7 +160,7 @@ fn a_page_asks_for_nothing_and_runs_nothing() {
     }
     let card = model_card(&RunRecord::read(folder.path()).unwrap()).unwrap();
     assert!(card.contains(r"\<script\>alert(1)\</script\>") && card.contains(r"a\<U+202E\>b\<U+001B\>"));
-    let (_, text) = card.split_once("\n---\n").unwrap(); // metadata are quoted, and nobody shows them
+    let (_, text) = card.split_once("\n---\n").unwrap(); // the metadata are quoted, and never shown
     assert!(!text.replace(r"\<", "").contains('<') && !card.contains(['\u{202e}', '\u{1b}']), "{card}");
     assert_safe(
         &report.charts.iter().map(|c| c.to_svg()).collect::<String>().replace("javascript:alert(1)", ""),
@@ -181,7 +183,7 @@ fn any_number_of_classes_and_any_length_of_name_fits() {
     }
 }
 
-/// With several hundred classes the worst come first, and the rest is folded away.
+/// With several hundred classes, the worst come first and the rest is folded away.
 #[test]
 fn of_many_classes_the_worst_are_open() {
     let folder = tempfile::tempdir().unwrap();
@@ -201,7 +203,7 @@ fn of_many_classes_the_worst_are_open() {
     assert!(card.contains("The 60 with the lowest F1 of 400.") && card.lines().count() < 200);
 }
 
-/// What cannot be known of a class is not shown as a bad figure.
+/// Unknown scores of a class are not shown as bad scores.
 #[test]
 fn classes_without_a_test_image_are_named() {
     let folder = tempfile::tempdir().unwrap();

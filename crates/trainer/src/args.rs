@@ -1,4 +1,4 @@
-//! What can be typed. Plain structs: nothing here touches a file or decides anything.
+//! The command line, as plain structs. This module reads no files and makes no decisions.
 
 mod data;
 mod export;
@@ -29,7 +29,7 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
 }
 
-/// What is said where nothing was typed but the program's name.
+/// The message if only the program's name was typed.
 pub(crate) const ALONE: &str =
     "Training with the recipe cnn. What can be chosen: trainer train --help; other commands: trainer --help";
 
@@ -56,31 +56,31 @@ Examples:
   trainer recipes cnn > my.toml                      start a recipe of your own
   trainer data info                                  what the data are";
 
-/// What every command takes.
+/// The options of every command.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// Print one JSON document on standard output, and nothing else there
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Say more on standard error; twice for everything (RUST_LOG decides where it is set)
+    /// Print more on standard error; twice for everything (RUST_LOG takes precedence)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Say only errors on standard error
+    /// Print only errors on standard error
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Train a model, test it, and leave everything in a run folder (the default command)
+    /// Train a model, test it, and write everything to a run folder (the default command)
     Train(Box<TrainArgs>),
-    /// Train a recipe with several seeds, and tell the mean with its interval
+    /// Train a recipe with several seeds, and print the mean with its interval
     Seeds(Box<SeedsArgs>),
-    /// Look for the learning rate that suits a recipe on its data, by a short sweep
+    /// Search for a suitable learning rate of a recipe on its data, by a short sweep
     FindLr(Box<FindLrArgs>),
-    /// Ask a trained model about pictures
+    /// Predict the classes of pictures with a trained model
     Predict(PredictArgs),
-    /// Look at a trained model's answers on a data set
+    /// Evaluate a trained model on a data set
     Eval(EvalArgs),
     /// Write a trained model as a file for other programs
     Export(ExportArgs),
@@ -88,17 +88,17 @@ pub(crate) enum Command {
     Summary(SummaryArgs),
     /// Measure how fast an architecture trains or infers on this processor, and where the time goes
     Bench(BenchArgs),
-    /// Make a page of a run folder, or one that compares several
+    /// Write a report page about a run folder, or one that compares several
     Report(ReportArgs),
     /// Compare runs that were tested on the same images, or two series of seeds
     Compare(CompareArgs),
     /// Write a model card beside a run's model, ready for a model hub
     Card(CardArgs),
-    /// List the runs of a folder: how far each has come, and its accuracy
+    /// List the runs of a folder with their state, progress and accuracy
     Runs(RunsArgs),
     /// List the built-in recipes, print one, compare two, or list every key that a recipe takes
     Recipes(RecipesArgs),
-    /// Look at data sets
+    /// Inspect data sets
     Data {
         #[command(subcommand)]
         command: DataCommand,
@@ -113,7 +113,7 @@ pub(crate) enum Precision {
 }
 
 impl Precision {
-    /// The same as recipes have it.
+    /// Returns the precision as recipes express it.
     pub(crate) fn in_recipe(self) -> tallow_training::Precision {
         match self {
             Self::Auto => tallow_training::Precision::Auto,
@@ -142,16 +142,16 @@ pub(crate) struct PredictArgs {
     /// Pictures, folders of pictures, or - for a picture on standard input
     #[arg(required = true, value_name = "IMAGE|FOLDER|-")]
     pub(crate) images: Vec<PathBuf>,
-    /// How many classes are told of each picture, the most probable first
+    /// Number of classes printed for each picture, the most probable first
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) top_k: usize,
-    /// Write the answers to a CSV file
+    /// Write the predictions to a CSV file
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
     /// auto, cpu, cuda, cuda:N or metal
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: String,
-    /// Threads that compute [default: all cores]
+    /// Number of compute threads [default: all cores]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
 }
@@ -175,19 +175,19 @@ pub(crate) struct EvalArgs {
     /// Test-time augmentation: flip averages the logits of each picture and its mirror image [default: as the model was tested]
     #[arg(long)]
     pub(crate) tta: Option<Tta>,
-    /// Where data sets lie [default: where the run had them, or data]
+    /// Folder of data sets [default: that of the run, or data]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Which part of it; val and train are of the model's own data set, as its run split it
+    /// Part of the data set to evaluate; val and train need the model's own data set and use the split of its run
     #[arg(long, default_value = "test")]
     pub(crate) split: SplitName,
-    /// Also the score without the test images that are near-duplicates of training images; for the model's own data set
+    /// Also print the score without test images that are near-duplicates of training images; needs the model's own data set
     #[arg(long)]
     pub(crate) without_duplicates: bool,
     /// auto, cpu, cuda, cuda:N or metal
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: String,
-    /// Threads that compute [default: all cores]
+    /// Number of compute threads [default: all cores]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
 }
@@ -221,10 +221,10 @@ pub(crate) struct BenchArgs {
     /// The architecture, as published
     #[arg(long, value_name = "NAME", default_value = "cnn")]
     pub(crate) model: String,
-    /// Whole training steps, or forward passes of a trained model
+    /// Measure whole training steps, or forward passes of a trained model
     #[arg(long, default_value = "train")]
     pub(crate) mode: BenchMode,
-    /// What activations are kept and multiplied in
+    /// Precision in which activations are stored and multiplied
     #[arg(long, default_value = "auto")]
     pub(crate) precision: Precision,
     /// Images per step
@@ -233,7 +233,7 @@ pub(crate) struct BenchArgs {
     /// Rows and columns of the images [default: the architecture's own]
     #[arg(long, value_name = "PX")]
     pub(crate) size: Option<usize>,
-    /// Threads that compute [default: all cores]
+    /// Number of compute threads [default: all cores]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
     /// Work in slices that standard input asks for, as a contestant of benches/peers/compare.py
@@ -267,24 +267,24 @@ pub(crate) struct ReportArgs {
     /// Run folders: one for its report, several for a comparison
     #[arg(required = true, value_name = "RUN")]
     pub(crate) runs: Vec<PathBuf>,
-    /// The page, whose name ends in .html, in a folder that is there; its charts go beside it, as SVG and PNG
-    /// [default: report.html in the run folder, or comparison.html]
+    /// File for the page, with a name that ends in .html, in an existing folder; the charts are written beside it as SVG and
+    /// PNG [default: report.html in the run folder, or comparison.html]
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-    /// Show the page, once it is made
+    /// Open the page when it is written
     #[arg(long)]
     pub(crate) open: bool,
-    /// A table of what errors cost, a TOML file
+    /// A TOML file with the costs of errors
     #[arg(long, value_name = "FILE")]
     pub(crate) costs: Option<PathBuf>,
-    /// The accuracy that answers shall have where the model may leave images to a person
+    /// Target accuracy of the answers that the model gives if it may leave uncertain images to a person
     #[arg(long, value_name = "F")]
     pub(crate) target_accuracy: Option<f64>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
-    /// Run folders; or two folders of trainer seeds
+    /// Run folders, or two series folders of trainer seeds
     #[arg(required = true, num_args = 2.., value_name = "RUN|SERIES")]
     pub(crate) runs: Vec<PathBuf>,
 }
@@ -296,7 +296,7 @@ pub(crate) struct CardArgs {
     pub(crate) run: PathBuf,
 }
 
-/// The arguments with `train` put in where no command is named.
+/// Returns the arguments, with `train` inserted if they name no command.
 pub(crate) fn with_default_command(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     let is_global = |arg: &OsString| {

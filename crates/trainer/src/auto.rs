@@ -1,5 +1,5 @@
-//! What suits a user's own pictures, where no recipe is named: a pretrained backbone's head where weights can be had, else
-//! a small network at a fitting size. Why, and what it will take, is said.
+//! Chooses a recipe for a user's own pictures if none is named: the head of a pretrained backbone if weights are available,
+//! else a small network at a suitable size. Reports the choice, the reason and the input size.
 
 use std::path::Path;
 
@@ -16,19 +16,20 @@ use crate::pretrained::Pretrained;
 use crate::recipe_input::load_recipe;
 use crate::source::{Spec, listing_options};
 
-/// Pictures whose sizes are looked at.
+/// Number of pictures whose sizes are read.
 const N_PROBED: usize = 64;
-/// A head takes about this many steps to settle, a whole network more.
+/// Approximate number of steps after which a head has converged; a whole network needs more.
 const HEAD_STEPS: usize = 1_500;
 const NETWORK_STEPS: usize = 3_000;
-/// Passes over few pictures, and over many.
+/// Smallest and largest number of epochs, for many and for few pictures.
 const EPOCHS: std::ops::RangeInclusive<usize> = 10..=120;
-/// So many pictures of a shorter typical side than this are enlarged less, which costs them some points and saves minutes. (20 and 100
-/// pictures a class of CIFAR-10 have 75.1 and 80.7 % of 10,000 right at 128 pixels, 77.9 and 84.3 % at 224.)
+/// More than [`MANY`] pictures with a typical shorter side below this are enlarged less. That costs some points of accuracy
+/// and saves minutes. (With 20 and 100 pictures per class of CIFAR-10, 75.1 and 80.7 % of 10,000 are right at 128 pixels, and
+/// 77.9 and 84.3 % at 224.)
 const SMALL_PX: u32 = 160;
 const MANY: usize = 20_000;
 
-/// The recipe for the pictures of `spec`, with `overrides` on top.
+/// Returns the recipe for the pictures of `spec`, with `overrides` applied last.
 pub(crate) fn recipe(
     settings: &SettingsArgs,
     spec: &Spec,
@@ -74,12 +75,13 @@ pub(crate) fn recipe(
     Ok(load_recipe(name, &chosen)?)
 }
 
-/// Of pictures whose shorter side is `side_px`, and that are enlarged to `input_px` anyway, nothing is cut off.
+/// Returns an override that shows pictures whole if their shorter side `side_px` is below `input_px`: as they are enlarged
+/// anyway, nothing should be cut off.
 pub(crate) fn seen_whole(side_px: usize, input_px: usize) -> Option<Override> {
     (side_px < input_px).then(|| Override::new("data.fit", "squash"))
 }
 
-/// Passes over `n` pictures that a head on kept features settles in.
+/// Returns the number of passes over `n` pictures in which a head on cached features converges.
 pub(crate) fn head_epochs(n: usize, batch_size: usize) -> usize {
     epochs(HEAD_STEPS, n, batch_size)
 }
@@ -88,12 +90,13 @@ fn epochs(n_steps: usize, n: usize, batch_size: usize) -> usize {
     (n_steps / n.div_ceil(batch_size).max(1)).clamp(*EPOCHS.start(), *EPOCHS.end())
 }
 
-/// Whether a pretrained backbone can be had: the name of its architecture, where the weights say one; or why not.
+/// Checks whether a pretrained backbone is available. Returns the architecture's name if the weights state one, or the reason
+/// why not.
 fn backbone(settings: &SettingsArgs, app: &App) -> Result<Option<String>, String> {
     let recipe = load_recipe("photos", &[]).map_err(|e| e.to_string())?;
     let mut model = recipe.model;
     if let Some(weights) = &settings.weights {
-        // what the user names is used, or its error told where it is loaded
+        // weights that the user names are used; an error is reported when they are loaded
         let config = Path::new(weights).join("config.json");
         let config = config.is_file().then(|| PretrainedConfig::read(&config).ok()).flatten();
         let name = config.and_then(|config| config.architecture);
@@ -108,13 +111,13 @@ fn backbone(settings: &SettingsArgs, app: &App) -> Result<Option<String>, String
     }
 }
 
-/// The first sentence: remedies follow it, and another stands beside it here.
+/// Returns the first sentence of an error. The sentences after it are remedies, and the caller gives another one.
 fn first_sentence(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     line.split(". ").next().unwrap_or(line).to_owned()
 }
 
-/// The median of the shorter sides of some pictures, spread over the list.
+/// Returns the median of the shorter sides of some pictures, spread over the list.
 fn typical_side_px(listing: &Listing) -> u32 {
     let step = listing.entries.len().div_ceil(N_PROBED).max(1);
     let shorter = |path: &Path| {

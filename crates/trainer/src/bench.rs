@@ -1,8 +1,8 @@
 //! `trainer bench`: how fast an architecture trains or infers on this processor, and where the time goes.
 //!
-//! A step is the real one, of forward pass, loss, backward pass and optimiser, on one batch of synthetic images that
-//! lies in memory: what data take is not measured. How the figures are printed is `bench_text`'s business; work in
-//! slices, in turn with other programs, that of `bench_slices`.
+//! A step is a real one, with forward pass, loss, backward pass and optimiser, on one batch of synthetic images in memory. So
+//! the time for loading data is not measured. `bench_text` prints the figures; `bench_slices` works in slices, in turn with
+//! other programs.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -24,48 +24,48 @@ use crate::{bench_slices, bench_text, output, train};
 const N_CLASSES: usize = 10;
 const LR: f64 = 0.01;
 
-/// Steps that are not counted: they fill pools and caches.
+/// Uncounted steps, which fill pools and caches.
 const WARM_UP: Repeats = Repeats { min: 3, max: 3, secs: 0.0 };
 const TIMED: Repeats = Repeats { min: 5, max: 101, secs: 3.0 };
-/// The steps that say where the time goes, apart from the timed ones.
+/// Profiled steps, which measure where the time goes; separate from the timed steps.
 const PROFILED: Repeats = Repeats { min: 2, max: 21, secs: 1.0 };
 
-/// Numbers of a batch of images at most: 1 GiB.
+/// Largest number of floats in a batch of images: 1 GiB.
 const MAX_INPUT_LEN: usize = 1 << 28;
 
-/// How often something is done: at least `min` times, then until `secs` have passed or `max` is reached.
+/// Number of repetitions: at least `min`, then until `secs` have passed or `max` is reached.
 struct Repeats {
     min: usize,
     max: usize,
     secs: f64,
 }
 
-/// What was measured.
+/// The measured figures.
 #[derive(Serialize)]
 pub(crate) struct Figures {
     pub(crate) model: String,
     pub(crate) mode: &'static str,
     pub(crate) precision: &'static str,
-    /// The processor's name; none where the system does not say.
+    /// The processor's name; `None` if the system does not report it.
     pub(crate) processor: Option<String>,
     pub(crate) isa: &'static str,
     pub(crate) n_threads: usize,
     pub(crate) batch_size: usize,
     pub(crate) input_px: [usize; 2],
     pub(crate) n_steps: usize,
-    /// Of the median step, of the slowest and of the fastest.
+    /// Images per second of the median step; the slowest and the fastest step follow.
     pub(crate) images_per_second: f64,
     pub(crate) images_per_second_min: f64,
     pub(crate) images_per_second_max: f64,
     pub(crate) step_secs: f64,
-    /// Convolutions and linear layers, over the whole of the step's time; where Winograd's transforms save products, those that
-    /// were saved count as well.
+    /// GFLOP/s: the operations of convolutions and linear layers, divided by the time of the whole step. Products that
+    /// Winograd's transforms save are counted as well.
     pub(crate) gflops: f64,
-    /// What the processor reaches without memory; none where there are no kernels for its instruction set.
+    /// Peak GFLOP/s of the processor without memory access; `None` if there are no kernels for its instruction set.
     pub(crate) peak_gflops: Option<f64>,
     pub(crate) share_of_peak: Option<f64>,
     pub(crate) peak_rss_bytes: Option<u64>,
-    /// The mean of the profiled steps; the parts sum to it.
+    /// Mean duration of the profiled steps; the parts sum to it.
     pub(crate) profiled_step_secs: f64,
     pub(crate) parts: Vec<Part>,
 }
@@ -77,13 +77,13 @@ pub(crate) struct Part {
     pub(crate) shape: String,
     pub(crate) calls_per_step: f64,
     pub(crate) secs_per_step: f64,
-    /// None where the work is elementwise.
+    /// GFLOP/s; `None` for elementwise work.
     pub(crate) gflops: Option<f64>,
-    /// Of the profiled step, in [0, 1].
+    /// Share of the profiled step, in [0, 1].
     pub(crate) share: f64,
 }
 
-/// A network with something to work on.
+/// A network with synthetic input.
 pub(crate) struct Bench {
     mode: BenchMode,
     learner: Learner,
@@ -110,7 +110,7 @@ pub(crate) fn run(args: &BenchArgs, app: &App) -> Result<ExitCode> {
     if let Some(signal) = app.stop.raised() {
         return Ok(ExitCode::from(signal.exit_status()));
     }
-    // of two moments the quieter one
+    // the larger of two measurements is less disturbed
     let peak_gflops = peak_before.into_iter().chain(bench.peak_gflops()).max_by(f64::total_cmp);
     let measured = Measured { step_secs, profiled, peak_gflops, peak_rss_bytes };
     let figures = figures(args, &bench, measured);
@@ -121,7 +121,7 @@ pub(crate) fn run(args: &BenchArgs, app: &App) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The results of `work`, in order; cut short where somebody asks to stop.
+/// Repeats `work` and returns the results in order; ends early if a stop is requested.
 fn repeat<T>(repeats: &Repeats, app: &App, mut work: impl FnMut() -> Result<T>) -> Result<Vec<T>> {
     let (start, mut results) = (Instant::now(), Vec::new());
     while results.len() < repeats.max
@@ -167,7 +167,7 @@ impl Bench {
         })
     }
 
-    /// What the processor multiplies and adds at this moment, in the precision of the steps.
+    /// Measures the peak of multiplications and additions at this moment, in the precision of the steps.
     pub(crate) fn peak_gflops(&self) -> Option<f64> {
         match self.learner.precision {
             Precision::F32 => measured_peak_gflops::<f32>(),
@@ -183,9 +183,9 @@ impl Bench {
         self.dims.n
     }
 
-    /// One step; returns its seconds.
+    /// Takes one step; returns its seconds.
     pub(crate) fn step(&mut self) -> Result<f64> {
-        let pixels = self.pixels.clone(); // as a loader hands them over
+        let pixels = self.pixels.clone(); // a loader also hands over its own copy
         let start = Instant::now();
         match self.mode {
             BenchMode::Train => self.train(pixels)?,
@@ -227,7 +227,7 @@ impl Bench {
     }
 }
 
-/// As Linux has it.
+/// Returns the processor's name on Linux.
 fn processor_name() -> Option<String> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     text.lines().find_map(|line| Some(line.strip_prefix("model name")?.split_once(':')?.1.trim().to_owned()))
@@ -275,8 +275,8 @@ fn figures(args: &BenchArgs, bench: &Bench, measured: Measured) -> Figures {
     }
 }
 
-/// The mean step's seconds and what they consist of, what takes longest first. `other` is last: the time that no
-/// kernel covers, in which layers take memory, pass things on and keep books.
+/// Returns the duration of the mean step and its parts, the longest first. `other` is last: the time outside kernels, in
+/// which layers allocate memory, pass data on and do bookkeeping.
 fn parts(profiled: &[(f64, Vec<Span>)]) -> (f64, Vec<Part>) {
     let n_steps = profiled.len() as f64;
     let step_secs = profiled.iter().map(|(secs, _)| secs).sum::<f64>() / n_steps;

@@ -1,9 +1,9 @@
-//! `trainer bench --slices`: a network that works when it is told to, so that several programs can take turns of about
-//! a second (`benches/peers/compare.py`). Where the processor halves its speed for minutes, what was measured within
-//! the same few seconds can be compared, and nothing else.
+//! `trainer bench --slices`: runs a network on request, so that several programs can take turns of about a second
+//! (`benches/peers/compare.py`). Processors can halve their speed for minutes, so only measurements within the same few
+//! seconds are comparable.
 //!
-//! Once warm, it says so in one line of JSON. Then each line of standard input is a number of seconds, and each answer
-//! a line of JSON. The end of the input ends it.
+//! After warming up, the program prints one line of JSON. Then each line of standard input is a number of seconds, and each
+//! answer is a line of JSON. The program ends with its input.
 
 use std::io::{self, BufRead as _};
 use std::process::ExitCode;
@@ -16,32 +16,32 @@ use crate::App;
 use crate::bench::Bench;
 use crate::output;
 
-/// Steps before the first slice: so many, or as many as begin within so many seconds.
+/// Warm-up before the first slice: this many steps, or those that begin within this many seconds, if fewer.
 const WARM_UP_STEPS: usize = 3;
 const WARM_UP_SECS: f64 = 3.0;
 
-/// The first line.
+/// The first line of output.
 #[derive(Serialize)]
 struct Ready {
     ready: bool,
     name: &'static str,
-    /// The precision that was resolved.
+    /// The resolved precision.
     how: &'static str,
     isa: &'static str,
 }
 
-/// What one slice came to.
+/// The results of one slice.
 #[derive(Serialize)]
 struct Slice {
     images_per_second: f64,
     n_steps: usize,
-    /// Of all steps together: no less than was asked for, but for what handing over the images takes.
+    /// Seconds of all steps together. At least the requested time, minus the time for copying the images.
     secs: f64,
-    /// What the processor reaches without memory, right after the slice.
+    /// Peak GFLOP/s of the processor without memory access, right after the slice.
     peak_gflops: Option<f64>,
 }
 
-/// Answers until standard input ends or somebody asks to stop.
+/// Answers requests until standard input ends or a stop is requested.
 pub(crate) fn run(mut bench: Bench, app: &App) -> Result<ExitCode> {
     let began = Instant::now();
     for n_steps in 0..WARM_UP_STEPS {
@@ -63,13 +63,13 @@ pub(crate) fn run(mut bench: Bench, app: &App) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a line of standard input asks for.
+/// Parses the seconds that a line of standard input requests.
 fn seconds(line: &str) -> Result<f64> {
     let secs = line.trim().parse().ok().filter(|secs: &f64| secs.is_finite() && *secs > 0.0);
     secs.with_context(|| format!("standard input: {line:?}: expected seconds, such as 1.0"))
 }
 
-/// Steps until `secs` have passed; one at least.
+/// Takes steps until `secs` have passed, but at least one.
 fn slice(bench: &mut Bench, secs: f64, app: &App) -> Result<Slice> {
     let began = Instant::now();
     let (mut n_steps, mut step_secs) = (0, 0.0);

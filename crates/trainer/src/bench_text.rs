@@ -1,4 +1,4 @@
-//! The figures of `trainer bench` for people.
+//! Formats the figures of `trainer bench` for people.
 
 use std::fmt::Write as _;
 

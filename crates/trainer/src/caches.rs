@@ -1,4 +1,4 @@
-//! `trainer data caches`: the features of frozen backbones that lie under the data folder, and their removal.
+//! `trainer data caches`: lists and removes cached features of frozen backbones under the data folder.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -17,12 +17,12 @@ use crate::output;
 struct Entry<'a> {
     key: String,
     path: String,
-    /// Pictures whose features are there, and mirror images.
+    /// Number of pictures with features; the number of mirror images follows.
     n_pictures: usize,
     n_mirrored: usize,
     n_bytes: u64,
     last_used_unix_secs: u64,
-    /// What computed them; none for features of an older program, which nothing uses.
+    /// How the features were computed; `None` for features of an older program, which are no longer used.
     about: Option<&'a AboutFeatures>,
 }
 
@@ -54,8 +54,8 @@ fn entry(cache: &FeatureCache) -> Entry<'_> {
     }
 }
 
-/// The caches whose keys begin with one of `keys`, in their own order; nothing is chosen if one of them means none, or
-/// several.
+/// Returns the caches whose keys begin with one of `keys`, in their own order. It is an error if one of `keys` matches no
+/// cache or several.
 fn chosen<'a>(
     caches: &'a [FeatureCache],
     args: &CachesArgs,
@@ -136,7 +136,7 @@ fn print(caches: &[FeatureCache], args: &CachesArgs) -> Result<()> {
     })
 }
 
-/// In the unit that leaves at most three digits before the point.
+/// Formats bytes in the unit that leaves at most three digits before the point.
 fn size(n_bytes: u64) -> String {
     let mut value = n_bytes as f64 / 1e3;
     for unit in ["kB", "MB"] {
@@ -148,7 +148,7 @@ fn size(n_bytes: u64) -> String {
     format!("{value:.1} GB")
 }
 
-/// How long ago something was.
+/// Formats a time span in the past.
 fn age(since: Duration) -> String {
     let minutes = since.as_secs() / 60;
     match minutes {

@@ -1,4 +1,4 @@
-//! How far a model's probabilities can be taken at their word, before and after its temperature.
+//! Measures how well a model's probabilities are calibrated, before and after its temperature is applied.
 
 use std::fmt;
 
@@ -7,14 +7,14 @@ use serde::Serialize;
 use tallow_metrics::{Predictions, TEMPERATURES, expected_calibration_error, with_temperature};
 use tallow_report::N_BINS;
 
-/// Calibration errors are of the most probable class, over [`N_BINS`] bins of equal width.
+/// Calibration errors of the most probable class, over [`N_BINS`] bins of equal width.
 #[derive(Debug, Serialize)]
 pub(crate) struct Calibration {
-    /// The model file's; none where it has none.
+    /// The temperature of the model file; `None` if it has none.
     temperature: Option<f64>,
     /// The expected calibration error of the model's own probabilities.
     ece: f64,
-    /// The same with the logits divided by the temperature.
+    /// The expected calibration error with the logits divided by the temperature.
     ece_calibrated: Option<f64>,
     /// The mean negative log-likelihood, with the logits divided by the temperature.
     loss_calibrated: Option<f64>,

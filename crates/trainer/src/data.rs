@@ -15,7 +15,7 @@ use crate::args::DataArgs;
 use crate::output;
 use crate::source::{self, Spec};
 
-/// Columns of the longest bar of a class.
+/// Number of columns of the longest bar of a class.
 const BAR: usize = 30;
 
 #[derive(Serialize)]
@@ -24,14 +24,14 @@ struct Info {
     #[serde(skip_serializing_if = "Option::is_none")]
     about: Option<&'static str>,
     digest: String,
-    /// Images, rows, columns, channels; without the middle two where pictures have sizes of their own.
+    /// Images, rows, columns, channels; only images and channels if pictures have different sizes.
     train_shape: Vec<usize>,
     test_shape: Vec<usize>,
     classes: Vec<ClassInfo>,
-    /// Of the training pixels.
+    /// Mean of the training pixels; the standard deviation follows.
     mean: [f32; 3],
     std: [f32; 3],
-    /// What pixels are normalised by, where it is not that.
+    /// Mean and standard deviation that normalise pixels, if they differ from those above.
     #[serde(skip_serializing_if = "Option::is_none")]
     normalized_by: Option<Normalization>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,14 +47,14 @@ struct ClassInfo {
     n_test: usize,
 }
 
-/// What the scan found out about files.
+/// Results of the scan of files.
 #[derive(Serialize)]
 struct PicturesInfo {
-    /// How many of each format.
+    /// Number of files of each format.
     formats: BTreeMap<&'static str, usize>,
-    /// How many whose files say that they are to be turned or mirrored.
+    /// Number of files whose metadata ask to turn or mirror them.
     n_turned: usize,
-    /// The least, the middle and the greatest of heights and of widths, in pixels.
+    /// Smallest, median and largest height, in pixels; the widths follow.
     heights_px: [u32; 3],
     widths_px: [u32; 3],
 }
@@ -92,7 +92,7 @@ fn gather(dataset: &Dataset) -> Result<Info> {
         n_val: val.as_ref().map(|val| val[i]),
         n_test: test[i],
     };
-    // a data set that is a part of another is normalised by the whole
+    // a data set that is part of another one is normalised like the whole
     let normalized_by = dataset.about.map(|_| dataset.normalization);
     let own = match normalized_by {
         Some(_) => {
@@ -133,7 +133,7 @@ fn pictures(dataset: &Dataset) -> Option<PicturesInfo> {
     })
 }
 
-/// Shapes as NumPy, and so the Keras baseline, prints them.
+/// Prints shapes as NumPy does, and so the Keras baseline.
 fn print(info: &Info) -> Result<()> {
     let about = info.about.map(|about| format!(": {about}")).unwrap_or_default();
     output::line(&format!("Data set              {}{about}", shown(&info.dataset)))?;
@@ -259,7 +259,8 @@ fn named(name: &str, args: &DataArgs, app: &App) -> Result<Vec<FileVerdict>> {
     })
 }
 
-/// Whether every picture of a path can be read; those that cannot, each with its reason, or how many can.
+/// Checks whether every picture of a path can be read. Returns those that cannot, each with its reason, or else how many can.
+/// Returns `None` if a stop was requested.
 fn files(spec: &Spec, args: &DataArgs, app: &App) -> Result<Option<Vec<FileVerdict>>> {
     match source::load_local(spec, &args.labels.config(&args.data_dir), false, app) {
         Ok(loaded) => Ok(loaded.told(app).ok().map(|dataset| {

@@ -1,5 +1,5 @@
-//! `trainer data duplicates`: test images that are near-duplicates of training images. `tallow-dataset` says what to
-//! search by and what to judge by, `tallow-kernels` searches.
+//! `trainer data duplicates`: finds test images that are near-duplicates of training images. `tallow-dataset` provides the
+//! descriptors for the search and the distance for the judgement; `tallow-kernels` searches.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -24,30 +24,30 @@ use crate::args::DuplicatesArgs;
 use crate::output;
 use crate::source::{self, Spec};
 
-/// The nearest training images, by descriptor, that are judged, of a test image as it is and as many of it mirrored.
-/// Of the pairs that are published for CIFAR-10, 264 of 286 are among them.
+/// Number of nearest training images, by descriptor, that are judged for a test image as it is, and the same number for it
+/// mirrored. Of the 286 pairs published for CIFAR-10, 264 are among them.
 const N_CANDIDATES: usize = 8;
-/// Images that are so near are copies, whatever else is near: compressed anew, scaled, brightened.
+/// Images with a smaller distance are copies (recompressed, scaled, brightened), whatever the distances of other images.
 const MAX_COPY_DISTANCE: f32 = 0.03;
-/// Others are near-duplicates, where groups of them are made, if they are no farther than this share of the distance to an image that
-/// is one no more: the one after so many.
+/// When groups are made, other near-duplicates count only if their distance is at most this share of the distance to an
+/// unrelated image. The image after the `N_COPIES` nearest ones is taken as unrelated.
 const MAX_SHARE_OF_OTHERS: f32 = 0.5;
 const N_COPIES: usize = 4;
-/// Near-duplicates in a group at most.
+/// Largest number of near-duplicates in a group.
 const MAX_GROUP: usize = 20;
-/// Details that are kept, of 12 kB each.
+/// Largest number of details that are kept, of 12 kB each.
 const MAX_DETAILS: usize = 80_000;
-/// Pairs of files that are shown on a terminal; all are in the list.
+/// Largest number of file pairs printed on a terminal; the list has all.
 const MAX_PAIRS_SHOWN: usize = 20;
-/// Test images between two looks at the stop flag.
+/// Number of test images between two checks of the stop flag.
 const N_PER_LOOK: usize = 512;
 
-/// A test image and the training image that is most like it.
+/// A test image and the most similar training image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Duplicate {
     pub(crate) test_index: u32,
     train_index: u32,
-    /// [`Detail::distance`].
+    /// The distance of the two images, [`Detail::distance`].
     distance: f32,
 }
 
@@ -58,13 +58,13 @@ struct Found<'a> {
     n_test: usize,
     n_duplicates: usize,
     max_distance: f32,
-    /// Files of training and test images, where images have files.
+    /// Files of training and test images, if images have files.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pairs: Vec<[String; 2]>,
     csv: PathBuf,
 }
 
-/// The files of each pair, where images have files.
+/// Returns the files of each pair, if images have files.
 fn pairs(duplicates: &[Duplicate], train: &ImageSet, test: &ImageSet) -> Vec<[String; 2]> {
     let pair = |d: &Duplicate| {
         Some([train.file(d.train_index as usize)?.to_owned(), test.file(d.test_index as usize)?.to_owned()])
@@ -109,8 +109,8 @@ pub(crate) fn run(args: &DuplicatesArgs, app: &App) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is to be said of test pictures that are near-duplicates of training pictures, where there are any; none if somebody asked
-/// to stop.
+/// Returns a notice about test pictures that are near-duplicates of training pictures, if there are any. Returns `None` if a
+/// stop was requested.
 pub(crate) fn between_parts(dataset: &Dataset, app: &App) -> Result<Option<Vec<String>>> {
     let (train, test) = (&dataset.train, &dataset.test);
     let Some(duplicates) = find(train, test, &app.progress, &app.stop)? else { return Ok(None) };
@@ -132,8 +132,8 @@ pub(crate) fn between_parts(dataset: &Dataset, app: &App) -> Result<Option<Vec<S
     )]))
 }
 
-/// Of every image of `test` that has a near-duplicate in `train` the nearest one, in the order of `test`; none if `stop`
-/// was raised on the way.
+/// Returns, for every image of `test` with a near-duplicate in `train`, the nearest one, in the order of `test`. Returns
+/// `None` if `stop` was raised on the way.
 pub(crate) fn find(
     train: &ImageSet,
     test: &ImageSet,
@@ -148,19 +148,20 @@ pub(crate) fn find(
     Ok(went_through.then_some(duplicates))
 }
 
-/// The group of each image of `set`: copies and near-duplicates, and those of others between them, have the same number, that of
-/// the first of them. None if `stop` was raised on the way.
+/// Returns the group of each image of `set`. Copies and near-duplicates, and images linked by them, have the same number,
+/// that of their first image. Returns `None` if `stop` was raised on the way.
 ///
-/// Here one near-duplicate leads to another, so that in a set whose images are all alike, as cells of solar panels are, everything
-/// would be one. A pair counts if it is alike in almost all, or if it is far more alike than the fifth nearest; and a group of
-/// more than [`MAX_GROUP`] images is no photograph taken several times: of those only copies to the bit stay together.
+/// Near-duplicates are linked transitively. So in a set of images that are all similar, such as cells of solar panels,
+/// everything would become one group. Therefore a pair counts only if it is nearly identical, or if it is much more similar
+/// than the fifth nearest image. A group of more than [`MAX_GROUP`] images is not one photograph taken several times; in such
+/// a group only exact copies stay together.
 pub(crate) fn groups(set: &ImageSet, progress: &dyn Progress, stop: &StopFlag) -> Result<Option<Groups>> {
     let mut first = HashMap::new();
     let copies: Vec<u32> =
         (0..set.len()).map(|i| *first.entry(set.identity(i)).or_insert(i as u32)).collect();
     let (mut groups, mut alike) = (copies.clone(), Vec::new());
     let went_through = judge(set, set, progress, stop, |judged| {
-        // each image once, mirrored or not
+        // each image once, whether mirrored or not
         let mut nearest: HashMap<u32, f32> = HashMap::new();
         for pair in &judged {
             let distance = nearest.entry(pair.train_index).or_insert(pair.distance);
@@ -194,16 +195,16 @@ pub(crate) fn groups(set: &ImageSet, progress: &dyn Progress, stop: &StopFlag) -
     Ok(went_through.then_some(Groups { groups, n_alike_apart }))
 }
 
-/// Which images are held out together.
+/// The images that are held out together.
 pub(crate) struct Groups {
     /// The group of each image.
     pub(crate) groups: Vec<u32>,
-    /// Images that are taken for near-duplicates of some in other groups.
+    /// Number of images that are considered near-duplicates of images in other groups.
     n_alike_apart: usize,
 }
 
 impl Groups {
-    /// What is to be said of images that look like others, and may be held out apart from them.
+    /// Returns a notice about images that look like others and may be held out apart from them.
     pub(crate) fn notice(&self) -> Option<String> {
         let n = self.n_alike_apart;
         (n > 0).then(|| {
@@ -216,7 +217,8 @@ impl Groups {
     }
 }
 
-/// The first image of the group of image `i`: each image's number leads to an earlier one of its group, that of the first to itself.
+/// Returns the first image of the group of image `i`. Each image's entry leads to an earlier image of its group; the entry of
+/// the first image leads to itself.
 fn first_of(groups: &[u32], mut i: u32) -> u32 {
     while groups[i as usize] != i {
         i = groups[i as usize];
@@ -224,8 +226,8 @@ fn first_of(groups: &[u32], mut i: u32) -> u32 {
     i
 }
 
-/// Tells `on_judged` of each image of `test` which of `train` come near it, by their descriptors, and how far they are, in the order of
-/// `test`; no image is near itself. False if `stop` was raised on the way.
+/// Passes to `on_judged`, for each image of `test` in order, the candidates of `train` that have similar descriptors, with
+/// their distances. An image is never a candidate for itself. Returns false if `stop` was raised on the way.
 fn judge(
     train: &ImageSet,
     test: &ImageSet,
@@ -265,7 +267,7 @@ fn judge(
     Ok(true)
 }
 
-/// How far the candidates are from image `i` of `test`, mirrored or as it is: those that are alike on the whole.
+/// Returns the distances of the sufficiently similar candidates from image `i` of `test`, mirrored or as it is.
 fn distances(
     train: &Details<'_>,
     test: &ImageSet,
@@ -289,7 +291,7 @@ fn distances(
     judged.collect()
 }
 
-/// The details of a set's images, each computed once where there is room for them.
+/// The details of a set's images, each computed once if there is room for all.
 struct Details<'a> {
     set: &'a ImageSet,
     kept: Vec<OnceLock<Detail>>,
@@ -313,7 +315,7 @@ impl<'a> Details<'a> {
     }
 }
 
-/// Indices, distance, and where images have files their names.
+/// Writes indices, distance and, if images have files, their names.
 fn to_csv(duplicates: &[Duplicate], train: &ImageSet, test: &ImageSet) -> String {
     let names = pairs(duplicates, train, test);
     let mut csv = "test_index,train_index,distance".to_owned();
@@ -336,7 +338,7 @@ mod tests {
 
     const SIDE: usize = 32;
 
-    /// A picture like no other: a hundred discs of all sizes and colours on a coloured ground.
+    /// Returns a distinct picture: a hundred discs of all sizes and colours on a coloured ground.
     fn picture(key: u64) -> Vec<u8> {
         let mut random = Stream::new(key, Purpose::Test, 0, 0);
         let mut below = |n: u32| random.next_u32() % n;
@@ -354,7 +356,7 @@ mod tests {
         pixels
     }
 
-    /// The picture as `place` says which of its pixels are where, and `level` what becomes of a level.
+    /// Returns the picture with each pixel taken from where `place` says, and each value changed by `level`.
     fn changed(
         pixels: &[u8],
         place: impl Fn(usize, usize) -> [usize; 2],
@@ -387,7 +389,7 @@ mod tests {
             changed(&train[299], same, |level| level / 2 + 90),
             changed(&train[0], same, |level| 255 - level),
         ];
-        // others before and after them, so that places and indices are not the same
+        // other images before and after them, so that positions and indices differ
         let mut test: Vec<Vec<u8>> = (1_000..1_040).map(picture).collect();
         test.splice(20..20, planted);
         let found = found(&train, &test);
@@ -432,7 +434,7 @@ mod tests {
         assert_eq!(found(&set(&grey)), Some(vec![0, 0]));
     }
 
-    /// Each has a pattern in common with all others, and noise of its own: nobody's near-duplicate is another's.
+    /// All images share a pattern and have their own noise, so pairs are near-duplicates by distance but not exceptional.
     #[test]
     fn a_set_of_images_that_are_all_alike_is_no_group() {
         let pattern = picture(1);

@@ -1,4 +1,4 @@
-//! `trainer eval`: a trained model's answers on a data set.
+//! `trainer eval`: evaluates a trained model on a data set.
 
 use std::collections::HashSet;
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ use crate::duplicates::{self, Duplicate};
 use crate::source::{self, Loaded, Spec};
 use crate::{model, output, train};
 
-/// Columns where there is no terminal, and nothing says how many there are.
+/// Number of columns without a terminal, if nothing else gives it.
 const COLUMNS_ELSEWHERE: usize = 100;
 
 #[derive(Serialize)]
@@ -36,12 +36,12 @@ struct Score<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     without_duplicates: Option<WithoutDuplicates>,
     report: serde_json::Value,
-    /// What takes something from these figures.
+    /// Reasons to distrust these figures.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     caveats: Vec<Caveat>,
 }
 
-/// The score on the images that are no near-duplicates of training images.
+/// The score on images that are not near-duplicates of training images.
 #[derive(Serialize)]
 struct WithoutDuplicates {
     n_duplicates: usize,
@@ -74,7 +74,8 @@ pub(crate) fn run(args: &EvalArgs, app: &App) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The data set to look at: the run's own, as it was read then, or another. Of another one without parts, all pictures.
+/// Returns the data set to evaluate: the run's own, read as it was then, or another one. If another one has no parts, all its
+/// pictures are tested. Returns `None` if a stop was requested.
 fn dataset(args: &EvalArgs, info: &ModelInfo, app: &App) -> Result<Option<Dataset>> {
     let mut config = match RunFolder::recipe_of(&args.model) {
         Ok(recipe) => recipe.data,
@@ -103,7 +104,7 @@ fn dataset(args: &EvalArgs, info: &ModelInfo, app: &App) -> Result<Option<Datase
             shown(&config.dataset)
         )
     })?;
-    // whether it is the run's own shows when it is read as for training, which other data may not be fit for
+    // a data set is read as for training to see whether it is the run's own; other data may be unfit for training
     let as_trained = source::load_local(&spec, &config, false, app);
     let is_own =
         |loaded: &Loaded| matches!(loaded, Loaded::Dataset(own, _) if own.digest == info.data_digest);
@@ -115,8 +116,8 @@ fn dataset(args: &EvalArgs, info: &ModelInfo, app: &App) -> Result<Option<Datase
     Ok(loaded.told(app).ok())
 }
 
-/// The part with its images under the model's classes, which are matched by name, in whatever order; images of classes that
-/// the model does not know are left out, and named.
+/// Returns the part with its images labelled by the model's classes. Classes are matched by name, in any order. Images of
+/// classes that the model does not know are left out and named.
 fn of_known_classes(part: &Part, info: &ModelInfo, dataset: &Dataset, app: &App) -> Result<Part> {
     let names = part.set.class_names();
     let place = |name| info.class_names.iter().position(|known| known == name).map(|place| place as u32);
@@ -153,7 +154,7 @@ fn of_known_classes(part: &Part, info: &ModelInfo, dataset: &Dataset, app: &App)
     Ok(Part::new(&Arc::new(set), known))
 }
 
-/// Names, shown; of many the first.
+/// Formats names for display; of many, only the first.
 fn some(names: &[String]) -> String {
     const MAX: usize = 12;
     let shown: Vec<_> = names.iter().take(MAX).map(|name| shown(name)).collect();
@@ -161,7 +162,7 @@ fn some(names: &[String]) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
-/// The images to look at. The parts that a run made of the training images can only be had of the same data.
+/// Returns the images to evaluate. The parts that a run made of its training images require the same data.
 fn part(args: &EvalArgs, info: &ModelInfo, dataset: &Dataset) -> Result<Part> {
     if args.split == SplitName::Test {
         ensure!(
@@ -187,7 +188,8 @@ fn part(args: &EvalArgs, info: &ModelInfo, dataset: &Dataset) -> Result<Part> {
     }
 }
 
-/// Near-duplicates say something of a test score alone, and of a model that was trained on their other halves.
+/// Refuses `--without-duplicates` unless the test images and the model's own data set are evaluated: near-duplicates matter
+/// only for a test score, and only if the model was trained on their counterparts.
 fn check_duplicates_count(args: &EvalArgs, info: &ModelInfo, dataset: &Dataset) -> Result<()> {
     if !args.without_duplicates {
         return Ok(());
@@ -278,7 +280,7 @@ fn report(
     Ok(())
 }
 
-/// What takes something from a model's figures on its own data.
+/// Returns the reasons to distrust a model's figures on its own data.
 fn caveats(info: &ModelInfo, dataset: &Dataset, split: SplitName) -> Vec<Caveat> {
     let takes_from = |caveat: &&Caveat| match split {
         SplitName::Test => true,

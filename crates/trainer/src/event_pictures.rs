@@ -1,4 +1,4 @@
-//! Pictures for TensorBoard: what `tallow-report` draws of a run goes into the event file that `tallow-training` wrote.
+//! Pictures for TensorBoard: adds the charts that `tallow-report` draws to the event file that `tallow-training` wrote.
 
 use anyhow::{Context as _, Result};
 use tallow_core::Progress as _;
@@ -11,7 +11,7 @@ use crate::App;
 /// Pixels per unit of the chart.
 const PNG_SCALE: f32 = 1.5;
 
-/// Adds the pictures of a run that has just ended. The run is whole without them: what goes wrong is said.
+/// Adds the pictures of a run that has just ended. The run is complete without them, so an error is only reported.
 pub(crate) fn log(session: &Session, app: &App) {
     if let Err(error) = of_session(session) {
         app.progress.say(&format!("Note: TensorBoard will show no pictures of the run: {error:#}"));

@@ -1,4 +1,5 @@
-//! `trainer find-lr`: a short sweep of learning rates on a recipe's training images, as a plot, a table and a suggestion.
+//! `trainer find-lr`: runs a short sweep of learning rates on a recipe's training images, and gives a plot, a table and a
+//! suggestion.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,17 +18,17 @@ use crate::preparation::{self, Place, overrides, session};
 use crate::report::PNG_SCALE;
 use crate::{output, train};
 
-/// Fewer steps show no fall, more are no short sweep.
+/// Allowed numbers of steps. Fewer steps show no fall of the loss; more would not be a short sweep.
 const N_STEPS: std::ops::RangeInclusive<usize> = 30..=1_000;
 
 #[derive(Serialize)]
 struct Document<'a> {
     recipe: &'a str,
     seed: u64,
-    /// Whether the loss diverged, which ended the sweep.
+    /// Whether the loss diverged and so ended the sweep.
     diverged: bool,
     suggestion: SuggestedRate,
-    /// What the recipe has.
+    /// The learning rate of the recipe.
     recipe_rate: f64,
     rule: &'static str,
     points: &'a [SweepPoint],
@@ -90,7 +91,7 @@ pub(crate) fn run(args: &FindLrArgs, app: &App) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses what could give no sweep or no files, before any work is done.
+/// Refuses arguments that cannot give a sweep or files, before any work is done.
 fn check(args: &FindLrArgs) -> Result<()> {
     let FindLrArgs { from, to, steps, out, .. } = args;
     ensure!(
@@ -107,7 +108,7 @@ fn check(args: &FindLrArgs) -> Result<()> {
     Ok(())
 }
 
-/// The command that trains with the rate.
+/// Returns the command that trains with the rate.
 fn command(args: &FindLrArgs, suggestion: &SuggestedRate) -> String {
     let recipe =
         args.settings.recipe.as_ref().map(|recipe| format!(" --recipe {}", shell_word(Path::new(recipe))));
@@ -121,12 +122,12 @@ fn command(args: &FindLrArgs, suggestion: &SuggestedRate) -> String {
     )
 }
 
-/// A rate is known no better than that.
+/// Formats a rate with two digits; it is not known more precisely.
 fn two_digits(rate: f64) -> String {
     format!("{rate:.1e}").replace(".0e", "e")
 }
 
-/// The rate, and why.
+/// Describes the rate and the reason for it.
 fn told(suggestion: &SuggestedRate, sweep: &LrSweep, recipe_rate: f64) -> String {
     let SuggestedRate { rate, first_loss, least_loss, rate_of_least } = *suggestion;
     let is_last = sweep.points().last().is_some_and(|last| last.rate <= rate_of_least);
@@ -143,7 +144,7 @@ fn told(suggestion: &SuggestedRate, sweep: &LrSweep, recipe_rate: f64) -> String
     )
 }
 
-/// Writes plot and table; returns where they are.
+/// Writes plot and table; returns their paths.
 fn write(
     out: &Path,
     recipe: &Recipe,
@@ -171,7 +172,7 @@ fn write(
     Ok(written)
 }
 
-/// The losses over the rates; what would flatten the rest is cut off.
+/// Draws the losses over the rates. Large losses, which would flatten the rest, are cut off.
 fn chart(recipe: &Recipe, sweep: &LrSweep, suggestion: Option<&SuggestedRate>) -> Chart {
     let (points, smoothed) = (sweep.points(), sweep.smoothed());
     let top = 1.5 * points.first().map_or(1.0, |point| point.loss);

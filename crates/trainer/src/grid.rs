@@ -1,4 +1,4 @@
-//! `trainer data grid`: training images as a picture.
+//! `trainer data grid`: draws training images as one picture.
 
 use std::process::ExitCode;
 
@@ -18,7 +18,7 @@ use crate::report::PNG_SCALE;
 use crate::source::{self, Spec};
 
 const N_IMAGES: usize = 25;
-/// Larger images are drawn smaller.
+/// Largest side in the drawing; larger images are scaled down.
 const MAX_SIDE_PX: usize = 160;
 
 #[derive(Serialize)]

@@ -1,18 +1,18 @@
-//! What was left open about a run's pictures is decided here, once, and written into its recipe.
+//! Decides the settings that a recipe leaves open about its pictures, once, and writes them into the recipe.
 
 use tallow_dataset::{Dataset, Fit, Interpolation, Normalization, stratified_split};
 use tallow_training::{DataConfig, Recipe, ValidateOn};
 
 use crate::pretrained::Pretrained;
 
-/// Decides how files are fitted to the model's size: as the weights were trained, where they say so; else the whole picture,
-/// bilinearly.
+/// Decides how files are fitted to the model's size: as the weights were trained, if they state it; otherwise the whole
+/// picture, with bilinear interpolation.
 pub(crate) fn decide_for_files(data: &mut DataConfig, pretrained: Option<&Pretrained>) {
     let input = pretrained.map(Pretrained::input);
     let crop = input.and_then(|input| input.crop_fraction).map(f64::from);
     let fit = *data.fit.get_or_insert(if crop.is_some() { Fit::Crop } else { Fit::Squash });
     if fit == Fit::Crop {
-        // 0.875 in a file is 0.875, whatever f32 makes of it
+        // rounded, because 0.875 in a file is 0.875 whatever f32 makes of the value
         data.crop_fraction = data.crop_fraction.or(crop).map(|f| (f * 1e6).round() / 1e6).or(Some(1.0));
     }
     let interpolation = match input.and_then(|input| input.interpolation.as_deref()) {
@@ -22,7 +22,7 @@ pub(crate) fn decide_for_files(data: &mut DataConfig, pretrained: Option<&Pretra
     data.interpolation.get_or_insert(interpolation);
 }
 
-/// Decides how images in memory are fitted to `input_px`: whole; enlarged last and in f32 where they are smaller.
+/// Decides how images in memory are fitted to `input_px`: whole. Smaller images are enlarged last, in f32.
 pub(crate) fn decide_for_block(data: &mut DataConfig, shape: [usize; 3], input_px: [usize; 2]) {
     let is_smaller = shape[0] <= input_px[0] && shape[1] <= input_px[1] && shape[..2] != input_px[..];
     data.fit.get_or_insert(Fit::Squash);
@@ -33,7 +33,8 @@ pub(crate) fn decide_for_block(data: &mut DataConfig, shape: [usize; 3], input_p
     });
 }
 
-/// What pixels are normalised by: as the recipe says, else as the weights were trained, else as the data are.
+/// Returns the mean and standard deviation for normalising pixels: those of the recipe, else those of the weights, else those
+/// of the data.
 pub(crate) fn normalization(
     recipe: &Recipe,
     pretrained: Option<&Pretrained>,
@@ -43,21 +44,21 @@ pub(crate) fn normalization(
     recipe.data.normalization.or_else(of_weights).unwrap_or(dataset.normalization)
 }
 
-/// Where folds are held out, no other images are, unless something needs validation while it trains: the run's own model is trained
-/// on all.
+/// With folds, turns off validation during training unless something needs it, so that the run's own model is trained on all
+/// images.
 pub(crate) fn validate_by_folds(recipe: &mut Recipe) {
     if recipe.data.folds > 0 && !needs_validation(recipe) {
         recipe.data.val_fraction = 0.0;
     }
 }
 
-/// Whether something in the recipe looks at validation while it trains.
+/// Whether a callback of the recipe needs validation during training.
 fn needs_validation(recipe: &Recipe) -> bool {
     recipe.callbacks.early_stopping.is_some() || recipe.callbacks.reduce_lr_on_plateau.is_some()
 }
 
-/// Where a data set of files has too few pictures to give any for validation, and nothing needs it, all are trained on; returns
-/// what is to be said of it.
+/// Turns off validation if a data set of files has too few pictures for it and nothing needs it: all pictures are then
+/// trained on. Returns a notice in that case.
 pub(crate) fn give_up_validation(recipe: &mut Recipe, dataset: &Dataset) -> Option<String> {
     let needs_it = needs_validation(recipe);
     let Recipe { data, seed, .. } = recipe;

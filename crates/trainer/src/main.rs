@@ -1,7 +1,7 @@
-//! The binary: arguments in, calls, exit status out.
+//! The program: parses arguments, calls the commands, returns the exit status.
 //!
-//! Results go to standard output, everything else to standard error. Exit statuses: 0 well, 1 an error that a message
-//! explains, 2 arguments that cannot be understood, 130 and 143 stopped by Ctrl-C or SIGTERM.
+//! Results go to standard output, everything else to standard error. Exit statuses: 0 for success, 1 for an error that a
+//! message explains, 2 for invalid arguments, 130 and 143 when stopped by Ctrl-C or SIGTERM.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -49,16 +49,16 @@ use tallow_core::{Progress as _, StopFlag};
 
 use args::{Cli, Command, DataCommand, Global};
 
-/// A training step takes and gives back large blocks; this allocator keeps them instead of asking the system again.
+/// A training step allocates and frees large blocks; this allocator keeps them instead of asking the system again.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What every command works with.
+/// The context of every command.
 struct App {
     global: Global,
     progress: Terminal,
     stop: StopFlag,
-    /// When the program began.
+    /// The start time of the program.
     started: Instant,
 }
 
@@ -71,10 +71,10 @@ fn main() -> ExitCode {
     ended(run(cli))
 }
 
-/// What clap has to say instead of arguments: help and the version are results like others, the rest is an error.
+/// Prints clap's message. Help and the version are ordinary results; anything else is an error.
 fn help_or_usage(told: &clap::Error) -> ExitCode {
     if told.use_stderr() {
-        let _ = told.print(); // nobody is left to hear that it cannot be said
+        let _ = told.print(); // if this cannot be printed, there is no way to report it
         return ExitCode::from(2);
     }
     ended(output::colored(told.render().ansi().to_string().trim_end()).map(|()| ExitCode::SUCCESS))
@@ -86,7 +86,7 @@ fn ended(result: Result<ExitCode>) -> ExitCode {
         Err(error) => {
             print_error(error.chain().map(ToString::to_string));
             match error.is::<recipe_input::Conflict>() {
-                true => ExitCode::from(2), // as for all arguments that cannot be understood
+                true => ExitCode::from(2), // as for all invalid arguments
                 false => ExitCode::FAILURE,
             }
         }
@@ -127,7 +127,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     }
 }
 
-/// Diagnostics on standard error: warnings, more with `-v`, or as `RUST_LOG` says.
+/// Sets up diagnostics on standard error: warnings, more with `-v`, or as `RUST_LOG` says.
 fn init_tracing(global: &Global) {
     let level = match global.verbose {
         0 => "warn",

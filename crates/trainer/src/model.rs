@@ -1,11 +1,11 @@
-//! A trained model, opened to be asked.
+//! Opens a trained model for predictions.
 
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use tallow_training::{Predictor, SavedModel, device, read_model};
 
-/// The model of a run folder, or of a model file, on `device_name`.
+/// Opens the model of a run folder or of a model file on `device_name`.
 pub(crate) fn open(path: &Path, device_name: &str) -> Result<Predictor> {
     let SavedModel { info, weights, novelty } = read_model(path)?;
     let device = device(device_name)?;

@@ -1,12 +1,12 @@
-//! Where a run's data and weights lie, written down so that it can be gone on with and tested from any folder.
+//! Records the places of a run's data and weights, so that the run can be resumed and tested from any folder.
 
 use std::path::{Path, PathBuf};
 
 use tallow_training::Recipe;
 
-/// Makes the paths in a new run's recipe whole: those of the data folder, of pretrained weights and of the model that it
-/// starts from. One that leads nowhere stays as it was typed, since a recipe that names it may be for another machine; but the
-/// data folder is there by the end of a run that `keeps_features` in it.
+/// Makes the paths in a new run's recipe absolute: those of the data folder, of pretrained weights and of the model that it
+/// starts from. A path that does not exist stays as it was typed, because the recipe may be for another machine. But the data
+/// folder will exist by the end of a run that `keeps_features` in it.
 pub(crate) fn settle(recipe: &mut Recipe, keeps_features: bool) {
     if keeps_features || recipe.data.data_dir.exists() {
         recipe.data.data_dir = whole(&recipe.data.data_dir);
@@ -17,7 +17,7 @@ pub(crate) fn settle(recipe: &mut Recipe, keeps_features: bool) {
     settle_weights(recipe);
 }
 
-/// Makes the path of pretrained weights whole, where they are a path.
+/// Makes the path of pretrained weights absolute, if they are a path.
 pub(crate) fn settle_weights(recipe: &mut Recipe) {
     if let Some(toml::Value::String(text)) = recipe.model.get_mut("weights")
         && Path::new(text).exists()
@@ -26,7 +26,8 @@ pub(crate) fn settle_weights(recipe: &mut Recipe) {
     }
 }
 
-/// The path from the root, symbolic links and all; as it was where a recipe could not hold that.
+/// Returns the absolute path, with its symbolic links; returns `path` itself if the result is not UTF-8, as a recipe could
+/// not hold it.
 pub(crate) fn whole(path: &Path) -> PathBuf {
     match std::path::absolute(path) {
         Ok(whole) if whole.to_str().is_some() => whole,

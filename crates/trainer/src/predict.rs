@@ -1,4 +1,4 @@
-//! `trainer predict`: what a trained model says about pictures.
+//! `trainer predict`: predicts the classes of pictures with a trained model.
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -19,14 +19,14 @@ use crate::App;
 use crate::args::PredictArgs;
 use crate::{model, output, train};
 
-/// The largest picture that is read from standard input.
+/// Size limit of a picture on standard input, in bytes.
 const MAX_STDIN_BYTES: u64 = 1 << 30;
 
 #[derive(Serialize)]
 struct Document<'a> {
     model: String,
     classes: &'a [String],
-    /// Whether a temperature was fitted on validation images.
+    /// Whether the model has a temperature, fitted on validation images.
     calibrated: bool,
     pictures: Vec<Answered>,
     failed: Vec<Failed>,
@@ -35,12 +35,12 @@ struct Document<'a> {
 #[derive(Serialize)]
 struct Answered {
     file: String,
-    /// The most probable first.
+    /// The predicted classes, the most probable first.
     predictions: Vec<Prediction>,
-    /// The share of pictures like the training pictures that are at least as unlike them as this one; none where the model does not
-    /// know.
+    /// The share of known pictures that are at least as unlike the training pictures as this one; `None` if the model has no
+    /// novelty detector.
     typicality: Option<f64>,
-    /// Whether it is unlike anything that the model was trained on: its typicality is at most 0.05.
+    /// Whether the picture is unlike anything that the model was trained on: its typicality is at most 0.05.
     none_of_these: Option<bool>,
 }
 
@@ -56,10 +56,10 @@ struct Failed {
     reason: String,
 }
 
-/// A picture to ask about.
+/// A picture to predict.
 struct Asked {
     path: PathBuf,
-    /// As the user named it, or below the folder that was named.
+    /// Its name as the user typed it; in a folder, joined to the folder's name.
     name: String,
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &PredictArgs, app: &App) -> Result<ExitCode> {
     Ok(if all_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// All pictures that the arguments name; what cannot be had goes to `failed`.
+/// Returns all pictures that the arguments name; errors are added to `failed`.
 fn asked(images: &[PathBuf], staging: &Path, failed: &mut Vec<Failed>, app: &App) -> Result<Vec<Asked>> {
     let mut asked = Vec::new();
     for image in images {
@@ -116,7 +116,7 @@ fn asked(images: &[PathBuf], staging: &Path, failed: &mut Vec<Failed>, app: &App
     Ok(asked)
 }
 
-/// The picture on standard input, in a file of its own.
+/// Saves the picture on standard input in a file.
 fn from_stdin(staging: &Path) -> Result<Asked> {
     let path = staging.join("standard-input");
     let mut bytes = Vec::new();
@@ -130,7 +130,7 @@ fn from_stdin(staging: &Path) -> Result<Asked> {
     Ok(Asked { path, name: "-".into() })
 }
 
-/// Asks about all pictures; false if somebody asked to stop.
+/// Predicts all pictures; returns false if a stop was requested.
 fn answer(
     predictor: &Predictor,
     asked: Vec<Asked>,
@@ -141,14 +141,14 @@ fn answer(
 ) -> Result<bool> {
     let class_names: Arc<[String]> = predictor.info().class_names.clone().into();
     let (paths, names): (Vec<PathBuf>, Vec<String>) = asked.into_iter().map(|a| (a.path, a.name)).unzip();
-    let labels = vec![0; paths.len()]; // nobody looks at them
+    let labels = vec![0; paths.len()]; // labels are not used
     let set = ImageSet::of(Arc::new(Files::unseen(paths)), labels, class_names.clone(), None)?;
     predictor.predict::<anyhow::Error>(&Arc::new(set), &app.progress, &app.stop, |answer| {
         let file = names[answer.index as usize].clone();
         match answer.log_probs {
             Ok(log_probs) => {
                 let mut order: Vec<usize> = (0..log_probs.len()).collect();
-                // of equal ones the first, as everywhere
+                // a stable sort: of equal classes the first wins, as everywhere
                 order.sort_by(|&a, &b| log_probs[b].total_cmp(&log_probs[a]));
                 let told = |&class: &usize| (class_names[class].clone(), f64::from(log_probs[class]).exp());
                 let top = order.iter().take(top_k).map(told).collect();
@@ -160,7 +160,7 @@ fn answer(
     })
 }
 
-/// Why a picture cannot be read, without its name, which stands beside it.
+/// Returns the reason why a picture cannot be read, without its name, which is shown beside it.
 fn reason(error: &tallow_dataset::Error) -> String {
     match error {
         tallow_dataset::Error::BadPicture(bad) => bad.reason.clone(),
@@ -198,7 +198,7 @@ fn tell(
     output::line(table(&pictures, top_k).trim_end())
 }
 
-/// A line a picture: its name, and its classes with their probabilities in percent.
+/// Formats one line per picture: its name, and its classes with their probabilities in percent.
 fn table(pictures: &[Answer], top_k: usize) -> String {
     let names: Vec<String> = pictures.iter().map(|answer| shown(&answer.file).into_owned()).collect();
     let width = |texts: &mut dyn Iterator<Item = &str>| texts.map(columns).max().unwrap_or(0);

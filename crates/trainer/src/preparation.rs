@@ -1,5 +1,5 @@
-//! From settings to a run that can begin: what is typed becomes a recipe, and a recipe, with weights, data and network, a
-//! session. Every command that trains begins here.
+//! Prepares a run: turns the command line into a recipe, and the recipe, with weights, data and network, into a session.
+//! Every command that trains begins here.
 
 use std::path::{Path, PathBuf};
 
@@ -16,23 +16,23 @@ use crate::recipe_input::{self, load_recipe};
 use crate::source::{self, Loaded, Request, Spec};
 use crate::{auto, duplicates, inputs, places};
 
-/// The recipe where nobody names one, and the data set is not the user's own.
+/// The default recipe, unless the data set is the user's own.
 const DEFAULT_RECIPE: &str = "cnn";
 
-/// Where run folders go.
+/// The default folder of run folders.
 pub(crate) const RUNS: &str = "runs";
 
-/// Where a session works.
+/// The place of a session.
 pub(crate) enum Place {
-    /// In a new run folder.
+    /// A new run folder.
     New(RunPlace),
-    /// In the run folder `run`, where its last checkpoint left it; `lr` is the rate of an extension.
+    /// The run folder `run`, resumed from its last checkpoint; `lr` is the learning rate of an extension.
     Resumed { run: PathBuf, lr: Option<f64> },
-    /// In a new folder that goes away: training and test images are not held against each other.
+    /// A new folder that will be removed; test images are not searched for near-duplicates of training images.
     Trial(PathBuf),
 }
 
-/// What `settings` and `seed` say of a recipe, each key with the flag that set it.
+/// Returns the overrides that `settings` and `seed` give, each key with its flag.
 pub(crate) fn overrides(settings: &SettingsArgs, seed: Option<u64>) -> Result<Vec<Override>> {
     let mut overrides = Vec::new();
     let mut set = |key: &str, value: Option<toml::Value>| {
@@ -69,7 +69,7 @@ pub(crate) fn overrides(settings: &SettingsArgs, seed: Option<u64>) -> Result<Ve
     Ok(overrides)
 }
 
-/// The recipe of a new run, with `overrides`: the one that is named, or what suits the data.
+/// Returns the recipe of a new run with `overrides`: the named one, or a suitable one for the data.
 pub(crate) fn recipe(settings: &SettingsArgs, overrides: &[Override], app: &App) -> Result<Recipe> {
     Ok(match (&settings.recipe, settings.dataset.as_deref().map(Spec::parse).transpose()?) {
         (Some(name), _) => load_recipe(name, overrides)?,
@@ -78,7 +78,8 @@ pub(crate) fn recipe(settings: &SettingsArgs, overrides: &[Override], app: &App)
     })
 }
 
-/// Refuses batches that cannot be in memory: each image takes its pixels in f32, and first maps at least as large.
+/// Refuses batches that do not fit into memory. The estimate counts the pixels of each image in f32 and feature maps of at
+/// least that size.
 fn ensure_batch_fits(recipe: &Recipe, dataset: &Dataset, input_px: [usize; 2]) -> Result<()> {
     let n = recipe.batch_size.min(dataset.train.len());
     let n_bytes = (n as u128) * (input_px[0] * input_px[1] * 3 * 4 * 4) as u128;
@@ -95,8 +96,8 @@ fn ensure_batch_fits(recipe: &Recipe, dataset: &Dataset, input_px: [usize; 2]) -
     Ok(())
 }
 
-/// Loads weights, data and network, decides what the recipe leaves open, and starts or resumes the run; or the wish to stop
-/// that came on the way. A run that goes on decides nothing anew.
+/// Loads weights, data and network, decides what the recipe leaves open, and starts or resumes the run. Returns the stop
+/// signal if a stop was requested on the way. A resumed run keeps its earlier decisions.
 pub(crate) fn session(
     settings: &SettingsArgs,
     place: &Place,

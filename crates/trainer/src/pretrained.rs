@@ -1,4 +1,4 @@
-//! Pretrained weights for a recipe's model: where they come from, and what they say about strides and input.
+//! Pretrained weights for a recipe's model: finds them, and takes strides and input settings from their configuration.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,19 +16,19 @@ use tallow_training::{Model, Recipe};
 
 use crate::App;
 
-/// Weights that a recipe's model starts from.
+/// Pretrained weights for a recipe's model.
 pub(crate) struct Pretrained {
     files: WeightFiles,
     config: PretrainedConfig,
-    /// The architecture that they are for.
+    /// The architecture of the weights.
     name: &'static str,
-    /// The layer that tells classes apart.
+    /// The name of the classification layer.
     classifier: &'static str,
-    /// The images that they want to see, as they say themselves or as the architecture's published ones do.
+    /// The input that the weights expect, as their configuration states it or as for the architecture's published weights.
     input: PretrainedInput,
 }
 
-/// Under which licence weights of the hub are, before they are got; once, however often they are looked for.
+/// Prints the licence of weights on the hub before they are downloaded; once per source, even if it is looked up again.
 pub(crate) fn tell_licence(source: &WeightsSource, architecture: &Architecture, app: &App) {
     static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let WeightsSource::Hub(model) = source else { return };
@@ -44,7 +44,7 @@ pub(crate) fn tell_licence(source: &WeightsSource, architecture: &Architecture, 
 }
 
 impl Pretrained {
-    /// The weights that `model.weights` names, if it names any; fetched if need be, unless `offline`.
+    /// Finds the weights that `model.weights` names, if any; downloads them if necessary, unless `offline`.
     pub(crate) fn find(model: &toml::Table, offline: bool, app: &App) -> Result<Option<Self>> {
         let Some(text) = model.get("weights").and_then(toml::Value::as_str) else { return Ok(None) };
         let source: WeightsSource = text.parse()?;
@@ -63,8 +63,9 @@ impl Pretrained {
         Ok(Some(Self { files, config, name: architecture.name, classifier, input }))
     }
 
-    /// [`find`](Self::find) for a run that goes on: its checkpoints hold all that it learnt, so that it needs these weights only
-    /// where some stay as they are. The error comes second, for [`still_needed`](Self::still_needed).
+    /// Does the same as [`find`](Self::find) for a resumed run. Its checkpoints hold everything that it learnt, so it needs
+    /// the weights only if some of them are frozen. An error is returned as the second value, for
+    /// [`still_needed`](Self::still_needed).
     pub(crate) fn find_again(
         recipe: &Recipe,
         offline: bool,
@@ -72,13 +73,13 @@ impl Pretrained {
     ) -> Result<(Option<Self>, Option<anyhow::Error>)> {
         match Self::find(&recipe.model, offline, app) {
             Ok(found) => Ok((found, None)),
-            // an older run did not write down what the weights say about pixels
+            // an older run did not record the normalisation that the weights state
             Err(e) if recipe.data.normalization.is_none() || app.stop.raised().is_some() => Err(e),
             Err(e) => Ok((None, Some(e))),
         }
     }
 
-    /// Refuses to go on without weights that stay as they are; `error` says why they cannot be had.
+    /// Refuses to resume without weights that are frozen; `error` tells why they are not available.
     pub(crate) fn still_needed(error: Option<anyhow::Error>, model: &Model) -> Result<()> {
         match error {
             Some(error) if model.params.params().any(|param| param.is_frozen()) => Err(error.context(
@@ -89,7 +90,7 @@ impl Pretrained {
         }
     }
 
-    /// Checks that the weights are of this architecture, and writes into the table where its strides are.
+    /// Checks that the weights are for this architecture, and writes the position of its strides into the table.
     pub(crate) fn describe(&self, model: &mut toml::Table) -> Result<()> {
         let name = model.get("name").and_then(toml::Value::as_str).unwrap_or_default();
         if let Some(architecture) = &self.config.architecture {
@@ -106,17 +107,17 @@ impl Pretrained {
         Ok(())
     }
 
-    /// The images that the weights want to see.
+    /// Returns the input that the weights expect.
     pub(crate) fn input(&self) -> &PretrainedInput {
         &self.input
     }
 
-    /// What names the same weights for ever: a path, or a commit on the hub.
+    /// Returns a permanent name of the weights: a path, or a commit on the hub.
     pub(crate) fn origin(&self) -> &str {
         &self.files.origin
     }
 
-    /// What the run's record says of them.
+    /// Returns the description of the weights for the run's record.
     pub(crate) fn told(&self) -> PretrainedWeights {
         let published = tallow_models::architecture(self.name).ok().and_then(|known| known.weights.as_ref());
         let is_published = |weights: &&PublishedWeights| {
@@ -130,12 +131,12 @@ impl Pretrained {
         }
     }
 
-    /// What pixels are normalised by, where the weights or their architecture say so.
+    /// Returns the normalisation of pixels, if the weights or their architecture state it.
     pub(crate) fn normalization(&self) -> Option<Normalization> {
         self.input.mean.zip(self.input.std).map(|(mean, std)| Normalization { mean, std })
     }
 
-    /// Overwrites the model's parameters, and says what was not taken over.
+    /// Loads the weights into the model and reports a replaced classifier.
     pub(crate) fn load_into(&self, model: &Model, progress: &dyn Progress) -> Result<()> {
         let path: &Path = &self.files.model;
         let report = load_into(&model.params, read(path)?, self.classifier).with_context(|| {

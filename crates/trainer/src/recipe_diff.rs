@@ -1,4 +1,4 @@
-//! `trainer recipes diff`: the keys in which two recipes differ, once all that they leave out is put in.
+//! `trainer recipes diff`: lists the keys in which two recipes differ, after all defaults are filled in.
 
 use std::process::ExitCode;
 
@@ -20,7 +20,7 @@ pub(crate) struct Diff<'a> {
     pub(crate) differences: Vec<Difference>,
 }
 
-/// A key that has another value in the one than in the other; `None`: it has none.
+/// A key with different values in the two recipes; `None` if a recipe does not have the key.
 #[derive(Serialize)]
 pub(crate) struct Difference {
     pub(crate) key: String,
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &DiffArgs, app: &App) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// All but the name, which decides only what run folders are called.
+/// Compares all keys except the name, which only affects the names of run folders.
 pub(crate) fn differences(a: &Recipe, b: &Recipe) -> Result<Vec<Difference>> {
     let (a, b) = (recipe_settings(a)?, recipe_settings(b)?);
     let value = |side: &[(String, Value)], key: &str| {
@@ -52,7 +52,7 @@ pub(crate) fn differences(a: &Recipe, b: &Recipe) -> Result<Vec<Difference>> {
     Ok(differing)
 }
 
-/// A line for each key, with both values.
+/// Formats one line per key, with both values.
 pub(crate) fn text(diff: &Diff<'_>) -> String {
     let Diff { a, b, differences } = diff;
     if differences.is_empty() {
@@ -60,7 +60,7 @@ pub(crate) fn text(diff: &Diff<'_>) -> String {
     }
     let shown = |value: &Option<Value>| match value {
         None => "not set".to_owned(),
-        Some(Value::Float(x)) => format!("{x:?}"), // 1e-7, where TOML has 0.0000001
+        Some(Value::Float(x)) => format!("{x:?}"), // 1e-7, which TOML writes as 0.0000001
         Some(other) => other.to_string(),
     };
     let row = |d: &Difference| [d.key.clone(), shown(&d.a), shown(&d.b)];

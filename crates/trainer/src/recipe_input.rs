@@ -1,5 +1,5 @@
-//! Recipes as they are asked for on the command line: with the keys of every architecture, and with flags and `--set`
-//! that agree with one another.
+//! Recipes from the command line: loaded with the keys of every architecture, and checked for flags and `--set` arguments
+//! that contradict each other.
 
 use std::path::Path;
 
@@ -8,27 +8,27 @@ use tallow_models::with_model_keys;
 use tallow_training::{Override, Recipe, RunFolder, TrainingError, load_recipe_with, recipe_keys};
 use toml::Value;
 
-/// Every key of a recipe.
+/// Returns every key of a recipe.
 pub(crate) fn all_keys() -> KeyTable {
     with_model_keys(recipe_keys())
 }
 
-/// The recipe called `source`, with `overrides`; its `[model]` table is checked and completed too.
+/// Loads the recipe `source` with `overrides`, and also checks and completes its `[model]` table.
 pub(crate) fn load_recipe(source: &str, overrides: &[Override]) -> Result<Recipe, TrainingError> {
     load_recipe_with(source, overrides, &all_keys())
 }
 
-/// The recipe called `source`, which may be a run folder.
+/// Loads the recipe `source`, which may be a run folder.
 pub(crate) fn recipe_or_run(source: &str) -> Result<Recipe, TrainingError> {
     let path = Path::new(source);
     if !path.is_dir() {
         return load_recipe(source, &[]);
     }
-    RunFolder::recipe_of(path)?; // says what is wrong with the folder, where it is no run folder
+    RunFolder::recipe_of(path)?; // its error tells why the folder is not a run folder
     load_recipe(&path.join("recipe.toml").to_string_lossy(), &[])
 }
 
-/// What a flag sets. Flags are called after the last part of their key.
+/// Returns the override of a flag. The flag's name is the last part of the key.
 pub(crate) fn flag(key: &str, value: Value) -> Override {
     let name = key.rsplit('.').next().unwrap_or(key).replace('_', "-");
     let given = match &value {
@@ -56,7 +56,7 @@ impl std::fmt::Display for Conflict {
     }
 }
 
-/// Refuses arguments that set one key to different values, whichever of them would win.
+/// Refuses arguments that set one key to different values, whatever their order.
 pub(crate) fn refuse_conflicts(overrides: &[Override]) -> Result<(), Conflict> {
     let mut values: Vec<(String, &Value, &str)> = Vec::new();
     for Override { key, value, given } in overrides {
@@ -73,7 +73,7 @@ pub(crate) fn refuse_conflicts(overrides: &[Override]) -> Result<(), Conflict> {
     Ok(())
 }
 
-/// The values that an override sets, each under its whole key.
+/// Returns the values that an override sets, each under its full key.
 fn set_by<'a>(key: &str, value: &'a Value) -> Vec<(String, &'a Value)> {
     match value {
         Value::Table(table) => {
@@ -83,7 +83,7 @@ fn set_by<'a>(key: &str, value: &'a Value) -> Vec<(String, &'a Value)> {
     }
 }
 
-/// 1 and 1.0 are the same.
+/// Whether two values are equal; 1 equals 1.0.
 fn is_same(a: &Value, b: &Value) -> bool {
     let number = |value: &Value| value.as_float().or(value.as_integer().map(|n| n as f64));
     a == b || number(a).zip(number(b)).is_some_and(|(a, b)| a == b)

@@ -1,4 +1,4 @@
-//! `trainer recipes --keys`: the table of keys as people read it, on a terminal, as a page and as JSON.
+//! `trainer recipes --keys`: prints the table of keys on a terminal, as a Markdown page or as JSON.
 
 use anyhow::{Result, bail};
 use serde::Serialize;
@@ -9,7 +9,7 @@ use crate::App;
 use crate::output;
 use crate::recipe_input::all_keys;
 
-/// What the page begins with.
+/// The beginning of the page.
 const PAGE_HEAD: &str = "\
 # The keys of a recipe
 
@@ -33,7 +33,7 @@ Some tables have kinds: `optimizer.kind`, `schedule.kind`, `averaging.kind`, `mo
 - `--set averaging.epochs=3` where nothing is averaged chooses the kind that has the key.
 ";
 
-/// A key, for programs.
+/// A key in JSON.
 #[derive(Serialize)]
 struct Entry<'a> {
     key: &'a str,
@@ -49,7 +49,7 @@ struct Entry<'a> {
     source: Option<&'a str>,
 }
 
-/// Prints the keys of `section`, or all of them if that is empty.
+/// Prints the keys of `section`, or all keys if `section` is empty.
 pub(crate) fn run(section: &str, as_page: bool, app: &App) -> Result<()> {
     let table = all_keys();
     let keys = chosen(&table, section)?;
@@ -60,7 +60,7 @@ pub(crate) fn run(section: &str, as_page: bool, app: &App) -> Result<()> {
     }
 }
 
-/// The keys of a table and of those in it, or the key with this name.
+/// Returns the keys of a table and of its inner tables, or the key with this name.
 fn chosen<'a>(table: &'a KeyTable, section: &str) -> Result<Vec<&'a Key>> {
     let inside = format!("{section}.");
     let is_chosen = |key: &&Key| section.is_empty() || key.name == section || key.name.starts_with(&inside);
@@ -100,7 +100,7 @@ fn entry(key: &Key) -> Entry<'_> {
     }
 }
 
-/// `keys` under the tables that they stand in.
+/// Groups `keys` by their tables.
 fn by_section<'a>(table: &'a KeyTable, keys: &[&'a Key]) -> Vec<(&'a Section, Vec<&'a Key>)> {
     let of = |section: &Section| keys.iter().copied().filter(|key| key.section() == section.name).collect();
     let mut sections: Vec<(&Section, Vec<&Key>)> = table.sections().iter().map(|s| (s, of(s))).collect();
@@ -116,7 +116,7 @@ fn title(section: &Section) -> String {
     }
 }
 
-/// `epochs`, `px`: in brackets behind what a key takes.
+/// Describes the value that a key takes, with its unit in brackets, such as `(epochs)` or `(px)`.
 fn takes(key: &Key) -> String {
     let unit = if key.unit.is_empty() { String::new() } else { format!(" ({})", key.unit) };
     format!("{}{unit}", key.expectation())
@@ -129,7 +129,7 @@ fn left_out(key: &Key) -> String {
     }
 }
 
-/// With which kinds of its table a key goes, if not with all.
+/// Returns the kinds of its table that have the key, if not all have it.
 fn kinds(table: &KeyTable, key: &Key) -> Option<String> {
     let of =
         |name: &str| table.section(name).and_then(|section| section.tag).map(|tag| format!("{name}.{tag}"));

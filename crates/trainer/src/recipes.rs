@@ -1,4 +1,4 @@
-//! `trainer recipes`: what there is, the text of one, and the ways to the keys and to comparisons.
+//! `trainer recipes`: lists the recipes, prints one, and leads to the keys and to comparisons.
 
 use std::process::ExitCode;
 
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &RecipesArgs, app: &App) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A built-in recipe as it stands, with its comments; of others, what they come to.
+/// Prints a built-in recipe's text with its comments; for other recipes, all settings.
 fn one(name: &str, app: &App) -> Result<()> {
     match recipe_text(name) {
         Some(text) if !app.global.json => output::line(text.trim_end()),
@@ -57,7 +57,7 @@ fn all(app: &App) -> Result<()> {
     )
 }
 
-/// The first sentence of the comment that a recipe begins with.
+/// Returns the first sentence of the comment at the beginning of a recipe.
 fn first_comment(text: &str) -> String {
     let comment: Vec<&str> = text.lines().map_while(|line| line.strip_prefix('#')).map(str::trim).collect();
     let comment = comment.join(" ");

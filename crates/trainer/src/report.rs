@@ -1,4 +1,5 @@
-//! `trainer report`, `compare` and `card`: run folders in, pages and texts out; and the report at the end of a run.
+//! `trainer report`, `compare` and `card`: read run folders and write pages and texts; also writes the report at the end of a
+//! run.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -60,7 +61,7 @@ pub(crate) fn report(args: &ReportArgs, app: &App) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses what could not become a page, before any work is done: another format, or a folder that is not there.
+/// Refuses a path that cannot become a page, before any work is done: another format, or a folder that does not exist.
 pub(crate) fn check_out(out: &Path) -> Result<()> {
     let extension = out.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
     let remedy = match extension.as_deref() {
@@ -83,7 +84,7 @@ pub(crate) fn check_out(out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// An error of the cost table, with the file that holds it.
+/// Adds the name of the cost file to an error in its table.
 fn in_cost_file(error: ReportError, costs: Option<&Path>) -> anyhow::Error {
     match (&error, costs) {
         (ReportError::Metrics(MetricsError::Costs { .. }), Some(path)) => {
@@ -93,15 +94,15 @@ fn in_cost_file(error: ReportError, costs: Option<&Path>) -> anyhow::Error {
     }
 }
 
-/// Opens `page` in whatever shows pages here. Where nothing does, that is said: the page is there all the same.
+/// Opens `page` in the system's viewer. If that fails, reports it; the page exists all the same.
 fn open(page: &Path, app: &App) {
     if let Err(e) = open::that(page) {
         app.progress.say(&format!("Note: {} could not be opened: {e}", page.display()));
     }
 }
 
-/// Pictures, page and charts at the end of a run; returns the page. The run is whole without them: what goes wrong is
-/// said.
+/// Writes pictures, page and charts at the end of a run and returns the page. The run is complete without them, so an error
+/// is only reported.
 pub(crate) fn after_training(session: &Session, app: &App) -> Option<PathBuf> {
     let run_dir = session.run_dir();
     let told = |error: anyhow::Error| {
@@ -159,8 +160,8 @@ fn read(paths: &[PathBuf], app: &App) -> Result<Vec<RunRecord>> {
     Ok(runs)
 }
 
-/// Writes the page, and beside it its charts as SVG and PNG and `grids` as PNG in `plots`, or `<page>-plots` where the
-/// page has a name of its own; returns where they are.
+/// Writes the page and, beside it, its charts as SVG and PNG and `grids` as PNG. They go into `plots`, or `<page>-plots` if
+/// the page has another name than report.html. Returns the paths of charts and grids.
 fn write(report: &Report, grids: &[(&str, Vec<u8>)], out: &Path) -> Result<Vec<PathBuf>> {
     let folder = files::folder_of(out);
     let plots = match out.file_name().and_then(|name| name.to_str()) {

@@ -1,4 +1,4 @@
-//! `trainer runs`: what a folder of runs holds.
+//! `trainer runs`: lists the runs of a folder.
 
 use std::cmp::{Ordering, Reverse};
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ struct Entry<'a> {
     name: &'a str,
     path: &'a Path,
     state: &'static str,
-    /// Epochs that are over, and epochs in all.
+    /// Number of completed epochs; the planned number follows.
     epochs_run: Option<u64>,
     epochs: Option<u64>,
     dataset: Option<String>,
@@ -41,9 +41,9 @@ struct Entry<'a> {
     val_accuracy: Option<f64>,
     seconds: Option<f64>,
     started_unix_secs: Option<f64>,
-    /// Whether nothing was decided on the test images.
+    /// Whether no decision was based on the test images.
     honest: bool,
-    /// What takes something from its figures.
+    /// Reasons to distrust the run's figures.
     caveats: Vec<Caveat>,
     problems: &'a [String],
 }
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &RunsArgs, app: &App) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The run folders right below `dir`; whatever else lies there is passed over.
+/// Reads the run folders directly below `dir`; other entries are skipped.
 fn read(dir: &Path) -> Result<Vec<ListedRun>> {
     ensure!(
         dir.is_dir(),
@@ -81,7 +81,7 @@ fn read(dir: &Path) -> Result<Vec<ListedRun>> {
     let mut paths: Vec<PathBuf> = Vec::new();
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot read {}", shown_path(dir)))?;
-        // a folder in the making has a hidden name
+        // a folder under construction has a hidden name
         if !entry.file_name().to_string_lossy().starts_with('.') {
             paths.push(entry.path());
         }
@@ -107,7 +107,7 @@ fn read(dir: &Path) -> Result<Vec<ListedRun>> {
     Ok(runs)
 }
 
-/// The folders of series right below `dir`.
+/// Returns the folders of series directly below `dir`.
 fn series_in(dir: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(dir).with_context(|| format!("cannot read {}", shown_path(dir)))?;
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
@@ -136,12 +136,12 @@ fn entry(run: &ListedRun) -> Entry<'_> {
         started_unix_secs: run.started_unix_secs(),
         honest: is_honest(record),
         caveats: record.caveats(),
-        // that a run which is not over has no last word is its state, and no problem
+        // the missing summary of an unfinished run is its state, not a problem
         problems: if matches!(run.state, RunState::Damaged(_)) { &record.problems } else { &[] },
     }
 }
 
-/// Sorts by `column`; where that is the same, or nothing is known, by name.
+/// Sorts by `column`; runs with equal or unknown values are sorted by name.
 fn sort(runs: &mut [ListedRun], column: RunsColumn) {
     let text = |a: Option<String>, b: Option<String>| last(a, b, |a, b| natural(a, b));
     let number = |a: Option<f64>, b: Option<f64>| last(a, b, f64::total_cmp);
@@ -166,7 +166,7 @@ fn sort(runs: &mut [ListedRun], column: RunsColumn) {
     });
 }
 
-/// What is not known comes last, however the rest is sorted.
+/// Compares two values; unknown ones come last, whatever the order of the others.
 fn last<T>(a: Option<T>, b: Option<T>, compare: impl Fn(&T, &T) -> Ordering) -> Ordering {
     match (&a, &b) {
         (Some(a), Some(b)) => compare(a, b),
@@ -174,7 +174,7 @@ fn last<T>(a: Option<T>, b: Option<T>, compare: impl Fn(&T, &T) -> Ordering) -> 
     }
 }
 
-/// Numbers in names count as numbers: cnn-2 comes before cnn-10.
+/// Compares names with their numbers as numbers: cnn-2 comes before cnn-10.
 fn natural(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a, b);
     loop {

@@ -1,4 +1,4 @@
-//! Data sets by name or by path, and what `auto` means.
+//! Loads data sets by name or by path, and resolves `auto`.
 
 use std::path::{Path, PathBuf};
 
@@ -13,22 +13,22 @@ use tallow_training::DataConfig;
 
 use crate::App;
 
-/// The data sets that have a name.
+/// The named data sets.
 const NAMES: [&str; 5] = ["auto", "cifar10", "cifar100", "cifar100-coarse", "sample"];
 
-/// Pictures that are read once after the scan, for a frozen backbone's features, are kept up to here: decoding is little
-/// beside the backbone.
+/// Memory limit for keeping pictures that are read once after the scan, for a frozen backbone's features. It is small because
+/// decoding takes little time compared with the backbone.
 const MAX_KEPT_ONCE_BYTES: usize = 1 << 30;
 
-/// A data set, or the wish to stop that came while it was fetched or looked at.
+/// A data set, or the signal that stopped its download or scan.
 pub(crate) enum Loaded {
-    /// With what there is to say about it.
+    /// The data set and notices about it.
     Dataset(Box<Dataset>, Vec<String>),
     Stopped(StopSignal),
 }
 
 impl Loaded {
-    /// The data set, and a word about what is not as it ought to be; or the wish to stop.
+    /// Prints the notices and returns the data set; returns the signal if loading was stopped.
     pub(crate) fn told(self, app: &App) -> std::result::Result<Dataset, StopSignal> {
         match self {
             Self::Dataset(dataset, notices) => {
@@ -44,7 +44,7 @@ impl Loaded {
     }
 }
 
-/// Which data set is meant.
+/// The data set that the user names.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Spec {
     Named(String),
@@ -53,7 +53,7 @@ pub(crate) enum Spec {
 }
 
 impl Spec {
-    /// A name, `folder:PATH`, or a path that is there.
+    /// Parses a name, `folder:PATH`, or an existing path.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         if NAMES.contains(&text) {
             return Ok(Self::Named(text.to_owned()));
@@ -71,7 +71,7 @@ impl Spec {
         )
     }
 
-    /// As a recipe has it: what does not depend on where the program was started.
+    /// Returns the data set's name for a recipe, which does not depend on the current folder.
     pub(crate) fn resolved(&self, dataset: &Dataset) -> String {
         match self {
             Self::Named(_) => dataset.name.clone(),
@@ -82,29 +82,29 @@ impl Spec {
         }
     }
 
-    /// Whether pictures have sizes of their own.
+    /// Whether the data set consists of picture files, which may have different sizes.
     pub(crate) fn is_of_files(&self) -> bool {
         matches!(self, Self::Path(path) if !is_cifar_python(path))
     }
 }
 
-/// How a data set is loaded.
+/// A request to load a data set.
 pub(crate) struct Request<'a> {
     pub(crate) spec: &'a Spec,
-    /// Where named data sets lie, and what is found out about others.
+    /// The folder of named data sets, and the options for reading others.
     pub(crate) config: &'a DataConfig,
-    /// Whether CIFAR-10 is fetched where `auto` wants it; with the reason where not, if there is one to tell.
+    /// Whether `auto` may download CIFAR-10. The error has a reason to print, if any.
     pub(crate) fetches: Result<(), Option<&'static str>>,
-    /// How pictures are fitted to the model's size, where they are to be kept in memory.
+    /// How pictures are fitted to the model's size, if they may be kept in memory.
     pub(crate) preprocess: Option<Preprocess>,
-    /// Whether all pictures of a data set without parts are for the test.
+    /// Whether all pictures of a data set without parts are used for the test.
     pub(crate) is_all_test: bool,
-    /// Whether pictures are read once, for the features of a frozen backbone.
+    /// Whether pictures are read only once, for the features of a frozen backbone.
     pub(crate) is_read_once: bool,
 }
 
-/// The data set that `request` names. `auto` is CIFAR-10; where it is not there, fetched, if that is wanted; where that
-/// fails, the embedded sample, and a plain word about it.
+/// Loads the data set that `request` names. `auto` is CIFAR-10, which is downloaded if it is missing and `request` allows it.
+/// Otherwise `auto` is the embedded sample; unless the download was ruled out without a reason, that is reported.
 pub(crate) fn load(request: &Request<'_>, app: &App) -> Result<Loaded> {
     let name = match request.spec {
         Spec::Path(path) => return photographs(path, request, app),
@@ -117,7 +117,7 @@ pub(crate) fn load(request: &Request<'_>, app: &App) -> Result<Loaded> {
     match load_cifar10(data_dir) {
         Ok(dataset) => return Ok(Loaded::named(dataset)),
         Err(Error::Absent { .. }) => {}
-        Err(e) => return Err(e.into()), // damaged data are never passed over
+        Err(e) => return Err(e.into()), // damaged data are always an error
     }
     let why = match request.fetches {
         Err(None) => return Ok(Loaded::named(load_sample()?)),
@@ -138,7 +138,7 @@ pub(crate) fn load(request: &Request<'_>, app: &App) -> Result<Loaded> {
     Ok(Loaded::named(load_sample()?))
 }
 
-/// Like [`load`], but nothing is fetched. With `is_all_test`, nothing is trained on the data set.
+/// Does the same as [`load`], but never downloads. With `is_all_test`, the data set is not used for training.
 pub(crate) fn load_local(spec: &Spec, config: &DataConfig, is_all_test: bool, app: &App) -> Result<Loaded> {
     load(
         &Request { spec, config, fetches: Err(None), preprocess: None, is_all_test, is_read_once: false },
@@ -162,7 +162,7 @@ fn by_name(name: &str, data_dir: &Path) -> Result<Dataset> {
     loaded.map_err(told).with_context(|| format!("cannot load the data set {name}"))
 }
 
-/// What a recipe says about a table of labels.
+/// Returns the options of a recipe for reading a table of labels.
 pub(crate) fn listing_options(config: &DataConfig) -> ListingOptions {
     let DataConfig { file_column, label_column, split_column, .. } = config.clone();
     ListingOptions { file_column, label_column, split_column }
@@ -209,7 +209,7 @@ fn stopped(app: &App) -> Loaded {
     Loaded::Stopped(app.stop.raised().unwrap_or(StopSignal::Interrupt))
 }
 
-/// What the system could give without swapping, where it says so.
+/// Returns the memory that is available without swapping, in bytes, if the system reports it.
 pub(crate) fn free_memory_bytes() -> Option<usize> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;

@@ -1,5 +1,5 @@
-//! `trainer data suspects`: labels of a run's pictures that may be wrong, as a page and as a table. Which those are,
-//! `tallow-metrics` says.
+//! `trainer data suspects`: lists labels of a run's pictures that may be wrong, as a page and as a table. `tallow-metrics`
+//! decides which these are.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -20,11 +20,11 @@ use crate::output;
 use crate::report;
 use crate::source::{self, Spec};
 
-/// No table of answers is longer: 2 GiB hold those about a million images for a hundred classes.
+/// Size limit of a table of predictions. 2 GiB hold those for about a million images and a hundred classes.
 const MAX_TABLE_BYTES: u64 = 2 << 30;
-/// Larger pictures are drawn smaller.
+/// Largest side of a picture on the page; larger pictures are scaled down.
 const MAX_SIDE_PX: usize = 160;
-/// Lines on a terminal.
+/// Largest number of lines printed on a terminal.
 const MAX_LINES: usize = 20;
 
 #[derive(Serialize)]
@@ -36,7 +36,7 @@ struct Found<'a> {
     csv: PathBuf,
 }
 
-/// A suspect, by names.
+/// A suspect, with names instead of indices.
 #[derive(Serialize)]
 struct Row<'a> {
     rank: usize,
@@ -91,7 +91,7 @@ pub(crate) fn run(args: &SuspectsArgs, app: &App) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What models said of pictures that they had not seen: the answers of the run's folds.
+/// Returns predictions by models that had not seen the pictures: those of the run's folds.
 fn answers(run: &RunRecord) -> Result<PredictionsTable> {
     let folds = run.summary.as_ref().and_then(|summary| summary.folds.as_ref()).with_context(|| {
         let recipe = run.path.join("recipe.toml");
@@ -115,7 +115,7 @@ fn answers(run: &RunRecord) -> Result<PredictionsTable> {
     parse_predictions_csv(&text).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The pictures that the run was trained on.
+/// Loads the pictures that the run was trained on. Returns the stop signal if a stop was requested.
 fn dataset(
     args: &SuspectsArgs,
     run: &RunRecord,

@@ -1,4 +1,4 @@
-//! What `trainer train` says while it trains, and when it is over.
+//! Prints the messages of `trainer train` during training and at its end.
 
 use std::path::Path;
 
@@ -12,10 +12,10 @@ use tallow_training::{Event, Part, RunFolder, Session, ValidateOn, isa_name};
 
 use crate::{App, output};
 
-/// Columns of a name that comes from outside.
+/// Largest number of columns for a name given by the user.
 const NAME_COLUMNS: usize = 24;
 
-/// Three lines: what is trained on what, how, and where.
+/// Prints three lines: the data, the model with its recipe, and the machine with the run folder.
 pub(crate) fn begin(session: &Session, app: &App) {
     let (recipe, data, params) = (session.recipe(), session.data(), &session.model().params);
     let number = |n: usize| grouped(n as f64, 0);
@@ -71,7 +71,7 @@ fn counted_classes(n: usize) -> String {
     if n == 1 { "1 class".to_owned() } else { format!("{n} classes") }
 }
 
-/// Tells the user what happened.
+/// Prints the message of an event.
 pub(crate) fn event(event: &Event, app: &App) {
     let text = match event {
         Event::Started { epoch, batch, n_val, .. } => {
@@ -117,7 +117,7 @@ const EPOCH_COLUMNS: &str = "  epoch     time  images/s    loss  accuracy";
 const VAL_COLUMNS: &str = "  val_loss  val_accuracy";
 const RATE_COLUMN: &str = "       rate";
 
-/// An epoch as a row: loss is the cross-entropy of the training images, as that of validation is.
+/// Formats an epoch as a row. The loss is the cross-entropy of the training images, like that of validation.
 fn epoch_line(event: &Event) -> String {
     let Event::Epoch { record, n_epochs, secs, images_per_second, .. } = event else { return String::new() };
     let val = record.val_loss.zip(record.val_accuracy);
@@ -133,7 +133,7 @@ fn epoch_line(event: &Event) -> String {
     )
 }
 
-/// The last word: the report, test accuracy with its interval and what takes something from it, and what to type next.
+/// Prints the results: the report, the test accuracy with its interval and its caveats, and the next commands.
 pub(crate) fn conclude(summary: &Summary, run_dir: &Path, page: Option<&Path>, app: &App) -> Result<()> {
     let caveats = caveats(summary, run_dir)?;
     if app.global.json {
@@ -193,7 +193,7 @@ pub(crate) fn conclude(summary: &Summary, run_dir: &Path, page: Option<&Path>, a
     Ok(())
 }
 
-/// What to type next, for those who look on.
+/// Prints useful next commands on standard error.
 fn next_commands(run_dir: &Path, app: &App) {
     let run = shell_word(run_dir);
     let commands = [
@@ -214,7 +214,7 @@ fn rate(summary: &Summary) -> String {
     }
 }
 
-/// Those of the summary, and what the recipe tells besides.
+/// Returns the caveats of the summary, completed by those that follow from the recipe.
 fn caveats(summary: &Summary, run_dir: &Path) -> Result<Vec<Caveat>> {
     let recipe = RunFolder::recipe_of(run_dir)?;
     let from = recipe.init_from.as_deref().map(shown_path);

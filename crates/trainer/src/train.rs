@@ -1,4 +1,4 @@
-//! `trainer train`: flags and a recipe become a run.
+//! `trainer train`: turns flags and a recipe into a run.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,7 +15,8 @@ use crate::preparation::{self, Place, RUNS, overrides, session};
 use crate::race::{self, Chosen};
 use crate::{event_pictures, report, telling};
 
-/// More threads than any machine has cores: a mistake, which would only show as a machine that hangs.
+/// Largest number of threads. More than any machine has cores is a mistake, which would otherwise only show as a machine that
+/// hangs.
 const MAX_THREADS: usize = 1024;
 
 pub(crate) fn run(args: &TrainArgs, app: &App) -> Result<ExitCode> {
@@ -50,15 +51,15 @@ pub(crate) fn run(args: &TrainArgs, app: &App) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// How a run ended that was not interrupted.
+/// The result of a run that was not interrupted.
 pub(crate) struct Ended {
     pub(crate) summary: Box<Summary>,
-    /// Its report, where it could be made.
+    /// The report page, if it could be written.
     pub(crate) page: Option<PathBuf>,
 }
 
-/// Trains what is left, and makes the report; or the wish to stop that came on the way. Where the run is not over, `go_on` is
-/// told as the command that goes on with it.
+/// Trains the rest of the run and writes the report. Returns the stop signal if a stop was requested on the way. If the run
+/// is not complete, prints `go_on` as the command that continues it.
 pub(crate) fn work(
     session: &mut Session,
     go_on: &str,
@@ -91,7 +92,7 @@ pub(crate) fn work(
     }
 }
 
-/// Gives every computation `n` threads.
+/// Sets the number of threads of all computations to `n`.
 pub(crate) fn set_threads(n: Option<usize>) -> Result<()> {
     if let Some(n) = n {
         ensure!((1..=MAX_THREADS).contains(&n), "--threads must be 1 to {MAX_THREADS}, it is {n}");
@@ -100,9 +101,10 @@ pub(crate) fn set_threads(n: Option<usize>) -> Result<()> {
     builder.build_global().context("cannot start the threads")
 }
 
-/// The recipe, or that of the run to resume, with what the flags say; or the wish to stop that came while backbones were tried.
+/// Returns the recipe, or that of the run to resume, with the flags applied. Returns the stop signal if a stop was requested
+/// while backbones were tried.
 fn recipe(args: &TrainArgs, app: &App) -> Result<std::result::Result<Chosen, StopSignal>> {
-    // of a run that goes on, --lr is the rate of an extension
+    // when resuming, --lr is the rate of an extension
     let lr = args.settings.lr.filter(|_| args.resume.is_none());
     let overrides = overrides(&SettingsArgs { lr, ..args.settings.clone() }, args.seed)?;
     if race::is_wanted(args) {
@@ -110,7 +112,7 @@ fn recipe(args: &TrainArgs, app: &App) -> Result<std::result::Result<Chosen, Sto
     }
     let recipe = match &args.resume {
         Some(run) => {
-            RunFolder::recipe_of(run)?; // says what is wrong with the folder, where it is no run folder
+            RunFolder::recipe_of(run)?; // its error tells why the folder is not a run folder
             RunFolder::load(run, &overrides)?
         }
         None => preparation::recipe(&args.settings, &overrides, app)?,

@@ -1,8 +1,8 @@
-//! Averages of the weights over a run. Training goes on with the raw weights; validation, the best epoch and the
-//! finished model have the averaged ones.
+//! Averages of the weights over a run. Training always continues with the raw weights. Validation, the best epoch and the
+//! finished model use the averaged weights.
 //!
-//! What is averaged is all that learns: parameters, and the running statistics of batch norms alike, so that no pass
-//! over the data has to make new statistics. Averages are kept in f32 in main memory, each step of them in f64.
+//! The average covers everything that learns: parameters and the running statistics of batch norms. So no pass over the data
+//! is needed to compute new statistics. Averages are kept in f32 in main memory; each update is computed in f64.
 
 use serde::{Deserialize, Serialize};
 use tallow_nn::Tensors;
@@ -17,30 +17,30 @@ use crate::session::Session;
 pub enum Averaging {
     /// An exponential moving average, after each step: `average = d * average + (1 - d) * weights`.
     ///
-    /// It begins with the weights that the run starts from, and `d` is `min(decay, (1 + n) / (10 + n))` after `n`
-    /// steps, so that it forgets these soon (TensorFlow's `ExponentialMovingAverage` with `num_updates`).
+    /// It begins with the weights that the run starts from. After `n` steps, `d` is `min(decay, (1 + n) / (10 + n))`, so that
+    /// the average soon forgets these initial weights (as TensorFlow's `ExponentialMovingAverage` with `num_updates`).
     Ema {
-        /// The share that a step leaves, in [0, 1).
+        /// The share of the old average that remains after a step, in [0, 1).
         decay: f64,
     },
     /// The mean of the weights at the end of each of the last epochs of the run (SWA,
     /// <https://arxiv.org/abs/1803.05407>).
     ///
-    /// In the epochs before those nothing is averaged, and early stopping may end the run there. A run that is extended
-    /// keeps what it has averaged if the new last epochs begin there or before; but where its rate begins again, so does the
-    /// average: weights from before do not belong to the same descent.
+    /// Nothing is averaged in earlier epochs; early stopping may end the run there. When a run is extended, it keeps its
+    /// average if the new last epochs begin no later than the first added epoch. If the extension restarts the learning rate,
+    /// the average restarts too, because the earlier weights do not belong to the same descent.
     LastEpochs {
-        /// How many.
+        /// The number of last epochs.
         epochs: u64,
     },
 }
 
-/// An average so far.
+/// The average so far.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Average {
-    /// By the names of what is averaged.
+    /// The averaged tensors, by name.
     pub(crate) tensors: Tensors,
-    /// How many weights went into it, those at the start of an exponential average not counted.
+    /// Number of weights in the average; the initial weights of an exponential average are not counted.
     pub(crate) n: u64,
 }
 
@@ -48,7 +48,7 @@ impl Averaging {
     /// Checks the values.
     ///
     /// # Errors
-    /// With the key that cannot be used.
+    /// [`InvalidSetting`] names the key whose value cannot be used.
     pub fn validate(&self) -> std::result::Result<(), InvalidSetting> {
         match *self {
             Self::Ema { decay } => {
@@ -60,7 +60,7 @@ impl Averaging {
         }
     }
 
-    /// The average before the first step, of the weights at the start.
+    /// Returns the average before the first step. An exponential average begins with the initial weights.
     pub(crate) fn start(
         self,
         weights: impl FnOnce() -> tallow_nn::Result<Tensors>,
@@ -71,7 +71,7 @@ impl Averaging {
         }
     }
 
-    /// Takes in the weights after a step, where steps are averaged.
+    /// Adds the weights after a step to an exponential average. Other averages do not change.
     pub(crate) fn after_step(
         self,
         average: &mut Option<Average>,
@@ -84,7 +84,7 @@ impl Averaging {
         Ok(())
     }
 
-    /// The average at the end of the epoch `epoch`, counted from 1, of `n_epochs`; `average` is the one before it.
+    /// Returns the average at the end of `epoch`, counted from 1, of `n_epochs`; `average` is the average before that.
     pub(crate) fn after_epoch(
         self,
         average: Option<Average>,
@@ -119,8 +119,8 @@ impl Average {
 }
 
 impl Session {
-    /// The average with the epoch that has just been trained; the session's own is as before, as validation may be
-    /// interrupted, and the epoch's end come again.
+    /// Returns the average that includes the epoch just trained. The session's own average does not change: validation may be
+    /// interrupted, and then the end of the epoch is run again.
     pub(crate) fn average_at_end_of_epoch(&self) -> Result<Option<Average>> {
         let Some(averaging) = self.recipe.averaging else { return Ok(None) };
         let (epoch, n_epochs) = (self.state.epoch + 1, self.recipe.epochs);
@@ -128,7 +128,7 @@ impl Session {
         Ok(averaging.after_epoch(self.average.clone(), epoch, n_epochs, weights)?)
     }
 
-    /// Gives the model the averaged weights, where there are any; returns the raw ones.
+    /// Gives the model the averaged weights, if there are any, and returns the raw ones.
     pub(crate) fn swap_weights(&self, average: Option<&Average>) -> Result<Option<Tensors>> {
         let Some(average) = average else { return Ok(None) };
         let raw = self.learner.model.params.learned_tensors()?;
@@ -136,7 +136,7 @@ impl Session {
         Ok(Some(raw))
     }
 
-    /// Gives the model its raw weights back.
+    /// Gives the model its raw weights back, if `raw` has any.
     pub(crate) fn put_back(&self, raw: Option<Tensors>) -> Result<()> {
         raw.map_or(Ok(()), |raw| Ok(self.learner.model.params.load_learned(&raw)?))
     }

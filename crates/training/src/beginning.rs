@@ -1,5 +1,5 @@
-//! What a run begins with: the network as its record names it, the weights of another run where the recipe says so, and
-//! what those had seen.
+//! The start of a run: the network's entry in the records, the weights of another run where the recipe names one, and which
+//! of this run's images those weights were trained or tested on.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -14,8 +14,8 @@ use crate::error::{Result, TrainingError};
 use crate::model_file::{ModelInfo, SavedModel, read_model};
 use crate::recipe::{Recipe, ValidateOn};
 
-/// The `[model]` table that is written down: `table`, where the network was built from one; else that it is a program's own,
-/// which nobody but that program can build.
+/// Returns the `[model]` table for the records. This is `table` if the network was built from it. A program's own network is
+/// recorded as custom, since only that program can build it.
 pub(crate) fn recorded_model(table: &Table, model: &Model) -> Table {
     match model.is_custom {
         true => Table::from_iter([("name".to_owned(), CUSTOM.into())]),
@@ -23,7 +23,7 @@ pub(crate) fn recorded_model(table: &Table, model: &Model) -> Table {
     }
 }
 
-/// Loads the weights that `recipe.init_from` names, if it names any. Returns what takes something from the figures to come.
+/// Loads the weights that `recipe.init_from` names, if any. Returns the caveats for the figures of this run.
 pub(crate) fn begin_with(recipe: &Recipe, model: &Model, data: &TrainData) -> Result<Vec<Caveat>> {
     let own = (recipe.data.validate_on == ValidateOn::Test).then_some(Caveat::ValidatedOnTest);
     let Some(path) = &recipe.init_from else { return Ok(own.into_iter().collect()) };
@@ -38,27 +38,28 @@ pub(crate) fn begin_with(recipe: &Recipe, model: &Model, data: &TrainData) -> Re
     Ok(own.into_iter().chain(of_start(path, &info, data)).collect())
 }
 
-/// What is known of a run that goes on, and what its recipe tells besides.
+/// Completes the known caveats of a resumed run with those that follow from its recipe.
 pub(crate) fn completed(known: Vec<Caveat>, recipe: &Recipe) -> Vec<Caveat> {
     let from = recipe.init_from.as_deref().map(called);
     Caveat::complete(known, recipe.data.validate_on == ValidateOn::Test, from.as_deref())
 }
 
-/// What the run folder or the model file at `path` is called: where it lies is nothing for a model card.
+/// Returns a short name for the run folder or model file at `path`. A model card should not contain the path itself.
 fn called(path: &Path) -> String {
     let is_of_run = path.file_name().is_some_and(|name| name == "model.safetensors");
     let named = if is_of_run { path.parent().unwrap_or(path) } else { path };
     shown_path(Path::new(named.file_name().unwrap_or(path.as_os_str())))
 }
 
-/// What the model at `path`, with whose weights a run begins, had seen of the run's `data`.
+/// Returns the caveats that follow from starting with the model at `path`: what that model has already seen of the run's
+/// `data`.
 fn of_start(path: &Path, info: &ModelInfo, data: &TrainData) -> Vec<Caveat> {
     let from = called(path);
     if info.data_digest != data.dataset.digest {
         return vec![Caveat::StartUnknown { from, dataset: info.dataset.clone() }];
     }
     let mut caveats = Vec::new();
-    // the same data set, so the same images by index: which of them were trained on can be told
+    // the data set is the same, so an index means the same image: this tells which images were trained on
     match TrainData::of_model(data.dataset.clone(), info) {
         Ok(then) => {
             let trained: HashSet<u32> = then.train.indices.iter().copied().collect();
@@ -75,11 +76,11 @@ fn of_start(path: &Path, info: &ModelInfo, data: &TrainData) -> Vec<Caveat> {
             Caveat::ValidatedOnTest | Caveat::StartValidatedOnTest { .. } => {
                 Some(Caveat::StartValidatedOnTest { from: from.clone() })
             }
-            // of the weights before those, it is not known which of these validation images they had seen
+            // it is unknown which of these validation images the weights before those had seen
             Caveat::StartTrainedOnValidation { .. } | Caveat::StartUnknown { .. } => {
                 Some(Caveat::StartUnknown { from: from.clone(), dataset: String::new() })
             }
-            Caveat::StartTested { .. } | Caveat::ExtendedAfterTest { .. } => None, // what follows says as much
+            Caveat::StartTested { .. } | Caveat::ExtendedAfterTest { .. } => None, // the caveat below says as much
         });
     }
     caveats.push(Caveat::StartTested { from });

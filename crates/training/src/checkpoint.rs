@@ -10,24 +10,24 @@ use tallow_nn::{HostTensor, Tensors, decode, encode, le_bytes};
 use crate::error::{Result, TrainingError};
 use crate::state::{STATE_VERSION, State};
 
-/// Longer files are not read.
+/// Size limit of checkpoints, model files and tables of predictions, in bytes; longer files are refused.
 pub(crate) const MAX_FILE_BYTES: u64 = 16 << 30;
 
 const MODEL: &str = "model.";
 const OPTIMIZER: &str = "optimizer.";
 const AVERAGE: &str = "average.";
 
-/// What a checkpoint file holds.
+/// The content of a checkpoint file.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Checkpoint {
     pub(crate) state: State,
     pub(crate) model: Tensors,
     pub(crate) optimizer: Tensors,
-    /// The average of the weights, where there is one.
+    /// The average of the weights, if there is one.
     pub(crate) average: Option<Tensors>,
 }
 
-/// The metadata of the file. The state is kept as text, so that the digest is one of bytes.
+/// The metadata of the file. The state is kept as text, so that the digest covers bytes.
 #[derive(Serialize, Deserialize)]
 struct Envelope {
     digest: String,
@@ -51,7 +51,7 @@ impl Checkpoint {
     /// Reads a checkpoint and checks its digest.
     ///
     /// # Errors
-    /// If the file is missing, or not whole.
+    /// If the file is missing or damaged, or has another version.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let damaged = |problem: String| TrainingError::Damaged { path: path.to_owned(), problem };
         let bytes = files::read_at_most(path, MAX_FILE_BYTES)?;
@@ -80,25 +80,25 @@ impl Checkpoint {
         Ok(Self { state, model, optimizer, average: (!average.is_empty()).then_some(average) })
     }
 
-    /// The weights that the run would end with: averaged ones, where there are any.
+    /// Returns the weights that the run would end with: the averaged ones, if there are any.
     pub(crate) fn into_weights(self) -> Tensors {
         self.average.unwrap_or(self.model)
     }
 }
 
-/// The digest of a state's text and of tensors: names, shapes and the bits of every number.
+/// Returns the digest of a state's text and of tensors: names, shapes and the bits of every number.
 pub(crate) fn digest(state: &str, tensors: &Tensors) -> String {
     let mut hasher = Hasher::new();
     hasher.update(state.as_bytes());
     for (name, HostTensor { shape, data }) in tensors {
         hasher.update(format!("\n{name} {shape:?}\n").as_bytes());
-        // in pieces that stay in the caches
+        // in chunks that fit into the caches
         data.chunks(1 << 12).for_each(|data| hasher.update(&le_bytes(data)));
     }
     hasher.finish()
 }
 
-/// JSON that cannot be written; it would be a defect of this program, and is reported like a failed write.
+/// Reports a failure to write JSON as a failed file write; such a failure would be a defect of this program.
 pub(crate) fn encoding(error: serde_json::Error) -> FileError {
     FileError::writing(Path::new("JSON"))(error.into())
 }
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(Checkpoint::read(&path).unwrap(), sample());
     }
 
-    /// Whichever byte is hit, damage is noticed: the file is cut at, or changed in, one place after another.
+    /// Damage is noticed at every byte tried: the file is cut there, or the byte is changed.
     #[test]
     fn damage_is_noticed() {
         let folder = tempfile::tempdir().unwrap();

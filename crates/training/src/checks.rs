@@ -1,5 +1,5 @@
-//! What is refused before a run begins or goes on: recipes that fit neither model nor data, and settings that may not
-//! change. What is wrong with a recipe by itself, `recipe.rs` says.
+//! Checks before a run begins or is resumed: they refuse recipes that do not fit the model or the data, and settings that may
+//! not change. `recipe.rs` checks what can be checked on a recipe alone.
 
 use tallow_core::keys::leaves;
 use tallow_core::shown;
@@ -13,10 +13,11 @@ use crate::feed::train_loader;
 use crate::recipe::Recipe;
 use crate::state::State;
 
-/// Keys that may differ when a run goes on: where the data lie is no part of the result, and their digest is compared.
+/// Keys that may differ when a run is resumed. The place of the data does not affect the result, and the digest of the data
+/// is compared.
 const MAY_CHANGE: [&str; 4] = ["epochs", "data.data_dir", "data.dataset", "data.skip_bad"];
 
-/// The key that may differ where weights stay as they are: their digest is compared.
+/// The key that may differ if the weights are frozen, as the digest of frozen weights is compared.
 const WEIGHTS: &str = "model.weights";
 
 /// Refuses batches that could not be made, without making one.
@@ -28,7 +29,8 @@ pub(crate) fn check_batches(recipe: &Recipe, data: &TrainData, size_px: Option<[
     Ok(())
 }
 
-/// Refuses changes to images, and views of them, where a frozen trunk sees them once.
+/// Refuses augmentation, mixing and test-time views if the trunk is frozen, as a frozen trunk sees each image only once.
+/// Mirroring (`augment.flip`) is allowed.
 pub(crate) fn check_trunk(recipe: &Recipe, model: &Model) -> Result<()> {
     let Recipe { augment, mix, evaluation, .. } = recipe;
     if model.trunk.is_some() && !evaluation.is_plain() {
@@ -46,7 +48,7 @@ pub(crate) fn check_trunk(recipe: &Recipe, model: &Model) -> Result<()> {
     Err(TrainingError::Value { key: "augment, mix:", problem: problem.into() })
 }
 
-/// Refuses folds that leave a part without images.
+/// Refuses folds that leave any part without images.
 pub(crate) fn check_folds(data: &TrainData) -> Result<()> {
     let n_folds = data.n_folds();
     for fold in 0..n_folds {
@@ -65,7 +67,7 @@ pub(crate) fn check_folds(data: &TrainData) -> Result<()> {
     Ok(())
 }
 
-/// Refuses sizes that images could not be resized to.
+/// Refuses `data.size_factors` for models that cannot take images of several sizes.
 pub(crate) fn check_sizes(recipe: &Recipe, model: &Model) -> Result<()> {
     let problem = match model.input_px {
         _ if recipe.data.size_factors.is_empty() => return Ok(()),
@@ -76,7 +78,7 @@ pub(crate) fn check_sizes(recipe: &Recipe, model: &Model) -> Result<()> {
     Err(TrainingError::Value { key: "data.size_factors", problem: problem.into() })
 }
 
-/// Refuses other data than the run was started with; classes that are new or gone are named.
+/// Refuses data that differ from those the run was started with. The error names the new and the missing classes.
 pub(crate) fn check_same_data(state: &State, dataset: &Dataset) -> Result<()> {
     if state.data_digest == dataset.digest {
         return Ok(());
@@ -95,8 +97,8 @@ pub(crate) fn check_same_data(state: &State, dataset: &Dataset) -> Result<()> {
     Err(TrainingError::OtherData { then: state.data_digest.clone(), now: dataset.digest.clone(), what })
 }
 
-/// Refuses whatever is not the same in both recipes and may not change; also fewer epochs. With `is_frozen`, weights that stay
-/// as they are may have moved.
+/// Refuses every difference between the two recipes that is not allowed, and fewer epochs. With `is_frozen`, the path of the
+/// frozen weights may differ.
 pub(crate) fn check_unchanged(then: &Recipe, now: &Recipe, is_frozen: bool) -> Result<()> {
     let resolved = Recipe { schedule: now.schedule.clone().resolve(then.epochs), ..now.clone() };
     let (a, b) = (settings(then)?, settings(&resolved)?);
@@ -114,10 +116,10 @@ pub(crate) fn check_unchanged(then: &Recipe, now: &Recipe, is_frozen: bool) -> R
     Ok(())
 }
 
-/// Every value of the recipe, under its keys joined by dots.
+/// Returns every value of the recipe, under its keys joined by dots.
 ///
 /// # Errors
-/// Where a value cannot be written as TOML: a seed above 2^63 - 1.
+/// If a value cannot be written as TOML: a seed above 2^63 - 1.
 pub fn settings(recipe: &Recipe) -> Result<Vec<(String, Value)>> {
     let table = Table::try_from(recipe)
         .map_err(|e| TrainingError::Recipe { origin: recipe.name.clone(), problem: e.to_string() })?;

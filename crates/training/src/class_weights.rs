@@ -1,35 +1,36 @@
-//! Weights of the classes in the loss, as a recipe has them: a list, by name, or balanced by what there is to train on.
+//! Weights of the classes in the loss. A recipe gives them as a list, by class name, or as `balanced`, which derives them
+//! from the training images.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// `loss.class_weights`.
+/// The value of `loss.class_weights`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(
     untagged,
     expecting = "expected \"balanced\", a list of numbers, or a table of numbers by class name"
 )]
 pub enum ClassWeights {
-    /// `"balanced"`: classes count alike, however many images they have.
+    /// `"balanced"`: all classes have the same total weight, however many images they have.
     Word(Balanced),
-    /// One for each class, in their order.
+    /// One weight for each class, in the order of the classes.
     List(Vec<f64>),
-    /// Some classes' by name; the others weigh 1.
+    /// Weights by class name; classes that are not named have weight 1.
     ByName(BTreeMap<String, f64>),
 }
 
-/// The word `balanced`: `n_images / (n_classes * n_images_of_the_class)` over the training images, as scikit-learn's
-/// `compute_class_weight` has it. Classes without images weigh 0 and do not count among the classes.
+/// The word `balanced`: a class has the weight `n_images / (n_classes * n_images_of_the_class)` over the training images, as
+/// in scikit-learn's `compute_class_weight`. Classes without images have weight 0 and are not counted in `n_classes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Balanced {
-    /// The only one.
+    /// The only value.
     Balanced,
 }
 
 impl ClassWeights {
-    /// A weight that is none, if there is one.
+    /// Returns the first weight that is negative or not finite, if any.
     pub(crate) fn out_of_range(&self) -> Option<f64> {
         let given: Vec<f64> = match self {
             Self::Word(_) => Vec::new(),
@@ -39,10 +40,10 @@ impl ClassWeights {
         given.into_iter().find(|weight| !(*weight >= 0.0 && weight.is_finite()))
     }
 
-    /// A weight for each of `class_names`, which have `counts` training images.
+    /// Returns a weight for each of `class_names`, which have `counts` training images.
     ///
     /// # Errors
-    /// With what the recipe's value lacks or has too much of.
+    /// If the number of weights is wrong or a class name is unknown; the message says which.
     pub(crate) fn resolve(&self, class_names: &[String], counts: &[usize]) -> Result<Vec<f32>, String> {
         match self {
             Self::Word(Balanced::Balanced) => Ok(balanced(counts)),

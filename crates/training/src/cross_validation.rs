@@ -1,8 +1,9 @@
-//! Cross-validation: before a run trains its model on all images, a run for each fold, in a folder of its own below it, trains on
-//! the others and is tested on what the fold holds out. Which images those are, `data.rs` says.
+//! Cross-validation: before a run trains its model on all images, it trains one model for each fold and tests it on the
+//! images that the fold holds out. Each fold has a run of its own, in a folder below the run's. `data.rs` decides which
+//! images a fold holds out.
 //!
-//! A fold's run is a run like others: stopped, it goes on where it was. It trains the network of the run itself, which gets its
-//! initial weights back each time, and on the run's features.
+//! A fold's run can be stopped and resumed like any other. It trains the same network as the main run, reset to its initial
+//! weights each time, and uses the main run's features.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,24 +22,25 @@ use crate::recipe::{DataConfig, Recipe};
 use crate::run_folder::RunPlace;
 use crate::session::{Outcome, Session, Watch};
 
-/// What the folds came to.
+/// The results of all folds.
 #[derive(Clone, Debug)]
 pub(crate) struct Folded {
-    /// What the model of its fold says of each image, in the order of the training set.
+    /// Predictions for every image by the model of its fold, in the order of the training set.
     pub(crate) predictions: Predictions,
-    /// The score of each fold, and of all.
+    /// The score of each fold and of all folds together.
     pub(crate) scores: FoldScores,
-    /// How long the folds' models were trained.
+    /// How long the folds' models were trained, in seconds.
     pub(crate) train_secs: f64,
 }
 
 impl Session {
-    /// Whether what the folds held out is the run's test, as its data set keeps nothing for that.
+    /// Whether the images held out by the folds serve as the run's test, because the data set has no test images of its own.
     pub(crate) fn is_tested_by_folds(&self) -> bool {
         self.data.folds.is_some() && self.data.dataset.test.is_empty()
     }
 
-    /// Trains and tests what is left of the folds; or the wish to stop that came on the way. `feeds` are the run's own.
+    /// Trains and tests the folds that are left. Returns the stop signal if a stop was requested on the way. `feeds` are
+    /// those of the main run.
     pub(crate) fn cross_validate(
         &mut self,
         feeds: &Feeds,
@@ -70,7 +72,7 @@ impl Session {
         folded(&ended, self.is_tested_by_folds()).map(Ok)
     }
 
-    /// Starts the run of a fold, or goes on with it.
+    /// Starts the run of a fold, or resumes it.
     fn run_fold(
         &self,
         fold: usize,
@@ -88,12 +90,12 @@ impl Session {
             false => Self::start_with(recipe, model, data, &RunPlace::At(folder.to_owned()))?,
         };
         session.feeds = Some(feeds);
-        // what a fold's run has to tell stands in its own record
+        // the events of a fold's run are in that run's own record
         session.run(&mut Watch { on_event: &mut |_| (), progress: watch.progress, stop: watch.stop })
     }
 }
 
-/// Lets go of what only a run that goes on needs.
+/// Removes the checkpoints of a finished fold, which only a resume would need.
 fn remove_checkpoints(folder: &Path) -> Result<()> {
     let checkpoints = folder.join("checkpoints");
     match fs::remove_dir_all(&checkpoints) {
@@ -105,7 +107,7 @@ fn remove_checkpoints(folder: &Path) -> Result<()> {
 }
 
 impl Feeds {
-    /// The feeds of other parts of the same sets.
+    /// Returns the feeds for other parts of the same sets.
     fn of_parts(&self, data: &TrainData) -> Self {
         let feed = |part: &crate::data::Part| match &self.train {
             Feed::Images { input, .. } => Feed::Images { part: part.clone(), input: input.clone() },
@@ -128,7 +130,7 @@ fn tested(fold: usize, n_folds: usize, predictions: &Predictions, train_secs: f6
     }
 }
 
-/// The last word of a fold's run, and what its model says of the images that it held out.
+/// Reads the summary of a fold's run and its predictions for the held-out images.
 fn read_fold(folder: &Path, data: &TrainData) -> Result<(Summary, Predictions)> {
     let damaged = |path: &PathBuf, problem: String| TrainingError::Damaged {
         path: path.clone(),
@@ -155,7 +157,7 @@ fn read_fold(folder: &Path, data: &TrainData) -> Result<(Summary, Predictions)> 
     }
 }
 
-/// All answers in the order of the images, and what they come to.
+/// Merges the predictions of all folds in the order of the images, and computes the scores.
 fn folded(folds: &[(Predictions, f64)], is_test: bool) -> Result<Folded> {
     let counts: Vec<(u64, u64)> = folds.iter().map(|(p, _)| (p.n_correct(), p.len() as u64)).collect();
     let n_classes = folds.first().map_or(1, |(p, _)| p.n_classes());

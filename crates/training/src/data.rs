@@ -1,4 +1,4 @@
-//! What a run trains, validates and tests on: a data set, split as the recipe says.
+//! The data that a run trains, validates and tests on: a data set, split as the recipe says.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::recipe::{DataConfig, Recipe, ValidateOn};
 pub struct Part {
     /// The set.
     pub set: Arc<ImageSet>,
-    /// Which of its images.
+    /// The indices of the chosen images.
     pub indices: Arc<[u32]>,
 }
 
@@ -29,12 +29,12 @@ impl Part {
         Self { set: Arc::clone(set), indices: indices.into() }
     }
 
-    /// How many images there are.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.indices.len()
     }
 
-    /// True where there is none.
+    /// Whether the part has no images.
     pub fn is_empty(&self) -> bool {
         self.indices.is_empty()
     }
@@ -45,22 +45,22 @@ impl Part {
 pub struct TrainData {
     /// The data set that the parts come from.
     pub dataset: Dataset,
-    /// What is trained on.
+    /// The training images.
     pub train: Part,
-    /// What each epoch is validated on, if there is validation.
+    /// The images that each epoch is validated on, if there is validation.
     pub val: Option<Part>,
-    /// What is looked at once, after training. Of a run by folds whose data set keeps nothing for that, all training images: what
-    /// is said of each is what the model of its fold says.
+    /// The test images, which are evaluated once, after training. In a run with folds whose data set has no test images,
+    /// these are all training images; each is predicted by the model of its fold.
     pub test: Part,
-    /// Of a run by folds the fold of each image of the training set, from 0.
+    /// In a run with folds, the fold of each image of the training set, from 0.
     pub folds: Option<Arc<[u32]>>,
 }
 
 impl TrainData {
-    /// Splits `dataset` as `recipe` says: a function of the recipe's seed, fraction and subset alone.
+    /// Splits `dataset` as `recipe` says. The split depends only on the recipe's seed and its `[data]` table.
     ///
     /// # Errors
-    /// If the fraction or the subset cannot be had.
+    /// If the fraction, the subset or the folds are impossible, or class weights do not fit the classes.
     pub fn new(dataset: Dataset, recipe: &Recipe) -> Result<Self> {
         let DataConfig { val_fraction, validate_on, train_subset, folds, fold, .. } = recipe.data;
         let mut data = Self::split(dataset, val_fraction, validate_on, train_subset, recipe.seed)?;
@@ -77,7 +77,7 @@ impl TrainData {
         Ok(data)
     }
 
-    /// All that is trained or validated on, ascending.
+    /// Returns the indices of all training images and of the validation images that come from the training set, ascending.
     pub(crate) fn pool(&self) -> Vec<u32> {
         let is_own = |val: &&Part| Arc::ptr_eq(&val.set, &self.train.set);
         let val = self.val.as_ref().filter(is_own).map(|val| val.indices.iter());
@@ -87,12 +87,13 @@ impl TrainData {
         pool
     }
 
-    /// How many folds there are; 0 where the run is not by folds.
+    /// Number of folds; 0 if the run has none.
     pub(crate) fn n_folds(&self) -> usize {
         self.folds.as_ref().map_or(0, |folds| folds.iter().max().map_or(0, |&last| last as usize + 1))
     }
 
-    /// What is trained, validated and tested on where `fold`, from 0, is held out: it is the test, and nothing else has its images.
+    /// Returns the parts of the run that holds out `fold`, counted from 0: the fold's images are the test, and no other part
+    /// contains them.
     pub(crate) fn of_fold(&self, fold: usize) -> Self {
         let is_held_out =
             |i: &u32| self.folds.as_ref().is_some_and(|folds| folds[*i as usize] == fold as u32);
@@ -108,10 +109,10 @@ impl TrainData {
         }
     }
 
-    /// The weight of each class in the loss, where the recipe has weights.
+    /// Returns the weight of each class in the loss, if the recipe has weights.
     ///
     /// # Errors
-    /// If they do not fit the classes.
+    /// If the weights do not fit the classes.
     pub(crate) fn class_weights(&self, recipe: &Recipe) -> Result<Option<Vec<f32>>> {
         let Some(weights) = &recipe.loss.class_weights else { return Ok(None) };
         let set = &self.train.set;
@@ -121,10 +122,11 @@ impl TrainData {
         resolved.map(Some).map_err(|problem| TrainingError::Value { key: "loss.class_weights", problem })
     }
 
-    /// Splits `dataset`, which must be the one that the model was trained on, as it was split then.
+    /// Splits `dataset` as it was split for the model's training. `dataset` must be the data set that the model was trained
+    /// on.
     ///
     /// # Errors
-    /// If the model file asks for parts that cannot be had.
+    /// If the model file asks for impossible parts.
     pub fn of_model(dataset: Dataset, info: &ModelInfo) -> Result<Self> {
         Self::split(dataset, info.val_fraction, info.validate_on, info.train_subset, info.split_seed)
     }
@@ -161,7 +163,7 @@ impl TrainData {
     }
 }
 
-/// The fold of each training image: images that are the same photograph are in one.
+/// Returns the fold of each training image. Images of the same photograph are in the same fold.
 pub(crate) fn folds_of(dataset: &Dataset, n_folds: usize, seed: u64) -> Result<Arc<[u32]>> {
     let set = &dataset.train;
     let groups = match &dataset.groups {
@@ -174,7 +176,7 @@ pub(crate) fn folds_of(dataset: &Dataset, n_folds: usize, seed: u64) -> Result<A
     Ok(stratified_folds(set.labels(), &groups, n_folds, seed)?.into())
 }
 
-/// The split that a data set comes with.
+/// Returns the split that the data set comes with.
 fn given_split(n: usize, val: &[u32]) -> Split {
     let train = (0..n as u32).filter(|i| val.binary_search(i).is_err()).collect();
     Split { train, val: val.to_vec() }

@@ -1,4 +1,4 @@
-//! What can go wrong with a recipe, a run folder, or a run, said to the person who has to put it right.
+//! Errors of recipes, run folders and runs. The messages address the person who has to correct the problem.
 
 use std::path::PathBuf;
 
@@ -24,25 +24,25 @@ pub enum TrainingError {
     /// Figures that cannot be computed.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
-    /// A setting of the schedule or of a callback.
+    /// An invalid setting of the schedule or of a callback.
     #[error("recipe: {0}")]
     Setting(#[from] InvalidSetting),
     /// No recipe has this name.
     #[error("there is no recipe \"{name}\": expected one of {known}, or a file ending in .toml{nearest}")]
     UnknownRecipe {
-        /// What was asked for.
+        /// The name that was asked for.
         name: String,
-        /// The names there are.
+        /// The known names.
         known: String,
-        /// The name that was probably meant, as the end of a sentence; or nothing.
+        /// A suggestion for the name that was probably meant, as the end of a sentence; may be empty.
         nearest: String,
     },
-    /// A setting that was given beside the recipe, which fits no key or not its own.
+    /// An override given beside the recipe that matches no key, or has the wrong type for its key.
     #[error("{given}: {problem}")]
     Override {
-        /// As it was given: `--set epoch=3`.
+        /// The override as it was given: `--set epoch=3`.
         given: String,
-        /// What is wrong, with the key.
+        /// The problem, with the key.
         problem: String,
     },
     /// A recipe that cannot be read.
@@ -50,7 +50,7 @@ pub enum TrainingError {
     Recipe {
         /// The recipe's name or file.
         origin: String,
-        /// What is wrong, with the key.
+        /// The problem, with the key.
         problem: String,
     },
     /// A value of a recipe that is out of range.
@@ -58,10 +58,10 @@ pub enum TrainingError {
     Value {
         /// The key, such as `data.val_fraction`.
         key: &'static str,
-        /// What was expected and what is there.
+        /// The expected value and the actual one.
         problem: String,
     },
-    /// A folder that is no run folder.
+    /// A folder that is not a run folder.
     #[error("{} is not a run folder: {problem}", path.display())]
     NotARun {
         /// The folder.
@@ -69,7 +69,7 @@ pub enum TrainingError {
         /// What is missing.
         problem: String,
     },
-    /// A run folder that is there already.
+    /// The run folder exists already.
     #[error("{} exists already: choose another --run-dir, or go on with it: --resume {}", .0.display(), .0.display())]
     RunExists(PathBuf),
     /// Another process works on the run folder.
@@ -80,7 +80,7 @@ pub enum TrainingError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong and what can be done.
+        /// The problem and what can be done about it.
         problem: String,
     },
     /// A model file whose weights a run cannot start from.
@@ -94,27 +94,27 @@ pub enum TrainingError {
         path: PathBuf,
         /// The architecture in the file.
         theirs: String,
-        /// The recipe's.
+        /// The recipe's architecture.
         ours: String,
-        /// What does not fit.
+        /// The mismatch.
         problem: String,
     },
-    /// A picture for the event file that is none.
+    /// A picture for the event file that is not a PNG.
     #[error("the picture {0:?} is no PNG: nothing else can be logged as an image")]
     NotAPng(String),
-    /// A setting that may not change when a run goes on.
+    /// A setting that may not change when a run is resumed.
     #[error(
         "--resume: {key} is {now} now, the run was started with {then}; only --epochs may change (and be larger)"
     )]
     Changed {
         /// The key.
         key: String,
-        /// The run's value.
+        /// The value that the run was started with.
         then: String,
         /// The value that was asked for.
         now: String,
     },
-    /// The weights that stay as they are are not those that the run was started with.
+    /// The frozen weights are not those that the run was started with.
     #[error(
         "the frozen weights are not those that the run was started with: name with --weights where the same ones lie"
     )]
@@ -132,7 +132,7 @@ pub enum TrainingError {
         /// What differs, in words.
         what: String,
     },
-    /// The loss is no number any more.
+    /// The loss is NaN or infinite.
     #[error(
         "the loss became {loss} in epoch {epoch}, step {step}, at learning rate {lr}: try a lower learning rate \
          (--lr), a warm-up (schedule.warmup_epochs) or max_grad_norm; the last good checkpoint is kept"
@@ -147,7 +147,7 @@ pub enum TrainingError {
         /// The learning rate of the step.
         lr: f64,
     },
-    /// Weights that are no numbers any more.
+    /// Weights became NaN or infinite.
     #[error(
         "after epoch {epoch}, step {step}, the weights are no numbers any more: {broken}. Try a lower learning rate \
          (--lr), f32 (--precision f32) or max_grad_norm; the last good checkpoint is kept"
@@ -160,7 +160,7 @@ pub enum TrainingError {
         /// The step in the epoch, from 1.
         step: usize,
     },
-    /// A model that answers with no number.
+    /// The model's output is NaN or infinite.
     #[error(
         "{label}: the model's answer to image {index}{} is {value}, which is no number: its weights or what its layers \
          pass on grew too large. Train with a lower learning rate (--lr) or in f32 (--precision f32), or take an earlier \
@@ -168,19 +168,19 @@ pub enum TrainingError {
         file.as_ref().map_or(String::new(), |file| format!(" ({})", tallow_core::shown(file)))
     )]
     NonFiniteAnswer {
-        /// What the image was looked at for: "validation", "test".
+        /// The purpose of the evaluation: "validation", "test".
         label: String,
-        /// The image's place in its set.
+        /// The image's index in its set.
         index: u32,
-        /// The user's file that it is from, where there is one.
+        /// The user's file that the image is from, if it has one.
         file: Option<String>,
-        /// The first logit that is none.
+        /// The first logit that is not finite.
         value: f32,
     },
 }
 
 impl TrainingError {
-    /// The same of a value that makes no sense, with the recipe's name or file.
+    /// Adds the recipe's name or file to an error about an invalid value; returns other errors unchanged.
     pub(crate) fn in_recipe(self, origin: &str) -> Self {
         let problem = match self {
             Self::Setting(setting) => setting.to_string(),

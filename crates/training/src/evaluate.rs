@@ -1,4 +1,4 @@
-//! Evaluation: one path for validation, the test, and every later look at a model.
+//! Evaluation: the same path for validation, the test, and every later evaluation of a model.
 
 use tallow_core::{Bar, Progress, StopFlag, Unit};
 use tallow_dataset::{Batch, ImageSet};
@@ -9,17 +9,17 @@ use crate::error::{Result, TrainingError};
 use crate::feed::{Content, Feed};
 use crate::views::{Views, logits_of_views};
 
-/// Pixels per forward pass, about; results do not depend on it.
+/// Approximate number of pixels per forward pass; results do not depend on it.
 const BATCH_PX: usize = 1 << 18;
 
-/// Rows of features per forward pass, and images at most.
+/// Number of feature rows per forward pass, and the largest number of images.
 const MAX_BATCH: usize = 1024;
 
-/// What `model` says about every image of `feed`, in its order, by the mean logits of its `views`; `None` if `stop` was raised
-/// on the way.
+/// Returns the predictions of `model` for every image of `feed`, in the feed's order, from the mean logits of its `views`.
+/// Returns `None` if `stop` was raised on the way.
 ///
 /// # Errors
-/// If images cannot be read, images and model do not fit, or the model's answers are no numbers.
+/// If images cannot be read, images do not fit the model, or logits are not finite.
 pub(crate) fn evaluate(
     model: &Model,
     feed: &Feed,
@@ -48,10 +48,10 @@ pub(crate) fn evaluate(
     Ok(Some(Predictions::new(n_classes, targets, log_probs, part.indices.to_vec())?))
 }
 
-/// Refuses answers that are no numbers, which would make every figure one that says nothing.
+/// Refuses logits that are not finite, as every metric computed from them would be meaningless.
 ///
 /// # Errors
-/// [`TrainingError::NonFiniteAnswer`] with the first image, of `set`, that has such an answer.
+/// [`TrainingError::NonFiniteAnswer`] with the first image of `set` that has such a logit.
 pub(crate) fn check_finite(
     logits: &[f32],
     n_classes: usize,
@@ -65,7 +65,7 @@ pub(crate) fn check_finite(
     Err(TrainingError::NonFiniteAnswer { label: label.to_owned(), index, file, value: logits[at] })
 }
 
-/// The logits of a batch, (n, classes), of a network that does not learn.
+/// Returns the logits of a batch, (n, classes), in evaluation mode.
 pub(crate) fn logits(
     model: &Model,
     batch: Batch,
@@ -79,7 +79,8 @@ pub(crate) fn logits(
     Ok(content.forward(model, x, &mut ctx)?.to_vec()?)
 }
 
-/// The features that the frozen `trunk` of `model` makes of the images of `batch`, which it takes: (n, features).
+/// Returns the features, (n, features), that the frozen `trunk` of `model` computes for the images of `batch`. Takes the
+/// images out of the batch.
 pub(crate) fn features(
     model: &Model,
     trunk: &Trunk,
@@ -93,7 +94,7 @@ pub(crate) fn features(
     Ok(trunk.layer.forward(x, &mut ctx)?.to_vec()?)
 }
 
-/// 256 images of 32 x 32 pixels, or as many pixels of another size, but 8 images at least.
+/// Number of images or feature rows per batch of `feed`.
 pub(crate) fn batch_size(feed: &Feed) -> usize {
     match feed {
         Feed::Features { .. } => MAX_BATCH,
@@ -104,7 +105,7 @@ pub(crate) fn batch_size(feed: &Feed) -> usize {
     }
 }
 
-/// How many images of this size a forward pass takes.
+/// Number of images of this size per forward pass: about [`BATCH_PX`] pixels, but at least 8 images.
 pub(crate) fn images_per_pass([h, w]: [usize; 2]) -> usize {
     (BATCH_PX / (h * w).max(1)).clamp(8, MAX_BATCH)
 }

@@ -1,5 +1,5 @@
-//! What happens in a run: told to whoever watches it, and written down by the run's recorder, in `events.jsonl` and
-//! wherever else it belongs.
+//! Events of a run. They are reported to the caller's watch, and the run's recorder writes them to `events.jsonl` and other
+//! files.
 
 use serde::Serialize;
 use tallow_metrics::{EpochRecord, TestScore};
@@ -7,14 +7,14 @@ use tallow_metrics::{EpochRecord, TestScore};
 use crate::program::Program;
 use crate::step_points::StepPoint;
 
-/// Something that happened. Epochs and steps count from 1.
+/// An event. Epochs and steps count from 1.
 ///
-/// Serialised it is what `events.jsonl` holds of it. That has every event but steps, which are too many.
+/// `events.jsonl` holds the serialised events. It omits steps, because there are too many.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
-    /// Training begins, or goes on.
+    /// Training begins or is resumed.
     Started {
         /// Images that are trained on.
         n_train: usize,
@@ -24,108 +24,107 @@ pub enum Event {
         n_test: usize,
         /// Parameters of the model.
         n_parameters: usize,
-        /// Those of them that are trained.
+        /// Parameters that are trained.
         n_trained: usize,
-        /// The epoch in which it begins.
+        /// The epoch in which training begins.
         epoch: u64,
-        /// Batches of that epoch that were trained on already.
+        /// Batches of that epoch that have been trained on already.
         batch: usize,
-        /// What trains.
+        /// The program that trains.
         program: Program,
     },
-    /// After the first steps, and when that turns out otherwise: what the run will take.
+    /// An estimate of the run's duration. Reported after the first steps, and again when it changes much.
     Estimate {
-        /// One epoch, with validation.
+        /// Duration of one epoch with validation, in seconds.
         epoch_secs: f64,
-        /// What is left of the run.
+        /// Remaining duration of the run, in seconds.
         left_secs: f64,
-        /// The most memory the process held so far.
+        /// The most memory the process has held so far, in bytes.
         peak_rss_bytes: Option<u64>,
     },
     /// A training step was taken.
     Step {
-        /// Which one of the run.
+        /// The step's number in the run.
         step: u64,
-        /// The accuracy on its images, before its update; one that is mixed counts by the shares of its two classes.
+        /// The accuracy on the step's images, before its update. A mixed image counts by the shares of its two classes.
         accuracy: f64,
-        /// The mean cross-entropy of its images, before its update.
+        /// The mean cross-entropy of the step's images, before its update.
         loss: f64,
-        /// The mean of what is made small, over its images, before its update.
+        /// The mean of the optimised loss over the step's images, before its update.
         optimized_loss: f64,
-        /// The rate of its update.
+        /// The learning rate of the step's update.
         learning_rate: f64,
     },
     /// An epoch is over.
     Epoch {
-        /// Its figures.
+        /// The epoch's figures.
         record: EpochRecord,
         /// How many epochs the run has.
         n_epochs: u64,
-        /// How many steps it had.
+        /// How many steps the epoch had.
         n_steps: usize,
-        /// How long it took, with validation; since the resume, where it was resumed in the middle.
+        /// Duration of the epoch with validation, in seconds. If it was resumed in the middle, only the time since then.
         secs: f64,
-        /// How long a step took.
+        /// Mean duration of a step, in milliseconds.
         step_ms: f64,
-        /// How many images its steps took per second; none where all of them were taken before a resume, and of a head on
-        /// features that are kept. In
-        /// `events.jsonl` it is left out.
+        /// Images per second during the epoch's steps. `None` if all steps were taken before a resume, or if a head trains on
+        /// cached features. Not written to `events.jsonl`.
         #[serde(skip)]
         images_per_second: Option<f64>,
-        /// Its steps, a few at a time.
+        /// The epoch's steps, a few per point.
         points: Vec<StepPoint>,
     },
     /// The learning rate was lowered.
     RateLowered {
-        /// After which epoch.
+        /// The epoch after which it was lowered.
         epoch: u64,
-        /// The base rate until now.
+        /// The base rate before.
         from: f64,
         /// The base rate from now on.
         to: f64,
     },
     /// The monitored figure no longer improves, and the run ends.
     StoppedEarly {
-        /// After which epoch.
+        /// The epoch after which the run ends.
         epoch: u64,
     },
-    /// The best epoch's weights were taken up again at the end.
+    /// The best epoch's weights were restored at the end.
     BestRestored {
-        /// Which epoch.
+        /// The epoch of the weights.
         epoch: u64,
     },
-    /// The model of a fold has seen the images that the fold held out.
+    /// The model of a fold was tested on the images that the fold held out.
     FoldTested {
-        /// Which fold, from 1.
+        /// The fold, from 1.
         fold: usize,
-        /// Of how many.
+        /// Number of folds.
         n_folds: usize,
-        /// How many images it held out.
+        /// Number of held-out images.
         n_images: usize,
-        /// The share of them that are classified rightly.
+        /// The accuracy on them.
         accuracy: f64,
-        /// Their mean cross-entropy.
+        /// The mean cross-entropy of the held-out images.
         loss: f64,
-        /// How long its model was trained.
+        /// How long the fold's model was trained, in seconds.
         train_secs: f64,
     },
-    /// The finished model has seen the test images: the last event of a whole run.
+    /// The finished model was evaluated on the test images: the last event of a whole run.
     Tested {
-        /// After how many epochs of training.
+        /// Number of epochs of training.
         epoch: u64,
-        /// What it came to.
+        /// The test score.
         score: TestScore,
     },
-    /// The run was asked to stop, and wrote a checkpoint.
+    /// The run was asked to stop and wrote a checkpoint.
     Interrupted {
-        /// In which epoch.
+        /// The epoch in which the run stopped.
         epoch: u64,
-        /// After how many of its batches.
+        /// Number of batches of that epoch that were trained on.
         batch: usize,
     },
-    /// Something that the user should know.
+    /// A notice for the user.
     Notice {
-        /// What.
+        /// The text of the notice.
         text: String,
     },
 }

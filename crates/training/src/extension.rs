@@ -1,5 +1,5 @@
-//! Extending a run beyond the epochs that it was planned with: what its learning rate does then, and how the model that it
-//! had stays.
+//! Extends a run beyond its planned epochs: sets the learning rate of the added epochs and keeps the model from before the
+//! extension.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,30 +16,31 @@ use crate::recipe::Recipe;
 use crate::schedule::{InvalidSetting, not_negative, require};
 use crate::session::{Session, Watch};
 
-/// Where an extension begins, as a share of the recipe's learning rate, if nobody chooses another: low enough to keep what
-/// was learnt, high enough to learn more.
+/// Default start of an extension, as a share of the recipe's learning rate: low enough to keep what was learnt, high enough
+/// to learn more.
 const FACTOR: f64 = 0.2;
 
-/// The folder of a run folder in which the models lie that it had before it was extended.
+/// The subfolder of a run folder for the models from before its extensions.
 const EARLIER: &str = "before-extension";
 
-/// One entry of a recipe's `extensions`: epochs that were added to a run whose schedule had come to its end.
+/// One entry of a recipe's `extensions`: epochs added to a run whose schedule had ended.
 ///
-/// From the start of the epoch `from_epoch` to the end of `to_epoch` the learning rate's factor falls on a straight line from
-/// `factor` to where the schedule ended (or stays there, if that is higher).
+/// From the start of the epoch `from_epoch` to the end of `to_epoch` the factor of the learning rate falls linearly from
+/// `factor` to the schedule's last factor. If the last factor is higher than `factor`, the rate stays there.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Extension {
-    /// Epochs before it.
+    /// Number of epochs before the extension.
     pub from_epoch: u64,
-    /// Epochs at its end.
+    /// Number of epochs at the end of the extension.
     pub to_epoch: u64,
-    /// The share of the recipe's learning rate that it begins with.
+    /// The share of the recipe's learning rate at the start of the extension.
     pub factor: f64,
 }
 
 impl Extension {
-    /// The factor at `step` of the whole run, where the schedule ended at `end_factor`; none outside of the extension.
+    /// Returns the factor at `step` of the whole run, or `None` outside the extension; `end_factor` is the schedule's last
+    /// factor.
     fn factor(&self, step: u64, steps_per_epoch: u64, end_factor: impl Fn() -> f64) -> Option<f64> {
         let (from, to) = (self.from_epoch * steps_per_epoch, self.to_epoch * steps_per_epoch);
         if step < from || step >= to {
@@ -58,8 +59,8 @@ impl Extension {
 }
 
 impl Recipe {
-    /// What the learning rate is multiplied by at `step`, counted from 0 over the whole run: the schedule's factor, or that
-    /// of an extension.
+    /// Returns the factor that multiplies the learning rate at `step`, counted from 0 over the whole run: the factor of the
+    /// schedule or of an extension.
     pub fn lr_factor(&self, step: u64, steps_per_epoch: u64) -> f64 {
         let planned = |step| self.schedule.factor(step, steps_per_epoch);
         let extended =
@@ -67,8 +68,9 @@ impl Recipe {
         extended.unwrap_or_else(|| planned(step))
     }
 
-    /// The recipe of a run that was planned as `then`, for more epochs. Epochs that the schedule still plans stay as they
-    /// are; those after its end are an extension, which begins with the rate `lr`, or else with a fifth of the recipe's.
+    /// Returns the recipe for a run with more epochs than `then`, its original plan. Epochs within the schedule's horizon
+    /// stay as they are. Later epochs become an extension that begins with the rate `lr`; without `lr`, with a fifth of the
+    /// recipe's rate.
     pub(crate) fn extended(mut self, then: &Self, lr: Option<f64>) -> Result<Self> {
         let refuse = |problem: &str| Err(TrainingError::Value { key: "--lr:", problem: problem.into() });
         if lr.is_some_and(|lr| !(lr >= 0.0 && lr.is_finite())) {
@@ -95,7 +97,7 @@ impl Recipe {
             self.validate()?;
             return Ok(self);
         }
-        // what is asked for again, after a kill, is there already
+        // after a kill, the same request may come again, and its extension exists already
         let is_there = |e: &Extension| e.to_epoch == self.epochs && e.factor == factor;
         match lr.is_none() || self.extensions.last().is_some_and(is_there) {
             true => Ok(self),
@@ -108,9 +110,9 @@ impl Recipe {
 }
 
 impl Session {
-    /// Where more epochs are asked for than the run was started with: keeps the model that it has, writes the new plan
-    /// down, and says so. Each step can be done again: a run that is killed here is extended again, or goes on as extended where
-    /// the recipe is written.
+    /// If more epochs are requested than the run was started with: keeps the present model, writes the new plan and adds a
+    /// notice. Every step can be repeated: if the run is killed here, it is extended again, or resumed as extended if the
+    /// recipe is already written.
     pub(crate) fn extend(&mut self, then: &Recipe) -> Result<()> {
         if self.recipe.epochs <= then.epochs {
             return Ok(());
@@ -124,7 +126,7 @@ impl Session {
                 self.state.caveats.push(caveat);
             }
         }
-        // more epochs are to have their chance, even after a run that stopped for want of improvement
+        // the added epochs get a new chance, even if early stopping had ended the run
         self.state.early_stopping.wait = 0;
         let begins_again = self.recipe.extensions.len() > then.extensions.len();
         if begins_again && matches!(self.recipe.averaging, Some(Averaging::LastEpochs { .. })) {
@@ -148,8 +150,8 @@ impl Session {
         Ok(())
     }
 
-    /// Takes up the model from before an extension, where validation says that it is better than the one the run ends with
-    /// (`val_accuracy`), and says so; returns its epoch.
+    /// Restores the model from before an extension if its validation accuracy is better than `val_accuracy`, that of the
+    /// model the run ends with. Emits a notice and returns the restored model's epoch.
     pub(crate) fn restore_earlier(
         &mut self,
         val_accuracy: Option<f64>,
@@ -183,12 +185,12 @@ impl Session {
     }
 }
 
-/// Without the last digits that only arithmetic left.
+/// Rounds off digits that come from arithmetic alone.
 fn rounded(rate: f64) -> f64 {
     format!("{rate:.6e}").parse().unwrap_or(rate)
 }
 
-/// Copies the model of `run` and what was found out about it to `to`.
+/// Copies the model of `run`, its predictions and its summary to `to`.
 fn keep(run: &Path, to: &Path) -> Result<()> {
     files::create_folder(files::folder_of(to))?;
     files::create_folder(to)?;
@@ -208,7 +210,7 @@ fn keep(run: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The models in `folder`, each with its validation accuracy, where it has one; those of fewer epochs first.
+/// Returns the models in `folder` that have a validation accuracy, with that accuracy, in the order of their epochs.
 fn earlier_models(folder: &Path) -> Vec<(PathBuf, f64)> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut found: Vec<(u64, PathBuf, f64)> = entries

@@ -1,10 +1,10 @@
-//! Features of a model's frozen trunk: computed once per image, kept in files under the data folder, and handed out in
+//! Features of a model's frozen trunk: computed once per image, cached in files under the data folder, and handed out in
 //! batches like images.
 //!
-//! What is kept belongs to pictures, by the SHA-256 of their content as it is stored, and to no data set: any split, subset,
-//! seed, class list or head finds it again, and of a data set that grew only the new pictures are computed. The folder is named
-//! after a digest of everything else that decides a feature; each file (a shard of some pictures) names its pictures and carries
-//! a digest of what it holds, and one that is damaged or of a stopped run is made again.
+//! A cached feature belongs to a picture, identified by the SHA-256 of its stored content, and not to a data set. So any
+//! split, subset, seed, class list or head finds it again, and after a data set grows only the features of the new pictures
+//! are computed. The folder is named after a digest of everything else that decides a feature. Each file (a shard of some
+//! pictures) names its pictures and carries a digest of its content. A damaged or unfinished file is computed again.
 
 mod cache;
 mod index;
@@ -34,31 +34,31 @@ use index::Index;
 use job::{Job, Wanted};
 use shard::Of;
 
-/// Changes whenever the trunk's kernels give other bits than before.
+/// Version of the trunk's kernels: increase it when they give other bits than before.
 const KERNELS_VERSION: u32 = 3;
 
-/// The features of all images of a set, in their order.
+/// The features of all images of a set, in the order of the set.
 #[derive(Debug)]
 pub(crate) struct Features {
     width: usize,
     /// (images, width).
     plain: Vec<f32>,
-    /// Of the mirrored images; empty where nobody wants them.
+    /// Features of the mirrored images, (images, width); empty if mirroring was not requested.
     mirrored: Vec<f32>,
-    /// How long the trunk took for them, in this run or earlier ones.
+    /// Time the trunk took for all these features, in this run or earlier ones, in seconds.
     secs: f64,
-    /// How long of that in this run: what was computed, and not found.
+    /// The part of `secs` that this run spent, on features that were not in the cache.
     own_secs: f64,
 }
 
 impl Features {
-    /// The features of an image, or of its mirror image.
+    /// Returns the features of an image or of its mirror image.
     fn row(&self, index: u32, mirrored: bool) -> &[f32] {
         let all = if mirrored && !self.mirrored.is_empty() { &self.mirrored } else { &self.plain };
         &all[index as usize * self.width..][..self.width]
     }
 
-    /// The features of some images, (images, width).
+    /// Returns the features of some images, (images, width).
     pub(crate) fn rows(&self, indices: &[u32]) -> Vec<f32> {
         indices.iter().flat_map(|&i| self.row(i, false)).copied().collect()
     }
@@ -87,8 +87,8 @@ impl Features {
         }
     }
 
-    /// What [`tallow_dataset::train_batches`] is for images: the same order, mirror images where it mirrors, and a thread that
-    /// is ahead, since a head's step is hardly longer than gathering its batch.
+    /// Does for features what [`tallow_dataset::train_batches`] does for images: gives the same order and the same mirroring,
+    /// and gathers batches ahead in a thread, since a head's step hardly takes longer than gathering its batch.
     pub(crate) fn train_batches(
         self: &Arc<Self>,
         part: &Part,
@@ -107,7 +107,7 @@ impl Features {
         })?)
     }
 
-    /// What [`tallow_dataset::eval_batches`] is for images.
+    /// Does for features what [`tallow_dataset::eval_batches`] does for images.
     pub(crate) fn eval_batches(
         self: &Arc<Self>,
         part: &Part,
@@ -121,7 +121,7 @@ impl Features {
     }
 }
 
-/// What decides the pixels of a resized picture, in words; "bilinear" is what older versions had.
+/// Describes in words how a picture is resized. "bilinear" is the text of older versions.
 fn described(preprocess: Option<Preprocess>) -> String {
     match preprocess {
         Some(Preprocess { interpolation, fit, crop_fraction, .. }) => match (interpolation, fit) {
@@ -134,9 +134,9 @@ fn described(preprocess: Option<Preprocess>) -> String {
 }
 
 impl Session {
-    /// The feeds of the run: images, or where the model has a trunk its features, from files or computed now.
+    /// Returns the feeds of the run: images or, if the model has a trunk, its features, read from the cache or computed now.
     ///
-    /// Returns none if a stop was asked for.
+    /// Returns `None` if a stop was requested.
     pub(crate) fn feeds(&self, watch: &mut Watch<'_>) -> Result<Option<Feeds>> {
         let (data, input) = (&self.data, self.input());
         let Some(trunk) = &self.learner.model.trunk else {
@@ -161,9 +161,9 @@ impl Session {
         Ok(Some(Feeds { train: feed(&data.train), val: data.val.as_ref().map(feed), test: feed(&data.test) }))
     }
 
-    /// The feed of the training images alone: nothing is computed, or read, of the others.
+    /// Returns the feed of the training images alone; features of other images are neither read nor computed.
     ///
-    /// Returns none if a stop was asked for.
+    /// Returns `None` if a stop was requested.
     pub(crate) fn train_feed(&self, watch: &mut Watch<'_>) -> Result<Option<Feed>> {
         let (part, input) = (self.data.train.clone(), self.input());
         let Some(trunk) = &self.learner.model.trunk else { return Ok(Some(Feed::Images { part, input })) };
@@ -174,7 +174,8 @@ impl Session {
         Ok(features.map(|features| Feed::Features { part, features }))
     }
 
-    /// Of how many images of `set` the features that this run's model would use are not kept yet; 0 where it uses none.
+    /// Returns the number of images of `set` whose features this run's model needs and the cache lacks; 0 if the model uses
+    /// no features.
     ///
     /// # Errors
     /// If the data folder cannot be used.
@@ -186,7 +187,8 @@ impl Session {
         Ok((0..set.len()).into_par_iter().filter(is_missing).count())
     }
 
-    /// How long the trunk took for the features that this run uses, whenever that was; none where it has none.
+    /// Returns the time the trunk took for the features of this run, in this run or earlier ones; `None` if the run uses no
+    /// features.
     pub(crate) fn features_secs(&self) -> Option<f64> {
         let secs = |feed: &Feed| match feed {
             Feed::Features { features, .. } => Some(features.secs),
@@ -201,7 +203,7 @@ impl Session {
         self.learner.model.trunk.is_some()
     }
 
-    /// How long the trunk took for the features that were not found but computed, by the run's present process.
+    /// Returns the time that this process spent on features that were not in the cache, in seconds.
     pub(crate) fn own_features_secs(&self) -> f64 {
         let own = |feed: &Feed| match feed {
             Feed::Features { features, .. } => features.own_secs,
@@ -211,7 +213,7 @@ impl Session {
         self.feeds.as_ref().map_or(0.0, |feeds| own(&feeds.train) + of_test(feeds))
     }
 
-    /// The folder of this trunk's features.
+    /// Returns the cache folder of this trunk's features.
     fn feature_folder(&self, trunk: &Trunk) -> Result<PathBuf> {
         let Input { preprocess, normalization: Normalization { mean, std } } = self.input();
         let key = FeatureKey {

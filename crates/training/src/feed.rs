@@ -1,5 +1,5 @@
-//! What a network is fed: batches of images, or of the features that a frozen trunk made of them. Which of the two, and
-//! what then runs, is decided here alone.
+//! The input of a network: batches of images, or of features that a frozen trunk computed from them. Only this module decides
+//! which of the two a batch holds and which layers then run.
 
 use std::sync::Arc;
 
@@ -11,32 +11,32 @@ use crate::error::Result;
 use crate::features::Features;
 use crate::recipe::Recipe;
 
-/// Batches as they are ready; one that cannot be made is the last.
+/// Batches in order; a batch that cannot be made ends them.
 pub(crate) type Batches = Box<dyn Iterator<Item = Result<Batch>>>;
 
-/// How images come to the numbers that a network sees.
+/// How images become the numbers that a network receives.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Input {
-    /// How images are fitted to the model's size; `None`: they keep their own, which is one for all.
+    /// How images are fitted to the model's size. `None`: images keep their size, and all have the same.
     pub preprocess: Option<Preprocess>,
-    /// What their pixels are normalised by.
+    /// Mean and standard deviation for normalising pixels.
     pub normalization: Normalization,
 }
 
-/// What batches hold.
+/// The content of batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// Images: the whole network runs.
     Images,
-    /// Features of the trunk: what comes after it runs.
+    /// Features of the trunk: only the layers after the trunk run.
     Features,
 }
 
 impl Content {
-    /// The logits of a batch with this content.
+    /// Runs the network on a batch with this content and returns its logits.
     ///
     /// # Errors
-    /// If it does not fit the network, or the device fails.
+    /// If the batch does not fit the network, or the device fails.
     pub fn forward(self, model: &Model, x: Act, ctx: &mut Ctx) -> Result<Act> {
         Ok(match self {
             Self::Images => model.forward(x, ctx)?,
@@ -45,14 +45,14 @@ impl Content {
     }
 }
 
-/// Where the batches of a part come from.
+/// The source of a part's batches.
 #[derive(Clone, Debug)]
 pub(crate) enum Feed {
     Images {
         part: Part,
         input: Input,
     },
-    /// `features` are those of all images of the part's set.
+    /// Features; `features` holds those of all images of the part's set.
     Features {
         part: Part,
         features: Arc<Features>,
@@ -73,7 +73,7 @@ impl Feed {
         }
     }
 
-    /// The training batches of `epoch` from batch `first_batch` on.
+    /// Returns the training batches of `epoch`, starting with batch `first_batch`.
     pub(crate) fn train_batches(&self, cfg: &TrainLoader, epoch: u64, first_batch: usize) -> Result<Batches> {
         match self {
             Self::Images { part: Part { set, indices }, .. } => {
@@ -87,7 +87,7 @@ impl Feed {
         }
     }
 
-    /// All batches in the part's order.
+    /// Returns all batches in the part's order.
     pub(crate) fn eval_batches(&self, batch_size: usize) -> Result<Batches> {
         match self {
             Self::Images { part: Part { set, indices }, input } => {
@@ -112,13 +112,13 @@ pub(crate) struct Feeds {
 }
 
 impl Feeds {
-    /// Whether the test images are of the training set, as they are where folds are the test.
+    /// Whether test images come from the training set, as they do if folds are the test.
     pub(crate) fn are_of_one_set(&self) -> bool {
         Arc::ptr_eq(&self.train.part().set, &self.test.part().set)
     }
 }
 
-/// How batches of images are made in an epoch that trains on images of this size; `None`: of their own.
+/// Returns the loader settings for an epoch that trains on images of size `size_px`; with `None`, images keep their own size.
 pub fn train_loader(recipe: &Recipe, data: &TrainData, size_px: Option<[usize; 2]>) -> TrainLoader {
     TrainLoader {
         batch_size: recipe.batch_size,

@@ -1,4 +1,4 @@
-//! The end of a run: the weights to keep, one look at the test set, and everything written down.
+//! The end of a run: chooses the weights to keep, evaluates the test set once, and writes all results.
 
 use tallow_core::StopSignal;
 use tallow_dataset::ImageSet;
@@ -19,12 +19,12 @@ use crate::novelty::Novelty;
 use crate::session::{Outcome, Session, Watch};
 use crate::step::Learner;
 
-/// The confidence of the intervals that are told.
+/// The confidence level of the reported intervals.
 pub const CONFIDENCE: f64 = 0.95;
 
 impl Session {
-    /// Evaluates the weights to keep, and writes `model.safetensors`, `evaluation/` and `summary.json`. The model file
-    /// holds the temperature as well, so that it comes after validation, and after a test that gave numbers.
+    /// Evaluates the weights to keep, and writes `model.safetensors`, `evaluation/` and `summary.json`. The model file is
+    /// written after validation, which gives its temperature, and after a test with finite results.
     pub(crate) fn finish(&mut self, feeds: &Feeds, watch: &mut Watch<'_>) -> Result<Outcome> {
         let mut epoch = self.restore_best(watch)?;
         let mut val = match self.validation(feeds, watch)? {
@@ -42,7 +42,7 @@ impl Session {
             Ok(test) => test,
             Err(signal) => return Ok(Outcome::Interrupted(signal)),
         };
-        // where all validate that there are, by folds, the model is calibrated by what is also its test
+        // if folds are the test, all images are held out once, so calibration uses the same predictions as the test
         let calibrated_by = if self.is_tested_by_folds() { Some(&test) } else { val.as_ref() };
         let temperature = calibrated_by.and_then(calibration_temperature);
         let (novelty, record) = self.novelty(feeds, &test)?.unzip();
@@ -59,8 +59,8 @@ impl Session {
         Ok(Outcome::Finished(Box::new(summary)))
     }
 
-    /// What is known of the validation images: what the weights say, or by folds what each fold's model says of what it had not
-    /// seen, where the data have a test of their own.
+    /// Returns the predictions for the validation images, if any. A run with folds and a separate test set returns the
+    /// predictions of the folds' models for the images they had not seen; if the folds are the test, there are none.
     fn validation(
         &self,
         feeds: &Feeds,
@@ -74,7 +74,8 @@ impl Session {
         }
     }
 
-    /// What is known of the test images: what the weights say, or else what the folds' models do.
+    /// Returns the predictions for the test images: those of the folds' models if folds are the test, otherwise of the final
+    /// weights.
     fn test(&self, feeds: &Feeds, watch: &Watch<'_>) -> Result<std::result::Result<Predictions, StopSignal>> {
         match &self.folded {
             Some(folded) if self.is_tested_by_folds() => Ok(Ok(folded.predictions.clone())),
@@ -82,7 +83,7 @@ impl Session {
         }
     }
 
-    /// Writes the model down; that of a fold is done with, as it has been tested.
+    /// Writes the model file. A fold's model is not written, as it is no longer needed after its test.
     fn write_model(&self, epoch: u64, temperature: Option<f64>, novelty: Option<Novelty>) -> Result<()> {
         if self.recipe.data.fold.is_some() {
             return Ok(());
@@ -94,7 +95,8 @@ impl Session {
         self.recorder.run.write("model.safetensors", &SavedModel { info, weights, novelty }.to_bytes()?)
     }
 
-    /// What the weights say of the images of `feed`, by all views that the recipe asks for; or the wish to stop that came before all was seen.
+    /// Returns the model's predictions for the images of `feed`, with all views that the recipe asks for, or the signal that
+    /// stopped it.
     fn look(
         &self,
         feed: &Feed,
@@ -107,8 +109,8 @@ impl Session {
         Ok(seen.ok_or_else(|| watch.stop.raised().unwrap_or(StopSignal::Interrupt)))
     }
 
-    /// Puts the best epoch's weights back where the recipe says so, or else takes the averaged ones, where there are
-    /// any; returns the epoch of the weights.
+    /// Loads the best epoch's weights if the recipe says so, otherwise the averaged weights, if there are any. Returns the
+    /// epoch of the weights.
     fn restore_best(&mut self, watch: &mut Watch<'_>) -> Result<u64> {
         let Some((weights, best)) = self.best.take().zip(self.state.best) else {
             self.swap_weights(self.average.as_ref())?;

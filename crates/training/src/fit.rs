@@ -1,5 +1,5 @@
-//! The training loop: epochs, callbacks, checkpoints. The step is `step.rs`'s; everything that survives an interruption
-//! is in the session's state.
+//! The training loop: epochs, callbacks, checkpoints. `step.rs` takes the single step. The session's state holds everything
+//! that must survive an interruption.
 
 use std::time::{Duration, Instant};
 
@@ -22,11 +22,11 @@ use crate::state::{Best, State};
 use crate::step::{Learner, StepFigures};
 use crate::views::Views;
 
-/// In a long epoch a checkpoint is written this often.
+/// How often a checkpoint is written within a long epoch.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 
 impl Session {
-    /// Trains until the recipe's epochs are over or early stopping ends them; or until asked to stop.
+    /// Trains until the recipe's epochs are over, early stopping ends them, or a stop is requested.
     pub(crate) fn fit(&mut self, feeds: &Feeds, watch: &mut Watch<'_>) -> Result<Option<StopSignal>> {
         self.clock = Instant::now();
         if self.state.is_trained(&self.recipe) {
@@ -45,7 +45,7 @@ impl Session {
         Ok(None)
     }
 
-    /// What is left of the current epoch.
+    /// Trains the rest of the current epoch, validates and ends it.
     fn epoch(&mut self, feeds: &Feeds, watch: &mut Watch<'_>, pace: &mut Pace) -> Result<Option<StopSignal>> {
         let started = Instant::now();
         pace.begin_epoch();
@@ -67,7 +67,7 @@ impl Session {
         Ok(None)
     }
 
-    /// The steps that are left of the current epoch.
+    /// Takes the remaining steps of the current epoch.
     fn steps(&mut self, feeds: &Feeds, watch: &mut Watch<'_>, pace: &mut Pace) -> Result<Option<StopSignal>> {
         let (epoch, n_steps) = (self.state.epoch, self.steps_per_epoch());
         let loader = train_loader(&self.recipe, &self.data, self.train_px(epoch));
@@ -89,8 +89,8 @@ impl Session {
         }
     }
 
-    /// What the weights, or their average where there is one, say of the validation images, each looked at once; `None` if a stop
-    /// was asked for.
+    /// Returns the predictions for the validation images, from one view of each, by the averaged weights if there are any,
+    /// else by the raw ones. Returns `None` if a stop was requested.
     fn validate(
         &self,
         feed: &Feed,
@@ -104,7 +104,7 @@ impl Session {
         Ok(predictions)
     }
 
-    /// One training step at the schedule's rate, and its place in the epoch's figures.
+    /// Takes one training step at the scheduled rate and adds its figures to those of the epoch.
     fn step(&mut self, batch: Batch, content: Content) -> Result<StepFigures> {
         let steps_per_epoch = self.steps_per_epoch();
         let state = &mut self.state;
@@ -134,7 +134,7 @@ impl Session {
         Ok(figures)
     }
 
-    /// Tells of a step that took `secs`, and once, as soon as it can be said, of what the run will take.
+    /// Reports a step that took `secs`, and, once, an estimate for the run as soon as there is one.
     fn tell_step(
         &mut self,
         figures: &StepFigures,
@@ -163,7 +163,7 @@ impl Session {
         self.emit(watch, step)
     }
 
-    /// The epoch's record, callbacks, the best weights, a checkpoint.
+    /// Ends the epoch: writes its record, runs the callbacks, keeps the best weights and saves a checkpoint.
     fn end_epoch(
         &mut self,
         val: Option<&Predictions>,
@@ -173,7 +173,7 @@ impl Session {
     ) -> Result<()> {
         let (entropy, loss) = (self.state.cross_entropy, self.state.loss);
         let optimized = loss.mean().unwrap_or_default();
-        // an epoch that an older program began has the one of some of its steps alone
+        // if an older program began the epoch, the cross-entropy covers only some of its steps
         let entropy = entropy.mean().filter(|_| entropy.weight() == loss.weight());
         let record = EpochRecord {
             epoch: self.state.epoch + 1,
@@ -197,7 +197,7 @@ impl Session {
             n_steps: self.steps_per_epoch(),
             secs: started.elapsed().as_secs_f64(),
             step_ms: 1e3 * pace.secs / pace.n_steps.max(1) as f64,
-            // a head on features that are kept says nothing of images
+            // a head on cached features does not process images
             images_per_second: pace.images_per_second().filter(|_| !self.has_features()),
             points,
         };
@@ -211,7 +211,7 @@ impl Session {
         self.save()
     }
 
-    /// Early stopping, the learning rate on plateaus, and which epoch is the best.
+    /// Runs the callbacks (early stopping, learning rate on plateaus) and keeps the epoch if it is the best.
     fn callbacks(&mut self, record: &EpochRecord, watch: &mut Watch<'_>) -> Result<()> {
         let epoch = record.epoch;
         let improved = match &self.recipe.callbacks.early_stopping {
@@ -257,7 +257,7 @@ impl Session {
         })
     }
 
-    /// Writes the last checkpoint.
+    /// Writes the checkpoint `last`.
     pub(crate) fn save(&mut self) -> Result<()> {
         self.state.train_secs += self.clock.elapsed().as_secs_f64();
         self.clock = Instant::now();
@@ -269,7 +269,7 @@ impl Session {
         Ok(())
     }
 
-    /// Refuses to keep weights that are no numbers: the checkpoint that is there is a better one.
+    /// Refuses to save weights that are NaN or infinite: the existing checkpoint is better.
     fn check_finite(&self, checkpoint: &Checkpoint) -> Result<()> {
         let Some(broken) = first_non_finite(&checkpoint.model) else { return Ok(()) };
         let (epoch, step) = match self.state.batch {
@@ -279,7 +279,7 @@ impl Session {
         Err(TrainingError::NonFiniteWeights { broken, epoch, step })
     }
 
-    /// Writes `event` down, and tells of it.
+    /// Records `event` and reports it to the caller.
     pub(crate) fn emit(&mut self, watch: &mut Watch<'_>, event: Event) -> Result<()> {
         self.recorder.record(&event)?;
         (watch.on_event)(&event);
@@ -299,7 +299,7 @@ impl Session {
         }
     }
 
-    /// Rows and columns of the training images in the epoch `epoch`, counted from 0; none where they stay as they are.
+    /// Returns rows and columns of the training images in `epoch`, counted from 0; `None` if images keep their own size.
     pub(crate) fn train_px(&self, epoch: u64) -> Option<[usize; 2]> {
         let factor = self.recipe.data.size_factors.get(epoch as usize).copied().unwrap_or(1.0);
         self.learner.model.input_px.map(|size| size.map(|px| (px as f64 * factor).round().max(1.0) as usize))

@@ -1,12 +1,12 @@
 //! Training: a recipe, a model and data come in; a run folder with a trained, evaluated model comes out.
 //!
-//! * [`Recipe`] and [`load_recipe`]: everything that decides a run; [`recipe_keys`] is the list of its keys;
+//! * [`Recipe`] and [`load_recipe`]: everything that decides a run; [`recipe_keys`] lists its keys;
 //! * [`TrainData`]: the data set, split as the recipe says;
-//! * [`Session`]: the run itself; it starts, or resumes bit for bit where its last checkpoint left it;
-//! * [`read_model`] and [`Predictor`]: what was trained, and what it says about pictures.
+//! * [`Session`]: the run itself; it starts, or resumes from its last checkpoint with the same bits as an uninterrupted run;
+//! * [`read_model`] and [`Predictor`]: the trained model and its predictions.
 //!
-//! The crate names no architecture: whoever calls brings a [`tallow_nn::Model`], for example from `tallow-models`.
-//! It prints nothing: what happens is told as [`Event`]s.
+//! The crate knows no architecture: the caller brings a [`tallow_nn::Model`], for example from `tallow-models`. The crate
+//! prints nothing: it reports what happens as [`Event`]s.
 //!
 //! ```
 //! use tallow_core::{Silent, StopFlag};
@@ -100,12 +100,12 @@ pub use schedule::{InvalidSetting, Schedule};
 pub use session::{Outcome, Session, Watch};
 pub use step::{Learner, StepFigures};
 pub use step_points::StepPoint;
-/// What a binary needs of `tallow-nn` to bring a model.
+/// The items of `tallow-nn` that a binary needs to bring a model.
 pub use tallow_nn::{CONV_VARIABLE, Device, Model, check_conv_method, detect_isa, device, device_name};
 pub use views::{ViewMap, Views};
 pub use whitening::Whitening;
 
-/// The name of the instruction set in use.
+/// Returns the name of the instruction set in use.
 pub fn isa_name() -> &'static str {
     tallow_nn::isa().as_str()
 }

@@ -1,4 +1,5 @@
-//! A learning-rate finder: training steps whose rate grows, until the loss diverges. The arithmetic is `tallow-metrics`'s.
+//! A learning-rate finder: takes training steps at a growing rate until the loss diverges. `tallow-metrics` has the
+//! arithmetic.
 
 use tallow_core::{Bar, StopSignal, Unit};
 use tallow_metrics::LrSweep;
@@ -9,14 +10,14 @@ use crate::feed::train_loader;
 use crate::session::{Session, Watch};
 
 impl Session {
-    /// Makes the training steps of `sweep`, each at its rate, in place of those of the schedule; or the wish to stop that came on
-    /// the way. All else is as in training: the optimiser, augmentation, the loss that is made small. The weights that come of
-    /// it are good for nothing.
+    /// Takes the training steps of `sweep`, each at the sweep's rate instead of the schedule's. Returns the signal if a stop
+    /// was requested on the way. Everything else is as in training: the optimiser, augmentation, the optimised loss. The
+    /// resulting weights are useless.
     ///
-    /// Only training images are looked at; of a frozen trunk's features, those that are missing are computed and kept.
+    /// Only training images are used. Missing features of a frozen trunk are computed and cached.
     ///
     /// # Errors
-    /// If an image cannot be read, or the device fails. A loss that is no number is none: it ends the sweep.
+    /// If an image cannot be read, or the device fails. A NaN or infinite loss is not an error: it ends the sweep.
     ///
     /// # Source
     /// L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", <https://arxiv.org/abs/1506.01186> (2015).
@@ -45,6 +46,6 @@ impl Session {
                 }
             }
         }
-        Ok(Ok(sweep)) // nobody counts so many epochs
+        Ok(Ok(sweep)) // unreachable in practice: the epoch counter would have to run out
     }
 }

@@ -1,6 +1,6 @@
-//! How much memory the process has held.
+//! The peak memory of the process.
 
-/// The most memory the process held at once, in bytes; `None` where the system does not say.
+/// Returns the most memory that the process has held at once, in bytes; `None` if the system does not report it.
 pub fn peak_rss_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

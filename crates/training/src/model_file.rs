@@ -1,4 +1,4 @@
-//! `model.safetensors`: weights and, under one metadata key, all that is needed to use them.
+//! `model.safetensors`: weights and, under one metadata key, everything needed to use them.
 
 use std::path::{Path, PathBuf};
 
@@ -16,13 +16,13 @@ use crate::recipe::{Precision, ValidateOn, is_0};
 use crate::run_folder::RunFolder;
 use crate::views::Views;
 
-/// What tensors that are no weights begin with.
+/// Prefix of tensors that are not weights.
 const NOVELTY: &str = "novelty.";
 
 /// The version of [`ModelInfo`].
 const VERSION: u32 = 1;
 
-/// What a model file says of its weights.
+/// The description of the weights in a model file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelInfo {
@@ -33,48 +33,49 @@ pub struct ModelInfo {
     pub class_names: Vec<String>,
     /// The mean of the training pixels, per channel, in 0..1.
     pub mean: [f32; 3],
-    /// The deviation of the training pixels, per channel.
+    /// The standard deviation of the training pixels, per channel.
     pub std: [f32; 3],
-    /// How pictures are fitted to the model's size. None in a file that is older than this entry, whose pictures were
-    /// enlarged as [`Interpolation::Linear`] says, and of a network that takes images as they are.
+    /// How pictures are fitted to the model's size. `None` for a network that takes images at their own size, and in files
+    /// that are older than this entry; their pictures were enlarged as [`Interpolation::Linear`] says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preprocess: Option<Preprocess>,
-    /// The data set that it was trained on.
+    /// The data set that the model was trained on.
     pub dataset: String,
     /// The digest of that data set.
     pub data_digest: String,
-    /// The seed that the validation images were split off with.
+    /// The seed of the split into training and validation images.
     pub split_seed: u64,
-    /// The share of the training images that was split off.
+    /// The share of the training images that was split off for validation.
     pub val_fraction: f64,
-    /// What validation looked at.
+    /// The images that validation used.
     pub validate_on: ValidateOn,
-    /// How many images it was trained on, where not on all.
+    /// Number of images that the model was trained on, if not all.
     pub train_subset: Option<usize>,
-    /// Of a run by folds, how many: its data set keeps no picture for a test, unless its owner did.
+    /// Number of folds of a run by folds, else 0. The data set of such a run keeps no pictures for a test, unless its owner
+    /// did.
     #[serde(default, skip_serializing_if = "is_0")]
     pub folds: usize,
     /// The recipe's name.
     pub recipe: String,
     /// The epoch that the weights are from.
     pub epoch: u64,
-    /// What it was trained, and is evaluated, in.
+    /// The precision of training and of evaluation.
     pub precision: Precision,
-    /// Which views of a picture its answers are of.
+    /// The views of a picture over which logits are averaged.
     #[serde(default, skip_serializing_if = "Views::is_plain")]
     pub evaluation: Views,
-    /// What the logits are divided by for probabilities that can be taken at their word, in [`TEMPERATURES`]: fitted
-    /// on the validation images ([`tallow_metrics::calibration_temperature`]). None where there were too few, or in a file that
-    /// is older than this entry.
+    /// The temperature, in [`TEMPERATURES`], that logits are divided by to calibrate the probabilities. It is fitted on the
+    /// validation images ([`tallow_metrics::calibration_temperature`]). `None` if there were too few of them, or in a file
+    /// that is older than this entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
-    /// What takes something from its figures; empty for a model whose test is honest, and in a file that is older than this
+    /// Reasons to distrust the model's figures. Empty for a model whose test is honest, and in a file that is older than this
     /// entry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caveats: Vec<Caveat>,
 }
 
-/// What [`ModelInfo`] takes from a run besides its recipe.
+/// What [`ModelInfo`] takes from a run in addition to its recipe.
 pub(crate) struct Provenance<'a> {
     pub(crate) dataset: &'a tallow_dataset::Dataset,
     pub(crate) input: Input,
@@ -108,7 +109,7 @@ impl ModelInfo {
         }
     }
 
-    /// How pictures come to what `model` sees.
+    /// Returns how pictures become the input of `model`.
     pub fn input(&self, model: &Model) -> Input {
         let older = |size_px| Preprocess {
             size_px,
@@ -121,20 +122,20 @@ impl ModelInfo {
     }
 }
 
-/// What a model file holds.
+/// The content of a model file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SavedModel {
-    /// What it says of its weights.
+    /// The description of the weights.
     pub info: ModelInfo,
     /// The weights.
     pub weights: Tensors,
-    /// What tells pictures that are unlike anything the model was trained on; none where it was not trained on the features of a
+    /// Detects pictures that are unlike the training pictures. `None` if the model was not trained on the features of a
     /// frozen backbone, or on too few pictures.
     pub novelty: Option<Novelty>,
 }
 
 impl SavedModel {
-    /// The bytes of the file.
+    /// Returns the bytes of the file.
     ///
     /// # Errors
     /// If the description cannot be encoded.
@@ -150,7 +151,7 @@ impl SavedModel {
 /// Reads the model of a run folder, or a model file.
 ///
 /// # Errors
-/// If there is none, it is damaged, it is no file of this program's, or a tensor of it holds numbers that are none.
+/// If the file is missing or damaged, was not written by this program, or has NaN or infinite numbers in a tensor.
 pub fn read_model(path: &Path) -> Result<SavedModel> {
     let path = model_path(path)?;
     let damaged = |problem: String| TrainingError::Damaged { path: path.clone(), problem };
@@ -177,7 +178,7 @@ pub fn read_model(path: &Path) -> Result<SavedModel> {
         )));
     }
     if info.validate_on == ValidateOn::Test && !info.caveats.contains(&Caveat::ValidatedOnTest) {
-        info.caveats.push(Caveat::ValidatedOnTest); // of a file that is older than the entry
+        info.caveats.push(Caveat::ValidatedOnTest); // of a file without this caveat, written before there were caveats
     }
     if let Some(broken) = first_non_finite(&tensors) {
         return Err(damaged(format!(
@@ -200,7 +201,7 @@ pub fn read_model(path: &Path) -> Result<SavedModel> {
     Ok(SavedModel { info, weights: tensors, novelty })
 }
 
-/// The model file that `path`, a run folder or a model file, means.
+/// Returns the model file for `path`, a run folder or a model file.
 fn model_path(path: &Path) -> Result<PathBuf> {
     if !path.is_dir() {
         return Ok(path.to_owned());

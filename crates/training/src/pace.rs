@@ -1,4 +1,4 @@
-//! How fast steps go, and what a run will take by that.
+//! Measures the speed of steps and estimates the duration of a run from it.
 
 use std::time::{Duration, Instant};
 
@@ -8,31 +8,31 @@ use crate::event::Event;
 use crate::memory::peak_rss_bytes;
 use crate::session::{Session, Watch};
 
-/// What a run will take is told after so many steps and so much time.
+/// Number of steps and time after which the first estimate is reported.
 const ESTIMATE_AFTER: (usize, Duration) = (4, Duration::from_secs(1));
 
-/// A forward pass alone takes about this share of a training step.
+/// Approximate share of a forward pass in the time of a training step.
 const FORWARD_SHARE: f64 = 1.0 / 3.0;
 
-/// An estimate that is off by this share, and by so many seconds, is told anew.
+/// Relative and absolute error, in seconds, beyond which an estimate is reported again.
 const IS_OFF: (f64, f64) = (0.2, 5.0);
 
-/// The steps of one epoch in this process, and what was told of the run by them.
+/// The steps of one epoch in this process, and the last reported estimate.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     pub(crate) n_steps: usize,
     n_images: u64,
     pub(crate) secs: f64,
-    /// The first step also warms up: it is left out of the estimate.
+    /// Duration of the first step, in seconds. It includes the warm-up, so the estimate leaves it out.
     first_secs: f64,
-    /// How long the last validation took.
+    /// Duration of the last validation, in seconds.
     pub(crate) val_secs: Option<f64>,
-    /// When an estimate was told last, and how many seconds were left by it.
+    /// Time of the last reported estimate and the remaining seconds it gave.
     told: Option<(Instant, f64)>,
 }
 
 impl Pace {
-    /// Forgets the steps of the epoch before.
+    /// Forgets the steps of the previous epoch.
     pub(crate) fn begin_epoch(&mut self) {
         *self = Self { told: self.told, val_secs: self.val_secs, ..Self::default() };
     }
@@ -47,19 +47,19 @@ impl Pace {
         }
     }
 
-    /// How long a step takes, as soon as enough were taken.
+    /// Returns the mean duration of a step in seconds, once enough steps were taken.
     pub(crate) fn step_secs(&self) -> Option<f64> {
         let (steps, time) = ESTIMATE_AFTER;
         let is_known = self.n_steps >= steps && self.secs >= time.as_secs_f64();
         is_known.then(|| (self.secs - self.first_secs) / (self.n_steps - 1) as f64)
     }
 
-    /// How long a step takes, where that is known and nothing was told yet.
+    /// Returns the duration of a step if it is known and no estimate has been reported yet.
     pub(crate) fn first_estimate_due(&self) -> Option<f64> {
         if self.told.is_some() { None } else { self.step_secs() }
     }
 
-    /// Whether `left_secs` is far from what was told last.
+    /// Whether `left_secs` differs much from the last reported estimate, or none was reported.
     pub(crate) fn is_off(&self, left_secs: f64) -> bool {
         let (share, secs) = IS_OFF;
         self.told.is_none_or(|(when, told)| {
@@ -68,14 +68,14 @@ impl Pace {
         })
     }
 
-    /// How many images the steps took per second; none where there were none.
+    /// Returns the number of images per second during the steps; `None` if there were no steps.
     pub(crate) fn images_per_second(&self) -> Option<f64> {
         (self.n_steps > 0).then(|| self.n_images as f64 / self.secs.max(f64::MIN_POSITIVE))
     }
 }
 
 impl Session {
-    /// Tells what the run will take, if a step takes `step_secs`.
+    /// Reports an estimate for the run, given that a step takes `step_secs`.
     pub(crate) fn tell_estimate(
         &mut self,
         step_secs: f64,
@@ -88,16 +88,17 @@ impl Session {
         self.emit(watch, Event::Estimate { epoch_secs, left_secs, peak_rss_bytes: peak_rss_bytes() })
     }
 
-    /// One epoch, with validation, if a step takes `step_secs`.
+    /// Returns the duration of an epoch with validation, in seconds, given that a step takes `step_secs`.
     fn epoch_secs(&self, step_secs: f64, pace: &Pace) -> f64 {
         let n_val = self.data.val.as_ref().map_or(0, Part::len);
         let guess = n_val as f64 * FORWARD_SHARE * step_secs / self.recipe.batch_size as f64;
         self.steps_per_epoch() as f64 * step_secs + pace.val_secs.unwrap_or(guess)
     }
 
-    /// What is left of the run, if a step takes `step_secs`: of the current epoch, and of those after it.
+    /// Returns the remaining seconds of the run, in the current epoch and those after it, given that a step takes
+    /// `step_secs`.
     pub(crate) fn left_secs(&self, step_secs: f64, pace: &Pace) -> f64 {
-        // epochs of larger images take longer; after the last factor of a size all are alike
+        // epochs of larger images take longer; after the last size factor, all epochs take equally long
         let pixels = |epoch| self.train_px(epoch).map_or(1.0, |[h, w]| (h * w) as f64);
         let (now, n_epochs) = (self.state.epoch, self.recipe.epochs);
         let n_sized = (self.recipe.data.size_factors.len() as u64).clamp(now, n_epochs.max(now));
@@ -111,7 +112,7 @@ impl Session {
 mod tests {
     use super::*;
 
-    /// What was done before a resume says nothing of the rate: only steps of this process count.
+    /// Steps before a resume say nothing about the rate: only steps of this process count.
     #[test]
     fn an_estimate_is_of_steps_that_were_seen_and_revised_where_it_is_off() {
         let mut pace = Pace::default();

@@ -1,4 +1,4 @@
-//! `images/` of a run folder: some of the images that the run saw, for a report. What `index.json` says stands in
+//! Writes `images/` of a run folder: some images of the run, for a report. The format of `index.json` is documented in
 //! `tallow-report`, which reads it.
 
 use std::fs;
@@ -12,24 +12,24 @@ use crate::feed::train_loader;
 use crate::session::Session;
 
 const VERSION: u32 = 1;
-/// Training images that are shown: five rows of five.
+/// Number of training images shown: five rows of five.
 const N_SAMPLES: usize = 25;
-/// No picture is longer or wider, so that all of them fit into a page.
+/// Largest height and width of a picture, so that all of them fit on a page.
 const MAX_SIDE_PX: usize = 72;
-/// Photographs are shown at a size to look at.
+/// Largest height and width of a photograph, large enough to recognise it.
 const MAX_PHOTOGRAPH_SIDE_PX: usize = 112;
 
-/// Training images that are shown beside a test image, and their size.
+/// Number of training images shown beside a test image, and their largest height and width.
 const N_NEAREST: usize = 3;
 const MAX_NEAR_SIDE_PX: usize = 56;
 
 #[derive(Serialize)]
 struct Index<'a> {
     version: u32,
-    /// Height and width of the data set's images, where all have the same.
+    /// Height and width of the data set's images, if all have the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     image_px: Option<[usize; 2]>,
-    /// Images that are trained on, by class.
+    /// Number of training images per class.
     train_counts: Vec<u64>,
     pictures: Vec<Entry<'a>>,
 }
@@ -39,12 +39,12 @@ struct Entry<'a> {
     file: String,
     role: &'static str,
     class: &'a str,
-    /// Its place in its data set.
+    /// The image's index in its data set.
     index: u32,
-    /// Its file below the data set's folder, where it has one.
+    /// The image's file below the data set's folder, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
-    /// Of a picture that is near a test image: that image, and the cosine between the features of both.
+    /// For a picture near a test image: that image's index, and the cosine similarity of their features.
     #[serde(skip_serializing_if = "Option::is_none")]
     near: Option<(u32, f32)>,
 }
@@ -55,12 +55,12 @@ fn entry<'a>(file: String, role: &'static str, set: &'a ImageSet, index: u32) ->
 }
 
 impl Session {
-    /// Writes `images/`: 25 training images of all classes where that can be; the same as the first epoch's augmentation
-    /// changed them, where the recipe has any; the images `test` of the test set; where the run trains on features, the training
-    /// images that are nearest to those of `with_near`; and `index.json`, last. What was there before goes.
+    /// Writes `images/`: 25 training images, from all classes if possible; the same images with the augmentation of the first
+    /// epoch, if the recipe has any; the images `test` of the test set; if the run trains on features, the training images
+    /// nearest to the images `with_near`; and last, `index.json`. Earlier content of the folder is removed.
     ///
     /// # Errors
-    /// If an image of `test` or `with_near` is not there, or a file cannot be written.
+    /// If an image of `test` or `with_near` does not exist, or a file cannot be written.
     pub fn write_pictures(&self, test: &[u32], with_near: &[u32]) -> Result<()> {
         let (data, recipe) = (&self.data, &self.recipe);
         if let Some(index) =
@@ -109,7 +109,7 @@ impl Session {
         self.recorder.run.write_json("images/index.json", &index)
     }
 
-    /// Writes a picture that shows the image `index` of `set`.
+    /// Writes a picture of the image `index` of `set`.
     fn picture<'a>(
         &self,
         file: String,
@@ -124,7 +124,7 @@ impl Session {
         Ok(entry(file, role, set, index))
     }
 
-    /// Removes the pictures of an earlier end of the run.
+    /// Removes pictures from an earlier end of the run.
     fn clear_pictures(&self) -> Result<()> {
         let folder = self.recorder.run.path().join("images");
         match fs::remove_dir_all(&folder) {

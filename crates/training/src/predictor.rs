@@ -1,5 +1,5 @@
-//! A trained model that answers: probabilities for pictures whose class nobody needs to know, and evaluation where it is
-//! known. Evaluation, prediction and whatever serves later stand on it, so that a picture gives the same bits everywhere.
+//! A trained model in use: predicts class probabilities for unlabelled pictures, and evaluates labelled ones. All evaluation
+//! and prediction uses this module, so that a picture gives the same bits everywhere.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::model_file::ModelInfo;
 use crate::novelty::Novelty;
 use crate::views::{Views, logits_of_views};
 
-/// A trained model and all that is needed to ask it.
+/// A trained model with everything needed for predictions.
 pub struct Predictor {
     info: ModelInfo,
     model: Model,
@@ -25,46 +25,47 @@ pub struct Predictor {
     novelty: Option<Novelty>,
 }
 
-/// What a model says about one picture.
+/// A model's prediction for one picture.
 #[derive(Debug)]
 pub struct Answer {
     /// The picture's index in its set.
     pub index: u32,
-    /// The natural logarithms of the probabilities of the classes, in the order of the model's, calibrated by the model's
-    /// temperature where it has one; or why the picture could not be read.
+    /// The natural logarithms of the class probabilities, in the order of the model's classes, calibrated by the model's
+    /// temperature if it has one. An error if the picture could not be read.
     pub log_probs: std::result::Result<Vec<f32>, DataError>,
-    /// The share of pictures like the training pictures that are at least as unlike them as this one is
-    /// ([`typicality`](tallow_metrics::typicality)): at [`FALSE_ALARM_RATE`](tallow_metrics::FALSE_ALARM_RATE) or below, it is none of
-    /// these. None where the model does not know, or the picture could not be read.
+    /// The share of known pictures that are at least as unlike the training pictures as this one
+    /// ([`typicality`](tallow_metrics::typicality)). At [`FALSE_ALARM_RATE`](tallow_metrics::FALSE_ALARM_RATE) or below, the
+    /// picture is considered new. `None` if the model has no novelty detector, or the picture could not be read.
     pub typicality: Option<f64>,
 }
 
 impl Predictor {
-    /// Of the model that `info` describes, with its weights in it (see [`read_model`](crate::read_model)).
+    /// Creates a predictor from `model` with its weights loaded and its description `info` (see
+    /// [`read_model`](crate::read_model)).
     pub fn new(info: ModelInfo, model: Model, novelty: Option<Novelty>) -> Self {
         let input = info.input(&model);
         let precision = info.precision.resolve(model.params.device());
-        // features of another network, which no run writes, say nothing
+        // a detector for features of another network, which no run writes, is ignored
         let n_features = model.trunk.as_ref().map(|trunk| trunk.n_features);
         let novelty = novelty.filter(|novelty| Some(novelty.n_features()) == n_features);
         Self { info, model, input, precision, novelty }
     }
 
-    /// What the model file says.
+    /// Returns the description in the model file.
     pub fn info(&self) -> &ModelInfo {
         &self.info
     }
 
-    /// How pictures come to what the model sees.
+    /// Returns how pictures become the model's input.
     pub fn input(&self) -> &Input {
         &self.input
     }
 
-    /// What the model says about the images of `part`, not calibrated; `None` if `stop` was raised on the way. Targets are
-    /// the set's own labels: whoever calls sees to it that its classes are the model's. `views` stand in for those of the model.
+    /// Returns the uncalibrated predictions for the images of `part`, or `None` if `stop` was raised on the way. Targets are
+    /// the set's own labels; the caller must ensure that its classes are the model's. `views` replace the model's own views.
     ///
     /// # Errors
-    /// If an image cannot be read, or the model's answers are no numbers.
+    /// If an image cannot be read, or logits are not finite.
     pub fn evaluate(
         &self,
         part: &Part,
@@ -78,11 +79,11 @@ impl Predictor {
         evaluate(&self.model, &feed, self.precision, views, label, progress, stop)
     }
 
-    /// Tells `on_answer` what the model says about every picture of `set`, in its order; false if `stop` was raised on the
-    /// way. A picture that cannot be read costs no other its answer.
+    /// Passes the prediction for every picture of `set` to `on_answer`, in the order of the set. Returns false if `stop` was
+    /// raised on the way. A picture that cannot be read does not affect the others.
     ///
     /// # Errors
-    /// If images and model do not fit, or `on_answer` fails.
+    /// If images do not fit the model, logits are not finite, or `on_answer` fails.
     pub fn predict<E: From<crate::TrainingError>>(
         &self,
         set: &Arc<ImageSet>,
@@ -117,7 +118,7 @@ impl Predictor {
         Ok(true)
     }
 
-    /// What the model says about a batch, and what could not be read, in the order of their indices.
+    /// Returns the predictions for a batch and the errors for unreadable pictures, in the order of their indices.
     fn answers(&self, Readable { batch, failed }: Readable, set: &ImageSet) -> Result<Vec<Answer>> {
         let n_classes = self.info.class_names.len();
         let (n, indices) = (batch.n, batch.indices.clone());
@@ -149,7 +150,7 @@ impl Predictor {
         Ok(answers)
     }
 
-    /// The logits of a batch and, where the model knows, the typicality of each of its images.
+    /// Returns the logits of a batch and, if the model has a novelty detector, the typicality of each image.
     fn look(&self, mut batch: Batch) -> Result<(Vec<f32>, Option<Vec<f64>>)> {
         let (Some(novelty), Some(trunk)) = (&self.novelty, &self.model.trunk) else {
             let views = self.info.evaluation;

@@ -1,36 +1,36 @@
-//! Which program trains: versions, and the commit that the user's own folder is at.
+//! The program that trains: versions, and the commit of the current folder.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde::Serialize;
 
-/// Candle has no constant that says it; a test holds this one to the lock file.
+/// Candle has no constant for its version; a test compares this one with the lock file.
 const CANDLE_VERSION: &str = "0.11.1";
 
-/// What stands behind the figures of a run.
+/// The program behind the figures of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Program {
     /// The version of this crate.
     pub tallow: &'static str,
     /// The version of Candle.
     pub candle: &'static str,
-    /// The commit of the current folder, with `-dirty` after it where tracked files have been changed; none where the
-    /// folder is in no git repository, or there is no git.
+    /// The commit of the current folder, followed by `-dirty` if tracked files have been changed. `None` if the folder is not
+    /// in a git repository, or git is not installed.
     pub git_commit: Option<String>,
 }
 
 impl Program {
-    /// This program, in the current folder.
+    /// Returns this program, with the commit of the current folder.
     pub fn here() -> Self {
         let git_commit = git_commit(Path::new("."));
         Self { tallow: env!("CARGO_PKG_VERSION"), candle: CANDLE_VERSION, git_commit }
     }
 }
 
-/// The commit that the folder `path` is at, by the `git` on the path.
+/// Returns the commit of the folder `path`, as reported by `git`.
 fn git_commit(path: &Path) -> Option<String> {
-    // no tag matches "": what remains is the whole hash
+    // no tag matches "", so git prints the whole hash
     let arguments = ["describe", "--always", "--dirty", "--abbrev=40", "--match="];
     let output = Command::new("git").args(arguments).current_dir(path).stdin(Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;

@@ -1,6 +1,6 @@
-//! The recipe: everything that decides a run, in one TOML document. No number that belongs here stands in code.
+//! The recipe: everything that decides a run, in one TOML document. Numbers that belong here are not in code.
 //!
-//! Where recipes come from (built in, files, overrides) is `recipe_source`'s business.
+//! `recipe_source` finds and loads recipes (built in, files, overrides).
 
 use std::path::PathBuf;
 
@@ -17,11 +17,11 @@ use crate::schedule::Schedule;
 use crate::views::Views;
 use crate::whitening::Whitening;
 
-/// A whole run. Keys that are not named here are refused.
+/// All settings of a run. Unknown keys are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// The recipe's name; run folders are called after it.
+    /// The recipe's name; the names of run folders contain it.
     pub name: String,
     /// Passes over the training data.
     pub epochs: u64,
@@ -33,27 +33,27 @@ pub struct Recipe {
     /// `auto`, `cpu`, `cuda`, `cuda:N` or `metal`.
     #[serde(default = "auto")]
     pub device: String,
-    /// What activations are kept and multiplied in.
+    /// The precision in which activations are stored and multiplied.
     #[serde(default)]
     pub precision: Precision,
-    /// Gradients are scaled down to this global norm where theirs is larger.
+    /// Gradients with a larger global norm are scaled down to this norm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_grad_norm: Option<f64>,
     /// The run folder or model file whose weights the run starts from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_from: Option<PathBuf>,
-    /// Which images.
+    /// The images.
     #[serde(default)]
     pub data: DataConfig,
-    /// What is done to training images.
+    /// Augmentation of training images.
     #[serde(default)]
     pub augment: Augment,
-    /// Whether images of a batch are mixed with one another.
+    /// Mixing of the images of a batch.
     #[serde(default, skip_serializing_if = "Mix::is_none")]
     pub mix: Mix,
-    /// The architecture, for `tallow-models`; nothing here reads it.
+    /// The architecture, for `tallow-models`; this crate does not interpret it.
     pub model: toml::Table,
-    /// Whether the first convolution is made from the training images.
+    /// Whitening filters for the first convolution, computed from the training images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whitening: Option<Whitening>,
     /// The loss.
@@ -61,18 +61,18 @@ pub struct Recipe {
     pub loss: LossConfig,
     /// The optimiser.
     pub optimizer: OptimizerConfig,
-    /// Learning rates and decays of their own for some parameters.
+    /// Separate learning rates and decays for some parameters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub param_groups: Vec<ParamGroup>,
     /// The learning rate over the run.
     pub schedule: Schedule,
-    /// Epochs beyond those that the run was started with: written down by a run that is extended.
+    /// Epochs added after the run was started; a run that is extended writes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extensions: Vec<Extension>,
-    /// Averages of the weights, which validation and the finished model have.
+    /// Averaging of the weights; validation and the finished model use the average.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub averaging: Option<Averaging>,
-    /// How the finished model looks at a picture, in the test and ever after.
+    /// The views of a picture that the finished model averages, in the test and in later use.
     #[serde(default, skip_serializing_if = "Views::is_plain")]
     pub evaluation: Views,
     /// What happens between epochs.
@@ -84,16 +84,17 @@ fn auto() -> String {
     "auto".to_owned()
 }
 
-/// What activations are kept and multiplied in; accumulation, master weights, statistics and loss are always f32.
+/// The precision in which activations are stored and multiplied. Accumulation, master weights, statistics and loss are always
+/// f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// The best that the device computes natively.
+    /// The best precision that the device computes natively.
     #[default]
     Auto,
     /// 32-bit floating point.
     F32,
-    /// bf16 feature maps and products; emulated, and slow, where the processor does not multiply them.
+    /// bf16 feature maps and products; emulated, and slow, if the processor has no bf16 multiplication.
     Bf16,
 }
 
@@ -107,7 +108,7 @@ impl From<tallow_nn::Precision> for Precision {
 }
 
 impl Precision {
-    /// The name as recipes have it.
+    /// Returns the name used in recipes.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -116,7 +117,7 @@ impl Precision {
         }
     }
 
-    /// The precision that is meant on `device`.
+    /// Returns the precision that this setting means on `device`.
     pub fn resolve(self, device: &Device) -> tallow_nn::Precision {
         match self {
             Self::Auto => native_precision(device),
@@ -132,52 +133,53 @@ impl Precision {
 pub struct DataConfig {
     /// `auto`, `cifar10`, `cifar100`, `cifar100-coarse`, `sample`, or the path of a folder, a table of labels or an archive.
     pub dataset: String,
-    /// Where data sets lie.
+    /// The folder of data sets.
     pub data_dir: PathBuf,
-    /// The share of the training images that is kept for validation; 0 for none.
+    /// The share of the training images that is kept for validation; 0: none.
     pub val_fraction: f64,
-    /// What validation looks at.
+    /// The images that validation uses.
     pub validate_on: ValidateOn,
-    /// Train on this many images only, as equal over the classes as can be.
+    /// Number of images to train on, balanced over the classes as far as possible. Left out: all images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_subset: Option<usize>,
-    /// Cross-validation: how many parts are held out in turn, each tested by a model that was trained on the others; 0 for none.
+    /// Cross-validation: number of folds, which are held out in turn and tested by a model trained on the others; 0: none.
     #[serde(skip_serializing_if = "is_0")]
     pub folds: usize,
-    /// Hold out this one of the folds alone, from 1, as the test.
+    /// Hold out only this fold, counted from 1, as the test.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fold: Option<usize>,
-    /// Leave out a last batch that is not full.
+    /// Drop a last batch that is not full.
     pub drop_last: bool,
-    /// Progressive resizing: the sizes of the training images in the first epochs, as shares of the model's input size,
-    /// which all later epochs, validation and test have. For models that resize their images.
+    /// Progressive resizing: the sizes of the training images in the first epochs, as shares of the model's input size. All
+    /// later epochs, validation and test have the full size. Only for models that resize their images.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub size_factors: Vec<f64>,
-    /// How pictures of another size come to the model's: whole and squashed, cropped or padded. Left out: as the weights
-    /// were trained, else whole.
+    /// How pictures are fitted to the model's input size: squashed as a whole, cropped or padded. Left out: as the weights
+    /// were trained, else squashed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fit: Option<Fit>,
-    /// What lies between pixels, when pictures are resized. Left out: as the weights were trained, else bilinear.
+    /// Interpolation when pictures are resized. Left out: as the weights were trained, else bilinear.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interpolation: Option<Interpolation>,
-    /// Of `fit = "crop"`: which share of the shorter side is seen, in (0, 1]. Left out: as the weights were trained, else 1.
+    /// With `fit = "crop"`: the share of the shorter side that is kept, in (0, 1]. Left out: as the weights were trained,
+    /// else 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crop_fraction: Option<f64>,
-    /// The share of the pictures that the test gets, where a data set of files has no part for it, in (0, 1).
+    /// The share of the pictures for the test, in (0, 1), if a data set of files has no test part.
     pub test_fraction: f64,
-    /// Whether up to 1 % of the files of a data set may be damaged, and are left out.
+    /// Whether damaged files are skipped, up to 1 % of the files of a data set.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skip_bad: bool,
-    /// The column of a table of labels that names the pictures. Left out: found by its name.
+    /// The column with the file names in a table of labels. Left out: found by its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file_column: Option<String>,
-    /// The column of a table of labels that has the classes. Left out: found by its name.
+    /// The column with the classes in a table of labels. Left out: found by its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_column: Option<String>,
-    /// The column of a table of labels that says what a picture is for. Left out: found by its name.
+    /// The column with the split (training, validation or test) in a table of labels. Left out: found by its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split_column: Option<String>,
-    /// Mean and deviation that pixels are normalised by. Left out: as the weights were trained, else the data set's own.
+    /// Mean and standard deviation for normalising pixels. Left out: as the weights were trained, else the data set's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalization: Option<Normalization>,
 }
@@ -187,12 +189,14 @@ pub(crate) fn is_0(n: &usize) -> bool {
 }
 
 impl DataConfig {
-    /// The share of the pictures that the test gets by chance: none in cross-validation, whose folds are the test.
+    /// Returns the share of the pictures that is split off at random for the test: 0 in cross-validation, where the folds are
+    /// the test.
     pub fn test_share(&self) -> f64 {
         if self.folds > 0 { 0.0 } else { self.test_fraction }
     }
 
-    /// How pictures are fitted to `size_px`, rows and columns; what is left open as for a network without history.
+    /// Returns how pictures are fitted to `size_px`, rows and columns. Missing settings get the defaults of an untrained
+    /// network.
     pub fn preprocess(&self, size_px: [usize; 2]) -> Preprocess {
         Preprocess {
             size_px,
@@ -228,14 +232,14 @@ impl Default for DataConfig {
     }
 }
 
-/// What validation looks at.
+/// The images that validation uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ValidateOn {
     /// A part split from the training images.
     #[default]
     Split,
-    /// The test images, as the Keras baseline does: decisions are then taken on them, and the test score is not honest.
+    /// The test images, as in the Keras baseline. Decisions are then based on them, so the test score is not honest.
     Test,
 }
 
@@ -248,7 +252,7 @@ pub struct LossConfig {
     /// A weight per class: a list in the order of the classes, a table by name, or `balanced`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<ClassWeights>,
-    /// Whether the gradient is of the batch's mean or of its sum; losses are told as means.
+    /// Whether the gradient is that of the batch's mean or of its sum; losses are always reported as means.
     #[serde(skip_serializing_if = "is_mean")]
     pub reduction: Reduction,
 }
@@ -273,7 +277,7 @@ impl Recipe {
     /// Checks every value that can be checked without data.
     ///
     /// # Errors
-    /// With the key, what was expected and what is there.
+    /// The error has the key, the expected value and the actual one.
     pub fn validate(&self) -> Result<()> {
         let value = |key, problem: String| Err(TrainingError::Value { key, problem });
         if self.epochs == 0 {
@@ -375,10 +379,10 @@ impl Recipe {
         self.data.validate_on == ValidateOn::Test || self.data.val_fraction != 0.0
     }
 
-    /// The recipe as a TOML document that can be read back.
+    /// Returns the recipe as a TOML document that can be read back.
     ///
     /// # Errors
-    /// Where a value cannot be written as TOML: a seed above 2^63 - 1.
+    /// If a value cannot be written as TOML: a seed above 2^63 - 1.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self)
             .map_err(|e| TrainingError::Recipe { origin: self.name.clone(), problem: e.to_string() })

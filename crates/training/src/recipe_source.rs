@@ -1,7 +1,7 @@
-//! Where recipes come from: built in, or a file; either may build on another (`base = "cnn"`), and overrides come last.
+//! Loads recipes: built in or from a file. Either may build on another recipe (`base = "cnn"`); overrides are applied last.
 //!
-//! What a recipe may say is looked up in the table of keys (`keys`) before serde reads it: so messages name whole keys, and
-//! what is left out is put in.
+//! A recipe is checked against the table of keys (`keys`) before serde reads it. So messages name whole keys, and missing
+//! values are filled in.
 
 use std::path::Path;
 
@@ -33,18 +33,18 @@ const BUILT_IN: [(&str, &str); 16] = [
     ("dinov2-head", include_str!("../../../assets/recipes/dinov2-head.toml")),
 ];
 
-/// How long a chain of `base` may be.
+/// Largest length of a chain of `base`.
 const MAX_DEPTH: usize = 8;
 
-/// Longer files are no recipes.
+/// Size limit of a recipe, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The names of the built-in recipes.
+/// Returns the names of the built-in recipes.
 pub fn recipe_names() -> impl Iterator<Item = &'static str> {
     BUILT_IN.iter().map(|(name, _)| *name)
 }
 
-/// The text of a built-in recipe, comments included.
+/// Returns the text of a built-in recipe, with its comments.
 pub fn recipe_text(name: &str) -> Option<&'static str> {
     BUILT_IN.iter().find(|(built_in, _)| *built_in == name).map(|(_, text)| *text)
 }
@@ -56,23 +56,23 @@ pub struct Override {
     pub key: String,
     /// The value.
     pub value: Value,
-    /// How it was given, for messages: `--epochs 3`.
+    /// The text the user gave, for messages: `--epochs 3`.
     pub given: String,
 }
 
 impl Override {
-    /// An override of `key`.
+    /// Creates an override of `key`.
     pub fn new(key: &str, value: impl Into<Value>) -> Self {
         let value = value.into();
         Self { key: key.to_owned(), given: format!("{key} = {value}"), value }
     }
 
-    /// The same, that somebody typed as `given`.
+    /// Replaces the text that messages show as the user's input.
     pub fn given_as(self, given: impl Into<String>) -> Self {
         Self { given: given.into(), ..self }
     }
 
-    /// Reads `key=value`; a value that is no TOML (a bare word) counts as text.
+    /// Reads `key=value`. A value that is not valid TOML (a bare word) is taken as text.
     ///
     /// # Errors
     /// If there is no `=`, or the key is empty.
@@ -93,22 +93,22 @@ impl Override {
     }
 }
 
-/// The recipe called `source` (a built-in name, or a file ending in .toml) with `overrides`, validated.
+/// Loads the recipe `source` (a built-in name, or a file ending in .toml), applies `overrides` and validates it.
 ///
 /// # Errors
-/// If there is no such recipe, or a key or value of it cannot be used.
+/// If the recipe does not exist, or one of its keys or values cannot be used.
 pub fn load_recipe(source: &str, overrides: &[Override]) -> Result<Recipe> {
     load_recipe_with(source, overrides, &recipe_keys())
 }
 
-/// As [`load_recipe`], for a caller who knows more `keys` than [`recipe_keys`]: those of `[model]`.
+/// Does the same as [`load_recipe`], for a caller with more `keys` than [`recipe_keys`]: those of `[model]`.
 ///
 /// # Errors
-/// As [`load_recipe`].
+/// The same as [`load_recipe`].
 pub fn load_recipe_with(source: &str, overrides: &[Override], keys: &KeyTable) -> Result<Recipe> {
     let fail = |problem: String| TrainingError::Recipe { origin: source.to_owned(), problem };
     let mut table = load_table(source, keys, 0)?;
-    // which kind a table is of decides what its other keys mean, whatever the order in which they were given
+    // the kind of a table decides what its other keys mean, so it is set first, whatever the order of the overrides
     let (kinds, others): (Vec<&Override>, Vec<_>) =
         overrides.iter().partition(|o| keys.tagged_by(&o.key).is_some());
     for given in kinds.into_iter().chain(others) {
@@ -123,7 +123,7 @@ pub fn load_recipe_with(source: &str, overrides: &[Override], keys: &KeyTable) -
     Ok(recipe)
 }
 
-/// Lays an override on a recipe. Where it says another kind of a table, what the new kind does not have falls away.
+/// Applies an override to a recipe. If it sets another kind of a table, keys that the new kind does not have are removed.
 fn apply(given: &Override, table: &mut Table, keys: &KeyTable) -> std::result::Result<(), String> {
     let Override { key, value, .. } = given;
     let mut alone = Table::new();
@@ -173,7 +173,7 @@ fn load_table(source: &str, keys: &KeyTable, depth: usize) -> Result<Table> {
     }
 }
 
-/// A file named in a file is looked for beside it.
+/// Returns the path of a `base`; a file named in a file is relative to it.
 fn base_path(source: &str, base: &str) -> String {
     if recipe_text(base).is_some() || Path::new(base).is_absolute() {
         return base.to_owned();
@@ -181,8 +181,8 @@ fn base_path(source: &str, base: &str) -> String {
     Path::new(source).with_file_name(base).to_string_lossy().into_owned()
 }
 
-/// Lays `over` on `base`: tables are merged key by key, everything else is replaced. A table whose `kind` or `name`
-/// changes is another thing, and replaced whole.
+/// Merges `over` into `base`: tables are merged key by key, everything else is replaced. A table with a different `kind` or
+/// `name` is replaced as a whole.
 fn merge(base: &mut Table, over: Table) {
     for (key, value) in over {
         match (base.get_mut(&key), value) {
@@ -198,14 +198,14 @@ fn same_tag(old: &Table, new: &Table) -> bool {
     ["kind", "name"].iter().all(|tag| new.get(*tag).is_none_or(|t| old.get(*tag) == Some(t)))
 }
 
-/// Sets the value at a key with dots, making tables on the way.
+/// Sets the value at a dotted key and creates missing tables on the way.
 fn set(table: &mut Table, key: &str, value: Value) -> std::result::Result<(), String> {
     let (path, last) = key.rsplit_once('.').unwrap_or(("", key));
     inner_table(table, path)?.insert(last.to_owned(), value);
     Ok(())
 }
 
-/// The table at a path with dots, made where it is not there.
+/// Returns the table at a dotted path; creates it if it is missing.
 fn inner_table<'t>(table: &'t mut Table, path: &str) -> std::result::Result<&'t mut Table, String> {
     let mut table = table;
     for part in path.split('.').filter(|part| !part.is_empty()) {

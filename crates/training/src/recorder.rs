@@ -1,8 +1,8 @@
-//! What a run writes down of itself. The session tells it events; which of `history.csv`, `events.jsonl` and
-//! `events.out.tfevents.*` one goes to, and how these are brought in line with a checkpoint, is decided here.
+//! Writes the logs of a run. The session passes its events to the recorder. The recorder decides which of `history.csv`,
+//! `events.jsonl` and `events.out.tfevents.*` an event goes to, and how these files are cut back to a checkpoint.
 //!
-//! How files stay whole is `run_folder.rs`' business, how TensorBoard is told `tensorboard`'s. The session writes its
-//! checkpoints, and the files that end a run, into the folder that the recorder holds.
+//! `run_folder.rs` keeps files whole, and `tensorboard` writes the TensorBoard format. The session writes its checkpoints and
+//! the final files of a run into the folder that the recorder holds.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -34,11 +34,11 @@ struct EventLine<'a> {
     event: &'a Event,
 }
 
-/// What writes a run down.
+/// Writes a run's logs.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     pub(crate) run: RunFolder,
-    /// Open as soon as the run is at work.
+    /// The TensorBoard file; open once the run is at work.
     event_file: Option<EventFile>,
 }
 
@@ -47,7 +47,7 @@ impl Recorder {
         Self { run, event_file: None }
     }
 
-    /// Brings `history.csv` and `events.jsonl` back to what they were when the checkpoint with `state` was written.
+    /// Cuts `history.csv` and `events.jsonl` back to their content when the checkpoint with `state` was written.
     pub(crate) fn cut_back(&self, state: &State, recipe: &Recipe) -> Result<()> {
         if self.events_bytes() > state.events_bytes {
             let cut = self.run.events.set_len(state.events_bytes);
@@ -60,7 +60,7 @@ impl Recorder {
         self.run.write("history.csv", text.as_bytes())
     }
 
-    /// Begins the event file, or goes on with it where the checkpoint with `state` saw it end.
+    /// Begins the TensorBoard file, or continues it at the length recorded in `state`.
     pub(crate) fn open_event_file(&mut self, state: &State, recipe: &Recipe) -> Result<()> {
         let (file, is_new) = EventFile::open(self.run.path(), state.tfevents_bytes)?;
         if is_new {
@@ -70,7 +70,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// Writes `event` down wherever it belongs.
+    /// Writes `event` to the logs it belongs to.
     pub(crate) fn record(&self, event: &Event) -> Result<()> {
         if let Event::Epoch { record, .. } = event {
             self.append_history(record)?;
@@ -84,12 +84,12 @@ impl Recorder {
         }
     }
 
-    /// Adds a picture to the event file, under `tag`, where one is open.
+    /// Adds a picture to the TensorBoard file under `tag`, if the file is open.
     pub(crate) fn record_picture(&self, epoch: u64, tag: &str, png: &[u8]) -> Result<()> {
         self.event_file.as_ref().map_or(Ok(()), |file| file.append_picture(epoch, tag, png))
     }
 
-    /// Notes in `state`, which goes into a checkpoint, how long the logs are; they are on the disk then.
+    /// Records the lengths of the logs in `state`, for a checkpoint. By then the logs are on disk.
     pub(crate) fn note_lengths(&self, state: &mut State) -> Result<()> {
         state.events_bytes = self.events_bytes();
         state.tfevents_bytes = self.event_file.as_ref().map_or(Ok(0), EventFile::sync)?;
@@ -118,7 +118,7 @@ impl Recorder {
         Ok(written.map_err(FileError::writing(&self.run.path().join("events.jsonl")))?)
     }
 
-    /// The length of `events.jsonl`.
+    /// Returns the length of `events.jsonl` in bytes.
     fn events_bytes(&self) -> u64 {
         self.run.events.metadata().map_or(0, |m| m.len())
     }

@@ -1,8 +1,7 @@
-//! The run folder: where everything that a run leaves lies, and how it stays whole. What its logs say, `recorder.rs`
-//! decides.
+//! The run folder: holds all files of a run and keeps them whole. `recorder.rs` decides the content of its logs.
 //!
-//! A folder appears under its name only when it has a recipe and a first checkpoint, so that whatever instant a run
-//! is killed at, what is there can be resumed. `last` becomes `previous` before a new `last` is moved in.
+//! A folder gets its final name only once it has a recipe and a first checkpoint. So a run can be resumed whenever it is
+//! killed. `last` becomes `previous` before a new `last` is moved in.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -19,20 +18,20 @@ use crate::error::{Result, TrainingError};
 use crate::recipe::Recipe;
 use crate::recipe_source::{Override, load_recipe};
 
-/// How often, and how long after one another, a folder that is in use is asked for again.
+/// Number of attempts, and the time between them, to lock a folder that is in use.
 const N_TRIES: usize = 5;
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
-/// Where a new run folder goes.
+/// The place of a new run folder.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RunPlace {
-    /// Exactly here.
+    /// Exactly this path.
     At(PathBuf),
     /// `<name>-<n>` in this folder, with the first `n` that is free.
     Under(PathBuf),
 }
 
-/// A run folder that this process works on; nobody else does as long as it exists.
+/// A run folder that this process has locked; no other process can work on it while this value exists.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
@@ -41,7 +40,7 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Creates a folder with `recipe` and a first checkpoint, whole or not at all.
+    /// Creates a folder with `recipe` and a first checkpoint, either completely or not at all.
     pub(crate) fn create(place: &RunPlace, recipe: &Recipe, first: &Checkpoint) -> Result<Self> {
         let parent = match place {
             RunPlace::At(path) if fs::symlink_metadata(path).is_ok() => {
@@ -63,17 +62,17 @@ impl RunFolder {
             )?;
             files::write(&staging.path().join("events.jsonl"), b"")?;
             let path = move_in(staging.path(), place, &recipe.name)?;
-            let _ = staging.keep(); // it has moved away
+            let _ = staging.keep(); // the staging folder was renamed
             Ok(path)
         })?;
         files::sync_folder(parent)?;
         Self::open(&path)
     }
 
-    /// Opens a folder to go on with it.
+    /// Opens a folder to resume its run.
     ///
     /// # Errors
-    /// If it is no run folder, or another process works on it.
+    /// If it is not a run folder, or another process works on it.
     pub fn open(path: &Path) -> Result<Self> {
         for (part, is_there) in
             [("recipe.toml", Path::is_file as fn(&Path) -> bool), ("checkpoints", Path::is_dir)]
@@ -88,7 +87,7 @@ impl RunFolder {
         let log = path.join("events.jsonl");
         let events =
             OpenOptions::new().create(true).append(true).open(&log).map_err(FileError::writing(&log))?;
-        // whoever only asks whether it is in use holds it for an instant
+        // a process that only checks whether the folder is in use holds the lock for an instant
         let mut locked = events.try_lock();
         for _ in 0..N_TRIES {
             if !matches!(locked, Err(fs::TryLockError::WouldBlock)) {
@@ -104,23 +103,23 @@ impl RunFolder {
         }
     }
 
-    /// Whether a process works on the run folder `path`, as far as that can be told.
+    /// Whether a process works on the run folder `path`, as far as this can be determined.
     pub fn is_in_use(path: &Path) -> bool {
         let log = path.join("events.jsonl");
         let Some(file) = log.is_file().then(|| File::open(&log).ok()).flatten() else { return false };
-        // let go at once, with the file
+        // the lock is released at once, with the file
         matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
     }
 
-    /// Where it lies.
+    /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The recipe that a run was started with.
+    /// Returns the recipe that the run in `path` was started with.
     ///
     /// # Errors
-    /// If the folder has none, or it cannot be read.
+    /// If the folder has no recipe, or the recipe cannot be read.
     pub fn recipe_of(path: &Path) -> Result<Recipe> {
         let recipe = path.join("recipe.toml");
         if !recipe.is_file() {
@@ -132,11 +131,11 @@ impl RunFolder {
         Self::load(path, &[])
     }
 
-    /// The recipe that the run `path` was started with, but for `overrides`. Where it is of a version that wrote nothing
-    /// of it, images are resized as that version did.
+    /// Loads the recipe that the run `path` was started with and applies `overrides`. If an older version wrote the recipe
+    /// without a resizing method, the method of that version is filled in.
     ///
     /// # Errors
-    /// As [`load_recipe`].
+    /// The same as [`load_recipe`].
     pub fn load(path: &Path, overrides: &[Override]) -> Result<Recipe> {
         let mut recipe = load_recipe(&path.join("recipe.toml").to_string_lossy(), overrides)?;
         let data = &mut recipe.data;
@@ -153,7 +152,7 @@ impl RunFolder {
         self.path.join("checkpoints").join(name)
     }
 
-    /// Makes `checkpoint` the last one, and the last one the previous.
+    /// Makes `checkpoint` the last one, and the former last one the previous.
     pub(crate) fn write_last(&self, checkpoint: &Checkpoint) -> Result<()> {
         let (last, previous, new) =
             (self.checkpoint("last"), self.checkpoint("previous"), self.checkpoint("new"));
@@ -165,7 +164,7 @@ impl RunFolder {
         Ok(files::sync_folder(files::folder_of(&last))?)
     }
 
-    /// The last checkpoint, or the previous one where the last is damaged or missing; then also what was wrong.
+    /// Reads the last checkpoint. If it is damaged or missing, reads the previous one and also returns the problem as a text.
     pub(crate) fn read_last(&self) -> Result<(Checkpoint, Option<String>)> {
         let last_error = match Checkpoint::read(&self.checkpoint("last")) {
             Ok(checkpoint) => return Ok((checkpoint, None)),
@@ -191,20 +190,20 @@ impl RunFolder {
         Checkpoint::read(&self.checkpoint("best"))
     }
 
-    /// Writes a file of the folder, durably, with the folders above it.
+    /// Writes a file of the folder durably, and creates the folders above it.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path.join(name);
         files::create_folder(files::folder_of(&path))?;
         Ok(files::write(&path, bytes)?)
     }
 
-    /// Writes a file of the folder as JSON to read, durably.
+    /// Writes a file of the folder durably, as indented JSON.
     pub(crate) fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
         let json = serde_json::to_string_pretty(value).map_err(encoding)?;
         self.write(name, format!("{json}\n").as_bytes())
     }
 
-    /// The last word of the run, if it was said.
+    /// Returns the run's summary, if it has been written.
     pub(crate) fn read_summary(&self) -> Option<Summary> {
         let bytes = fs::read(self.path.join("summary.json")).ok()?;
         serde_json::from_slice(&bytes).ok()
@@ -220,18 +219,19 @@ impl RunFolder {
     }
 }
 
-/// Creates `folder` for what `fill` puts there; where that fails, the folders that were created for it go again.
+/// Creates `folder` and calls `fill`. If that fails, removes the folders that were created for it.
 fn in_folder<T>(folder: &Path, fill: impl FnOnce() -> Result<T>) -> Result<T> {
     let is_missing = |f: &&Path| !f.as_os_str().is_empty() && fs::symlink_metadata(f).is_err();
     let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
     files::create_folder(folder).map_err(TrainingError::from).and_then(|()| fill()).inspect_err(|_| {
         for folder in missing {
-            let _ = fs::remove_dir(folder); // innermost first; one that is not empty stays
+            let _ = fs::remove_dir(folder); // innermost first; removing a folder that is not empty fails, and it stays
         }
     })
 }
 
-/// Renames the finished folder to its place: fails if that is taken, and tries the next number where it may.
+/// Renames the finished folder to its place. Fails if [`RunPlace::At`] is taken, and tries the next number for
+/// [`RunPlace::Under`].
 fn move_in(staging: &Path, place: &RunPlace, name: &str) -> Result<PathBuf> {
     match place {
         RunPlace::At(path) => match fs::rename(staging, path) {
@@ -246,7 +246,7 @@ fn move_in(staging: &Path, place: &RunPlace, name: &str) -> Result<PathBuf> {
                 if fs::symlink_metadata(&path).is_err() {
                     match fs::rename(staging, &path) {
                         Ok(()) => return Ok(path),
-                        Err(_) if path.exists() => {} // somebody was quicker
+                        Err(_) if path.exists() => {} // another process was faster
                         Err(e) => return Err(FileError::new("create the folder", &path)(e).into()),
                     }
                 }
@@ -256,7 +256,7 @@ fn move_in(staging: &Path, place: &RunPlace, name: &str) -> Result<PathBuf> {
     }
 }
 
-/// Temporary folders are made for their owner alone; a run folder is as readable as any new folder.
+/// Makes a temporary folder, which only its owner can read, as readable as any new folder.
 #[cfg(unix)]
 fn make_ordinary(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;

@@ -1,7 +1,7 @@
 //! Learning rate schedules: a factor on the base rate as a pure function of the step.
 //!
-//! A schedule keeps no state and follows no event: a resumed run needs only its step number. What callbacks do to the
-//! base rate is their business and multiplies with this.
+//! A schedule keeps no state and depends on no event: a resumed run needs only its step number. Callbacks may change the base
+//! rate as well; their changes multiply with this factor.
 
 use std::f64::consts::PI;
 use std::fmt::Display;
@@ -10,40 +10,40 @@ use serde::{Deserialize, Serialize};
 
 /// The `[schedule]` table of a recipe.
 ///
-/// Every kind may begin with a warm-up: at its step t, from 0, it multiplies by (t + 1) / (steps of the warm-up), so
-/// that its last step has the full rate. What the kind itself describes begins after it, and ends at the horizon,
-/// which counts from the start of training; from there on the last value holds. With s steps since the warm-up
-/// and n steps from there to the horizon, p = s / n. Epochs become steps by rounding to the nearest one.
+/// Every kind may begin with a warm-up. At step t of the warm-up, from 0, it multiplies by (t + 1) / (steps of the warm-up),
+/// so that its last step has the full rate. The curve of the kind begins after the warm-up and ends at the horizon, which is
+/// counted from the start of training. After the horizon the last value holds. With s steps since the warm-up and n steps
+/// from the warm-up to the horizon, p = s / n. Epochs become steps by rounding to the nearest step.
 ///
-/// Without warm-up, `step`, `cosine` and `linear` are PyTorch's `StepLR`, `CosineAnnealingLR` (up to its `T_max`) and
-/// `LinearLR`; with it, those behind a `LinearLR` in a `SequentialLR`.
+/// Without warm-up, `step`, `cosine` and `linear` equal PyTorch's `StepLR`, `CosineAnnealingLR` (up to its `T_max`) and
+/// `LinearLR`. With warm-up, they equal these schedulers after a `LinearLR` in a `SequentialLR`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
-    /// 1.
+    /// The factor is always 1.
     Constant {
-        /// The length of the warm-up.
+        /// Length of the warm-up, in epochs.
         #[serde(default, deserialize_with = "named::warmup_epochs")]
         warmup_epochs: f64,
     },
-    /// gamma^k after k times `every_epochs`, counted from the end of the warm-up.
+    /// The factor is gamma^k after k times `every_epochs`, counted from the end of the warm-up.
     Step {
-        /// The length of the warm-up.
+        /// Length of the warm-up, in epochs.
         #[serde(default, deserialize_with = "named::warmup_epochs")]
         warmup_epochs: f64,
-        /// How long each rate holds.
+        /// Number of epochs for which each rate holds.
         #[serde(deserialize_with = "named::every_epochs")]
         every_epochs: u64,
-        /// What each rate is of the one before.
+        /// Ratio of each rate to the one before.
         #[serde(deserialize_with = "named::gamma")]
         gamma: f64,
     },
     /// Half a cosine from 1 to f = `final_factor`: f + (1 - f) (1 + cos(pi p)) / 2 (<https://arxiv.org/abs/1608.03983>).
     Cosine {
-        /// The length of the warm-up.
+        /// Length of the warm-up, in epochs.
         #[serde(default, deserialize_with = "named::warmup_epochs")]
         warmup_epochs: f64,
-        /// Where the schedule ends, from the start of training; where it is not given, with the run.
+        /// The epoch at which the schedule ends, counted from the start of training; by default, the end of the run.
         #[serde(default, deserialize_with = "named::horizon_epochs")]
         horizon_epochs: Option<f64>,
         /// The factor at the horizon.
@@ -52,13 +52,13 @@ pub enum Schedule {
     },
     /// A straight line up from `initial_factor` to 1 at p = `peak_at`, then one down to `final_factor`.
     OneCycle {
-        /// The length of a warm-up before the cycle, from 0 to its `initial_factor`.
+        /// Length of a warm-up before the cycle, in epochs, from 0 to the cycle's `initial_factor`.
         #[serde(default, deserialize_with = "named::warmup_epochs")]
         warmup_epochs: f64,
-        /// Where the schedule ends, from the start of training; where it is not given, with the run.
+        /// The epoch at which the schedule ends, counted from the start of training; by default, the end of the run.
         #[serde(default, deserialize_with = "named::horizon_epochs")]
         horizon_epochs: Option<f64>,
-        /// The place of the peak, as a share of the cycle, in (0, 1).
+        /// Position of the peak, as a share of the cycle, in (0, 1).
         #[serde(deserialize_with = "named::peak_at")]
         peak_at: f64,
         /// The factor at the start of the cycle.
@@ -70,10 +70,10 @@ pub enum Schedule {
     },
     /// A straight line from 1 to `final_factor`.
     Linear {
-        /// The length of the warm-up.
+        /// Length of the warm-up, in epochs.
         #[serde(default, deserialize_with = "named::warmup_epochs")]
         warmup_epochs: f64,
-        /// Where the schedule ends, from the start of training; where it is not given, with the run.
+        /// The epoch at which the schedule ends, counted from the start of training; by default, the end of the run.
         #[serde(default, deserialize_with = "named::horizon_epochs")]
         horizon_epochs: Option<f64>,
         /// The factor at the horizon.
@@ -83,9 +83,9 @@ pub enum Schedule {
 }
 
 impl Schedule {
-    /// What the base rate is multiplied by at `step`, counted from 0 over the whole run.
+    /// Returns the factor that multiplies the base rate at `step`, counted from 0 over the whole run.
     ///
-    /// Where no horizon is given and none was [resolved](Self::resolve), it is taken as endlessly far away.
+    /// Without a horizon, given or [resolved](Self::resolve), the horizon is infinitely far away.
     pub fn factor(&self, step: u64, steps_per_epoch: u64) -> f64 {
         let (warmup, horizon) = self.warmup_and_horizon();
         let warmup_steps = to_steps(warmup, steps_per_epoch);
@@ -97,7 +97,7 @@ impl Schedule {
         }
     }
 
-    /// The factor `s` steps after the warm-up, `n` being the steps from there to the horizon.
+    /// Returns the factor `s` steps after the warm-up; `n` is the number of steps from the warm-up to the horizon.
     fn after_warmup(&self, s: u64, n: u64, steps_per_epoch: u64) -> f64 {
         let p = if s < n { s as f64 / n as f64 } else { 1.0 };
         match *self {
@@ -117,9 +117,8 @@ impl Schedule {
         }
     }
 
-    /// The same schedule with its horizon written down: `n_epochs`, unless it has one already. A run that is
-    /// extended later then keeps what it was started with; what it adds is an
-    /// [`Extension`](crate::extension::Extension).
+    /// Returns the same schedule with its horizon filled in: `n_epochs`, unless it already has one. A run that is extended
+    /// later then keeps its original horizon; the added epochs are an [`Extension`](crate::extension::Extension).
     pub fn resolve(mut self, n_epochs: u64) -> Self {
         match &mut self {
             Self::Constant { .. } | Self::Step { .. } => {}
@@ -132,8 +131,8 @@ impl Schedule {
         self
     }
 
-    /// Where the factor runs towards a horizon, and holds from there on: that, in epochs. Known once it is
-    /// [resolved](Self::resolve).
+    /// Returns the horizon in epochs, if the factor runs towards a horizon and holds after it. The horizon is known once it
+    /// is [resolved](Self::resolve).
     pub fn horizon_epochs(&self) -> Option<f64> {
         self.warmup_and_horizon().1
     }
@@ -143,7 +142,7 @@ impl Schedule {
         matches!(self, Self::Constant { warmup_epochs } if *warmup_epochs == 0.0)
     }
 
-    /// The ends of the warm-up and of the schedule, in epochs.
+    /// Returns the end of the warm-up and the end of the schedule, in epochs.
     fn warmup_and_horizon(&self) -> (f64, Option<f64>) {
         match *self {
             Self::Constant { warmup_epochs } | Self::Step { warmup_epochs, .. } => (warmup_epochs, None),
@@ -153,10 +152,10 @@ impl Schedule {
         }
     }
 
-    /// Checks the values; best after [`resolve`](Self::resolve), since only then the horizon is known.
+    /// Checks the values. This works best after [`resolve`](Self::resolve), because only then is the horizon known.
     ///
     /// # Errors
-    /// If one makes no sense; the message names its key.
+    /// If a value makes no sense; the message names its key.
     pub fn validate(&self) -> Result<(), InvalidSetting> {
         let (warmup, horizon) = self.warmup_and_horizon();
         not_negative("schedule.warmup_epochs", warmup)?;
@@ -182,7 +181,7 @@ impl Schedule {
     }
 }
 
-/// Exactly `a` at `t` = 0 and exactly `b` at `t` = 1.
+/// Interpolates linearly: exactly `a` at `t` = 0 and exactly `b` at `t` = 1.
 fn between(a: f64, b: f64, t: f64) -> f64 {
     a * (1.0 - t) + b * t
 }
@@ -191,13 +190,13 @@ fn to_steps(epochs: f64, steps_per_epoch: u64) -> u64 {
     (epochs * steps_per_epoch as f64).round() as u64
 }
 
-/// A setting whose value makes no sense: which, what it must be, and what it is.
+/// A setting with a senseless value: its key, the rule it breaks and the value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key} {rule}, it is {value}")]
 pub struct InvalidSetting {
-    /// Where it stands in the recipe: `schedule.peak_at`.
+    /// The key in the recipe: `schedule.peak_at`.
     pub key: &'static str,
-    /// `must lie in (0, 1)`.
+    /// The rule, for example `must lie in (0, 1)`.
     pub rule: String,
     /// The value as written.
     pub value: String,
@@ -219,8 +218,8 @@ pub(crate) fn not_negative(key: &'static str, value: f64) -> Result<(), InvalidS
     require(value >= 0.0 && value.is_finite(), key, "must be 0 or more, and finite", value)
 }
 
-/// Reads the value of one key and names the key if that fails: an internally tagged enum is read from a buffer, where
-/// serde no longer knows which key a value belongs to.
+/// Reads the value of one key and names the key in the error. This is needed because an internally tagged enum is read from a
+/// buffer, where serde no longer knows the key of a value.
 mod named {
     use serde::{Deserialize, Deserializer, de::Error};
 

@@ -1,4 +1,4 @@
-//! A session: one run at work, from a first or a last checkpoint.
+//! A session: one run at work, started anew or from its last checkpoint.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,22 +24,22 @@ use crate::run_folder::{RunFolder, RunPlace};
 use crate::state::State;
 use crate::step::Learner;
 
-/// Who watches a run, and who may stop it.
+/// The observers of a run, and the flag that stops it.
 pub struct Watch<'a> {
-    /// Told of everything that happens.
+    /// Called with every event.
     pub on_event: &'a mut dyn FnMut(&Event),
-    /// Shows long work.
+    /// Shows the progress of long work.
     pub progress: &'a dyn Progress,
-    /// Asks to stop after the current step.
+    /// Requests a stop after the current step.
     pub stop: &'a StopFlag,
 }
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// It is over: trained, evaluated, written down.
+    /// The run is complete: trained, evaluated, and its results written.
     Finished(Box<Summary>),
-    /// It was asked to stop; it can be resumed from where it is.
+    /// The run was asked to stop; it can be resumed.
     Interrupted(StopSignal),
 }
 
@@ -48,28 +48,28 @@ pub struct Session {
     pub(crate) recipe: Recipe,
     pub(crate) learner: Learner,
     pub(crate) data: TrainData,
-    /// What batches are made of; known as soon as the run is at work.
+    /// The sources of batches; set once the run is at work.
     pub(crate) feeds: Option<Feeds>,
-    /// What the folds of a run that is tested by them came to, as soon as they are over.
+    /// The results of the folds; set once all folds are over.
     pub(crate) folded: Option<Folded>,
     pub(crate) state: State,
     pub(crate) recorder: Recorder,
-    /// The average of the weights so far, where the recipe asks for one and it has begun.
+    /// The average of the weights so far, if the recipe asks for one and it has begun.
     pub(crate) average: Option<Average>,
-    /// The best epoch's weights, where they are to be restored.
+    /// The best epoch's weights, if the run restores them at its end.
     pub(crate) best: Option<Tensors>,
-    /// The last word of a run that was over before it was taken up again.
+    /// The summary of a run that was complete before it was resumed.
     finished: Option<Summary>,
-    /// What the user should know before training begins.
+    /// Notices for the user before training begins.
     pub(crate) notices: Vec<String>,
-    /// Since when time is not yet counted in the state.
+    /// Start of the time that is not yet counted in the state.
     pub(crate) clock: Instant,
     pub(crate) last_saved: Instant,
 }
 
 impl Session {
-    /// Starts a run: takes the weights that `recipe.init_from` names, if it names any, or whitens the first convolution where the
-    /// recipe says so, and creates the run folder.
+    /// Starts a run: loads the weights that `recipe.init_from` names, if any, or whitens the first convolution if the recipe
+    /// says so, and creates the run folder.
     ///
     /// # Errors
     /// If the recipe does not fit the model or the data, or the run folder cannot be created.
@@ -77,7 +77,7 @@ impl Session {
         Self::start_with(recipe, Arc::new(model), data, place)
     }
 
-    /// As [`start`](Self::start), with a network that others may have as well, though not at the same time.
+    /// Does the same as [`start`](Self::start), with a network that other sessions share, though not at the same time.
     pub(crate) fn start_with(
         recipe: Recipe,
         model: Arc<Model>,
@@ -86,7 +86,7 @@ impl Session {
     ) -> Result<Self> {
         recipe.validate()?;
         let mut recipe = recipe;
-        // what a later version might decide otherwise is written down
+        // the recipe records these defaults, because a later version might choose others
         recipe.data.fit.get_or_insert_default();
         recipe.data.interpolation.get_or_insert_default();
         recipe.model = recorded_model(&recipe.model, &model);
@@ -116,7 +116,7 @@ impl Session {
             optimizer: optimizer.state(&model.params)?,
             average: average.as_ref().map(|average| average.tensors.clone()),
         };
-        // the loader checks what only it knows, before anything is written
+        // the loader does its own checks before anything is written
         check_batches(&recipe, &data, model.input_px)?;
         for fold in 0..data.n_folds() {
             check_batches(&recipe, &data.of_fold(fold), model.input_px)?;
@@ -126,14 +126,14 @@ impl Session {
         Ok(Self { average, notices, ..Self::new(recipe, model, data, criterion, optimizer, state, run) })
     }
 
-    /// Takes up the run in the folder `path` where its last checkpoint left it. `recipe` is the run's own, but for
-    /// more epochs or another data folder. A run that is over stays as it is.
+    /// Resumes the run in the folder `path` from its last checkpoint. `recipe` is the run's own recipe, except for more
+    /// epochs or another data folder. A complete run stays as it is.
     ///
     /// Epochs after the end of the run's schedule are an [`Extension`](crate::Extension), which begins with the learning rate
-    /// `extension_lr`, or else with a fifth of the recipe's.
+    /// `extension_lr`; without it, with a fifth of the recipe's.
     ///
     /// # Errors
-    /// If it is no run folder, another setting or the data have changed, or no checkpoint can be read.
+    /// If it is not a run folder, another setting or the data have changed, or no checkpoint can be read.
     pub fn resume(
         recipe: Recipe,
         model: Model,
@@ -144,7 +144,7 @@ impl Session {
         Self::resume_with(recipe, Arc::new(model), data, path, extension_lr)
     }
 
-    /// As [`resume`](Self::resume), with a network that others may have as well, though not at the same time.
+    /// Does the same as [`resume`](Self::resume), with a network that other sessions share, though not at the same time.
     pub(crate) fn resume_with(
         recipe: Recipe,
         model: Arc<Model>,
@@ -160,7 +160,7 @@ impl Session {
         recipe.data.interpolation = recipe.data.interpolation.or(then.data.interpolation);
         let frozen = frozen_digest(&model)?;
         check_unchanged(&then, &recipe, frozen.is_some())?;
-        // the horizon is the one that the run was started with
+        // the run keeps the horizon that it was started with
         let recipe = Recipe { schedule: then.schedule.clone(), ..recipe }.extended(&then, extension_lr)?;
         let run = RunFolder::open(path)?;
         let (checkpoint, notice) = run.read_last()?;
@@ -176,7 +176,7 @@ impl Session {
         optimizer.load_state(&model.params, state.n_steps(steps_per_epoch), &checkpoint.optimizer)?;
         let criterion = criterion(&recipe, &data)?;
         let average = checkpoint.average.map(|tensors| Average { tensors, n: state.n_averaged });
-        // a summary of fewer epochs is from before an extension that was killed
+        // a summary of fewer epochs is older than an extension that was killed
         let finished =
             run.read_summary().filter(|s| state.is_trained(&recipe) && s.epochs_run == state.epoch);
         let mut session =
@@ -221,50 +221,50 @@ impl Session {
         }
     }
 
-    /// Where the run folder lies.
+    /// Returns the path of the run folder.
     pub fn run_dir(&self) -> &Path {
         self.recorder.run.path()
     }
 
-    /// Adds what the user should know of the run, and its record say, to what is told when it is at work.
+    /// Adds notices for the user. They are reported and recorded once the run is at work.
     pub fn note(&mut self, notices: impl IntoIterator<Item = String>) {
         self.notices.extend(notices);
     }
 
-    /// Says which weights of others the network began with, for the run's last word.
+    /// Records the pretrained weights that the network began with, for the run's summary.
     pub fn set_pretrained(&mut self, weights: PretrainedWeights) {
         self.state.pretrained = Some(weights);
     }
 
-    /// Adds a picture to the event file of a run that has just ended, under `tag`. A run that was over before stays as
-    /// it is.
+    /// Adds a picture under `tag` to the TensorBoard file of a run that has just ended. A run that was complete before stays
+    /// as it is.
     ///
     /// # Errors
-    /// If `png` is no PNG, or the file cannot be written.
+    /// If `png` is not a PNG, or the file cannot be written.
     pub fn log_image(&self, tag: &str, png: &[u8]) -> Result<()> {
         self.recorder.record_picture(self.state.epoch, tag, png)
     }
 
-    /// The recipe, with all that it left open decided.
+    /// Returns the recipe with all defaults resolved.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
     }
 
-    /// What is trained, validated and tested on.
+    /// Returns the data that the run trains, validates and tests on.
     pub fn data(&self) -> &TrainData {
         &self.data
     }
 
-    /// The network that is trained.
+    /// Returns the network that is trained.
     pub fn model(&self) -> &Model {
         &self.learner.model
     }
 
-    /// Trains what is left, evaluates, and writes everything down; or stops on request with a checkpoint. Where the
-    /// run was over already, its last word is repeated.
+    /// Trains the rest of the run, evaluates, and writes all results; or stops on request with a checkpoint. If the run was
+    /// complete already, returns its summary.
     ///
     /// # Errors
-    /// If the loss is no number any more, or a file cannot be written.
+    /// If the loss or weights become NaN or infinite, or a file cannot be read or written.
     pub fn run(&mut self, watch: &mut Watch<'_>) -> Result<Outcome> {
         if let Some(summary) = self.finished.take() {
             let text =
@@ -276,7 +276,7 @@ impl Session {
         for text in std::mem::take(&mut self.notices) {
             self.emit(watch, Event::Notice { text })?;
         }
-        // the run of a fold has them from the run that it belongs to
+        // the run of a fold has its feeds from the main run
         if self.feeds.is_none() {
             self.feeds = self.feeds(watch)?;
             self.state.features_secs += self.own_features_secs();
@@ -285,7 +285,7 @@ impl Session {
             return Ok(Outcome::Interrupted(watch.stop.raised().unwrap_or(StopSignal::Interrupt)));
         };
         if self.data.folds.is_some() {
-            // what was said and computed so far is not lost where a fold is interrupted
+            // saved so that notices and computed features are not lost if a fold is interrupted
             self.clock = Instant::now();
             self.save()?;
             match self.cross_validate(&feeds, watch)? {
@@ -299,7 +299,7 @@ impl Session {
         self.finish(&feeds, watch)
     }
 
-    /// How images come to what the network sees.
+    /// Returns how images become the network's input.
     pub(crate) fn input(&self) -> Input {
         input(&self.recipe, &self.learner.model, &self.data)
     }
@@ -309,8 +309,8 @@ impl Session {
         self.recipe.callbacks.early_stopping.as_ref().is_some_and(|callback| callback.restore_best_weights)
     }
 
-    /// The best epoch's weights, where the run has one and wants it back. The file may be of a later epoch than the
-    /// state: then that epoch was over when the run was killed, and will be run, and written, again.
+    /// Reads the best epoch's weights, if there are any and the run restores them. The file may be of a later epoch than the
+    /// state. Then that epoch was over when the run was killed, and it will be run and written again.
     fn read_best(&self) -> Result<Option<Tensors>> {
         let Some(best) = self.state.best.filter(|_| self.restores_best()) else { return Ok(None) };
         let checkpoint = self.recorder.run.read_best()?;
@@ -324,7 +324,7 @@ impl Session {
     }
 }
 
-/// How images of `data` come to what `model` sees.
+/// Returns how images of `data` become the input of `model`.
 fn input(recipe: &Recipe, model: &Model, data: &TrainData) -> Input {
     Input {
         preprocess: model.input_px.map(|px| recipe.data.preprocess(px)),
@@ -332,14 +332,14 @@ fn input(recipe: &Recipe, model: &Model, data: &TrainData) -> Input {
     }
 }
 
-/// The loss of `recipe` on `data`.
+/// Returns the loss of `recipe` on `data`.
 fn criterion(recipe: &Recipe, data: &TrainData) -> Result<CrossEntropy> {
     let class_weights = data.class_weights(recipe)?;
     let LossConfig { label_smoothing, reduction, .. } = recipe.loss;
     Ok(CrossEntropy { label_smoothing: label_smoothing as f32, class_weights, reduction })
 }
 
-/// Of the weights that stay as they are, where there are any: they are not in checkpoints.
+/// Returns the digest of the frozen weights, if there are any; checkpoints do not contain them.
 fn frozen_digest(model: &Model) -> Result<Option<String>> {
     let frozen = model.params.frozen_tensors()?;
     Ok((!frozen.is_empty()).then(|| digest("", &frozen)))

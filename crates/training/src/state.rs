@@ -1,4 +1,4 @@
-//! Where a run is: everything beside weights and optimiser state that it needs to go on bit for bit.
+//! The state of a run: everything except weights and optimiser state that it needs to resume with the same bits.
 
 use serde::{Deserialize, Serialize};
 use tallow_metrics::{Caveat, EpochRecord, PretrainedWeights, WeightedMean};
@@ -8,70 +8,72 @@ use crate::error::Result;
 use crate::recipe::Recipe;
 use crate::step_points::StepPoints;
 
-/// The version of what a checkpoint holds.
+/// The version of the content of a checkpoint.
 pub(crate) const STATE_VERSION: u32 = 1;
 
 /// The state of a run between two steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct State {
-    /// [`STATE_VERSION`] of the program that wrote it.
+    /// [`STATE_VERSION`] of the program that wrote the state.
     pub(crate) version: u32,
     /// The digest of the data that the run trains on.
     pub data_digest: String,
-    /// The classes, in the order of the logits; none in a checkpoint of a program that did not write them.
+    /// The classes, in the order of the logits; empty in a checkpoint of an older program that did not write them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) class_names: Vec<String>,
-    /// The digest of the weights that stay as they are, which are not part of a checkpoint.
+    /// The digest of the frozen weights, which are not part of a checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) frozen_digest: Option<String>,
-    /// Epochs that are over.
+    /// Number of completed epochs.
     pub epoch: u64,
-    /// Batches of the current epoch that were trained on.
+    /// Number of batches of the current epoch that were trained on.
     pub batch: usize,
-    /// The mean of what is optimised in the current epoch so far.
+    /// The mean optimised loss in the current epoch so far.
     pub(crate) loss: WeightedMean,
-    /// The mean cross-entropy of the current epoch so far; nothing in a checkpoint of a program that did not tell it apart.
+    /// The mean cross-entropy in the current epoch so far; empty in a checkpoint of an older program without this entry.
     #[serde(default)]
     pub(crate) cross_entropy: WeightedMean,
-    /// The steps of the current epoch so far, a few at a time.
+    /// The steps of the current epoch so far, a few per point.
     #[serde(default)]
     pub(crate) points: StepPoints,
-    /// Right answers in the current epoch so far.
+    /// Number of correct predictions in the current epoch so far.
     pub(crate) n_correct: f64,
-    /// The base rate; callbacks lower it.
+    /// The base learning rate; callbacks lower it.
     pub(crate) base_lr: f64,
-    /// The rate of the last step.
+    /// The learning rate of the last step.
     pub(crate) last_lr: f64,
     pub(crate) early_stopping: EarlyStoppingState,
     pub(crate) reduce_lr_on_plateau: ReduceLrOnPlateauState,
     /// The best epoch so far and its monitored value.
     pub best: Option<Best>,
-    /// Where early stopping ended the run: how many epochs it was to have. Extended beyond those, it goes on.
+    /// If early stopping ended the run: the number of epochs that the run was to have. If it is extended beyond that number,
+    /// it continues.
     pub stopped_early: Option<u64>,
-    /// One record per epoch that is over.
+    /// One record per completed epoch.
     pub history: Vec<EpochRecord>,
-    /// Weights in the average that the checkpoint holds, where the recipe asks for one.
+    /// Number of weights in the average that the checkpoint holds, if the recipe asks for an average.
     #[serde(default)]
     pub(crate) n_averaged: u64,
-    /// How long a frozen backbone took for features that were computed for this run, and not found.
+    /// Time a frozen backbone took for features that were not cached and were computed for this run, in seconds.
     #[serde(default)]
     pub(crate) features_secs: f64,
-    /// The weights that training began with, where others had trained them.
+    /// The pretrained weights that training began with, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) pretrained: Option<PretrainedWeights>,
-    /// What takes something from the figures to come.
+    /// Reasons to distrust the figures of this run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) caveats: Vec<Caveat>,
-    /// How long the run has trained and validated, by the clock.
+    /// Time that the run has trained and validated, in seconds of wall time.
     pub(crate) train_secs: f64,
-    /// How long of that its steps took.
+    /// The part of `train_secs` that its steps took.
     pub(crate) step_secs: f64,
-    /// Images that those steps took.
+    /// Number of images in those steps.
     pub(crate) n_images: u64,
-    /// The length of `events.jsonl` when this was written.
+    /// Length of `events.jsonl` in bytes when the state was written.
     pub(crate) events_bytes: u64,
-    /// The length of `events.out.tfevents.*` when this was written; 0 in a checkpoint of a program without it.
+    /// Length of `events.out.tfevents.*` in bytes when the state was written; 0 in a checkpoint of an older program without
+    /// it.
     #[serde(default)]
     pub(crate) tfevents_bytes: u64,
 }
@@ -80,14 +82,14 @@ pub(crate) struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Best {
-    /// From 1.
+    /// The epoch, from 1.
     pub epoch: u64,
-    /// What was monitored.
+    /// The monitored value.
     pub value: f64,
 }
 
 impl State {
-    /// The state before the first step.
+    /// Returns the state before the first step.
     pub(crate) fn new(
         recipe: &Recipe,
         data_digest: &str,
@@ -124,12 +126,12 @@ impl State {
         }
     }
 
-    /// Whether there is nothing left to train.
+    /// Whether training is complete.
     pub(crate) fn is_trained(&self, recipe: &Recipe) -> bool {
         self.epoch.max(self.stopped_early.unwrap_or(0)) >= recipe.epochs
     }
 
-    /// Steps taken so far, where an epoch has `steps_per_epoch`.
+    /// Returns the number of steps taken so far; an epoch has `steps_per_epoch`.
     pub(crate) fn n_steps(&self, steps_per_epoch: usize) -> u64 {
         self.epoch * steps_per_epoch as u64 + self.batch as u64
     }

@@ -1,4 +1,4 @@
-//! The training step: one batch in, a changed network and its figures out. It knows no run, file or epoch.
+//! The training step: takes one batch, updates the network and returns figures. It does not depend on runs, files or epochs.
 
 use std::sync::Arc;
 
@@ -9,37 +9,38 @@ use tallow_nn::{CrossEntropy, Ctx, Dims, Model, Optimizer, Path, Precision, Rate
 use crate::error::Result;
 use crate::feed::Content;
 
-/// What learns, and by what.
+/// Everything that a training step needs.
 pub struct Learner {
     /// The network and its parameters.
     pub model: Arc<Model>,
-    /// What is to become small.
+    /// The loss.
     pub criterion: CrossEntropy,
-    /// What changes the parameters.
+    /// The optimiser of the parameters.
     pub optimizer: Optimizer,
-    /// What the network computes in.
+    /// The precision of the network's computation.
     pub precision: Precision,
-    /// Gradients are scaled down to this global norm where theirs is larger.
+    /// Gradients with a larger global norm are scaled down to this norm.
     pub max_grad_norm: Option<f64>,
 }
 
-/// What one step came to, before its update.
+/// The figures of one step, before its update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepFigures {
-    /// Images of the batch.
+    /// Number of images in the batch.
     pub n_images: u64,
-    /// How many of them had their class as the most probable one; an image that is mixed counts by the shares of its two.
+    /// Number of images with the right class as the most probable. A mixed image counts by the shares of its two classes.
     pub n_correct: f64,
-    /// The mean over its images of what is made small: with label smoothing, weights of classes and mixing; also where their
-    /// sum is made small.
+    /// The mean optimised loss over the images, with label smoothing, class weights and mixing. It is the mean even if the
+    /// sum is optimised.
     pub loss: f64,
-    /// The mean cross-entropy of its images, by the shares of the classes of those that are mixed: what can be held against
-    /// validation.
+    /// The mean cross-entropy of the images, comparable with validation. Mixed images are weighted by the shares of their
+    /// classes.
     pub cross_entropy: f64,
 }
 
 impl Learner {
-    /// Forward, loss, backward, update. Where the loss is no number, nothing is changed and the figures say so.
+    /// Runs the forward pass, the loss, the backward pass and the update. If the loss is NaN or infinite, nothing is updated,
+    /// and the figures contain that loss.
     ///
     /// # Errors
     /// If the batch does not fit the network, or the device fails.
@@ -79,7 +80,8 @@ impl Learner {
     }
 }
 
-/// How many rows of `logits` have their target as the largest; of a mixed image, the shares of those of its two classes.
+/// Counts the rows of `logits` with the largest value at their target. A mixed image counts the shares of those of its two
+/// classes that are largest.
 fn n_correct(logits: &[f32], n_classes: usize, targets: &[u32], mixed: Option<&Mixed>) -> f64 {
     let hits = |targets: &[u32]| {
         let rows = logits.chunks_exact(n_classes).zip(targets);

@@ -1,24 +1,24 @@
-//! The steps of an epoch for a chart: too many to draw each, so a few are taken together.
+//! The steps of an epoch for a chart. There are too many to draw each, so a few steps form one point.
 
 use serde::{Deserialize, Serialize};
 use tallow_metrics::WeightedMean;
 
-/// Points that an epoch has, where it has so many steps.
+/// Number of points per epoch, if it has at least this many steps.
 const PER_EPOCH: usize = 32;
 
-/// Some steps of an epoch that follow one another.
+/// Some consecutive steps of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct StepPoint {
-    /// Where in the epoch they lie: the share of its steps that their middle has before it.
+    /// Position of their middle in the epoch, as a share of its steps.
     pub at: f64,
-    /// Their mean cross-entropy.
+    /// The mean cross-entropy of the steps.
     pub loss: f64,
-    /// The learning rate of the first.
+    /// The learning rate of the first step.
     pub learning_rate: f64,
 }
 
-/// The points of an epoch in the making. Which step belongs to which depends on its number alone, so that a run that is
-/// resumed goes on with the same points.
+/// The points of an unfinished epoch. The point of a step depends only on the step's number, so a resumed run continues with
+/// the same points.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct StepPoints(Vec<Open>);
@@ -31,7 +31,7 @@ struct Open {
 }
 
 impl StepPoints {
-    /// Takes in the step `step`, from 0, of `n_steps`.
+    /// Adds the step `step`, from 0, of `n_steps`.
     pub(crate) fn add(&mut self, step: usize, n_steps: usize, loss: f64, learning_rate: f64) {
         let number = step * PER_EPOCH.min(n_steps) / n_steps.max(1);
         match self.0.last_mut().filter(|last| last.number == number) {
@@ -44,7 +44,7 @@ impl StepPoints {
         }
     }
 
-    /// The points of an epoch that had `n_steps`.
+    /// Returns the points of an epoch that had `n_steps`.
     pub(crate) fn into_points(self, n_steps: usize) -> Vec<StepPoint> {
         let n = PER_EPOCH.min(n_steps).max(1) as f64;
         let point = |open: Open| {

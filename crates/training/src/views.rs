@@ -1,6 +1,6 @@
-//! Test-time augmentation: a model looks at a picture more than once, and its logits are averaged.
+//! Test-time augmentation: the model evaluates several views of a picture, and their logits are averaged.
 //!
-//! A model file says which views its answers are of, so that the test, `eval` and `predict` give the same.
+//! A model file names its views, so that the test, `eval` and `predict` give the same results.
 
 use serde::{Deserialize, Serialize};
 use tallow_dataset::Batch;
@@ -10,19 +10,19 @@ use crate::error::Result;
 use crate::evaluate::logits;
 use crate::feed::Content;
 
-/// The `[evaluation]` table: which views of a picture are looked at. Without any other than the picture, one.
+/// The `[evaluation]` table: the views of a picture that are evaluated. By default, only the picture itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Views {
-    /// The mirror image of each view counts as much: twice the time.
+    /// Whether the mirror image of each view is added, with equal weight; takes twice the time.
     pub flip: bool,
-    /// The picture shifted by this much, up and to the left, and down and to the right, reflected at its border: both together
-    /// count as much as the picture. Three times the time; 0: none.
+    /// Shift of two more views, in pixels: one up and to the left, one down and to the right, reflected at the border. Both
+    /// together have the weight of the picture itself. Takes three times the time; 0: no shifted views.
     pub shift_px: usize,
 }
 
 impl Views {
-    /// Whether the picture alone is looked at.
+    /// Whether only the picture itself is evaluated.
     pub(crate) fn is_plain(&self) -> bool {
         *self == Self::default()
     }
@@ -68,10 +68,10 @@ impl Views {
     }
 }
 
-/// The mean logits of the views of each image of a batch, (n, classes).
+/// Returns the mean logits of the views of each image of a batch, (n, classes).
 ///
 /// # Errors
-/// If images and model do not fit, or the device fails.
+/// If images do not fit the model, or the device fails.
 pub(crate) fn logits_of_views(
     model: &Model,
     batch: Batch,
@@ -101,7 +101,7 @@ fn mean(mut a: Vec<f32>, b: &[f32]) -> Vec<f32> {
     a
 }
 
-/// The batch with each image mirrored left to right.
+/// Returns the batch with each image mirrored left to right.
 pub(crate) fn mirrored(batch: &Batch) -> Batch {
     let mut batch = batch.clone();
     let (line, c) = (batch.width * batch.channels, batch.channels);
@@ -116,8 +116,8 @@ pub(crate) fn mirrored(batch: &Batch) -> Batch {
     batch
 }
 
-/// The batch with each image moved up and to the left by `px`, or down and to the right where it is negative; what comes in
-/// from beyond the border is the image's reflection, without the border itself.
+/// Returns the batch with each image shifted up and to the left by `px`, or down and to the right if `px` is negative. Pixels
+/// from beyond the border are the image's reflection; the border itself is not repeated.
 fn shifted(batch: &Batch, px: isize) -> Batch {
     let Batch { height, width, channels, .. } = *batch;
     let columns: Vec<usize> = (0..width).map(|x| reflected(x as isize + px, width)).collect();
@@ -133,7 +133,7 @@ fn shifted(batch: &Batch, px: isize) -> Batch {
     Batch { images, ..batch.clone() }
 }
 
-/// Where the place `at` of a line of `n` pixels that is reflected at both ends lies in it.
+/// Returns the index in a line of `n` pixels for the position `at`, with reflection at both ends.
 fn reflected(at: isize, n: usize) -> usize {
     let period = 2 * (n as isize - 1).max(1);
     let at = at.rem_euclid(period);

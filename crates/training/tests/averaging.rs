@@ -1,4 +1,4 @@
-//! Averages of the weights in whole runs: resumed bit for bit, in validation and in the finished model.
+//! Averages of the weights in whole runs: resumed with the same bits, in validation and in the finished model.
 
 use std::fs;
 use std::path::Path;
@@ -43,7 +43,7 @@ fn model() -> Model {
     Model::new(network, params)
 }
 
-/// Runs a session, and asks it to stop when `interrupt` says so.
+/// Runs a session and requests a stop when `interrupt` returns true.
 fn run(session: &mut Session, interrupt: impl Fn(&Event) -> bool) -> Outcome {
     let stop = StopFlag::default();
     let mut on_event = |event: &Event| {
@@ -59,7 +59,7 @@ fn start(recipe: &Recipe, folder: &Path) -> Session {
     Session::start(recipe.clone(), model(), data, &RunPlace::At(folder.to_owned())).unwrap()
 }
 
-/// The weights that a whole run ends with, and its accuracies.
+/// Runs to the end; returns the final weights and the history.
 fn whole(recipe: &Recipe, folder: &Path) -> (Tensors, String) {
     let outcome = run(&mut start(recipe, folder), |_| false);
     assert!(matches!(outcome, Outcome::Finished(_)));
@@ -72,7 +72,7 @@ fn resumed_is_as_in_one_go() {
         let folder = tempfile::tempdir().unwrap();
         let expected = whole(recipe, &folder.path().join("whole"));
         let parts = folder.path().join("parts");
-        // in the middle of the fourth epoch, of which the average knows three epochs or some steps
+        // in the fourth epoch, when the average contains the end of an epoch, or some steps
         let at = |event: &Event| matches!(event, Event::Epoch { record, .. } if record.epoch == 3);
         assert!(matches!(run(&mut start(recipe, &parts), at), Outcome::Interrupted(_)));
         let data = TrainData::new(load_sample().unwrap(), recipe).unwrap();
@@ -83,7 +83,8 @@ fn resumed_is_as_in_one_go() {
     }
 }
 
-/// The rate of an extension begins again, and so does the average: of four epochs and a fifth, the mean of the fifth alone.
+/// The rate of an extension begins again, and so does the average: after four epochs and a fifth, it is the fifth epoch
+/// alone.
 #[test]
 fn an_extension_averages_its_own_epochs() {
     let folder = tempfile::tempdir().unwrap();
@@ -94,7 +95,7 @@ fn an_extension_averages_its_own_epochs() {
         let data = TrainData::new(load_sample().unwrap(), recipe).unwrap();
         let mut session = Session::resume(longer, model(), data, &place, Some(1e-4)).unwrap();
         assert!(matches!(run(&mut session, |_| false), Outcome::Finished(_)));
-        // whatever validation says of it: the checkpoint has what was averaged
+        // whatever validation says: the history has the figures of the averaged weights
         fs::read(place.join("history.csv")).unwrap()
     };
     let last_row = |history: Vec<u8>| String::from_utf8(history).unwrap().lines().last().unwrap().to_owned();
@@ -105,7 +106,7 @@ fn an_extension_averages_its_own_epochs() {
     assert_eq!(averaged, alone, "validation of the fifth epoch sees its weights alone");
 }
 
-/// Averaging changes neither the raw weights nor what the epochs train, and all of the finished weights.
+/// Averaging changes the weights of validation and of the finished model, but not those that training continues with.
 #[test]
 fn validation_and_the_finished_model_are_averaged_training_is_not() {
     let folder = tempfile::tempdir().unwrap();
@@ -125,7 +126,7 @@ fn validation_and_the_finished_model_are_averaged_training_is_not() {
         for name in ["fc.weight", "bn.weight", "bn.running_mean"] {
             assert!(averaged[name] != raw[name], "{name}");
         }
-        // before the last three epochs there is no average; an exponential one begins with the first step
+        // the last three epochs alone have an average of the second kind; an exponential average begins with the first step
         assert_eq!(column(&history, "val_loss")[0] == column(&raw_history, "val_loss")[0], i == 1);
     }
 }

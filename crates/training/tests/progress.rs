@@ -1,4 +1,4 @@
-//! Progress bars of a run: one at a time, and each ends, whatever way the work is left.
+//! Progress bars of a run: there is at most one at a time, and each ends however the work is left.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,22 +9,22 @@ use tallow_training::{
     Event, Outcome, Override, Recipe, Result, RunPlace, Session, TrainData, Watch, load_recipe,
 };
 
-/// Where the way through a run leads, and where it ends.
+/// The course of a run and its end.
 #[derive(Clone, Copy, Default)]
 struct Way {
-    /// Features of a frozen trunk in place of images.
+    /// Trains on features of a frozen trunk instead of images.
     with_trunk: bool,
-    /// The part of which the second image cannot be read.
+    /// The part whose second image cannot be read.
     unreadable: Option<&'static str>,
-    /// A stop is asked for when this bar begins.
+    /// Requests a stop when this bar begins.
     stop_at_bar: Option<&'static str>,
-    /// A stop is asked for after this step.
+    /// Requests a stop after this step.
     stop_at_step: Option<u64>,
     /// The learning rate.
     lr: Option<f64>,
 }
 
-/// The labels of the bars that were begun, and whether one is there.
+/// The labels of the bars begun so far, and whether a bar is open.
 #[derive(Default)]
 struct Bars {
     begun: Mutex<Vec<String>>,
@@ -52,7 +52,7 @@ impl Progress for Bars {
     fn say(&self, _line: &str) {}
 }
 
-/// A set of which one image cannot be read.
+/// A set with one unreadable image.
 struct Unreadable {
     set: Arc<ImageSet>,
     index: usize,
@@ -99,7 +99,7 @@ fn data(recipe: &Recipe, unreadable: Option<&str>) -> TrainData {
     data
 }
 
-/// What a run came to on its way, and the bar that was there last.
+/// Runs the way; returns the outcome and the label of the last bar.
 fn go(way: Way) -> (Result<Outcome>, String) {
     let folder = tempfile::tempdir().unwrap();
     let recipe = load_recipe(

@@ -1,4 +1,5 @@
-//! README.md and ARCHITECTURE.md are there, name only what exists, and the latter names every package.
+//! Checks that README.md and ARCHITECTURE.md exist and name only existing paths and packages, and that ARCHITECTURE.md names
+//! every package.
 
 use super::Finding;
 use super::workspace::{SOURCE_FOLDERS, TextFile, Workspace};
@@ -6,7 +7,7 @@ use super::workspace::{SOURCE_FOLDERS, TextFile, Workspace};
 const README: &str = "README.md";
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
 
-/// `exists` tells of a path, relative to the root of the repository, whether something is there.
+/// Checks both documents. `exists` tells whether a path, relative to the root of the repository, exists.
 pub(super) fn check(workspace: &Workspace, exists: impl Fn(&str) -> bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     for document in [README, ARCHITECTURE] {
@@ -50,7 +51,7 @@ fn check_names(workspace: &Workspace, file: &TextFile, exists: impl Fn(&str) -> 
     findings
 }
 
-/// What stands between two backticks of one line, outside fenced blocks, with its line.
+/// Returns the text between two backticks of one line, outside fenced blocks, with its line number.
 fn code_spans(file: &TextFile) -> impl Iterator<Item = (usize, &str)> {
     let mut fenced = false;
     let prose = file.lines().filter(move |(_, line)| {
@@ -61,8 +62,8 @@ fn code_spans(file: &TextFile) -> impl Iterator<Item = (usize, &str)> {
     prose.flat_map(|(number, line)| line.split('`').skip(1).step_by(2).map(move |span| (number, span)))
 }
 
-/// The path of this repository that a span names, if it looks like one: up to a blank, or a colon before a line
-/// number, and only the folder of what holds a wildcard or a placeholder (`assets/recipes/*.toml`).
+/// Returns the path of this repository that a span names, if it looks like one. The path ends at a blank, or at a colon
+/// before a line number. If it has a wildcard or a placeholder (`assets/recipes/*.toml`), only its folder is returned.
 fn path_in(span: &str) -> Option<&str> {
     let (folder, _) = span.split_once('/')?;
     if !SOURCE_FOLDERS.contains(&folder) {
@@ -84,7 +85,7 @@ mod tests {
     use super::super::workspace::Package;
     use super::*;
 
-    /// A repository of `tallow-core` alone.
+    /// Checks the documents in a repository that has only `tallow-core`.
     fn messages(readme: &str, architecture: &str) -> Vec<String> {
         let file = |path: &str, text: &str| TextFile { path: path.to_owned(), text: text.to_owned() };
         let core = Package {

@@ -1,11 +1,11 @@
-//! Imports point down only, and what must not know Candle does not.
+//! Checks that imports point only downwards, and that the packages that must not depend on Candle do not.
 
 use std::collections::BTreeSet;
 
 use super::Finding;
 use super::workspace::{Package, Workspace};
 
-/// Each package of the repository, bottom up, and what of the repository it may import.
+/// The packages of the repository, bottom up, each with the packages of the repository that it may import.
 const LAYERS: [(&str, &[&str]); 11] = [
     ("tallow-core", &[]),
     ("tallow-kernels", &["tallow-core"]),
@@ -33,7 +33,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("xtask", &["tallow-dataset", "tallow-core"]),
 ];
 
-/// These compile without Candle, whatever they import.
+/// Packages that must compile without Candle.
 const WITHOUT_CANDLE: [&str; 6] =
     ["tallow-core", "tallow-kernels", "tallow-metrics", "tallow-dataset", "tallow-report", "xtask"];
 
@@ -70,7 +70,7 @@ fn check_package(workspace: &Workspace, package: &Package) -> Vec<Finding> {
     findings
 }
 
-/// A chain of imports from the crate `name` to one of Candle's.
+/// Returns a chain of imports from the crate `name` to one of Candle's crates.
 fn way_to_candle<'a>(
     workspace: &'a Workspace,
     name: &'a str,

@@ -1,7 +1,7 @@
-//! `cargo xtask tidy`: what this repository promises about itself and no compiler checks. Also a test.
+//! `cargo xtask tidy`: checks rules of this repository that no compiler checks. It also runs as a test.
 //!
-//! Each rule is a function from what was read ([`workspace`]) to findings: [`layers`] looks at imports, [`sources`] at
-//! files, [`docs`] at the two documents.
+//! Each rule is a function from the repository's content ([`workspace`]) to findings: [`layers`] checks imports, [`sources`]
+//! checks files, [`docs`] checks the two documents.
 
 mod docs;
 mod layers;
@@ -14,12 +14,12 @@ use anyhow::ensure;
 
 use workspace::Workspace;
 
-/// A place that breaks a rule, and what to do about it.
+/// A place that breaks a rule, and its remedy.
 #[derive(Debug, PartialEq, Eq)]
 struct Finding {
     /// The file, relative to the root of the repository.
     path: String,
-    /// From 1.
+    /// The line, from 1.
     line: usize,
     message: String,
 }
@@ -36,10 +36,10 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Prints what breaks a rule.
+/// Prints all findings.
 ///
 /// # Errors
-/// If something does, or the repository cannot be read.
+/// If there are findings, or the repository cannot be read.
 #[expect(clippy::print_stderr, reason = "its findings are what it is for")]
 pub fn run() -> anyhow::Result<()> {
     let findings = check()?;

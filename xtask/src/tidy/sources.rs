@@ -1,4 +1,4 @@
-//! Rules on files: headers, sizes, unsafe code, tests that never run, paths of somebody's machine.
+//! Rules for files: headers, sizes, unsafe code, ignored tests, paths of one machine.
 
 use super::Finding;
 use super::workspace::{TextFile, Workspace};
@@ -7,7 +7,7 @@ const MAX_LINES: usize = 500;
 /// The only package that may hold unsafe code.
 const UNSAFE_FOLDER: &str = "crates/kernels/";
 const FORBID_UNSAFE: &str = "#![forbid(unsafe_code)]";
-/// Put together, lest this file break its own rule.
+/// Concatenated, so that this file does not break its own rule.
 const MACHINE_FOLDERS: [&str; 3] = [concat!("/", "work/"), concat!("/", "root/"), concat!("/", "home/")];
 
 pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
@@ -45,7 +45,8 @@ fn check_file(file: &TextFile) -> Vec<Finding> {
     findings
 }
 
-/// Whether one of the folders stands where a path begins (`https://example.com/home/` is none of them).
+/// Whether the line has one of the folders at the beginning of a path (in `https://example.com/home/` it is not at the
+/// beginning).
 fn names_a_machine_path(line: &str) -> bool {
     MACHINE_FOLDERS.iter().flat_map(|folder| line.match_indices(folder)).any(|(at, _)| {
         !line[..at]
@@ -58,7 +59,7 @@ fn ignores_a_test(line: &str) -> bool {
     line.starts_with("#[ignore") || line.starts_with("#[cfg_attr(") && line.contains("ignore")
 }
 
-/// Whether the line has the keyword before something that takes it; a comment or a word of prose has not.
+/// Whether the line has the keyword before something that takes it. Comments and prose do not count.
 fn is_unsafe(line: &str) -> bool {
     let code = line.split("//").next().unwrap_or_default();
     code.match_indices("unsafe").any(|(at, word)| {

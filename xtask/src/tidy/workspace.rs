@@ -1,4 +1,4 @@
-//! What the rules look at: the packages as `cargo metadata` describes them, the text files of the repository.
+//! The input of the rules: the packages as `cargo metadata` describes them, and the text files of the repository.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
-/// The folders that hold what the repository is made of.
+/// The folders with the repository's sources.
 pub(super) const SOURCE_FOLDERS: [&str; 8] =
     ["crates", "xtask", "assets", "tests", "benches", "python", ".ci", ".cargo"];
 
@@ -15,8 +15,8 @@ pub(super) const SOURCE_FOLDERS: [&str; 8] =
 #[derive(Default)]
 pub(super) struct Workspace {
     pub(super) packages: Vec<Package>,
-    /// What each package of the dependency tree imports, by name: those of this repository as in
-    /// [`Package::imports`], others as they were built.
+    /// The imports of each package of the dependency tree, by name. For packages of this repository they are those of
+    /// [`Package::imports`]; for others, those they were built with.
     pub(super) imports: BTreeMap<String, BTreeSet<String>>,
     pub(super) files: Vec<TextFile>,
 }
@@ -24,9 +24,9 @@ pub(super) struct Workspace {
 /// A package of this repository. Paths are relative to its root.
 pub(super) struct Package {
     pub(super) name: String,
-    /// `crates/core`
+    /// For example `crates/core`.
     pub(super) folder: String,
-    /// What its manifest imports, optional or not, for tests too.
+    /// All imports of its manifest: optional ones and those of tests are included.
     pub(super) imports: Vec<String>,
     /// The first files of its library and its programs.
     pub(super) roots: Vec<String>,
@@ -43,7 +43,7 @@ impl TextFile {
         self.path.ends_with(".rs")
     }
 
-    /// The lines with their numbers, from 1.
+    /// Returns the lines with their numbers, from 1.
     pub(super) fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
         (1..).zip(self.text.lines())
     }
@@ -81,8 +81,8 @@ impl Workspace {
     }
 }
 
-/// The text files among the documents and below the source folders. What else lies around, such as data, runs and
-/// a person's own recipes, is nobody's business.
+/// Returns the text files among the documents and below the source folders. Other files, such as data, runs and a person's
+/// own recipes, are ignored.
 fn text_files(root: &Path) -> anyhow::Result<Vec<TextFile>> {
     let mut files = Vec::new();
     let mut paths = SOURCE_FOLDERS.map(str::to_owned).to_vec();
@@ -111,7 +111,7 @@ fn names_in(folder: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 fn metadata(root: &Path) -> anyhow::Result<Metadata> {
-    // for this platform only: what others need, a build has not downloaded
+    // for this platform only, because a build does not download packages for other platforms
     let arguments = ["metadata", "--format-version=1", "--filter-platform=host-tuple"];
     let done =
         Command::new("cargo").args(arguments).current_dir(root).output().context("cannot run cargo")?;
@@ -166,7 +166,7 @@ struct Link {
 
 #[derive(Deserialize)]
 struct LinkKind {
-    /// None for an ordinary one, else `dev` or `build`.
+    /// `None` for an ordinary dependency, otherwise `dev` or `build`.
     kind: Option<String>,
 }
 

@@ -1,31 +1,33 @@
-//! What is wrong with a document, in words: keys that there are not, values that a key does not take, keys that are
-//! missing. Messages name the whole key, what it takes and what was found.
+//! Checks a document and reports the first problem in words: unknown keys, values that a key does not take, missing
+//! keys. Messages give the full key, what it takes, and what was found.
 
 use toml::{Table, Value};
 
 use super::{Key, KeyTable, Section, Takes, Unset, found, joined, last};
 use crate::nearest::{did_you_mean, nearest};
 
-/// What is looked at.
+/// The extent of the table under check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// A part of a document, which others are laid under: nothing is missing, and which kinds tables have is not known.
+    /// A part of a document, to be merged over other parts: keys may be missing, and the kinds of tables may be
+    /// unknown.
     Part,
     /// A whole document.
     Whole,
 }
 
 impl KeyTable {
-    /// Whether `table` is a document, or a part of one.
+    /// Checks that `table` is a valid document, or a valid part of one.
     ///
     /// # Errors
-    /// With the first thing that is wrong, in words.
+    /// Returns the first problem, in words.
     pub fn check(&self, table: &Table, extent: Extent) -> Result<(), String> {
         Check { keys: self, extent }.table("", table, None)
     }
 
-    /// The name that was probably meant by one that there is not: of a key or table beside it, of any, or of one elsewhere
-    /// that has its last part.
+    /// Returns the existing name that an unknown `name` probably stands for. Looks for a near name in the same table
+    /// first, then for a near name anywhere, then for a name elsewhere with the same last part, then for one with a
+    /// near last part.
     pub fn nearest(&self, name: &str) -> Option<&'static str> {
         let sections = self.sections.iter().map(|section| section.name).filter(|name| !name.is_empty());
         let names: Vec<&'static str> = self.keys.iter().map(|key| key.name).chain(sections).collect();
@@ -44,7 +46,7 @@ impl KeyTable {
     }
 }
 
-/// The table that a name stands in.
+/// Returns the name of the table that holds `name`.
 fn outer(name: &str) -> &str {
     name.rsplit_once('.').map_or("", |(outer, _)| outer)
 }
@@ -55,10 +57,10 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// The table called `section`, in a table of the kind `kind`.
+    /// Checks the table called `section`. `kind` is the kind of the table around it.
     fn table(&self, section: &str, table: &Table, kind: Option<&str>) -> Result<(), String> {
         let tag = self.keys.section(section).and_then(|section| section.tag);
-        // what the kind is comes first: all else depends on it
+        // check the kind first: everything else depends on it
         if let Some((tag, value)) = tag.and_then(|tag| Some((tag, table.get(tag)?))) {
             self.value(&joined(section, tag), value, None)?;
         }
@@ -112,7 +114,7 @@ impl Check<'_> {
                 kinds.join(" or ")
             ));
         };
-        // a part does not say of which kind it is
+        // a part need not give its kind
         if entries.iter().any(|entry| entry.is_of(kind) && entry.takes.fits(value)) {
             return Ok(());
         }
@@ -147,7 +149,7 @@ impl Check<'_> {
         )
     }
 
-    /// The name of the key that tells the kinds of the table of `key` apart.
+    /// Returns the name of the key that gives the kind of the table that holds `key`.
     fn tag_of(&self, key: &Key) -> String {
         let mut section = key.section();
         while !section.is_empty() {
@@ -159,10 +161,10 @@ impl Check<'_> {
         "kind".to_owned()
     }
 
-    /// What must be there and is not.
+    /// Returns an error for the first missing required key.
     fn missing(&self, section: &str, table: &Table, kind: Option<&str>) -> Result<(), String> {
         let here = self.keys.keys.iter().filter(|key| key.section() == section && key.is_of(kind));
-        // before its kind is known, nothing else is asked for
+        // asks for the kind first: until it is known, the other keys are not clear
         let tag = self.keys.named_tag(section);
         let is_tag = |key: &&Key| tag.as_deref() == Some(key.name);
         let is_missing = |key: &&Key| key.unset == Unset::Refused && !table.contains_key(key.last());
@@ -179,7 +181,7 @@ impl Check<'_> {
 }
 
 impl KeyTable {
-    /// The whole name of the key that tells the kinds of `section` apart.
+    /// Returns the full name of the key that gives the kind of `section`.
     pub(super) fn named_tag(&self, section: &str) -> Option<String> {
         Some(joined(section, self.section(section)?.tag?))
     }

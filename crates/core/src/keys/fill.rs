@@ -1,12 +1,13 @@
-//! What a document leaves out is put in, and tables change their kind.
+//! Completes a document with the default values, and changes the kind of a table.
 
 use toml::{Table, Value};
 
 use super::{Key, KeyTable, Section, Takes, Unset, joined, last, value_of};
 
 impl KeyTable {
-    /// Puts the stated values where `table` has none, in the tables that are there. A table that does not say its kind,
-    /// though it may, gets the stated one, or the first that has all of its keys.
+    /// Inserts the default value of each key that is missing from `table`, in the tables that exist. A table with
+    /// kinds that does not give its kind gets the default kind if that has all of the table's keys. If not, it gets
+    /// the first kind that has all of them.
     pub fn fill(&self, table: &mut Table) {
         self.fill_section("", table, None);
     }
@@ -36,7 +37,9 @@ impl KeyTable {
         }
     }
 
-    /// The kind of a table that does not say it: the stated one if it has all of the table's keys, else the first that has.
+    /// Returns the tag and the kind for a table that does not give its kind: the default kind if it has all of the
+    /// table's keys, otherwise the first kind that has them, otherwise the default kind. Returns `None` if the table
+    /// gives its kind or if the tag has no default.
     fn untold_kind(&self, section: &str, table: &Table) -> Option<(&'static str, &'static str)> {
         let tag = self.section(section)?.tag.filter(|tag| !table.contains_key(*tag))?;
         let key = self.keys.iter().find(|key| key.section() == section && key.last() == tag)?;
@@ -48,8 +51,9 @@ impl KeyTable {
         Some((tag, std::iter::once(stated).chain(kinds.iter().copied()).find(has_all).unwrap_or(stated)))
     }
 
-    /// Makes `table`, which is that of `section`, one of the kind `new`. What means the same in both kinds, by one entry of
-    /// this table, is kept; all else falls away, and what the new kind asks for comes in its place.
+    /// Changes `table`, which belongs to `section`, to the kind `new`. Keeps the values whose key entry covers both
+    /// kinds, so that they mean the same in both. Drops all other values, and inserts the values that the new kind
+    /// states for this case (`on_choice`): those of its required keys and those of its keys that were dropped.
     pub fn choose(&self, section: &Section, table: &mut Table, new: &str) {
         let Some(tag) = section.tag else { return };
         let old = self.kind_of(section.name, table).map(str::to_owned);
@@ -78,7 +82,7 @@ impl KeyTable {
         table.insert(tag.to_owned(), Value::String(new.to_owned()));
     }
 
-    /// What a table says its kind is.
+    /// Returns the kind that the table gives.
     fn kind_of<'t>(&self, section: &str, table: &'t Table) -> Option<&'t str> {
         table.get(self.section(section)?.tag?)?.as_str()
     }

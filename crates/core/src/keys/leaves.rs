@@ -1,8 +1,9 @@
-//! The values of a document, each under its whole key.
+//! The values of a document, each with its full key.
 
 use toml::{Table, Value};
 
-/// Every value of `table` that is no table itself, under its keys joined by dots, in the order of the document.
+/// Returns each value of `table` that is not itself a table, with its keys joined by dots, in the order of the
+/// document.
 pub fn leaves(table: &Table) -> Vec<(String, &Value)> {
     let mut out = Vec::new();
     gather("", table, &mut out);

@@ -1,10 +1,10 @@
-//! What values a key takes, in plain words, and whether a value is one.
+//! The types of value that a key takes, their description in words, and the test of a value.
 
 use std::fmt;
 
 use toml::Value;
 
-/// What values a key takes.
+/// The type of value that a key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
     /// 0, 1, 2, …
@@ -19,20 +19,20 @@ pub enum Takes {
     Choice(&'static [&'static str]),
     /// The path of a file or folder.
     Path,
-    /// So many whole numbers; 0: as many as there are.
+    /// A list of this many whole numbers; 0: of any length.
     Wholes(usize),
-    /// So many numbers; 0: as many as there are.
+    /// A list of this many numbers; 0: of any length.
     Numbers(usize),
-    /// Some of these words.
+    /// A list of some of these words.
     Choices(&'static [&'static str]),
-    /// This word, a list of numbers, or a table of numbers by the names of classes.
+    /// This word, a list of numbers, or a table from class names to numbers.
     WordOrWeights(&'static str),
-    /// A table, whatever is in it.
+    /// A table with any content.
     Table,
 }
 
 impl Takes {
-    /// Whether `value` is one of them.
+    /// Returns whether `value` is of this type.
     pub fn fits(self, value: &Value) -> bool {
         let is_number = |value: &Value| matches!(value, Value::Integer(_) | Value::Float(_));
         let is_whole = |value: &Value| value.as_integer().is_some_and(|n| n >= 0);
@@ -58,7 +58,7 @@ impl Takes {
         }
     }
 
-    /// The words that it takes, where it takes words of a list.
+    /// Returns the words that the key takes; empty for a type without fixed words.
     pub fn words(&self) -> &[&'static str] {
         match self {
             Self::Choice(words) | Self::Choices(words) => words,
@@ -90,7 +90,7 @@ impl fmt::Display for Takes {
     }
 }
 
-/// A value in words, for the end of "it takes a number, found".
+/// Describes a value in words, for the end of "it takes a number, found".
 pub fn found(value: &Value) -> String {
     match value {
         Value::String(text) => format!("the text \"{}\"", crate::shown(text)),

@@ -1,4 +1,4 @@
-//! The table of keys on a small document.
+//! Tests of the key table on a small document.
 
 use toml::Table;
 

@@ -1,4 +1,4 @@
-//! What is done to an image: random numbers of the stream (seed, augment, epoch, index), and nothing else.
+//! Draws the transform of an image from the random stream (seed, augment, epoch, index) alone.
 
 use std::ops::Range;
 
@@ -6,8 +6,9 @@ use tallow_core::{Purpose, Stream};
 
 use super::{Augment, Flip, Jitter, RandomResizedCrop, Transform, Warp};
 
-// Where in an image's stream the numbers of each change begin, counted in draws of 32 bits, so that no change alters what
-// is drawn for another. Flip, crop and cutout come first, from 0 on. What a seed means hangs on these: never renumber.
+// Positions in an image's stream at which the numbers of each change begin, counted in draws of 32 bits. They are fixed
+// so that no change alters the numbers drawn for another change. Flip, crop and cutout come first, from 0 on. The
+// meaning of a seed depends on these positions: never renumber them.
 const RESIZED_CROP_AT: u64 = 1 << 10;
 const ROTATION_AT: u64 = 2 << 10;
 const ZOOM_AT: u64 = 3 << 10;
@@ -17,21 +18,21 @@ const CONTRAST_AT: u64 = 6 << 10;
 const SATURATION_AT: u64 = 7 << 10;
 const ERASING_AT: u64 = 8 << 10;
 
-/// How often a rectangle that does not fit is drawn again, as in torchvision.
+/// Number of attempts to draw a rectangle that fits, as in torchvision.
 const N_TRIES: usize = 10;
 
-/// The erased share of the area, and height / width.
+/// Range of the erased share of the area, and range of height / width.
 const ERASED_SCALE: [f64; 2] = [0.02, 0.33];
 const ERASED_RATIO: [f64; 2] = [0.3, 3.3];
 
 impl Augment {
-    /// What is done in `epoch` to the image with this `index`, of `height` x `width` pixels.
+    /// Returns the transform in `epoch` of the image with this `index`, of `height` x `width` pixels.
     ///
-    /// The coin of the flip comes first, whether used or not, so that images are cropped at the same places with and
-    /// without flips. Likewise every later change has a place of its own in the stream.
+    /// The coin of the flip is always drawn first, used or not. So images are cropped at the same positions with and
+    /// without flips. Every later change has its own position in the stream, for the same reason.
     ///
     /// # Panics
-    /// If this does not fit the images (see [`validate`](Self::validate)).
+    /// If the settings do not fit the images (see [`validate`](Self::validate)).
     pub fn draw(&self, seed: u64, epoch: u64, index: u32, height: usize, width: usize) -> Transform {
         let stream = |epoch| Stream::new(seed, Purpose::Augment, epoch, u64::from(index));
         let mut random = stream(epoch);
@@ -86,7 +87,8 @@ impl Augment {
         })
     }
 
-    /// A rectangle that is smaller than the image both ways, if one is found.
+    /// Draws a rectangle that is smaller than the image in both directions; `None` if nothing is erased or no attempt
+    /// fits.
     fn draw_erased(
         &self,
         mut random: Stream,
@@ -97,7 +99,7 @@ impl Augment {
             return None;
         }
         (0..N_TRIES).find_map(|_| {
-            // torchvision's ratio is height / width here, and width / height in the resized crop
+            // In torchvision the ratio is height / width for erasing, and width / height for the resized crop.
             let [width_drawn, height_drawn] =
                 rectangle(&mut random, (height * width) as f64, ERASED_SCALE, ERASED_RATIO)
                     .map(|s| s as usize);
@@ -108,8 +110,8 @@ impl Augment {
 }
 
 impl RandomResizedCrop {
-    /// Rows and columns of the part of an image. Where ten draws do not fit, the largest part in the middle of the
-    /// nearest allowed proportions.
+    /// Draws rows and columns of a part of an image. If ten attempts do not fit, returns the largest centred part with
+    /// the nearest allowed aspect ratio.
     fn draw(&self, mut random: Stream, height: usize, width: usize) -> (Range<usize>, Range<usize>) {
         for _ in 0..N_TRIES {
             let [h, w] = rectangle(&mut random, (height * width) as f64, self.scale, self.ratio);
@@ -125,15 +127,15 @@ impl RandomResizedCrop {
     }
 }
 
-/// Height and width, in whole pixels, of a rectangle with a share in `scale` of `area`, and with width / height in
-/// `ratio`, uniform in its logarithm.
+/// Draws height and width, in whole pixels, of a rectangle. Its area is a share of `area` that is uniform in `scale`.
+/// The logarithm of its width / height is uniform, with width / height in `ratio`.
 fn rectangle(random: &mut Stream, area: f64, scale: [f64; 2], ratio: [f64; 2]) -> [f64; 2] {
     let area = area * uniform(random, scale);
     let ratio = libm::exp(uniform(random, ratio.map(libm::log)));
     [(area / ratio).sqrt().round_ties_even(), (area * ratio).sqrt().round_ties_even()]
 }
 
-/// Rows and columns of a rectangle of `size` at a random place within `within`.
+/// Draws rows and columns of a rectangle of `size` at a random position within `within`.
 fn place(random: &mut Stream, size: [usize; 2], within: [usize; 2]) -> (Range<usize>, Range<usize>) {
     let mut side = |axis: usize| {
         let start = random.below((within[axis] - size[axis] + 1) as u32) as usize;
@@ -142,7 +144,7 @@ fn place(random: &mut Stream, size: [usize; 2], within: [usize; 2]) -> (Range<us
     (side(0), side(1))
 }
 
-/// A number in `[low, high)`; `low` where they are the same.
+/// Draws a number in `[low, high)`; `low` if both are the same.
 fn uniform(random: &mut Stream, [low, high]: [f64; 2]) -> f64 {
     low + (high - low) * f64::from(random.unit_f32())
 }

@@ -3,17 +3,17 @@
 /// Weights of red, green and blue in a pixel's grey: torchvision's, which add up to 0.9999.
 const GREY: [f32; 3] = [0.2989, 0.587, 0.114];
 
-/// What is done to an image's colours, in this order; a factor of 1 changes nothing.
+/// Changes of an image's colours, applied in the order of the fields. A factor of 1 changes nothing.
 ///
-/// Each is `clamp(factor * value + (1 - factor) * other, 0, 255)`, where `other` is black, the image's mean grey, and the
-/// pixel's grey.
+/// Each change is `clamp(factor * value + (1 - factor) * other, 0, 255)`. `other` is black for brightness, the image's
+/// mean grey for contrast, and the pixel's grey for saturation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Jitter {
-    /// 0: black.
+    /// Factor of the brightness; 0 gives black.
     pub brightness: f32,
-    /// 0: the mean grey.
+    /// Factor of the contrast; 0 gives the mean grey.
     pub contrast: f32,
-    /// 0: shades of grey. Images of other than three channels have none.
+    /// Factor of the saturation; 0 gives shades of grey. Ignored for images that do not have three channels.
     pub saturation: f32,
 }
 
@@ -41,7 +41,7 @@ fn blend(factor: f32, value: f32, other: f32) -> f32 {
     (factor * value + (1.0 - factor) * other).clamp(0.0, 255.0)
 }
 
-/// Of three channels weighted, else their mean.
+/// Returns the weighted mean of three channels, or the plain mean of any other number of channels.
 fn grey(pixel: &[f32]) -> f32 {
     match pixel {
         [red, green, blue] => GREY[0] * red + GREY[1] * green + GREY[2] * blue,

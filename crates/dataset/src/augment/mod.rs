@@ -1,9 +1,11 @@
-//! Changes to training images that keep their class: what a recipe may ask for, and whether it can be done.
+//! Augmentation: changes to training images that keep their class. This file defines the settings of a recipe and
+//! checks them.
 //!
-//! `draw` says what is done to one image, `transform` does it: in bytes where flip, crop and cutout are all, else in f32
-//! with one sampling for all that moves pixels (`warp`) and colours after it (`jitter`). What is done to an image is a
-//! pure function of (seed, epoch, the image's index in its set): it does not depend on batches, threads or what was
-//! drawn before. The vertical axis is never flipped. What mixes images of a batch is in `mix`.
+//! `draw` draws the changes of one image, and `transform` applies them. Flip, crop and cutout alone are applied in
+//! bytes. All other combinations are applied in f32: one sampling for everything that moves pixels (`warp`), then
+//! colours (`jitter`). The changes of an image are a pure function of (seed, epoch, the image's index in its set). They
+//! do not depend on batches, threads or earlier draws. Images are never flipped upside down. Mixing the images of a
+//! batch is left to `mix`.
 
 mod draw;
 mod jitter;
@@ -17,56 +19,57 @@ pub use self::transform::Transform;
 pub use self::warp::Warp;
 use crate::Error;
 
-/// Beyond it an image could shrink to a point.
+/// Largest zoom range. At 1 or more an image could shrink to a point.
 const MAX_ZOOM: f64 = 0.9;
 
-/// A factor of 11 leaves two colours; more is a mistake.
+/// Largest jitter range. A factor of 11 leaves two colours; larger values are a mistake.
 const MAX_JITTER: f64 = 10.0;
 
-/// No part of an image is 100 times as wide as high and of use.
+/// Largest aspect ratio. A part that is more than 100 times as wide as high is of no use.
 const MAX_RATIO: f64 = 100.0;
 
-/// What is done to training images; the default is nothing. A table of the recipe.
+/// Augmentation of training images; nothing by default. A table of the recipe.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augment {
     /// Whether images are mirrored left to right.
     pub flip: Flip,
-    /// Images are padded by this much on every side, and a crop of the old size is taken at a random place; 0: none.
-    /// As torchvision's `RandomCrop(size, padding)`.
+    /// Padding on every side, in pixels, before a crop of the original size is taken at a random position; 0: no crop.
+    /// Equals torchvision's `RandomCrop(size, padding)`.
     pub crop_padding_px: usize,
-    /// What is seen beyond the image: in the padding, and where the image was turned, zoomed or shifted.
+    /// Content beyond the image: in the padding, and where the image was rotated, zoomed or shifted.
     pub crop_fill: CropFill,
-    /// Side of a square, centred on a random pixel, that is set to the mean; it may reach beyond the border. 0: none.
-    /// DeVries and Taylor, <https://arxiv.org/abs/1708.04552>.
+    /// Side, in pixels, of a square centred on a random pixel that is set to the mean. The square may reach beyond the
+    /// border. 0: no cutout. DeVries and Taylor, <https://arxiv.org/abs/1708.04552>.
     pub cutout_px: usize,
-    /// A part of the image, enlarged to its whole size; `None`: the image.
+    /// Random part of the image that is enlarged to the whole size; `None`: the whole image.
     pub random_resized_crop: Option<RandomResizedCrop>,
-    /// The image is turned about its centre by an angle in +- this, in degrees.
+    /// The image is rotated about its centre by an angle in ± this value, in degrees.
     pub rotation_deg: f64,
-    /// The image is enlarged about its centre by a factor in 1 +- this.
+    /// The image is enlarged about its centre by a factor in 1 ± this value.
     pub zoom: f64,
     /// The image is shifted by up to this share of its height and width, in either direction.
     pub shift: f64,
-    /// Values are multiplied by a factor in 1 +- this (0 at least). As torchvision's `ColorJitter`, but always in the
-    /// order brightness, contrast, saturation.
+    /// Brightness: values are multiplied by a factor in 1 ± this value (at least 0). Equals torchvision's
+    /// `ColorJitter`, but the order is always brightness, contrast, saturation.
     pub brightness: f64,
-    /// Differences to the image's mean grey are multiplied by a factor in 1 +- this (0 at least).
+    /// Contrast: differences from the image's mean grey are multiplied by a factor in 1 ± this value (at least 0).
     pub contrast: f64,
-    /// Differences to each pixel's grey are multiplied by a factor in 1 +- this (0 at least).
+    /// Saturation: differences from each pixel's grey are multiplied by a factor in 1 ± this value (at least 0).
     pub saturation: f64,
-    /// The probability that a rectangle of 2 to 33 % of the image, 0.3 to 3.3 times as high as wide, is set to the
-    /// mean. As torchvision's `RandomErasing`. Zhong et al., <https://arxiv.org/abs/1708.04896>.
+    /// Probability that a rectangle is set to the mean. The rectangle covers 2 to 33 % of the image and is 0.3 to 3.3
+    /// times as high as wide. Equals torchvision's `RandomErasing`. Zhong et al., <https://arxiv.org/abs/1708.04896>.
     pub random_erasing: f64,
 }
 
-/// Which part of an image is enlarged to its whole size. As torchvision's `RandomResizedCrop`, whose default this is.
+/// Random part of an image that is enlarged to the whole size. Equals torchvision's `RandomResizedCrop`, with the same
+/// defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RandomResizedCrop {
-    /// The least and the largest share of the image's area.
+    /// Smallest and largest share of the image's area.
     pub scale: [f64; 2],
-    /// The least and the largest width / height.
+    /// Smallest and largest width / height.
     pub ratio: [f64; 2],
 }
 
@@ -85,28 +88,29 @@ pub enum Flip {
     None,
     /// Each image in each epoch with probability 1/2.
     Random,
-    /// In the first epoch each image with probability 1/2, then every image changes sides from epoch to epoch, so
-    /// that two epochs show every image both ways. Jordan, <https://arxiv.org/abs/2404.00498>, section 3.6.
+    /// In the first epoch, each image with probability 1/2. After that, every image is mirrored in every other epoch,
+    /// so that two consecutive epochs show every image both ways. Jordan, <https://arxiv.org/abs/2404.00498>, section
+    /// 3.6.
     Alternate,
 }
 
-/// What the padding of a crop shows.
+/// Content of the padding of a crop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CropFill {
     /// Black: the byte 0, before normalisation.
     #[default]
     Zero,
-    /// The image, reflected at its border; the border's own pixels are not repeated.
+    /// The image, reflected at its border. The border pixels themselves are not repeated.
     Reflect,
 }
 
 impl Augment {
-    /// Whether this can be done, and to images of `height` x `width`.
+    /// Checks the settings for images of `height` x `width` pixels.
     ///
     /// # Errors
-    /// If the padding is as wide as the image (a crop could miss it, and a reflection has no more to show), cutout is
-    /// larger than the image, or a number is out of its range, which the message names.
+    /// If the padding is as wide as the image (a crop could miss the image, and a reflection would run out of pixels),
+    /// if cutout is larger than the image, or if a number is out of its range. The message names the range.
     pub fn validate(&self, height: usize, width: usize) -> Result<(), Error> {
         let shorter = height.min(width);
         let padding = ("crop_padding_px", self.crop_padding_px, shorter.saturating_sub(1));

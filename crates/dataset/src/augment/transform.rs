@@ -1,25 +1,25 @@
-//! One image changed and normalised, as it was drawn.
+//! Applies a drawn transform to one image and normalises it.
 
 use std::ops::Range;
 
 use super::{CropFill, Jitter, Warp};
 
-/// What is done to one image: drawn by [`Augment::draw`](crate::Augment::draw).
+/// Changes of one image, drawn by [`Augment::draw`](crate::Augment::draw).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transform {
-    /// Mirror left to right, after the crop.
+    /// Whether the image is mirrored left to right, after the crop.
     pub flip: bool,
-    /// Rows and columns by which the crop lies below and right of the image's place.
+    /// Rows and columns by which the crop is shifted down and right against the image.
     pub shift: (isize, isize),
-    /// What is seen beyond the image.
+    /// Content beyond the image.
     pub fill: CropFill,
-    /// Rows and columns, after all else, that are set to 0 (the mean).
+    /// Cutout: rows and columns that are set to 0 (the mean) after all other changes.
     pub cutout: Option<(Range<usize>, Range<usize>)>,
-    /// What is done to the image before the crop; the crop is then one of the warped image, and both are one sampling.
+    /// Warp of the image before the crop. The crop is then taken of the warped image, in the same sampling.
     pub warp: Option<Warp>,
-    /// What is done to its colours, after all that moves pixels.
+    /// Changes of the colours, after everything that moves pixels.
     pub jitter: Option<Jitter>,
-    /// Rows and columns, after all else, that are set to 0 (the mean).
+    /// Random erasing: rows and columns that are set to 0 (the mean) after all other changes.
     pub erased: Option<(Range<usize>, Range<usize>)>,
 }
 
@@ -48,9 +48,9 @@ impl Transform {
 
     /// Transforms and normalises `image` (HWC, `height` x `width` x `channels`) into `out` (the same shape).
     ///
-    /// `table[channel][byte]` is the normalised value of a byte, linear in the byte (see
-    /// [`Normalization::table`](crate::Normalization::table)). Where pixels are sampled or colours change, values
-    /// between bytes are normalised by the line through those of 0 and 255, unrounded.
+    /// `table[channel][byte]` is the normalised value of a byte and is linear in the byte (see
+    /// [`Normalization::table`](crate::Normalization::table)). Where pixels are interpolated or colours change,
+    /// unrounded values between bytes are normalised by the straight line through the values of 0 and 255.
     ///
     /// # Panics
     /// If a length does not fit the shape.
@@ -78,7 +78,7 @@ impl Transform {
         }
     }
 
-    /// Flip and crop, with `table[channel][byte]` in place of each byte.
+    /// Flips and crops, and replaces each byte by `table[channel][byte]`.
     fn look_up(
         &self,
         image: &[u8],
@@ -99,7 +99,8 @@ impl Transform {
         }
     }
 
-    /// Where in the image the place `at` of the padded image comes from, along a side of `length`.
+    /// Returns the position in the image that corresponds to the position `at` relative to the image, along a side of
+    /// `length`. `None` in the black padding.
     fn source(&self, at: isize, length: usize) -> Option<usize> {
         let last = length as isize - 1;
         match self.fill {
@@ -111,7 +112,7 @@ impl Transform {
     }
 }
 
-/// Values in 0 to 255 as the line through `table[channel][0]` and `table[channel][255]` says.
+/// Normalises values in 0 to 255 by the straight line through `table[channel][0]` and `table[channel][255]`.
 fn normalize(values: &mut [f32], channels: usize, table: &[[f32; 256]; 3]) {
     let lines = table.each_ref().map(|row| (row[0], (row[255] - row[0]) / 255.0));
     for pixel in values.chunks_exact_mut(channels) {

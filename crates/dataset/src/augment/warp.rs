@@ -1,38 +1,39 @@
-//! Part, rotation, zoom and shift as one map from places to places, and one bilinear sampling by it.
+//! Part, rotation, zoom and shift as one linear map of positions, and one bilinear sampling by that map.
 
 use std::ops::Range;
 
 use super::{CropFill, Transform};
 
-/// What moves an image's pixels by other than whole pixels.
+/// Changes that move an image's pixels by fractions of a pixel.
 ///
-/// The image is thought of as a plane on which, in this order, a part is enlarged to the whole size, the whole is
-/// enlarged about its centre, turned about it, and shifted. A pixel of the result is read once, between the four pixels
-/// of the image around its place. So what is beyond the part, but within the image, shows the image; torchvision, which
-/// does one after the other, shows the fill. Nothing is antialiased: images shrink by a small zoom at most.
+/// The changes act on the image as a plane, in this order: a part is enlarged to the whole size; the whole is enlarged
+/// about its centre, rotated about its centre, and shifted. Each pixel of the result is interpolated once between the
+/// four image pixels around its position. So positions beyond the part but within the image show the image. torchvision
+/// applies the changes one after the other and shows the fill there. Nothing is antialiased: only a zoom below 1
+/// shrinks images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Warp {
-    /// Rows and columns of the part that fills the image; `None`: all.
+    /// Rows and columns of the part that is enlarged to the whole size; `None`: the whole image.
     pub part: Option<(Range<usize>, Range<usize>)>,
-    /// The angle, in degrees, by which the image is turned counter-clockwise.
+    /// Angle of the rotation, counter-clockwise, in degrees.
     pub rotation_deg: f64,
-    /// The factor by which it is enlarged.
+    /// Factor by which the image is enlarged.
     pub zoom: f64,
-    /// How far it is shifted downwards and to the right.
+    /// Shift downwards and to the right, in pixels.
     pub shift_px: (f64, f64),
 }
 
-/// A place in the image as a linear function of a place (y, x) in the result.
+/// Position in the image as a linear function of a position (y, x) in the result.
 struct Map {
     row: [f64; 3],
     column: [f64; 3],
 }
 
-/// Where a place lies between two pixels of a side.
+/// Position between two pixels of a side.
 struct Between {
     first: usize,
     second: usize,
-    /// The weight of the second.
+    /// Weight of the second pixel.
     share: f32,
 }
 
@@ -54,7 +55,7 @@ impl Warp {
         map
     }
 
-    /// Overwrites `out` with `image` warped, cropped and flipped; values stay in 0 to 255.
+    /// Overwrites `out` with the image, warped, cropped and flipped. Values stay in 0 to 255.
     pub(super) fn sample(
         &self,
         transform: &Transform,
@@ -81,16 +82,16 @@ impl Warp {
     }
 }
 
-/// Follows a map to a side of `length` with the map that enlarges `part` to all of it, edges to edges.
+/// Appends to a map along a side of `length` the map that enlarges `part` to the whole side, edges to edges.
 fn into_part(map: &mut [f64; 3], part: &Range<usize>, length: usize) {
     let scale = part.len() as f64 / length as f64;
     let [per_y, per_x, start] = *map;
     *map = [per_y * scale, per_x * scale, (start + 0.5) * scale - 0.5 + part.start as f64];
 }
 
-/// The pixels around `at` of a side of `length`; `None`: it is beyond the side.
+/// Returns the pixels around the position `at` of a side of `length`; `None` beyond the side.
 ///
-/// A pixel reaches half a pixel from its centre. A reflection is about the centres of the outermost pixels.
+/// A pixel extends half a pixel from its centre. A reflection is about the centres of the outermost pixels.
 fn between(at: f64, length: usize, fill: CropFill) -> Option<Between> {
     let last = (length - 1) as f64;
     let at = match fill {

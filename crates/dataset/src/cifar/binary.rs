@@ -1,8 +1,8 @@
-//! CIFAR-10 and CIFAR-100 in the binary version: every size, label and count checked.
+//! Reads CIFAR-10 and CIFAR-100 in the binary version. Every size, label and count is checked.
 //!
-//! A file is a row of records without any header: one label byte (CIFAR-100: coarse, then fine), then 1,024 bytes of
-//! red, of green, of blue, each row by row. Described at <https://www.cs.toronto.edu/~kriz/cifar.html>. Getting the
-//! files is `fetch`'s business.
+//! A file is a sequence of records without a header. A record is one label byte (CIFAR-100: two, coarse then fine) and
+//! 1,024 bytes of red, then of green, then of blue, each row by row. The format is described at
+//! <https://www.cs.toronto.edu/~kriz/cifar.html>. Downloading the files is left to `fetch`.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -15,7 +15,7 @@ use super::names::{CIFAR10_CLASSES, CIFAR100_CLASSES, CIFAR100_SUPERCLASSES};
 use super::{PLANE, SIDE_PX, push_pixels};
 use crate::{Dataset, Error, ImageSet, Normalization};
 
-/// The files of CIFAR-10, training first, with their official digests.
+/// The files of CIFAR-10, training files first, with their official digests.
 pub const CIFAR10_FILES: [(&str, &str); 6] = [
     ("data_batch_1.bin", "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5"),
     ("data_batch_2.bin", "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed"),
@@ -25,7 +25,7 @@ pub const CIFAR10_FILES: [(&str, &str); 6] = [
     ("test_batch.bin", "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"),
 ];
 
-/// What distinguishes one data set of this family from another.
+/// Properties that distinguish the data sets of this family.
 pub(crate) struct Layout {
     pub(crate) title: &'static str,
     name: &'static str,
@@ -35,7 +35,7 @@ pub(crate) struct Layout {
     n_records_per_train_file: usize,
     n_records_per_test_file: usize,
     n_label_bytes: usize,
-    /// Which of these bytes is the class.
+    /// Index of the label byte that gives the class.
     label_byte: usize,
     class_names: &'static [&'static str],
     normalization: Normalization,
@@ -78,23 +78,23 @@ pub(crate) const CIFAR100: Layout = Layout {
     remedy: "cargo xtask fetch-data --dataset cifar100",
 };
 
-/// The same files, by the other label byte.
+/// The same files as [`CIFAR100`], labelled by the other label byte.
 pub(crate) const CIFAR100_COARSE: Layout =
     Layout { name: "cifar100-coarse", label_byte: 0, class_names: &CIFAR100_SUPERCLASSES, ..CIFAR100 };
 
-/// One file's digest beside what it should be.
+/// Digest of one file and the expected digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileCheck {
     /// The file.
     pub path: PathBuf,
     /// The official SHA-256.
     pub expected: &'static str,
-    /// The SHA-256 of what is there; `None` if the file is missing.
+    /// The SHA-256 of the file that was found; `None` if the file is missing.
     pub actual: Option<String>,
 }
 
 impl FileCheck {
-    /// Whether the file is the official one.
+    /// Returns whether the file is the official one.
     pub fn is_ok(&self) -> bool {
         self.actual.as_deref() == Some(self.expected)
     }
@@ -103,7 +103,7 @@ impl FileCheck {
 /// Compares each file of CIFAR-10 in `data_dir` with its official digest.
 ///
 /// # Errors
-/// [`Error::Absent`] if the folder is not there, or if a file cannot be read.
+/// [`Error::Absent`] if the folder does not exist; [`Error::File`] if a file cannot be read.
 pub fn verify_cifar10(data_dir: &Path, progress: &dyn Progress) -> Result<Vec<FileCheck>, Error> {
     let folder = CIFAR10.folder_in(data_dir)?;
     progress.begin("verifying", Some(CIFAR10_FILES.len() as u64), Unit::Items("files"));
@@ -119,7 +119,7 @@ pub fn verify_cifar10(data_dir: &Path, progress: &dyn Progress) -> Result<Vec<Fi
 }
 
 impl Layout {
-    /// The names and lengths of all files.
+    /// Returns the names and lengths of all files.
     #[cfg(feature = "fetch")]
     pub(crate) fn files(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let n_bytes = |n_records| (n_records * self.n_record_bytes()) as u64;
@@ -131,7 +131,7 @@ impl Layout {
         self.n_label_bytes + 3 * PLANE
     }
 
-    /// The data set's folder, if it is there.
+    /// Returns the data set's folder, or an error if it does not exist.
     fn folder_in(&self, data_dir: &Path) -> Result<PathBuf, Error> {
         let folder = data_dir.join(self.folder);
         if folder.is_dir() {
@@ -177,7 +177,7 @@ impl Layout {
         }
     }
 
-    /// Appends the `n_records` of the file at `path`.
+    /// Appends the `n_records` records of the file at `path`.
     fn read_file(
         &self,
         path: &Path,
@@ -227,14 +227,14 @@ mod tests {
         ..CIFAR10
     };
 
-    /// A record whose pixel at (row, column) is (row, column, `blue`).
+    /// A record. Its pixel at (row, column) is (row, column, `blue`).
     fn record(label_bytes: &[u8], blue: u8) -> Vec<u8> {
         let plane = |value: fn(usize) -> usize| (0..PLANE).map(move |i| value(i) as u8);
         let pixels = plane(|i| i / 32).chain(plane(|i| i % 32)).chain(std::iter::repeat_n(blue, PLANE));
         label_bytes.iter().copied().chain(pixels).collect()
     }
 
-    /// Writes the files of `layout`, with the labels 0 1 0 1; `blue` counts the records of a file.
+    /// Writes the files of `layout`, with the labels 0 1 0 1. `blue` is the number of the record in its file.
     fn write(layout: &Layout, data_dir: &Path) {
         fs::create_dir_all(data_dir.join(layout.folder)).unwrap();
         for file in layout.train_files.iter().chain(layout.test_files) {
@@ -265,7 +265,7 @@ mod tests {
         }
     }
 
-    /// The message after `change` has been done to a file.
+    /// Returns the error message after `change` has been applied to a file.
     fn refusal(file: &str, change: impl FnOnce(&mut Vec<u8>)) -> String {
         let folder = tempfile::tempdir().unwrap();
         write(&SMALL, folder.path());

@@ -1,17 +1,19 @@
-//! A pickle read as data: what Python's `pickle` wrote is taken apart, nothing of it is ever run.
+//! Reads a pickle, the output of Python's `pickle`, as data. Nothing in it is ever run.
 //!
-//! A pickle is a program for a small stack machine, and may name any function of Python to be called. Here the machine
-//! has dictionaries, lists, tuples, numbers, texts and byte strings, of protocols 0 to 5. Of functions it knows the few
-//! that NumPy writes for an array (`globals`) and the one that stands for a byte string before protocol 3, and takes
-//! them for what they mean; any other is refused by its name. What the data mean is `python`'s business.
+//! A pickle is a program for a small stack machine, and may name any function of Python to be called. The machine here
+//! supports dictionaries, lists, tuples, numbers, texts and byte strings, of protocols 0 to 5. It knows only the few
+//! functions that NumPy writes for an array (`globals`) and the function that stands for a byte string before protocol
+//! 3, and replaces their calls by the values they mean. Any other function is refused by name. The meaning of the data
+//! is left to `python`.
 //!
 //! ```text
 //! nodes: every value made so far        stack: values under construction
 //! marks: where on the stack a list, dictionary or tuple began        memo: values by number, to be used again
 //! ```
 //!
-//! Values hold each other by index into `nodes`, so that no depth of nesting is deep here, and one that holds itself
-//! does no harm. Byte strings stay where they are in the file. The opcodes are those of CPython's `pickletools`.
+//! Values refer to each other by their index in `nodes`. So deep nesting needs no recursion here, and a value that
+//! contains itself does no harm. Byte strings are borrowed from the file's bytes. The opcodes are those of CPython's
+//! `pickletools`.
 
 use std::borrow::Cow;
 
@@ -27,7 +29,7 @@ pub(super) struct Pickle<'a> {
     root: Ref,
 }
 
-/// The index of a value.
+/// Index of a value in the nodes.
 type Ref = usize;
 
 #[derive(Debug)]
@@ -35,7 +37,7 @@ enum Node<'a> {
     None,
     Bool(bool),
     Int(i64),
-    /// Read over: nothing here is told by one.
+    /// A floating-point number. Its value is not kept, because nothing here needs it.
     Float,
     Bytes(Cow<'a, [u8]>),
     Text(Cow<'a, str>),
@@ -43,18 +45,18 @@ enum Node<'a> {
     Tuple(Vec<Ref>),
     Dict(Vec<(Ref, Ref)>),
     Global(Global),
-    /// A type of numbers, as "u1".
+    /// A number type, by its name such as "u1".
     Dtype(Ref),
-    /// An array; none until BUILD has filled it.
+    /// An array; `None` until BUILD has filled it.
     Array(Option<ArrayParts>),
 }
 
-/// What an array is made of.
+/// The parts of an array.
 #[derive(Clone, Copy, Debug)]
 struct ArrayParts {
     shape: Ref,
     dtype: Ref,
-    /// Columns lie one after the other, instead of rows.
+    /// Whether the data are stored column by column, instead of row by row.
     by_columns: bool,
     data: Ref,
 }
@@ -71,20 +73,20 @@ pub(super) struct Value<'p, 'a> {
 pub(super) struct Matrix<'p> {
     pub(super) n_rows: usize,
     pub(super) n_columns: usize,
-    /// Row by row.
+    /// The bytes, row by row.
     pub(super) data: Cow<'p, [u8]>,
 }
 
 impl<'a> Pickle<'a> {
-    /// Reads the pickle that `bytes` begin with; what follows it is passed over, as Python does.
+    /// Reads the pickle at the beginning of `bytes`. Bytes after the pickle are ignored, as Python does.
     ///
     /// # Errors
-    /// If it is cut, damaged, larger than a data set would be, or asks for something to be run.
+    /// If the pickle is cut short, damaged, larger than a data set would be, or asks for a function to be run.
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, String> {
         machine::run(bytes)
     }
 
-    /// What the pickle holds, all in all.
+    /// Returns the value of the whole pickle.
     pub(super) fn root(&self) -> Value<'_, 'a> {
         Value { pickle: self, at: self.root }
     }
@@ -95,7 +97,7 @@ impl<'p, 'a> Value<'p, 'a> {
         &self.pickle.nodes[self.at]
     }
 
-    /// The value under `key`, text or byte string, of a dictionary.
+    /// Returns a dictionary's value for `key`, which may be stored as a text or a byte string.
     pub(super) fn get(self, key: &str) -> Option<Self> {
         let Node::Dict(entries) = self.node() else { return None };
         let with = |at| Self { at, ..self };
@@ -103,12 +105,12 @@ impl<'p, 'a> Value<'p, 'a> {
         found.map(|&(_, value)| with(value))
     }
 
-    /// Whether it is a dictionary.
+    /// Returns whether the value is a dictionary.
     pub(super) fn is_dict(self) -> bool {
         matches!(self.node(), Node::Dict(_))
     }
 
-    /// The values of a list or tuple.
+    /// Returns the values of a list or tuple.
     pub(super) fn items(self) -> Option<impl ExactSizeIterator<Item = Self>> {
         match self.node() {
             Node::List(items) | Node::Tuple(items) => Some(items.iter().map(move |&at| Self { at, ..self })),
@@ -116,7 +118,7 @@ impl<'p, 'a> Value<'p, 'a> {
         }
     }
 
-    /// A whole number, or a truth value as one.
+    /// Returns a whole number, or a truth value as 0 or 1.
     pub(super) fn int(self) -> Option<i64> {
         match self.node() {
             Node::Int(value) => Some(*value),
@@ -125,7 +127,7 @@ impl<'p, 'a> Value<'p, 'a> {
         }
     }
 
-    /// A byte string, or the UTF-8 bytes of a text.
+    /// Returns a byte string, or the UTF-8 bytes of a text.
     fn bytes(self) -> Option<&'p [u8]> {
         match self.node() {
             Node::Bytes(bytes) => Some(bytes),
@@ -134,15 +136,15 @@ impl<'p, 'a> Value<'p, 'a> {
         }
     }
 
-    /// A text, or a byte string that is one.
+    /// Returns a text, or a byte string that is valid UTF-8.
     pub(super) fn text(self) -> Option<&'p str> {
         self.bytes().and_then(|bytes| std::str::from_utf8(bytes).ok())
     }
 
-    /// A matrix of unsigned bytes.
+    /// Returns a matrix of unsigned bytes.
     ///
     /// # Errors
-    /// If it is something else, or its bytes are not as many as its sizes say.
+    /// If the value is something else, or its number of bytes does not match its sizes.
     pub(super) fn matrix(self) -> Result<Matrix<'p>, String> {
         let Node::Array(Some(parts)) = self.node() else { return Err("is no array".into()) };
         let part = |at| Self { at, ..self };

@@ -1,8 +1,9 @@
-//! CIFAR-10 and CIFAR-100 in the Python version: pickled dictionaries of labels and of a matrix of bytes, an image a row.
+//! Reads CIFAR-10 and CIFAR-100 in the Python version: pickled dictionaries of labels and of a byte matrix with one
+//! image a row.
 //!
-//! A row is the planes of red, of green, of blue (<https://www.cs.toronto.edu/~kriz/cifar.html>). The class names are
-//! those of the folder's own meta file. Batches may have any number of rows: people write data of their own in this
-//! format. All files are read before one is refused, so that every bad file is named.
+//! A row is the planes of red, of green, and of blue (<https://www.cs.toronto.edu/~kriz/cifar.html>). The class names
+//! come from the folder's own meta file. Batches may have any number of rows, because people write their own data in
+//! this format. All files are read before an error is returned, so that the error names every bad file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,13 +15,13 @@ use super::pickle::Pickle;
 use super::{PLANE, SIDE_PX, push_pixels};
 use crate::{Dataset, Error, ImageSet, Normalization};
 
-/// Longer files are not read; CIFAR-100's training file has 155 million bytes.
+/// Largest file that is read, in bytes. CIFAR-100's training file has 155 million bytes.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
-/// The columns of a row.
+/// Bytes of a row.
 const ROW_BYTES: usize = 3 * PLANE;
 
-/// What distinguishes one data set of this family from another.
+/// Properties that distinguish the data sets of this family.
 pub(super) struct Layout {
     name: &'static str,
     pub(super) folder: &'static str,
@@ -29,7 +30,7 @@ pub(super) struct Layout {
     labels_key: &'static str,
     meta_file: &'static str,
     names_key: &'static str,
-    /// Where there is no meta file.
+    /// Class names that are used if there is no meta file.
     class_names: &'static [&'static str],
 }
 
@@ -63,14 +64,15 @@ pub(super) const CIFAR100_COARSE: Layout = Layout {
     ..CIFAR100
 };
 
-/// CIFAR-10, or CIFAR-100 with its fine classes, in the Python version from `folder`, whichever it holds.
+/// Loads CIFAR-10, or CIFAR-100 with its fine classes, in the Python version from `folder`. The files in the folder
+/// decide which of the two is loaded.
 ///
-/// Batches may have any number of rows. Classes are called as `batches.meta` or `meta` has them; the official names
-/// serve where there is no such file. Mean and deviation are those of the training images.
+/// Batches may have any number of rows. The class names come from `batches.meta` or `meta`; without such a file the
+/// official names are used. Mean and standard deviation are those of the training images.
 ///
 /// # Errors
-/// [`Error::CifarPickles`] with every file that is missing, cut, not made of 3,072 bytes a row with a label each, or
-/// that asks for anything to be run.
+/// [`Error::CifarPickles`] with every file that is missing, is cut short, does not have rows of 3,072 bytes with a
+/// label each, or asks for a function to be run.
 pub fn load_cifar_python(folder: &Path) -> Result<Dataset, Error> {
     let holds = |name: &str| folder.join(name).is_file();
     let is = |layout: &Layout| {
@@ -85,11 +87,11 @@ pub fn load_cifar_python(folder: &Path) -> Result<Dataset, Error> {
     }
 }
 
-/// Files that cannot be used, and why.
+/// Files that cannot be used, with the reasons.
 type Problems = Vec<(PathBuf, String)>;
 
 impl Layout {
-    /// The data set in `folder`.
+    /// Loads the data set in `folder`.
     pub(super) fn load(&self, folder: &Path) -> Result<Dataset, Error> {
         let mut problems = Problems::new();
         let class_names = self.class_names(folder).unwrap_or_else(|problem| {

@@ -1,22 +1,24 @@
-//! Memory for pixels: a claim is checked before anything is allocated, and large pictures take turns.
+//! Memory budget for pixels. The size that a header claims is checked before anything is allocated, and large pictures
+//! wait for their turn.
 //!
-//! What a decoder will need is estimated from the header. Estimates are kept low by all decodings of the process
-//! together, in the order in which they ask, whatever the number of threads.
+//! The memory that a decoder will need is estimated from the header. The estimates of all decodings in the process
+//! together stay within [`BUDGET_BYTES`], whatever the number of threads. Requests are granted in the order in which
+//! they arrive.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::DecodeError;
 
-/// No picture has more pixels: phones take 200 million.
+/// Largest number of pixels of a picture. Phones take pictures of 200 million pixels.
 pub const MAX_PIXELS: u64 = 200_000_000;
-/// No side is longer, in pixels.
+/// Longest side of a picture, in pixels.
 pub const MAX_SIDE_PX: usize = 65_535;
-/// What all large pictures in memory may take together, and so any one of them.
+/// Memory that all large pictures together may take, in bytes. So it also limits each single picture.
 pub const BUDGET_BYTES: u64 = 640 << 20;
-/// A picture that takes no more never waits, nor counts.
+/// A picture that takes at most this many bytes never waits and is not counted.
 const SMALL_BYTES: u64 = 4 << 20;
 
-/// Leave to have a picture in memory; gives back what it took when dropped.
+/// Permission to have a picture in memory. Dropping it returns its bytes to the budget.
 #[derive(Debug)]
 pub(super) struct Permit {
     n_bytes: u64,
@@ -31,10 +33,11 @@ struct Turns {
 static TURNS: Mutex<Turns> = Mutex::new(Turns { free_bytes: BUDGET_BYTES, next_ticket: 0, now_served: 0 });
 static CHANGED: Condvar = Condvar::new();
 
-/// Whether a picture of `height` x `width` may be decoded where a pixel takes `bytes_per_px` at the worst moment.
+/// Checks whether a picture of `height` x `width` pixels may be decoded, where each pixel takes `bytes_per_px` at the
+/// peak. Returns the bytes that the picture takes at the peak.
 ///
 /// # Errors
-/// If it has too many pixels, or none.
+/// If the picture has too many pixels or a side that is too long.
 pub(super) fn check(height: usize, width: usize, bytes_per_px: u64) -> Result<u64, DecodeError> {
     let limit = MAX_PIXELS.min(BUDGET_BYTES / bytes_per_px);
     let n_px = (height as u64).saturating_mul(width as u64);
@@ -44,7 +47,7 @@ pub(super) fn check(height: usize, width: usize, bytes_per_px: u64) -> Result<u6
     Ok(n_px * bytes_per_px)
 }
 
-/// As [`check`], then waits until the memory is free.
+/// Like [`check`], then waits until the memory is free.
 pub(super) fn admit(height: usize, width: usize, bytes_per_px: u64) -> Result<Permit, DecodeError> {
     let n_bytes = check(height, width, bytes_per_px)?;
     if n_bytes <= SMALL_BYTES {
@@ -67,7 +70,7 @@ fn lock() -> MutexGuard<'static, Turns> {
 }
 
 impl Permit {
-    /// Gives back what is above `n_bytes`: the picture is decoded, only its pixels are left.
+    /// Returns all but `n_bytes` to the budget, once the picture is decoded and only its pixels are left.
     pub(super) fn shrink_to(&mut self, n_bytes: u64) {
         let excess_bytes = self.n_bytes.saturating_sub(n_bytes);
         self.n_bytes -= excess_bytes;
@@ -110,7 +113,7 @@ mod tests {
         });
         assert!(most.load(Ordering::SeqCst) <= BUDGET_BYTES, "{most:?}");
         let all = admit(10_240, 10_922, 6).unwrap(); // all but 40 kB
-        admit(500, 375, 7).unwrap(); // would hang, if it counted
+        admit(500, 375, 7).unwrap(); // would hang if small pictures were counted
         drop(all);
     }
 

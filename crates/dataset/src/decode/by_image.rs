@@ -1,7 +1,7 @@
-//! WebP, GIF, BMP and TIFF, as the `image` crate decodes them: the first frame or page, on the whole canvas.
+//! Decodes WebP, GIF, BMP and TIFF with the `image` crate: the first frame or page, on the whole canvas.
 //!
-//! What that crate does not look at is looked at here: whether a WebP's data are all there, and whether a BMP's fourth
-//! byte is alpha at all.
+//! Two checks that the crate lacks are made here: whether a WebP's data are complete, and whether a BMP's fourth byte
+//! is alpha.
 
 use std::io::{Cursor, ErrorKind};
 
@@ -17,10 +17,10 @@ use super::{DecodeError, Format, Header};
 pub(super) fn header(bytes: &[u8], format: Format) -> Result<Header, DecodeError> {
     let mut decoder = decoder(bytes, format)?;
     let (width, height) = decoder.dimensions();
-    // A wrong note is no reason to lose the picture.
+    // A wrong orientation must not cost the picture.
     let orientation = decoder.orientation().map_or(1, image::metadata::Orientation::to_exif);
     let samples = u64::from(decoder.color_type().bytes_per_pixel());
-    // Beside samples and RGB: a WebP's canvas and frame; a TIFF's samples once more; a GIF's frame.
+    // Memory besides samples and RGB: a WebP's canvas and frame; a TIFF's samples a second time; a GIF's frame.
     let working = match format {
         Format::WebP => 8,
         Format::Tiff => samples,
@@ -64,7 +64,7 @@ fn to_rgb(samples: Vec<u8>, colour: ColorType) -> Option<Vec<u8>> {
     let samples = match colour {
         ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8 => samples,
         ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => narrowed(samples),
-        _ => return None, // floating point, of no known range
+        _ => return None, // floating point, with an unknown range
     };
     Some(match n_channels {
         3 => samples,
@@ -77,7 +77,7 @@ fn to_rgb(samples: Vec<u8>, colour: ColorType) -> Option<Vec<u8>> {
     })
 }
 
-/// 16-bit samples, in the order of this machine, to 8 bits in the same memory.
+/// Converts 16-bit samples in native byte order to 8 bits, in the same memory.
 fn narrowed(mut samples: Vec<u8>) -> Vec<u8> {
     let n_samples = samples.len() / 2;
     for i in 0..n_samples {
@@ -98,7 +98,8 @@ fn decoder<'a>(bytes: &'a [u8], format: Format) -> Result<Box<dyn ImageDecoder +
     decoder.map_err(|e| error(e, format))
 }
 
-/// Whether the first picture's chunk ends within the file. Its decoder goes on with zeros where data end.
+/// Returns whether the first picture's chunk ends within the file. The decoder would continue with zeros where the data
+/// end.
 fn is_whole_webp(bytes: &[u8]) -> bool {
     let mut at = 12;
     while let Some((name, length)) = bytes.get(at..at + 8).and_then(|header| header.split_first_chunk::<4>())

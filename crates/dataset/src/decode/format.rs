@@ -1,9 +1,10 @@
-//! What a file is, told by its first bytes. Suffixes are not asked: they lie in every large folder.
+//! Recognises the format of a file by its first bytes. Suffixes are ignored, because large folders always contain wrong
+//! ones.
 
-/// How many of the first bytes [`Format::of`] and [`other_content`] look at.
+/// Number of first bytes that [`Format::of`] and [`other_content`] look at.
 pub(super) const SNIFFED_BYTES: usize = 512;
 
-/// A file format of pictures.
+/// A picture file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Format {
@@ -17,9 +18,9 @@ pub enum Format {
     Gif,
     /// Windows and OS/2 bitmaps.
     Bmp,
-    /// TIFF, and what raw formats of cameras make of it.
+    /// TIFF, and camera raw formats that are based on it.
     Tiff,
-    /// HEIF with HEVC inside: what iPhones write.
+    /// HEIF with HEVC inside, which iPhones write.
     Heic,
     /// HEIF with AV1 inside.
     Avif,
@@ -33,11 +34,11 @@ pub enum Format {
     Ico,
     /// PBM, PGM, PPM.
     Netpbm,
-    /// Drawings as text.
+    /// SVG, vector drawings as text.
     Svg,
 }
 
-/// Formats that begin with fixed bytes.
+/// Formats that begin with fixed bytes, each with these bytes.
 const MAGIC: [(&[u8], Format); 14] = [
     (b"\xff\xd8\xff", Format::Jpeg),
     (b"\x89PNG\r\n\x1a\n", Format::Png),
@@ -56,8 +57,8 @@ const MAGIC: [(&[u8], Format); 14] = [
 ];
 
 impl Format {
-    /// The format that begins with these bytes, if any. 64 of them are enough for all but SVG, which may begin with
-    /// 512 bytes of remarks.
+    /// Returns the format whose files begin with these bytes, if any. 64 bytes are enough for all formats but SVG,
+    /// which may begin with 512 bytes of comments.
     pub fn of(first_bytes: &[u8]) -> Option<Self> {
         let first = &first_bytes[..first_bytes.len().min(SNIFFED_BYTES)];
         if let Some(&(_, format)) = MAGIC.iter().find(|(magic, _)| first.starts_with(magic)) {
@@ -90,7 +91,7 @@ impl Format {
         text(first).is_some_and(|text| is_svg(&text)).then_some(Self::Svg)
     }
 
-    /// The format's name, as people write it.
+    /// Returns the format's usual name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Jpeg => "JPEG",
@@ -110,28 +111,29 @@ impl Format {
         }
     }
 
-    /// Whether pictures of this format are decoded.
+    /// Returns whether pictures of this format are decoded.
     pub fn is_read(self) -> bool {
         matches!(self, Self::Jpeg | Self::Png | Self::WebP | Self::Gif | Self::Bmp | Self::Tiff)
     }
 }
 
-/// "BM" alone begins many a text: the length of the second header must be one that exists.
+/// Returns whether a file is a bitmap. Many texts begin with "BM", so the length of the second header must also be one
+/// that exists.
 fn is_bmp(first: &[u8]) -> bool {
     let header_bytes = first.get(14..18).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
     first.starts_with(b"BM") && matches!(header_bytes, Some(12 | 16 | 40 | 52 | 56 | 64 | 108 | 124))
 }
 
-/// The major and the compatible brands of an ISO media file; none for anything else.
+/// Returns the major and the compatible brands of an ISO media file; empty for any other file.
 fn brands(first: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     let is_media = first.get(4..8) == Some(b"ftyp");
     let box_bytes = first.first_chunk::<4>().map_or(0, |size| u32::from_be_bytes(*size) as usize);
     let end = if is_media { box_bytes.min(first.len()) } else { 0 };
     let brands = first.get(8..end).unwrap_or_default();
-    brands.chunks_exact(4).enumerate().filter(|(i, _)| *i != 1).map(|(_, brand)| brand) // 1 is a version
+    brands.chunks_exact(4).enumerate().filter(|(i, _)| *i != 1).map(|(_, brand)| brand) // entry 1 is the version
 }
 
-/// The bytes as text in lower case, if that is what they look like.
+/// Returns the bytes as text in lower case, if they look like text.
 fn text(first: &[u8]) -> Option<String> {
     let first = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first);
     let is_plain = |&b: &u8| b >= b' ' || matches!(b, b'\t' | b'\n' | b'\r' | 0x0c);
@@ -144,7 +146,7 @@ fn is_svg(text: &str) -> bool {
         || ((text.starts_with("<?xml") || text.starts_with("<!")) && text.contains("<svg"))
 }
 
-/// What bytes are that are no picture, as far as their beginning tells; for a message.
+/// Describes content that is not a picture, as far as its first bytes show. Used in messages.
 pub(super) fn other_content(first_bytes: &[u8]) -> &'static str {
     const MAGIC: [(&[u8], &str); 10] = [
         (b"%PDF", "a PDF"),
@@ -194,7 +196,7 @@ mod tests {
         assert_eq!(brands("mif1\0\0\0\0mif1heic"), Some(Format::Heic));
         assert_eq!(brands("mif1\0\0\0\0mif1avif"), Some(Format::Avif)); // a HEIF whose content is AV1
         assert_eq!(brands("isom\0\0\0\0isomavc1"), None);
-        assert_eq!(brands("isomavif"), None); // where the version stands
+        assert_eq!(brands("isomavif"), None); // "avif" is in the place of the version
         assert_eq!(Format::of(b"RIFF\x10\0\0\0WEBPVP8 "), Some(Format::WebP));
         assert_eq!(Format::of(b"RIFF\x10\0\0\0AVI LIST"), None);
         assert_eq!(Format::of(b"\xff\x0a\x00"), Some(Format::JpegXl));

@@ -1,6 +1,8 @@
-//! JPEG: what `zune-jpeg` (in rare cases `jpeg-decoder`) decodes of the lean copy that [`super::jpeg_stream`] makes, as RGB.
+//! Decodes JPEG to RGB. `zune-jpeg` (in rare cases `jpeg-decoder`) decodes the lean copy that [`super::jpeg_stream`]
+//! makes.
 //!
-//! Four colours are converted here: files are written with the inks inverted, as Adobe does, so that light is light.
+//! Pictures with four components are converted to RGB here. Like Adobe, files store the inks inverted, so that a large
+//! value means much light.
 
 use jpeg_decoder::ColorTransform;
 use zune_jpeg::JpegDecoder;
@@ -43,7 +45,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
     })
 }
 
-/// Colours that the decoder would get wrong are asked for as they are stored.
+/// Decodes with `zune-jpeg`. Colours that it would convert wrongly are requested as they are stored.
 fn usual(lean: &[u8], colours: Colours) -> Result<Vec<u8>, DecodeErrors> {
     let out = match colours {
         Colours::Grey | Colours::YCbCr => ColorSpace::RGB,
@@ -58,14 +60,14 @@ fn usual(lean: &[u8], colours: Colours) -> Result<Vec<u8>, DecodeErrors> {
     JpegDecoder::new_with_options(ZCursor::new(lean), options).decode()
 }
 
-/// `zune-jpeg` 0.5.15 garbles sequential coding in several scans without a word, and refuses some sampling;
-/// `jpeg-decoder`, which takes twice the time, does neither.
+/// Decodes with `jpeg-decoder`, which takes twice the time. `zune-jpeg` 0.5.15 silently garbles sequential coding in
+/// several scans, and refuses some sampling factors; `jpeg-decoder` handles both.
 fn rare(lean: &[u8], colours: Colours) -> Result<Vec<u8>, jpeg_decoder::Error> {
     let mut decoder = jpeg_decoder::Decoder::new(lean);
     let (transform, inverted) = match colours {
         Colours::Grey | Colours::YCbCr => (ColorTransform::YCbCr, 0),
         Colours::Rgb => (ColorTransform::RGB, 0),
-        Colours::Cmyk | Colours::Ycck => (ColorTransform::CMYK, 0xff), // it undoes Adobe's inversion; we do later
+        Colours::Cmyk | Colours::Ycck => (ColorTransform::CMYK, 0xff), // restores the inversion that the decoder undoes
     };
     decoder.set_color_transform(transform);
     let mut samples = decoder.decode()?;
@@ -73,7 +75,8 @@ fn rare(lean: &[u8], colours: Colours) -> Result<Vec<u8>, jpeg_decoder::Error> {
     Ok(samples)
 }
 
-/// Four components to RGB in the same memory; `light` makes of the first three how much of each light the inks leave.
+/// Converts four components to RGB in the same memory. `light` turns the first three components into the amounts of
+/// red, green and blue light that the coloured inks leave; the fourth, black, scales them.
 fn four_to_rgb(mut samples: Vec<u8>, light: impl Fn([u8; 3]) -> [u8; 3]) -> Vec<u8> {
     let n_px = samples.len() / 4;
     for i in 0..n_px {
@@ -85,7 +88,7 @@ fn four_to_rgb(mut samples: Vec<u8>, light: impl Fn([u8; 3]) -> [u8; 3]) -> Vec<
     samples
 }
 
-/// JFIF's conversion, in fixed point.
+/// Converts YCbCr to RGB by JFIF's formulas, in fixed-point arithmetic.
 fn rgb([y, cb, cr]: [u8; 3]) -> [u8; 3] {
     let (y, cb, cr) = (i32::from(y) << 16, i32::from(cb) - 128, i32::from(cr) - 128);
     let byte = |value: i32| ((value + (1 << 15)) >> 16).clamp(0, 255) as u8;

@@ -1,15 +1,15 @@
-//! The headers of a JPEG's frame and of its scans (ITU-T T.81, B.2.2 and B.2.3), checked.
+//! Parses and checks the headers of a JPEG's frame and scans (ITU-T T.81, B.2.2 and B.2.3).
 
 use super::{DecodeError, Format};
 
 /// A component of the frame.
 pub(super) struct Component {
     pub(super) id: u8,
-    /// Blocks side by side in a unit of the scan, 1 to 4.
+    /// Horizontal sampling factor, 1 to 4: blocks side by side in a unit of the scan.
     pub(super) horizontal: u8,
-    /// Blocks on top of each other, 1 to 4.
+    /// Vertical sampling factor, 1 to 4: blocks on top of each other in a unit of the scan.
     pub(super) vertical: u8,
-    /// The number of its quantisation table.
+    /// Number of the component's quantisation table.
     pub(super) table: u8,
 }
 
@@ -22,7 +22,7 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// Of the marker's code and the body of its segment.
+    /// Parses the marker's code and the body of its segment.
     pub(super) fn read(marker: u8, body: &[u8]) -> Result<Self, DecodeError> {
         match marker {
             0xc0..=0xc2 => {}
@@ -46,7 +46,7 @@ impl Frame {
             return Err(damaged("a frame header that contradicts itself"));
         }
         if let [only] = &mut *components {
-            (only.horizontal, only.vertical) = (1, 1); // alone it is not sampled, whatever the header says
+            (only.horizontal, only.vertical) = (1, 1); // a single component is not subsampled, whatever the header says
         }
         let [height, width] = [[h1, h0], [w1, w0]].map(|side| usize::from(u16::from_be_bytes(side)));
         if height == 0 || width == 0 {
@@ -55,7 +55,7 @@ impl Frame {
         Ok(Self { height, width, is_progressive: marker == 0xc2, components })
     }
 
-    /// Samples of all components per pixel, rounded up.
+    /// Returns the samples of all components per pixel, rounded up.
     pub(super) fn samples_per_px(&self) -> u64 {
         let area = |c: &Component| u64::from(c.horizontal) * u64::from(c.vertical);
         let largest =
@@ -64,7 +64,7 @@ impl Frame {
         self.components.iter().map(area).sum::<u64>().div_ceil(full)
     }
 
-    /// Whether the first component is full, by a power of two, and all the others are sampled alike.
+    /// Returns whether the sampling factors of the first component are powers of two, and those of all others are 1.
     pub(super) fn is_sampling_usual(&self) -> bool {
         let Some((first, others)) = self.components.split_first() else { return true };
         let is_one = |c: &Component| c.horizontal == 1 && c.vertical == 1;
@@ -80,20 +80,20 @@ impl Component {
 
 /// A scan header.
 pub(super) struct Scan {
-    /// The place in the frame, and the numbers of the tables.
+    /// Each component's index in the frame and the numbers of its code tables.
     pub(super) components: Vec<(usize, u8)>,
-    /// The first coefficient.
+    /// First coefficient of the scan.
     pub(super) first: u8,
-    /// The last coefficient.
+    /// Last coefficient of the scan.
     pub(super) last: u8,
-    /// The lowest bit that is there already; 0 where none is.
+    /// Lowest bit that earlier scans sent; 0 if there was none.
     high_bit: u8,
-    /// The lowest bit that is there afterwards.
+    /// Lowest bit that is known after this scan.
     pub(super) low_bit: u8,
 }
 
 impl Scan {
-    /// Of the body of its segment.
+    /// Parses the body of a scan header's segment.
     pub(super) fn read(body: &[u8], frame: &Frame) -> Result<Self, DecodeError> {
         let wrong = || damaged("a scan header that contradicts itself");
         let [n_components, rest @ .., first, last, bits] = body else { return Err(wrong()) };
@@ -117,18 +117,18 @@ impl Scan {
         Ok(Self { components, first: *first, last: *last, high_bit: bits >> 4, low_bit: bits & 15 })
     }
 
-    /// Whether it adds a bit to what is there, rather than the first ones.
+    /// Returns whether the scan refines the coefficients by one bit, instead of sending their first bits.
     pub(super) fn is_refinement(&self) -> bool {
         self.high_bit > 0
     }
 }
 
-/// The file ends before the picture does.
+/// Returns the error for a file that ends before the picture does.
 pub(super) fn truncated() -> DecodeError {
     DecodeError::Truncated { format: Format::Jpeg }
 }
 
-/// The file contradicts itself.
+/// Returns the error for a file that contradicts itself.
 pub(super) fn damaged(reason: impl Into<String>) -> DecodeError {
     DecodeError::Damaged { format: Format::Jpeg, reason: reason.into() }
 }

@@ -1,9 +1,10 @@
-//! What a JPEG file is made of: its frame, its colours, its turn, and a lean copy of what makes the picture.
+//! Parses the segments of a JPEG file: frame, colours, orientation. Makes a lean copy of the segments that make up the
+//! picture.
 //!
-//! The copy ([`Stream::lean`]) holds tables, frame and scans only: comments, profiles, previews and a second picture
-//! cannot disturb the decoder. And it makes the decoder strict: each stretch of coded data is followed by bits of 1, which
-//! are a valid code in no lawful table, so that data which ends early is an error where a decoder would go on with
-//! zeros, that is with grey.
+//! The copy ([`Stream::lean`]) holds tables, frame and scans only, so comments, profiles, previews and a second picture
+//! cannot disturb the decoder. The copy also makes the decoder strict: 1 bits are added after each stretch of coded
+//! data. They are not a valid code in any conforming table. So data that ends early causes an error, where a decoder
+//! would otherwise continue with zeros, which decode to grey.
 //!
 //! ```text
 //! for each segment before the end:
@@ -11,10 +12,10 @@
 //!     frame (SOF)              copied, components renamed 1, 2, 3, 4
 //!     scan (SOS)               copied, components renamed; data up to the next marker, ones, then the marker
 //!     EXIF, JFIF, Adobe        read
-//!     all else                 left behind
+//!     other segments           skipped
 //! ```
 //!
-//! Decoding itself is left to [`super::jpeg`].
+//! Decoding is left to [`super::jpeg`].
 
 use memchr::{memchr, memchr_iter};
 
@@ -22,18 +23,19 @@ use super::DecodeError;
 use super::jpeg_headers::{Component, Frame, Scan, damaged, truncated};
 use super::orientation::Orientation;
 
-/// A stuffed byte of eight 1 bits.
+/// A byte of eight 1 bits, with its stuffing byte.
 const ONES: [u8; 2] = [0xff, 0];
-/// After data in codes, in bytes: more than the longest value and the longest code; less than decoders read ahead.
+/// Bytes of ones after data in codes: more than the longest value and the longest code, but less than decoders read
+/// ahead.
 const ONES_AFTER_CODES: usize = 6;
-/// After data that refines: encoders write no more than 1,000 bits without a code.
+/// Bytes of ones after refinement data: encoders write no more than 1,000 bits without a code.
 const ONES_AFTER_REFINEMENT: usize = 160;
-/// Encoders write a dozen.
+/// Largest number of scans. Encoders write a dozen.
 const MAX_SCANS: usize = 100;
-/// A stretch of zeros that no picture has, see [`Scan::check_zeros`].
+/// A stretch of zeros that no picture has; see [`Stream::check_zeros`].
 const ZEROS: [u8; 64] = [0; 64];
 
-/// How the components are to be understood.
+/// Colour model of the components.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Colours {
     Grey,
@@ -43,21 +45,21 @@ pub(super) enum Colours {
     Ycck,
 }
 
-/// What the segments of a file say.
+/// Contents of the segments of a file.
 pub(super) struct Stream {
     frame: Option<Frame>,
     orientation: Option<Orientation>,
     is_jfif: bool,
     adobe_transform: Option<u8>,
-    /// By class and number: the value of the code that is all zeros.
+    /// Value of the all-zeros code in each Huffman table, by the table's class and number.
     zero_codes: [[Option<u8>; 4]; 2],
-    /// By component and coefficient: how many low bits are still to come; all of them before the first scan.
+    /// Number of low bits that are still missing, by component and coefficient; `u8::MAX` before the first scan.
     bits_missing: [[u8; 64]; 4],
     n_scans: usize,
-    /// How many components the first scan has, where reading stops at it.
+    /// Number of components in the first scan, if reading stops at that scan.
     n_in_first_scan: usize,
     has_end: bool,
-    /// The copy for the decoder.
+    /// The lean copy for the decoder.
     pub(super) lean: Vec<u8>,
 }
 
@@ -66,7 +68,7 @@ pub(super) fn read_header(bytes: &[u8]) -> Result<Stream, DecodeError> {
     read(bytes, true)
 }
 
-/// Reads the whole file and makes the copy.
+/// Reads the whole file and makes the lean copy.
 pub(super) fn read_picture(bytes: &[u8]) -> Result<Stream, DecodeError> {
     let stream = read(bytes, false)?;
     stream.frame()?;
@@ -85,7 +87,7 @@ fn read(bytes: &[u8], stop_at_scan: bool) -> Result<Stream, DecodeError> {
                 stream.has_end = true;
                 break;
             }
-            0x01..=0xbf | 0xd0..=0xd8 | 0xf0..=0xfd => continue, // without a length, or stray bytes
+            0x01..=0xbf | 0xd0..=0xd8 | 0xf0..=0xfd => continue, // markers without a length, or stray bytes
             0xda if stop_at_scan => {
                 stream.n_in_first_scan = bytes.get(marker_at + 3).copied().map_or(0, usize::from);
                 break;
@@ -99,12 +101,12 @@ fn read(bytes: &[u8], stop_at_scan: bool) -> Result<Stream, DecodeError> {
                 at = stream.scan(bytes, body, at)?;
                 if stream.is_whole() {
                     stream.has_end = at < bytes.len();
-                    break; // whatever follows is no part of this picture
+                    break; // anything that follows is not part of this picture
                 }
             }
             0xc4 | 0xdb | 0xdd => stream.table(marker, body),
             0xc0..=0xcf => stream.set_frame(marker, body)?,
-            0xe0 if body.starts_with(b"AVI1") => stream.copy(marker, body), // of a film: with the usual code tables
+            0xe0 if body.starts_with(b"AVI1") => stream.copy(marker, body), // a video's frame: standard code tables
             0xe0 => stream.is_jfif |= body.starts_with(b"JFIF\0"),
             0xe1 if body.starts_with(b"Exif\0\0") => {
                 stream.orientation.get_or_insert(Orientation::of_exif(body));
@@ -117,14 +119,15 @@ fn read(bytes: &[u8], stop_at_scan: bool) -> Result<Stream, DecodeError> {
     Ok(stream)
 }
 
-/// Where the next marker's code stands, at `at` or later: after bytes of 255, neither 0 nor 255.
+/// Returns the position of the next marker's code, at `at` or later: the first byte that follows bytes of 255 and is
+/// neither 0 nor 255.
 fn next_marker(bytes: &[u8], at: usize) -> Option<usize> {
     memchr_iter(0xff, bytes.get(at..)?)
         .map(|n| at + n + 1)
         .find(|&code| bytes.get(code).is_some_and(|&b| b != 0 && b != 0xff))
 }
 
-/// The body of the segment whose length stands at `at`.
+/// Returns the body of the segment that has its length at `at`.
 fn segment(bytes: &[u8], at: usize) -> Result<&[u8], DecodeError> {
     let n_bytes =
         bytes.get(at..at + 2).map(|b| usize::from(u16::from_be_bytes([b[0], b[1]]))).ok_or_else(truncated)?;
@@ -152,18 +155,18 @@ impl Stream {
         }
     }
 
-    /// The frame header.
+    /// Returns the frame header.
     pub(super) fn frame(&self) -> Result<&Frame, DecodeError> {
         self.frame.as_ref().ok_or_else(|| if self.has_end { damaged("no frame header") } else { truncated() })
     }
 
-    /// What decoding takes at its worst moment, in bytes per pixel, from the header alone: the picture, and what of all
-    /// components is kept until the last scan.
+    /// Returns the peak memory of decoding in bytes per pixel, from the header alone: the picture, and the data of all
+    /// components that are kept until the last scan.
     pub(super) fn bytes_per_px(&self) -> Result<u64, DecodeError> {
         let frame = self.frame()?;
         let n_components = frame.components.len();
         let kept = match frame.is_progressive {
-            true => 2 * frame.samples_per_px(), // coefficients, in 16 bits
+            true => 2 * frame.samples_per_px(), // coefficients of 16 bits
             false if self.n_in_first_scan < n_components => frame.samples_per_px(),
             false => 0,
         };
@@ -171,34 +174,34 @@ impl Stream {
         Ok(n_components.max(3) as u64 + kept + planes)
     }
 
-    /// How the picture is turned.
+    /// Returns the orientation of the picture.
     pub(super) fn orientation(&self) -> Orientation {
         self.orientation.unwrap_or(Orientation::UPRIGHT)
     }
 
-    /// Whether scans have brought all bits of all coefficients.
+    /// Returns whether the scans so far contain all bits of all coefficients.
     fn is_whole(&self) -> bool {
         let n_components = self.frame.as_ref().map_or(0, |frame| frame.components.len());
         n_components > 0 && self.bits_missing[..n_components].iter().flatten().all(|&missing| missing == 0)
     }
 
-    /// Whether a marker ends the data, rather than the file.
+    /// Returns whether a marker ends the data, rather than the end of the file.
     pub(super) fn has_end(&self) -> bool {
         self.has_end
     }
 
-    /// Whether sequential coding comes in several scans. Needs the whole file.
+    /// Returns whether a sequential JPEG has several scans. Needs the whole file.
     pub(super) fn is_in_sequential_scans(&self) -> bool {
         let is_separable = |frame: &Frame| !frame.is_progressive && frame.components.len() > 1;
         self.n_scans > 1 && self.frame.as_ref().is_some_and(is_separable)
     }
 
-    /// Whether sampling is as cameras and libraries write it.
+    /// Returns whether the sampling factors are those that cameras and libraries write.
     pub(super) fn is_sampling_usual(&self) -> bool {
         self.frame.as_ref().is_none_or(Frame::is_sampling_usual)
     }
 
-    /// What the components are, by the rules of libjpeg.
+    /// Returns the colour model of the components, by the rules of libjpeg.
     pub(super) fn colours(&self) -> Result<Colours, DecodeError> {
         let ids: Vec<u8> = self.frame()?.components.iter().map(|component| component.id).collect();
         Ok(match (ids.len(), self.adobe_transform) {
@@ -225,7 +228,7 @@ impl Stream {
         Ok(())
     }
 
-    /// A segment into the copy.
+    /// Appends a segment to the copy.
     fn copy(&mut self, marker: u8, body: &[u8]) {
         let length = (body.len() + 2) as u16;
         self.lean.extend([0xff, marker]);
@@ -245,7 +248,7 @@ impl Stream {
         }
     }
 
-    /// A scan with its data, which begin at `at`; where they end.
+    /// Copies a scan and its data, which begin at `at`. Returns the end of the data.
     fn scan(&mut self, bytes: &[u8], body: &[u8], at: usize) -> Result<usize, DecodeError> {
         let frame = self.frame()?;
         let scan = Scan::read(body, frame)?;
@@ -254,8 +257,8 @@ impl Stream {
         let header: Vec<u8> =
             [body[0]].into_iter().chain(renamed).chain(body[body.len() - 3..].iter().copied()).collect();
         self.copy(0xda, &header);
-        // The decoder wants the marker after a first progressive scan within its reach. A cut there is seen by what
-        // is missing afterwards.
+        // The decoder needs the marker after a first progressive scan within its read-ahead, so no ones are added
+        // there. If that scan is cut short, the missing bits show it afterwards.
         let n_ones = match (is_progressive, self.n_scans) {
             (true, 0) => 0,
             (true, _) if scan.is_refinement() => ONES_AFTER_REFINEMENT,
@@ -276,7 +279,7 @@ impl Stream {
         Ok(end)
     }
 
-    /// Coded data from `at` to a marker that is no restart, which is where they end.
+    /// Copies coded data from `at` up to a marker that is not a restart marker. Returns the position of that marker.
     fn copy_data(&mut self, bytes: &[u8], at: usize, n_ones: usize) -> usize {
         let mut from = at;
         loop {
@@ -291,8 +294,9 @@ impl Stream {
         }
     }
 
-    /// Zeros in place of data, as dead memory cards leave them, decode to some picture. They are told by a long
-    /// stretch where zeros would be values one after the other, not empty blocks; or by reaching to the file's end.
+    /// Refuses data that was replaced by zeros, as defective memory cards leave it. A decoder would make some picture
+    /// of them. Two signs are checked: a long stretch of zeros in a sequential scan, where zeros would be values one
+    /// after the other and not empty blocks; or zeros up to the end of the file.
     fn check_zeros(&self, scan: &Scan, data: &[u8], is_at_end_of_file: bool) -> Result<(), DecodeError> {
         let zero_is_empty =
             |&(_, tables): &(usize, u8)| self.zero_codes[1][usize::from(tables & 3)] == Some(0);
@@ -307,7 +311,8 @@ impl Stream {
     }
 }
 
-/// Where coded data stop: at a byte of 255 that neither is stuffed nor precedes such a byte; or at the end.
+/// Returns the position at which coded data end: at a byte of 255 that is followed by neither 0 (stuffing) nor 255
+/// (fill byte), or at the end of the file.
 fn data_end(bytes: &[u8], from: usize) -> usize {
     let mut at = from;
     while let Some(n) = memchr(0xff, &bytes[at..]) {

@@ -1,8 +1,9 @@
-//! Decoding of people's photographs: from a file's bytes to the picture that a person sees.
+//! Decodes users' photographs: from a file's bytes to the picture that a person sees.
 //!
-//! What a file is, its first bytes say ([`Format`]). The header's claims are checked before anything is allocated, and large
-//! pictures take turns (`budget`). JPEG and PNG have readers of their own (`jpeg`, `png`), the rest goes through the
-//! `image` crate (`by_image`). Which files belong to a set, and what to do about bad ones, is left to the caller.
+//! The first bytes determine the format ([`Format`]). The size that the header claims is checked before anything is
+//! allocated, and large pictures wait for their turn (`budget`). JPEG and PNG have their own readers (`jpeg`, `png`);
+//! the `image` crate decodes the other formats (`by_image`). The caller decides which files belong to a set and what to
+//! do about bad ones.
 
 mod budget;
 mod by_image;
@@ -24,67 +25,69 @@ pub use format::Format;
 use budget::Permit;
 use orientation::Orientation;
 
-/// A picture as a person sees it: 8-bit sRGB, upright, on one background.
+/// A picture as a person sees it: 8-bit sRGB, upright, with transparency over a white background.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// In pixels.
+    /// Height in pixels.
     pub height: usize,
-    /// In pixels.
+    /// Width in pixels.
     pub width: usize,
-    /// (height, width, 3): red, green, blue.
+    /// Pixels, (height, width, 3), in the order red, green, blue.
     pub pixels: Vec<u8>,
 }
 
-/// A decoded picture and what is known of its file.
+/// A decoded picture and facts about its file.
 ///
-/// While it lives, a large picture counts against what all of them may take: make it small, then let go of it. Whoever
-/// keeps many and asks for more waits for himself.
+/// While this value lives, a large picture counts against [`BUDGET_BYTES`]. So shrink the picture, then drop this
+/// value. A caller that keeps several large pictures and decodes another may wait forever for memory that it holds
+/// itself.
 #[derive(Debug)]
 pub struct Decoded {
     /// The picture.
     pub image: Image,
-    /// What the file is.
+    /// Format of the file.
     pub format: Format,
-    /// Whether the file's EXIF turned it.
+    /// Whether the file's EXIF orientation was applied, so that the picture is rotated or mirrored.
     pub is_turned: bool,
     _permit: Permit,
 }
 
-/// What a picture's header says.
+/// Properties of a picture according to its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// What the file is.
+    /// Format of the file.
     pub format: Format,
-    /// Of the upright picture, in pixels.
+    /// Height of the upright picture, in pixels.
     pub height: usize,
-    /// Of the upright picture, in pixels.
+    /// Width of the upright picture, in pixels.
     pub width: usize,
 }
 
-/// A header as it is stored.
+/// A header, with the sizes as stored, before the orientation is applied.
 struct Header {
     height: usize,
     width: usize,
     orientation: Orientation,
-    /// Memory at the worst moment of decoding.
+    /// Peak memory of decoding, in bytes per pixel.
     bytes_per_px: u64,
 }
 
-/// Decodes a file of any [`Format`] that is read.
+/// Decodes a file of any [`Format`] that is supported ([`Format::is_read`]).
 ///
-/// - Turned by its EXIF orientation; a broken note counts for nothing.
-/// - **Transparency is shown over white**: `round(c * a / 255 + 255 * (1 - a / 255))`, so what is wholly transparent
+/// - The EXIF orientation is applied. An unreadable orientation is ignored.
+/// - **Transparency is shown over white**: `round(c * a / 255 + 255 * (1 - a / 255))`, so a wholly transparent pixel
 ///   never shows its hidden colour.
-/// - 16 bits become 8 as `round(value / 257)`. Profiles and gamma are ignored, as frameworks do.
-/// - Of what moves the first frame, on the whole canvas; of several pages the first; of an MPO the first picture.
-/// - Strict: what is cut short or damaged is an error, never filled with grey.
-/// - At most [`MAX_PIXELS`], [`MAX_SIDE_PX`] a side, and [`BUDGET_BYTES`] of memory. Large pictures wait until the
-///   memory is free (see [`Decoded`]); small ones never wait.
+/// - 16 bits become 8 as `round(value / 257)`. Colour profiles and gamma are ignored, as frameworks do.
+/// - Of an animation, the first frame is decoded, on the whole canvas. Of several pages, the first page is decoded, and
+///   of an MPO the first picture.
+/// - Decoding is strict: a file that is cut short or damaged is an error, and is never filled with grey.
+/// - A picture may have at most [`MAX_PIXELS`] pixels, [`MAX_SIDE_PX`] pixels a side, and [`BUDGET_BYTES`] of memory.
+///   Large pictures wait until the memory is free (see [`Decoded`]); small ones never wait.
 ///
 /// The same bytes give the same bits on every run and thread.
 ///
 /// # Errors
-/// Why there is no picture, without the file's name. A decoder's panic is an error too.
+/// The reason why the file cannot be decoded, without the file's name. A panic of the decoder is an error, too.
 pub fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     let format = read_format(bytes)?;
     guarded(format, || {
@@ -107,10 +110,10 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     })
 }
 
-/// Format and upright size, from the header alone: data are neither decoded nor checked.
+/// Returns format and upright size from the header alone. The data are neither decoded nor checked.
 ///
 /// # Errors
-/// As [`decode`], as far as a header tells.
+/// Like [`decode`], as far as the header shows them.
 pub fn probe(bytes: &[u8]) -> Result<Probe, DecodeError> {
     let format = read_format(bytes)?;
     guarded(format, || {
@@ -121,7 +124,7 @@ pub fn probe(bytes: &[u8]) -> Result<Probe, DecodeError> {
     })
 }
 
-/// The format, if it is one that is read.
+/// Returns the format if it is one that is decoded.
 fn read_format(bytes: &[u8]) -> Result<Format, DecodeError> {
     if bytes.is_empty() {
         return Err(DecodeError::Empty);
@@ -142,21 +145,22 @@ fn header(bytes: &[u8], format: Format) -> Result<Header, DecodeError> {
 }
 
 impl Header {
-    /// Height and width of the upright picture.
+    /// Returns height and width of the upright picture.
     fn upright(&self) -> (usize, usize) {
         if self.orientation.swaps_sides() { (self.width, self.height) } else { (self.height, self.width) }
     }
 
-    /// Decoding or turning, whichever takes more.
+    /// Returns the peak memory of decoding or of applying the orientation, whichever is larger, in bytes per pixel.
     fn worst_bytes_per_px(&self) -> u64 {
         let turning = if self.orientation.swaps_sides() { 6 } else { 3 };
         self.bytes_per_px.max(turning)
     }
 }
 
-/// A decoder that panics costs one picture.
+/// Runs `work` and turns a panic of the decoder into an error, so that it costs only one picture.
 fn guarded<T>(format: Format, work: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
-    // What a panic leaves behind is dropped here, or is the budget, whose permits return what they took.
+    // Everything that a panic leaves behind is dropped here, apart from the budget; and the permits return their bytes
+    // to the budget.
     catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| Err(failed(format)))
 }
 

@@ -1,36 +1,36 @@
-//! Turning pictures upright: the note in EXIF, and the pixels moved by it.
+//! Reads the orientation in EXIF, and moves the pixels so that the picture is upright.
 
-/// How a stored picture is turned: the values of EXIF's tag 0x0112, 1 to 8; 1 is upright.
+/// Orientation of a stored picture: the values 1 to 8 of EXIF's tag 0x0112; 1 is upright.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Orientation(u8);
 
 const TAG: u16 = 0x0112;
 const SHORT: u16 = 3;
-/// Of the tiles in which a picture is transposed: two of them fit the nearest cache.
+/// Side of the tiles in which a picture is transposed, in pixels. Two tiles fit into the L1 cache.
 const TILE_PX: usize = 32;
 
 impl Orientation {
-    /// As stored.
+    /// The orientation of a picture that is stored upright.
     pub(super) const UPRIGHT: Self = Self(1);
 
-    /// A value of the tag; what is not 1 to 8 counts for nothing.
+    /// Converts a value of the tag; a value outside 1 to 8 is ignored.
     pub(super) fn from_value(value: u32) -> Self {
         if (1..=8).contains(&value) { Self(value as u8) } else { Self::UPRIGHT }
     }
 
-    /// What an EXIF block says, with or without its six bytes of name. A block that cannot be read says nothing: the
-    /// picture is whole all the same.
+    /// Reads the orientation from an EXIF block, with or without the six bytes of its name. A block that cannot be read
+    /// means upright: the picture itself is undamaged.
     pub(super) fn of_exif(block: &[u8]) -> Self {
         let block = block.strip_prefix(b"Exif\0\0").unwrap_or(block);
         tag_value(block).map_or(Self::UPRIGHT, |value| Self::from_value(value.into()))
     }
 
-    /// Whether height and width change places.
+    /// Returns whether height and width change places.
     pub(super) fn swaps_sides(self) -> bool {
         self.0 >= 5
     }
 
-    /// Moves the pixels of a `height` x `width` picture in RGB; they may go through a second buffer.
+    /// Moves the pixels of a `height` x `width` picture in RGB so that it is upright. May use a second buffer.
     pub(super) fn turn(self, pixels: Vec<u8>, height: usize, width: usize) -> Vec<u8> {
         let (mut pixels, width) =
             if self.swaps_sides() { (transposed(&pixels, height, width), height) } else { (pixels, width) };
@@ -44,7 +44,7 @@ impl Orientation {
     }
 }
 
-/// Tag 0x0112 of the first directory.
+/// Returns the value of tag 0x0112 in the first directory.
 fn tag_value(block: &[u8]) -> Option<u16> {
     let is_little = match block.get(..4)? {
         b"II*\0" => true,
@@ -95,7 +95,7 @@ fn reverse_rows(pixels: &mut [u8], width: usize) {
 mod tests {
     use super::*;
 
-    /// The letters of `rows`, one per pixel, turned by `value`.
+    /// Returns the letters of `rows`, one per pixel, after the orientation `value` was applied.
     fn turned(rows: [&str; 2], value: u32) -> String {
         let pixels = rows.concat().bytes().flat_map(|letter| [letter, letter, 0]).collect();
         let out = Orientation::from_value(value).turn(pixels, 2, rows[0].len());
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn each_value_moves_pixels_as_exif_says() {
         let stored = ["abc", "def"];
-        // rows of the upright picture, one after the other; from 5 on it is 2 wide and 3 high
+        // The rows of the upright picture, one after the other. From value 5 on, the picture is 2 wide and 3 high.
         let expected = ["abcdef", "cbafed", "fedcba", "defabc", "adbecf", "daebfc", "fcebda", "cfbead"];
         for (value, expected) in (1..).zip(expected) {
             assert_eq!(turned(stored, value), expected, "orientation {value}");

@@ -1,11 +1,11 @@
-//! Samples of any depth and number of channels become 8-bit RGB on white.
+//! Conversion of samples of any depth and number of channels to 8-bit RGB over white.
 
-/// Round(`value` / 257): 0..=65535 to 0..=255, neither clipped nor stretched.
+/// Returns round(`value` / 257): maps 0..=65535 to 0..=255 without clipping or stretching.
 pub(super) fn to_8_bits(value: u16) -> u8 {
     ((u32::from(value) + 128) / 257) as u8
 }
 
-/// round(colour * alpha / 255 + 255 * (1 - alpha / 255)), in 8-bit sRGB: the colour over white.
+/// Returns round(colour * alpha / 255 + 255 * (1 - alpha / 255)) in 8-bit sRGB: the colour over white.
 pub(super) fn over_white(colour: u8, alpha: u8) -> u8 {
     let (colour, alpha) = (u32::from(colour), u32::from(alpha));
     ((colour * alpha + 255 * (255 - alpha) + 127) / 255) as u8
@@ -23,7 +23,7 @@ pub(super) fn push_rgb(samples: &[u8], n_channels: usize, rgb: &mut Vec<u8>) {
     }
 }
 
-/// RGB with alpha becomes RGB over white, in the same memory.
+/// Converts RGB with alpha to RGB over white, in the same memory.
 pub(super) fn rgba_to_rgb(mut samples: Vec<u8>) -> Vec<u8> {
     let n_px = samples.len() / 4;
     for i in 0..n_px {

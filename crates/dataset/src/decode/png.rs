@@ -1,8 +1,8 @@
-//! PNG, row by row: samples of any depth, palettes and passes go straight into RGB, so nothing but the picture and a
-//! row is in memory.
+//! Decodes PNG row by row. Samples of any depth, palettes and interlacing passes are written straight into RGB, so only
+//! the picture and one row are in memory.
 //!
-//! Text and profiles are passed over unread, whatever they unpack to or their checksums are; gamma is ignored, as
-//! frameworks do. Of an APNG the picture that every viewer shows is taken.
+//! Text and colour profiles are skipped unread; neither their unpacked size nor their checksums matter. Gamma is
+//! ignored, as frameworks do. Of an APNG, the default image, which every viewer shows, is decoded.
 
 use std::io::{Cursor, ErrorKind};
 
@@ -14,7 +14,7 @@ use super::orientation::Orientation;
 use super::pixels::{push_rgb, to_8_bits};
 use super::{DecodeError, Format, Header};
 
-/// Rows and tables; chunks that want more are refused by the decoder.
+/// Memory limit of the decoder for rows and tables, in bytes. The decoder refuses chunks that need more.
 const LIMIT_BYTES: usize = 16 << 20;
 
 pub(super) fn header(bytes: &[u8]) -> Result<Header, DecodeError> {
@@ -59,7 +59,7 @@ fn reader(bytes: &[u8]) -> Result<Reader<Cursor<&[u8]>>, DecodeError> {
     decoder.read_info().map_err(error)
 }
 
-/// The data of the first chunk of this name, wherever it stands.
+/// Returns the data of the first chunk with this name, at any position in the file.
 fn chunk(bytes: &[u8], name: [u8; 4]) -> Option<&[u8]> {
     let mut rest = bytes.get(8..)?;
     loop {

@@ -1,11 +1,11 @@
-//! Getting an archive over HTTP, in as many attempts as it takes.
+//! Downloads an archive over HTTP, in several attempts if needed.
 //!
 //! ```text
 //! until the part is complete:
-//!     ask for what is missing (Range), of the file that the part is from (If-Range)
-//!     206 and it fits   -> append                 200 -> the server sends all: begin anew, if it is an archive
-//!     206 or 416 that does not fit -> throw away  else -> give up
-//!     cut or silent     -> wait a little, ask again; give up after a few attempts that brought nothing new
+//!     request the missing bytes (Range) of the file that the part is from (If-Range)
+//!     206 and it fits   -> append                 200 -> the whole file: start again, if it is an archive
+//!     206 or 416 that does not fit -> delete the part, try again        other status -> give up
+//!     cut or silent     -> wait a little, try again; give up after several attempts without new bytes
 //! ```
 
 use std::fs::File;
@@ -21,12 +21,12 @@ use super::part::{Origin, Part};
 use super::unpack::{HEAD_BYTES, require_gzip};
 use super::{FetchError, FetchRequest};
 
-/// Attempts in a row that bring nothing new before it is given up.
+/// Number of attempts in a row without new bytes after which the download is given up.
 const MAX_VAIN_ATTEMPTS: u32 = 3;
-/// How often the stop flag is looked at while the network is silent.
+/// Time between two checks of the stop flag while the network is silent.
 const STOP_POLL: Duration = Duration::from_millis(50);
 
-/// Completes `part`.
+/// Downloads the missing bytes of `part`.
 pub(super) fn download(
     request: &FetchRequest,
     part: &mut Part,
@@ -36,7 +36,8 @@ pub(super) fn download(
     let agent = agent(request, part.url());
     let attempts = Attempts { agent: &agent, request, progress, stop };
     std::thread::scope(|scope| {
-        // A silent network would keep us waiting for the stall time-out: a stop closes the connections.
+        // On a silent network the download would block until the stall time-out. So this thread closes the connections
+        // on a stop.
         let (over, is_over) = channel::<()>();
         scope.spawn({
             let agent = agent.clone();
@@ -61,7 +62,7 @@ fn agent(request: &FetchRequest, url: &str) -> Agent {
         .timeout_connect(Some(request.connect_timeout))
         .timeout_recv_response(Some(request.stall_timeout))
         .timeout_per_read(Some(request.stall_timeout));
-    // this machine is not reached through a proxy, whatever the environment says
+    // Loopback addresses are never reached through a proxy, whatever the environment says.
     let config = if is_loopback(url) { config.proxy(None) } else { config };
     config.build().into()
 }
@@ -73,11 +74,11 @@ fn is_loopback(url: &str) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// Why an attempt did not complete the part.
+/// Reason why an attempt did not complete the part.
 enum Failure {
-    /// Another attempt may help.
+    /// The download broke off; another attempt may help.
     Cut(String),
-    /// It will not.
+    /// An error that another attempt would not mend.
     Final(FetchError),
 }
 
@@ -121,7 +122,7 @@ impl Attempts<'_> {
         }
     }
 
-    /// Waits, unless a stop comes.
+    /// Waits for `delay`, or until a stop.
     fn wait(&self, delay: Duration) {
         let start = Instant::now();
         while start.elapsed() < delay && self.stop.raised().is_none() {
@@ -129,14 +130,14 @@ impl Attempts<'_> {
         }
     }
 
-    /// One request; `connected` is set once a server has answered.
+    /// Sends one request. `connected` is set once a server has answered.
     fn attempt(&self, part: &mut Part, connected: &mut bool) -> Result<(), Failure> {
-        // without a length or a validator nothing would tell whether the server still has the same file
+        // Without a length or a validator, nothing shows whether the server still has the same file.
         let origin =
             part.origin().filter(|origin| origin.total_bytes.is_some() || origin.validator.is_some());
         let offset = if origin.is_some() { part.n_bytes()? } else { 0 };
         if offset > 0 && origin.is_some_and(|origin| origin.total_bytes == Some(offset)) {
-            return Ok(()); // an earlier call got it all
+            return Ok(()); // an earlier call downloaded everything
         }
         let mut request = self.agent.get(part.url()).header("Accept-Encoding", "identity");
         if offset > 0 {
@@ -161,7 +162,8 @@ impl Attempts<'_> {
         }
     }
 
-    /// A response that holds the whole archive. The part that was there is given up only for what looks like one.
+    /// Takes a response with the whole archive. The existing part is deleted only if the response looks like an
+    /// archive.
     fn take_all(&self, response: Response<Body>, part: &mut Part) -> Result<(), Failure> {
         let headers = response.headers();
         let says_html = header(headers, "content-type").is_some_and(|value| value.contains("html"));
@@ -178,7 +180,7 @@ impl Attempts<'_> {
         self.copy(io::Cursor::new(head).chain(body), file, 0, part)
     }
 
-    /// Appends `body` to the part, which has `offset` bytes.
+    /// Appends `body` to the part, which already has `offset` bytes.
     fn copy(&self, mut body: impl Read, mut file: File, offset: u64, part: &mut Part) -> Result<(), Failure> {
         let total = part.origin().and_then(|origin| origin.total_bytes);
         let max_bytes = total.unwrap_or(u64::MAX).min(self.request.spec.max_bytes);
@@ -227,19 +229,19 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// What `If-Range` may ask for: a strong ETag, or the date of the last change.
+/// Returns the validator for `If-Range`: a strong ETag, or the date of the last change.
 fn validator(headers: &HeaderMap) -> Option<&str> {
     let strong = header(headers, "etag").filter(|etag| !etag.starts_with("W/"));
     strong.or_else(|| header(headers, "last-modified"))
 }
 
-/// Whether a 206 response goes on at `offset` of the file that the part is from.
+/// Returns whether a 206 response continues at `offset` the file that the part is from.
 fn fits(headers: &HeaderMap, offset: u64, origin: &Origin) -> bool {
     let range = header(headers, "content-range").and_then(|value| value.strip_prefix("bytes "));
     let Some((span, total)) = range.and_then(|range| range.split_once('/')) else { return false };
     let starts_at = span.split_once('-').and_then(|(start, _)| start.trim().parse().ok());
     let same_total = origin.total_bytes.is_none_or(|known| total.trim().parse() == Ok(known));
-    // a server that knows Range but not If-Range shows here that its file has changed
+    // Detects a changed file on a server that supports Range but not If-Range.
     let same_file = match (&origin.validator, validator(headers)) {
         (Some(known), Some(now)) => known == now,
         _ => true,

@@ -1,20 +1,20 @@
-//! Why a data set could not be fetched, and what to do about it.
+//! Errors of fetching a data set, with what to do about them.
 
 use std::path::PathBuf;
 
 use tallow_core::{FileError, StopSignal};
 
-/// Why a data set could not be fetched.
+/// Reason why a data set could not be fetched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
-    /// A file could not be read or written; a download so far is kept.
+    /// A file could not be read or written. The download so far is kept.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Something that is neither an address nor a file.
+    /// The source is neither an address nor a file.
     #[error("{0:?} is neither an address (http:// or https://) nor a file")]
     Address(String),
-    /// No connection, or no answer.
+    /// The server could not be reached or did not answer.
     #[error(
         "cannot reach {url}: {reason} (is this machine online? an archive that you have already is taken with \
          `cargo xtask fetch-data --from FILE`)"
@@ -22,10 +22,10 @@ pub enum FetchError {
     Connect {
         /// The address.
         url: String,
-        /// What the network said.
+        /// Reason that the network reported.
         reason: String,
     },
-    /// The server refuses.
+    /// The server refused the request.
     #[error("{url} answers with status {status}: check the address, or give another one with `--from`")]
     Status {
         /// The address.
@@ -33,17 +33,17 @@ pub enum FetchError {
         /// The HTTP status.
         status: u16,
     },
-    /// What is there is no archive.
+    /// The file is not an archive.
     #[error(
         "{from} is {what}, a tar.gz archive is expected: check the address (or whether the network wants a login)"
     )]
     NotAnArchive {
-        /// Address or file.
+        /// Address or file of the archive.
         from: String,
-        /// What it is instead.
+        /// Actual content.
         what: &'static str,
     },
-    /// The download broke off, and trying again did not help.
+    /// The download broke off, and further attempts did not help.
     #[error(
         "the download from {url} broke off after {n_bytes}{} bytes: {reason} (what came is kept: the same command \
          goes on from there)",
@@ -52,36 +52,36 @@ pub enum FetchError {
     Cut {
         /// The address.
         url: String,
-        /// How much is there.
+        /// Bytes that have been downloaded.
         n_bytes: u64,
-        /// How much there is to be, where that is known.
+        /// Total bytes of the download, if known.
         total_bytes: Option<u64>,
-        /// What happened.
+        /// Reason of the interruption.
         reason: String,
     },
-    /// A digest is not the one that is known.
+    /// A digest is not the expected one.
     #[error("{what} is not the official one: SHA-256 {actual}, expected {expected}; {remedy}")]
     Digest {
         /// The archive or the file in it.
         what: String,
-        /// The known digest.
+        /// Expected digest.
         expected: String,
-        /// What was found.
+        /// Actual digest.
         actual: String,
-        /// What was done and can be done.
+        /// What has been done about it, and what the user can do.
         remedy: &'static str,
     },
-    /// An archive that is damaged or holds what it should not.
+    /// An archive is damaged or holds unexpected content.
     #[error("the archive {from} is refused: {reason}; {remedy}")]
     Archive {
-        /// Address or file.
+        /// Address or file of the archive.
         from: String,
-        /// What is wrong with it.
+        /// Problem of the archive.
         reason: String,
-        /// What was done and can be done.
+        /// What has been done about it, and what the user can do.
         remedy: &'static str,
     },
-    /// The unpacked files are not what a data set looks like.
+    /// The unpacked files are not those of the data set.
     #[error("what was unpacked is refused, and nothing of it kept: {0}")]
     Data(#[source] crate::Error),
     /// Another fetch is under way.
@@ -100,7 +100,7 @@ fn of_total(total_bytes: Option<u64>) -> String {
 }
 
 impl FetchError {
-    /// Whether the archive itself is to blame, so that keeping it would only repeat the failure.
+    /// Returns whether the archive itself is to blame, so that keeping it would only repeat the failure.
     pub(super) fn blames_archive(&self) -> bool {
         matches!(self, Self::NotAnArchive { .. } | Self::Digest { .. } | Self::Archive { .. } | Self::Data(_))
     }

@@ -1,16 +1,16 @@
-//! Getting a data set from its official address, or from an archive that is there already (feature `fetch`).
+//! Fetches a data set from its official address, or from a local archive (feature `fetch`).
 //!
 //! ```text
-//! is it there, whole? -> done
-//! download to FOLDER.part (see `download`)         or take the local archive
-//! digest, where it is the official packing
-//! unpack into a fresh folder beside (see `unpack`); sizes, digests, labels
+//! complete data set in the data folder? -> done
+//! download to FOLDER.part (see `download`)         or use the local archive
+//! check the digest, if it should be the official archive
+//! unpack into a staging folder beside (see `unpack`); check sizes, digests, labels
 //! rename into place, sync
 //! ```
 //!
-//! So the data folder gets either the whole data set or nothing. What was downloaded is kept if something else than
-//! the archive is to blame, and the next call goes on from there; folders that a failed call made and that hold nothing
-//! go again. One fetch at a time writes to a data folder.
+//! So the data folder gets either the whole data set or nothing. A download is kept unless the archive itself is to
+//! blame for a failure, and the next call continues it. Empty folders that a failed call created are removed. Only one
+//! fetch at a time writes to a data folder.
 
 mod download;
 mod error;
@@ -32,28 +32,28 @@ use unpack::Packed;
 
 use crate::staging;
 
-/// Held while a call writes.
+/// Lock file, held while a call writes.
 const LOCK_FILE: &str = ".fetch.lock";
 
-/// What to fetch, from where, to where.
+/// A request: what to fetch, from where, to where.
 #[derive(Clone, Debug)]
 pub struct FetchRequest {
     /// The data set.
     pub spec: Spec,
-    /// The folder that gets the data set's folder; created if need be.
+    /// Data folder that gets the data set's folder; created if it does not exist.
     pub data_dir: PathBuf,
-    /// An address (http, https) or an archive on this machine; `None`: the official address.
+    /// Address (http, https) or local archive; `None`: the official address.
     pub from: Option<String>,
-    /// The longest wait for a name and for a connection.
+    /// Time-out for resolving a name and for connecting.
     pub connect_timeout: Duration,
-    /// The longest silence of a server that has been reached.
+    /// Time-out for a connected server that sends nothing.
     pub stall_timeout: Duration,
-    /// The wait before a download that broke off goes on; doubled after each attempt that brought nothing.
+    /// Wait before a download that broke off is continued; doubled after each attempt without new bytes.
     pub retry_delay: Duration,
 }
 
 impl FetchRequest {
-    /// `dataset` from its official address, with time-outs of 5 s and 30 s.
+    /// Creates a request for `dataset` from its official address, with time-outs of 5 s and 30 s.
     pub fn new(dataset: Which, data_dir: impl Into<PathBuf>) -> Self {
         Self {
             spec: Spec::of(dataset),
@@ -66,29 +66,29 @@ impl FetchRequest {
     }
 }
 
-/// What a fetch came to.
+/// Result of a fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetched {
-    /// The whole data set was there; nothing was done.
+    /// The whole data set already existed; nothing was done.
     AlreadyThere {
         /// The data set's folder.
         path: PathBuf,
     },
-    /// It is there now.
+    /// The data set was fetched.
     Fetched {
         /// The data set's folder.
         path: PathBuf,
-        /// Bytes of its files.
+        /// Total size of its files in bytes.
         n_bytes: u64,
     },
 }
 
-/// Makes sure that the data set is in the data folder, whole and good.
+/// Makes sure that the data folder contains the complete and undamaged data set.
 ///
-/// A folder of its name that is not whole and good is kept under another name.
+/// An incomplete or damaged folder of the same name is renamed and kept.
 ///
 /// # Errors
-/// Says what went wrong and what to do; the data set's folder is then as it was.
+/// The error says what went wrong and what to do. The data set's folder is then unchanged.
 pub fn fetch(
     request: &FetchRequest,
     progress: &dyn Progress,
@@ -107,12 +107,12 @@ pub fn fetch(
         .and_then(|()| get(request, source, progress, stop))
         .inspect_err(|_| {
             for folder in missing {
-                let _ = fs::remove_dir(folder); // innermost first; one that is not empty stays
+                let _ = fs::remove_dir(folder); // innermost first; a folder that is not empty stays
             }
         })
 }
 
-/// Gets the data set into the data folder, which is there.
+/// Fetches the data set into the data folder, which exists.
 fn get(
     request: &FetchRequest,
     source: Source,
@@ -125,7 +125,7 @@ fn get(
         .inspect_err(|_| staging::remove_lock(&data_dir.join(LOCK_FILE)))
 }
 
-/// [`get`], with the lock.
+/// Does the work of [`get`] while the caller holds the lock.
 fn get_alone(
     request: &FetchRequest,
     source: Source,
@@ -169,11 +169,11 @@ impl Source {
     }
 }
 
-/// What the data folder has of the data set.
+/// State of the data set in the data folder.
 enum Found {
     Whole,
     Absent,
-    /// And what is wrong with it.
+    /// Incomplete or damaged, with the problem.
     Damaged(String),
 }
 
@@ -209,13 +209,13 @@ fn look(request: &FetchRequest, path: &Path, progress: &dyn Progress) -> Result<
     })
 }
 
-/// Keeps other calls from writing to `data_dir` until the file is dropped.
+/// Locks `data_dir` against other calls until the returned file is dropped.
 fn lock(data_dir: &Path) -> Result<File, FetchError> {
     let path = data_dir.join(LOCK_FILE);
     staging::lock(&path)?.ok_or(FetchError::Busy { lock: path })
 }
 
-/// Downloads, and installs. The download is kept if something else is to blame for a failure.
+/// Downloads and installs the data set. After a failure the download is kept, unless the archive is to blame.
 fn install_from_url(
     request: &FetchRequest,
     url: &str,
@@ -225,7 +225,7 @@ fn install_from_url(
     let mut part = Part::open(&request.data_dir, &request.spec.folder, url)?;
     if let Err(error) = download::download(request, &mut part, progress, stop) {
         if part.n_bytes()? == 0 {
-            part.remove()?; // nothing that a later call could go on from
+            part.remove()?; // there is nothing that a later call could continue
         }
         return Err(error);
     }
@@ -238,7 +238,7 @@ fn install_from_url(
     installed
 }
 
-/// From an archive to the data set's folder in its place.
+/// Unpacks an archive, checks it, and moves the data set's folder into place.
 fn install(
     request: &FetchRequest,
     packed: &Packed<'_>,
@@ -258,7 +258,8 @@ fn install(
     Ok(())
 }
 
-/// Compares the archive with the official packing, if it should be that one: by its address, or by its length.
+/// Compares the archive with the digest of the official archive, if its address or its length says that it should be
+/// the official one.
 fn check_packing(spec: &Spec, packed: &Packed<'_>, is_official: bool) -> Result<(), FetchError> {
     let Some(packing) = &spec.archive else { return Ok(()) };
     let n_bytes = fs::metadata(packed.path).map_err(FileError::reading(packed.path))?.len();
@@ -273,7 +274,7 @@ fn check_packing(spec: &Spec, packed: &Packed<'_>, is_official: bool) -> Result<
     Err(FetchError::Digest { what, expected, actual, remedy: packed.remedy })
 }
 
-/// Renames `new` to `path`; what was there gets another name.
+/// Renames `new` to `path`. An existing `path` is renamed first.
 fn move_into_place(new: &Path, path: &Path, progress: &dyn Progress) -> Result<(), FileError> {
     let rename = |from: &Path, to: &Path| fs::rename(from, to).map_err(FileError::new("rename", from));
     let is_there = |path: &Path| path.symlink_metadata().is_ok();

@@ -1,4 +1,4 @@
-//! A download in the making: `NAME.part`, and beside it `NAME.part.json`, which says what it is a part of.
+//! A partial download: `NAME.part`, and beside it `NAME.part.json`, which records the file that it is a part of.
 
 use std::fs::{self, File};
 use std::io;
@@ -7,27 +7,27 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tallow_core::{FileError, files};
 
-/// What the bytes of a part are the beginning of.
+/// The file whose first bytes a part holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Origin {
     pub(super) url: String,
-    /// A strong ETag or the date of the last change: what `If-Range` asks for.
+    /// Strong ETag or date of the last change, for `If-Range`.
     pub(super) validator: Option<String>,
     pub(super) total_bytes: Option<u64>,
 }
 
-/// The part of one data set in a data folder. Only who holds the folder's lock touches it.
+/// The partial download of one data set in a data folder. Only the holder of the folder's lock touches it.
 #[derive(Debug)]
 pub(super) struct Part {
     path: PathBuf,
     origin_path: PathBuf,
     url: String,
-    /// `None` as long as nothing has come.
+    /// `None` if nothing has been downloaded.
     origin: Option<Origin>,
 }
 
 impl Part {
-    /// The part of the archive at `url`, as an earlier call left it, or none.
+    /// Opens the part of the archive at `url` that an earlier call left, or starts an empty one.
     pub(super) fn open(data_dir: &Path, name: &str, url: &str) -> Result<Self, FileError> {
         let path = data_dir.join(format!("{name}.part"));
         let origin_path = data_dir.join(format!("{name}.part.json"));
@@ -36,7 +36,7 @@ impl Part {
         let origin = origin.filter(|origin| origin.url == url && path.is_file());
         let mut part = Self { path, origin_path, url: url.to_owned(), origin };
         if part.origin.is_none() {
-            part.remove()?; // of another address, or without a word about where it is from
+            part.remove()?; // from another address, or of unknown origin
         }
         Ok(part)
     }
@@ -49,12 +49,12 @@ impl Part {
         &self.url
     }
 
-    /// What the bytes are part of; `None` if nothing has come.
+    /// Returns the file that the bytes are part of; `None` if nothing has been downloaded.
     pub(super) fn origin(&self) -> Option<&Origin> {
         self.origin.as_ref()
     }
 
-    /// How many bytes there are.
+    /// Returns the number of bytes downloaded so far.
     pub(super) fn n_bytes(&self) -> Result<u64, FileError> {
         match fs::metadata(&self.path) {
             Ok(metadata) => Ok(metadata.len()),
@@ -63,19 +63,20 @@ impl Part {
         }
     }
 
-    /// Begins anew. The old bytes go first, so that they are never taken for a part of the new `origin`.
+    /// Starts again with the file `origin`. The old bytes are removed first, so that they are never taken for a part of
+    /// the new `origin`.
     pub(super) fn restart(&mut self, origin: Origin) -> Result<File, FileError> {
         self.remove()?;
         self.note(origin)?;
         File::create(&self.path).map_err(FileError::writing(&self.path))
     }
 
-    /// To write behind what is there.
+    /// Opens the part for appending.
     pub(super) fn append(&self) -> Result<File, FileError> {
         File::options().append(true).open(&self.path).map_err(FileError::writing(&self.path))
     }
 
-    /// Everything has come: `n_bytes`.
+    /// Records that the download is complete and has `n_bytes` bytes.
     pub(super) fn complete(&mut self, n_bytes: u64) -> Result<(), FileError> {
         match &self.origin {
             Some(origin) if origin.total_bytes != Some(n_bytes) => {
@@ -85,7 +86,7 @@ impl Part {
         }
     }
 
-    /// Removes what there is.
+    /// Removes the part and its record.
     pub(super) fn remove(&mut self) -> Result<(), FileError> {
         self.origin = None;
         for path in [&self.path, &self.origin_path] {

@@ -1,4 +1,4 @@
-//! What a data set's archive holds and what it should be.
+//! Contents of the known data sets' archives: addresses, lengths, digests.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::Error;
 use crate::cifar::{CIFAR10, CIFAR10_FILES, CIFAR100, Layout, load_cifar100};
 
-/// Which data set.
+/// A data set that can be fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
     /// CIFAR-10, binary version.
@@ -27,53 +27,53 @@ impl FromStr for Which {
     }
 }
 
-/// An archive (tar, gzip) that holds one folder of files, and how to know that they are the right ones.
+/// An archive (tar, gzip) that holds one folder of files, with the information to verify it.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    /// The name that people are told: "CIFAR-10".
+    /// Name in messages: "CIFAR-10".
     pub title: String,
-    /// The official address.
+    /// Official address.
     pub url: String,
-    /// The archive as its authors packed it.
+    /// Length and digest of the archive as its authors packed it.
     pub archive: Option<Packing>,
-    /// The folder in the archive, and in the data folder.
+    /// Name of the folder, both in the archive and in the data folder.
     pub folder: String,
-    /// What is taken from it; everything else in it is passed over.
+    /// Files that are unpacked from the archive. All other files in it are skipped.
     pub files: Vec<FileSpec>,
-    /// Neither the archive nor all that it unpacks to may be larger.
+    /// Size limit in bytes, both for the archive and for everything that it unpacks to.
     pub max_bytes: u64,
-    /// What is looked at beyond sizes and digests.
+    /// Check in addition to sizes and digests.
     pub check: Option<Check>,
 }
 
-/// Says whether a data folder's files of a data set are good.
+/// Checks whether the files of a data set in a data folder are good.
 pub type Check = fn(&Path) -> Result<(), Error>;
 
 /// Length and digest of an archive.
 #[derive(Clone, Debug)]
 pub struct Packing {
-    /// Its length.
+    /// Length in bytes.
     pub n_bytes: u64,
-    /// Its SHA-256.
+    /// SHA-256.
     pub sha256: String,
 }
 
 /// A file that an archive must hold.
 #[derive(Clone, Debug)]
 pub struct FileSpec {
-    /// Its name in the folder.
+    /// Name in the folder.
     pub name: String,
-    /// Its length.
+    /// Length in bytes.
     pub n_bytes: u64,
-    /// Its SHA-256, where it is known.
+    /// SHA-256, if it is known.
     pub sha256: Option<String>,
 }
 
 impl Spec {
-    /// What is known of `dataset`.
+    /// Returns the specification of `dataset`.
     ///
-    /// For CIFAR-10 the digest of every file is known. For CIFAR-100 that of the archive is; archives packed by
-    /// others are held to sizes, label ranges and class counts.
+    /// For CIFAR-10, the digest of every file is known. For CIFAR-100, only the digest of the official archive is
+    /// known. Archives packed by others are checked for sizes, label ranges and class counts.
     pub fn of(dataset: Which) -> Self {
         match dataset {
             Which::Cifar10 => cifar10(),
@@ -94,7 +94,7 @@ fn cifar10() -> Spec {
         folder: CIFAR10.folder.to_owned(),
         files: files(&CIFAR10, sha256),
         max_bytes: 256 << 20,
-        check: None, // the digests leave nothing to look at
+        check: None, // the digests leave nothing more to check
     }
 }
 

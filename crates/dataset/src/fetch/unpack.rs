@@ -1,4 +1,4 @@
-//! Taking the expected files, and nothing else, out of an archive that nobody vouches for.
+//! Unpacks the expected files, and nothing else, from an untrusted archive.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -14,10 +14,11 @@ use super::FetchError;
 use super::spec::{FileSpec, Spec};
 use crate::capped::Capped;
 
-/// How much of a file tells what it is.
+/// Number of first bytes that show the kind of a file.
 pub(super) const HEAD_BYTES: u64 = 512;
 
-/// Refuses what begins with `head` if it is no gzip file; pages of a server or a captive network are named.
+/// Refuses content that begins with `head` if it is not a gzip file. The error recognises HTML pages of a server or a
+/// captive network.
 pub(super) fn require_gzip(head: &[u8], says_html: bool, from: &str) -> Result<(), FetchError> {
     if head.starts_with(&[0x1f, 0x8b]) {
         return Ok(());
@@ -33,7 +34,7 @@ pub(super) fn require_gzip(head: &[u8], says_html: bool, from: &str) -> Result<(
     Err(FetchError::NotAnArchive { from: from.to_owned(), what })
 }
 
-/// An archive that is unpacked: where it is, what it is called in messages, and what a bad one calls for.
+/// An archive to be unpacked: its path, its name in messages, and the remedy that an error about it suggests.
 pub(super) struct Packed<'a> {
     pub(super) path: &'a Path,
     pub(super) from: &'a str,
@@ -75,7 +76,7 @@ struct Unpacking<'a> {
     bar: Bar<'a>,
     stop: &'a StopFlag,
     n_bytes: u64,
-    /// Which of the expected files have come.
+    /// Which of the expected files have been found.
     taken: Vec<bool>,
 }
 
@@ -86,7 +87,7 @@ impl Unpacking<'_> {
             let entry = entry.map_err(|e| self.damaged(&e))?;
             self.take(entry)?;
         }
-        // to the very end: only there stands the checksum of the whole
+        // Reads to the very end, where the checksum of the whole archive is.
         io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(|e| self.damaged(&e))?;
         if let Some(missing) = self.taken.iter().position(|&taken| !taken) {
             return Err(
@@ -125,7 +126,7 @@ impl Unpacking<'_> {
         self.write(expected, entry)
     }
 
-    /// Writes the bytes of one expected file, and checks their digest.
+    /// Writes the bytes of one expected file and checks their digest.
     fn write(&mut self, expected: &FileSpec, mut content: impl Read) -> Result<(), FetchError> {
         let path = self.folder.join(&expected.name);
         let mut file = File::create_new(&path).map_err(FileError::writing(&path))?;

@@ -1,25 +1,25 @@
-//! Where the pixels of a fitted picture come from: sizes and offsets, rounded as torchvision, timm and Pillow round them.
+//! Positions of the pixels of a fitted picture: sizes and offsets, rounded as in torchvision, timm and Pillow.
 
 use std::ops::Range;
 
 use super::{Fit, Preprocess};
 
-/// What happens along one side, of rows or columns.
+/// How one side (rows or columns) is resized, cropped and placed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Side {
-    /// Pixels of the picture.
+    /// Pixels of the picture along this side.
     pub(super) from: usize,
-    /// Pixels to which all of them are resized.
+    /// Pixels of the whole resized side.
     resized: usize,
-    /// The first of these that is seen.
+    /// First visible pixel of the resized side.
     start: usize,
-    /// How many are seen.
+    /// Number of visible pixels.
     pub(super) shown: usize,
-    /// Where they begin in the output.
+    /// Position of the first visible pixel in the output.
     pub(super) place: usize,
 }
 
-/// A part of a side, in pixels of the picture.
+/// A part of a side, in pixels of the original picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Span {
     pub(super) start: f64,
@@ -27,7 +27,7 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// The same part of what begins `by` pixels later.
+    /// Returns the same part in coordinates that begin `by` pixels later.
     pub(super) fn shifted(self, by: usize) -> Self {
         Self { start: self.start - by as f64, ..self }
     }
@@ -40,7 +40,7 @@ impl From<&Range<usize>> for Span {
 }
 
 impl Side {
-    /// Whether every pixel stays what it is.
+    /// Returns whether every pixel stays unchanged.
     pub(super) fn is_whole(&self) -> bool {
         self.from == self.resized && self.resized == self.shown
     }
@@ -49,15 +49,16 @@ impl Side {
         self.from as f64 / self.resized as f64
     }
 
-    /// The part that is seen.
+    /// Returns the visible part.
     pub(super) fn span(&self) -> Span {
         if self.shown == self.resized {
-            return Span { start: 0.0, len: self.from as f64 }; // without the division's rounding
+            return Span { start: 0.0, len: self.from as f64 }; // avoids the rounding of the division
         }
         Span { start: self.start as f64 * self.scale(), len: self.shown as f64 * self.scale() }
     }
 
-    /// The pixels that count for what is seen: the widest filter reaches two pixels, of the coarser side, beyond it.
+    /// Returns the pixels that contribute to the visible part. The widest filter reaches two pixels beyond it, measured
+    /// in the coarser of the two resolutions; one pixel is added.
     pub(super) fn needed(&self) -> Range<usize> {
         let (Span { start, len }, reach) = (self.span(), 2.0 * self.scale().max(1.0) + 1.0);
         let end = ((start + len + reach).ceil() as usize).min(self.from);
@@ -65,7 +66,7 @@ impl Side {
     }
 }
 
-/// Rows and columns of a picture of `from` pixels.
+/// Returns how the rows and the columns of a picture of size `from` are fitted.
 pub(super) fn sides(preprocess: &Preprocess, from: [usize; 2]) -> [Side; 2] {
     let target = preprocess.size_px;
     let resized = match preprocess.fit {
@@ -81,9 +82,10 @@ pub(super) fn sides(preprocess: &Preprocess, from: [usize; 2]) -> [Side; 2] {
     })
 }
 
-/// The size in the proportions of `from` that just covers `least`.
+/// Returns the smallest size with the aspect ratio of `from` that covers `least`.
 ///
-/// A square as torchvision's `Resize(side)`, rounded down; else as timm's `ResizeKeepRatio`, rounded to the nearest.
+/// A square `least` is handled like torchvision's `Resize(side)`: rounded down. Any other size is handled like timm's
+/// `ResizeKeepRatio`: rounded to the nearest integer.
 fn around(from: [usize; 2], least: [usize; 2]) -> [usize; 2] {
     if least[0] == least[1] {
         let shorter = from[0].min(from[1]) as u64;
@@ -94,7 +96,8 @@ fn around(from: [usize; 2], least: [usize; 2]) -> [usize; 2] {
     [resized(0), resized(1)]
 }
 
-/// The size in the proportions of `from` that just fits into `most`; no side is 0. As Pillow's `ImageOps.contain`.
+/// Returns the largest size with the aspect ratio of `from` that fits into `most`; no side is 0. Equals Pillow's
+/// `ImageOps.contain`.
 fn within(from: [usize; 2], most: [usize; 2]) -> [usize; 2] {
     let ratio = |[height, width]: [usize; 2]| width as f64 / height as f64;
     let side = |ratio: f64, other: usize| ((ratio * other as f64).round_ties_even() as usize).max(1);
@@ -106,7 +109,7 @@ fn within(from: [usize; 2], most: [usize; 2]) -> [usize; 2] {
     }
 }
 
-/// Half of `n`, of two as near the even one: Python's `round(n / 2)`, where `CenterCrop` begins.
+/// Returns half of `n`, with ties rounded to even: Python's `round(n / 2)`, the offset of `CenterCrop`.
 fn half(n: usize) -> usize {
     n / 2 + usize::from(n % 4 == 3)
 }

@@ -1,12 +1,12 @@
-//! Unpacking an archive that nobody vouches for, once: `.zip`, `.tar`, `.tar.gz`, told by their first bytes.
+//! Unpacks an untrusted archive once: `.zip`, `.tar` or `.tar.gz`, recognised by its first bytes.
 //!
 //! ```text
-//! name = file's stem - first 12 digits of its SHA-256;  is data_dir/unpacked/name there? -> done
-//! unpack into a fresh folder beside it: regular files only, below the folder, no name twice, within the caps
+//! name = file's stem - first 12 digits of its SHA-256;  does data_dir/unpacked/name exist? -> done
+//! unpack into a staging folder beside it: regular files only, below the folder, each name once, within the caps
 //! sync all, rename
 //! ```
 //!
-//! So a folder under its final name is whole, and one that a call left when it was killed is never taken for it.
+//! So a folder under its final name is complete. A folder that a killed call left is never taken for a complete one.
 
 mod members;
 
@@ -24,7 +24,7 @@ use super::FolderError;
 use crate::staging;
 use members::{Caps, Out};
 
-/// What a file is packed as.
+/// Format of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Packing {
     Zip,
@@ -32,13 +32,13 @@ pub(super) enum Packing {
     TarGz,
 }
 
-/// As much of a file as tells how it is packed: `ustar` stands at byte 257.
+/// Number of first bytes that show the format: `ustar` begins at byte 257.
 const HEAD_BYTES: u64 = 265;
 
-/// How `path` is packed, if it is an archive.
+/// Returns the format of the archive at `path`; `None` if the file is not an archive.
 ///
 /// # Errors
-/// If it cannot be read, or is an archive of a kind that is not unpacked.
+/// If the file cannot be read, or is an archive of a kind that is not supported.
 pub(super) fn packing(path: &Path) -> Result<Option<Packing>, FolderError> {
     let mut head = Vec::new();
     let reading = |file: File| file.take(HEAD_BYTES).read_to_end(&mut head);
@@ -60,11 +60,12 @@ pub(super) fn packing(path: &Path) -> Result<Option<Packing>, FolderError> {
     }
 }
 
-/// The folder that holds what is in the archive at `path`; unpacks it if it is not there yet.
+/// Returns the folder with the contents of the archive at `path`. Unpacks the archive if that folder does not exist
+/// yet.
 ///
 /// # Errors
-/// If the archive is damaged, holds what is not unpacked for safety or more than the caps allow, or the user asks to stop.
-/// Nothing is left then.
+/// If the archive is damaged, has members that are refused for safety, exceeds the caps, or the user asks to stop. No
+/// unpacked files are left then.
 pub(super) fn unpack(
     path: &Path,
     packing: Packing,
@@ -104,7 +105,7 @@ pub(super) fn unpack(
     Ok(folder)
 }
 
-/// The digest of an archive, which may be large.
+/// Returns the digest of an archive. Shows progress and can be stopped, because the archive may be large.
 fn sha256(
     path: &Path,
     n_bytes: u64,
@@ -129,7 +130,7 @@ fn sha256(
     }
 }
 
-/// Waits until no other call unpacks.
+/// Waits until no other call unpacks, and returns the lock.
 fn lock(parent: &Path, stop: &StopFlag) -> Result<File, FolderError> {
     loop {
         if let Some(file) = staging::lock(&parent.join(".lock"))? {
@@ -142,7 +143,7 @@ fn lock(parent: &Path, stop: &StopFlag) -> Result<File, FolderError> {
     }
 }
 
-/// The file's name without the suffixes of archives, fit for a folder.
+/// Returns the file's name without archive suffixes, usable as a folder name.
 fn stem(path: &Path) -> String {
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     let lower = name.to_ascii_lowercase();

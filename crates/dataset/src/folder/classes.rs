@@ -1,5 +1,5 @@
-//! From pictures with names of classes to a listing with labels: which names are no two classes, which classes have
-//! nothing to learn from, in which order they stand.
+//! Turns pictures with class names into a listing with labels. Checks which class names are too similar and which
+//! classes have no training pictures, and sorts the classes.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use super::left_alone::{LeftAlone, all_bad, loops_notice};
 use super::tree::Folder;
 use super::{Entry, FolderError, Listing, Picture, SplitName, kind, words};
 
-/// A picture and the class that its folder or row says.
+/// A picture and the class that its folder or row gives.
 #[derive(Debug)]
 pub(super) struct Labelled {
     pub(super) split: Option<SplitName>,
@@ -20,21 +20,21 @@ pub(super) struct Labelled {
     pub(super) picture: Picture,
 }
 
-/// What was found, before it is known to be a data set.
+/// The contents of a path, before they are known to be a data set.
 #[derive(Debug)]
 pub(super) struct Draft {
-    /// The folder or table that errors are about.
+    /// Folder or table that errors refer to.
     pub(super) about: PathBuf,
     pub(super) labelled: Vec<Labelled>,
-    /// Class folders without pictures that have to have some: name, and what is there in place of pictures.
+    /// Class folders that must have pictures and have none: the name, and what was found in place of pictures.
     pub(super) empty: Vec<(String, String)>,
     pub(super) unlabelled: Vec<Picture>,
     pub(super) notices: Vec<String>,
-    /// Tables that were read.
+    /// Label tables that were read.
     pub(super) tables: Vec<PathBuf>,
-    /// Whether the order of `labelled` is to be kept within a split.
+    /// Whether the order of `labelled` is kept within a split.
     pub(super) ordered: bool,
-    /// What may have been meant if this is no data set.
+    /// Hint at what the user may have meant if this is not a data set.
     pub(super) hint: String,
 }
 
@@ -52,7 +52,7 @@ impl Draft {
         }
     }
 
-    /// The listing, if there are two classes or more and each has pictures to learn from.
+    /// Returns the listing. Fails unless there are at least two classes and each has pictures to train on.
     pub(super) fn finish(mut self, tree: &Folder) -> Result<Listing, FolderError> {
         let left_alone = LeftAlone::of(tree, &self.tables);
         if self.labelled.is_empty() {
@@ -81,7 +81,7 @@ impl Draft {
         })
     }
 
-    /// Pictures by split and class.
+    /// Returns the number of pictures by split and class.
     fn counts(&self) -> Counts {
         let mut counts = Counts::new();
         for labelled in &self.labelled {
@@ -125,7 +125,8 @@ impl Draft {
 
 type Counts = BTreeMap<Option<SplitName>, BTreeMap<String, usize>>;
 
-/// Names that differ only in case, spaces around them, or the normal form of Unicode.
+/// Returns the names that differ only in case, surrounding spaces, or Unicode normal form, grouped in words; `None` if
+/// there are none.
 fn twins(names: &BTreeSet<&str>) -> Option<String> {
     let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for &name in names {
@@ -143,7 +144,7 @@ fn twins(names: &BTreeSet<&str>) -> Option<String> {
     (!groups.is_empty()).then(|| groups.join("; "))
 }
 
-/// The name in quotes; combining characters, which make no visible difference, as their codes.
+/// Returns the name in quotes. Combining characters, which may make no visible difference, are written as their codes.
 fn told_apart(name: &str) -> String {
     let is_combining = unicode_normalization::char::is_combining_mark;
     let spelt: String =
@@ -151,7 +152,7 @@ fn told_apart(name: &str) -> String {
     format!("\"{}\"", shown(&spelt))
 }
 
-/// By value if all are numbers, else by code point.
+/// Sorts the names by value if all are numbers, otherwise by code point.
 fn put_in_order(names: &mut [String]) {
     let value = |name: &str| -> Option<f64> {
         let is_number = name.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-'));
@@ -167,7 +168,7 @@ fn put_in_order(names: &mut [String]) {
     }
 }
 
-/// A notice for each class that a split lacks.
+/// Returns a notice for each class that a split lacks.
 fn missing(class_names: &[String], counts: &Counts) -> Vec<String> {
     let mut notices = Vec::new();
     for (split, classes) in counts {
@@ -199,7 +200,7 @@ fn entries(mut labelled: Vec<Labelled>, class_names: &[String], ordered: bool) -
     labelled.into_iter().map(entry).collect()
 }
 
-/// A hint about archives that lie in a folder without pictures.
+/// Returns a hint about an archive in a folder without pictures.
 pub(super) fn archive_hint(folder: &Folder) -> String {
     let is_archive = |name: &str| matches!(kind::suffix(name).as_str(), "zip" | "tar" | "gz" | "tgz");
     match folder.others.iter().find(|file| is_archive(&file.name)) {

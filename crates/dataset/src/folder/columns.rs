@@ -1,4 +1,4 @@
-//! Which column of a table says what.
+//! Identifies the columns of a label table.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,8 @@ const FILE_FLAG: &str = "--file-column";
 const LABEL_FLAG: &str = "--label-column";
 const SPLIT_FLAG: &str = "--split-column";
 
-/// Names that say it, without regard to case, blanks, `_` and `-`; of the second list only where the first has none.
+/// Known column names, compared without case, blanks, `_` and `-`. Names of the second list count only if no column has
+/// a name of the first list.
 const FILE_NAMES: [&[&str]; 2] = [
     &[
         "file",
@@ -42,10 +43,10 @@ const LABEL_NAMES: [&[&str]; 2] = [
 ];
 const SPLIT_NAMES: [&[&str]; 2] = [&["partition", "set", "split", "subset"], &[]];
 
-/// Rows whose files are looked for to see what a column is.
+/// Number of rows that are tested to identify the column of files.
 const N_TRIED: usize = 200;
 
-/// The columns of a table of labels, by index.
+/// The columns of a label table, by index.
 #[derive(Debug)]
 pub(super) struct Columns {
     pub(super) file: usize,
@@ -53,10 +54,11 @@ pub(super) struct Columns {
     pub(super) split: Option<usize>,
 }
 
-/// Chooses the column of files by content, then by name; the others by name. What the user says comes first.
+/// Chooses the column of files by content, then by name, and the other columns by name. The user's settings take
+/// precedence.
 ///
 /// # Errors
-/// If a column is not there, or several could be meant.
+/// If a column does not exist, or several columns are possible.
 pub(super) fn choose(
     table: &Table,
     options: &ListingOptions,
@@ -78,7 +80,7 @@ pub(super) fn choose(
     Ok(Columns { file, label, split })
 }
 
-/// How many of the first rows mean a picture by a column.
+/// Returns how many of the first rows name a picture in this column.
 fn n_found(table: &Table, column: usize, lookup: &Lookup<'_>, home: &str) -> usize {
     let cells = table.rows.iter().take(N_TRIED).filter_map(|row| row.get(column));
     cells.filter(|cell| lookup.find(cell, home) != Hit::Nothing).count()
@@ -121,7 +123,8 @@ fn label_column(table: &Table, file: usize, split: Option<usize>) -> Result<usiz
     }
 }
 
-/// The columns that are called so; by the second list of names only if none is by the first.
+/// Returns the columns with a name of the first list of `names`, or of the second list if there are none. Columns in
+/// `taken` are left out.
 fn by_name(table: &Table, names: &[&[&str]; 2], taken: &[usize]) -> Vec<usize> {
     let find = |names: &[&str]| -> Vec<usize> {
         let is_so = |&i: &usize| !taken.contains(&i) && names.contains(&plain(&table.columns[i]).as_str());
@@ -131,7 +134,7 @@ fn by_name(table: &Table, names: &[&[&str]; 2], taken: &[usize]) -> Vec<usize> {
     if first.is_empty() { find(names[1]) } else { first }
 }
 
-/// Whether all of a column's cells name splits: a column called "set" may be something else.
+/// Returns whether all cells of a column name splits. A column called "set" may hold something else.
 fn names_splits(table: &Table, column: usize) -> bool {
     let cells: HashSet<&str> = table.rows.iter().filter_map(|row| row.get(column)).map(str::trim).collect();
     cells.iter().all(|cell| SplitName::of_word(cell).is_some())
@@ -161,10 +164,10 @@ fn unclear(table: &Table, what: String, flag: &'static str) -> FolderError {
     FolderError::Columns { path: table.path.clone(), what, columns, flag }
 }
 
-/// Refuses a column of labels in which nearly every row says something else, such as a price or a caption.
+/// Refuses a column of labels in which nearly every row has a different value, such as a price or a caption.
 ///
 /// # Errors
-/// If more than half of ten rows or more differ.
+/// If there are at least ten rows and the number of different values is more than half the number of rows.
 pub(super) fn require_classes(table: &Table, columns: &Columns) -> Result<(), FolderError> {
     let labels: HashSet<&str> =
         table.rows.iter().filter_map(|row| row.get(columns.label)).map(str::trim).collect();
@@ -179,10 +182,10 @@ pub(super) fn require_classes(table: &Table, columns: &Columns) -> Result<(), Fo
     Ok(())
 }
 
-/// Refuses a table in which not one row means a picture.
+/// Refuses a table in which not a single row names an existing picture.
 ///
 /// # Errors
-/// If so.
+/// If no row names an existing picture.
 pub(super) fn require_files(
     table: &Table,
     columns: &Columns,

@@ -1,4 +1,4 @@
-//! Why a path holds no data set that can be trained on, said to the person who made it.
+//! Reasons why a path does not hold a usable data set, worded for the person who made it.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use tallow_core::{FileError, StopSignal};
 
 use super::kind::READ_KINDS;
 
-/// Why pictures and their classes could not be listed. Names from outside stand in it fit to be shown.
+/// Reason why pictures and their classes could not be listed. Names of files and classes in it are safe to print.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FolderError {
@@ -17,149 +17,150 @@ pub enum FolderError {
     /// The user asked to stop.
     #[error("stopped")]
     Stopped(StopSignal),
-    /// Nothing has this name.
+    /// The path does not exist.
     #[error("{} is not there: check the path", shown_path(path))]
     NotThere {
-        /// The path that was given.
+        /// Path given by the user.
         path: PathBuf,
     },
-    /// A file that is neither a table nor an archive.
+    /// The path is a file that is neither a table nor an archive.
     #[error(
         "{} is {what}: give a folder of class folders, a label table (.csv, .tsv) or an archive (.zip, .tar, .tar.gz)",
         shown_path(path)
     )]
     NoDataSet {
-        /// The path that was given.
+        /// Path given by the user.
         path: PathBuf,
-        /// What it is.
+        /// Description of the file.
         what: &'static str,
     },
-    /// Too many files, or too deep.
+    /// There are too many files, or folders are nested too deeply.
     #[error("{}: {reason}: give the folder that holds the pictures alone", shown_path(path))]
     TooMuch {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// What there is too much of.
+        /// Limit that was exceeded.
         reason: String,
     },
-    /// Not one picture.
+    /// There is not a single picture.
     #[error("{}: no pictures; found: {found}; read are {READ_KINDS}{hint}", shown_path(path))]
     NoPictures {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// The kinds of files that are there, counted.
+        /// Kinds of the files found, with counts.
         found: String,
-        /// What may have been meant.
+        /// Hint at what the user may have meant.
         hint: String,
     },
-    /// Pictures, but nothing that says what they are.
+    /// There are pictures, but nothing gives their classes.
     #[error(
         "{}: {found}, but nothing says which class they are: put each class's pictures into a folder of its name, or \
          add a table with a column of file names and a column of labels{hint}",
         shown_path(path)
     )]
     NoClasses {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// The pictures that were found.
+        /// Pictures that were found.
         found: String,
-        /// Why tables that are there do not serve, and the like.
+        /// Reasons why existing tables cannot be used, and similar hints.
         hint: String,
     },
-    /// One class.
+    /// There is only one class.
     #[error("{}: two classes are needed, found one: {class}{hint}", shown_path(path))]
     OneClass {
-        /// The folder or table.
+        /// Path of the folder or table.
         path: PathBuf,
-        /// The class.
+        /// Name of the class.
         class: String,
-        /// What may have been meant.
+        /// Hint at what the user may have meant.
         hint: String,
     },
-    /// Classes without a picture to learn from.
+    /// Classes have no picture to train on.
     #[error(
         "{}: no {part}pictures of {classes}: put some there, or remove the class everywhere",
         shown_path(path)
     )]
     EmptyClasses {
-        /// The folder or table.
+        /// Path of the folder or table.
         path: PathBuf,
-        /// "training " where there are splits.
+        /// "training " if there are splits, otherwise empty.
         part: &'static str,
-        /// The classes, and what is there in place of pictures.
+        /// Names of the classes, with what was found in place of pictures.
         classes: String,
     },
-    /// Classes whose names a person takes for the same.
+    /// Class names differ so little that a person takes them for the same.
     #[error(
         "{}: class names that differ only in case, spaces or the spelling of accents: {names}: \
          merge them, or give them different names",
         shown_path(path)
     )]
     TwinNames {
-        /// The folder or table.
+        /// Path of the folder or table.
         path: PathBuf,
-        /// The names, together: `"Cat" and "cat"`.
+        /// Similar names, grouped: `"Cat" and "cat"`.
         names: String,
     },
-    /// Folders of which it is not clear whether they are splits or classes.
+    /// Folders may be splits or classes; it is unclear which.
     #[error("{}: {what}", shown_path(path))]
     Splits {
-        /// The folder that holds them.
+        /// Path of the folder that holds them.
         path: PathBuf,
-        /// What is unclear, and the remedy.
+        /// Problem and remedy.
         what: String,
     },
-    /// A file that cannot be read as a table.
+    /// A file cannot be read as a table.
     #[error("{}: {reason}", shown_path(path))]
     Table {
-        /// The table.
+        /// Path of the table.
         path: PathBuf,
-        /// What is wrong, where, and the remedy.
+        /// Problem, its place, and the remedy.
         reason: String,
     },
-    /// A table whose columns do not say what they are.
+    /// The columns of a table cannot be identified.
     #[error("{}: {what} (its columns: {columns}): name it with {flag}", shown_path(path))]
     Columns {
-        /// The table.
+        /// Path of the table.
         path: PathBuf,
         /// What is missing or ambiguous.
         what: String,
-        /// All columns.
+        /// Names of all columns.
         columns: String,
-        /// The flag that says it.
+        /// Command-line flag that names the column.
         flag: &'static str,
     },
-    /// A table and the pictures beside it that do not agree.
+    /// A table and the pictures beside it contradict each other.
     #[error("{} and the pictures do not agree; put right and run again:\n  {troubles}", shown_path(path))]
     Troubles {
-        /// The table.
+        /// Path of the table.
         path: PathBuf,
-        /// Each trouble with its row and file, a line each.
+        /// Problems, one a line, each with its row and file.
         troubles: String,
     },
-    /// Several tables that could be meant.
+    /// Several tables could be the label table.
     #[error(
         "{}: several tables have labels: {tables}: give the path of the one that is meant",
         shown_path(path)
     )]
     ManyTables {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// Their names.
+        /// Names of the tables.
         tables: String,
     },
-    /// An archive that is damaged, or that is not unpacked for safety.
+    /// An archive is damaged, or is not unpacked for safety.
     #[error("{}: {reason}", shown_path(path))]
     Archive {
-        /// The archive.
+        /// Path of the archive.
         path: PathBuf,
-        /// What is wrong, and the remedy.
+        /// Problem and remedy.
         reason: String,
     },
 }
 
 impl FolderError {
-    /// Where folders say no classes, why the first table beside them does not either: that is what can be put right.
+    /// If folders give no classes, returns the error of the first unusable table instead: that is what the user can
+    /// correct.
     pub(super) fn or_of_table(self, unused: &mut Vec<Self>) -> Self {
         match self {
             Self::NoClasses { .. } | Self::Splits { .. } if !unused.is_empty() => unused.swap_remove(0),

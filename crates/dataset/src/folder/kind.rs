@@ -1,25 +1,25 @@
-//! What a file or folder is, told by its name and, where that does not say, by a file's first bytes. Whether a picture
-//! can be decoded is for the decoders to find out.
+//! Recognises the kind of a file or folder by its name and, if the name is not enough, by the file's first bytes.
+//! Whether a picture can be decoded is left to the decoders.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// What is read, for messages.
+/// Names of the supported formats, for messages.
 pub(super) const READ_KINDS: &str = "JPEG, PNG, GIF, BMP, TIFF and WebP";
 
-/// Files that say by their suffix that they are pictures; whether they are is found out by decoding.
+/// Suffixes of pictures. Decoding shows later whether the files really are pictures.
 const PICTURE_SUFFIXES: &[&str] = &[
     "apng", "avif", "bmp", "dib", "gif", "heic", "heif", "hif", "jfif", "jp2", "jpe", "jpeg", "jpg", "jxl",
     "pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp",
 ];
 
-/// Cameras' raw files: they begin as TIFF files do, and are none that a person means.
+/// Suffixes of cameras' raw files. They begin like TIFF files, but users do not mean them as pictures.
 const RAW_SUFFIXES: &[&str] =
     &["arw", "cr2", "cr3", "dng", "nef", "nrw", "orf", "pef", "raf", "raw", "rw2", "srw"];
 
-/// Notes about pictures, programs, models: a folder of these alone is no class that somebody forgot to fill.
+/// Suffixes of notes, programs and models. A folder of these alone is not a class that the user forgot to fill.
 const NOTE_SUFFIXES: &[&str] = &[
     "cfg",
     "ckpt",
@@ -53,13 +53,13 @@ const NOTE_SUFFIXES: &[&str] = &[
     "yml",
 ];
 
-/// What a training leaves, whatever the program.
+/// Suffixes of trained models, of any program.
 const MODEL_SUFFIXES: &[&str] = &["ckpt", "h5", "keras", "onnx", "pt", "pth", "safetensors", "tflite"];
 
-/// Files that mark a run folder of this program.
+/// Names of files that mark a run folder of this program.
 const RUN_FILES: &[&str] = &["recipe.toml", "events.jsonl", "model.safetensors"];
 
-/// What systems put into folders, beside all that begins with a dot; compared without regard to case.
+/// Names that systems put into folders, besides all that begin with a dot. Compared without case.
 const SYSTEM_NAMES: &[&str] = &[
     "$recycle.bin",
     "@eadir",
@@ -75,26 +75,26 @@ const SYSTEM_NAMES: &[&str] = &[
     "thumbs.db",
 ];
 
-/// The longest that tells a kind of picture.
+/// Number of first bytes that show a kind of picture.
 const HEAD_BYTES: u64 = 32;
 
-/// Whether a system or a program put this there, and no person.
+/// Returns whether the name is that of a file or folder made by a system or a program, not by a person.
 pub(super) fn is_system(name: &OsStr) -> bool {
     let name = name.to_string_lossy().to_lowercase();
     name.starts_with('.') || SYSTEM_NAMES.contains(&name.as_str())
 }
 
-/// The suffix in lower case, without the dot; empty where there is none.
+/// Returns the suffix in lower case, without the dot; empty if there is none.
 pub(super) fn suffix(name: &str) -> String {
     Path::new(name).extension().map(|suffix| suffix.to_string_lossy().to_lowercase()).unwrap_or_default()
 }
 
-/// Whether a file's name says that it is a picture.
+/// Returns whether a file's name has a picture suffix.
 pub(super) fn has_picture_suffix(name: &str) -> bool {
     PICTURE_SUFFIXES.contains(&suffix(name).as_str())
 }
 
-/// `name` without a suffix that says that it is a picture.
+/// Returns `name` without its picture suffix, if it has one.
 pub(super) fn without_picture_suffix(name: &str) -> &str {
     match name.rsplit_once('.') {
         Some((stem, suffix)) if PICTURE_SUFFIXES.contains(&suffix.to_lowercase().as_str()) => stem,
@@ -102,10 +102,11 @@ pub(super) fn without_picture_suffix(name: &str) -> &str {
     }
 }
 
-/// Whether the file holds a picture, by its suffix or else its content.
+/// Returns whether the file is a picture. A suffix of a picture or of a raw file decides; for any other suffix, the
+/// content decides.
 ///
 /// # Errors
-/// If the suffix does not say, and the file cannot be read.
+/// If the content has to decide and the file cannot be read.
 pub(super) fn is_picture(path: &Path, name: &str) -> io::Result<bool> {
     let suffix = suffix(name);
     if PICTURE_SUFFIXES.contains(&suffix.as_str()) {
@@ -119,28 +120,28 @@ pub(super) fn is_picture(path: &Path, name: &str) -> io::Result<bool> {
     Ok(begins_as_picture(&head))
 }
 
-/// Whether a note lies there: see [`NOTE_SUFFIXES`].
+/// Returns whether the file is a note; see [`NOTE_SUFFIXES`].
 pub(super) fn is_note(name: &str) -> bool {
     NOTE_SUFFIXES.contains(&suffix(name).as_str())
 }
 
-/// Whether it is a table by its suffix, and none of answers to be handed in.
+/// Returns whether the file is a table by its suffix. Tables of answers to be submitted do not count.
 pub(super) fn is_table(name: &str) -> bool {
     matches!(suffix(name).as_str(), "csv" | "tsv") && !name.to_lowercase().contains("submission")
 }
 
-/// Whether it is a trained model by its suffix.
+/// Returns whether the file is a trained model by its suffix.
 pub(super) fn is_model(name: &str) -> bool {
     MODEL_SUFFIXES.contains(&suffix(name).as_str())
 }
 
-/// Whether it marks a run folder of this program.
+/// Returns whether the file marks a run folder of this program.
 pub(super) fn marks_run(name: &str) -> bool {
     RUN_FILES.contains(&name)
 }
 
-/// The first bytes of the kinds of pictures that people have, also of those that are not read: these are then named by
-/// their format.
+/// Returns whether the file begins like a common kind of picture. Kinds that are not supported count, too, so that a
+/// message can name their format.
 fn begins_as_picture(head: &[u8]) -> bool {
     let has = |at: usize, bytes: &[u8]| head.get(at..at + bytes.len()) == Some(bytes);
     let is_bmp = || {

@@ -1,4 +1,5 @@
-//! Pictures and their classes by a table: which tables of a folder serve, and each row's trouble by its number.
+//! Lists pictures and classes by label tables. Decides which tables of a folder are used, and reports each problem with
+//! its row number.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -12,14 +13,15 @@ use super::table::{Row, Table};
 use super::tree::Folder;
 use super::{FolderError, ListingOptions, Picture, SplitName, kind, words};
 
-/// Troubles that are named before a mere count follows.
+/// Largest number of problems that are named; further problems are only counted.
 const MAX_TROUBLES: usize = 20;
 
-/// A table whose columns are known. What it says of all its rows when it stands among others: a split, by its name.
+/// A table with known columns. `split` is the split of all its rows, taken from the table's name, if there are several
+/// tables.
 struct Source {
     table: Table,
     columns: Columns,
-    /// The table's name without suffix.
+    /// The table's file name without suffix.
     home: String,
     split: Option<SplitName>,
 }
@@ -45,15 +47,15 @@ impl Source {
     }
 }
 
-/// A table that the user gave; pictures are looked for below its folder.
+/// Reads a table that the user named. Its pictures are searched below the table's folder.
 pub(super) fn of_table(tree: &Folder, path: &Path, options: &ListingOptions) -> Result<Draft, FolderError> {
     let lookup = Lookup::new(tree);
     let source = Source::open(path, options, &lookup)?;
     Reading::new(tree, &lookup).all(&[source])
 }
 
-/// The tables that lie in `level`, if one has labels of its pictures and the folders do not say the same. Why others do
-/// not serve goes to `unused`.
+/// Reads the tables in `level`, if there is one that labels its pictures and the folders do not give the same labels.
+/// The reasons why other tables cannot be used are added to `unused`.
 pub(super) fn of_folder(
     level: &Folder,
     options: &ListingOptions,
@@ -73,7 +75,7 @@ pub(super) fn of_folder(
         }
     }
     if sources.iter().any(Source::has_two_labels) {
-        sources.retain(Source::has_two_labels); // a form for answers, filled with one of them
+        sources.retain(Source::has_two_labels); // a table with a single label is a form for answers
     }
     let names: Vec<&str> = sources.iter().map(|source| file_name(&source.table.path)).collect();
     let names = words::all(names);
@@ -90,7 +92,8 @@ pub(super) fn of_folder(
     Reading::new(level, &lookup).all(&sources).map(Some)
 }
 
-/// Refuses several tables, but for one of each split: `train.csv`, `test.csv`; these are put into the splits' order.
+/// Refuses several tables, unless there is one for each split (`train.csv`, `test.csv`). These are sorted in the order
+/// of the splits.
 fn require_one_or_splits(level: &Folder, sources: &mut [Source], names: &str) -> Result<(), FolderError> {
     if sources.len() == 1 {
         return Ok(());
@@ -110,10 +113,10 @@ fn file_name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
-/// Whether all labels are names of folders, and each picture that a row means is in the folder of its label.
+/// Returns whether all labels are names of folders, and each picture that a row names is in the folder of its label.
 ///
 /// # Errors
-/// If the labels are names of folders, and a picture is in another.
+/// If the labels are names of folders, but a picture is in another folder.
 fn folders_say_the_same(
     level: &Folder,
     lookup: &Lookup<'_>,
@@ -145,14 +148,14 @@ fn folders_say_the_same(
     Ok(true)
 }
 
-/// Reading rows against pictures, with all troubles collected.
+/// Matches rows with pictures and collects all problems.
 struct Reading<'a> {
     level: &'a Folder,
     lookup: &'a Lookup<'a>,
     draft: Draft,
-    /// By picture: the first row that lists it, and its place in the draft.
+    /// By picture: the first row that lists it, and its index in the draft.
     listed: HashMap<PathBuf, (usize, usize)>,
-    /// Troubles that make the table unfit, and those that are only said.
+    /// Problems that make the table unusable, and problems that are only reported.
     grave: Vec<String>,
     slight: Vec<String>,
 }
@@ -188,12 +191,12 @@ impl<'a> Reading<'a> {
         Err(FolderError::Troubles { path, troubles: capped(self.grave).join("\n  ") })
     }
 
-    /// The table's name where there are several.
+    /// Returns the table's name if there are several tables.
     fn prefix(&self, sources: &[Source], source: &Source) -> String {
         if sources.len() == 1 { String::new() } else { format!("{}, ", shown(file_name(&source.table.path))) }
     }
 
-    /// Takes a row, or says what keeps it from counting.
+    /// Adds a row to the draft, or returns the problem that prevents it.
     fn take(&mut self, source: &Source, row: &Row) -> Result<(), String> {
         let cell = row.get(source.columns.file).unwrap_or_default().trim();
         let file = shown(cell);
@@ -232,7 +235,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// A picture that an earlier row lists, too: the same again is only said.
+    /// Handles a picture that an earlier row already lists. The same entry again is only reported.
     fn again(
         &mut self,
         (first, place): (usize, usize),

@@ -1,4 +1,4 @@
-//! What a level of folders means: wrapped, classes, or splits (see `splits`).
+//! Decides what a level of folders is: a wrapping folder, classes, or splits (see `splits`).
 
 use std::collections::HashSet;
 
@@ -9,14 +9,14 @@ use super::left_alone::contents;
 use super::tree::{Folder, last};
 use super::{FolderError, SplitName, kind, splits, words};
 
-/// What a folder on the level of classes is. The rule and its reason are in the module's documentation.
+/// Role of a folder on the level of classes. The rule and its reason are in the module documentation of `folder`.
 enum Standing {
     Class,
-    /// A class that nobody filled.
+    /// A class without pictures.
     Empty,
-    /// A run folder, or nothing but runs.
+    /// A run folder, or a folder that holds nothing but runs.
     Run,
-    /// Texts, tables, programs.
+    /// A folder of notes only: texts, tables, programs, models.
     Notes,
 }
 
@@ -39,14 +39,14 @@ fn standing(folder: &Folder) -> Standing {
     }
 }
 
-/// Folders that have pictures or should have some.
+/// Returns the folders that have pictures or should have some.
 fn candidates(level: &Folder) -> Vec<&Folder> {
     let may_be_class = |folder: &&Folder| matches!(standing(folder), Standing::Class | Standing::Empty);
     level.folders.iter().filter(may_be_class).collect()
 }
 
-/// The one folder that holds all pictures of `level` and is not a class or a split itself: it has folders of pictures, or
-/// pictures and a table.
+/// Returns the one folder that holds all pictures of `level` and is neither a class nor a split: it has folders of
+/// pictures, or pictures and a table.
 pub(super) fn wrapped(level: &Folder) -> Option<&Folder> {
     let candidates = candidates(level);
     let [only] = candidates.as_slice() else { return None };
@@ -56,7 +56,7 @@ pub(super) fn wrapped(level: &Folder) -> Option<&Folder> {
     (level.pictures.is_empty() && only.n_pictures() > 0 && (wraps || has_table)).then_some(*only)
 }
 
-/// Says that a wrapping folder was gone into, what is there, and what was passed by.
+/// Returns notices: a wrapping folder was entered, what it holds, and what was skipped beside it.
 pub(super) fn wrapping_notices(level: &Folder, inner: &Folder) -> Vec<String> {
     let beside = if level.name.is_empty() { "the folder".into() } else { format!("{}/", shown(&level.name)) };
     let holds = words::some(inner.with_pictures().map(Folder::own_name));
@@ -68,7 +68,7 @@ pub(super) fn wrapping_notices(level: &Folder, inner: &Folder) -> Vec<String> {
     notices
 }
 
-/// Classes or splits of a level that nothing wraps.
+/// Lists the classes or splits of a level that is not wrapped.
 pub(super) fn lay_out(level: &Folder) -> Result<Draft, FolderError> {
     let mut draft = Draft::about(level.path.clone());
     match splits::of_level(level, &candidates(level))? {
@@ -115,13 +115,14 @@ fn add_split(draft: &mut Draft, split: SplitName, folder: &Folder) -> Result<(),
     add_classes(draft, Some(split), folder)
 }
 
-/// The class folders of `level`. A class that validation or test lacks is no trouble: that is told from the pictures.
+/// Adds the class folders of `level`. A class that validation or test lacks is not an error here; the counts of
+/// pictures show it later.
 fn add_classes(draft: &mut Draft, split: Option<SplitName>, level: &Folder) -> Result<(), FolderError> {
     let mut classes = HashSet::new();
     for folder in candidates(level) {
         let class = folder.own_name();
         if !classes.insert(class) {
-            // of different bytes that are no UTF-8
+            // the names differ only in bytes that are not valid UTF-8
             let class = shown(class);
             return Err(FolderError::TwinNames {
                 path: level.path.clone(),
@@ -143,7 +144,7 @@ fn add_classes(draft: &mut Draft, split: Option<SplitName>, level: &Folder) -> R
     Ok(())
 }
 
-/// A word about the folders of a level that are no classes, each by name.
+/// Returns notices that name the folders of a level that are not classes.
 fn no_classes(level: &Folder) -> Vec<String> {
     let mut notices = Vec::new();
     for folder in &level.folders {
@@ -166,7 +167,7 @@ fn no_classes(level: &Folder) -> Vec<String> {
     notices
 }
 
-/// The pictures of a run are named: they are the only ones that a folder keeps from being used.
+/// Lists the pictures of a run folder by name: only run folders exclude pictures from the data set.
 fn run_contents(folder: &Folder) -> String {
     let mut pictures = Vec::new();
     let mut folders = vec![folder];
@@ -181,13 +182,14 @@ fn run_contents(folder: &Folder) -> String {
     }
 }
 
-/// The last part of a folder's name, with its `/`.
+/// Returns the last part of a folder's name, with its `/`.
 fn last_part(name: &str) -> &str {
     let stem = name.strip_suffix('/').unwrap_or(name);
     &name[stem.len() - last(stem).len()..]
 }
 
-/// A class with a trained model in it may be what another program's training left.
+/// Returns a notice if a class holds a trained model, because the folder may then be the output of another program's
+/// training.
 fn model_beside(folder: &Folder) -> Option<String> {
     let within = folder.within();
     let model = within.iter().flat_map(|folder| &folder.others).find(|file| kind::is_model(&file.name))?;
@@ -199,7 +201,7 @@ fn model_beside(folder: &Folder) -> Option<String> {
     ))
 }
 
-/// Class folders that each hold train/, val/ or test/: the split is the wrong way round.
+/// Returns a notice if every class folder holds train/, val/ or test/: splits must be above the classes, not below.
 fn splits_within(level: &Folder) -> Option<String> {
     let is_split = |folder: &Folder| SplitName::of_word(folder.own_name()).is_some();
     let holds_splits = |class: &&Folder| {
@@ -215,7 +217,7 @@ fn splits_within(level: &Folder) -> Option<String> {
     })
 }
 
-/// What may have been meant if this is no data set: an archive, or a folder further down.
+/// Returns a hint at what the user may have meant if this is not a data set: an archive, or a folder further down.
 fn hint(level: &Folder, draft: &Draft) -> String {
     let mut hint = archive_hint(level);
     let inner: Vec<&Folder> =

@@ -1,4 +1,4 @@
-//! What lies in a folder and is none of the data set's: counted, with a few names.
+//! Counts the ignored files and folders of a data set's folder, and keeps a few of their names.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,20 +9,21 @@ use super::tree::{Folder, last};
 use super::{BadFile, kind, words};
 
 const MAX_EXAMPLES: usize = 5;
-/// Names of each kind in a line.
+/// Largest number of names per kind in a line.
 const MAX_IN_LINE: usize = 2;
-/// Kinds named in a line.
+/// Largest number of kinds in a line.
 const MAX_KINDS: usize = 8;
 
-/// How many files and folders were left alone, by kind.
+/// Ignored files and folders, counted by kind.
 pub(super) struct LeftAlone {
     pub(super) n: usize,
-    /// By kind (".txt", "files of the system"): how many, and the first few.
+    /// By kind (".txt", "hidden or of the system"): the number of files, and the first names.
     kinds: BTreeMap<String, (usize, Vec<String>)>,
 }
 
 impl LeftAlone {
-    /// Counts what is in `tree` beside its pictures, and the pictures of runs; `used` are tables that were read.
+    /// Counts the files and folders in `tree` that are not pictures of the data set, and the pictures of runs. `used`
+    /// are tables that were read, which do not count.
     pub(super) fn of(tree: &Folder, used: &[PathBuf]) -> Self {
         let mut counted = Self { n: 0, kinds: BTreeMap::new() };
         counted.add(tree, used, false);
@@ -55,13 +56,13 @@ impl LeftAlone {
         }
     }
 
-    /// A few names, of every kind one before a second of any.
+    /// Returns a few names: one of every kind before a second of any kind.
     pub(super) fn examples(&self) -> Vec<String> {
         let nth = |i: usize| self.kinds.values().filter_map(move |(_, examples)| examples.get(i));
         (0..MAX_EXAMPLES).flat_map(nth).take(MAX_EXAMPLES).cloned().collect()
     }
 
-    /// `2 .txt (a.txt), 1 .pdf (b.pdf)`; `None` if nothing was left alone.
+    /// Returns a line such as `2 .txt (a.txt), 1 .pdf (b.pdf)`; `None` if nothing was ignored.
     pub(super) fn line(&self) -> Option<String> {
         let mut kinds: Vec<(&String, &(usize, Vec<String>))> = self.kinds.iter().collect();
         kinds.sort_by_key(|(_, (n, _))| std::cmp::Reverse(*n));
@@ -81,18 +82,18 @@ impl LeftAlone {
         (self.n > 0).then(|| parts.join(", "))
     }
 
-    /// The notice about it.
+    /// Returns the notice about the ignored files.
     pub(super) fn notice(&self) -> Option<String> {
         Some(format!("files that are no pictures are ignored: {}", self.line()?))
     }
 }
 
-/// All that cannot be had, in a folder and below; what is in runs does not matter.
+/// Returns all unreadable entries in a folder and below it. Run folders are left out.
 pub(super) fn all_bad(tree: &Folder) -> Vec<BadFile> {
     tree.within().iter().flat_map(|folder| &folder.bad).cloned().collect()
 }
 
-/// A notice for links that lead back to a folder above them.
+/// Returns the notice about links that lead back to a folder above them.
 pub(super) fn loops_notice(tree: &Folder) -> Option<String> {
     let within = tree.within();
     let loops: Vec<&str> = within.iter().flat_map(|folder| &folder.loops).map(String::as_str).collect();
@@ -100,7 +101,7 @@ pub(super) fn loops_notice(tree: &Folder) -> Option<String> {
         .then(|| format!("links to a folder above them are not followed: {}", words::some(loops)))
 }
 
-/// What a folder without pictures holds, in words.
+/// Describes the contents of a folder without pictures.
 pub(super) fn contents(folder: &Folder) -> String {
     let bad = all_bad(folder);
     match (LeftAlone::of(folder, &[]).line(), bad.as_slice()) {

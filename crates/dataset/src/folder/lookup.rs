@@ -1,4 +1,5 @@
-//! Which file a cell of a table means: `train/0001.png`, `0001.png` and `0001` may all be `images/train/0001.png`.
+//! Finds the file that a cell of a table means: `train/0001.png`, `0001.png` and `0001` may all mean
+//! `images/train/0001.png`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,24 +10,24 @@ use super::Picture;
 use super::kind::without_picture_suffix;
 use super::tree::{Folder, last};
 
-/// The pictures below a folder, by their names' ends. Names are compared in Unicode's normal form C.
+/// The pictures below a folder, indexed by the ends of their names. Names are compared in Unicode's normal form C.
 pub(super) struct Lookup<'a> {
     folder: &'a Path,
     pictures: Vec<(&'a Picture, String)>,
-    /// By the last part of the name, with and without its suffix.
+    /// Indices of pictures by the last part of the name, with and without the suffix.
     by_last: HashMap<String, Vec<usize>>,
 }
 
-/// What a cell means.
+/// The pictures that a cell may mean.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Hit {
-    /// Nothing that is there.
+    /// No existing file.
     Nothing,
-    /// One of the pictures below the folder.
+    /// One picture below the folder.
     One(usize),
-    /// One of several, in different folders or of different suffixes.
+    /// Several pictures, in different folders or with different suffixes.
     Several(Vec<usize>),
-    /// A file elsewhere, by a path from the folder or from the root of all.
+    /// A file elsewhere, given by a path relative to the folder or by an absolute path.
     Elsewhere(Picture),
 }
 
@@ -47,18 +48,18 @@ impl<'a> Lookup<'a> {
         lookup
     }
 
-    /// Picture `i`.
+    /// Returns picture `i`.
     pub(super) fn picture(&self, i: usize) -> &'a Picture {
         self.pictures[i].0
     }
 
-    /// How many pictures there are.
+    /// Returns the number of pictures.
     pub(super) fn len(&self) -> usize {
         self.pictures.len()
     }
 
-    /// What `cell` means. Of several, the one directly in the folder, or else in the folder that `home` names (a table's
-    /// own name: `train.csv` means `train/`).
+    /// Finds what `cell` means. If several pictures match, prefers the one directly in the folder, then the one in the
+    /// folder `home` (the table's own name: `train.csv` prefers `train/`).
     pub(super) fn find(&self, cell: &str, home: &str) -> Hit {
         let cell = cell.trim();
         if cell.is_empty() {
@@ -96,7 +97,7 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    /// The folder in which picture `i` is called `cell`; `None` if it is called otherwise.
+    /// Returns the folder relative to which picture `i` is called `cell`; `None` if the picture has another name.
     pub(super) fn base(&self, i: usize, cell: &str) -> Option<&str> {
         let name = &self.pictures[i].1;
         let base = |name: &str| name.strip_suffix(cell).map(str::len);

@@ -1,23 +1,24 @@
-//! What a person's path holds: class folders, split folders, a label table, an archive of these (feature `files`).
+//! Lists the data set at a user's path: class folders, split folders, a label table, or an archive of these (feature
+//! `files`).
 //!
 //! ```text
-//! archive?  unpack it once (archive) and go on with the folder
-//! walk the folder (tree); tell pictures by suffix or first bytes (kind)
+//! archive?  unpack it once (archive) and continue with the folder
+//! walk the folder (tree); recognise pictures by suffix or first bytes (kind)
 //! a table with labels? -> labels by file (table, columns, lookup, labels)
-//! one folder that wraps all? -> go into it, look again
-//! train/, val/, test/? -> splits of class folders; else class folders (layout)
-//! class names: twins, empty ones, their order; labels (classes)
+//! one folder that wraps everything? -> enter it and start again
+//! train/, val/, test/? -> splits of class folders; otherwise class folders (layout)
+//! class names: similar names, empty classes, their order; labels (classes)
 //! ```
 //!
-//! Nothing is decoded here: a file with a picture's suffix is listed whatever it holds. What is not listed is counted or
-//! named: nothing disappears without a word.
+//! Nothing is decoded here: a file with a picture suffix is listed, whatever its content. Everything that is not listed
+//! is counted or named, so nothing is dropped silently.
 //!
 //! # Which folders are classes
-//! On the level of classes a folder is
-//! * **left alone and named** if a system made it (`lost+found`, `__MACOSX`, a leading dot), if it is a run folder of
-//!   this program or holds nothing but runs, or if all that it holds is notes (texts, tables, code, models);
-//! * **refused by name** if it has no picture otherwise: empty, hidden files only, or files that no one would keep there
-//!   but as examples of a class (videos, raw photographs, links to nothing);
+//! On the level of classes, a folder is
+//! * **ignored and named** if a system made it (`lost+found`, `__MACOSX`, a leading dot), if it is a run folder of this
+//!   program or holds nothing but runs, or if it holds nothing but notes (texts, tables, code, models);
+//! * **refused by name** if it has no picture for another reason: it is empty, has hidden files only, or has files that
+//!   are only kept there as examples of a class (videos, raw photographs, links to nothing);
 //! * **a class** in all other cases, with every picture below it.
 
 mod archive;
@@ -48,17 +49,17 @@ pub use split_name::SplitName;
 use tree::Folder;
 pub(crate) use words::pictures;
 
-/// A file that is a picture as far as its name or its first bytes say.
+/// A file that is a picture according to its name or its first bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
-    /// Where it is, exactly.
+    /// Exact path.
     pub path: PathBuf,
-    /// From the root, `/` joined; bytes that are no UTF-8 are U+FFFD. Not escaped.
+    /// Path from the root, joined by `/`. Bytes that are not valid UTF-8 are U+FFFD. Not escaped.
     pub name: String,
 }
 
 impl Picture {
-    /// By the bytes of where they are.
+    /// Compares pictures by the bytes of their paths.
     fn by_name(a: &Self, b: &Self) -> std::cmp::Ordering {
         a.path.as_os_str().as_encoded_bytes().cmp(b.path.as_os_str().as_encoded_bytes())
     }
@@ -67,24 +68,24 @@ impl Picture {
 /// A picture of a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Where it is, exactly.
+    /// Exact path.
     pub path: PathBuf,
-    /// From the root, `/` joined; bytes that are no UTF-8 are U+FFFD. Not escaped.
+    /// Path from the root, joined by `/`. Bytes that are not valid UTF-8 are U+FFFD. Not escaped.
     pub name: String,
-    /// Index into [`Listing::class_names`].
+    /// Label: index into [`Listing::class_names`].
     pub label: u32,
-    /// The part that its owner put it into, if the data set has parts.
+    /// Split that the owner put the picture into; `None` if the data set has no splits.
     pub split: Option<SplitName>,
 }
 
-/// Something that stands where a picture could, and cannot be had.
+/// A file or link that is found among the pictures and cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadFile {
-    /// Where it is, exactly.
+    /// Exact path.
     pub path: PathBuf,
-    /// From the root, as [`Picture::name`].
+    /// Path from the root, like [`Picture::name`].
     pub name: String,
-    /// Why: "a link to nothing".
+    /// Reason: "a link to nothing".
     pub reason: String,
 }
 
@@ -94,42 +95,44 @@ impl BadFile {
     }
 }
 
-/// What a path holds.
+/// The data set found at a path.
 #[derive(Clone, Debug)]
 pub struct Listing {
-    /// The folder that names are relative to; of an archive, the folder that it was unpacked into.
+    /// Folder that names are relative to. For an archive, the folder that it was unpacked into.
     pub root: PathBuf,
-    /// The classes; an index into them is a label. By value if all are numbers (2 before 10), else by code point.
+    /// Class names; the index of a name is its label. Sorted by value if all names are numbers (2 before 10), otherwise
+    /// by code point.
     pub class_names: Vec<String>,
-    /// The pictures that have a class: by split, then class, then name; from a table: by split, then in its order.
+    /// Pictures with a class, sorted by split, then class, then name. From a table: sorted by split, then in the order
+    /// of the table.
     pub entries: Vec<Entry>,
-    /// Pictures that have no class: beside the class folders, or not in the table.
+    /// Pictures without a class: beside the class folders, or not in the table.
     pub unlabelled: Vec<Picture>,
-    /// What cannot be had.
+    /// Files and links that cannot be read.
     pub bad: Vec<BadFile>,
-    /// How many files and folders are none of the data set's: notes, and what systems put there.
+    /// Number of ignored files and folders: notes, and system files.
     pub n_left_alone: usize,
-    /// A few of their names.
+    /// A few names of ignored files.
     pub left_alone_examples: Vec<String>,
-    /// What the user should know about how the path was read, a line each, fit to be shown.
+    /// Notices for the user about how the path was read, one line each, safe to print.
     pub notices: Vec<String>,
 }
 
 impl Listing {
-    /// Whether the owner made parts.
+    /// Returns whether the data set has splits made by its owner.
     pub fn has_splits(&self) -> bool {
         self.entries.iter().any(|entry| entry.split.is_some())
     }
 }
 
-/// What a user says about a table of labels. `None`: found out.
+/// A user's settings for a label table. `None`: the column is detected.
 #[derive(Clone, Debug, Default)]
 pub struct ListingOptions {
-    /// The column with the pictures' names.
+    /// Column with the pictures' file names.
     pub file_column: Option<String>,
-    /// The column with their classes.
+    /// Column with the classes.
     pub label_column: Option<String>,
-    /// The column with their splits.
+    /// Column with the splits.
     pub split_column: Option<String>,
 }
 
@@ -139,12 +142,12 @@ impl ListingOptions {
     }
 }
 
-/// Lists the pictures and classes of `path`: a folder, a label table, or an archive, which is unpacked under
-/// `data_dir/unpacked` once.
+/// Lists the pictures and classes at `path`: a folder, a label table, or an archive, which is unpacked once into
+/// `data_dir/unpacked`.
 ///
 /// # Errors
-/// If the path holds no data set of two classes or more, or says two things about one picture or class: each error says
-/// what was found and what to do.
+/// If the path does not hold a data set of at least two classes, or has contradictory information about a picture or
+/// class. Each error says what was found and what to do.
 pub fn list(
     path: &Path,
     options: &ListingOptions,
@@ -197,7 +200,7 @@ fn what_is(path: &Path) -> Result<Given, FolderError> {
     }
 }
 
-/// A folder, through folders that wrap all that is in them.
+/// Lists the data set in a folder. Enters folders that wrap everything in them.
 fn of_folder(tree: &Folder, options: &ListingOptions) -> Result<Draft, FolderError> {
     let (mut notices, mut unused) = (Vec::new(), Vec::new());
     let mut level = tree;
@@ -226,23 +229,23 @@ fn of_folder(tree: &Folder, options: &ListingOptions) -> Result<Draft, FolderErr
     Ok(draft)
 }
 
-/// The pictures of a path that is given for prediction.
+/// The pictures found at a path that was given for prediction.
 #[derive(Clone, Debug, Default)]
 pub struct Walked {
-    /// The pictures, in the order of their names' bytes.
+    /// Pictures, in the order of their names' bytes.
     pub pictures: Vec<Picture>,
-    /// What cannot be had.
+    /// Files and links that cannot be read.
     pub bad: Vec<BadFile>,
-    /// How many other files are there.
+    /// Number of other files.
     pub n_left_alone: usize,
-    /// A few of their names.
+    /// A few names of ignored files.
     pub left_alone_examples: Vec<String>,
 }
 
-/// All pictures in a folder and below it; a file is taken as it is, whatever its name.
+/// Returns all pictures in a folder and below it. If `path` is a file, returns that file, whatever its name.
 ///
 /// # Errors
-/// If nothing has this name, or a folder cannot be read.
+/// If `path` does not exist, or a folder cannot be read.
 pub fn walk_pictures(path: &Path, progress: &dyn Progress, stop: &StopFlag) -> Result<Walked, FolderError> {
     if !metadata(path)?.is_dir() {
         let picture = Picture { path: path.to_owned(), name: path.to_string_lossy().into_owned() };

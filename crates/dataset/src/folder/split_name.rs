@@ -1,21 +1,21 @@
-//! The parts of a data set, and how people spell them.
+//! The splits of a data set, and the usual spellings of their names.
 
-/// The part of a data set that its owner put a picture into. The order is the one in which parts are listed.
+/// A split of a data set, as its owner made it. The order of the variants is the order in which splits are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SplitName {
-    /// To learn from.
+    /// For training.
     Train,
-    /// To choose the best epoch by.
+    /// For choosing the best epoch.
     Val,
-    /// To be looked at once, at the end.
+    /// For one evaluation at the end.
     Test,
 }
 
 impl SplitName {
-    /// All parts, in their order.
+    /// All splits, in order.
     pub const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
 
-    /// As in "training pictures".
+    /// Returns the adjective, as in "training pictures".
     pub fn adjective(self) -> &'static str {
         match self {
             Self::Train => "training",
@@ -24,7 +24,7 @@ impl SplitName {
         }
     }
 
-    /// The part that `word` names, in any case: `train`, `Validation`, `dev`, …
+    /// Returns the split that `word` names, in upper or lower case: `train`, `Validation`, `dev`, …
     pub(super) fn of_word(word: &str) -> Option<Self> {
         match word.to_lowercase().as_str() {
             "train" | "training" | "trn" | "trainset" => Some(Self::Train),
@@ -36,7 +36,8 @@ impl SplitName {
         }
     }
 
-    /// The part that one word of a folder's name says, and the other words: `seg_train` is `(Train, "seg")`.
+    /// Returns the split that exactly one word of a folder's name names, and the other words: `seg_train` gives
+    /// `(Train, "seg")`.
     pub(super) fn of_name(name: &str) -> Option<(Self, String)> {
         let words: Vec<&str> = name.split(['_', '-', '.', ' ']).filter(|word| !word.is_empty()).collect();
         let mut named = words.iter().enumerate().filter_map(|(i, word)| Some((i, Self::of_word(word)?)));

@@ -1,12 +1,12 @@
-//! Whether a level of folders is made of splits, or of classes of which one happens to be called as a split.
+//! Decides whether a level of folders consists of splits, or of classes of which one is named like a split.
 //!
 //! ```text
-//! no name of a split                                              -> classes
-//! names of splits alone: at least one has class folders           -> splits
-//!                        none has (pictures lie in them directly) -> refused: nothing says the classes
+//! no folder named like a split                                    -> classes
+//! only such folders:     at least one has class folders           -> splits
+//!                        none has (they hold pictures directly)   -> refused: the classes are unknown
 //! other folders beside:  two splits with two class folders each   -> splits; the others are left out, and named
-//!                        one such                                 -> refused: it could be either
-//!                        none                                     -> classes, and that is said
+//!                        one such split                           -> refused: it could be either
+//!                        none                                     -> classes, with a notice
 //! ```
 
 use std::collections::BTreeMap;
@@ -16,15 +16,15 @@ use tallow_core::shown;
 use super::tree::Folder;
 use super::{FolderError, SplitName, words};
 
-/// What a level is made of.
+/// What a level of folders consists of.
 pub(super) enum Level<'a> {
-    /// Splits of class folders, and folders with pictures that are none.
+    /// Splits of class folders, and other folders with pictures.
     Splits { parts: Vec<(SplitName, &'a Folder)>, others: Vec<&'a Folder> },
-    /// Class folders, and a word about one that is called as a split.
+    /// Class folders, with a notice if one is named like a split.
     Classes { notice: Option<String> },
 }
 
-/// Decides on the folders of `level` that have pictures or should have some.
+/// Decides what `level` consists of. `candidates` are its folders that have pictures or should have some.
 pub(super) fn of_level<'a>(level: &Folder, candidates: &[&'a Folder]) -> Result<Level<'a>, FolderError> {
     let parts = named(candidates);
     if parts.is_empty() {
@@ -73,8 +73,8 @@ pub(super) fn of_level<'a>(level: &Folder, candidates: &[&'a Folder]) -> Result<
     Ok(Level::Splits { parts, others })
 }
 
-/// The folders with a split's name, in the splits' order. Names with further words (`seg_train`, `seg_test`) count if
-/// training and another split have them in common.
+/// Returns the folders with a split's name, in the order of the splits. Names with additional words (`seg_train`,
+/// `seg_test`) count if a training folder and another split have the same additional words.
 fn named<'a>(candidates: &[&'a Folder]) -> Vec<(SplitName, &'a Folder)> {
     let mut by_rest: BTreeMap<String, Vec<(SplitName, &Folder)>> = BTreeMap::new();
     for &folder in candidates {
@@ -99,7 +99,8 @@ fn twice<'a>(parts: &[(SplitName, &'a Folder)]) -> Option<(&'a Folder, &'a Folde
     Some((a.1, b.1))
 }
 
-/// A split's folder, through folders of the split's own name or "images" that wrap all of it: `seg_train/seg_train/cat`.
+/// Returns the folder that holds a split's class folders. Enters folders that wrap all of it and are named like the
+/// split or "images": `seg_train/seg_train/cat`.
 pub(super) fn unwrapped(split: SplitName, folder: &Folder) -> &Folder {
     let mut inner = folder;
     while let ([only], true) = (inner.folders.as_slice(), inner.pictures.is_empty()) {

@@ -1,4 +1,4 @@
-//! Reading a table of text: `.csv` and `.tsv`, whatever separates its cells.
+//! Reads a table of text, `.csv` or `.tsv`, with any of the usual separators.
 
 use std::path::{Path, PathBuf};
 
@@ -7,38 +7,40 @@ use tallow_core::{files, shown};
 
 use super::{FolderError, kind};
 
-/// A table of more is not a table of pictures' labels.
+/// Largest table in bytes. A larger file is not a table of labels.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// A table, with a header or without.
+/// A table, with or without a header.
 pub(super) struct Table {
     pub(super) path: PathBuf,
-    /// The header, spaces around names removed; without one, the columns' numbers from 1.
+    /// Column names from the header, with surrounding spaces removed. Without a header, the columns' numbers from 1.
     pub(super) columns: Vec<String>,
     pub(super) rows: Vec<Row>,
 }
 
-/// A row and where it stands.
+/// A row and its line number.
 pub(super) struct Row {
-    /// The line that it begins in, as an editor and mostly a spreadsheet show it: the header is in line 1.
+    /// Number of the line in which the row begins, as an editor and usually a spreadsheet shows it. The header is in
+    /// line 1.
     pub(super) number: usize,
     cells: StringRecord,
 }
 
 impl Row {
-    /// The cell of a column, if the row is that long.
+    /// Returns the cell of a column, if the row has one.
     pub(super) fn get(&self, column: usize) -> Option<&str> {
         self.cells.get(column)
     }
 }
 
 impl Table {
-    /// Reads UTF-8, with or without a byte order mark. Cells are separated by what occurs most in the first row of comma,
-    /// semicolon and tab; a cell in quotes may hold these and line ends. Where none of them occurs in any row, blanks separate.
-    /// A first row that names a picture is no header.
+    /// Reads a table in UTF-8, with or without a byte order mark. The separator is the one of comma, semicolon and tab
+    /// that occurs most in the first row; a cell in quotes may contain separators and line ends. If none of comma,
+    /// semicolon, tab and quote occurs in the file, blanks separate the cells. A first row that names a picture is not
+    /// a header.
     ///
     /// # Errors
-    /// If it cannot be read, is in another encoding, or has no two columns.
+    /// If the file cannot be read, has another encoding, or has fewer than two columns or no rows.
     pub(super) fn read(path: &Path) -> Result<Self, FolderError> {
         let refuse = |reason: String| FolderError::Table { path: path.to_owned(), reason };
         let bytes = files::read_at_most(path, MAX_BYTES)?;
@@ -72,7 +74,7 @@ impl Table {
     }
 }
 
-/// The rows of a table with commas, semicolons or tabs; or what is wrong.
+/// Returns the rows of a table with commas, semicolons or tabs, or the problem.
 fn by_separator(text: &str) -> Result<Vec<Row>, String> {
     let mut reader = ReaderBuilder::new()
         .delimiter(separator(text))
@@ -91,26 +93,27 @@ fn by_separator(text: &str) -> Result<Vec<Row>, String> {
     Ok(rows)
 }
 
-/// The rows of a table whose cells stand under each other.
+/// Returns the rows of a table with cells separated by blanks.
 fn by_blanks(text: &str) -> Vec<Row> {
     let row = |(i, line): (usize, &str)| Row { number: i + 1, cells: line.split_whitespace().collect() };
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines.map(row).collect()
 }
 
-/// The byte at which a record's first cell begins: what the reader says may be the line ends before it.
+/// Returns the byte at which a record's first cell begins. The position that the reader reports may be that of the line
+/// ends before it.
 fn begin(text: &str, cells: &StringRecord) -> usize {
     let said = cells.position().map_or(0, |position| position.byte() as usize).min(text.len());
     said + text.as_bytes()[said..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count()
 }
 
-/// Line ends of any kind: `\n`, `\r\n`, `\r`.
+/// Returns the number of line ends of any kind: `\n`, `\r\n`, `\r`.
 fn n_line_ends(text: &[u8]) -> usize {
     let ends = |i: usize| text[i] == b'\n' || (text[i] == b'\r' && text.get(i + 1) != Some(&b'\n'));
     (0..text.len()).filter(|&i| ends(i)).count()
 }
 
-/// What separates the cells of the header.
+/// Returns the separator of the first row's cells.
 fn separator(text: &str) -> u8 {
     let mut in_quotes = false;
     let mut counts = [(b',', 0), (b';', 0), (b'\t', 0)];

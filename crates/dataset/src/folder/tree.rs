@@ -1,4 +1,5 @@
-//! Walking a folder: what lies where, in an order that no file system decides. What it means is for `layout`.
+//! Walks a folder and lists its contents, in an order that does not depend on the file system. Interpreting the
+//! contents is left to `layout`.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirEntry, FileType};
@@ -9,40 +10,41 @@ use tallow_core::{Bar, FileError, Progress, StopFlag, Unit};
 
 use super::{BadFile, FolderError, Picture, kind};
 
-/// A root of links into links ends here, long before memory does.
+/// Limits that end a walk through links into links long before memory is used up.
 const MAX_FILES: u64 = 10_000_000;
 const MAX_DEPTH: usize = 64;
 
-/// A folder and all below it. Lists are in the order of the names' bytes.
+/// A folder and everything below it. Lists are in the order of the names' bytes.
 #[derive(Debug, Default)]
 pub(super) struct Folder {
     pub(super) path: PathBuf,
-    /// From the root, `/` joined, lossy; empty for the root.
+    /// Path from the root, joined by `/`, as lossy UTF-8; empty for the root.
     pub(super) name: String,
     pub(super) pictures: Vec<Picture>,
-    /// Files that are no pictures.
+    /// Files that are not pictures.
     pub(super) others: Vec<Picture>,
     pub(super) folders: Vec<Folder>,
-    /// What systems left: names, with a `/` after a folder's. Nobody looked into those.
+    /// Names of system files and folders; folders end in `/` and are not entered.
     pub(super) system: Vec<String>,
-    /// Links to nothing, and what else is there and cannot be had.
+    /// Links to nothing, and other entries that cannot be read.
     pub(super) bad: Vec<BadFile>,
     /// Links that lead back to a folder above them.
     pub(super) loops: Vec<String>,
 }
 
 impl Folder {
-    /// The last part of its name.
+    /// Returns the last part of the folder's name.
     pub(super) fn own_name(&self) -> &str {
         self.name.rsplit('/').next().unwrap_or_default()
     }
 
-    /// Whether an earlier training of this program wrote it: its marks, and no pictures beside them.
+    /// Returns whether an earlier training of this program wrote the folder: it has the marker files and no pictures
+    /// beside them.
     pub(super) fn is_run(&self) -> bool {
         self.pictures.is_empty() && self.others.iter().any(|file| kind::marks_run(last(&file.name)))
     }
 
-    /// Itself and all folders below, without runs and what is in them.
+    /// Returns this folder and all folders below it, without run folders and their contents.
     pub(super) fn within(&self) -> Vec<&Folder> {
         let mut all = vec![self];
         let mut next = 0;
@@ -53,12 +55,12 @@ impl Folder {
         all
     }
 
-    /// How many pictures are in it and below, those of runs left out.
+    /// Returns the number of pictures in the folder and below it, without those of runs.
     pub(super) fn n_pictures(&self) -> usize {
         self.within().iter().map(|folder| folder.pictures.len()).sum()
     }
 
-    /// The pictures in it and below, those of runs left out, in the order of their names' bytes.
+    /// Returns the pictures in the folder and below it, without those of runs, in the order of their names' bytes.
     pub(super) fn all_pictures(&self) -> Vec<Picture> {
         let mut all: Vec<Picture> =
             self.within().iter().flat_map(|folder| &folder.pictures).cloned().collect();
@@ -66,21 +68,22 @@ impl Folder {
         all
     }
 
-    /// The folders directly in it that have pictures.
+    /// Returns the direct subfolders that have pictures.
     pub(super) fn with_pictures(&self) -> impl Iterator<Item = &Folder> {
         self.folders.iter().filter(|folder| !folder.is_run() && folder.n_pictures() > 0)
     }
 }
 
-/// The last part of a `/` joined name.
+/// Returns the last part of a name joined by `/`.
 pub(super) fn last(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
-/// Walks `root`. Links are followed; one that leads to a folder on the way to itself, or above that, is not.
+/// Walks `root`. Links are followed, except links to one of the folders that lead to the link, or to a folder above
+/// these.
 ///
 /// # Errors
-/// If a folder cannot be read, there is too much, or the user asks to stop.
+/// If a folder cannot be read, a limit is exceeded, or the user asks to stop.
 pub(super) fn walk(root: &Path, progress: &dyn Progress, stop: &StopFlag) -> Result<Folder, FolderError> {
     let bar = Bar::begin(progress, "looking for pictures", None, Unit::Items("files"));
     Walk { root, bar, stop, chain: Vec::new(), n_files: 0 }.folder(root.to_owned(), String::new())
@@ -90,7 +93,7 @@ struct Walk<'a> {
     root: &'a Path,
     bar: Bar<'a>,
     stop: &'a StopFlag,
-    /// The folders that lead to this one, without links.
+    /// Folders that lead to the current one, with links resolved.
     chain: Vec<PathBuf>,
     n_files: u64,
 }
@@ -147,7 +150,7 @@ impl Walk<'_> {
             match kind::is_picture(&found.path, last(&found.name)) {
                 Ok(true) => folder.pictures.push(found),
                 Ok(false) => folder.others.push(found),
-                // its suffix says that it is something else
+                // the suffix shows that it is not a picture
                 Err(_) if !kind::suffix(last(&found.name)).is_empty() => folder.others.push(found),
                 Err(e) => folder.bad.push(BadFile::new(found, format!("cannot be read: {e}"))),
             }
@@ -157,7 +160,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Whether a linked folder holds one that leads to the link: following it would not end.
+    /// Returns whether a linked folder contains the link itself, so that following the link would never end.
     fn leads_back(&self, link: &Path) -> Result<bool, FileError> {
         let target = fs::canonicalize(link).map_err(FileError::new("follow the link", link))?;
         Ok(self.chain.iter().any(|folder| folder.starts_with(&target)))
@@ -168,7 +171,7 @@ impl Walk<'_> {
     }
 }
 
-/// What a link leads to, or what is there itself.
+/// Returns the file type of a link's target, or of the entry itself if it is not a link.
 fn followed(path: &Path, link_or_not: FileType) -> Result<FileType, String> {
     if !link_or_not.is_symlink() {
         return Ok(link_or_not);

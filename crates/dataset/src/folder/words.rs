@@ -1,13 +1,14 @@
-//! Wording of lists and counts in messages.
+//! Words lists and counts for messages.
 
 use tallow_core::shown;
 
 use super::Picture;
 
-/// How many of many are named.
+/// Largest number of names in a shortened list.
 const MAX_NAMED: usize = 5;
 
-/// `a, b, c`, each fit to be shown; of many the first, and how many more there are.
+/// Returns `a, b, c`, each name safe to print. A long list is shortened to the first names and the number of further
+/// ones.
 pub(super) fn some<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.into_iter().collect();
     let mut text: Vec<String> = names.iter().take(MAX_NAMED).map(|name| shown(name).into_owned()).collect();
@@ -17,18 +18,18 @@ pub(super) fn some<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     text.join(", ")
 }
 
-/// The names of pictures, as [`some`].
+/// Returns the names of pictures, like [`some`].
 pub(super) fn some_pictures(pictures: &[Picture]) -> String {
     some(pictures.iter().map(|picture| picture.name.as_str()))
 }
 
-/// `a, b, c`, each fit to be shown.
+/// Returns `a, b, c`, each name safe to print.
 pub(super) fn all<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<_> = names.into_iter().map(shown).collect();
     names.join(", ")
 }
 
-/// `1 picture`, `2 pictures`.
+/// Returns `1 picture`, `2 pictures`.
 pub(crate) fn pictures(n: usize) -> String {
     if n == 1 { "1 picture".into() } else { format!("{n} pictures") }
 }

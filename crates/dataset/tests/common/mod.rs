@@ -1,5 +1,4 @@
-//! A tiny data set, archives of it, and a server on loopback that does what a test tells it, one connection after
-//! the other.
+//! A tiny data set, archives of it, and a loopback server that gives scripted replies, one connection after the other.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::io::{BufRead, BufReader, Write};
@@ -13,7 +12,7 @@ use flate2::write::GzEncoder;
 use tallow_core::{Purpose, StopFlag, Stream, digest};
 use tallow_dataset::fetch::{FetchError, FetchRequest, Fetched, FileSpec, Spec, Which, fetch};
 
-/// The names and contents of the data set "tiny": random bytes, which do not shrink.
+/// Returns the names and contents of the data set "tiny": random bytes, which do not compress.
 pub(crate) fn tiny() -> Vec<(&'static str, Vec<u8>)> {
     let bytes = |n: usize, index| {
         let mut stream = Stream::new(0, Purpose::Test, 0, index);
@@ -22,7 +21,7 @@ pub(crate) fn tiny() -> Vec<(&'static str, Vec<u8>)> {
     vec![("a.bin", bytes(200_000, 0)), ("b.bin", bytes(1_000, 1))]
 }
 
-/// The archive of [`tiny`], with a file besides that nobody asks for.
+/// Returns the archive of [`tiny`], with an additional file that is not expected.
 pub(crate) fn tiny_archive() -> Vec<u8> {
     let mut entries = vec![("tiny/readme.txt", b"hello".to_vec())];
     entries.extend(tiny().into_iter().map(|(name, bytes)| match name {
@@ -32,7 +31,7 @@ pub(crate) fn tiny_archive() -> Vec<u8> {
     gzip(&tar_of(&entries))
 }
 
-/// A tar archive of these files; names are taken as they are, good or bad.
+/// Returns a tar archive of these files. Names are not checked.
 pub(crate) fn tar_of(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, bytes) in entries {
@@ -41,7 +40,7 @@ pub(crate) fn tar_of(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-/// A header whose name is not looked at.
+/// Returns a header, without checking its name.
 pub(crate) fn header(name: &str, kind: tar::EntryType, n_bytes: usize) -> tar::Header {
     let mut header = tar::Header::new_ustar();
     header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
@@ -58,7 +57,7 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A request for "tiny" into `data_dir`, without patience.
+/// Returns a request for "tiny" into `data_dir`, with short time-outs.
 pub(crate) fn request(data_dir: &Path, from: &str) -> FetchRequest {
     let file = |(name, bytes): (&str, Vec<u8>)| FileSpec {
         name: name.to_owned(),
@@ -83,19 +82,19 @@ pub(crate) fn request(data_dir: &Path, from: &str) -> FetchRequest {
     }
 }
 
-/// [`fetch`] with nobody watching.
+/// Runs [`fetch`] without progress or stop.
 pub(crate) fn run(request: &FetchRequest) -> Result<Fetched, FetchError> {
     fetch(request, &tallow_core::Silent, &StopFlag::default())
 }
 
-/// Whether "tiny" is in `data_dir`, whole.
+/// Returns whether `data_dir` has the complete "tiny".
 pub(crate) fn is_whole(data_dir: &Path) -> bool {
     tiny()
         .iter()
         .all(|(name, bytes)| std::fs::read(data_dir.join("tiny").join(name)).is_ok_and(|b| b == *bytes))
 }
 
-/// What a folder holds, beside the lock file.
+/// Returns the names in a folder, without the lock file.
 pub(crate) fn names_in(folder: &Path) -> Vec<String> {
     let entries =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -104,10 +103,10 @@ pub(crate) fn names_in(folder: &Path) -> Vec<String> {
     names
 }
 
-/// What is done with one connection, after its request has been read.
+/// Handles one connection, after its request has been read.
 pub(crate) type Reply = Box<dyn FnOnce(&str, &mut TcpStream) + Send>;
 
-/// A server that answers as many connections as it has replies, then is gone.
+/// A server that answers one connection per reply, then ends.
 pub(crate) struct Server {
     pub(crate) url: String,
     requests: Arc<Mutex<Vec<String>>>,
@@ -133,24 +132,24 @@ impl Server {
         Self { url, requests }
     }
 
-    /// The heads of the requests so far, in lower case.
+    /// Returns the heads of the requests so far, in lower case.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
 }
 
-/// Writes a head: status, the length that is announced, further lines.
+/// Writes a head: status, announced length, further lines.
 pub(crate) fn head(stream: &mut TcpStream, status: &str, n_bytes: usize, more: &str) {
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {n_bytes}\r\nConnection: close\r\n{more}\r\n");
     let _ = stream.write_all(head.as_bytes());
 }
 
-/// All of `body`, with an ETag.
+/// Replies with all of `body` and an ETag.
 pub(crate) fn whole(body: &[u8]) -> Reply {
     cut_after(body, body.len())
 }
 
-/// A response that announces all of `body` and ends after `n_bytes` of it.
+/// Announces all of `body`, but ends after `n_bytes` of it.
 pub(crate) fn cut_after(body: &[u8], n_bytes: usize) -> Reply {
     let body = body.to_vec();
     Box::new(move |_, stream| {
@@ -159,7 +158,7 @@ pub(crate) fn cut_after(body: &[u8], n_bytes: usize) -> Reply {
     })
 }
 
-/// What is asked for by `Range`, with an ETag.
+/// Replies with the requested `Range` and an ETag.
 pub(crate) fn rest(body: &[u8]) -> Reply {
     let body = body.to_vec();
     Box::new(move |request, stream| {
@@ -170,12 +169,12 @@ pub(crate) fn rest(body: &[u8]) -> Reply {
     })
 }
 
-/// A response without a body that is worth anything.
+/// Replies with a status and an empty body.
 pub(crate) fn status(status: &'static str) -> Reply {
     Box::new(move |_, stream| head(stream, status, 0, ""))
 }
 
-/// The connection is closed without a word.
+/// Closes the connection without a reply.
 pub(crate) fn hang_up() -> Reply {
     Box::new(|_, _| {})
 }

@@ -1,33 +1,33 @@
-//! JPEGs made by hand, of blocks of one value each: every kind of colour, sampling and order of scans, with samples
-//! that are known to the bit.
+//! Writes JPEGs for tests, of blocks with one value each. Every colour model, sampling and order of scans can be made,
+//! with samples that are known exactly.
 //!
-//! A block has one coefficient, the mean; with quantiser 8 a step of it is a step of the samples. So there are two small
-//! code tables: the number of bits of a difference in four bits, and the end of a block.
+//! A block has one coefficient, its mean. With quantiser 8, a step of the coefficient is a step of the samples. So two
+//! small code tables are enough: one gives the number of bits of a difference, in four bits; the other ends a block.
 
-/// How many bits a difference has: twelve codes of four bits.
+/// Code table for the number of bits of a difference: twelve codes of four bits.
 const DC_TABLE: [u8; 29] =
     [0, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
-/// `00` is a value after no zeros, `01` the end of a block.
+/// Code table for the other coefficients: `00` is a value after no zeros, `01` the end of a block.
 const AC_TABLE: [u8; 19] = [0x10, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x01, 0];
 
-/// What a JPEG is to be.
+/// Description of a JPEG to be written.
 pub(crate) struct Jpeg<'a> {
     pub(crate) height: usize,
     pub(crate) width: usize,
     /// Name and sampling factors (horizontal, vertical) of each component.
     pub(crate) components: &'a [(u8, usize, usize)],
-    /// Which components each scan has.
+    /// Components of each scan.
     pub(crate) scans: &'a [&'a [usize]],
-    /// Units between restarts; 0 for none.
+    /// Number of units between restarts; 0 for no restarts.
     pub(crate) restart_interval: usize,
     /// Marker and body of segments before the frame.
     pub(crate) segments: &'a [(u8, &'a [u8])],
-    /// The value of a block: component, row, column.
+    /// Value of a block, by component, row and column.
     pub(crate) value: &'a dyn Fn(usize, usize, usize) -> u8,
 }
 
 impl Jpeg<'_> {
-    /// The file.
+    /// Returns the bytes of the file.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut out = vec![0xff, 0xd8];
         for (marker, body) in self.segments {
@@ -77,7 +77,7 @@ impl Jpeg<'_> {
         bits.flush(out);
     }
 
-    /// The blocks (component, row, column) of each unit of a scan.
+    /// Returns the blocks (component, row, column) of each unit of a scan.
     fn units(&self, scan: &[usize]) -> Vec<Vec<(usize, usize, usize)>> {
         let largest =
             |side: fn(&(u8, usize, usize)) -> usize| self.components.iter().map(side).max().unwrap();
@@ -106,14 +106,14 @@ impl Jpeg<'_> {
     }
 }
 
-/// A segment with its length.
+/// Appends a segment with its length.
 pub(crate) fn segment(out: &mut Vec<u8>, marker: u8, body: &[u8]) {
     out.extend([0xff, marker]);
     out.extend((body.len() as u16 + 2).to_be_bytes());
     out.extend_from_slice(body);
 }
 
-/// Bits, the highest first.
+/// A sequence of bits, the highest first.
 #[derive(Default)]
 struct Bits(Vec<bool>);
 
@@ -122,7 +122,7 @@ impl Bits {
         self.0.extend((0..n_bits).rev().map(|i| value >> i & 1 == 1));
     }
 
-    /// Filled up with ones, and 255 followed by 0.
+    /// Appends the bits as bytes: the last byte is filled up with ones, and each 255 is followed by 0.
     fn flush(mut self, out: &mut Vec<u8>) {
         self.0.resize(self.0.len().next_multiple_of(8), true);
         for byte in self.0.chunks(8) {

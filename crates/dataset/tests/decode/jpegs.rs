@@ -1,4 +1,4 @@
-//! JPEG: colours, sampling, scans, turns, and what must be refused.
+//! JPEG: colours, sampling, scans, orientations, and files that must be refused.
 
 use super::jpeg::{Jpeg, segment};
 use super::{at, decoded, refusal};
@@ -8,25 +8,25 @@ const SAMPLED: [(u8, usize, usize); 3] = [(1, 2, 2), (2, 1, 1), (3, 1, 1)];
 const FOUR: [(u8, usize, usize); 4] = [(1, 1, 1), (2, 1, 1), (3, 1, 1), (4, 1, 1)];
 const TOGETHER: &[&[usize]] = &[&[0, 1, 2]];
 
-/// Adobe's segment with this transform.
+/// Returns Adobe's segment with this transform.
 fn adobe(transform: u8) -> Vec<u8> {
     [&b"Adobe\0\x64\0\0\0\0"[..], &[transform]].concat()
 }
 
-/// EXIF's segment that says how the picture is turned.
+/// Returns an EXIF segment with this orientation.
 fn exif(orientation: u8) -> Vec<u8> {
     [&b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0"[..], &[orientation, 0, 0, 0, 0, 0, 0]]
         .concat()
 }
 
-/// 13 x 27 pixels; brightness grows from block to block.
+/// Returns a JPEG of 13 x 27 pixels. Its brightness grows from block to block.
 fn grey_steps(components: &[(u8, usize, usize)], scans: &[&[usize]], segments: &[(u8, &[u8])]) -> Vec<u8> {
     let value =
         |component, row, column| if component == 0 { (40 + 50 * row + 30 * column) as u8 } else { 128 };
     Jpeg { height: 13, width: 27, components, scans, restart_interval: 0, segments, value: &value }.bytes()
 }
 
-/// 8 x 8 pixels of one colour, as it is stored.
+/// Writes and decodes a JPEG of 8 x 8 pixels with one stored colour. Returns a decoded pixel.
 fn plain(components: &[(u8, usize, usize)], stored: &[u8], segments: &[(u8, &[u8])]) -> [u8; 3] {
     let all: Vec<usize> = (0..components.len()).collect();
     let value = |component: usize, _, _| stored[component];
@@ -51,7 +51,7 @@ fn assert_near(found: [u8; 3], expected: [u8; 3]) {
 
 #[test]
 fn colours_are_what_the_file_means() {
-    let stored = [100, 120, 180]; // as YCbCr: 173, 66, 86
+    let stored = [100, 120, 180]; // YCbCr that means RGB 173, 66, 86
     assert_near(plain(&YCBCR, &stored, &[]), [173, 66, 86]);
     assert_near(plain(&YCBCR, &stored, &[(0xee, &adobe(1))]), [173, 66, 86]);
     assert_near(plain(&YCBCR, &stored, &[(0xee, &adobe(0))]), stored);
@@ -63,11 +63,11 @@ fn colours_are_what_the_file_means() {
 
 #[test]
 fn light_stays_light_in_four_colours() {
-    let inverted = [200, 100, 50, 204]; // how much light each ink leaves
+    let inverted = [200, 100, 50, 204]; // the amounts of light that the inks leave
     let expected = [160, 80, 40];
     assert_near(plain(&FOUR, &inverted, &[(0xee, &adobe(0))]), expected);
     assert_near(plain(&FOUR, &inverted, &[]), expected);
-    // the same as YCCK: 255 - light as YCbCr, and the black as it is
+    // the same as YCCK: 255 - light converted to YCbCr, and the black unchanged
     let (y, cb, cr) = (0.299 * 55.0 + 0.587 * 155.0 + 0.114 * 205.0, 205.0, 55.0);
     let ycck = [y, 128.0 + (cb - y) * 0.564, 128.0 + (cr - y) * 0.713, 204.0].map(|v: f64| v.round() as u8);
     assert_near(plain(&FOUR, &ycck, &[(0xee, &adobe(2))]), expected);
@@ -128,7 +128,7 @@ fn only_a_missing_end_marker_may_be_cut_off() {
         for n_bytes in 3..bytes.len() - 2 {
             assert_eq!(refusal(&bytes[..n_bytes]), "ends early: the JPEG is cut short", "{n_bytes} bytes");
             let with_end = [&bytes[..n_bytes], &[0xff, 0xd9]].concat();
-            refusal(&with_end); // never grey in place of what is missing
+            refusal(&with_end); // missing data must never become grey
         }
     }
 }
@@ -140,7 +140,7 @@ fn luggage_and_a_second_picture_make_no_difference() {
     let end = plain.len() - 2;
     assert_eq!(decoded(&[&plain[..end], &[1, 2, 3, 0, 0], &plain[end..]].concat()), whole);
     assert_eq!(decoded(&[&plain[..], &grey_steps(&YCBCR, TOGETHER, &[])[..40]].concat()), whole);
-    assert_eq!(decoded(&[&plain[..end], &[0xff, 0xe5, 0xff, 0xf0, 1, 2, 3]].concat()), whole); // of no such length
+    assert_eq!(decoded(&[&plain[..end], &[0xff, 0xe5, 0xff, 0xf0, 1, 2, 3]].concat()), whole); // a segment that ends early
     let stuffed = vec![0xff; 65_533];
     let profile = [&b"ICC_PROFILE\0\x01\x02"[..], &[0xaa; 30]].concat();
     let segments: [(u8, &[u8]); 3] = [(0xef, &stuffed), (0xe2, &profile), (0xfe, b"a remark")];

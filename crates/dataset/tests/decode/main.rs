@@ -1,4 +1,4 @@
-//! The most telling pictures from people's folders, made anew: each decodes to known pixels, or has its reason.
+//! The most telling pictures from users' folders, rebuilt: each decodes to known pixels, or is refused with its reason.
 
 mod jpeg;
 mod jpegs;
@@ -6,7 +6,7 @@ mod others;
 
 use tallow_dataset::decode::{DecodeError, Image, decode, probe};
 
-/// The picture; its header alone must say the same of it.
+/// Decodes a picture, and checks that its header alone gives the same format and size.
 fn decoded(bytes: &[u8]) -> Image {
     let decoded = decode(bytes).unwrap();
     let probed = probe(bytes).unwrap();
@@ -16,12 +16,12 @@ fn decoded(bytes: &[u8]) -> Image {
     image
 }
 
-/// A pixel, by row and column.
+/// Returns the pixel at a row and column.
 fn at(image: &Image, y: usize, x: usize) -> [u8; 3] {
     image.pixels.as_chunks().0[y * image.width + x]
 }
 
-/// The message of the refusal.
+/// Returns the message of the refusal.
 fn refusal(bytes: &[u8]) -> String {
     decode(bytes).unwrap_err().to_string()
 }

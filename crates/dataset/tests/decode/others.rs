@@ -1,4 +1,4 @@
-//! PNG, BMP, GIF, TIFF and WebP: depths, palettes, transparency, canvases, and what must be refused.
+//! PNG, BMP, GIF, TIFF and WebP: depths, palettes, transparency, canvases, and files that must be refused.
 
 use std::borrow::Cow;
 use std::io::Cursor;
@@ -10,7 +10,7 @@ use tallow_dataset::decode::{DecodeError, MAX_PIXELS, decode, probe};
 
 use super::{at, decoded, refusal};
 
-/// A PNG of 2 x 1 pixels.
+/// Returns a PNG, 2 pixels wide and 1 high.
 fn png(colour: ColorType, depth: BitDepth, data: &[u8], more: impl FnOnce(&mut Info<'static>)) -> Vec<u8> {
     let mut info = Info::with_size(2, 1);
     (info.color_type, info.bit_depth) = (colour, depth);
@@ -28,7 +28,7 @@ fn pixels(bytes: &[u8]) -> [[u8; 3]; 2] {
     [at(&image, 0, 0), at(&image, 0, 1)]
 }
 
-/// Where the chunk of this name begins, and how many bytes of data it has.
+/// Returns the position of the chunk with this name, and its number of data bytes.
 fn chunk(png: &[u8], name: &[u8; 4]) -> (usize, usize) {
     let at = png.windows(4).position(|window| window == name).unwrap();
     (at - 4, u32::from_be_bytes(png[at - 4..at].try_into().unwrap()) as usize)
@@ -103,7 +103,8 @@ fn a_claim_is_refused_by_its_size() {
     assert!(matches!(decode(&claim(1, 65_536)).unwrap_err(), DecodeError::TooLarge { .. }));
 }
 
-/// A bitmap of 2 x 1 pixels, 32 bits each, of the shorter header or of the longer one that says where alpha is.
+/// Returns a bitmap, 2 pixels wide and 1 high, with 32 bits per pixel. With `has_masks` it has the longer header, which
+/// defines the alpha bits; otherwise the shorter one.
 fn bmp(pixels: [[u8; 4]; 2], has_masks: bool) -> Vec<u8> {
     let header_bytes = if has_masks { 108 } else { 40_u32 };
     let mut bytes = b"BM".to_vec();

@@ -1,20 +1,20 @@
-//! CIFAR's Python version as Python 2 wrote it: protocol 2, byte strings, `numpy.core.multiarray`.
+//! Writes CIFAR's Python version like Python 2: protocol 2, byte strings, `numpy.core.multiarray`.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::fs;
 use std::path::Path;
 
-/// The files of CIFAR-10, training first.
+/// The files of CIFAR-10, training files first.
 pub(crate) const BATCH_FILES: [&str; 6] =
     ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"];
 
-/// The planes of an image whose red is its column, whose green its row, whose blue `blue`.
+/// Returns the planes of an image: red is the column, green is the row, blue is `blue`.
 pub(crate) fn image_row(blue: u8) -> Vec<u8> {
     let red = (0..1024).map(|i| (i % 32) as u8);
     red.chain((0..1024).map(|i| (i / 32) as u8)).chain([blue; 1024]).collect()
 }
 
-/// The pickle of a batch: `labels` under `labels_key`, and the `data` of rows of 3,072 bytes.
+/// Returns the pickle of a batch: `labels` under `labels_key`, and `data` with rows of 3,072 bytes.
 pub(crate) fn batch(labels_key: &str, labels: &[u8], data: &[u8]) -> Vec<u8> {
     let mut bytes = b"\x80\x02}q\x01(U".to_vec();
     bytes.push(labels_key.len() as u8);
@@ -32,7 +32,7 @@ pub(crate) fn batch(labels_key: &str, labels: &[u8], data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The files of CIFAR-10 with `n` images each, of the classes 0, 1, 2, ...; without a meta file.
+/// Writes the files of CIFAR-10 with `n` images each, of the classes 0, 1, 2, ..., without a meta file.
 pub(crate) fn write_folder(folder: &Path, n: u8) {
     fs::create_dir_all(folder).unwrap();
     let labels: Vec<u8> = (0..n).collect();

@@ -1,4 +1,4 @@
-//! Folders made up for tests of `tallow_dataset::folder`, from names and contents.
+//! Builds folders from names and contents, for tests of `tallow_dataset::folder`.
 
 #![allow(dead_code, reason = "each test uses some of it")]
 
@@ -10,14 +10,14 @@ use tallow_core::{Silent, StopFlag};
 use tallow_dataset::folder::{FolderError, Listing, ListingOptions, list};
 use tempfile::TempDir;
 
-/// The first bytes of a PNG: enough, as nothing is decoded.
+/// The first bytes of a PNG. They are enough, because nothing is decoded.
 pub(crate) const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// A folder of files; a name that ends in `/` is a folder, one with `*n` in it stands for n files.
+/// A temporary folder of files. A name that ends in `/` makes a folder; a name with `*n` in it makes n files.
 pub(crate) struct Tree(TempDir);
 
 impl Tree {
-    /// Pictures and empty folders.
+    /// Creates pictures and empty folders.
     pub(crate) fn new(names: &[&str]) -> Self {
         let tree = Self(tempfile::tempdir().unwrap());
         for name in names {
@@ -32,7 +32,7 @@ impl Tree {
         tree
     }
 
-    /// Also a file of other content.
+    /// Adds a file with this content.
     pub(crate) fn with(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         self.put(name, content.as_ref());
         self
@@ -53,13 +53,13 @@ impl Tree {
         self.list_at("", &ListingOptions::default())
     }
 
-    /// Lists what is at `name` in it.
+    /// Lists the path `name` in the folder.
     pub(crate) fn list_at(&self, name: &str, options: &ListingOptions) -> Result<Listing, FolderError> {
         let path = if name.is_empty() { self.path().to_owned() } else { self.path().join(name) };
         list_path(&path, options, &self.path().join(".data"))
     }
 
-    /// Why the folder is refused.
+    /// Returns the message with which the folder is refused.
     pub(crate) fn refused(&self) -> String {
         self.list().expect_err("it is accepted").to_string()
     }
@@ -74,7 +74,7 @@ pub(crate) fn list_path(
     list(path, options, data_dir, &Silent, &StopFlag::default())
 }
 
-/// `train/cat` or `cat`: how many pictures.
+/// Returns the number of pictures by `train/cat` or `cat`.
 pub(crate) fn counts(listing: &Listing) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for entry in &listing.entries {
@@ -85,23 +85,23 @@ pub(crate) fn counts(listing: &Listing) -> BTreeMap<String, usize> {
     counts
 }
 
-/// As [`counts`], in one text: `cat 2, dog 3`.
+/// Returns [`counts`] as one text: `cat 2, dog 3`.
 pub(crate) fn counted(listing: &Listing) -> String {
     let counts: Vec<String> = counts(listing).into_iter().map(|(name, n)| format!("{name} {n}")).collect();
     counts.join(", ")
 }
 
-/// The names of the entries, in their order.
+/// Returns the names of the entries, in their order.
 pub(crate) fn names(listing: &Listing) -> Vec<&str> {
     listing.entries.iter().map(|entry| entry.name.as_str()).collect()
 }
 
-/// Whether a notice holds all of `words`.
+/// Returns whether one notice contains all of `words`.
 pub(crate) fn says(listing: &Listing, words: &[&str]) -> bool {
     listing.notices.iter().any(|notice| words.iter().all(|word| notice.contains(word)))
 }
 
-/// The path of a folder's parent, for links.
+/// Returns the path of `name` in the folder.
 pub(crate) fn inside(tree: &Tree, name: &str) -> PathBuf {
     tree.path().join(name)
 }

@@ -1,4 +1,5 @@
-//! Convolution for inference: batch norm folded into the weights, and what follows it in the same loop.
+//! Convolution for inference: batch norm is folded into the weights, and the operation after it runs in the same
+//! loop.
 
 use super::{ConvShape, forward_by_patches, rounded};
 use crate::chunks::check_len;
@@ -8,7 +9,7 @@ use crate::isa::isa;
 use crate::norm_act::{After, NormActShape, norm_act, norm_limited};
 use crate::profile;
 
-/// The weights of a convolution, each output channel times a scale, and a bias, ready for use again and again.
+/// The weights of a convolution, scaled per output channel, and a bias, prepared for repeated use.
 ///
 /// A batch norm with constant statistics is such a scale and bias: `scale = gamma / sqrt(var + eps)`, `bias = beta -
 /// mean * scale`.
@@ -25,22 +26,22 @@ pub struct FoldedConv<E> {
 #[derive(Clone, Debug)]
 enum Weights<E> {
     Packed(PackedWeights<E>),
-    /// OIHW, for the matrix of patches.
+    /// OIHW, for the product with the matrix of patches.
     Plain(Vec<f32>),
 }
 
-/// What a [`FoldedConv`] does to its sums before it writes them, in this order.
+/// Operations of a [`FoldedConv`] on its sums before it writes them, in this order.
 #[derive(Clone, Copy, Debug)]
 pub struct FoldedEpilogue<'a, E> {
-    /// Added, where there is one: as large as the output, and before nothing or ReLU.
+    /// Added if given. It is as large as the output, and allowed only before `Nothing` or `Relu`.
     pub residual: Option<&'a [E]>,
-    /// What follows.
+    /// The operation that follows.
     pub after: After,
 }
 
 impl<E: Element> FoldedConv<E> {
-    /// Folds `scale` (c_out) into the OIHW `weight` of a convolution of this shape. It then serves any number of images, and what
-    /// it [`suits`](Self::suits).
+    /// Folds `scale` (c_out) into the OIHW `weight` of a convolution of this shape. The result serves any number of
+    /// images, and all shapes that it [`suits`](Self::suits).
     ///
     /// # Panics
     /// If a length does not fit.
@@ -61,8 +62,8 @@ impl<E: Element> FoldedConv<E> {
         Self { dims, stride: s.stride, weights, bias, limits: None }
     }
 
-    /// Whether these weights are as maps of this size want them: it decides how a convolution is done, and so the last bits of its
-    /// numbers.
+    /// Returns whether the weights have the form that maps of this size need. The size decides the method of the
+    /// convolution, and so the last bits of its results.
     pub fn suits(&self, s: &ConvShape) -> bool {
         match (&self.weights, Kernels::<E>::of(isa())) {
             (Weights::Packed(weights), Some(kernels)) => weights.suits(&kernels, s),
@@ -70,13 +71,13 @@ impl<E: Element> FoldedConv<E> {
         }
     }
 
-    /// The same, where a ReLU that follows has these limits instead of 0 and infinity: those of an
+    /// Returns the same convolution with other limits of a following ReLU than 0 and infinity: those of an
     /// [`Affine`](crate::Affine) that is folded into scale and bias.
     pub fn with_limits(self, limits: [f32; 2]) -> Self {
         Self { limits: Some(limits), ..self }
     }
 
-    /// As a 1x1 convolution with stride 1, where it is one and there are loops for it.
+    /// Returns the weights as a 1x1 convolution with stride 1, if it is one and the instruction set has loops for it.
     pub(crate) fn pointwise(&self, after: After) -> Option<Pointwise<'_, E>> {
         let [c_out, c_in, k_h, k_w] = self.dims;
         match &self.weights {
@@ -89,7 +90,7 @@ impl<E: Element> FoldedConv<E> {
         }
     }
 
-    /// Input channels.
+    /// Returns the number of input channels.
     pub(crate) fn c_in(&self) -> usize {
         self.dims[1]
     }
@@ -97,23 +98,24 @@ impl<E: Element> FoldedConv<E> {
     /// Overwrites `y` with `epilogue(conv2d(x) + bias)`.
     ///
     /// # Shapes
-    /// `x` (n, h, w, c_in); `y` (n, h_out, w_out, c_out), or (n, h_out / 2, w_out / 2, c_out) where it is pooled.
+    /// `x` (n, h, w, c_in); `y` (n, h_out, w_out, c_out), or (n, h_out / 2, w_out / 2, c_out) with pooling.
     ///
     /// # Panics
-    /// If a length does not fit the shape, `s` has other channels, kernel or stride than the weights, or the epilogue is none.
+    /// If a length does not fit the shape, if `s` has other channels, another kernel or another stride than the
+    /// weights, or if there is a residual before limits or before another operation than `Nothing` or `Relu`.
     ///
-    /// Of a curve (GELU, SiLU, hard swish) in bf16 the sums are rounded before it, too.
+    /// For a curve (GELU, SiLU, hard swish) in bf16, the sums are also rounded before the curve is applied.
     pub fn forward(&self, s: &ConvShape, x: &[E], epilogue: &FoldedEpilogue<'_, E>, y: &mut [E]) {
         let _span = profile::conv("conv2d_folded", s, Pass::Forward.method_name::<E>(s));
         check_len("FoldedConv", "x", x.len(), s.x_len());
         self.run(s, Input::Map(x), epilogue, y);
     }
 
-    /// As [`forward`](Self::forward) on the channels of `parts` side by side, each with the number of its own: without a map of all
-    /// of them in memory.
+    /// Runs [`forward`](Self::forward) on the joined channels of `parts`, each given with its number of channels,
+    /// without building the joined map in memory.
     ///
     /// # Panics
-    /// As there, and if this is no 1x1 convolution with stride 1 and without padding.
+    /// As [`forward`](Self::forward), and if this is not a 1x1 convolution with stride 1 and without padding.
     pub fn forward_joined(
         &self,
         s: &ConvShape,

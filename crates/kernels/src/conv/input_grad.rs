@@ -9,7 +9,7 @@ use crate::isa::isa;
 use crate::layout::{reversed_taps, taps_outermost};
 use crate::profile;
 
-/// Overwrites `dx` with the gradient of the input, given that of the output.
+/// Overwrites `dx` with the gradient of the input, computed from the gradient `dy` of the output.
 ///
 /// # Shapes
 /// `dy` (n, h_out, w_out, c_out), `weight` (c_out, c_in, k_h, k_w), `dx` (n, h, w, c_in).
@@ -28,18 +28,18 @@ pub fn conv2d_input_grad<E: Element>(s: &ConvShape, dy: &[E], weight: &[f32], dx
 fn by_patches(s: &ConvShape, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
     let filters = taps_outermost(weight, s.c_in, s.k_h * s.k_w);
     match s.stride {
-        // every pixel of the input sees the k_h x k_w windows around it: a convolution again
+        // each pixel of the input depends on the k_h x k_w windows around it, so this is a convolution again
         1 => {
             let packed = reversed_taps(&filters, s.c_in, s.k_h * s.k_w);
             multiply_patches(&patches_of_dy(s), dy, &packed, None, dx);
         }
-        // as a convolution most of its products would be with the zeros between the windows
+        // as a convolution, most products would be with the zeros between the windows
         _ => scatter(s, dy, &filters, dx),
     }
 }
 
-/// The patches of the output's gradient that the input's pixels see where the stride is 1: pixel (y, x) was seen by
-/// the windows from (y + top - k_h + 1, x + left - k_w + 1) on.
+/// Returns the patches of the output's gradient under the input's pixels, for stride 1. Pixel (y, x) was seen by the
+/// windows from (y + top - k_h + 1, x + left - k_w + 1) on.
 fn patches_of_dy(s: &ConvShape) -> Patches {
     let [top, left] = s.zeros_before();
     Patches {
@@ -57,8 +57,8 @@ fn patches_of_dy(s: &ConvShape) -> Patches {
     }
 }
 
-/// Gradients of patches, `dy * filters`, added to the pixels that they are patches of. One task is one image, since
-/// windows overlap.
+/// Computes the gradients of the patches, `dy * filters`, and adds them to the pixels of the patches. One task is one
+/// image, because windows overlap.
 fn scatter(s: &ConvShape, dy: &[f32], filters: &[f32], dx: &mut [f32]) {
     let image = Patches { n: 1, ..s.patches() };
     let (n_rows, patch_len) = (image.n_rows(), image.patch_len());

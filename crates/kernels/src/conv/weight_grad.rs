@@ -1,6 +1,6 @@
 //! The gradient of a convolution with respect to its weights.
 //!
-//! By patches, where the instruction set has no direct loop:
+//! By patches, if the instruction set has no direct loop:
 //!
 //! ```text
 //! for each chunk of rows, for each line ky of the kernel, in parallel:
@@ -9,7 +9,7 @@
 //! dW[ky] = the chunks' slabs, added in order
 //! ```
 //!
-//! By line of the kernel, because a slab of the result then stays in the cache while the tiles go by.
+//! The work goes line by line of the kernel, so that a slab of the result stays in the cache for all tiles.
 
 use super::ConvShape;
 use crate::chunks::{for_each_chunk, map_in_order};
@@ -20,15 +20,15 @@ use crate::isa::isa;
 use crate::layout::{taps_innermost, transposed};
 use crate::profile;
 
-/// Tasks that the work is cut into where it is large enough.
+/// Approximate number of tasks, if there is enough work.
 const N_TASKS: usize = 24;
 
-/// What the chunks' sums may take together: 64 MiB of f32.
+/// Largest total length of the chunks' sums: 64 MiB of f32.
 const MAX_SUMS_LEN: usize = 1 << 24;
 
-/// Overwrites `dweight` with the gradient of the weight, given that of the output.
+/// Overwrites `dweight` with the gradient of the weight, computed from the gradient `dy` of the output.
 ///
-/// Sums over the pixels are in f32, within chunks of them, then over the chunks.
+/// Sums over the pixels are f32, first within chunks of pixels, then over the chunks.
 ///
 /// # Shapes
 /// `x` (n, h, w, c_in), `dy` (n, h_out, w_out, c_out), `dweight` (c_out, c_in, k_h, k_w).
@@ -64,7 +64,7 @@ fn by_patches(s: &ConvShape, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
     taps_innermost(&filters, s.c_in, s.k_h * s.k_w, dweight);
 }
 
-/// The patches that line `ky` of the kernel sees.
+/// Returns the patches under line `ky` of the kernel.
 fn patches_of_line(s: &ConvShape, ky: usize) -> Patches {
     let patches = s.patches();
     Patches { k_h: 1, top: patches.top - ky as isize, ..patches }
@@ -74,14 +74,14 @@ fn rows_per_tile(s: &ConvShape) -> usize {
     patches_of_line(s, 0).rows_per_tile(128)
 }
 
-/// Whole tiles, so that there are about `N_TASKS` tasks and the sums are not too large.
+/// Returns a multiple of the tile's rows that gives about `N_TASKS` tasks, or fewer if their sums would be too long.
 fn rows_per_chunk(s: &ConvShape) -> usize {
     let n_tiles = s.patches().n_rows().div_ceil(rows_per_tile(s));
     let max_chunks = (MAX_SUMS_LEN / s.weight_len()).clamp(1, N_TASKS.div_ceil(s.k_h));
     n_tiles.div_ceil(max_chunks).max(1) * rows_per_tile(s)
 }
 
-/// The sum over `rows` (as far as they exist) for line `ky` of the kernel, (k_w * c_in, c_out).
+/// Returns the sum over `rows` (as far as they exist) for line `ky` of the kernel, (k_w * c_in, c_out).
 fn slab(s: &ConvShape, x: &[f32], dy: &[f32], ky: usize, rows: std::ops::Range<usize>) -> Vec<f32> {
     let patches = patches_of_line(s, ky);
     let (tile, end) = (rows_per_tile(s), rows.end.min(patches.n_rows()));

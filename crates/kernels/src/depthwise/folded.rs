@@ -1,4 +1,5 @@
-//! Depthwise convolution for inference: batch norm folded into the weights, and what follows it in the same loop.
+//! Depthwise convolution for inference: batch norm is folded into the weights, and the operation after it runs in the
+//! same loop.
 
 use super::DepthwiseShape;
 use super::gather::{ANY, Inputs, gather};
@@ -9,7 +10,7 @@ use crate::layout::transposed;
 use crate::norm_act::After;
 use crate::profile;
 
-/// The weights of a depthwise convolution, each channel times a scale, and a bias, ready for use again and again.
+/// The weights of a depthwise convolution, scaled per channel, and a bias, prepared for repeated use.
 ///
 /// A batch norm with constant statistics is such a scale and bias: `scale = gamma / sqrt(var + eps)`, `bias = beta -
 /// mean * scale`.
@@ -37,17 +38,17 @@ impl FoldedDepthwise {
         Self { weight, bias, limits: None }
     }
 
-    /// As [`FoldedConv::with_limits`](crate::FoldedConv::with_limits).
+    /// Sets the limits of a following ReLU, like [`FoldedConv::with_limits`](crate::FoldedConv::with_limits).
     pub fn with_limits(self, limits: [f32; 2]) -> Self {
         Self { limits: Some(limits), ..self }
     }
 
-    /// Whether a ReLU that follows has limits of its own.
+    /// Returns whether a following ReLU has its own limits.
     pub(crate) fn has_own_limits(&self) -> bool {
         self.limits.is_some()
     }
 
-    /// (k, k, c) and (c).
+    /// Returns the weight (k, k, c) and the bias (c).
     pub(crate) fn weight_and_bias(&self) -> (&[f32], &[f32]) {
         (&self.weight, &self.bias)
     }
@@ -58,9 +59,9 @@ impl FoldedDepthwise {
     /// `x` (n, h, w, c), `y` (n, h_out, w_out, c).
     ///
     /// # Panics
-    /// If a length does not fit the shape, `s` is of another size than the weights, or `after` pools.
+    /// If a length does not fit the shape, if `s` has another size than the weights, or if `after` pools.
     ///
-    /// Of a curve (GELU, SiLU, hard swish) in bf16 the sums are rounded before it, too.
+    /// For a curve (GELU, SiLU, hard swish) in bf16, the sums are also rounded before the curve is applied.
     pub fn forward<E: Element>(&self, s: &DepthwiseShape, x: &[E], after: After, y: &mut [E]) {
         let _span = profile::depthwise("depthwise_folded", s);
         s.check("FoldedDepthwise", ("x", x.len()), ("weight", self.weight.len()), ("y", y.len()));
@@ -91,7 +92,7 @@ mod tests {
         (0..len).map(|_| E::from_f32(stream.normal_f32())).collect()
     }
 
-    /// Against convolution, norm and activation one after another.
+    /// Compares with convolution, norm and activation one after another.
     fn agrees<E: Element>(s: DepthwiseShape, after: After, tolerance: f32) {
         let (x, weight): (Vec<E>, Vec<f32>) = (random(s.x_len(), 1), random(s.weight_len(), 2));
         let (scale, bias): (Vec<f32>, Vec<f32>) = (random(s.c, 3), random(s.c, 4));
@@ -122,7 +123,7 @@ mod tests {
         }
     }
 
-    /// Against convolution, norm and the map one after another.
+    /// Compares with convolution, norm and the affine map one after another.
     fn agrees_with_affine<E: Element>(s: DepthwiseShape, affine: Affine, tolerance: f32) {
         let (x, weight): (Vec<E>, Vec<f32>) = (random(s.x_len(), 1), random(s.weight_len(), 2));
         let (scale, bias): (Vec<f32>, Vec<f32>) = (random(s.c, 3), random(s.c, 4));

@@ -1,4 +1,4 @@
-//! The forward pass.
+//! The forward pass of a depthwise convolution.
 
 use super::DepthwiseShape;
 use super::gather::{ANY, Inputs, gather};
@@ -8,9 +8,10 @@ use crate::layout::transposed;
 use crate::profile;
 use crate::reduce::{add_moments, total_moments};
 
-/// `y = conv2d(x, weight, groups = c) + bias`, as `torch.nn.functional.conv2d`: each channel with a kernel of its own.
+/// Overwrites `y` with `conv2d(x, weight, groups = c) + bias`, as `torch.nn.functional.conv2d`: each channel has its
+/// own kernel.
 ///
-/// Products and sums in f32, rounded once to `E`.
+/// Products and sums are f32, rounded once to `E`.
 ///
 /// # Shapes
 /// `x` (n, h, w, c), `weight` (c, 1, k, k), `bias` (c), `y` (n, h_out, w_out, c).
@@ -31,8 +32,8 @@ pub fn depthwise_forward<E: Element>(
     gather(&inputs, y, |_| ());
 }
 
-/// Like [`depthwise_forward`], and returns the moments of each channel of `y` as it is written: sums over some lines in
-/// f32, over those in f64.
+/// Runs [`depthwise_forward`] and returns the moments of each channel of `y` as written. Sums over some lines are
+/// f32, sums over those f64.
 ///
 /// # Panics
 /// If a length does not fit the shape.

@@ -1,4 +1,4 @@
-//! Lines of a map that gather from lines of another one, and how they are cut into tasks.
+//! Lines of a map that gather from lines of another map, and their division into tasks.
 
 use std::ops::Range;
 
@@ -9,32 +9,33 @@ use crate::chunks::rows_per_chunk;
 use crate::direct::{Element, Kernels};
 use crate::isa::isa;
 
-/// Which pixels of a map go into which pixels of another one, by which tap of a kernel.
+/// The geometry of a gather: which pixels of one map contribute to which pixels of another map, with which tap of a
+/// kernel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Gather {
-    /// Images.
+    /// Number of images.
     pub(crate) n: usize,
     pub(crate) c: usize,
     pub(crate) k: usize,
     pub(crate) stride: usize,
     /// Zeros above and to the left of the convolution's input.
     pub(crate) before: [usize; 2],
-    /// Rows and columns of the map that is read.
+    /// Rows and columns of the source map.
     pub(crate) from: [usize; 2],
-    /// Rows and columns of the map that is written.
+    /// Rows and columns of the destination map.
     pub(crate) to: [usize; 2],
-    /// Whether the map that is written is the convolution's input.
+    /// Whether the destination is the convolution's input (an input gradient).
     pub(crate) transposed: bool,
 }
 
 impl Gather {
-    /// The row of the map that is read which goes into row `to` by kernel row `tap`.
+    /// Returns the source row that contributes to row `to` with kernel row `tap`, if there is one.
     #[inline(always)]
     pub(crate) fn row(&self, to: usize, tap: usize) -> Option<usize> {
         self.place(0, to, tap)
     }
 
-    /// The same for columns.
+    /// Returns the source column that contributes to column `to` with kernel column `tap`, if there is one.
     #[inline(always)]
     pub(crate) fn column(&self, to: usize, tap: usize) -> Option<usize> {
         self.place(1, to, tap)
@@ -51,7 +52,7 @@ impl Gather {
         (from < self.from[axis]).then_some(from)
     }
 
-    /// Numbers of a line that is written.
+    /// Returns the number of elements of a destination line.
     pub(crate) fn line_len(&self) -> usize {
         self.to[1] * self.c
     }
@@ -60,35 +61,35 @@ impl Gather {
         self.n * self.from[0] * self.from[1] * self.c
     }
 
-    /// Lines that are written.
+    /// Returns the number of destination lines.
     pub(super) fn n_lines(&self) -> usize {
         self.n * self.to[0]
     }
 
-    /// Lines that have `len` numbers together.
+    /// Returns the number of lines that together have at least `len` elements.
     pub(super) fn lines_of(&self, len: usize) -> usize {
         len.div_ceil(self.line_len().max(1)).max(1)
     }
 }
 
-/// Some lines, to be written.
+/// A task that computes some lines.
 pub(crate) struct LinesTask<'a, E> {
     pub(crate) g: &'a Gather,
-    /// The whole map that is read.
+    /// The whole source map.
     pub(crate) from: &'a [E],
     /// (k, k, c).
     pub(crate) weight: &'a [f32],
-    /// Per channel.
+    /// One number per channel.
     pub(crate) bias: Option<&'a [f32]>,
-    /// The least and the largest number that is written.
+    /// The lower and the upper limit of the numbers that are written.
     pub(crate) limits: [f32; 2],
-    /// Counted over all images.
+    /// Index of the first line, counted over all images.
     pub(crate) first_line: usize,
     pub(crate) to: &'a mut [E],
 }
 
 impl<E> LinesTask<'_, E> {
-    /// Panics unless all slices are as long as the loops rely on.
+    /// Panics unless all slices have the lengths that the loops rely on.
     pub(crate) fn check(&self) {
         let g = self.g;
         assert_eq!(self.from.len(), g.read_len(), "the map that is read");
@@ -99,19 +100,19 @@ impl<E> LinesTask<'_, E> {
     }
 }
 
-/// Some lines of the gradient `dy`, whose products with `x` are to be added up. `g` is that of the forward pass.
+/// A task that sums the products of some lines of the gradient `dy` with `x`. `g` is that of the forward pass.
 pub(crate) struct SumsTask<'a, E> {
     pub(crate) g: &'a Gather,
     pub(crate) x: &'a [E],
     pub(crate) dy: &'a [E],
-    /// Counted over all images.
+    /// The lines of `dy`, counted over all images.
     pub(crate) lines: Range<usize>,
     /// (k, k, c), overwritten.
     pub(crate) sums: &'a mut [f32],
 }
 
 impl<E> SumsTask<'_, E> {
-    /// Panics unless all slices are as long as the loops rely on.
+    /// Panics unless all slices have the lengths that the loops rely on.
     pub(crate) fn check(&self) {
         let g = self.g;
         assert_eq!(self.x.len(), g.read_len(), "the map that is read");
@@ -121,7 +122,7 @@ impl<E> SumsTask<'_, E> {
     }
 }
 
-/// What all tasks of a call have in common.
+/// The inputs that all tasks of a call share.
 pub(super) struct Inputs<'a, E> {
     pub(super) g: Gather,
     pub(super) from: &'a [E],
@@ -131,10 +132,10 @@ pub(super) struct Inputs<'a, E> {
     pub(super) limits: [f32; 2],
 }
 
-/// No limits.
+/// Limits that change no number.
 pub(crate) const ANY: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
 
-/// Overwrites `to` in tasks, calls `finish` with what each of them wrote, and returns what that gives, in order.
+/// Overwrites `to` in tasks, calls `finish` on the lines of each task, and returns its results in order.
 pub(super) fn gather<E: Element, T: Send>(
     inputs: &Inputs<'_, E>,
     to: &mut [E],

@@ -1,4 +1,4 @@
-//! The gradient of the input.
+//! The gradient of a depthwise convolution's input.
 
 use super::DepthwiseShape;
 use super::gather::{ANY, Gather, Inputs, gather};

@@ -1,17 +1,19 @@
-//! Depthwise convolution: each channel with a kernel of its own, nothing across channels.
+//! Depthwise convolution: each channel has its own kernel, and channels do not mix.
 //!
 //! ```text
 //! forward          y[oy, ox, c]  = sum over r, t of x[oy * stride + r - top, ox * stride + t - left, c] * w[c, r, t]
-//! input gradient   dx[iy, ix, c] = sum over the windows that see the pixel of dy * w
+//! input gradient   dx[iy, ix, c] = sum of dy * w over the windows that contain the pixel
 //! weight gradient  dw[c, r, t]   = sum over images, oy, ox of x * dy
 //! ```
 //!
-//! There are few products for what is read and written, so that a vector holds channels of one pixel, a column is loaded
-//! once for all pixels of a strip that see it, and whatever follows is done before the sums are written or while they
-//! are in the cache. The first two are one loop: a line of a map gathers from lines of another one ([`Gather`]).
+//! There are few products per number that is read and written. So a vector holds channels of one pixel, a column is
+//! loaded once for all pixels of a strip that see it, and the operations that follow run before the sums are written
+//! or while they are in the cache. The forward pass and the input gradient are one loop: a line of a map gathers from
+//! lines of another map ([`Gather`]).
 //!
-//! The loops for 3x3, 5x5 and 7x7 with stride 1 and 2 are in `direct`, for instruction sets that have vectors; `plain`
-//! has one for everything else. Work is cut into lines of the output. In bf16, maps are read and written as such;
+//! The loops for 3x3, 5x5 and 7x7 with stride 1 and 2 are in `direct`, for instruction sets with vectors; `plain` has
+//! one for everything else. Work is divided into lines of the output. In bf16, maps are read and written as bf16;
+//! weights, products and sums are f32.
 //! weights, products and sums are f32.
 
 mod folded;
@@ -30,58 +32,58 @@ pub use weight_grad::depthwise_weight_grad;
 use crate::chunks::check_len;
 use crate::padding::Padding;
 
-/// The shape of a depthwise convolution: (n, h, w, c) maps, (c, 1, k, k) weights, (n, h_out, w_out, c) maps out of it.
+/// The shape of a depthwise convolution: (n, h, w, c) maps in, (c, 1, k, k) weights, (n, h_out, w_out, c) maps out.
 /// `c`, `k` and `stride` must be at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DepthwiseShape {
-    /// Images.
+    /// Number of images.
     pub n: usize,
     /// Height of the input.
     pub h: usize,
     /// Width of the input.
     pub w: usize,
-    /// Channels.
+    /// Number of channels.
     pub c: usize,
     /// Height and width of the kernel.
     pub k: usize,
-    /// Pixels from one window to the next, in both directions.
+    /// Distance between neighbouring windows in pixels, in both directions.
     pub stride: usize,
-    /// Zeros around the input.
+    /// Zero padding around the input.
     pub padding: Padding,
 }
 
 impl DepthwiseShape {
-    /// Height of the output: `(h + zeros - k) / stride + 1`, rounded down; 0 where the kernel does not fit.
+    /// Returns the height of the output: `(h + zeros - k) / stride + 1`, rounded down; 0 if the kernel does not fit.
     pub fn h_out(&self) -> usize {
         self.padding.windows(self.h, self.k, self.stride).0
     }
 
-    /// Width of the output: `(w + zeros - k) / stride + 1`, rounded down; 0 where the kernel does not fit.
+    /// Returns the width of the output: `(w + zeros - k) / stride + 1`, rounded down; 0 if the kernel does not fit.
     pub fn w_out(&self) -> usize {
         self.padding.windows(self.w, self.k, self.stride).0
     }
 
-    /// Lines of zeros above the input, and columns of them to its left.
+    /// Returns the number of lines of zeros above the input, and of columns of zeros to its left.
     pub fn zeros_before(&self) -> [usize; 2] {
         [self.h, self.w].map(|len| self.padding.windows(len, self.k, self.stride).1)
     }
 
-    /// Elements of the input.
+    /// Returns the number of elements of the input.
     pub fn x_len(&self) -> usize {
         self.n * self.h * self.w * self.c
     }
 
-    /// Elements of the output.
+    /// Returns the number of elements of the output.
     pub fn y_len(&self) -> usize {
         self.n * self.h_out() * self.w_out() * self.c
     }
 
-    /// Elements of the weight.
+    /// Returns the number of elements of the weight.
     pub fn weight_len(&self) -> usize {
         self.c * self.k * self.k
     }
 
-    /// The forward pass as lines that gather from lines.
+    /// Returns the forward pass as lines that gather from lines.
     pub(crate) fn gather(&self) -> Gather {
         Gather {
             n: self.n,

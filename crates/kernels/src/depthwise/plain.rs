@@ -1,4 +1,4 @@
-//! The loops for any kernel and stride, any number of channels and any instruction set, pixel by pixel.
+//! Loops for any kernel, stride, number of channels and instruction set, pixel by pixel.
 
 use super::gather::{LinesTask, SumsTask};
 use crate::direct::Element;
@@ -36,7 +36,7 @@ vectorised! {
 }
 
 vectorised! {
-    /// Adds up the products of a task.
+    /// Sums the products of a task.
     fn sums<E: Element>(task: SumsTask<'_, E>) {
         let SumsTask { g, x, dy, lines, sums } = task;
         sums.fill(0.0);

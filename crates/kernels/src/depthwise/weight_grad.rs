@@ -1,4 +1,4 @@
-//! The gradient of the weights: sums over chunks of lines, added up in order.
+//! The gradient of a depthwise convolution's weights: sums over chunks of lines, added in order.
 
 use super::gather::SumsTask;
 use super::{DepthwiseShape, plain};
@@ -7,16 +7,16 @@ use crate::direct::{Element, Kernels};
 use crate::isa::isa;
 use crate::profile;
 
-/// Numbers of `dy` in a chunk at least: with what they are multiplied by they stay in L2, and one f32 sum is of few enough
-/// terms.
+/// Least number of elements of `dy` in a chunk. They stay in L2 together with the elements of `x`, and one f32 sum
+/// does not get too many terms.
 const CHUNK: usize = 1 << 15;
 
-/// Numbers of `dy` in a chunk for each of its sums, at least: so that the sums cost little beside them.
+/// Least number of elements of `dy` in a chunk per sum, so that the sums cost little in comparison.
 const PER_SUM: usize = 8;
 
 /// Overwrites `dweight` with the gradient of [`depthwise_forward`](super::depthwise_forward)'s weight.
 ///
-/// Products and sums over a chunk of lines in f32, over the chunks in f64.
+/// Products and sums over a chunk of lines are f32, sums over the chunks f64.
 ///
 /// # Shapes
 /// `x` (n, h, w, c), `dy` (n, h_out, w_out, c), `dweight` (c, 1, k, k).

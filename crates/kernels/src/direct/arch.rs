@@ -1,15 +1,15 @@
-//! Instruction sets: what each offers, and the loops compiled for it. The one place with intrinsics.
+//! Instruction sets: their operations, and the loops compiled for each of them. Only this module uses intrinsics.
 
 use super::kernel::Kernels;
 use crate::isa::Isa;
 
-/// The loops on f32 for `isa`; none where matrices of patches serve.
+/// Returns the f32 loops for `isa`: `None`, because convolutions here use matrices of patches.
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) fn f32_kernels(_isa: Isa) -> Option<Kernels<f32>> {
     None
 }
 
-/// The loops on bf16 for `isa`; none where bf16 is emulated.
+/// Returns the bf16 loops for `isa`: `None`, because bf16 is emulated here.
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) fn bf16_kernels(_isa: Isa) -> Option<Kernels<half::bf16>> {
     None
@@ -110,28 +110,28 @@ mod x86_64 {
         };
     }
 
-    // rows of a tile: with 2 vectors of sums each they leave registers for 2 operands and a broadcast
+    // number of rows of a tile: with 2 vectors of sums per row, registers are left for 2 operands and a broadcast
     compile!(avx2, Avx2, avx2, "avx2,fma", 6, 6);
     compile!(avx512, Avx512, avx512, "avx512f,avx512bw,avx512dq,avx512vl", 12, 12);
     compile!(avx512bf16, Avx512Bf16, avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16", 12, 12);
 
-    /// A mask of the first `n` lanes of 16.
+    /// Returns a mask of the first `n` of 16 lanes.
     #[inline(always)]
     fn first_lanes(n: usize) -> u16 {
         ((1u32 << n) - 1) as u16
     }
 
-    /// f32 by AVX2 and FMA.
+    /// f32 with AVX2 and FMA.
     struct Avx2;
 
-    /// f32 by AVX-512.
+    /// f32 with AVX-512.
     struct Avx512;
 
-    /// bf16 by AVX-512: `vdpbf16ps` adds two products to each lane.
+    /// bf16 with AVX-512: `vdpbf16ps` adds two products to each lane.
     struct Avx512Bf16;
 
-    // SAFETY of the three: each function is one intrinsic, whose features and pointers the caller promises; loads and
-    // stores are unaligned.
+    // SAFETY of the three: each function is one intrinsic. The caller promises its features and valid pointers; loads
+    // and stores are unaligned.
     impl Arch for Avx2 {
         type Elem = f32;
         type Acc = __m256;
@@ -141,7 +141,7 @@ mod x86_64 {
 
         #[inline(always)]
         unsafe fn prefetch(p: *const f32) {
-            // SAFETY: see above; what cannot be read is not.
+            // SAFETY: see above; a prefetch of an invalid address does nothing.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
         }
         #[inline(always)]
@@ -171,12 +171,12 @@ mod x86_64 {
         }
         #[inline(always)]
         unsafe fn at_least(a: __m256, low: __m256) -> __m256 {
-            // SAFETY: see above; of a pair with a NaN the second is taken.
+            // SAFETY: see above; with a NaN in a pair, the intrinsic returns the second operand.
             unsafe { _mm256_max_ps(low, a) }
         }
         #[inline(always)]
         unsafe fn at_most(a: __m256, high: __m256) -> __m256 {
-            // SAFETY: see above; of a pair with a NaN the second is taken.
+            // SAFETY: see above; with a NaN in a pair, the intrinsic returns the second operand.
             unsafe { _mm256_min_ps(high, a) }
         }
         #[inline(always)]
@@ -220,7 +220,7 @@ mod x86_64 {
 
         #[inline(always)]
         unsafe fn prefetch(p: *const f32) {
-            // SAFETY: see above; what cannot be read is not.
+            // SAFETY: see above; a prefetch of an invalid address does nothing.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
         }
         #[inline(always)]
@@ -250,12 +250,12 @@ mod x86_64 {
         }
         #[inline(always)]
         unsafe fn at_least(a: __m512, low: __m512) -> __m512 {
-            // SAFETY: see above; of a pair with a NaN the second is taken.
+            // SAFETY: see above; with a NaN in a pair, the intrinsic returns the second operand.
             unsafe { _mm512_max_ps(low, a) }
         }
         #[inline(always)]
         unsafe fn at_most(a: __m512, high: __m512) -> __m512 {
-            // SAFETY: see above; of a pair with a NaN the second is taken.
+            // SAFETY: see above; with a NaN in a pair, the intrinsic returns the second operand.
             unsafe { _mm512_min_ps(high, a) }
         }
         #[inline(always)]
@@ -290,12 +290,12 @@ mod x86_64 {
         }
         #[inline(always)]
         unsafe fn load_wide_part(p: *const f32, n: usize) -> __m512 {
-            // SAFETY: see above; what is masked is not read.
+            // SAFETY: see above; masked elements are not read.
             unsafe { _mm512_maskz_loadu_ps(first_lanes(n), p) }
         }
         #[inline(always)]
         unsafe fn store_part(p: *mut f32, acc: __m512, n: usize) {
-            // SAFETY: see above; what is masked is not written.
+            // SAFETY: see above; masked elements are not written.
             unsafe { _mm512_mask_storeu_ps(p, first_lanes(n), acc) }
         }
     }
@@ -309,7 +309,7 @@ mod x86_64 {
 
         #[inline(always)]
         unsafe fn prefetch(p: *const bf16) {
-            // SAFETY: see above; what cannot be read is not.
+            // SAFETY: see above; a prefetch of an invalid address does nothing.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
         }
         #[inline(always)]
@@ -339,12 +339,12 @@ mod x86_64 {
         }
         #[inline(always)]
         unsafe fn at_least(a: __m512, low: __m512) -> __m512 {
-            // SAFETY: see above; of a pair with a NaN the second is taken.
+            // SAFETY: see above; with a NaN in a pair, the intrinsic returns the second operand.
             unsafe { _mm512_max_ps(low, a) }
         }
         #[inline(always)]
         unsafe fn at_most(a: __m512, high: __m512) -> __m512 {
-            // SAFETY: see above; of a pair with a NaN the second is taken.
+            // SAFETY: see above; with a NaN in a pair, the intrinsic returns the second operand.
             unsafe { _mm512_min_ps(high, a) }
         }
         #[inline(always)]
@@ -387,7 +387,7 @@ mod x86_64 {
         }
         #[inline(always)]
         unsafe fn load_wide_part(p: *const bf16, n: usize) -> __m512 {
-            // SAFETY: see above; what is masked is not read. The upper half of an f32 is a bf16.
+            // SAFETY: see above; masked elements are not read. The upper half of an f32 is a bf16.
             unsafe {
                 let bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first_lanes(n), p.cast()));
                 _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
@@ -395,7 +395,7 @@ mod x86_64 {
         }
         #[inline(always)]
         unsafe fn store_part(p: *mut bf16, acc: __m512, n: usize) {
-            // SAFETY: see above; what is masked is not written, and both types are 32 bytes of any bits.
+            // SAFETY: see above; masked elements are not written, and both types are 32 bytes of any bits.
             unsafe {
                 let rounded = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(acc));
                 _mm256_mask_storeu_epi16(p.cast(), first_lanes(n), rounded);

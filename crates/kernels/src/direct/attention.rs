@@ -1,8 +1,8 @@
-//! Self-attention: each token's mean of the values of all tokens, weighted by how its query fits their keys.
+//! Self-attention: each token gets the mean of all tokens' values, weighted by how well its query matches their keys.
 //!
 //! ```text
 //! for each image, in parallel:
-//!     keys (times 1 / sqrt(d)) and values of each head as the products' loop wants them
+//!     pack the keys (times 1 / sqrt(d)) and values of each head for the products
 //!     for each block of ROWS tokens, in parallel:
 //!         for each head:
 //!             scores = queries * keys^T                       (ROWS, tokens), which stays in L2
@@ -10,9 +10,9 @@
 //!             y      = e * values / the sum of e's row
 //! ```
 //!
-//! The products are the convolutions' own loop, as if keys and values were the weights of a 1x1 convolution, or the `gemm`
-//! crate's where there is no such loop. They, the scores and the sums are f32 for maps of either type. Work is cut by the number
-//! of tokens alone.
+//! The products run in the convolutions' own loop, as if keys and values were the weights of a 1x1 convolution.
+//! Without such a loop they run in the `gemm` crate. Products, scores and sums are f32 for maps of either type. Work
+//! is divided by the number of tokens alone.
 
 use rayon::prelude::*;
 
@@ -27,24 +27,25 @@ use crate::norm_act::lanes::{LANES, at, at_mut, for_lanes, total};
 use crate::profile;
 use crate::vectorise::vectorised;
 
-/// Tokens whose scores are computed together: full tiles of the loop, and 256 KiB of scores where there are 1,370 tokens.
+/// Number of tokens with scores computed together: they fill whole tiles of the loop, and with 1,370 tokens the
+/// scores take 256 KiB.
 const ROWS: usize = 48;
 
-/// What [`attention`] works on.
+/// The shape of [`attention`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AttentionShape {
-    /// Images.
+    /// Number of images.
     pub n: usize,
-    /// Tokens of an image.
+    /// Number of tokens per image.
     pub tokens: usize,
-    /// Heads.
+    /// Number of heads.
     pub heads: usize,
-    /// Numbers of a query, of a key and of a value.
+    /// Length of a query, a key and a value.
     pub head_width: usize,
 }
 
 impl AttentionShape {
-    /// Channels of a token.
+    /// Returns the number of channels of a token.
     pub fn width(&self) -> usize {
         self.heads * self.head_width
     }
@@ -54,11 +55,11 @@ impl AttentionShape {
 /// `torch.nn.functional.scaled_dot_product_attention`.
 ///
 /// # Shapes
-/// `qkv` (n, tokens, 3 * heads * head_width): the queries of all heads, their keys, their values, as timm's `qkv` layer gives
-/// them; `y` (n, tokens, heads * head_width).
+/// `qkv` (n, tokens, 3 * heads * head_width): the queries of all heads, then their keys, then their values, as in
+/// timm's `qkv` layer; `y` (n, tokens, heads * head_width).
 ///
 /// # Panics
-/// If a length does not fit, or the shape has a 0 besides `n`.
+/// If a length does not fit, or if a size other than `n` is 0.
 ///
 /// # Source
 /// Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>.
@@ -73,7 +74,7 @@ pub fn attention<E: Element>(s: &AttentionShape, qkv: &[E], y: &mut [E]) {
     images.for_each(|(y, qkv)| attend(s, &products, qkv, y));
 }
 
-/// One image.
+/// Computes the attention of one image.
 fn attend<E: Element>(s: &AttentionShape, products: &Products, qkv: &[E], y: &mut [E]) {
     let (d, tokens) = (s.head_width, s.tokens);
     let n_keys = products.whole_blocks(tokens);
@@ -97,7 +98,7 @@ fn attend<E: Element>(s: &AttentionShape, products: &Products, qkv: &[E], y: &mu
     });
 }
 
-/// One head of a block of tokens; `queries` and `y` begin with the first one's.
+/// Computes one head for a block of tokens. `queries` and `y` begin at the head's numbers of the block's first token.
 fn attend_rows<E: Element>(
     s: &AttentionShape,
     products: &Products,
@@ -123,7 +124,8 @@ fn attend_rows<E: Element>(
     });
 }
 
-/// A block of keys side by side, number by number, each times `1 / sqrt(head_width)`; zeros where there are no more.
+/// Packs keys in blocks: the keys of a block lie side by side, number by number, each times `1 / sqrt(head_width)`.
+/// Places beyond the last key are 0.
 fn pack_keys<E: Element>(s: &AttentionShape, keys: &[E], block: usize, packed: &mut [f32]) {
     let (d, step) = (s.head_width, 3 * s.width());
     let scale = 1.0 / (d as f32).sqrt();
@@ -136,7 +138,7 @@ fn pack_keys<E: Element>(s: &AttentionShape, keys: &[E], block: usize, packed: &
     }
 }
 
-/// A block of the numbers of each value, value by value; zeros where there are no more.
+/// Packs values in blocks of their numbers: each block goes value by value. Places beyond the last number are 0.
 fn pack_values<E: Element>(s: &AttentionShape, values: &[E], block: usize, packed: &mut [f32]) {
     for (first, packed) in (0..s.head_width).step_by(block).zip(packed.chunks_exact_mut(block * s.tokens)) {
         let n = block.min(s.head_width - first);
@@ -148,7 +150,8 @@ fn pack_values<E: Element>(s: &AttentionShape, values: &[E], block: usize, packe
 }
 
 vectorised! {
-    /// Overwrites the first `n` of each `step` numbers with `e^(x - the largest of them)`, and `sums` with the sums of those.
+    /// Overwrites the first `n` of each `step` numbers with `e^(x - the largest of them)`, and `sums` with the sums
+    /// of these exponentials.
     fn exponentials<E: Element>(step: usize, n: usize, rows: &mut [E], sums: &mut [f32]) {
         for (row, sum) in rows.chunks_exact_mut(step).zip(sums) {
             let row = &mut row[..n];
@@ -175,7 +178,7 @@ vectorised! {
     }
 }
 
-/// Products of rows with packed matrices.
+/// Products of rows with packed matrices, in the convolutions' loop if there is one.
 struct Products(Option<Kernels<f32>>);
 
 /// Rows of `k` numbers, `step` apart.
@@ -190,17 +193,18 @@ impl Products {
         Self(Kernels::of(isa))
     }
 
-    /// Columns of a matrix with `n` of them that are packed together: all where the `gemm` crate multiplies.
+    /// Returns the number of columns packed together, for a matrix with `n` columns. The `gemm` crate takes all
+    /// columns together.
     fn block(&self, n: usize) -> usize {
         self.0.as_ref().map_or(n, |kernels| kernels.block)
     }
 
-    /// `n`, up to a whole block.
+    /// Returns `n`, rounded up to whole blocks.
     fn whole_blocks(&self, n: usize) -> usize {
         n.next_multiple_of(self.block(n))
     }
 
-    /// Overwrites `y` (rows, n) with the product of `rows` and `packed`, whose blocks are (k, block).
+    /// Overwrites `y` (rows, n) with the product of `rows` and `packed`, which has blocks of (k, block).
     fn multiply(&self, Rows { x, step, k }: Rows<'_>, packed: &[f32], n: usize, y: &mut [f32]) {
         let n_rows = y.len() / n;
         let Some(kernels) = &self.0 else {

@@ -1,4 +1,4 @@
-//! What feature maps consist of: f32, or bf16 where the processor multiplies it.
+//! The element types of feature maps: f32 and bf16.
 
 use std::borrow::Cow;
 
@@ -8,17 +8,17 @@ use super::arch;
 use super::kernel::Kernels;
 use crate::isa::Isa;
 
-/// A number of a feature map: `f32` or [`half::bf16`]. Sums are f32 either way.
+/// An element of a feature map: `f32` or [`half::bf16`]. Sums are f32 for both.
 pub trait Element:
     sealed::Sealed + Copy + Default + Send + Sync + PartialEq + std::fmt::Debug + 'static
 {
-    /// The nearest number of this type; ties go to the even one.
+    /// Returns the nearest number of this type; ties go to the even one.
     fn from_f32(x: f32) -> Self;
-    /// The number as f32, exactly.
+    /// Returns the number as f32, exactly.
     fn to_f32(self) -> f32;
-    /// The numbers as f32: the slice itself, or a copy.
+    /// Returns the numbers as f32: the slice itself, or a copy.
     fn as_f32(x: &[Self]) -> Cow<'_, [f32]>;
-    /// Lets `edit` write f32, and rounds what it wrote. What is there before is not handed over.
+    /// Lets `edit` write f32 numbers, and rounds them into `y`. `edit` must not rely on the previous numbers of `y`.
     fn edit_as_f32(y: &mut [Self], edit: impl FnOnce(&mut [f32]));
     #[doc(hidden)]
     fn kernels(isa: Isa) -> Option<sealed::Direct<Self>>;
@@ -26,7 +26,7 @@ pub trait Element:
 
 #[doc(hidden)]
 pub(crate) mod sealed {
-    /// Wraps what is no part of the public interface.
+    /// Wraps a type that is not part of the public interface.
     pub struct Direct<E: super::Element>(pub(crate) super::Kernels<E>);
     pub trait Sealed {}
     impl Sealed for f32 {}
@@ -58,7 +58,7 @@ impl Element for f32 {
 }
 
 impl Element for bf16 {
-    /// Round to nearest even in integers, which vectorises; a NaN stays one.
+    /// Rounds to nearest even with integer operations, which vectorise; NaN stays NaN.
     #[inline(always)]
     fn from_f32(x: f32) -> Self {
         let bits = x.to_bits();

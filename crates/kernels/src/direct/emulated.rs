@@ -1,5 +1,5 @@
-//! AVX-512 and AVX-512-BF16 in plain Rust, for tests: whatever the processor, the loops, packing, transforms and pairs of
-//! 16 lanes are run.
+//! AVX-512 and AVX-512-BF16 in plain Rust, for tests: the loops, packing, transforms and pairs of 16 lanes run on
+//! every processor.
 
 use half::bf16;
 
@@ -8,7 +8,7 @@ use super::element::Element;
 use super::kernel::{Arch, ForwardTask, Kernels, NV, WeightTask, forward_task, weight_grad_task};
 use crate::depthwise::{LinesTask, SumsTask};
 
-/// An instruction set whose vectors are arrays, and a function that gives its loops.
+/// Defines an instruction set with arrays as vectors, and a function that returns its loops.
 macro_rules! emulate {
     ($name:ident, $kernels:ident, $element:ty, $unit:literal) => {
         struct $name;
@@ -44,7 +44,8 @@ macro_rules! emulate {
             }
         }
 
-        // SAFETY of what follows: pointers reach as far as the trait says, in any alignment; the rest is plain arithmetic.
+        // SAFETY below: pointers are valid for the lengths that the trait states, in any alignment; the rest is plain
+        // arithmetic.
         impl Arch for $name {
             type Elem = $element;
             type Acc = [f32; 16];

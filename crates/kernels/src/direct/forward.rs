@@ -1,4 +1,4 @@
-//! Forward convolution by the direct loop.
+//! Forward convolution with the direct loop or with Winograd's transforms.
 
 use rayon::prelude::*;
 
@@ -15,10 +15,11 @@ use crate::conv::ConvShape;
 use crate::norm_act::After;
 use crate::pool::pool_2x2;
 
-/// The sums over all pixels of the values and of their squares, per channel: what batch norm's statistics need.
+/// The sums of the values and of their squares over all pixels, per channel, from which the statistics of batch norm
+/// follow.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moments {
-    /// Pixels that were summed over.
+    /// Number of pixels in the sums.
     pub count: usize,
     /// Sums of the values.
     pub sums: Vec<f64>,
@@ -26,16 +27,17 @@ pub struct Moments {
     pub squares: Vec<f64>,
 }
 
-/// What happens to the sums of a convolution before they reach memory, in this order.
+/// Operations on the sums of a convolution before they reach memory, in this order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Epilogue<'a, E> {
-    /// Per output channel.
+    /// One number per output channel.
     pub(crate) bias: Option<&'a [f32]>,
-    /// As large as the output; not together with pooling.
+    /// As large as the output. Not allowed together with pooling.
     pub(crate) residual: Option<&'a [E]>,
-    /// What follows. A curve is applied to what a task wrote, rounded to `E`, while it is in the cache.
+    /// The operation that follows. A curve is applied to the output of a task, rounded to `E`, while it is in the
+    /// cache.
     pub(crate) after: After,
-    /// The least and the largest number, where they are not those of what follows.
+    /// The lower and the upper limit, if they differ from those of `after`.
     pub(crate) limits: Option<[f32; 2]>,
 }
 
@@ -45,17 +47,18 @@ impl<'a, E> Epilogue<'a, E> {
     }
 }
 
-/// What a convolution reads.
+/// The input of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Input<'a, E> {
     /// A map.
     Map(&'a [E]),
-    /// Maps whose channels are side by side, with the number of those: of a 1x1 convolution with stride 1 and without padding.
+    /// Maps with their numbers of channels, which are joined side by side. Only for 1x1 convolutions with stride 1
+    /// and without padding.
     Parts(&'a [(&'a [E], usize)]),
 }
 
-/// `y = epilogue(conv(x, weights))`; with `want_moments` also the moments of `y` before it is rounded to its type (and
-/// before it is pooled).
+/// Overwrites `y` with `epilogue(conv(x, weights))`. With `want_moments`, returns the moments of `y` before it is
+/// rounded to its type and pooled.
 pub(crate) fn forward<E: Element>(
     kernels: &Kernels<E>,
     s: &ConvShape,
@@ -115,7 +118,7 @@ pub(crate) fn forward<E: Element>(
     want_moments.then(|| total(&moments, s.n * g.h_out * g.w_out, g.c_out, n_padded))
 }
 
-/// Partial sums added in the order of the tasks, in f64.
+/// Adds partial sums in the order of the tasks, in f64.
 fn total(parts: &[Vec<f32>], count: usize, c: usize, n_padded: usize) -> Moments {
     let mut moments = Moments { count, sums: vec![0.0; c], squares: vec![0.0; c] };
     for part in parts {
@@ -127,19 +130,19 @@ fn total(parts: &[Vec<f32>], count: usize, c: usize, n_padded: usize) -> Moments
     moments
 }
 
-/// Where and how a task's sums are written.
+/// The destination of a task's sums, and the operations on them.
 pub(super) struct TaskOutput<'a, E> {
     /// Padded to whole blocks.
     pub(super) bias: Option<&'a [f32]>,
-    /// Of the task's own pixels, laid out as its output.
+    /// The residual of the task's pixels, in the layout of its output.
     pub(super) residual: Option<&'a [E]>,
     pub(super) limits: Option<[f32; 2]>,
-    /// Where each pixel begins in the task's output.
+    /// Start of each pixel in the task's output.
     pub(super) offsets: &'a [u32],
     pub(super) moments: Option<(&'a mut [f32], &'a mut [f32])>,
 }
 
-/// Convolves the pixels of `task`, of parts after it has joined what it sees of them, which stays in L2.
+/// Convolves the pixels of `task`. Parts are first joined for the pixels of the task; the joined map stays in L2.
 fn run_on<E: Element>(
     kernels: &Kernels<E>,
     g: &Geometry,
@@ -183,8 +186,8 @@ pub(super) fn run_task<E: Element>(
     }
 }
 
-/// Runs the loop over the pixels of `task`: on `x` itself where no window reaches beyond it, else on a padded copy of
-/// what the task sees.
+/// Runs the direct loop over the pixels of `task`: on `x` itself if no window reaches beyond it, otherwise on a
+/// padded copy of the input under the task's windows.
 fn run_directly<E: Element>(
     kernels: &Kernels<E>,
     g: &Geometry,
@@ -229,7 +232,7 @@ fn run_directly<E: Element>(
     });
 }
 
-/// An offset per output pixel of `task`, with these distances between images, rows and columns.
+/// Returns the offset of each output pixel of `task`, with these distances between images, rows and columns.
 pub(super) fn pixel_offsets(task: &Task, g: &Geometry, [image, row, column]: [usize; 3]) -> Vec<u32> {
     let mut offsets = Vec::with_capacity(task.images.len() * task.rows.len() * g.w_out);
     for n in 0..task.images.len() {

@@ -1,4 +1,4 @@
-//! Shapes as the direct kernels see them, and how their work is cut.
+//! The shapes of the direct kernels, and the division of their work into tasks.
 
 use std::ops::Range;
 
@@ -6,8 +6,8 @@ use crate::conv::ConvShape;
 
 /// A correlation: `y[oy, ox, o] = sum of x[oy * stride + r - top, ox * stride + s - left, i] * w[o, i, r, s]`.
 ///
-/// More general than [`ConvShape`]: the offsets may differ, be negative (the input is cropped), and the output's size
-/// is free. What lies outside the input is 0.
+/// More general than [`ConvShape`]: the offsets may differ and may be negative (the input is cropped), and the
+/// output's size is free. Numbers outside the input are 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Geometry {
     pub(super) h: usize,
@@ -41,22 +41,22 @@ impl Geometry {
         }
     }
 
-    /// Numbers under one row of the kernel.
+    /// Returns the number of elements under one row of the kernel.
     pub(super) fn run(&self) -> usize {
         self.k_w * self.c_in
     }
 
-    /// Columns of the padded input.
+    /// Returns the number of columns of the padded input.
     pub(super) fn padded_w(&self) -> usize {
         (self.w_out - 1) * self.stride + self.k_w
     }
 
-    /// Rows of the padded input that `n_rows` output rows see.
+    /// Returns the number of rows of the padded input under `n_rows` output rows.
     pub(super) fn padded_h(&self, n_rows: usize) -> usize {
         (n_rows - 1) * self.stride + self.k_h
     }
 
-    /// Whether no window of `task` reaches beyond the input: it need not be padded, thus not copied.
+    /// Returns whether all windows of `task` lie inside the input, so that no padded copy is needed.
     pub(super) fn sees_only_the_input(&self, task: &Task) -> bool {
         self.top == 0
             && self.left == 0
@@ -64,7 +64,7 @@ impl Geometry {
             && (self.w_out - 1) * self.stride + self.k_w <= self.w
     }
 
-    /// Numbers of the padded input that a task sees.
+    /// Returns the number of elements of the padded input under a task's windows.
     pub(super) fn padded_len(&self, n_images: usize, n_rows: usize) -> usize {
         n_images * self.padded_h(n_rows) * self.padded_w() * self.c_in
     }
@@ -77,17 +77,17 @@ pub(super) struct Task {
     pub(super) rows: Range<usize>,
 }
 
-/// Output pixels that a task of the direct loop has at least, where there are so many: enough for full tiles.
+/// Least number of output pixels in a task of the direct loop, if there are enough: they fill whole tiles.
 pub(super) const MIN_PIXELS: usize = 192;
 
-/// Tasks at least, where they get a third of [`MIN_PIXELS`] each.
+/// Least number of tasks, as long as each then has at least a third of [`MIN_PIXELS`].
 pub(super) const MIN_TASKS: usize = 4;
 
-/// Padded input of a task at most, in numbers: it stays in L2 beside the weights.
+/// Largest number of elements of a task's padded input: it stays in L2 beside the weights.
 const MAX_SCRATCH: usize = 1 << 17;
 
-/// Cuts `n` images of `g` into tasks of `min_pixels` at least; a function of the shape alone. Bands are multiples of
-/// `row_step` rows.
+/// Divides `n` images of `g` into tasks of `min_pixels` pixels or more (for small images, see [`images_per_task`]). The
+/// result depends on the shape alone. The bands of large images are multiples of `row_step` rows.
 pub(super) fn tasks(n: usize, g: &Geometry, row_step: usize, min_pixels: usize) -> Vec<Task> {
     let rows_that_fit = |n_rows: usize| g.padded_len(1, n_rows) <= MAX_SCRATCH;
     if rows_that_fit(g.h_out) || g.h_out <= row_step {
@@ -103,8 +103,9 @@ pub(super) fn tasks(n: usize, g: &Geometry, row_step: usize, min_pixels: usize) 
     (0..n).flat_map(|i| bands.clone().map(move |rows| Task { images: i..i + 1, rows })).collect()
 }
 
-/// Images of `n` in a task, each with so many pixels: `min_pixels` altogether, or fewer where that would leave less than
-/// a few tasks; then so that they are an even number of about the same size, which two threads finish together.
+/// Returns the number of images per task for `n` images of `pixels` pixels. A task has about `min_pixels` pixels. It
+/// has fewer, down to a third of them, if there would otherwise be fewer than [`MIN_TASKS`] tasks. The number of
+/// tasks is then made even, with tasks of about the same size, so that two threads finish together.
 pub(super) fn images_per_task(n: usize, pixels: usize, min_pixels: usize) -> usize {
     let (fewest, most) = ((min_pixels / 3).div_ceil(pixels), min_pixels.div_ceil(pixels));
     let n_tasks = n.div_ceil(n.div_ceil(MIN_TASKS).clamp(fewest, most));

@@ -1,7 +1,8 @@
-//! The gradient of a convolution's input by the direct loop.
+//! The gradient of a convolution's input, with the forward loop.
 //!
-//! Row `iy` of the input met tap `r` at output row `(iy + padding - r) / stride` where that is whole. So the input's
-//! rows fall into `stride` phases, each of which sees every stride-th tap, reversed, at unit stride; so do columns.
+//! Row `iy` of the input met tap `r` at output row `(iy + padding - r) / stride` if that is a whole number. So the
+//! input's rows fall into `stride` phases. Each phase meets every stride-th tap, in reverse order and with stride 1.
+//! The same holds for columns.
 
 use rayon::prelude::*;
 
@@ -13,16 +14,16 @@ use super::pack::{PackedWeights, Taps};
 use crate::chunks::cut;
 use crate::conv::ConvShape;
 
-/// The rows (or columns) `first, first + stride, …` of the input, and the taps that they met.
+/// The rows (or columns) `first, first + stride, …` of the input, and the taps that met them.
 #[derive(Clone, Copy)]
 struct Phase {
     first: usize,
-    /// Rows of the phase.
+    /// Number of rows of the phase.
     n: usize,
-    /// The first of the taps.
+    /// The first of its taps.
     tap: usize,
     n_taps: usize,
-    /// Zeros before the gradient.
+    /// Number of zeros before the output's gradient.
     before: isize,
 }
 
@@ -36,7 +37,7 @@ impl Phase {
     }
 }
 
-/// `dx`, overwritten, from the gradient `dy` of the output.
+/// Overwrites `dx` with the gradient of the input, computed from the gradient `dy` of the output.
 pub(crate) fn input_grad<E: Element>(
     kernels: &Kernels<E>,
     s: &ConvShape,
@@ -69,7 +70,7 @@ pub(crate) fn input_grad<E: Element>(
         })
         .collect();
     let has_gaps = phases.len() < s.stride.min(s.h) * s.stride.min(s.w);
-    // cut by the rows of dx, in steps that hold the same rows of every phase
+    // divided by the rows of dx, in steps that contain the same rows of every phase
     let whole = Geometry { h_out: s.h, w_out: s.w, stride: 1, ..geometry(s, &FULL, &FULL) };
     let (row_step, min_pixels) =
         phases.first().map_or((s.stride, MIN_PIXELS), |(.., packed)| packed.cut(s.stride));
@@ -97,7 +98,7 @@ pub(crate) fn input_grad<E: Element>(
     });
 }
 
-/// Stands for all taps where only the cut is decided.
+/// A phase with all taps, for the division into tasks only.
 const FULL: Phase = Phase { first: 0, n: 1, tap: 0, n_taps: 3, before: 0 };
 
 fn geometry(s: &ConvShape, rows: &Phase, columns: &Phase) -> Geometry {
@@ -116,7 +117,7 @@ fn geometry(s: &ConvShape, rows: &Phase, columns: &Phase) -> Geometry {
     }
 }
 
-/// The rows of `phase` that lie in the rows of `task`, which start at a multiple of the stride.
+/// Returns the rows of `phase` within the rows of `task`, which start at a multiple of the stride.
 fn phase_rows(task: &Task, phase: &Phase, stride: usize) -> Task {
     let start = task.rows.start / stride;
     let end = task.rows.end.saturating_sub(phase.first).div_ceil(stride);

@@ -1,14 +1,14 @@
-//! Inverted residual blocks for inference, in one piece: what lies between the layers stays in L2.
+//! Inverted residual blocks for inference, fused: the maps between the layers stay in L2.
 //!
 //! ```text
 //! for each task (some small images, an image, or a part of one), in parallel:
 //!     for each band of its output rows:
-//!         wide   = after(expand(x))                for the input rows that the band sees and the one before did not
+//!         wide   = after(expand(x))                for the input rows under the band that the previous band did not compute
 //!         middle = after(depthwise(wide))
 //!         y      = after(project(middle) + residual)
 //! ```
 //!
-//! The loops are those of the layers, so that the bits are the same.
+//! The loops are those of the separate layers, so the bits are the same.
 
 use std::ops::Range;
 
@@ -24,7 +24,7 @@ use crate::chunks::cut;
 use crate::depthwise::{ANY, DepthwiseShape, Gather, LinesTask};
 use crate::norm_act::After;
 
-/// What the maps of a band take at most, in bytes: beside weights and input they stay in L2.
+/// Largest size in bytes of the maps of a band: they stay in L2 beside weights and input.
 const MAX_BAND_BYTES: usize = 768 << 10;
 
 /// A 1x1 convolution.
@@ -50,7 +50,7 @@ pub(crate) struct Block<'a, E> {
     pub(crate) residual: Option<&'a [E]>,
 }
 
-/// Whether there are loops for all layers, and no window lies wholly beyond the map's last row.
+/// Returns whether there are loops for all layers, and no window lies entirely beyond the map's last row.
 pub(crate) fn can_fuse<E: Element>(kernels: &Kernels<E>, g: &DepthwiseShape, c_in: usize) -> bool {
     let whole_units = |c: usize| c.is_multiple_of(kernels.unit);
     kernels.serves(&g.gather())
@@ -60,7 +60,7 @@ pub(crate) fn can_fuse<E: Element>(kernels: &Kernels<E>, g: &DepthwiseShape, c_i
         && (g.h_out() - 1) * g.stride < g.h + g.zeros_before()[0]
 }
 
-/// Overwrites `y` with what the block makes of `x`; [`can_fuse`] said that it can.
+/// Overwrites `y` with the output of the block for `x`. [`can_fuse`] must be true.
 pub(crate) fn inverted_residual<E: Element>(
     kernels: &Kernels<E>,
     block: &Block<'_, E>,
@@ -84,13 +84,13 @@ pub(crate) fn inverted_residual<E: Element>(
     });
 }
 
-/// Whether an image is one band.
+/// Returns whether an image is one band.
 #[cfg(test)]
 pub(crate) fn is_one_band<E>(g: &DepthwiseShape) -> bool {
     band::<E>(g) == g.h_out()
 }
 
-/// Rows of a band: as many as fit, all of about the same height.
+/// Returns the number of rows of a band: the most that fit, reduced so that all bands have about the same height.
 fn band<E>(g: &DepthwiseShape) -> usize {
     let bytes = |rows: usize| {
         let seen = ((rows - 1) * g.stride + g.k).min(g.h);
@@ -100,7 +100,8 @@ fn band<E>(g: &DepthwiseShape) -> usize {
     g.h_out().div_ceil(g.h_out().div_ceil(most))
 }
 
-/// Where an image is one band, whole images; else parts of whole bands, if there would be few tasks.
+/// Divides the work into whole images if an image is one band. Otherwise a task is an image, or a part of it in whole
+/// bands if there would be few tasks.
 fn tasks(g: &DepthwiseShape, band: usize) -> Vec<Task> {
     let h_out = g.h_out();
     if band == h_out {
@@ -114,7 +115,7 @@ fn tasks(g: &DepthwiseShape, band: usize) -> Vec<Task> {
     (0..g.n).flat_map(|i| parts.clone().map(move |rows| Task { images: i..i + 1, rows })).collect()
 }
 
-/// What all tasks of a call have in common.
+/// The values that all tasks of a call share.
 struct Run<'a, E> {
     kernels: &'a Kernels<E>,
     block: &'a Block<'a, E>,
@@ -169,7 +170,7 @@ impl<E: Element> Run<'_, E> {
         });
     }
 
-    /// The input rows that these output rows see; all of them where these are all.
+    /// Returns the input rows under these output rows. For all output rows, returns all input rows.
     fn seen(&self, rows: &Range<usize>) -> Range<usize> {
         let g = self.block.depthwise;
         if rows.len() == g.h_out() {
@@ -197,7 +198,7 @@ impl<E: Element> Run<'_, E> {
         }
     }
 
-    /// A 1x1 convolution of pixels that lie side by side.
+    /// Runs a 1x1 convolution on pixels that lie side by side.
     fn pointwise(&self, part: &Pointwise<'_, E>, bias: &[f32], x: &[E], residual: Option<&[E]>, y: &mut [E]) {
         let offsets =
             |c: usize| (0..y.len() / part.c_out).map(|pixel| (pixel * c) as u32).collect::<Vec<_>>();

@@ -1,52 +1,53 @@
-//! The two inner loops, generic over the instruction set, and the safe functions around them.
+//! The two inner loops, generic over the instruction set, and safe functions that run them.
 
 use super::element::Element;
 use super::method::Method;
 use crate::depthwise::{LinesTask, SumsTask};
 use crate::isa::Isa;
 
-/// Vectors of output channels in a tile.
+/// Number of vectors of output channels in a tile.
 pub(super) const NV: usize = 2;
 
-/// What an instruction set offers. All functions are `unsafe` because they need its features.
+/// The operations of an instruction set. All functions are `unsafe` because they need its features.
 pub(super) trait Arch {
     type Elem: Element;
     /// A vector of f32 sums.
     type Acc: Copy;
     /// A vector of operands.
     type Operand: Copy;
-    /// f32 in a vector.
+    /// Number of f32 in a vector.
     const LANES: usize;
-    /// Products that one instruction adds to a lane.
+    /// Number of products that one instruction adds to each lane.
     const UNIT: usize;
     unsafe fn zero() -> Self::Acc;
-    /// `LANES` f32 from `p`.
+    /// Loads `LANES` f32 from `p`.
     unsafe fn load_acc(p: *const f32) -> Self::Acc;
-    /// `LANES` f32 to `p`.
+    /// Stores `LANES` f32 to `p`.
     unsafe fn store_acc(p: *mut f32, acc: Self::Acc);
     unsafe fn add(a: Self::Acc, b: Self::Acc) -> Self::Acc;
-    /// `x` in every lane.
+    /// Returns `x` in every lane.
     unsafe fn splat(x: f32) -> Self::Acc;
-    /// `max(a, low)`; a NaN of `a` stays one.
+    /// Returns `max(a, low)`; a NaN in `a` stays NaN.
     unsafe fn at_least(a: Self::Acc, low: Self::Acc) -> Self::Acc;
-    /// `min(a, high)`; a NaN of `a` stays one.
+    /// Returns `min(a, high)`; a NaN in `a` stays NaN.
     unsafe fn at_most(a: Self::Acc, high: Self::Acc) -> Self::Acc;
-    /// `LANES` elements from `p`, as f32.
+    /// Loads `LANES` elements from `p`, as f32.
     unsafe fn load_wide(p: *const Self::Elem) -> Self::Acc;
-    /// `a * b + c`.
+    /// Returns `a * b + c`.
     unsafe fn mul_add(a: Self::Acc, b: Self::Acc, c: Self::Acc) -> Self::Acc;
-    /// `LANES * UNIT` elements from `p`.
+    /// Loads `LANES * UNIT` elements from `p`.
     unsafe fn load(p: *const Self::Elem) -> Self::Operand;
-    /// `UNIT` elements from `p`, in every lane.
+    /// Loads `UNIT` elements from `p` into every lane.
     unsafe fn broadcast(p: *const Self::Elem) -> Self::Operand;
-    /// `acc + sum over the unit of a * b`, lane by lane.
+    /// Returns `acc + sum over the unit of a * b`, lane by lane.
     unsafe fn dot(acc: Self::Acc, a: Self::Operand, b: Self::Operand) -> Self::Acc;
-    /// `LANES` elements, rounded, to `p`.
+    /// Stores `LANES` elements, rounded, to `p`.
     unsafe fn store(p: *mut Self::Elem, acc: Self::Acc);
-    /// Asks for the memory at `p`, which need not be there, to be brought near. Only time depends on it.
+    /// Asks the processor to bring the memory at `p` into the cache. `p` may be invalid. Only the speed depends on
+    /// it.
     #[inline(always)]
     unsafe fn prefetch(_p: *const Self::Elem) {}
-    /// The first `n` lanes, at most `LANES`, from `p`, as f32, and zeros.
+    /// Loads the first `n` lanes (at most `LANES`) from `p`, as f32; the other lanes are 0.
     ///
     /// # Safety
     /// `n` elements at `p` can be read.
@@ -61,7 +62,7 @@ pub(super) trait Arch {
             Self::load_acc(lanes.as_ptr())
         }
     }
-    /// The first `n` lanes, at most `LANES`, rounded, to `p`.
+    /// Stores the first `n` lanes (at most `LANES`), rounded, to `p`.
     ///
     /// # Safety
     /// `n` elements at `p` can be written.
@@ -78,43 +79,43 @@ pub(super) trait Arch {
     }
 }
 
-/// One task of the forward loop.
+/// A task of the forward loop.
 pub(crate) struct ForwardTask<'a, E> {
     /// The padded input.
     pub(super) x: &'a [E],
-    /// Where each output pixel's window starts in `x`.
+    /// Start of each output pixel's window in `x`.
     pub(super) x_offsets: &'a [u32],
-    /// Elements from one row of the padded input to the next.
+    /// Number of elements from one row of the padded input to the next.
     pub(super) row: usize,
     pub(super) k_h: usize,
-    /// Units of a kernel row.
+    /// Number of units of a kernel row.
     pub(super) n_units: usize,
     /// Packed weights: (blocks, k_h, units, NV * LANES, UNIT).
     pub(super) weights: &'a [E],
-    /// One per output channel, padded to whole blocks.
+    /// One number per output channel, padded to whole blocks.
     pub(super) bias: Option<&'a [f32]>,
-    /// Added to the output: as long as `y`, and read at the same offsets.
+    /// Added to the output. It has the length of `y` and is read at the same offsets.
     pub(super) residual: Option<&'a [E]>,
-    /// The least and the largest number that is written.
+    /// The lower and the upper limit of the numbers that are written.
     pub(super) limits: Option<[f32; 2]>,
     pub(super) c_out: usize,
     pub(super) y: &'a mut [E],
-    /// Where each output pixel starts in `y`.
+    /// Start of each output pixel in `y`.
     pub(super) y_offsets: &'a [u32],
-    /// Per output channel, padded to whole blocks: the sums and the sums of squares of what is written.
+    /// The sums and the sums of squares of the numbers that are written, per output channel, padded to whole blocks.
     pub(super) moments: Option<(&'a mut [f32], &'a mut [f32])>,
 }
 
-/// One tile row of the weight gradient: `dw[j][o] += sum over units of x[unit offset + j] * dy[unit][o]`.
+/// A tile row of the weight gradient: `dw[j][o] += sum over units of x[unit offset + j] * dy[unit][o]`.
 pub(crate) struct WeightTask<'a, E> {
-    /// The padded input, each element followed by its neighbours in the unit.
+    /// The padded input. Each element is followed by its neighbours in the unit.
     pub(super) x: &'a [E],
-    /// Where each unit's window starts in `x`, in units.
+    /// Start of each unit's window in `x`, counted in units.
     pub(super) x_offsets: &'a [u32],
-    /// Units from one row of the padded input to the next.
+    /// Number of units from one row of the padded input to the next.
     pub(super) row: usize,
     pub(super) k_h: usize,
-    /// Numbers under a kernel row.
+    /// Number of elements under a kernel row.
     pub(super) run: usize,
     /// Packed gradients: (units, NV * LANES, UNIT).
     pub(super) dy: &'a [E],
@@ -124,19 +125,19 @@ pub(crate) struct WeightTask<'a, E> {
 
 /// The loops of one instruction set.
 pub(crate) struct Kernels<E> {
-    /// Numbers in a vector of sums.
+    /// Number of f32 in a vector of sums.
     pub(super) lanes: usize,
-    /// Output channels in a block.
+    /// Number of output channels in a block.
     pub(super) block: usize,
-    /// Elements in a unit.
+    /// Number of elements in a unit.
     pub(super) unit: usize,
-    /// How 3x3 convolutions with stride 1 are done, where somebody said so.
+    /// The requested method of 3x3 convolutions with stride 1, if there is a request.
     pub(super) method: Option<Method>,
-    /// The loops on f32 of the same instruction set, which work between Winograd's transforms.
+    /// The f32 loops of the same instruction set, for the products between Winograd's transforms.
     pub(super) wide: fn() -> Kernels<f32>,
     pub(super) forward: unsafe fn(ForwardTask<'_, E>),
     pub(super) weight_grad: unsafe fn(WeightTask<'_, E>),
-    /// See `depthwise`, as of the next.
+    /// See `depthwise`, also for `sums`.
     pub(super) lines: unsafe fn(LinesTask<'_, E>),
     pub(super) sums: unsafe fn(SumsTask<'_, E>),
     /// See `peak`.
@@ -144,7 +145,7 @@ pub(crate) struct Kernels<E> {
 }
 
 impl<E: Element> Kernels<E> {
-    /// The loops for `isa`, where it has any for this type of element.
+    /// Returns the loops for `isa`, if it has any for this element type.
     pub(crate) fn of(isa: Isa) -> Option<Self> {
         E::kernels(isa).map(|direct| direct.0)
     }
@@ -153,7 +154,7 @@ impl<E: Element> Kernels<E> {
         c_out.div_ceil(self.block)
     }
 
-    /// Runs a forward task after checking every bound that the loop relies on.
+    /// Runs a forward task, after a check of every bound that the loop relies on.
     pub(super) fn run_forward(&self, task: ForwardTask<'_, E>) {
         let n_blocks = self.n_blocks(task.c_out);
         let window = (task.k_h - 1) * task.row + task.n_units * self.unit;
@@ -172,28 +173,29 @@ impl<E: Element> Kernels<E> {
             assert!(sums.len() == n_blocks * self.block && squares.len() == sums.len(), "moments");
         }
         if !task.x_offsets.is_empty() {
-            // SAFETY: the instruction set was detected before `Kernels` was made. The loop reads `window` elements of
-            // `x` from each offset, and writes `c_out` elements of `y` at each offset, where it reads as many of the
-            // residual: checked above, as are the lengths of weights, bias and moments. Slices do not alias: `y` and the moments are borrowed exclusively.
+            // SAFETY: the instruction set was detected before `Kernels` was made. At each offset, the loop reads
+            // `window` elements of `x`, writes `c_out` elements of `y`, and reads the same elements of the residual.
+            // These bounds and the lengths of weights, bias and moments are checked above. The slices do not alias:
+            // `y` and the moments are borrowed exclusively.
             unsafe { (self.forward)(task) }
         }
     }
 
-    /// Runs a weight gradient task after checking every bound that the loop relies on.
+    /// Runs a weight gradient task, after a check of every bound that the loop relies on.
     pub(super) fn run_weight_grad(&self, task: WeightTask<'_, E>) {
         let max = task.x_offsets.iter().max().map_or(0, |&m| m as usize);
         let window = (task.k_h - 1) * task.row + task.run;
         assert!((max + window) * self.unit <= task.x.len(), "a window reaches beyond the padded input");
         assert_eq!(task.dy.len(), task.x_offsets.len() * self.block * self.unit, "packed gradients");
         assert_eq!(task.dw.len(), task.k_h * task.run * self.block, "weight gradient");
-        // SAFETY: the instruction set was detected before `Kernels` was made. The loop reads units `offset + r * row +
-        // j` of `x` for r < k_h, j < run, all of `dy`, and reads and writes all of `dw`, which is borrowed exclusively:
-        // checked above.
+        // SAFETY: the instruction set was detected before `Kernels` was made. The loop reads the units
+        // `offset + r * row + j` of `x` for r < k_h and j < run, and all of `dy`. It reads and writes all of `dw`,
+        // which is borrowed exclusively. These bounds are checked above.
         unsafe { (self.weight_grad)(task) }
     }
 }
 
-/// All tiles of a forward task.
+/// Runs all tiles of a forward task.
 ///
 /// # Safety
 /// The processor has the features of `A`, and the task passed the checks of [`Kernels::run_forward`].
@@ -213,10 +215,10 @@ pub(super) unsafe fn forward_task<A: Arch, const MR: usize>(mut task: ForwardTas
     }
 }
 
-/// All pixels by the first `V` vectors of a block: the last one need not have more.
+/// Computes all pixels with the first `V` vectors of a block. The last block may need only one vector.
 ///
 /// # Safety
-/// As [`forward_task`]; `weights` points at the block's.
+/// As [`forward_task`]; `weights` points at the weights of the block.
 #[inline(always)]
 unsafe fn block_of_channels<A: Arch, const MR: usize, const V: usize>(
     task: &mut ForwardTask<'_, A::Elem>,
@@ -224,15 +226,15 @@ unsafe fn block_of_channels<A: Arch, const MR: usize, const V: usize>(
     weights: *const A::Elem,
 ) {
     let n_pixels = task.x_offsets.len();
-    // SAFETY: features as the caller promises; `tile` gets pixels that exist: MR of them from `first`, or one. Moments
-    // hold NV * LANES numbers per block.
+    // SAFETY: features as the caller promises. `tile` gets pixels that exist: MR of them from `first` on, or one.
+    // Moments hold NV * LANES numbers per block.
     unsafe {
         let mut sums = [A::zero(); V];
         let mut squares = sums;
         let mut done = 0;
         while done < n_pixels {
             if n_pixels >= MR {
-                let first = done.min(n_pixels - MR); // the last tile may overlap the one before
+                let first = done.min(n_pixels - MR); // the last tile may overlap the previous one
                 tile::<A, MR, V>(task, block, weights, first, done - first, &mut sums, &mut squares);
                 done = first + MR;
             } else {
@@ -250,11 +252,11 @@ unsafe fn block_of_channels<A: Arch, const MR: usize, const V: usize>(
     }
 }
 
-/// `MR` pixels from `first` on by the first `V` vectors of a block of channels; the first `seen` pixels were written, and
-/// counted, before.
+/// Computes `MR` pixels from `first` on with the first `V` vectors of a block of channels. An earlier tile has
+/// already written and counted the first `seen` pixels.
 ///
 /// # Safety
-/// As [`forward_task`]; `first + MR` pixels exist, and `weights` points at the block's.
+/// As [`forward_task`]; `first + MR` pixels exist, and `weights` points at the weights of the block.
 #[inline(always)]
 unsafe fn tile<A: Arch, const MR: usize, const V: usize>(
     task: &mut ForwardTask<'_, A::Elem>,
@@ -265,15 +267,15 @@ unsafe fn tile<A: Arch, const MR: usize, const V: usize>(
     sums: &mut [A::Acc; V],
     squares: &mut [A::Acc; V],
 ) {
-    // SAFETY: reads and writes stay inside what `run_forward` checked: windows of `x`, one block of weights, bias and
-    // moments, and `c_out` elements per pixel of `y` (of a partial vector, its part).
+    // SAFETY: reads and writes stay inside the bounds that `run_forward` checked: windows of `x`, one block of
+    // weights, bias and moments, and `c_out` elements per pixel of `y` (for a partial vector, only its part).
     unsafe {
         let mut acc = [[A::zero(); V]; MR];
         let mut offsets = [0usize; MR];
         for i in 0..MR {
             offsets[i] = *task.x_offsets.get_unchecked(first + i) as usize;
         }
-        // what is read and written after the sums is far away, and few of its lines are next to each other
+        // the memory that is read and written after the sums is far away, and few of its lines are adjacent
         for i in 0..MR {
             let at = *task.y_offsets.get_unchecked(first + i) as usize + block * NV * A::LANES;
             for v in 0..V {
@@ -301,7 +303,8 @@ unsafe fn tile<A: Arch, const MR: usize, const V: usize>(
                 }
             }
         }
-        // Loops over `acc` have constant bounds and small bodies, so that they are unrolled and `acc` stays in registers.
+        // Loops over `acc` have constant bounds and small bodies, so the compiler unrolls them and keeps `acc` in
+        // registers.
         let channel = block * NV * A::LANES;
         if let Some(bias) = task.bias {
             for v in 0..V {
@@ -351,8 +354,8 @@ unsafe fn tile<A: Arch, const MR: usize, const V: usize>(
     }
 }
 
-/// Writes the first `n_channels` of a tile: a block that has fewer channels than lanes. Residual and limits are its own
-/// business, too.
+/// Writes a tile with fewer channels than lanes: the first `n_channels` channels. Also adds the residual and applies
+/// the limits.
 ///
 /// # Safety
 /// As [`tile`], of which it is a part.
@@ -364,7 +367,8 @@ unsafe fn store_part<A: Arch, const MR: usize, const V: usize>(
     channel: usize,
     n_channels: usize,
 ) {
-    // by way of memory: in one large loop over them the sums would be kept there from the beginning
+    // The sums go through memory here. In one large loop over them, the compiler would keep them in memory from the
+    // beginning.
     let mut lanes = [[[0f32; 16]; V]; MR];
     for i in 0..MR {
         for v in 0..V {
@@ -376,7 +380,8 @@ unsafe fn store_part<A: Arch, const MR: usize, const V: usize>(
         for (v, lanes) in lanes.iter().enumerate() {
             let done = n_channels.min(v * A::LANES);
             let n = (n_channels - done).min(A::LANES);
-            // SAFETY: features as the caller promises; the pixel has `n` channels after those that are done, in both maps.
+            // SAFETY: features as the caller promises; the pixel has `n` channels after the first `done` ones, in
+            // both maps.
             unsafe {
                 let at = *task.y_offsets.get_unchecked(first + i) as usize + channel + done;
                 let mut sum = A::load_acc(lanes.as_ptr());
@@ -392,7 +397,7 @@ unsafe fn store_part<A: Arch, const MR: usize, const V: usize>(
     }
 }
 
-/// All tiles of a weight gradient task.
+/// Runs all tiles of a weight gradient task.
 ///
 /// # Safety
 /// The processor has the features of `A`, and the task passed the checks of [`Kernels::run_weight_grad`].
@@ -416,8 +421,8 @@ pub(super) unsafe fn weight_grad_task<A: Arch, const MR: usize>(mut task: Weight
     }
 }
 
-/// `n` of at most `M` rows of the weight gradient, from `j` on in kernel row `r`; what is computed beyond `n` repeats
-/// the last row and is dropped.
+/// Computes `n` of at most `M` rows of the weight gradient, from `j` on in kernel row `r`. Rows beyond `n` repeat the
+/// last row and are dropped.
 ///
 /// # Safety
 /// As [`weight_grad_task`]; `1 <= n <= M` and `j + n <= run`.
@@ -428,12 +433,13 @@ unsafe fn weight_tile<A: Arch, const M: usize>(
     j: usize,
     n: usize,
 ) {
-    // SAFETY: rows are clamped to n; x, dy and dw are read and written inside what `run_weight_grad` checked.
+    // SAFETY: rows are clamped to n; x, dy and dw are read and written inside the bounds that `run_weight_grad`
+    // checked.
     unsafe {
         let block = NV * A::LANES;
         let dw = task.dw.as_mut_ptr().add((r * task.run + j) * block);
         let mut acc = [[A::zero(); NV]; M];
-        // not `0..n`: an index that is unknown here would put the sums into memory
+        // not `0..n`: with an index that is unknown here, the compiler would put the sums into memory
         for i in 0..M {
             for v in 0..NV {
                 if i < n {

@@ -1,4 +1,4 @@
-//! How a convolution is done: by the direct loop or by one of Winograd's schemes. The one rule, for every pass.
+//! The choice of a convolution's method, the direct loop or a Winograd scheme: one rule for every pass.
 
 use std::sync::OnceLock;
 
@@ -10,27 +10,28 @@ use crate::conv::ConvShape;
 use crate::error::MethodError;
 use crate::isa::isa;
 
-/// The environment variable that sets how 3x3 convolutions with stride 1 are done: `direct`, `f2` or `f4`.
+/// The environment variable that sets the method of 3x3 convolutions with stride 1: `direct`, `f2` or `f4`.
 pub const CONV_VARIABLE: &str = "TALLOW_CONV";
 
-/// How a convolution is done.
+/// The method of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Method {
     Direct,
     Winograd(Scheme),
 }
 
-/// What is asked of a method.
+/// The pass of a convolution that a method computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pass {
     Forward,
-    /// As forward, with the taps reversed.
+    /// Like forward, with the taps reversed.
     InputGrad,
     WeightGrad,
 }
 
 impl Pass {
-    /// How this pass of a convolution is done here: `direct`, `f2` or `f4`; `patches` where the instruction set has no loop.
+    /// Returns the method of this pass of a convolution: `direct`, `f2` or `f4`, or `patches` if the instruction set
+    /// has no loop.
     pub(crate) fn method_name<E: Element>(self, s: &ConvShape) -> &'static str {
         let Some(kernels) = Kernels::<E>::of(isa()) else { return "patches" };
         let g = match self {
@@ -47,8 +48,9 @@ const METHODS: [(&str, Method); 3] =
 impl Method {
     pub(crate) const DIRECT: &str = "direct";
 
-    /// The quickest for maps of these rows and columns, or what was asked for where that is possible. The number of images has no
-    /// part in it: an image's numbers are the same in every batch.
+    /// Returns the requested method, or else the fastest one for maps of these rows and columns. Only 3x3
+    /// convolutions with stride 1 have a choice. The number of images does not matter, so an image gives the same
+    /// numbers in every batch.
     pub(super) fn of<E>(kernels: &Kernels<E>, pass: Pass, g: &Geometry) -> Self {
         if [g.k_h, g.k_w, g.stride] != [3, 3, 1] {
             return Self::Direct;
@@ -60,7 +62,7 @@ impl Method {
         })
     }
 
-    /// What a map costs, in products of f32 per input and output channel.
+    /// Returns the estimated cost of a map, in f32 products per input and output channel.
     fn cost(self, unit: usize, pass: Pass, g: &Geometry) -> f64 {
         let (h, w) = (g.h_out, g.w_out);
         match self {
@@ -85,15 +87,16 @@ impl Method {
     }
 }
 
-// Measured by `cargo bench -p tallow-kernels --bench convolutions` with each method in turn, on a processor of the Zen 4 kind.
+// Measured with `cargo bench -p tallow-kernels --bench convolutions` for each method in turn, on a Zen 4 processor.
 
-/// Products in bf16 for one in f32 in the same time.
+/// Number of bf16 products in the time of one f32 product.
 const BF16_SPEED: f64 = 2.0;
 
-/// A product of the direct loop, in those of the peak, by pass.
+/// Cost of one product of the direct loop for each pass, in products at the peak rate.
 const DIRECT_COST: [f64; 3] = [1.06, 1.06, 1.22];
 
-/// The method of `TALLOW_CONV`. A value that is none counts as nothing said: a binary asks [`check_conv_method`] first.
+/// Returns the method that `TALLOW_CONV` names. An invalid value is ignored: a binary calls [`check_conv_method`]
+/// first.
 pub(super) fn requested_method() -> Option<Method> {
     static REQUESTED: OnceLock<Option<Method>> = OnceLock::new();
     *REQUESTED.get_or_init(|| {
@@ -110,10 +113,10 @@ fn named(name: &str) -> Result<Method, MethodError> {
     })
 }
 
-/// Whether `request`, the value of `TALLOW_CONV`, can be met.
+/// Checks that `request`, the value of `TALLOW_CONV`, names a method.
 ///
 /// # Errors
-/// If there is no method of that name.
+/// If no method has this name.
 pub fn check_conv_method(request: Option<&str>) -> Result<(), MethodError> {
     request.map_or(Ok(()), |name| named(name).map(|_| ()))
 }
@@ -140,7 +143,7 @@ mod tests {
         Method::of(&kernels, pass, &g).name()
     }
 
-    /// What was the quickest when it was measured.
+    /// The expected methods were the fastest ones in measurements.
     #[test]
     fn the_rule_says_what_was_measured() {
         for (unit, pass, side, c_in, c_out, quickest) in [

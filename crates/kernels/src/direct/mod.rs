@@ -1,28 +1,31 @@
-//! Convolution without a matrix of patches: the kernel reads the padded map itself.
+//! Convolution without a matrix of patches: the kernel reads the padded map directly.
 //!
-//! In (n, h, w, c) order the `k_w * c` numbers under one row of a kernel lie side by side, so a window is `k_h` runs
-//! of that length, and every size, stride and channel count is the same loop:
+//! In (n, h, w, c) order the `k_w * c` numbers under one row of a kernel lie side by side. A window is therefore
+//! `k_h` runs of that length, and every size, stride and channel count uses the same loop:
 //!
 //! ```text
 //! for each task (some images, or a band of rows of a large one), in parallel:
-//!     copy its input rows, with zeros around them, into a scratch that stays in L2 (unless no window needs the zeros)
+//!     copy its input rows, with zeros around them, into a scratch buffer that stays in L2 (unless no window needs zeros)
 //!     for each block of output channels, for each tile of MR pixels:
 //!         acc[MR][NV] = 0
 //!         for each kernel row, for each unit of its run:       a unit: 2 numbers in bf16, 1 in f32
 //!             acc[i][v] += broadcast(x at pixel i) * weights[v]    for all i, v
-//!         acc + bias (+ residual, ReLU or ReLU6) -> moments, output (or, by way of L2, its 2x2 pooling)
+//!         acc + bias (+ residual, ReLU or ReLU6) -> moments, output (with pooling: L2, then the 2x2 pooling)
 //! ```
 //!
-//! The input gradient is the same loop over the output's gradient with the taps reversed, once per phase of the
-//! stride. The weight gradient sums over pixels instead (see `weight_grad`).
+//! The input gradient is the same loop on the output's gradient with the taps reversed, once per phase of the stride.
+//! The weight gradient sums over pixels instead (see `weight_grad`).
 //!
-//! Convolutions of each channel for itself have loops of their own: see `depthwise`.
+//! Depthwise convolutions have their own loops: see `depthwise`.
 //!
-//! 3x3 convolutions with stride 1 take fewer products: see `winograd`, which uses the same loops, and `method` for which way is taken.
+//! 3x3 convolutions with stride 1 can take fewer products: see `winograd`, which uses the same loops, and `method`,
+//! which chooses the method.
 //!
-//! Attention's products are this loop, too: see `attention`. Blocks of mobile networks stay in L2: see `inverted_residual`.
+//! The products of attention use this loop too: see `attention`. Blocks of mobile networks stay in L2: see
+//! `inverted_residual`.
 //!
-//! What differs between instruction sets is in `arch`; `Kernels::of` picks one. The rest is cut by the shape alone.
+//! `arch` has the parts that differ between instruction sets; `Kernels::of` picks one. Everything else is divided by
+//! the shape alone.
 
 mod arch;
 mod attention;

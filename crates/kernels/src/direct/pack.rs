@@ -12,7 +12,7 @@ use super::scratch::Reused;
 use super::winograd::{Scheme, transform_weights};
 use crate::conv::ConvShape;
 
-/// A convolution's weights, ready for use.
+/// The weights of a convolution, prepared for the loops.
 #[derive(Clone, Debug)]
 pub(crate) struct PackedWeights<E> {
     pub(super) numbers: Numbers<E>,
@@ -20,28 +20,28 @@ pub(crate) struct PackedWeights<E> {
 
 #[derive(Clone, Debug)]
 pub(super) enum Numbers<E> {
-    /// (blocks, k_h, units, block, unit). Zeros where there are none.
+    /// (blocks, k_h, units, block, unit). Places without a weight are 0.
     Plain(Reused<E>),
-    /// Of 3x3 filters: (products, blocks, c_in, block). Zeros where there are none.
+    /// Transformed 3x3 filters: (products, blocks, c_in, block). Places without a weight are 0.
     Transformed(Scheme, Reused<f32>),
 }
 
 impl<E: Element> PackedWeights<E> {
-    /// OIHW `weight` of a convolution of this shape, each output channel times its `scale` where there is one. They serve any number
-    /// of images.
+    /// Packs the OIHW `weight` of a convolution of this shape, each output channel times its `scale` if given. The
+    /// result serves any number of images.
     pub(crate) fn new(kernels: &Kernels<E>, s: &ConvShape, weight: &[f32], scale: Option<&[f32]>) -> Self {
         let (c_in, k_h, k_w) = (s.c_in, s.k_h, s.k_w);
         let taps = Taps { weight, c_in, k: [k_h, k_w], first: [0, 0], step: [1, 1], swapped: false, scale };
         Self::pack(kernels, &Geometry::of(s), &taps)
     }
 
-    /// The taps that an input gradient's geometry uses.
+    /// Packs the taps that an input gradient's geometry uses.
     pub(super) fn of_taps(kernels: &Kernels<E>, g: &Geometry, taps: &Taps<'_>) -> Self {
         Self::pack(kernels, g, taps)
     }
 
-    /// The rows that a task's bands are multiples of, where they would be of `row_step`, and the pixels that it has at
-    /// least.
+    /// Returns the step of rows for a task's bands and the least number of pixels of a task. `row_step` is the step
+    /// for weights that are not transformed.
     pub(super) fn cut(&self, row_step: usize) -> (usize, usize) {
         match &self.numbers {
             Numbers::Plain(_) => (row_step, MIN_PIXELS),
@@ -49,7 +49,7 @@ impl<E: Element> PackedWeights<E> {
         }
     }
 
-    /// Whether a convolution of this shape wants them in this form.
+    /// Returns whether a convolution of this shape needs the weights in this form.
     pub(crate) fn suits(&self, kernels: &Kernels<E>, s: &ConvShape) -> bool {
         let method = Method::of(kernels, Pass::Forward, &Geometry::of(s));
         method
@@ -59,10 +59,10 @@ impl<E: Element> PackedWeights<E> {
             }
     }
 
-    /// Those of the direct loop.
+    /// Returns the weights of the direct loop.
     ///
     /// # Panics
-    /// If they are transformed, which those of 1x1 convolutions never are.
+    /// If they are transformed. Those of 1x1 convolutions never are.
     pub(super) fn plain(&self) -> &[E] {
         match &self.numbers {
             Numbers::Plain(numbers) => numbers.as_slice(),
@@ -82,31 +82,31 @@ impl<E: Element> PackedWeights<E> {
     }
 }
 
-/// Which taps of an OIHW weight a geometry uses: tap (r, s) of it is tap `first + step * (r, s)` of the weight.
+/// The taps of an OIHW weight that a geometry uses: its tap (r, s) is tap `first + step * (r, s)` of the weight.
 pub(crate) struct Taps<'a> {
     pub(super) weight: &'a [f32],
-    /// The weight's own input channels.
+    /// Input channels of the weight itself.
     pub(super) c_in: usize,
-    /// The weight's own size.
+    /// Kernel height and width of the weight itself.
     pub(super) k: [usize; 2],
     pub(super) first: [usize; 2],
-    /// May be negative: reversed taps.
+    /// Negative for reversed taps.
     pub(super) step: [isize; 2],
     /// Whether the weight's input channels are the geometry's output channels.
     pub(super) swapped: bool,
-    /// Per output channel of the geometry.
+    /// One factor per output channel of the geometry.
     pub(super) scale: Option<&'a [f32]>,
 }
 
 impl Taps<'_> {
-    /// The numbers of output channel `o` and input channel `i` of the geometry begin here.
+    /// Returns where the numbers of output channel `o` and input channel `i` of the geometry begin.
     #[inline(always)]
     pub(super) fn plane(&self, o: usize, i: usize) -> usize {
         let (o, i) = if self.swapped { (i, o) } else { (o, i) };
         (o * self.c_in + i) * self.k[0] * self.k[1]
     }
 
-    /// The factor of output channel `o` of the geometry.
+    /// Returns the factor of output channel `o` of the geometry.
     #[inline(always)]
     pub(super) fn scale(&self, o: usize) -> f32 {
         self.scale.map_or(1.0, |scale| scale[o])
@@ -117,17 +117,17 @@ impl Taps<'_> {
         tap(0, r) * self.k[1] + tap(1, s)
     }
 
-    /// The offsets of nine taps, row by row.
+    /// Returns the offsets of nine taps, row by row.
     pub(super) fn offsets_3x3(&self) -> [usize; 9] {
         std::array::from_fn(|tap| self.offset(tap / 3, tap % 3))
     }
 }
 
-/// Input channels that are packed together: what is read and what is written stay in L1.
+/// Number of input channels packed together: the numbers read and written stay in L1.
 const INPUTS_AT_ONCE: usize = 16;
 
-/// Blocks that are packed together where channels are swapped: such weights are read across their rows, from each a few
-/// lines at least.
+/// Number of blocks packed together if channels are swapped. Such weights are read across their rows, so at least a
+/// few cache lines are read from each row.
 const SWAPPED_AT_ONCE: usize = 4;
 
 fn pack_plain<E: Element>(
@@ -161,17 +161,17 @@ fn pack_plain<E: Element>(
     packed
 }
 
-/// Where one tap's numbers come from and go to.
+/// Source and destination of one tap's numbers.
 struct Place {
-    /// The number under the kernel's row at which the tap begins.
+    /// The index of the tap's first number under the kernel's row.
     j: usize,
-    /// The tap in its plane.
+    /// The offset of the tap in its plane.
     offset: usize,
     block: usize,
     unit: usize,
 }
 
-/// One tap of some input channels, for the output channels of a block; `line` is (units, block, unit).
+/// Packs one tap of some input channels, for the output channels of a block; `line` is (units, block, unit).
 fn pack_tile<E: Element>(
     taps: &Taps<'_>,
     place: &Place,
@@ -179,13 +179,13 @@ fn pack_tile<E: Element>(
     inputs: Range<usize>,
     line: &mut [E],
 ) {
-    let shift = place.unit.trailing_zeros(); // of 1 or 2
+    let shift = place.unit.trailing_zeros(); // the unit is 1 or 2
     let at = |i: usize, lane: usize| {
         let j = place.j + i;
         (((j >> shift) * place.block + lane) << shift) + (j & (place.unit - 1))
     };
     let number = |o: usize, i: usize| taps.weight[taps.plane(o, i) + place.offset];
-    // along what lies together in the weight
+    // the inner loop goes along numbers that lie together in the weight
     if taps.swapped {
         for i in inputs {
             for (lane, o) in outputs.clone().enumerate() {
@@ -202,7 +202,7 @@ fn pack_tile<E: Element>(
     }
 }
 
-/// Of 3x3 filters, each rounded to `E` and transformed.
+/// Packs 3x3 filters, each rounded to `E` and transformed.
 fn pack_transformed<E: Element>(
     kernels: &Kernels<f32>,
     scheme: Scheme,

@@ -1,4 +1,4 @@
-//! What the processor can multiply and add at best: the yardstick for the kernels.
+//! The highest rate of multiply-adds that the processor reaches, for comparison with the kernels.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -7,17 +7,18 @@ use super::element::Element;
 use super::kernel::{Arch, Kernels, NV};
 use crate::isa::isa;
 
-/// Rounds of a window: some milliseconds.
+/// Rounds of one measurement: some milliseconds.
 const N_ROUNDS: usize = 1 << 21;
 
-/// Windows, of which the best counts: what disturbs one only makes it slower.
+/// Number of measurements. The best one counts, because disturbances only make a measurement slower.
 const N_WINDOWS: usize = 12;
 
-/// The rate, in GFLOP/s, at which all threads of rayon's current pool together multiply and add without touching
-/// memory, measured anew in about a tenth of a second; `None` where [`isa()`] has no kernels for `E`.
+/// Measures the rate, in GFLOP/s, at which all threads of rayon's current pool together multiply and add without
+/// memory access. Takes about a tenth of a second. Returns `None` if [`isa()`] has no kernels for `E`.
 ///
-/// The loop is that of the convolutions, with as many sums in registers, but nothing is loaded: an f32 product and
-/// its sum are a fused multiply-add, a pair of bf16 ones `vdpbf16ps`. One product and its sum are two operations.
+/// The loop is that of the convolutions, with the same number of sums in registers but without loads. An f32 product
+/// and its sum are one fused multiply-add, a pair of bf16 products one `vdpbf16ps`. A product and its sum count as
+/// two operations.
 pub fn measured_peak_gflops<E: Element>() -> Option<f64> {
     let kernels = Kernels::<E>::of(isa())?;
     let window = || {
@@ -29,13 +30,13 @@ pub fn measured_peak_gflops<E: Element>() -> Option<f64> {
     Some((0..N_WINDOWS).map(|_| window()).fold(0.0, f64::max) / 1e9)
 }
 
-/// `n_rounds` products on each sum of a tile of `MR` pixels; returns how many operations that was.
+/// Adds `n_rounds` products to each sum of a tile of `MR` pixels. Returns the number of operations.
 ///
 /// # Safety
 /// The processor has the features of `A`.
 #[inline(always)]
 pub(super) unsafe fn peak_loop<A: Arch, const MR: usize>(n_rounds: usize) -> usize {
-    // every sum begins, and ends, as something that the compiler cannot know: it neither merges nor drops any
+    // `black_box` hides the initial and final sums from the compiler, so that it neither merges nor drops any
     let begin: [f32; 16] = black_box([1.0; 16]);
     let operands = black_box([A::Elem::from_f32(0.5); 32]);
     // SAFETY: features as the caller promises; no vector has more than 16 lanes, or 32 elements.
@@ -78,8 +79,8 @@ mod tests {
             peaks.map(|peak| peak.is_some()),
             [Kernels::<f32>::of(isa()).is_some(), Kernels::<bf16>::of(isa()).is_some()]
         );
-        // from half an operation per nanosecond to 10 instructions of 64 operations in it, per thread: a loop that the
-        // compiler dropped would be far above
+        // between half an operation and 10 instructions of 64 operations per nanosecond and thread: a loop that the
+        // compiler had dropped would be far above
         let n_threads = rayon::current_num_threads() as f64;
         for peak in peaks.into_iter().flatten() {
             assert!(peak > 0.5 && peak < 640.0 * n_threads, "{peak} GFLOP/s on {n_threads} threads");

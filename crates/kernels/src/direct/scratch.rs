@@ -1,6 +1,6 @@
-//! Copies of a task's input as the kernels want it: padded, and for the weight gradient with neighbouring pixels
-//! side by side. Scratches belong to a thread and are kept from one task to the next. And memory for packed weights and
-//! sums, which is kept from one step to the next.
+//! Copies of a task's input in the layout that the kernels need: padded, and for the weight gradient with
+//! neighbouring pixels side by side. A scratch belongs to a thread, which keeps it from one task to the next. The
+//! module also has memory for packed weights and sums, which is kept from one step to the next.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -19,8 +19,8 @@ thread_local! {
     static FREE: RefCell<Vec<Scratch>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Calls `work` with a scratch of this thread. Nested calls (a second buffer, or a task that was stolen while another
-/// one waits) get another one.
+/// Calls `work` with a scratch of this thread. A nested call (for a second buffer, or in a stolen task while another
+/// one waits) gets another scratch.
 pub(super) fn with<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     let mut scratch = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();
     let result = work(&mut scratch);
@@ -28,8 +28,9 @@ pub(super) fn with<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     result
 }
 
-/// Numbers in memory that any thread may have used before: fresh memory costs page faults, and every step wants as much.
-/// Few are in use at a time and their lengths differ from layer to layer, so that each takes the shortest that fits.
+/// An array in memory that any thread may have used before. Fresh memory costs page faults, and every step needs the
+/// same amount. Few arrays are in use at a time, and their lengths differ from layer to layer, so each array takes
+/// the shortest memory that fits.
 #[derive(Clone, Debug)]
 pub(super) struct Reused<E> {
     words: Vec<u64>,
@@ -37,10 +38,10 @@ pub(super) struct Reused<E> {
     element: PhantomData<E>,
 }
 
-/// What was given back.
+/// Memory that was given back.
 static FREE_WORDS: Mutex<Vec<Vec<u64>>> = Mutex::new(Vec::new());
 
-/// Vectors that are kept at most.
+/// Largest number of free memory blocks.
 const MAX_FREE: usize = 16;
 
 fn free_words() -> MutexGuard<'static, Vec<Vec<u64>>> {
@@ -48,19 +49,19 @@ fn free_words() -> MutexGuard<'static, Vec<Vec<u64>>> {
 }
 
 impl<E: Element> Reused<E> {
-    /// `len` numbers, with whatever the memory held before.
+    /// Returns `len` numbers. They hold whatever the memory held before.
     pub(super) fn new(len: usize) -> Self {
         let n_words = (len * size_of::<E>()).div_ceil(size_of::<u64>());
         let mut free = free_words();
         let fitting = free.iter().enumerate().filter(|(_, words)| words.len() >= n_words);
         let best = fitting.min_by_key(|(_, words)| words.len()).map(|(i, _)| i);
         let words = best.map(|i| free.swap_remove(i));
-        drop(free); // zeroing takes its time
+        drop(free); // release the lock: zeroing takes time
         Self { words: words.unwrap_or_else(|| vec![0; n_words]), len, element: PhantomData }
     }
 
     pub(super) fn as_slice(&self) -> &[E] {
-        // SAFETY: as in `as_elements`; `new` saw to the length, and nobody shortens the vector.
+        // SAFETY: as in `as_elements`; `new` ensured the length, and no method shortens the vector.
         unsafe { std::slice::from_raw_parts(self.words.as_ptr().cast(), self.len) }
     }
 
@@ -81,7 +82,7 @@ impl<E> Drop for Reused<E> {
 }
 
 impl Scratch {
-    /// Buffers of at least these lengths, with whatever they held before.
+    /// Returns buffers of these lengths. They hold whatever they held before.
     pub(super) fn buffers<E: Element, const N: usize>(&mut self, lens: [usize; N]) -> [&mut [E]; N] {
         let mut buffers = self.bytes.iter_mut();
         lens.map(|len| match buffers.next() {
@@ -102,7 +103,8 @@ fn as_elements<E: Element>(buffer: &mut Vec<u64>, len: usize) -> &mut [E] {
     unsafe { std::slice::from_raw_parts_mut(start, len) }
 }
 
-/// Copies what `task` sees of `x` (n, h, w, c) into `out` (images, padded rows, padded columns, c), zeros outside.
+/// Copies the part of `x` (n, h, w, c) under the windows of `task` to `out` (images, padded rows, padded columns, c),
+/// with zeros outside of `x`.
 pub(super) fn pad<E: Element>(x: &[E], g: &Geometry, task: &Task, out: &mut [E]) {
     let (rows, columns) = (g.padded_h(task.rows.len()), g.padded_w());
     let first_row = (task.rows.start * g.stride) as isize - g.top;

@@ -1,4 +1,5 @@
-//! Every instruction set that the processor has, against plain loops in f64, on shapes that hit every tail.
+//! Compares every instruction set that the processor has with plain loops in f64, on shapes that reach every tail of
+//! the loops.
 
 use half::bf16;
 use proptest::prelude::*;
@@ -14,7 +15,7 @@ fn available(isa: Isa) -> bool {
     detect_isa(Some(isa.as_str())).is_ok()
 }
 
-/// Numbers that are exact in E.
+/// Random numbers, exact in `E`.
 fn random<E: Element>(len: usize, seed: u64) -> Vec<E> {
     let mut stream = Stream::new(seed, Purpose::Test, 0, 0);
     (0..len).map(|_| E::from_f32(stream.uniform_f32(-1.0, 1.0))).collect()
@@ -68,7 +69,7 @@ fn all_three<E: Element>(isa: Isa, s: &ConvShape, tolerance: f64) {
     check_all_three(&Kernels::<E>::of(isa).unwrap(), &format!("{isa:?} {s:?}"), s, tolerance);
 }
 
-/// Forward convolution, input gradient and weight gradient.
+/// Checks forward convolution, input gradient and weight gradient.
 fn check_all_three<E: Element>(kernels: &Kernels<E>, what: &str, s: &ConvShape, tolerance: f64) {
     let x: Vec<E> = random(s.x_len(), 1);
     let w: Vec<E> = random(s.weight_len(), 2);
@@ -83,7 +84,7 @@ fn check_all_three<E: Element>(kernels: &Kernels<E>, what: &str, s: &ConvShape, 
         dx[ix] += dy * w;
         dw[iw] += dy * x;
     });
-    let junk = E::from_f32(f32::NAN); // whatever was in the outputs is overwritten
+    let junk = E::from_f32(f32::NAN); // the previous content of the outputs must not show
     let mut actual = vec![junk; s.y_len()];
     let packed = PackedWeights::new(kernels, s, &w, None);
     let moments =
@@ -125,7 +126,7 @@ fn shapes() -> impl Strategy<Value = ConvShape> {
         .prop_filter("the kernel fits", |s| s.h_out() * s.w_out() > 0)
 }
 
-/// Shapes that Winograd's transforms are for.
+/// Shapes for Winograd's transforms.
 fn winograd_shapes() -> impl Strategy<Value = ConvShape> {
     (1usize..6, 1usize..14, 1usize..14, 1usize..70, 1usize..80, 0usize..4)
         .prop_map(|(n, h, w, c_in, c_out, padding)| ConvShape {
@@ -142,7 +143,7 @@ fn winograd_shapes() -> impl Strategy<Value = ConvShape> {
         .prop_filter("the kernel fits", |s| s.h_out() * s.w_out() > 0)
 }
 
-/// Both schemes, wherever the rule would use neither.
+/// Checks both schemes, also where the rule would choose neither.
 fn check_winograd<E: Element>(kernels: Kernels<E>, what: &str, s: &ConvShape, tolerance: f64) {
     for scheme in [Scheme::F2, Scheme::F4] {
         let kernels = Kernels { method: Some(Method::Winograd(scheme)), ..kernels };
@@ -187,7 +188,7 @@ proptest! {
     }
 }
 
-/// The shapes of real networks, small in number: bands of large images, groups of small ones, wide layers.
+/// The shapes of real networks at a small size: bands of large images, groups of small images, wide layers.
 #[test]
 fn shapes_of_networks_are_right() {
     let shape = |n, h, c_in, c_out, k, stride, padding| ConvShape {
@@ -219,7 +220,7 @@ fn shapes_of_networks_are_right() {
     }
 }
 
-/// Output, moments and both gradients on this number of threads.
+/// Returns output, moments and both gradients, computed on this number of threads.
 fn run_on<E: Element>(isa: Isa, c_in: usize, threads: usize) -> (Vec<E>, Option<Moments>, Vec<E>, Vec<f32>) {
     let s = ConvShape {
         n: 70,
@@ -248,7 +249,7 @@ fn run_on<E: Element>(isa: Isa, c_in: usize, threads: usize) -> (Vec<E>, Option<
 
 #[test]
 fn threads_do_not_change_a_bit() {
-    // few channels go the direct way, more that of Winograd in f32
+    // few channels use the direct loop, more channels Winograd's transforms in f32
     for c_in in [6, 64] {
         for isa in [Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| available(*isa)) {
             let one = run_on::<f32>(isa, c_in, 1);

@@ -1,22 +1,23 @@
-//! The pixels that the weight gradient sums over, in units: what of the input they see, copied as the loop wants it, and
-//! their gradients.
+//! The pixels that the weight gradient sums over, grouped in units: a copy of the input under their windows in the
+//! layout of the loop, and their gradients.
 
 use super::element::Element;
 use super::geometry::{Geometry, Task};
 use super::scratch;
 use crate::vectorise::vectorised;
 
-/// Numbers between the pixels of a 1x1 convolution: at a distance of a power of two they would fight for places in L1.
+/// Extra distance between the pixels of a 1x1 convolution: with a power of two as distance they would compete for the
+/// same places in L1.
 const SKEW: usize = 16;
 
-/// Which pixels make a unit.
+/// The partner of a pixel in its unit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Partner {
-    /// Every one is its own unit.
+    /// No partner: each pixel is a unit.
     None,
-    /// The next one of the row.
+    /// The next pixel of the row.
     Column,
-    /// The same one of the next image.
+    /// The same pixel of the next image.
     Image,
 }
 
@@ -25,21 +26,21 @@ pub(super) struct Units<'a> {
     g: &'a Geometry,
     task: &'a Task,
     partner: Partner,
-    /// Of a 1x1 convolution without padding: copied pixel by pixel, and so many numbers apart.
+    /// For a 1x1 convolution without padding: the distance of its pixels in the copy, which is made pixel by pixel.
     skewed: Option<usize>,
-    /// Units in a row of the output, and rows of them.
+    /// Number of units in a row of the output, and number of such rows.
     per_row: usize,
     n_rows: usize,
-    /// Numbers of a row of the padded input, and of an image of it.
+    /// Number of elements of a row of the padded input, and of one of its images.
     pub(super) row: usize,
     image_len: usize,
-    /// Numbers of the copy, and what a pair that goes beyond its end reads of it, times 0.
+    /// Length of the copy, and the number of elements that the last pair reads beyond its end, times 0.
     pub(super) len: usize,
     pub(super) reach: usize,
 }
 
 impl<'a> Units<'a> {
-    /// Of `unit` pixels each: 1, or 2.
+    /// Returns the units of a task, with `unit` pixels each: 1 or 2.
     pub(super) fn new(g: &'a Geometry, task: &'a Task, unit: usize) -> Self {
         let n_images = task.images.len();
         let partner = match (unit, g.w_out % 2, n_images % 2) {
@@ -58,12 +59,12 @@ impl<'a> Units<'a> {
         Self { g, task, partner, skewed, per_row, n_rows, row, image_len, len, reach }
     }
 
-    /// How many there are.
+    /// Returns the number of units.
     pub(super) fn n(&self) -> usize {
         self.n_rows * self.per_row
     }
 
-    /// Where each unit's window begins in the copy, in units.
+    /// Returns where each unit's window begins in the copy, counted in units.
     pub(super) fn offsets(&self) -> Vec<u32> {
         if let Some(distance) = self.skewed {
             return (0..self.n()).map(|unit| (unit * distance) as u32).collect();
@@ -76,8 +77,8 @@ impl<'a> Units<'a> {
         (0..self.n_rows).flat_map(row).collect()
     }
 
-    /// Copies what the task sees of `x`: into `padded`, `len + reach` long, and from there, where units are pairs, into
-    /// `pairs`. Returns the copy that the offsets are of.
+    /// Copies the part of `x` under the task's windows into `padded` (`len + reach` long). If units are pairs, copies
+    /// it from there into `pairs`. Returns the copy that the offsets refer to.
     pub(super) fn copy<'b, E: Element>(&self, x: &[E], padded: &'b mut [E], pairs: &'b mut [E]) -> &'b [E] {
         if let Some(distance) = self.skewed {
             self.copy_pixels(x, distance, padded);
@@ -115,8 +116,8 @@ impl<'a> Units<'a> {
         }
     }
 
-    /// The gradients of `block` channels from `first` on: (units, block, unit), zeros where a pixel has no partner, and
-    /// beyond the last channel.
+    /// Packs the gradients of `block` channels from `first` on as (units, block, unit), with zeros for missing
+    /// partners and for channels beyond the last one.
     pub(super) fn pack_gradient<E: Element>(&self, dy: &[E], first: usize, block: usize, packed: &mut [E]) {
         let (g, task) = (self.g, self.task);
         let n_channels = block.min(g.c_out - first);
@@ -155,7 +156,7 @@ impl<'a> Units<'a> {
     }
 }
 
-/// A pixel's gradients and its partner's (or zeros), interleaved.
+/// Interleaves a pixel's gradients with its partner's gradients, or with zeros.
 fn pack_unit<E: Element>(own: &[E], next: &[E], out: &mut [E]) {
     let (pairs, rest) = out.split_at_mut(2 * own.len());
     if next.is_empty() {
@@ -170,7 +171,7 @@ fn pack_unit<E: Element>(own: &[E], next: &[E], out: &mut [E]) {
 }
 
 vectorised! {
-    /// `pairs = a0 b0 a1 b1 …`
+    /// Writes `pairs = a0 b0 a1 b1 …`.
     fn interleave<E: Element>(a: &[E], b: &[E], pairs: &mut [E]) {
         let (pairs, rest) = pairs.as_chunks_mut::<32>();
         let n_whole = pairs.len();

@@ -1,16 +1,17 @@
-//! The gradient of a convolution's weights by a direct loop.
+//! The gradient of a convolution's weights, with a direct loop or with Winograd's transforms.
 //!
 //! ```text
 //! dw[r][j][o] = sum over output pixels p of x[window of p + r * row + j] * dy[p][o]      j runs over k_w * c_in
 //! ```
 //!
-//! The sum runs over pixels, and `vdpbf16ps` wants them in pairs: neighbours in a row of the output, or, where rows have
-//! an odd number of pixels, the same pixel of two images. Their gradients are interleaved channel by channel; of the
-//! input, each number is followed by the one that the partner's window has in its place, and one such copy serves every
-//! tap.
+//! The sum runs over pixels, and `vdpbf16ps` takes them in pairs: neighbours in a row of the output, or the same
+//! pixel of two images if rows have an odd number of pixels. The gradients of a pair are interleaved channel by
+//! channel. In the input, each number is followed by the number at the same place of the partner's window. One such
+//! copy serves every tap.
 //!
-//! The work is cut into chunks of tasks, whose number the shape decides, times groups of blocks of output channels: a
-//! group shares the copies of a task's input, and its sums stay in L2. The chunks' sums are added in order at the end.
+//! The work is divided into chunks of tasks times groups of blocks of output channels. The shape decides the number
+//! of chunks. A group shares the copies of a task's input, and its sums stay in L2. At the end, the chunks' sums are
+//! added in order.
 
 use rayon::prelude::*;
 
@@ -24,25 +25,25 @@ use super::winograd;
 use crate::conv::ConvShape;
 use crate::vectorise::vectorised;
 
-/// Pieces of work at least, where there are so many images: chunks of tasks times groups of blocks.
+/// Least number of pieces of work, if there are enough images: chunks of tasks times groups of blocks.
 const MIN_PIECES: usize = 8;
 
-/// Bytes that the sums of a group and the copies of a task's input may have together: most of an L2 cache.
+/// Largest total size in bytes of a group's sums and the copies of a task's input: most of an L2 cache.
 const GROUP_BYTES: usize = 768 << 10;
 
-/// Units that are summed before the sums go back to memory: their gradients stay in L1.
+/// Number of units summed before the sums go back to memory: the gradients of these units stay in L1.
 const UNITS_AT_ONCE: usize = 128;
 
-/// How the work is cut: a function of the shape and the kernels' block and unit.
+/// The division of the work: depends only on the shape and on the kernels' block and unit.
 struct Plan {
     g: Geometry,
     method: Method,
     tasks: Vec<Task>,
     n_chunks: usize,
     n_blocks: usize,
-    /// Blocks of output channels in a group.
+    /// Number of blocks of output channels in a group.
     per_group: usize,
-    /// Sums of a block: (k_h, run, block), or (products, c_in, block) where they are transformed.
+    /// Number of sums of a block: (k_h, run, block), or (products, c_in, block) with Winograd's transforms.
     sums_len: usize,
 }
 
@@ -77,7 +78,7 @@ impl Plan {
         Self { g, method, tasks, n_chunks, n_blocks, per_group, sums_len }
     }
 
-    /// The tasks of a chunk: as many as of the others, or one more.
+    /// Returns the tasks of a chunk. Chunks differ by at most one task.
     fn chunk(&self, i: usize) -> &[Task] {
         let at = |i: usize| i * self.tasks.len() / self.n_chunks;
         &self.tasks[at(i)..at(i + 1)]
@@ -88,7 +89,8 @@ impl Plan {
     }
 }
 
-/// The same images in tasks of an even number of them, but for the last one; bands of rows stay as they are.
+/// Returns the same images in tasks with an even number of images, except perhaps the last task. Bands of rows stay
+/// as they are.
 fn with_pairs_of_images(tasks: Vec<Task>) -> Vec<Task> {
     let (Some(first), Some(last)) = (tasks.first(), tasks.last()) else { return tasks };
     let (n, per_task) = (last.images.end, first.images.len().next_multiple_of(2));
@@ -99,7 +101,7 @@ fn with_pairs_of_images(tasks: Vec<Task>) -> Vec<Task> {
     images.map(|images| Task { images, rows: first.rows.clone() }).collect()
 }
 
-/// `dweight` (OIHW), overwritten.
+/// Overwrites `dweight` (OIHW) with the gradient of the weight.
 pub(crate) fn weight_grad<E: Element>(
     kernels: &Kernels<E>,
     s: &ConvShape,
@@ -148,10 +150,10 @@ pub(crate) fn weight_grad<E: Element>(
     );
 }
 
-/// Input channels that are unpacked together: what is read and what is written stay in L1.
+/// Number of input channels unpacked together: the numbers read and written stay in L1.
 const INPUTS_AT_ONCE: usize = 16;
 
-/// The sums (k_h, run, block) of a block, as OIHW of as many of its channels as there are.
+/// Writes the sums (k_h, run, block) of a block as OIHW, for the channels of the block that exist.
 fn unpack(g: &Geometry, sums: &[f32], block: usize, dweight: &mut [f32]) {
     let filters_len = g.c_in * g.k_h * g.k_w;
     for first in (0..g.c_in).step_by(INPUTS_AT_ONCE) {
@@ -175,7 +177,7 @@ vectorised! {
     }
 }
 
-/// Adds what the pixels of `task` give to `dw` (blocks of the group, k_h, run, block).
+/// Adds the contribution of the pixels of `task` to `dw` (blocks of the group, k_h, run, block).
 fn add_task<E: Element>(
     kernels: &Kernels<E>,
     plan: &Plan,

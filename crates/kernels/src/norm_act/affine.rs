@@ -1,18 +1,19 @@
-//! Batch norm, ReLU, and one affine map of all numbers that come out of it: in as many passes as without the map.
+//! Batch norm, ReLU, and one affine map of all outputs, in the same number of passes as without the map.
 //!
 //! ```text
 //! z = scale * y + shift            batch norm of y, per channel
 //! a = gain * max(z, 0) + offset    gain and offset are one number each
-//!   = gain * z + offset, from offset on: at least that, or at most that where the gain is below 0
+//!   = gain * z + offset            limited to at least offset, or to at most offset if gain < 0
 //!
-//! g       = da where z > 0, else 0
+//! g       = da where z > 0, otherwise 0
 //! dgamma  = gain * sum of g * x_hat,  dbeta = gain * sum of g           x_hat = (y - mean) * inv_std
 //! dgain   = sum of da * max(z, 0)                                       = sum over channels of
 //!         = sum of g * (gamma * x_hat + beta)                             gamma * dgamma / gain + beta * dbeta / gain
 //! doffset = sum of da
 //! ```
 //!
-//! so that the sums that batch norm needs give the gain's gradient too. Source: PP-HGNetV2's "learnable affine block",
+//! The sums that batch norm needs therefore also give the gradient of the gain. Source: PP-HGNetV2's "learnable
+//! affine block",
 //! <https://github.com/PaddlePaddle/PaddleClas/blob/release/2.5.1/ppcls/arch/backbone/legendary_models/pp_hgnet_v2.py>.
 
 use rayon::prelude::*;
@@ -24,18 +25,18 @@ use crate::direct::Element;
 use crate::profile;
 use crate::vectorise::vectorised;
 
-/// One affine map of all numbers of a ReLU's output: `gain * max(z, 0) + offset`.
+/// One affine map of all outputs of a ReLU: `gain * max(z, 0) + offset`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Affine {
-    /// What each number is multiplied by.
+    /// Factor of each number.
     pub gain: f32,
-    /// What is added to each.
+    /// Offset of each number.
     pub offset: f32,
 }
 
 impl Affine {
-    /// Per channel, what becomes of the scale and the shift before the ReLU: `gain * (scale * y + shift) + offset` is the output
-    /// where it lies in the [limits](Self::limits).
+    /// Returns the scale and the shift before the ReLU with the map folded in, per channel. The output is
+    /// `gain * (scale * y + shift) + offset`, limited to the [limits](Self::limits).
     pub fn folded(self, scale: &[f32], shift: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let Self { gain, offset } = self;
         (
@@ -44,7 +45,7 @@ impl Affine {
         )
     }
 
-    /// The least and the largest number that comes out.
+    /// Returns the smallest and the largest possible output.
     pub fn limits(self) -> [f32; 2] {
         if self.gain >= 0.0 { [self.offset, f32::INFINITY] } else { [f32::NEG_INFINITY, self.offset] }
     }
@@ -56,7 +57,7 @@ impl Affine {
 /// `y` and `a` (n, h, w, c), `scale` and `shift` (c).
 ///
 /// # Panics
-/// If a length does not fit, or something else than ReLU follows the norm.
+/// If a length does not fit, or if `s.after` is not ReLU.
 pub fn norm_affine<E: Element>(
     s: &NormActShape,
     y: &[E],
@@ -75,7 +76,7 @@ pub fn norm_affine<E: Element>(
     norm_limited(s, y, &scale, &shift, affine.limits(), a);
 }
 
-/// Overwrites `a` with `y * scale + shift`, at least and at most the limits.
+/// Overwrites `a` with `y * scale + shift`, limited to `limits`.
 pub(crate) fn norm_limited<E: Element>(
     s: &NormActShape,
     y: &[E],
@@ -89,14 +90,14 @@ pub(crate) fn norm_limited<E: Element>(
     ranges.par_iter().zip(a).for_each(|(range, a)| forward(&y[range.y.clone()], scale, shift, limits, a));
 }
 
-/// Overwrites `dy`, `dgamma` and `dbeta` with the gradients of [`norm_affine`] by what went into the batch norm and by batch
-/// norm's own parameters, and returns those of the gain and of the offset.
+/// Overwrites `dy`, `dgamma` and `dbeta` with the gradients of [`norm_affine`] with respect to the input of the batch
+/// norm and to its parameters. Returns the gradients of the gain and the offset.
 ///
 /// # Shapes
-/// `y`, `da` and `dy` (n, h, w, c), the rest (c).
+/// `y`, `da` and `dy` (n, h, w, c), all others (c).
 ///
 /// # Panics
-/// As [`norm_affine`].
+/// The same as [`norm_affine`].
 #[expect(clippy::too_many_arguments, reason = "what went in, and one slice for each gradient")]
 pub fn norm_affine_backward<E: Element>(
     s: &NormActShape,
@@ -199,7 +200,8 @@ mod tests {
         assert!(a.len() == b.len() && error <= tolerance * norm, "{what}: {}", error / norm);
     }
 
-    /// Against norm and ReLU in one pass, which have an oracle of their own, and the map by itself.
+    /// Compares the fused passes with batch norm and ReLU in one pass, which other tests check, followed by a
+    /// separate map.
     fn agrees<E: Element>(s: NormActShape, affine: Affine, frozen: bool, tolerance: f32) {
         let map = |seed| random(s.y_len(), seed).into_iter().map(E::from_f32).collect::<Vec<E>>();
         let (y, da) = (map(1), map(2));

@@ -1,6 +1,6 @@
-//! What follows a batch norm, or the sums of a convolution.
+//! The operation that follows a batch norm or the sums of a convolution.
 
-/// What follows a batch norm.
+/// The operation that follows a batch norm or a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum After {
     /// Nothing.
@@ -20,17 +20,18 @@ pub enum After {
 }
 
 impl After {
-    /// Whether it is a curve: more than a least and a largest number.
+    /// Returns whether the operation is a curve, not only a lower and an upper limit.
     pub(crate) fn is_curved(self) -> bool {
         matches!(self, Self::Gelu | Self::Silu | Self::HardSwish)
     }
 
-    /// Whether the first pass back keeps its gradient for the second one.
+    /// Returns whether the first backward pass keeps the gradient for the second one.
     pub(super) fn keeps_gradient(self) -> bool {
         self.is_curved() || self == Self::Relu6
     }
 
-    /// The least and the largest number that comes out, where that is all it does.
+    /// Returns the lower and the upper limit if the operation only limits `z`. For pooling, these are the limits of
+    /// its ReLU.
     pub(crate) fn limits(self) -> Option<[f32; 2]> {
         match self {
             Self::Relu | Self::ReluPool => Some([0.0, f32::INFINITY]),

@@ -1,13 +1,14 @@
-//! What the passes do to a few channels at a time, in registers.
+//! Operations of the passes on a few channels at a time, in registers.
 
 use crate::math::{normal_cdf_and_pdf, sigmoid_f32};
 
-/// Channels that are computed at a time; the rest one by one. Loops of this fixed length become one vector each: a loop
-/// over all channels would be unrolled so far that 32 of them are a rest.
+/// Number of channels computed at a time; remaining channels are computed one by one. Each loop of this fixed length
+/// becomes one vector operation. A loop over all channels would be unrolled so far that 32 channels would run in its
+/// scalar remainder.
 pub(crate) const LANES: usize = 16;
 
-/// Calls `$call` with `$i` at every 16th channel and `$n` = 16, then for 8 channels if there are as many, with `$n` = 8,
-/// then at each channel of the rest with `$n` = 1.
+/// Runs `$call` with `$n` = 16 and `$i` at every 16th channel. Then runs it with `$n` = 8 if 8 channels are left, and
+/// with `$n` = 1 at each remaining channel.
 macro_rules! for_lanes {
     ($c:expr, $i:ident, $n:ident, $call:expr) => {
         let mut $i = 0;
@@ -31,7 +32,7 @@ macro_rules! for_lanes {
 
 pub(crate) use for_lanes;
 
-/// `N` numbers from `i` on.
+/// Returns `N` numbers from `i` on.
 #[inline(always)]
 pub(crate) fn at<T, const N: usize>(slice: &[T], i: usize) -> &[T; N] {
     slice[i..].first_chunk().expect("channels are counted before")
@@ -42,7 +43,7 @@ pub(crate) fn at_mut<T, const N: usize>(slice: &mut [T], i: usize) -> &mut [T; N
     slice[i..].first_chunk_mut().expect("channels are counted before")
 }
 
-/// The sum of partial sums: the halves together, again and again.
+/// Returns the sum of partial sums: adds the upper half to the lower half until one sum is left.
 #[inline(always)]
 pub(crate) fn total(mut sums: [f32; LANES]) -> f32 {
     let mut half = LANES / 2;
@@ -55,13 +56,13 @@ pub(crate) fn total(mut sums: [f32; LANES]) -> f32 {
     sums[0]
 }
 
-/// A NaN stays one.
+/// Returns `max(z, 0)`; NaN stays NaN.
 #[inline(always)]
 pub(crate) fn relu(z: f32) -> f32 {
     if z <= 0.0 { 0.0 } else { z }
 }
 
-/// From `low` to `high`; a NaN stays one.
+/// Limits `z` to the range from `low` to `high`; NaN stays NaN.
 #[inline(always)]
 pub(crate) fn limited(z: f32, [low, high]: [f32; 2]) -> f32 {
     let z = if z <= low { low } else { z };
@@ -73,7 +74,7 @@ pub(crate) fn relu6(z: f32) -> f32 {
     limited(z, [0.0, 6.0])
 }
 
-/// The gradient of z, where `da` is that of its ReLU6.
+/// Returns the gradient of `z`, given the gradient `da` of `relu6(z)`.
 #[inline(always)]
 pub(crate) fn relu6_gradient(z: f32, da: f32) -> f32 {
     if z <= 0.0 || z >= 6.0 { 0.0 } else { da }
@@ -113,7 +114,7 @@ pub(crate) fn hard_swish_slope(z: f32) -> f32 {
     if z >= 3.0 { 1.0 } else { below }
 }
 
-/// What is known of `N` channels: `z = scale * y + shift`.
+/// Scale and shift of `N` channels: `z = scale * y + shift`.
 pub(super) struct Channels<'a, const N: usize> {
     scale: &'a [f32; N],
     shift: &'a [f32; N],
@@ -130,7 +131,7 @@ impl<'a, const N: usize> Channels<'a, N> {
         y * self.scale[i] + self.shift[i]
     }
 
-    /// The gradient of z, where `da` is that of its ReLU.
+    /// Returns the gradient of z, given the gradient `da` of its ReLU.
     #[inline(always)]
     pub(super) fn relu_gradient(&self, y: f32, da: f32, i: usize) -> f32 {
         if self.z(y, i) <= 0.0 { 0.0 } else { da }
@@ -160,7 +161,7 @@ impl<'a, const N: usize> Coefficients<'a, N> {
     }
 }
 
-/// Sums of g and of g * (y - mean), which both gradients of batch norm's own parameters follow from.
+/// Sums of g and of g * (y - mean). The gradients of batch norm's gamma and beta follow from them.
 pub(super) struct Sums<'a, const N: usize> {
     pub(super) mean: &'a [f32; N],
     pub(super) of_g: &'a mut [f32; N],

@@ -1,21 +1,22 @@
-//! Batch norm with what follows it (an activation, a residual before ReLU, 2x2 max pooling after it) in one pass over
-//! memory, and back in two.
+//! Batch norm fused with the operations around it: an activation, a residual before a ReLU, 2x2 max pooling after a
+//! ReLU. Forward takes one pass over memory, backward two.
 //!
 //! ```text
 //! z = scale * y + shift (+ residual)       batch norm of y, per channel
-//! a = z, or an activation of it            or the largest of each 2x2 window of max(z, 0), and which it was
+//! a = z, or an activation of z            or the largest max(z, 0) of each 2x2 window, and its place
 //!
-//! g = da * slope at z                      the gradient of z: what does not win its window has none
+//! g = da * slope at z                      the gradient of z; 0 for numbers that did not win their window
 //! first pass     sum of g,  sum of g * (y - mean)
 //! second pass    dy = A * g + B * (y - mean) + C
 //! ```
 //!
-//! With `s = inv_std`: A = gamma * s, B = -A * s^2 * (mean of g * (y - mean)), C = -A * (mean of g) where the statistics
-//! are the batch's; B = C = 0 where they are constants. Source: Ioffe and Szegedy, <https://arxiv.org/abs/1502.03167>.
+//! With `s = inv_std`: `A = gamma * s`. For the statistics of the batch, `B = -A * s^2 * (mean of g * (y - mean))` and
+//! `C = -A * (mean of g)`. For constant statistics, `B = C = 0`. Source: Ioffe and Szegedy,
+//! <https://arxiv.org/abs/1502.03167>.
 //!
-//! A ReLU's g is made again from y in the second pass; that of a curve, whose slope is dear, and of
-//! ReLU6 is kept by the first one in
-//! the place of `dy`, and a residual's gradient is g itself.
+//! For a plain ReLU, the second pass computes g from y again. For ReLU6 and for curves, whose slopes are expensive,
+//! the first pass stores g in `dy`. For a ReLU after a residual it stores g in `dresidual`, because g is the
+//! residual's gradient.
 
 mod affine;
 mod after;
@@ -33,34 +34,34 @@ use crate::chunks::{check_len, cut, rows_per_chunk};
 use crate::direct::Element;
 use crate::profile;
 
-/// Maps (n, h, w, c) that go through batch norm and what follows it. The same come out, or (n, h / 2, w / 2, c), rounded
-/// down, where they are pooled.
+/// Shape of maps (n, h, w, c) that go through batch norm and the operation after it. The output has the same shape,
+/// or (n, h / 2, w / 2, c), rounded down, with pooling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NormActShape {
-    /// Images.
+    /// Number of images.
     pub n: usize,
-    /// Rows.
+    /// Number of rows.
     pub h: usize,
-    /// Columns.
+    /// Number of columns.
     pub w: usize,
-    /// Channels.
+    /// Number of channels.
     pub c: usize,
-    /// What follows.
+    /// The operation after batch norm.
     pub after: After,
 }
 
 impl NormActShape {
-    /// Numbers that go in.
+    /// Returns the number of input elements.
     pub fn y_len(&self) -> usize {
         self.n * self.h * self.w * self.c
     }
 
-    /// Numbers that come out.
+    /// Returns the number of output elements.
     pub fn a_len(&self) -> usize {
         if self.is_pooled() { self.n * (self.h / 2) * (self.w / 2) * self.c } else { self.y_len() }
     }
 
-    /// Entries of `winners`: one per number that comes out of the pooling, none without it.
+    /// Returns the length of `winners`: one entry per output of the pooling, 0 without pooling.
     pub fn winners_len(&self) -> usize {
         if self.is_pooled() { self.a_len() } else { 0 }
     }
@@ -69,7 +70,8 @@ impl NormActShape {
         self.after == After::ReluPool
     }
 
-    /// Numbers of `y` and of `a` in one piece of work: rows of channels, or pairs of lines of an image where it is pooled.
+    /// Returns the numbers of `y` and of `a` in one piece of work: rows of channels, or with pooling pairs of lines
+    /// of an image.
     fn piece(&self) -> (usize, usize) {
         if !self.is_pooled() {
             let len = rows_per_chunk(self.c) * self.c;
@@ -79,7 +81,7 @@ impl NormActShape {
         (lines * self.w * self.c, lines / 2 * (self.w / 2) * self.c)
     }
 
-    /// How the work is cut.
+    /// Returns the pieces of work.
     fn ranges(&self) -> Vec<Range> {
         let ((y_piece, a_piece), images) = (self.piece(), if self.is_pooled() { self.n } else { 1 });
         let (y_len, a_len) = (self.y_len() / images.max(1), self.a_len() / images.max(1));
@@ -97,20 +99,22 @@ impl NormActShape {
     }
 }
 
-/// Which numbers of the map, and of what comes out, belong together.
+/// The elements of the map and of the output that belong to one piece of work.
 struct Range {
     y: std::ops::Range<usize>,
     a: std::ops::Range<usize>,
 }
 
-/// Overwrites `a` with what follows the batch norm `y * scale + shift`, to which `residual` is added where there is one,
-/// and `winners` with the place of each window's largest number: 0 to 3, in reading order, the first one on ties.
+/// Overwrites `a` with the batch norm `y * scale + shift`, plus `residual` if it is given, followed by the operation
+/// `s.after`. With pooling, overwrites `winners` with the place of each window's largest number: 0 to 3 in reading
+/// order, the first one on ties.
 ///
 /// # Shapes
-/// `y` (n, h, w, c), `scale` and `shift` (c), `residual` as `y`, `a` and `winners` as the shape says.
+/// `y` and `residual` (n, h, w, c), `scale` and `shift` (c), `a` with [`a_len`](NormActShape::a_len) elements,
+/// `winners` with [`winners_len`](NormActShape::winners_len).
 ///
 /// # Panics
-/// If a length does not fit, or there is a residual before something else than nothing or ReLU.
+/// If a length does not fit, or if there is a residual before another operation than `Nothing` or `Relu`.
 pub fn norm_act<E: Element>(
     s: &NormActShape,
     y: &[E],
@@ -145,41 +149,41 @@ pub fn norm_act<E: Element>(
     }
 }
 
-/// What the forward pass leaves for the backward pass.
+/// The values that the backward pass needs from the forward pass.
 #[derive(Clone, Copy, Debug)]
 pub struct Saved<'a, E> {
-    /// What went into the batch norm.
+    /// The input of the batch norm.
     pub y: &'a [E],
-    /// What came out of it all, where a residual was added before a ReLU; else it is not looked at.
+    /// The output, if a residual was added before a ReLU. Otherwise it is ignored.
     pub a: Option<&'a [E]>,
-    /// Of pooling; else empty.
+    /// The winners of the pooling; empty without pooling.
     pub winners: &'a [u8],
-    /// Batch norm's own.
+    /// The state of the batch norm.
     pub norm: NormState<'a>,
 }
 
-/// What batch norm keeps for its backward pass, per channel.
+/// The values that batch norm keeps for its backward pass, per channel.
 #[derive(Clone, Copy, Debug)]
 pub struct NormState<'a> {
-    /// What the normalised numbers are multiplied by.
+    /// Factor of the normalised numbers.
     pub gamma: &'a [f32],
-    /// What is added to them.
+    /// Offset of the normalised numbers.
     pub beta: &'a [f32],
     /// The mean that was subtracted.
     pub mean: &'a [f32],
     /// `1 / sqrt(var + eps)`.
     pub inv_std: &'a [f32],
-    /// Whether mean and deviation are constants: the running ones, not the batch's.
+    /// Whether mean and standard deviation are constants: the running statistics, not the batch's.
     pub frozen: bool,
 }
 
-/// Overwrites `dy` with the gradient of `y`, `dresidual` with that of a residual before a ReLU, and `dgamma`, `dbeta`
-/// with those of batch norm's own parameters.
+/// Overwrites `dy` with the gradient of `y`, `dresidual` with that of a residual before a ReLU, and `dgamma` and
+/// `dbeta` with those of batch norm's parameters.
 ///
-/// A residual before nothing has the gradient `da`; there, and without a residual, `dresidual` is empty.
+/// `dresidual` is empty if no residual was added, or if no ReLU follows it: the gradient of such a residual is `da`.
 ///
 /// # Shapes
-/// `da` and `winners` as `a`, `y`, `dy` and `dresidual` (n, h, w, c), the rest (c).
+/// `da` and `winners` like `a`; `y`, `dy` and `dresidual` (n, h, w, c); all others (c).
 ///
 /// # Panics
 /// If a length does not fit.
@@ -201,7 +205,7 @@ pub fn norm_act_backward<E: Element>(
         let won = if s.is_pooled() { &winners[range.a.clone()] } else { winners };
         (&y[range.y.clone()], &da[range.a.clone()], won)
     };
-    // the first pass keeps g here, where it keeps it at all
+    // the buffer where the first pass stores g, if it stores g at all
     let kept: &mut [E] = if s.after.keeps_gradient() { &mut *dy } else { &mut *dresidual };
     let keeps = !kept.is_empty();
     let kept = cut(kept, ranges.iter().map(|range| if keeps { range.y.len() } else { 0 }));
@@ -276,7 +280,8 @@ impl NormState<'_> {
         (scale, shift)
     }
 
-    /// A, B and C of the second pass (3, c), and the parameters' gradients, from the sums of the first one's pieces.
+    /// Computes A, B and C of the second pass (3, c) and the parameters' gradients from the sums of the first pass's
+    /// pieces.
     fn coefficients(
         &self,
         s: &NormActShape,

@@ -1,4 +1,4 @@
-//! The passes where every number stays in its place.
+//! The passes without pooling: each output number depends on the input number at the same place.
 
 use super::After;
 use super::lanes::{
@@ -9,7 +9,7 @@ use crate::direct::Element;
 use crate::vectorise::vectorised;
 
 vectorised! {
-    /// `residual` is empty where there is none.
+    /// Computes the forward pass. `residual` is empty if there is none.
     fn forward<E: Element>(y: &[E], scale: &[f32], shift: &[f32], residual: &[E], after: After, a: &mut [E]) {
         match (after, residual.is_empty()) {
             (After::Nothing, true) => map(y, scale, shift, a, |z| z),
@@ -61,7 +61,7 @@ fn map_with<E: Element>(
 }
 
 vectorised! {
-    /// Adds the sums of g and of g * (y - mean) to `sums` (2, c), where g follows from `y` and `da` alone.
+    /// Adds the sums of g and of g * (y - mean) to `sums` (2, c). Here g depends only on `y` and `da`.
     fn add_up<E: Element>(
         y: &[E], da: &[E], scale: &[f32], shift: &[f32], mean: &[f32], after: After, sums: &mut [f32],
     ) {
@@ -82,7 +82,7 @@ vectorised! {
 }
 
 vectorised! {
-    /// As [`add_up`], and keeps g: of a ReLU after a residual, whose mask is in the output `a`.
+    /// Adds up like [`add_up`] and keeps g, for a ReLU after a residual. Its mask is in the output `a`.
     fn keep_masked<E: Element>(y: &[E], a: &[E], da: &[E], mean: &[f32], g: &mut [E], sums: &mut [f32]) {
         let c = mean.len();
         let (of_g, of_gx) = sums.split_at_mut(c);
@@ -102,7 +102,7 @@ vectorised! {
 }
 
 vectorised! {
-    /// As [`add_up`], and keeps g: of what has a slope that is dear, and of ReLU6.
+    /// Adds up like [`add_up`] and keeps g, for ReLU6 and for curves, whose slopes are expensive to compute.
     fn keep_gradient<E: Element>(
         y: &[E], da: &[E], scale: &[f32], shift: &[f32], mean: &[f32], after: After, g: &mut [E], sums: &mut [f32],
     ) {
@@ -147,7 +147,7 @@ fn keep<E: Element>(
 }
 
 vectorised! {
-    /// `dy = A * g + B * (y - mean) + C` with the coefficients (3, c), where g follows from `y` and `da` alone.
+    /// Computes `dy = A * g + B * (y - mean) + C` with the coefficients (3, c). Here g depends only on `y` and `da`.
     fn apply<E: Element>(
         y: &[E], da: &[E], scale: &[f32], shift: &[f32], mean: &[f32], coefficients: &[f32], after: After,
         dy: &mut [E],
@@ -168,7 +168,7 @@ vectorised! {
 }
 
 vectorised! {
-    /// As [`apply`], in place: `dy` holds g.
+    /// Computes `dy` like [`apply`], in place: `dy` holds g before.
     fn apply_kept<E: Element>(y: &[E], mean: &[f32], coefficients: &[f32], dy: &mut [E]) {
         let c = mean.len();
         for (y, dy) in y.chunks_exact(c).zip(dy.chunks_exact_mut(c)) {

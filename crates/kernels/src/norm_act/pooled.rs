@@ -1,11 +1,11 @@
-//! The passes with 2x2 max pooling: lines of `w` pixels, two by two; what does not fill a window is left out.
+//! The passes with 2x2 max pooling, on pairs of lines of `w` pixels. Pixels that do not fill a window are left out.
 
 use super::lanes::{Channels, Coefficients, Sums, at, at_mut, for_lanes, relu};
 use crate::direct::Element;
 use crate::vectorise::vectorised;
 
 vectorised! {
-    /// The largest of each window after ReLU, and which of the four it is.
+    /// Computes the largest number of each window after ReLU, and which of the four pixels it is.
     fn forward<E: Element>(y: &[E], scale: &[f32], shift: &[f32], w: usize, a: &mut [E], winners: &mut [u8]) {
         let (c, w_out) = (scale.len(), w / 2);
         if w_out == 0 {
@@ -51,7 +51,7 @@ fn pool<E: Element, const N: usize>(
     }
 }
 
-/// The number of each window that won, as f32.
+/// Returns the number of the winning pixel in each window, as f32.
 #[inline(always)]
 fn of_winner<E: Element, const N: usize>(window: [&[E; N]; 4], winners: &[u8; N]) -> [f32; N] {
     let (mut y, mut winner) = ([0.0; N], [0u32; N]);
@@ -97,7 +97,7 @@ vectorised! {
 }
 
 vectorised! {
-    /// `dy = A * g + B * (y - mean) + C` with the coefficients (3, c).
+    /// Computes `dy = A * g + B * (y - mean) + C` with the coefficients (3, c).
     fn apply<E: Element>(
         y: &[E], da: &[E], winners: &[u8], scale: &[f32], shift: &[f32], mean: &[f32], coefficients: &[f32], w: usize,
         dy: &mut [E],

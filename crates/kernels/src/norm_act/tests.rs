@@ -1,4 +1,4 @@
-//! The fused passes against the separate kernels.
+//! Compares the fused passes with the separate kernels.
 
 use half::bf16;
 use tallow_core::{Purpose, Stream};
@@ -21,11 +21,11 @@ fn close(what: &str, a: &[f32], b: &[f32], tolerance: f32) {
     assert!(a.len() == b.len() && error <= tolerance * norm, "{what}: {}", error / norm);
 }
 
-/// The fused passes against the separate kernels, which have oracles of their own; odd sizes, many pieces.
+/// Compares the fused passes with the separate kernels, which other tests check, on odd sizes and many pieces.
 fn agrees<E: Element>(s: NormActShape, with_residual: bool, tolerance: f32) {
     let map = |len, seed| random(len, seed).into_iter().map(E::from_f32).collect::<Vec<E>>();
     let (y, residual, da) = (map(s.y_len(), 1), map(s.y_len(), 5), map(s.a_len(), 2));
-    // wide enough to be on all sides of a ReLU6
+    // wide enough to reach all parts of a ReLU6
     let gamma: Vec<f32> = random(s.c, 3).iter().map(|gamma| 4.0 * gamma).collect();
     let beta = random(s.c, 4);
     let (wide_y, wide_da) = (E::as_f32(&y), E::as_f32(&da));
@@ -124,7 +124,7 @@ fn a_residual_before_relu6_is_refused() {
     norm_act(&s, &[1.0], &[1.0], &[1.0], Some(&[1.0]), &mut [0.0], &mut []);
 }
 
-/// Where mean and deviation are constants, only the slope and the scale are left.
+/// With a constant mean and standard deviation, only the slope and the scale remain.
 #[test]
 fn frozen_statistics_pass_the_gradient_through() {
     let s = NormActShape { n: 1, h: 2, w: 2, c: 1, after: After::Relu };

@@ -1,16 +1,16 @@
-//! Muon: a step along the momentum of a matrix whose singular values were all made nearly 1.
+//! Muon: a step along the momentum of a matrix after all its singular values are brought near 1.
 //!
 //! ```text
-//! orthogonalize(G):                                     G (rows, cols), as its transpose where there are fewer rows
-//!     X = G / max(||G||, 1e-7)                          so that no singular value is above 1
+//! orthogonalize(G):                                     G (rows, cols); transposed if rows <= cols
+//!     X = G / max(||G||, 1e-7)                          so no singular value is above 1
 //!     repeat ns_steps times:
-//!         A = X^T X                                     of the lesser side
-//!         X = X (3.4445 I - 4.7750 A + 2.0315 A^2)      which takes a singular value s to 3.4445 s - 4.7750 s^3 + 2.0315 s^5
+//!         A = X^T X                                     (n, n) with n = min(rows, cols)
+//!         X = X (3.4445 I - 4.7750 A + 2.0315 A^2)      maps a singular value s to 3.4445 s - 4.7750 s^3 + 2.0315 s^5
 //! ```
 //!
-//! Five iterations take singular values from 0.01 to 1 into about 0.7 to 1.2: near enough, and steeper at 0 than
-//! coefficients that would end at 1. The products are those of 1x1 convolutions, the fastest here, and cut as those are:
-//! by the shape alone.
+//! Five iterations map singular values from 0.01 to 1 into about 0.7 to 1.2. This is near enough to 1, and these
+//! coefficients are steeper at 0 than coefficients that converge to 1. The products run as 1x1 convolutions, the
+//! fastest kernels here. Like those, they are divided by the shape alone.
 
 use rayon::prelude::*;
 
@@ -20,48 +20,50 @@ use crate::layout::transposed;
 use crate::padding::Padding;
 use crate::profile;
 
-/// The coefficients of X, of A X and of A^2 X.
+/// The coefficients of X, X A and X A^2.
 const COEFFICIENTS: [f32; 3] = [3.4445, -4.7750, 2.0315];
 
-/// Gradients of a lesser norm than this are not made larger than they would be with it: those of 0 stay 0.
+/// Smallest divisor in the normalisation of a gradient: a gradient with a smaller norm is divided by this, and a zero
+/// gradient stays 0.
 const MIN_NORM: f64 = 1e-7;
 
-/// Settings of [`muon_step`], named as those of `torch.optim.Muon` where it has them.
+/// Settings of [`muon_step`], with the names of `torch.optim.Muon` where it has the setting.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MuonConfig {
     /// Learning rate.
     pub lr: f64,
-    /// The share of the buffer that stays at each step; without a buffer it has no meaning.
+    /// Share of the buffer that is kept at each step. Ignored without a buffer.
     pub momentum: f64,
-    /// Whether the step looks ahead along the buffer; without a buffer it has no meaning.
+    /// Whether to use Nesterov momentum. Ignored without a buffer.
     pub nesterov: bool,
-    /// Iterations of [`orthogonalize`].
+    /// Number of iterations of [`orthogonalize`].
     pub ns_steps: usize,
-    /// Whether the matrix is brought to the norm `sqrt(rows)` before each step: a mean norm of 1 per row, which is a
-    /// filter.
+    /// Whether to scale the matrix to the norm `sqrt(rows)` before each step. A row is a filter, and the root mean
+    /// square of the rows' norms is then 1.
     pub filter_norm: bool,
-    /// In each step the matrix shrinks by the share `lr * weight_decay`.
+    /// Weight decay: each step shrinks the matrix by the share `lr * weight_decay`.
     pub weight_decay: f64,
 }
 
-/// One step of Muon on a matrix of `rows` rows; the filters of a convolution are rows of (c_out, c_in * k_h * k_w).
+/// Performs one step of Muon on a matrix of `rows` rows. The weight of a convolution is the matrix
+/// (c_out, c_in * k_h * k_w).
 ///
 /// ```text
-/// buffer = momentum * buffer + g                 (it begins as 0)
+/// buffer = momentum * buffer + g                 (initially 0)
 /// d = buffer                                     (Nesterov: g + momentum * buffer; without a buffer: g)
 /// p = p * sqrt(rows) / ||p||                     (with filter_norm)
 /// p = p - lr * weight_decay * p - lr * sqrt(max(1, rows / cols)) * orthogonalize(d)
 /// ```
 ///
-/// Without `filter_norm` it is `torch.optim.Muon` with its own way to adjust the rate, but for two things: the
-/// iteration is in f32, where that is in bf16; and the buffer is a sum, where that is a mean, `1 - momentum` of this,
-/// which leaves the direction the same. Norms are Frobenius norms.
+/// Without `filter_norm`, the step is that of `torch.optim.Muon` with its original adjustment of the learning rate,
+/// with two differences. The iteration is in f32, in PyTorch in bf16. The buffer is a sum, in PyTorch a mean, which
+/// is `1 - momentum` times that sum; the direction is the same. Norms are Frobenius norms.
 ///
 /// # Panics
-/// If the lengths differ, or are no whole rows.
+/// If the lengths differ, or are not a multiple of `rows`.
 ///
 /// # Source
-/// Jordan, <https://kellerjordan.github.io/posts/muon/>; `filter_norm` is his in
+/// Jordan, <https://kellerjordan.github.io/posts/muon/>. `filter_norm` is from his
 /// <https://github.com/KellerJordan/cifar10-airbench>.
 pub fn muon_step(
     p: &mut [f32],
@@ -92,7 +94,7 @@ pub fn muon_step(
     });
 }
 
-/// Adds the gradient to the buffer; returns the direction of the step.
+/// Adds the gradient to the buffer and returns the direction of the step.
 fn look_ahead(g: &[f32], buffer: &mut [f32], cfg: &MuonConfig) -> Vec<f32> {
     check_len("muon_step", "momentum_buffer", buffer.len(), g.len());
     let momentum = cfg.momentum as f32;
@@ -108,14 +110,14 @@ fn look_ahead(g: &[f32], buffer: &mut [f32], cfg: &MuonConfig) -> Vec<f32> {
     direction
 }
 
-/// The matrix with the singular vectors of `matrix` and singular values near 1, by `ns_steps` Newton-Schulz iterations
-/// of the fifth order, in f32.
+/// Returns the matrix with the singular vectors of `matrix` and singular values near 1. Runs `ns_steps` Newton-Schulz
+/// iterations of the fifth order, in f32.
 ///
 /// # Shapes
-/// `matrix` and the result (rows, any number).
+/// `matrix` and the result: (rows, any number).
 ///
 /// # Panics
-/// If `matrix` is no matrix of `rows` rows.
+/// If `rows` is 0 or the length of `matrix` is not a multiple of `rows`.
 ///
 /// # Source
 /// <https://kellerjordan.github.io/posts/muon/>.
@@ -127,7 +129,7 @@ pub fn orthogonalize(matrix: &[f32], rows: usize, ns_steps: usize) -> Vec<f32> {
     out
 }
 
-/// The number of columns of a matrix.
+/// Checks that the matrix has whole rows, and returns its number of columns.
 #[track_caller]
 fn check_matrix(function: &str, what: &str, len: usize, rows: usize) -> usize {
     let is_matrix = rows > 0 && len.is_multiple_of(rows);
@@ -145,8 +147,9 @@ fn orthogonalize_in_place(matrix: &mut [f32], rows: usize, cols: usize, ns_steps
     matrix.copy_from_slice(&result);
 }
 
-/// The iterations on `x`, whose rows of `c` numbers are no fewer than that: X times the polynomial of X^T X. The rows are
-/// pixels with `c` channels, X^T X the gradient of a 1x1 convolution's weights, and the other products that convolution.
+/// Runs the iterations on `x` (at least `c` rows, `c`): X times the polynomial of X^T X. The rows are the pixels of a
+/// map with `c` channels. X^T X is the weight gradient of a 1x1 convolution, and the other products are 1x1
+/// convolutions.
 fn iterate(mut x: Vec<f32>, c: usize, ns_steps: usize) -> Vec<f32> {
     let pixels = |n: usize| ConvShape {
         n,
@@ -164,7 +167,7 @@ fn iterate(mut x: Vec<f32>, c: usize, ns_steps: usize) -> Vec<f32> {
     let [of_x, of_gram, of_square] = COEFFICIENTS;
     for _ in 0..ns_steps {
         conv2d_weight_grad(&whole, &x, &x, &mut gram);
-        conv2d_forward(&square, &gram, &gram, None, &mut polynomial); // symmetric: times itself as weights
+        conv2d_forward(&square, &gram, &gram, None, &mut polynomial); // symmetric, so it serves as its own weights
         for (i, (polynomial, gram)) in polynomial.chunks_exact_mut(c).zip(gram.chunks_exact(c)).enumerate() {
             for (polynomial, &gram) in polynomial.iter_mut().zip(gram) {
                 *polynomial = of_gram * gram + of_square * *polynomial;
@@ -177,7 +180,7 @@ fn iterate(mut x: Vec<f32>, c: usize, ns_steps: usize) -> Vec<f32> {
     x
 }
 
-/// The Frobenius norm; squares are summed in f64.
+/// Returns the Frobenius norm; squares are summed in f64.
 fn norm(x: &[f32]) -> f64 {
     let pieces = map_in_order(x.len().div_ceil(CHUNK), |i| {
         let piece = &x[i * CHUNK..x.len().min((i + 1) * CHUNK)];

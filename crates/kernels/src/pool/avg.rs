@@ -8,14 +8,14 @@ use crate::norm_act::lanes::{at, at_mut, for_lanes};
 use crate::profile;
 use crate::vectorise::vectorised;
 
-/// Overwrites `y` with the sum of each window divided by `k_h * k_w`: padding counts as zeros, as in PyTorch
-/// (`count_include_pad=True`). With windows of h x w it is global average pooling. Sums are f32.
+/// Overwrites `y` with the sum of each window divided by `k_h * k_w`. Padding counts as zeros, as in PyTorch
+/// (`count_include_pad=True`). With windows of h x w this is global average pooling. Sums are f32.
 ///
 /// # Shapes
 /// `x` (n, h, w, c), `y` (n, h_out, w_out, c).
 ///
 /// # Panics
-/// If a length does not fit the shape, or the shape is not one (see [`PoolShape`]).
+/// If a length does not fit the shape, or the shape is invalid (see [`PoolShape`]).
 pub fn avg_pool2d<E: Element>(s: &PoolShape, x: &[E], y: &mut [E]) {
     let _span = profile::pool("avg_pool2d", s);
     s.check("avg_pool2d", ("x", x.len()), ("y", y.len()));
@@ -29,7 +29,7 @@ pub fn avg_pool2d<E: Element>(s: &PoolShape, x: &[E], y: &mut [E]) {
 }
 
 vectorised! {
-    /// Line `oy` of what the image `x` becomes.
+    /// Computes line `oy` of the output for the image `x`.
     fn pool_line<E: Element>(s: &PoolShape, x: &[E], oy: usize, y: &mut [E]) {
         let scale = 1.0 / (s.k_h * s.k_w) as f32;
         for (ox, y) in y.chunks_exact_mut(s.c).enumerate() {
@@ -52,13 +52,14 @@ vectorised! {
     }
 }
 
-/// Overwrites `dx`: each element of `dy`, divided by `k_h * k_w`, goes to every pixel of its window.
+/// Overwrites `dx` with the gradient of [`avg_pool2d`]: each element of `dy`, divided by `k_h * k_w`, is added to
+/// every pixel of its window.
 ///
 /// # Shapes
 /// `dy` (n, h_out, w_out, c), `dx` (n, h, w, c).
 ///
 /// # Panics
-/// If a length does not fit the shape, or the shape is not one (see [`PoolShape`]).
+/// If a length does not fit the shape, or the shape is invalid (see [`PoolShape`]).
 pub fn avg_pool2d_backward<E: Element>(s: &PoolShape, dy: &[E], dx: &mut [E]) {
     let _span = profile::pool("avg_pool2d_backward", s);
     s.check("avg_pool2d_backward", ("dx", dx.len()), ("dy", dy.len()));
@@ -72,7 +73,7 @@ pub fn avg_pool2d_backward<E: Element>(s: &PoolShape, dy: &[E], dx: &mut [E]) {
 }
 
 vectorised! {
-    /// Line `y` of the gradient of an image: what each window that sees a pixel gives it.
+    /// Computes line `y` of the gradient of an image: each pixel sums over the windows that contain it.
     fn spread_line<E: Element>(s: &PoolShape, dy: &[E], y: usize, dx: &mut [E]) {
         let scale = 1.0 / (s.k_h * s.k_w) as f32;
         for (x, dx) in dx.chunks_exact_mut(s.c).enumerate() {

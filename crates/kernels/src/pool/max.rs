@@ -9,17 +9,17 @@ use crate::norm_act::lanes::{at, at_mut, for_lanes};
 use crate::profile;
 use crate::vectorise::vectorised;
 
-/// Overwrites `y` with the largest number of each window, and `winners` with its place in the window, `row * k_w +
-/// column`; an empty `winners` is left alone.
+/// Overwrites `y` with the largest number of each window, and `winners` with its place in the window,
+/// `row * k_w + column`. If `winners` is empty, the places are not stored.
 ///
-/// As `torch.nn.functional.max_pool2d`: padding never wins; of equal numbers the first one in reading order does; a
-/// NaN wins, of several the last one.
+/// The rules are those of `torch.nn.functional.max_pool2d`: padding never wins, the first of several equal numbers in
+/// reading order wins, and NaN wins over numbers. The last of several NaNs wins.
 ///
 /// # Shapes
 /// `x` (n, h, w, c), `y` and `winners` (n, h_out, w_out, c).
 ///
 /// # Panics
-/// If a length does not fit the shape, or the shape is not one (see [`PoolShape`]), or a window has more than 256
+/// If a length does not fit the shape, the shape is invalid (see [`PoolShape`]), or a window has more than 256
 /// pixels.
 pub fn max_pool2d<E: Element>(s: &PoolShape, x: &[E], y: &mut [E], winners: &mut [u8]) {
     let _span = profile::pool("max_pool2d", s);
@@ -42,7 +42,7 @@ pub fn max_pool2d<E: Element>(s: &PoolShape, x: &[E], y: &mut [E], winners: &mut
     }
 }
 
-/// Overwrites `y` with the 2x2 max pooling (stride 2) of `n` maps (h, w, c), by the calling thread alone.
+/// Overwrites `y` with the 2x2 max pooling (stride 2) of `n` maps (h, w, c), on the calling thread.
 pub(crate) fn pool_2x2<E: Element>(x: &[E], n: usize, h: usize, w: usize, c: usize, y: &mut [E]) {
     let s = PoolShape { n, h, w, c, k_h: 2, k_w: 2, stride: 2, padding: 0 };
     if s.pooled_len() > 0 {
@@ -55,7 +55,7 @@ pub(crate) fn pool_2x2<E: Element>(x: &[E], n: usize, h: usize, w: usize, c: usi
 }
 
 vectorised! {
-    /// Line `oy` of what the image `x` becomes.
+    /// Computes line `oy` of the output for the image `x`.
     fn pool_line<E: Element>(s: &PoolShape, x: &[E], oy: usize, y: &mut [E], winners: &mut [u8]) {
         let rows = s.inside(oy, s.k_h, s.h);
         for (ox, y) in y.chunks_exact_mut(s.c).enumerate() {
@@ -92,13 +92,14 @@ vectorised! {
     }
 }
 
-/// Overwrites `dx`: each element of `dy` goes to the pixel that won its window; where windows overlap they add up.
+/// Overwrites `dx` with the gradient of [`max_pool2d`]: each element of `dy` goes to the pixel that won its window.
+/// The elements of overlapping windows add up.
 ///
 /// # Shapes
 /// `dy` and `winners` (n, h_out, w_out, c), `dx` (n, h, w, c).
 ///
 /// # Panics
-/// As [`max_pool2d`].
+/// The same as [`max_pool2d`].
 pub fn max_pool2d_backward<E: Element>(s: &PoolShape, dy: &[E], winners: &[u8], dx: &mut [E]) {
     let _span = profile::pool("max_pool2d_backward", s);
     s.check("max_pool2d_backward", ("dx", dx.len()), ("dy", dy.len()));
@@ -121,7 +122,7 @@ pub fn max_pool2d_backward<E: Element>(s: &PoolShape, dy: &[E], winners: &[u8], 
 }
 
 vectorised! {
-    /// The gradient of an image whose windows do not overlap: each window writes its own pixels.
+    /// Computes the gradient of an image with windows that do not overlap: each window writes its own pixels.
     fn scatter_image<E: Element>(s: &PoolShape, dy: &[E], winners: &[u8], dx: &mut [E]) {
         let (c, w_out, line) = (s.c, s.w_out(), s.w * s.c);
         for (y, dx) in dx.chunks_exact_mut(line).enumerate() {
@@ -137,7 +138,7 @@ vectorised! {
                     let place = (row * s.k_w + column) as u32;
                     for_lanes!(c, i, N, {
                         let (dy, winners) = (at::<E, N>(dy, i), at::<u8, N>(winners, i));
-                        // step by step in f32: the compiler makes branches of a choice between a load and 0
+                        // in separate steps in f32: the compiler turns a choice between a load and 0 into branches
                         let mut given = [0.0; N];
                         for j in 0..N {
                             given[j] = dy[j].to_f32();
@@ -157,7 +158,7 @@ vectorised! {
 }
 
 vectorised! {
-    /// Line `y` of the gradient of an image: what each window that sees a pixel gives it.
+    /// Computes line `y` of the gradient of an image: each pixel sums over the windows that contain it.
     fn unpool_line<E: Element>(s: &PoolShape, dy: &[E], winners: &[u8], y: usize, dx: &mut [E]) {
         let rows = s.seen_by(y, s.k_h, s.h_out());
         for (x, dx) in dx.chunks_exact_mut(s.c).enumerate() {

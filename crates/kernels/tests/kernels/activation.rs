@@ -37,7 +37,7 @@ proptest! {
             kernel(&x, &mut y);
             assert_close(name, &y, &to_f64(&x).into_iter().map(definition).collect::<Vec<_>>(), 2e-7);
             backward(&x, &dy, &mut dx);
-            // no number is as near as that to a corner
+            // no random number is as close as 1e-7 to a corner
             let slope = |x: f64| (definition(x + 1e-7) - definition(x - 1e-7)) / 2e-7;
             let expected: Vec<f64> = to_f64(&x).iter().zip(&dy).map(|(&x, &dy)| slope(x) * f64::from(dy)).collect();
             assert_close(name, &dx, &expected, 1e-6);

@@ -6,7 +6,7 @@ use tallow_kernels::*;
 
 use crate::{assert_close, cases, random, to_f64};
 
-/// `softmax(q * k^T / sqrt(d)) * v`, token by token.
+/// Computes `softmax(q * k^T / sqrt(d)) * v`, token by token.
 fn definition(s: &AttentionShape, qkv: &[f64]) -> Vec<f64> {
     let (c, d) = (s.width(), s.head_width);
     let mut y = vec![0.0; s.n * s.tokens * c];
@@ -35,7 +35,7 @@ fn definition(s: &AttentionShape, qkv: &[f64]) -> Vec<f64> {
     y
 }
 
-/// Queries and keys `size` times as large as values: scores far from each other.
+/// Random numbers, with queries and keys `size` times as large as values, so that the scores differ widely.
 fn numbers<E: Element>(s: &AttentionShape, size: f32, seed: u64) -> Vec<E> {
     let mut qkv = random(seed, 3 * s.n * s.tokens * s.width());
     for token in qkv.chunks_mut(3 * s.width()) {
@@ -69,7 +69,7 @@ proptest! {
     }
 }
 
-/// Without the largest score taken away, exponentials of 400 would be infinite.
+/// Exponentials of 400 would be infinite if the largest score were not subtracted.
 #[test]
 fn large_scores_are_no_infinities() {
     let s = AttentionShape { n: 1, tokens: 53, heads: 2, head_width: 64 };

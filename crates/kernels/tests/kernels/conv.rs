@@ -5,7 +5,7 @@ use tallow_kernels::*;
 
 use crate::{assert_close, cases, dot, finite_differences, naive, random, to_f64};
 
-/// f32 products of up to a few thousand terms.
+/// Tolerance of f32 sums of up to a few thousand products.
 const TOLERANCE: f64 = 1e-6;
 
 fn check_conv(s: &ConvShape, seed: u64) {
@@ -14,7 +14,7 @@ fn check_conv(s: &ConvShape, seed: u64) {
     let dy = random(seed + 3, s.y_len());
     let (x64, weight64, dy64) = (to_f64(&x), to_f64(&weight), to_f64(&dy));
 
-    let mut y = vec![f32::NAN; s.y_len()]; // whatever is left of it would show
+    let mut y = vec![f32::NAN; s.y_len()]; // a number that is not overwritten would show
     conv2d_forward(s, &x, &weight, Some(&bias), &mut y);
     assert_close("y", &y, &naive::conv2d(s, &x64, &weight64, &to_f64(&bias)), TOLERANCE);
     y.fill(f32::NAN);
@@ -54,7 +54,7 @@ proptest! {
     }
 }
 
-/// Shapes that take several tiles and chunks, that a tile or a chunk does not divide, and the odd ones.
+/// Shapes with several tiles and chunks, shapes that tiles and chunks do not divide, and unusual shapes.
 #[test]
 fn convolution_at_chosen_shapes() {
     let s = ConvShape {
@@ -86,7 +86,8 @@ fn convolution_at_chosen_shapes() {
     }
 }
 
-/// More rows than 8 chunks of one tile: the weight gradient's chunks are of several tiles, the last one shorter.
+/// More rows than 8 chunks of one tile: each chunk of the weight gradient has several tiles, and the last chunk is
+/// shorter.
 #[test]
 fn weight_gradient_of_many_rows() {
     check_conv(

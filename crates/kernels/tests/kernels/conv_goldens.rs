@@ -1,8 +1,9 @@
-//! What PyTorch makes of convolutions in f32 and in bf16: `fixtures/conv_pytorch.safetensors`, which
-//! `gen_conv_pytorch.py` beside it made. Inputs are not in the file: [`numbers`] is the same formula as there.
+//! Compares convolutions in f32 and bf16 with PyTorch's results in `fixtures/conv_pytorch.safetensors`, which
+//! `fixtures/gen_conv_pytorch.py` wrote. The inputs are not in the file: [`numbers`] is the same formula as in the
+//! script.
 //!
-//! Where networks live: each kernel and stride that they use, three channels in, maps that are not square and channels
-//! that no vector divides. `goldens` has the kernels that are not square, in f64.
+//! The cases are those of real networks: each kernel and stride that they use, three input channels, maps that are
+//! not square, and numbers of channels that no vector divides. `goldens` has kernels that are not square, in f64.
 
 use half::bf16;
 use safetensors::{Dtype, SafeTensors, tensor::Metadata};
@@ -13,8 +14,8 @@ use crate::assert_close;
 
 static FILE: &[u8] = include_bytes!("../fixtures/conv_pytorch.safetensors");
 
-/// A feature map's type: its name in the file, and how close to PyTorch everything must be, relative in norm. Where
-/// both compute in bf16 each rounds its results to 8 bits: by itself up to 2^-9 of each number.
+/// An element type: its name in the file, and the tolerance of the comparison with PyTorch, relative in norm. If both
+/// compute in bf16, each rounds its results to 8 bits, which alone is an error of up to 2^-9 of each number.
 trait Golden: Element {
     const NAME: &str;
     const TOLERANCE: f64;
@@ -30,7 +31,8 @@ impl Golden for bf16 {
     const TOLERANCE: f64 = 1e-2;
 }
 
-/// Numbers in [-1, 1) of 24 bits, as `numbers` of `gen_conv_pytorch.py`; rounded to `E` where it has fewer bits.
+/// Returns numbers in [-1, 1) of 24 bits, like `numbers` in `gen_conv_pytorch.py`, rounded to `E` if it has fewer
+/// bits.
 fn numbers<E: Element>(len: usize, salt: u64) -> Vec<E> {
     let number = |place: u64| {
         let hashed = ((place + salt * 1_000_003) * 2_654_435_761) as u32;
@@ -40,7 +42,7 @@ fn numbers<E: Element>(len: usize, salt: u64) -> Vec<E> {
     (0..len as u64).map(number).collect()
 }
 
-/// The shapes by case, from the file's metadata.
+/// Returns the shape of each case from the file's metadata.
 fn shapes() -> Vec<(String, ConvShape)> {
     let (_, header): (usize, Metadata) = SafeTensors::read_metadata(FILE).unwrap();
     let text = &header.metadata().as_ref().unwrap()["tallow"];
@@ -69,7 +71,7 @@ fn golden(file: &SafeTensors<'_>, name: &str) -> Vec<f64> {
 }
 
 fn check<E: Golden>(file: &SafeTensors<'_>, case: &str, s: &ConvShape) {
-    let junk = || E::from_f32(f32::NAN); // whatever is left of it would show
+    let junk = || E::from_f32(f32::NAN); // a number that is not overwritten would show
     let (x, dy) = (numbers::<E>(s.x_len(), 1), numbers::<E>(s.y_len(), 4));
     let (weight, bias) = (numbers::<f32>(s.weight_len(), 2), numbers::<E>(s.c_out, 3));
     let bias: Vec<f32> = bias.iter().map(|b| b.to_f32()).collect();

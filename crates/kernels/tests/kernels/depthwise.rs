@@ -6,7 +6,7 @@ use tallow_kernels::*;
 
 use crate::{assert_close, cases, dot, finite_differences, naive, random, to_f64};
 
-/// Maps of numbers that are exact in `E`.
+/// Random maps of numbers that are exact in `E`.
 fn map<E: Element>(seed: u64, len: usize) -> Vec<E> {
     random(seed, len).into_iter().map(E::from_f32).collect()
 }
@@ -15,13 +15,13 @@ fn wide<E: Element>(map: &[E]) -> Vec<f64> {
     to_f64(&E::as_f32(map))
 }
 
-/// Everything against the definition; `tolerance` is that of maps, whose numbers are rounded to `E`.
+/// Compares all passes with the definition. `tolerance` is for maps, which are rounded to `E`.
 fn check<E: Element>(s: &DepthwiseShape, seed: u64, tolerance: f64) {
     let (x, dy) = (map::<E>(seed, s.x_len()), map::<E>(seed + 3, s.y_len()));
     let (weight, bias) = (random(seed + 1, s.weight_len()), random(seed + 2, s.c));
     let (x64, weight64, dy64) = (wide(&x), to_f64(&weight), wide(&dy));
     let what = |part: &str| format!("{s:?}: {part}");
-    let junk = E::from_f32(f32::NAN); // whatever is left of it would show
+    let junk = E::from_f32(f32::NAN); // a number that is not overwritten would show
 
     let expected = naive::depthwise(s, &x64, &weight64, &to_f64(&bias));
     let mut y = vec![junk; s.y_len()];
@@ -61,7 +61,7 @@ fn padding() -> impl Strategy<Value = Padding> {
 }
 
 prop_compose! {
-    /// Mostly kernels and strides that networks have, and as many channels as fill vectors.
+    /// Mostly kernels and strides that networks have, and numbers of channels that fill vectors.
     fn shape()(
         n in 1usize..=3, h in 1usize..=20, w in 1usize..=45, c in 1usize..=70,
         k in prop_oneof![4 => prop_oneof![Just(3usize), Just(5), Just(7)], 1 => 1usize..=8],
@@ -100,8 +100,8 @@ fn depthwise_convolution_at_chosen_shapes() {
     }
 }
 
-/// `SAME` is the padding of TensorFlow's `conv_ops.cc`: of 224 pixels a 3x3 kernel with stride 2 sees none before the
-/// first one and a column of zeros after the last one.
+/// `SAME` is the padding of TensorFlow's `conv_ops.cc`. For a 3x3 kernel with stride 2 on 224 pixels, it has no zeros
+/// before the first pixel and a column of zeros after the last one.
 #[test]
 fn same_padding_is_tensorflows() {
     let shape = |len, k, stride| {
@@ -112,7 +112,7 @@ fn same_padding_is_tensorflows() {
     assert_eq!(shape(112, 3, 1), (112, 113, [1, 1]));
     assert_eq!(shape(56, 5, 2), (28, 29, [1, 2]));
     assert_eq!(shape(7, 5, 1), (7, 8, [2, 2]));
-    assert_eq!(shape(6, 2, 1), (6, 7, [0, 0])); // an even kernel: the odd one comes after
+    assert_eq!(shape(6, 2, 1), (6, 7, [0, 0])); // an even kernel: the odd zero comes after
     assert_eq!(shape(5, 1, 3), (2, 2, [0, 0])); // windows farther apart than they are wide
 }
 
@@ -137,7 +137,7 @@ fn gradients_are_finite_differences() {
     }
 }
 
-/// A convolution of one channel, and one of several whose weights across channels are 0.
+/// Compares with a convolution of several channels whose weights across channels are 0.
 #[test]
 fn it_is_a_convolution_without_products_across_channels() {
     let s = DepthwiseShape { n: 2, h: 10, w: 13, c: 20, k: 5, stride: 2, padding: Padding::Symmetric(2) };

@@ -1,6 +1,7 @@
-//! What PyTorch makes of the inputs in `fixtures/pytorch.json`; `gen_pytorch.py` beside it made the file.
+//! Compares the kernels with PyTorch's results for the inputs in `fixtures/pytorch.json`, which
+//! `fixtures/gen_pytorch.py` wrote.
 //!
-//! Every result must be within [`TOLERANCE`] of PyTorch's, relative to the norm of the whole.
+//! Every result must be within [`TOLERANCE`] of PyTorch's, relative to the norm of the whole result.
 
 use std::sync::LazyLock;
 
@@ -92,7 +93,7 @@ fn linear() {
     }
 }
 
-/// The pieces put together as a layer does it.
+/// Combines the operations like a layer.
 fn batch_norm(golden: Golden, training: bool) {
     let [x, gamma, beta, dy] = ["x", "gamma", "beta", "dy"].map(|name| golden.inputs(name));
     let (mut mean, mut var) = (golden.inputs("mean"), golden.inputs("var"));

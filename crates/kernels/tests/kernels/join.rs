@@ -1,4 +1,4 @@
-//! Maps joined, padded and taken apart again.
+//! Joining, padding and taking apart of maps.
 
 use half::bf16;
 use proptest::prelude::*;

@@ -8,7 +8,7 @@ use crate::{assert_close, assert_close_against, cases, dot, finite_differences, 
 
 const EPS: f32 = 1e-6;
 
-/// Rows are what batch norm's channels are, so that its definition serves, on the transpose.
+/// Uses the definition of batch norm on the transpose: the rows here are the channels there.
 fn definition(x: &[f64], gamma: &[f64], beta: &[f64]) -> Vec<f64> {
     let row = |x: &[f64]| -> Vec<f64> {
         let (mean, var) = naive::stats(x, 1);
@@ -18,7 +18,7 @@ fn definition(x: &[f64], gamma: &[f64], beta: &[f64]) -> Vec<f64> {
     x.chunks(gamma.len()).flat_map(row).collect()
 }
 
-/// Gradients by x, gamma and beta, written out in f64.
+/// Returns the gradients by x, gamma and beta, written out in f64.
 fn gradients(x: &[f64], dy: &[f64], gamma: &[f64]) -> [Vec<f64>; 3] {
     let c = gamma.len();
     let [mut dx, mut dgamma, mut dbeta] = [vec![], vec![0.0; c], vec![0.0; c]];
@@ -38,7 +38,7 @@ fn gradients(x: &[f64], dy: &[f64], gamma: &[f64]) -> [Vec<f64>; 3] {
     [dx, dgamma, dbeta]
 }
 
-/// y, and what the kernels make of the gradients.
+/// Returns y and the gradients of the kernels.
 fn run<E: Element>(x: &[E], dy: &[E], gamma: &[f32], beta: &[f32]) -> (Vec<E>, Vec<E>, [Vec<f32>; 2]) {
     let (c, junk) = (gamma.len(), E::from_f32(f32::NAN));
     let (mut y, mut mean, mut inv_std) =
@@ -50,7 +50,7 @@ fn run<E: Element>(x: &[E], dy: &[E], gamma: &[f32], beta: &[f32]) -> (Vec<E>, V
     (y, dx, [dgamma, dbeta])
 }
 
-/// Rows with means around 2.
+/// Compares with the definition on rows with means around 2.
 fn check<E: Element>(rows: usize, c: usize, seed: u64, tolerance: f64) {
     let map = |seed, offset| -> Vec<E> {
         random(seed, rows * c).into_iter().map(|x| E::from_f32(x + offset)).collect()
@@ -62,7 +62,7 @@ fn check<E: Element>(rows: usize, c: usize, seed: u64, tolerance: f64) {
     let (gamma64, beta64) = (to_f64(&gamma), to_f64(&beta));
     assert_close("y", &E::as_f32(&y), &definition(&x64, &gamma64, &beta64), tolerance);
     let expected = gradients(&x64, &dy64, &gamma64);
-    // differences of nearly equal numbers where a row is short
+    // in short rows, dx is a difference of nearly equal numbers
     let scale: Vec<f64> = expected[0].iter().map(|dx| dx.abs() + 1.0).collect();
     assert_close_against("dx", &E::as_f32(&dx), &expected[0], &scale, if c > 3 { tolerance } else { 0.1 });
     let sizes = vec![(rows as f64).sqrt(); c];
@@ -94,7 +94,8 @@ fn gradients_are_finite_differences() {
     assert_close("dbeta", &dbeta, &by_beta, 1e-6);
 }
 
-/// A mean of 8192 deviations: the mean of squares less the square of the mean would leave nothing of the variance.
+/// The mean is 8192 standard deviations: the mean of squares minus the square of the mean would lose the variance
+/// entirely.
 #[test]
 fn variance_survives_a_large_mean() {
     let x: Vec<f32> = (0..40).map(|i| if i % 2 == 0 { 4095.5 } else { 4096.5 }).collect();

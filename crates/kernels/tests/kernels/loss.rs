@@ -6,7 +6,7 @@ use tallow_kernels::*;
 
 use crate::{assert_close, cases, finite_differences, naive, random, to_f64};
 
-/// Logits from -6 to 6, targets, and weights from 0.5 to 1.5 or none.
+/// Returns logits from -6 to 6, targets, and weights from 0.5 to 1.5 if `weighted`.
 fn inputs(n: usize, c: usize, weighted: bool, seed: u64) -> (Vec<f32>, Vec<u32>, Option<Vec<f32>>) {
     let logits = random(seed, n * c).into_iter().map(|x| 6.0 * x).collect();
     let mut stream = Stream::new(seed, Purpose::Test, 1, 0);
@@ -33,7 +33,7 @@ proptest! {
             softmax_cross_entropy(n, c, &logits, targets[..].into(), weights.as_deref(), smoothing, Reduction::Mean, losses, dlogits)
         };
         let means = run(&mut losses, Some(&mut dlogits));
-        // of one class the loss is 0, and so is the scale that errors are measured by
+        // with one class the loss is 0, so there is no scale to measure the error by
         if c > 1 {
             assert_close("losses", &losses, &losses64, 1e-6);
             assert_close("mean", &[means.mean], &[mean64], 1e-6);
@@ -47,7 +47,7 @@ proptest! {
         let worst = dlogits.iter().zip(&expected).map(|(&a, &e)| (f64::from(a) - e).abs()).fold(0.0, f64::max);
         prop_assert!(worst < 1e-6, "gradient off by {worst:e}");
 
-        // the gradient of the sum; errors grow as its numbers do
+        // the gradient of the sum; the error grows with the size of the gradient
         let (targets, weights) = (targets[..].into(), weights.as_deref());
         let of_sum = softmax_cross_entropy(
             n, c, &logits, targets, weights, smoothing, Reduction::Sum, &mut losses, Some(&mut dlogits)
@@ -58,7 +58,8 @@ proptest! {
         prop_assert!(worst < 1e-6 * sum.max(1.0), "gradient of the sum off by {worst:e}");
     }
 
-    /// The mixture of the losses of either target, by the oracle; with share 1 the plain loss, to the bit.
+    /// Compares with the mixture of the losses of both targets from the oracle. With share 1 it is the plain loss, to
+    /// the bit.
     #[test]
     fn mixed_targets_are_a_mixture_of_losses(
         n in 1usize..=20, c in 2usize..=30, weighted: bool, smoothing in 0u8..10, share in 0u8..=16, seed in any::<u32>(),
@@ -128,7 +129,7 @@ fn large_logits_neither_overflow_nor_vanish() {
     assert_eq!(dlogits, [0.5, -0.5, 0.0, -0.25, 0.25, 0.0]);
 }
 
-/// A sure and right prediction keeps a small loss instead of rounding to 0.
+/// A confident, correct prediction keeps a small loss, which does not round to 0.
 #[test]
 fn small_losses_keep_their_digits() {
     let mut losses = [f32::NAN];

@@ -1,8 +1,8 @@
-//! The kernels against what can be checked by eye, against PyTorch, and against themselves.
+//! Compares the kernels with plain definitions, with PyTorch, and with themselves.
 //!
 //! * [`naive`]: the oracle, nested loops in f64;
 //! * one file per group of kernels: property tests against the oracle, gradients against finite differences of it;
-//! * [`goldens`]: small inputs and what PyTorch makes of them; [`conv_goldens`]: convolutions, in bf16 too;
+//! * [`goldens`]: small inputs with PyTorch's results; [`conv_goldens`]: convolutions, also in bf16;
 //! * [`threads`]: the same bits for any number of threads.
 
 mod activation;
@@ -25,13 +25,13 @@ mod threads;
 use proptest::test_runner::{Config, RngSeed};
 use tallow_core::{Purpose, Stream};
 
-/// Numbers in [-1, 1) that depend on nothing but `seed` and their place.
+/// Returns random numbers in [-1, 1) that depend only on `seed` and on their index.
 fn random(seed: u64, len: usize) -> Vec<f32> {
     let mut stream = Stream::new(seed, Purpose::Test, 0, 0);
     (0..len).map(|_| stream.uniform_f32(-1.0, 1.0)).collect()
 }
 
-/// `n_cases` cases, the same ones in each run: a failure in one is a failure in all.
+/// Configures `n_cases` cases, the same in each run, so that a failure repeats.
 fn cases(n_cases: u32) -> Config {
     Config { cases: n_cases, rng_seed: RngSeed::Fixed(0), failure_persistence: None, ..Config::default() }
 }
@@ -50,7 +50,8 @@ fn assert_close(what: &str, actual: &[f32], expected: &[f64], tolerance: f64) {
     assert_close_against(what, actual, expected, expected, tolerance);
 }
 
-/// [`assert_close`], but relative to the norm of `scale`: for sums whose terms may cancel, the sums of their sizes.
+/// Like [`assert_close`], but relative to the norm of `scale`. For sums of terms that may cancel, `scale` is the sums
+/// of the terms' sizes.
 #[track_caller]
 fn assert_close_against(what: &str, actual: &[f32], expected: &[f64], scale: &[f64], tolerance: f64) {
     assert_eq!(actual.len(), expected.len(), "{what}: lengths");
@@ -62,7 +63,7 @@ fn assert_close_against(what: &str, actual: &[f32], expected: &[f64], scale: &[f
     );
 }
 
-/// The gradient of `f` at `x` by central differences, one coordinate after the other.
+/// Returns the gradient of `f` at `x` by central differences, one coordinate after the other.
 fn finite_differences(x: &[f32], step: f64, f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
     let mut x = to_f64(x);
     (0..x.len())
@@ -82,7 +83,7 @@ fn dot(x: &[f64], y: &[f32]) -> f64 {
     x.iter().zip(y).map(|(x, &y)| x * f64::from(y)).sum()
 }
 
-/// Where in the image's plane, as `y * w + x`, the winners of a max pooling lie.
+/// Returns the places of the winners of a max pooling in the image's plane, as `y * w + x`.
 fn in_plane(s: &tallow_kernels::PoolShape, winners: &[u8]) -> Vec<u32> {
     let pixel = |(i, &place): (usize, &u8)| {
         let (out, place) = (i / s.c % (s.h_out() * s.w_out()), usize::from(place));

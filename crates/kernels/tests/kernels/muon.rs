@@ -1,5 +1,6 @@
-//! Muon against its definition in f64: `fixtures/gen_muon.py` made the steps in `fixtures/muon.json`, and loops here the
-//! Newton-Schulz iteration. Errors of f32 grow with its slope at 0, 3.4 for each iteration.
+//! Compares Muon with its definition in f64: steps with the results in `fixtures/muon.json`, which
+//! `fixtures/gen_muon.py` wrote, and the Newton-Schulz iteration with the loops here. Errors of f32 grow by the
+//! iteration's slope at 0, which is 3.4 for each iteration.
 
 use std::f64::consts::PI;
 
@@ -24,7 +25,8 @@ fn product(a: &Rows, b: &Rows) -> Rows {
     a.iter().map(|row| columns.iter().map(|column| dot(row, column)).collect()).collect()
 }
 
-/// The iteration as it is written, on the matrix as it lies, whichever side is the longer: X (a I + b X^T X + c (X^T X)^2).
+/// The iteration as in its formula, X (a I + b X^T X + c (X^T X)^2), without a transposition, whichever side is
+/// longer.
 fn newton_schulz(matrix: &[f32], rows: usize, ns_steps: usize) -> Vec<f64> {
     let size = norm(matrix.iter().map(|&x| f64::from(x)));
     let cols = matrix.len() / rows;
@@ -55,10 +57,10 @@ proptest! {
     }
 }
 
-/// Of a matrix between bases that are known, cosines, with singular values from 0.02 to 1.
+/// Builds a matrix from two known bases (cosines) and singular values from 0.02 to 1.
 #[test]
 fn singular_values_come_near_1_and_their_vectors_stay() {
-    /// An orthonormal basis of n dimensions, a row each.
+    /// Returns an orthonormal basis of n dimensions, one vector per row.
     fn cosines(n: usize) -> Rows {
         let row = |k: usize| {
             let scale = if k == 0 { 1.0 } else { 2f64.sqrt() } / (n as f64).sqrt();
@@ -111,7 +113,7 @@ fn four_steps_as_pytorch_makes_them() {
             assert_close(&format!("after step {t} of {rows} rows, {cfg:?}"), &p, &floats(after), 1e-5);
         }
         n_cases += 1;
-        // torch.optim.Muon itself: bf16 has 8 bits, of what changed
+        // torch.optim.Muon itself iterates in bf16, so the change of the parameter has 8 bits
         if let Some(of_torch) = golden.get("torch_after").map(floats) {
             let change: Vec<f32> =
                 p.iter().zip(&start).map(|(&p, &start)| (f64::from(p) - start) as f32).collect();
@@ -137,7 +139,7 @@ fn nothing_learnt_is_nothing_changed() {
     assert_close("norm", &[norm(p.iter().map(|&p| f64::from(p))) as f32], &[3f64.sqrt()], 1e-6);
 }
 
-/// The direction alone counts: whatever the size of a gradient, the step is the same.
+/// Only the direction of a gradient counts: the step does not depend on its size.
 #[test]
 fn large_and_small_gradients_make_one_step() {
     let g = random(1, 60);

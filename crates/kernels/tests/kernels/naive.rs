@@ -49,7 +49,7 @@ pub(crate) fn conv2d_weight_grad(s: &ConvShape, x: &[f64], dy: &[f64]) -> Vec<f6
     dweight
 }
 
-/// [`each_product`] of a depthwise convolution.
+/// Like [`each_product`], for a depthwise convolution.
 pub(crate) fn each_depthwise_product(s: &DepthwiseShape, mut product: impl FnMut(usize, usize, usize)) {
     let [top, left] = s.zeros_before();
     for image in 0..s.n {
@@ -94,7 +94,7 @@ pub(crate) fn depthwise_weight_grad(s: &DepthwiseShape, x: &[f64], dy: &[f64]) -
     dweight
 }
 
-/// A fully connected layer is a convolution of 1 x 1 maps.
+/// Computes a fully connected layer as a convolution of 1 x 1 maps.
 pub(crate) fn linear_shape(n: usize, f_in: usize, f_out: usize) -> ConvShape {
     ConvShape {
         n,
@@ -113,7 +113,7 @@ pub(crate) fn channel_sums(x: &[f64], c: usize) -> Vec<f64> {
     (0..c).map(|channel| x.iter().skip(channel).step_by(c).sum()).collect()
 }
 
-/// Mean and biased variance.
+/// Returns mean and biased variance of each channel.
 pub(crate) fn stats(x: &[f64], c: usize) -> (Vec<f64>, Vec<f64>) {
     let rows = (x.len() / c) as f64;
     let mean: Vec<f64> = channel_sums(x, c).iter().map(|sum| sum / rows).collect();
@@ -122,7 +122,7 @@ pub(crate) fn stats(x: &[f64], c: usize) -> (Vec<f64>, Vec<f64>) {
     (mean, channel_sums(&squares, c).iter().map(|sum| sum / rows).collect())
 }
 
-/// `(x - mean) / sqrt(var + eps) * gamma + beta`.
+/// Returns `(x - mean) / sqrt(var + eps) * gamma + beta`.
 pub(crate) fn normalise(
     x: &[f64],
     (mean, var): (&[f64], &[f64]),
@@ -134,7 +134,7 @@ pub(crate) fn normalise(
     x.iter().enumerate().map(|(i, &x)| normal(i, x) * gamma[channel(i)] + beta[channel(i)]).collect()
 }
 
-/// Calls `pair(x, y)` with the indices of every pixel that a window sees, in reading order, channel by channel.
+/// Calls `pair(x, y)` with the indices of every pixel in every window, in reading order, channel by channel.
 pub(crate) fn each_seen(s: &PoolShape, mut pair: impl FnMut(usize, usize)) {
     for image in 0..s.n {
         for oy in 0..s.h_out() {
@@ -159,7 +159,7 @@ pub(crate) fn each_seen(s: &PoolShape, mut pair: impl FnMut(usize, usize)) {
     }
 }
 
-/// The index in `x` of the first largest number of each window.
+/// Returns the index in `x` of the first largest number of each window.
 pub(crate) fn winners(s: &PoolShape, x: &[f32]) -> Vec<usize> {
     let mut winners = vec![None; s.y_len()];
     each_seen(s, |ix, iy| {
@@ -203,7 +203,7 @@ pub(crate) fn log_softmax(logits: &[f64]) -> Vec<f64> {
     logits.iter().map(|logit| logit - total.ln()).collect()
 }
 
-/// Each sample's loss, and the mean, as PyTorch's documentation of `CrossEntropyLoss` defines them.
+/// Returns each sample's loss and the mean, as PyTorch's documentation of `CrossEntropyLoss` defines them.
 pub(crate) fn cross_entropy(
     logits: &[f64],
     targets: &[u32],

@@ -7,7 +7,7 @@ use crate::{assert_close, assert_close_against, cases, dot, finite_differences, 
 
 const EPS: f64 = 1e-5;
 
-/// One batch and what belongs to it.
+/// A batch with its gradient and parameters.
 struct Case {
     c: usize,
     x: Vec<f32>,
@@ -17,7 +17,7 @@ struct Case {
 }
 
 impl Case {
-    /// Channels with means from -`offset` to `offset`.
+    /// Returns a case with channel means from -`offset` to `offset`.
     fn new(rows: usize, c: usize, offset: f32, seed: u64) -> Self {
         let offsets = random(seed + 4, c);
         let mut x = random(seed, rows * c);
@@ -31,13 +31,13 @@ impl Case {
         (mean, var)
     }
 
-    /// The sum of `dy * y` as a function of the input, or of the parameters, in training.
+    /// Returns the sum of `dy * y` in training, as a function of the input or of the parameters.
     fn objective(&self, x: &[f64], gamma: &[f64], beta: &[f64]) -> f64 {
         let (mean, var) = naive::stats(x, self.c);
         dot(&naive::normalise(x, (&mean, &var), EPS, (gamma, beta)), &self.dy)
     }
 
-    /// dx, dgamma, dbeta by the kernel.
+    /// Returns dx, dgamma and dbeta of the kernel.
     fn gradients(&self, mean: &[f32], var: &[f32], frozen: bool) -> [Vec<f32>; 3] {
         let inv_std = inv_std(var);
         let mut dx = vec![f32::NAN; self.x.len()];
@@ -74,7 +74,7 @@ proptest! {
         assert_close("var", &case.stats().1, &var, 1e-6);
     }
 
-    /// Gradients of the definition, written out: means over the rows of what a channel gets.
+    /// The gradients written out from the definition.
     #[test]
     fn gradients_are_their_definitions(rows in 2usize..=2000, c in 1usize..=40, seed in any::<u32>()) {
         let case = Case::new(rows, c, 3.0, u64::from(seed));
@@ -94,7 +94,7 @@ proptest! {
         let [dx_here, dgamma_here, dbeta_here] = case.gradients(&mean, &var, false);
         assert_close_against("dbeta", &dbeta_here, &dbeta, &sums_of_sizes(&dy, c), 1e-6);
         assert_close_against("dgamma", &dgamma_here, &dgamma, &sums_of_sizes(&products, c), 1e-6);
-        if rows > 3 { // of very few rows dx is a difference of nearly equal numbers
+        if rows > 3 { // with very few rows, dx is a difference of nearly equal numbers
             assert_close("dx", &dx_here, &dx, 3e-5);
         }
     }
@@ -132,7 +132,7 @@ fn gradients_are_finite_differences() {
     assert_close("frozen dgamma", &dgamma, &by_gamma, 1e-5);
 }
 
-/// A mean of 4096 deviations: naive sums of squares in f32 would leave nothing of the variance.
+/// The mean is 4096 standard deviations: naive sums of squares in f32 would lose the variance entirely.
 #[test]
 fn variance_survives_a_large_mean() {
     let case = Case::new(5000, 3, 4096.0, 1);

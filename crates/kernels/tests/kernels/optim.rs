@@ -1,4 +1,4 @@
-//! Optimiser steps: the rules that goldens of five steps on six numbers do not show.
+//! Optimiser steps: properties that the goldens of five steps on six numbers do not show.
 
 use tallow_kernels::optim::{AdamConfig, SgdConfig, adam_step, sgd_step};
 
@@ -8,7 +8,7 @@ const SGD: SgdConfig = SgdConfig { lr: 0.1, momentum: 0.9, weight_decay: 0.01, n
 const ADAM: AdamConfig =
     AdamConfig { lr: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, decoupled: true };
 
-/// A parameter of many chunks is stepped as its pieces are.
+/// A step on a parameter of many chunks equals steps on its pieces.
 #[test]
 fn a_long_parameter_is_stepped_like_its_pieces() {
     let len = 50_001;

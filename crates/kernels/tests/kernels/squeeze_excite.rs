@@ -1,4 +1,4 @@
-//! Channels times gates, and the gates' functions.
+//! Scaling of channels by gates, and the functions of the gates.
 
 use half::bf16;
 use proptest::prelude::*;

@@ -1,11 +1,11 @@
-//! The same bits on 1, 2 and 16 threads, for sizes that are cut into many pieces.
+//! The bits are the same on 1, 2 and 16 threads, for sizes that give many pieces of work.
 
 use tallow_kernels::optim::{AdamConfig, MuonConfig, SgdConfig, adam_step, muon_step, sgd_step};
 use tallow_kernels::*;
 
 use crate::random;
 
-/// Runs `kernels` in pools of 1, 2 and 16 threads and compares the bits of what they leave in `results`.
+/// Runs `kernels` in pools of 1, 2 and 16 threads and compares the bits of the results that it returns.
 #[track_caller]
 fn assert_same_bits(kernels: impl Fn() -> Vec<Vec<f32>> + Sync) {
     let bits = |n_threads| -> Vec<Vec<u32>> {

@@ -1,4 +1,4 @@
-//! The keys of `[model]` against what the architectures' own configurations read and write.
+//! Compares the keys of `[model]` with the configuration types of the architectures.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ fn named(name: &str) -> Table {
     [("name".to_owned(), Value::String(name.to_owned()))].into_iter().collect()
 }
 
-/// What the architecture's configuration reads and writes.
+/// Parses the table as the architecture's configuration, and writes that as a table.
 fn reread(table: &Table) -> Table {
     let name = table["name"].as_str().unwrap();
     match name {
@@ -29,7 +29,7 @@ fn reread(table: &Table) -> Table {
     }
 }
 
-/// But for what f32 makes of a number.
+/// Whether two values are equal, up to rounding of numbers to f32.
 fn same(a: &Value, b: &Value) -> bool {
     match (a.as_array(), b.as_array()) {
         (Some(a), Some(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
@@ -37,7 +37,7 @@ fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// A value for every key that has none of its own.
+/// Returns a table with a value for every key that has no default.
 fn everything(name: &str) -> Table {
     let mut table = named(name);
     for (key, value) in [
@@ -85,7 +85,7 @@ fn the_table_has_the_keys_of_every_architecture_and_no_other() {
     assert_eq!(NAMES, registered);
 }
 
-/// Where serde has a value of its own, it is the stated one; the others are put in from the table.
+/// Defaults of serde must equal those of the keys; the other defaults come from the keys.
 #[test]
 fn a_name_alone_is_a_model_with_the_stated_values() {
     for architecture in architectures() {
@@ -156,5 +156,5 @@ fn another_architecture_keeps_what_means_the_same_and_brings_its_weights() {
     );
     assert_eq!(back["features"].as_array().unwrap().len(), 3);
     assert_eq!(choose("name='cnn'", "resnet18").get("weights"), None);
-    assert!(choose("name='cnn'", "vit_small_patch14_dinov2").contains_key("weights")); // it has no others
+    assert!(choose("name='cnn'", "vit_small_patch14_dinov2").contains_key("weights")); // weights are required there
 }

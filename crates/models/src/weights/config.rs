@@ -1,4 +1,4 @@
-//! `config.json` beside weights, as timm and Hugging Face's transformers write it.
+//! Reads `config.json` beside weights, as timm and Hugging Face's transformers write it.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -9,35 +9,35 @@ use tallow_core::files;
 use super::error::WeightsError;
 use super::input::PretrainedInput;
 
-/// The largest `config.json` that is read.
+/// Largest `config.json` that is read, in bytes.
 pub(super) const MAX_CONFIG_BYTES: u64 = 1 << 20;
-/// The largest input that a configuration may ask for.
+/// Largest number of rows or columns that a configuration may state.
 const MAX_INPUT_PX: usize = 4096;
 
-/// What `config.json` says about a network and what it wants to see. What it does not say is `None`; keys that are not
-/// listed here are passed over.
+/// The content of `config.json`: the network, and the images that it expects. Values that the file does not state are `None`.
+/// Keys that are not listed here are ignored.
 ///
-/// timm keeps what concerns the input in a table `pretrained_cfg`; its older files have everything at the top.
+/// timm writes the keys of the input in a table `pretrained_cfg`. Its older files have all keys at the top level.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PretrainedConfig {
-    /// `architecture`, else `model_type`: such as `resnet50`.
+    /// `architecture`, or `model_type` if that is absent; for example `resnet50`.
     pub architecture: Option<String>,
-    /// `license`, of the file or of its `pretrained_cfg`: an SPDX identifier, as hubs have them in small letters.
+    /// `license` of `pretrained_cfg`, or of the top level if that is absent: an SPDX identifier in lower case, as on hubs.
     pub licence: Option<String>,
     /// `num_classes`: the classifier's width.
     pub n_classes: Option<usize>,
-    /// `downsample_in_bottleneck`: whether a bottleneck that halves the map does so in its first 1x1 convolution (the
-    /// original ResNet) and not in its 3x3 convolution (torchvision's; what is meant where nothing is said).
+    /// `downsample_in_bottleneck`: whether a bottleneck that halves the map has the stride in its first 1x1 convolution (the
+    /// original ResNet) and not in its 3x3 convolution (torchvision). `false` if the file does not state it.
     pub downsample_in_bottleneck: bool,
-    /// `input_size` (channels, rows, columns; there must be 3 channels), `crop_pct`, `interpolation`, `mean`, `std`.
+    /// `input_size` (channels, rows, columns; channels must be 3), `crop_pct`, `interpolation`, `mean` and `std`.
     pub input: PretrainedInput,
 }
 
 impl PretrainedConfig {
-    /// What the file at `path` says.
+    /// Reads the file at `path`.
     ///
     /// # Errors
-    /// Names the file, and the field where a value is not what it should be.
+    /// If the file cannot be read, or a value is not of the expected form. The message names the file and the field.
     pub fn read(path: &Path) -> Result<Self, WeightsError> {
         let bytes = files::read_at_most(path, MAX_CONFIG_BYTES)?;
         let refuse = |(field, problem)| WeightsError::Config { path: path.to_owned(), field, problem };
@@ -92,14 +92,14 @@ impl PretrainedConfig {
     }
 }
 
-/// A JSON object, and what the names of its fields begin with in a message.
+/// A JSON object, and the prefix of its fields' names in messages.
 struct Table<'a> {
     name: &'static str,
     value: &'a Value,
 }
 
 impl Table<'_> {
-    /// What `read` makes of the field `key`; `None` if it is not there, or null.
+    /// Converts the field `key` by `read`. Returns `None` if the field is absent or null.
     fn get<T>(
         &self,
         key: &str,
@@ -140,7 +140,7 @@ fn triple<T>(value: &Value, read: impl Fn(&Value) -> Option<T>) -> Option<[T; 3]
 mod tests {
     use super::*;
 
-    /// As timm writes it, shortened.
+    /// A file of timm, shortened.
     const TIMM: &str = r#"{
         "architecture": "resnet18", "num_classes": 1000, "num_features": 512,
         "pretrained_cfg": {

@@ -1,18 +1,18 @@
-//! Why weights cannot be had, read or loaded, and what to do about it.
+//! [`WeightsError`]: why weights cannot be found, read or loaded. Each message says what to do.
 
 use std::path::PathBuf;
 
 use tallow_core::{FileError, StopSignal};
 use tallow_nn::{NnError, NonFinite};
 
-/// Why weights cannot be had, read or loaded.
+/// Why weights cannot be found, read or loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WeightsError {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A text that names no source.
+    /// The text is not a valid source of weights.
     #[error(
         "weights {text:?}: {problem}; expected a folder with config.json and model.safetensors, a safetensors file, \
          or hf:OWNER/NAME[@REVISION]"
@@ -20,10 +20,10 @@ pub enum WeightsError {
     Source {
         /// The text.
         text: String,
-        /// What is wrong with it.
+        /// What is wrong with the text.
         problem: &'static str,
     },
-    /// A path where nothing is.
+    /// The path does not exist.
     #[error(
         "there is neither a folder nor a file {}: expected a folder with config.json and model.safetensors, a \
          safetensors file, or hf:OWNER/NAME[@REVISION]",
@@ -33,7 +33,7 @@ pub enum WeightsError {
         /// The path.
         path: PathBuf,
     },
-    /// A folder without one of its two files.
+    /// The folder lacks one of its two files.
     #[error(
         "the folder {} has no {missing}: expected config.json and model.safetensors (a safetensors file that is \
          named itself needs no config.json)",
@@ -42,18 +42,18 @@ pub enum WeightsError {
     Folder {
         /// The folder.
         folder: PathBuf,
-        /// The file that is not there.
+        /// The missing file.
         missing: &'static str,
     },
-    /// A file that cannot be understood.
+    /// The file is damaged, or is not a safetensors file.
     #[error("{} is damaged, or no file of weights: {source} (get it again)", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         source: NnError,
     },
-    /// Weights that are no numbers.
+    /// A tensor holds NaN or infinity.
     #[error(
         "{} holds {broken}: such weights answer nothing; get the file again, or name another with --weights",
         path.display()
@@ -61,15 +61,15 @@ pub enum WeightsError {
     NonFinite {
         /// The file.
         path: PathBuf,
-        /// The tensor.
+        /// The tensor, and the number of its values that are NaN or infinite.
         broken: NonFinite,
     },
-    /// A `config.json` that says what it cannot mean.
+    /// A value in `config.json` is not of the expected form.
     #[error("{}: {field}: {problem}", path.display())]
     Config {
         /// The file.
         path: PathBuf,
-        /// Where in it.
+        /// The field.
         field: String,
         /// What was expected and what was found.
         problem: String,
@@ -77,10 +77,10 @@ pub enum WeightsError {
     /// Tensors do not fit the network, or a device failed.
     #[error(transparent)]
     Network(#[from] NnError),
-    /// Nothing says where the hub's cache is.
+    /// No environment variable names the hub's cache, and there is no home folder.
     #[error("there is no home folder to keep the hub's cache in: set HF_HOME to a folder")]
     NoCache,
-    /// The model is not in the cache, and the hub is out of reach.
+    /// The model is not complete in the cache, and the hub cannot be reached.
     #[error(
         "{model} is not wholly in the cache {} and cannot be fetched: {reason}. Either run once with a network{} \
          (HF_HOME says where the cache is), or name with --weights a folder that holds config.json and \
@@ -91,12 +91,12 @@ pub enum WeightsError {
     Unreachable {
         /// The model.
         model: String,
-        /// The cache.
+        /// The folder of the cache.
         cache_dir: PathBuf,
-        /// The setting that forbids it ([`offline`](super::HubOptions::offline)), or what the network said.
+        /// The setting that forbids requests ([`offline`](super::HubOptions::offline)), or the network's error message.
         reason: String,
     },
-    /// The hub refuses.
+    /// The hub refused the request.
     #[error("{url} answers with status {status}: {}", remedy_of(*status))]
     Status {
         /// The address.
@@ -104,7 +104,7 @@ pub enum WeightsError {
         /// The HTTP status.
         status: u16,
     },
-    /// The hub answers with something else than a hub would.
+    /// The answer is not one that a hub gives.
     #[error(
         "{url}: {problem} (does HF_ENDPOINT name a Hugging Face hub, and does the network want no login?)"
     )]
@@ -114,17 +114,17 @@ pub enum WeightsError {
         /// What was expected and what came.
         problem: String,
     },
-    /// A model without the file that is needed.
+    /// The model lacks a required file.
     #[error("{model} has no {file} (commit {commit}): take a model that has, or name a folder or a file")]
     NoSuchFile {
         /// The model.
         model: String,
-        /// The commit that was looked at.
+        /// The commit of the model.
         commit: String,
         /// The file.
         file: &'static str,
     },
-    /// The download broke off, and trying again did not help.
+    /// The download broke off, and further attempts brought nothing new.
     #[error(
         "the download from {url} broke off after {n_bytes} of {total_bytes} bytes: {reason} (what came is kept: the \
          same command goes on from there)"
@@ -132,14 +132,14 @@ pub enum WeightsError {
     Cut {
         /// The address.
         url: String,
-        /// How much is there.
+        /// Number of bytes downloaded so far.
         n_bytes: u64,
-        /// How much there is to be.
+        /// Number of bytes of the whole file.
         total_bytes: u64,
-        /// What happened.
+        /// Why it broke off.
         reason: String,
     },
-    /// The bytes are not those that the hub describes.
+    /// The digest or the length of the download differs from the hub's statement.
     #[error(
         "what {url} sends is not what the hub says that it is: {actual}, expected {expected}; the download was \
          deleted (try again; a proxy or a mirror may be at fault)"
@@ -147,12 +147,12 @@ pub enum WeightsError {
     Digest {
         /// The address.
         url: String,
-        /// The kind of digest and its value, as stated.
+        /// The digest that the hub states, with its kind, and the length if that differs.
         expected: String,
-        /// The same of what came.
+        /// The digest of the download with its kind, or its length if that differs.
         actual: String,
     },
-    /// Ctrl-C or SIGTERM came; what was downloaded is kept.
+    /// Ctrl-C or SIGTERM stopped the download; the downloaded part is kept.
     #[error("stopped")]
     Stopped(StopSignal),
 }

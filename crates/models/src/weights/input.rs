@@ -1,30 +1,30 @@
-//! The images that pretrained weights want to see: what of it is known, from `config.json` or from an architecture.
+//! The images that pretrained weights expect, as far as `config.json` or the architecture states them.
 
 use std::borrow::Cow;
 
-/// How images came to the network that weights were trained in, and how they ought to come again. What is not known is
-/// `None`.
+/// The preparation of the images that weights were trained on. Images must be prepared in the same way when the weights are used.
+/// Unknown values are `None`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PretrainedInput {
-    /// What is subtracted from red, green and blue in 0..1.
+    /// Mean of red, green and blue, subtracted from values in 0..1.
     pub mean: Option<[f32; 3]>,
-    /// What the difference is divided by.
+    /// Standard deviation of red, green and blue, a divisor after the mean is subtracted.
     pub std: Option<[f32; 3]>,
-    /// How images are resized, in the words of timm and Pillow, such as `bicubic`.
+    /// Interpolation when images are resized, with the names of timm and Pillow, such as `bicubic`.
     pub interpolation: Option<Cow<'static, str>>,
-    /// Which part of the image's shorter side the input shows, in (0, 1].
+    /// The part of the image's shorter side that the input shows, in (0, 1].
     pub crop_fraction: Option<f32>,
-    /// Rows and columns.
+    /// Rows and columns of the input.
     pub input_px: Option<[usize; 2]>,
 }
 
 impl PretrainedInput {
-    /// Squares of `px`, resized bicubically and normalised by ImageNet's mean and deviation, as timm does.
+    /// Returns squares of `px` pixels, resized bicubically and normalised by ImageNet's mean and standard deviation, as in timm.
     pub(crate) const fn imagenet(px: usize, crop_fraction: f32) -> Self {
         Self::bicubic([0.485, 0.456, 0.406], [0.229, 0.224, 0.225], px, crop_fraction)
     }
 
-    /// Squares of `px`, resized bicubically to values from -1 to 1, as TensorFlow's networks take them.
+    /// Returns squares of `px` pixels, resized bicubically and scaled to values from -1 to 1, as TensorFlow's networks expect.
     pub(crate) const fn inception(px: usize, crop_fraction: f32) -> Self {
         Self::bicubic([0.5; 3], [0.5; 3], px, crop_fraction)
     }
@@ -39,7 +39,8 @@ impl PretrainedInput {
         }
     }
 
-    /// This, and what `other` says where this says nothing. Mean and deviation belong together: half of a pair is none.
+    /// Fills unknown values of `self` with those of `other`. Mean and standard deviation belong together: if `self` has only one
+    /// of them, both come from `other`.
     pub(crate) fn or(self, other: &Self) -> Self {
         let (mean, std) = match (self.mean, self.std) {
             (Some(mean), Some(std)) => (Some(mean), Some(std)),

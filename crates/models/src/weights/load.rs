@@ -1,4 +1,4 @@
-//! From a safetensors file to a network's parameters.
+//! Reads a safetensors file, and loads its tensors into a network's parameters.
 
 use std::fmt;
 use std::path::Path;
@@ -8,19 +8,20 @@ use tallow_nn::{ParamStore, Tensors};
 
 use super::error::WeightsError;
 
-/// The largest file that is read. The largest backbones that anybody trains a head on have about 5 GB.
+/// Largest file that is read, in bytes. The largest backbones in use with a trained head have about 5 GB.
 pub(super) const MAX_MODEL_BYTES: u64 = 8 << 30;
 
-/// What stands for hidden patches while a vision transformer is pretrained; nothing reads it afterwards.
+/// Name of the token that replaces hidden patches in the pretraining of a vision transformer. It is not used afterwards.
 const MASK_TOKEN: &str = "mask_token";
 
-/// The tensors of a safetensors file of f16, bf16 or f32, as f32. PyTorch's `num_batches_tracked` and what pretraining alone
-/// needs (`mask_token`) are left out.
+/// Returns the tensors of a safetensors file in f16, bf16 or f32 as f32, without PyTorch's `num_batches_tracked` and without
+/// `mask_token`, which only pretraining uses.
 ///
-/// The file is read, not mapped into memory: it may change or vanish afterwards.
+/// The file is read, not mapped into memory, so it may change or be deleted afterwards.
 ///
 /// # Errors
-/// Names the file if it cannot be read, is damaged, or holds another type; the tensor too if its numbers are none.
+/// If the file cannot be read, is damaged, or holds another type, or if a tensor holds NaN or infinity. The message names the
+/// file, and the tensor in the last case.
 pub fn read(path: &Path) -> Result<Tensors, WeightsError> {
     let bytes = files::read_at_most(path, MAX_MODEL_BYTES)?;
     match tallow_nn::decode(&bytes) {
@@ -35,23 +36,23 @@ pub fn read(path: &Path) -> Result<Tensors, WeightsError> {
     }
 }
 
-/// What [`load_into`] did.
+/// The result of [`load_into`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// How many tensors were loaded.
+    /// Number of tensors loaded.
     pub n_loaded: usize,
-    /// The classifier, if the file's has another width: then the network's is as it was.
+    /// Set if the classifier of the file has another width. The network's classifier is then unchanged.
     pub replaced_classifier: Option<WidthChange>,
 }
 
-/// A classifier that was not loaded, because it tells other classes apart. Displays as a sentence for people.
+/// A classifier that was not loaded, because its number of classes differs. Displays as a sentence for users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WidthChange {
     /// The layer's name.
     pub classifier: String,
-    /// Classes in the file; 0: it has no classifier.
+    /// Classes in the file; 0: the file has no classifier.
     pub n_file: usize,
-    /// Classes in the network; 0: it has no classifier, or one of several layers.
+    /// Classes in the network; 0: the network has no classifier, or a classifier of several layers.
     pub n_network: usize,
 }
 
@@ -70,13 +71,13 @@ impl fmt::Display for WidthChange {
     }
 }
 
-/// Overwrites all parameters and buffers with `tensors`: nothing is changed unless everything fits.
+/// Overwrites all parameters and buffers with `tensors`. If any tensor does not fit, it changes nothing.
 ///
-/// `classifier` names the last layer, such as `fc` in torchvision's ResNets. If the file's tells another number of
-/// classes apart, or one of the two has none, the network's stays as it is.
+/// `classifier` names the last layer, such as `fc` in torchvision's ResNets. The network's classifier stays unchanged if the
+/// number of classes differs between file and network, or if only one of the two has a classifier.
 ///
 /// # Errors
-/// [`tallow_nn::NnError::Weights`] says how many tensors are missing, extra or of another shape, with examples.
+/// [`tallow_nn::NnError::Weights`] states how many tensors are missing, extra or of another shape, with examples.
 pub fn load_into(
     params: &ParamStore,
     mut tensors: Tensors,
@@ -85,7 +86,7 @@ pub fn load_into(
     let n_tensors = tensors.len();
     let change = width_change(params, &tensors, classifier);
     if change.is_some() {
-        let prefix = format!("{classifier}."); // the network's may consist of several layers
+        let prefix = format!("{classifier}."); // the network's classifier may have several layers
         tensors.retain(|name, _| !name.starts_with(&prefix));
         let n_loaded = tensors.len();
         let kept = params.to_tensors()?.into_iter().filter(|(name, _)| name.starts_with(&prefix));
@@ -97,8 +98,8 @@ pub fn load_into(
     Ok(Report { n_loaded: n_tensors, replaced_classifier: None })
 }
 
-/// The widths, if they differ and that is all that differs: a classifier that is half there, or reads other features,
-/// is a misfit like any other.
+/// Returns the widths of the two classifiers if nothing but the width differs. A classifier without weight or without bias, or
+/// with another number of inputs, is a misfit like any other tensor.
 fn width_change(params: &ParamStore, tensors: &Tensors, classifier: &str) -> Option<WidthChange> {
     let shapes_of = |shape: &dyn Fn(&str) -> Option<Vec<usize>>| {
         (shape(&format!("{classifier}.weight")), shape(&format!("{classifier}.bias")))
@@ -115,7 +116,8 @@ fn width_change(params: &ParamStore, tensors: &Tensors, classifier: &str) -> Opt
     (starts_anew || n_file != n_network && same_features).then_some(change)
 }
 
-/// Outputs and inputs of a dense layer with these shapes of weight and bias; zeros if there is none.
+/// Returns outputs and inputs of a dense layer with these shapes of weight and bias; zeros if both are absent, and `None` if the
+/// shapes do not fit each other.
 fn dense(shapes: &(Option<Vec<usize>>, Option<Vec<usize>>)) -> Option<(usize, usize)> {
     match (shapes.0.as_deref(), shapes.1.as_deref()) {
         (None, None) => Some((0, 0)),
@@ -130,7 +132,7 @@ mod tests {
 
     use super::*;
 
-    /// A batch norm `bn1` of 3 channels and, if `n_classes` is not 0, a classifier `fc` on 3 features.
+    /// Returns a batch norm `bn1` of 3 channels and, if `n_classes` is not 0, a classifier `fc` with 3 inputs.
     fn network(n_classes: usize, seed: u64) -> ParamStore {
         let mut store = ParamStore::new(seed, &tallow_nn::device("cpu").unwrap());
         BatchNorm2d::new(&mut store.root().sub("bn1"), 3, BatchNormConfig::default()).unwrap();
@@ -140,7 +142,7 @@ mod tests {
         store
     }
 
-    /// Weights that no network starts with.
+    /// Returns weights that differ from all initial weights.
     fn trained(n_classes: usize) -> Tensors {
         let mut tensors = network(n_classes, 1).to_tensors().unwrap();
         tensors.values_mut().flat_map(|t| &mut t.data).for_each(|v| *v += 0.5);
@@ -191,7 +193,7 @@ mod tests {
         let after = store.to_tensors().unwrap();
         assert_eq!(after["fc.1.weight"], before["fc.1.weight"]);
         assert_eq!(after["bn1.weight"], trained(0)["bn1.weight"]);
-        // half of it is a misfit
+        // weight without bias is a misfit
         let mut half = trained(0);
         half.insert("fc.1.weight".to_owned(), before["fc.1.weight"].clone());
         assert!(load_into(&store, half, "fc").unwrap_err().to_string().contains("fc.1.bias is missing"));

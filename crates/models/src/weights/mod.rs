@@ -1,4 +1,4 @@
-//! Pretrained weights: where they come from, and how they get into a network.
+//! Pretrained weights: finds their files, reads them and loads them into a network.
 //!
 //! ```text
 //! text -> WeightsSource -> resolve: a folder, a file, or the hub's cache -> WeightFiles
@@ -6,7 +6,7 @@
 //!      -> PretrainedConfig::read: what config.json says about the network and its input
 //! ```
 //!
-//! Which network the weights are for is not known here.
+//! Choosing and building the network is left to the caller.
 
 mod config;
 mod error;
@@ -26,31 +26,33 @@ pub use input::PretrainedInput;
 pub use load::{Report, WidthChange, load_into, read};
 pub use source::{HubModel, WeightsSource};
 
-/// What describes a network, in a folder or on the hub.
+/// Name of the file that describes a network, in a folder or on the hub.
 const CONFIG_FILE: &str = "config.json";
-/// What holds its weights.
+/// Name of the file with the network's weights.
 const MODEL_FILE: &str = "model.safetensors";
 
-/// Files that are there to be read.
+/// The local files of pretrained weights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WeightFiles {
-    /// `config.json`. A file that is named itself has none, nor have some models on the hub.
+    /// `config.json`; `None` if the source is a single file, or a model on the hub without this file.
     pub config: Option<PathBuf>,
     /// The safetensors file.
     pub model: PathBuf,
-    /// For a record: the path, or `hf:OWNER/NAME@COMMIT`, which names the same weights for ever.
+    /// Origin of the weights, for the records: the path, or `hf:OWNER/NAME@COMMIT`, which always names the same weights.
     pub origin: String,
-    /// The commit on the hub.
+    /// The commit on the hub; `None` for local files.
     pub commit: Option<String>,
 }
 
-/// Finds the files of `source`; what the hub has and its cache has not is downloaded.
+/// Finds the files of `source`. Files of a model on the hub that are not in the cache are downloaded.
 ///
-/// From the hub, every file's digest is compared with the one that the hub states, and again each time that it is
-/// found in the cache. A branch is looked up once: from then on the cache answers, without a request.
+/// The digest of every downloaded file is compared with the digest that the hub states. It is compared again each time the file
+/// is found in the cache, except on systems without symbolic links. A branch is looked up on the hub only once; later calls use
+/// the commit in the cache, without a request.
 ///
 /// # Errors
-/// Says what was expected and what to do. A download that breaks off is kept for the next call; wrong bytes are not.
+/// The message says what was expected and what to do. The part of a download that breaks off is kept for the next call; a
+/// download with a wrong digest is deleted.
 pub fn resolve(
     source: &WeightsSource,
     options: &HubOptions,

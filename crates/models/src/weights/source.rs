@@ -1,4 +1,4 @@
-//! What `--weights` says: a folder, a file, or a model on the hub. Parsing looks at the text alone.
+//! Parses the value of `--weights`: a folder, a file, or a model on the hub. Finding the files is left to `resolve`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,12 +6,12 @@ use std::str::FromStr;
 
 use super::error::WeightsError;
 
-/// What a model on the hub begins with.
+/// The text of a model on the hub begins with this.
 const HUB_PREFIX: &str = "hf:";
-/// The hub's own limit for each half of a model's name.
+/// The hub's limit for owner and for name of a model.
 const MAX_NAME_CHARS: usize = 96;
 
-/// Where pretrained weights come from. Displays as the text that it was parsed from.
+/// The source of pretrained weights. Displays as the text that it was parsed from.
 ///
 /// ```
 /// use tallow_models::weights::WeightsSource;
@@ -28,7 +28,7 @@ pub enum WeightsSource {
     Hub(HubModel),
 }
 
-/// A model on the hub. Its name and revision are safe in addresses and paths.
+/// A model on the hub. Its name and revision can safely be part of an address or a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubModel {
     id: String,
@@ -36,12 +36,12 @@ pub struct HubModel {
 }
 
 impl HubModel {
-    /// `owner/name`.
+    /// Returns `owner/name`.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// A branch, a tag or a commit; `main` where none is named.
+    /// Returns a branch, a tag or a commit; `main` if the text names no revision.
     pub fn revision(&self) -> &str {
         self.revision.as_deref().unwrap_or("main")
     }
@@ -67,7 +67,7 @@ impl FromStr for WeightsSource {
     type Err = WeightsError;
 
     /// # Errors
-    /// If nothing is named, or no model on the hub can have that name.
+    /// If the text is empty, or if a model on the hub cannot have this name or revision.
     fn from_str(text: &str) -> Result<Self, WeightsError> {
         let refuse = |problem| Err(WeightsError::Source { text: text.to_owned(), problem });
         if text.is_empty() {
@@ -88,7 +88,7 @@ impl FromStr for WeightsSource {
     }
 }
 
-/// Whether the hub could give an owner or a model this name. It forbids `--` because the cache writes a `/` so.
+/// Whether an owner or a model on the hub can have this name. The hub forbids `--`, because the cache writes `/` as `--`.
 fn is_name(text: &str) -> bool {
     let ends = [text.chars().next(), text.chars().last()];
     (1..=MAX_NAME_CHARS).contains(&text.len())
@@ -97,7 +97,7 @@ fn is_name(text: &str) -> bool {
         && !["--", ".."].iter().any(|pair| text.contains(pair))
 }
 
-/// Whether this may be a path below the cache's `refs`, and stand in an address.
+/// Whether the text can safely be a path below the cache's `refs`, and part of an address.
 fn is_revision(text: &str) -> bool {
     let is_part = |part: &str| {
         !part.is_empty()

@@ -1,4 +1,4 @@
-//! A small hub on loopback: one model, at one commit, served as the real one serves it, until a test wants it worse.
+//! A small hub on loopback: serves one model at one commit like the real hub, or with the errors that a test sets.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,30 +16,30 @@ use tallow_nn::{HostTensor, Tensors};
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 pub(crate) const CONFIG: &str = r#"{"architecture": "resnet18", "num_classes": 1000}"#;
 
-/// The weights of the model: about 200 kB, more than one piece of a transfer.
+/// Returns the weights of the model: about 200 kB, more than one piece of a transfer.
 pub(crate) fn weights() -> Tensors {
     let mut stream = Stream::new(0, Purpose::Test, 0, 0);
     let data = (0..50_000).map(|_| stream.next_u32() as f32).collect();
     Tensors::from([("fc.weight".to_owned(), HostTensor { shape: vec![50, 1000], data })])
 }
 
-/// The file that holds them.
+/// Returns the safetensors file with the weights.
 pub(crate) fn model_file() -> Vec<u8> {
     tallow_nn::encode(&weights(), "").unwrap()
 }
 
-/// What is done with one connection, after the head of its request (in lower case) has been read.
+/// Answers one connection. Gets the head of the request, in lower case.
 pub(crate) type Reply = Box<dyn FnOnce(&str, &mut TcpStream) + Send>;
 
 #[derive(Default)]
 struct State {
     requests: Vec<String>,
-    /// Used up, one per request for the weights, before the ordinary ones.
+    /// Replies to the next requests for the weights, one each; the ordinary replies follow.
     replies: VecDeque<Reply>,
     files: BTreeMap<&'static str, Vec<u8>>,
-    /// What the hub says about the model, where it is not the truth.
+    /// A false listing of the model, if set.
     listing: Option<String>,
-    /// The status of every answer, where it is not 200.
+    /// The status of every answer, if it is not 200.
     status: Option<&'static str>,
     token: Option<&'static str>,
 }
@@ -51,7 +51,7 @@ pub(crate) struct TestHub {
 }
 
 impl TestHub {
-    /// A hub with the model `timm/tiny`: `config.json` and `model.safetensors`.
+    /// Starts a hub with the model `timm/tiny`: `config.json` and `model.safetensors`.
     pub(crate) fn start() -> Self {
         let files = BTreeMap::from([
             ("config.json", CONFIG.as_bytes().to_vec()),
@@ -90,18 +90,18 @@ impl TestHub {
         self.state.lock().unwrap().files.remove(file);
     }
 
-    /// The heads of the requests so far, in lower case.
+    /// Returns the heads of the requests so far, in lower case.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.state.lock().unwrap().requests.clone()
     }
 
-    /// The first bytes that were asked for in each request for the weights.
+    /// Returns the start of the range in each request for the weights; `None` for a request of the whole file.
     pub(crate) fn range_starts(&self) -> Vec<Option<usize>> {
         let of_model = |head: &String| head.contains("/model.safetensors").then(|| range_start(head));
         self.requests().iter().filter_map(of_model).collect()
     }
 
-    /// This hub with an empty cache below `folder`, without patience.
+    /// Returns options for this hub with an empty cache below `folder`, with short time-outs.
     pub(crate) fn options(&self, folder: &Path) -> HubOptions {
         HubOptions {
             endpoint: self.url.clone(),
@@ -113,7 +113,7 @@ impl TestHub {
     }
 }
 
-/// `source` with nobody watching.
+/// Resolves `source` without progress output and without a stop.
 pub(crate) fn get(source: &str, options: &HubOptions) -> Result<WeightFiles, WeightsError> {
     resolve(&source.parse().unwrap(), options, &Silent, &StopFlag::default())
 }
@@ -124,7 +124,7 @@ pub(crate) fn are_right(files: &WeightFiles) -> bool {
     config.as_deref() == Some(CONFIG.as_bytes()) && std::fs::read(&files.model).unwrap() == model_file()
 }
 
-/// Every file and link below `folder`, as relative paths.
+/// Returns the relative path of every file and link below `folder`.
 pub(crate) fn paths_in(folder: &Path) -> Vec<String> {
     fn walk(folder: &Path, root: &Path, paths: &mut Vec<String>) {
         let Ok(entries) = std::fs::read_dir(folder) else { return };
@@ -141,7 +141,7 @@ pub(crate) fn paths_in(folder: &Path) -> Vec<String> {
     paths
 }
 
-/// What the hub says about the model at `commit`.
+/// Returns the hub's listing of the model at `commit`.
 pub(crate) fn listing(commit: &str, siblings: &[String]) -> String {
     format!(r#"{{"id": "timm/tiny", "sha": "{commit}", "siblings": [{}]}}"#, siblings.join(", "))
 }
@@ -196,13 +196,13 @@ fn answer(state: &Mutex<State>, mut stream: TcpStream) {
     reply(&head, &mut stream);
 }
 
-/// Writes a head: status, the length that is announced, further lines.
+/// Writes a head: status, announced length, further lines.
 pub(crate) fn head(stream: &mut TcpStream, status: &str, n_bytes: usize, more: &str) {
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {n_bytes}\r\nConnection: close\r\n{more}\r\n");
     let _ = stream.write_all(head.as_bytes());
 }
 
-/// All of `body`, whatever was asked for.
+/// Answers with all of `body`, even if the request has a range.
 pub(crate) fn with_head(body: &[u8], status: &'static str, more: &str) -> Reply {
     let (body, more) = (body.to_vec(), more.to_owned());
     Box::new(move |_, stream| {
@@ -211,7 +211,7 @@ pub(crate) fn with_head(body: &[u8], status: &'static str, more: &str) -> Reply 
     })
 }
 
-/// `body`, or what is asked for of it.
+/// Answers with `body`, or with the requested range of it.
 pub(crate) fn ranged(body: &[u8]) -> Reply {
     let body = body.to_vec();
     Box::new(move |request, stream| match range_start(request) {
@@ -224,7 +224,7 @@ pub(crate) fn ranged(body: &[u8]) -> Reply {
     })
 }
 
-/// An answer that announces all of the weights and ends after `n_bytes` of them.
+/// Announces all of the weights, and closes the connection after `n_bytes` of them.
 pub(crate) fn cut_after(n_bytes: usize) -> Reply {
     Box::new(move |_, stream| {
         let body = model_file();
@@ -241,18 +241,18 @@ pub(crate) fn silent_after(n_bytes: usize) -> Reply {
     })
 }
 
-/// Sends the client to another address for the weights.
+/// Redirects the client to another address for the weights.
 pub(crate) fn redirect(to: &str, more: &str) -> Reply {
     let location = format!("Location: {to}/timm/tiny/resolve/{COMMIT}/model.safetensors");
     with_head(b"", "302 Found", &format!("{location}?file=..%2f..%2fx\r\n{more}"))
 }
 
-/// An answer without a body that is worth anything.
+/// Answers with a status and a meaningless body.
 pub(crate) fn status(status: &'static str) -> Reply {
     with_head(b"<html>", status, "")
 }
 
-/// The connection is closed without a word.
+/// Closes the connection without an answer.
 pub(crate) fn hang_up() -> Reply {
     Box::new(|_, _| {})
 }

@@ -1,9 +1,9 @@
-//! What bf16 costs: how far the reference network's gradient in bf16 points away from the one in f32, on real batches of
-//! 128 images, at the start and after an epoch, must be what it is with PyTorch's autocast.
+//! The cost of bf16: compares the reference network's gradient in bf16 with the gradient in f32 by the cosine of their angle, on
+//! real batches of 128 images, at the start and after an epoch. The cosine must be as large as with PyTorch's autocast.
 //!
-//! On a single batch chance decides which of the two is closer: the difference of the cosines has a deviation of 7e-4 at
-//! the start and 1.2e-4 after an epoch, and PyTorch differs from itself as much with another memory format. So the mean
-//! over the batches is compared, and may fall below PyTorch's by two standard errors of the mean difference.
+//! On a single batch, chance decides which of the two libraries has the larger cosine. The difference has a standard deviation of
+//! 7e-4 at the start and 1.2e-4 after an epoch, and PyTorch differs from itself as much with another memory format. Therefore the
+//! test compares the mean over the batches. It may be below PyTorch's by two standard errors of the mean difference.
 #![forbid(unsafe_code)]
 
 mod state;
@@ -11,13 +11,13 @@ mod state;
 use state::{Gradients, Images, N_BATCHES, Reference};
 use tallow_nn::Precision;
 
-/// The mean cosine of PyTorch 2.15's gradients under `torch.autocast("cpu", torch.bfloat16)` to those without, on the
-/// same weights and batches, in the better of its two memory formats; and two standard errors of its difference to
-/// ours. `benches/peers/gradient_cosine.py` measured them, on a processor with AVX-512-BF16.
+/// Two numbers: the mean cosine between PyTorch 2.15's gradients with and without `torch.autocast("cpu", torch.bfloat16)`, on the
+/// same weights and batches, in the better of its two memory formats; and two standard errors of its difference from Tallow's
+/// mean. `benches/peers/gradient_cosine.py` measured them, on a processor with AVX-512-BF16.
 const PYTORCH_START: (f64, f64) = (0.989_46, 3.6e-4);
 const PYTORCH_EPOCH: (f64, f64) = (0.998_466, 6e-5);
 
-/// The cosine of the angle between two gradients, all parameters in one vector.
+/// Returns the cosine of the angle between two gradients, with all parameters in one vector.
 fn cosine(a: &Gradients, b: &Gradients) -> f64 {
     assert!(a.keys().eq(b.keys()) && !a.is_empty());
     let dot = |a: &Gradients, b: &Gradients| {
@@ -27,7 +27,7 @@ fn cosine(a: &Gradients, b: &Gradients) -> f64 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
-/// The mean over the batches.
+/// Returns the mean cosine over the batches.
 fn mean_cosine(reference: &Reference, images: &Images) -> f64 {
     let cosines = images.batches().take(N_BATCHES).map(|(pixels, targets)| {
         let [f32, bf16] = [Precision::F32, Precision::Bf16]

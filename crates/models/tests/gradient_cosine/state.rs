@@ -1,5 +1,5 @@
-//! The reference network at the start and after an epoch, and its gradients on batches in both precisions. The test
-//! and the example `gradient_cosine` share it; they differ in the images.
+//! The reference network at the start and after an epoch, and its gradients on batches in both precisions. The test and the
+//! example `gradient_cosine` share this file; the example can use other images.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -11,11 +11,11 @@ use tallow_nn::{
 
 /// Images in a batch, as in the recipe.
 pub(crate) const BATCH_SIZE: usize = 128;
-/// Gradients are taken on the first so many batches, all full ones of the sample: on one alone, chance decides.
+/// Number of batches that gradients are computed on: all full batches of the sample. One batch alone is decided by chance.
 pub(crate) const N_BATCHES: usize = 15;
 const SIDE_PX: usize = 32;
 const IMAGE_LEN: usize = SIDE_PX * SIDE_PX * 3;
-/// The recipe's rate rises over several epochs; in the first it is about this share of the whole, on average.
+/// The recipe's learning rate rises over several epochs. In the first epoch its average is about this share of the full rate.
 const LR_FACTOR: f64 = 0.15;
 
 /// Normalised images in (n, h, w, c) order with their classes, in a random order.
@@ -25,7 +25,7 @@ pub(crate) struct Images {
 }
 
 impl Images {
-    /// The training images of the embedded sample: a picture with a row of 200 images for each class.
+    /// Reads the training images of the embedded sample: one PNG file with a row of 200 images for each class.
     pub(crate) fn sample() -> Self {
         const N_PER_CLASS: usize = 200;
         let png: &[u8] = include_bytes!("../../../../assets/sample/train.png");
@@ -46,14 +46,14 @@ impl Images {
         images
     }
 
-    /// Batches in their order; the last one may be short.
+    /// Returns the batches in order; the last one may be short.
     pub(crate) fn batches(&self) -> impl Iterator<Item = (Vec<f32>, &[u32])> {
         let pixels = self.pixels.chunks(BATCH_SIZE * IMAGE_LEN).map(<[f32]>::to_vec);
         pixels.zip(self.targets.chunks(BATCH_SIZE))
     }
 }
 
-/// About mean 0 and deviation 1, whatever the colour.
+/// Normalises a value to about mean 0 and standard deviation 1, in the same way for all colours.
 pub(crate) fn normalised(byte: u8) -> f32 {
     (f32::from(byte) / 255.0 - 0.473) / 0.251
 }
@@ -61,7 +61,7 @@ pub(crate) fn normalised(byte: u8) -> f32 {
 /// Gradients by parameter.
 pub(crate) type Gradients = BTreeMap<String, Vec<f32>>;
 
-/// The network of the recipe `cnn` without dropout, and how that recipe trains it.
+/// The network of the recipe `cnn` without dropout, with the recipe's optimizer and loss.
 pub(crate) struct Reference {
     pub(crate) model: Model,
     recipe: toml::Table,
@@ -69,7 +69,7 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    /// At its initial weights.
+    /// Builds the network with its initial weights.
     pub(crate) fn new() -> Self {
         let mut recipe: toml::Table =
             toml::from_str(include_str!("../../../../assets/recipes/cnn.toml")).unwrap();
@@ -80,7 +80,7 @@ impl Reference {
         Self { model, recipe, criterion: CrossEntropy { label_smoothing, ..CrossEntropy::default() } }
     }
 
-    /// An epoch in f32.
+    /// Trains one epoch in f32.
     pub(crate) fn train(&mut self, images: &Images) {
         let config: OptimizerConfig = self.recipe["optimizer"].clone().try_into().unwrap();
         let groups: Vec<ParamGroup> = self.recipe["param_groups"].clone().try_into().unwrap();
@@ -100,7 +100,7 @@ impl Reference {
         ctx.backward(&logits, loss.grad_logits).unwrap()
     }
 
-    /// The gradient on a batch; besides, only batch norm's running statistics change.
+    /// Returns the gradient on a batch. Of the network's state, only batch norms' running statistics change.
     pub(crate) fn gradient(&self, pixels: &[f32], targets: &[u32], precision: Precision) -> Gradients {
         let grads = self.backward(pixels.to_vec(), targets, precision);
         let numbers = grads.iter().map(|(name, grad)| (name, grad.flatten_all().unwrap().to_vec1().unwrap()));

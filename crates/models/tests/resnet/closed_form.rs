@@ -1,11 +1,11 @@
-//! Weights, statistics and images by a rule instead of from a file: `fixtures/gen_resnet.py` states it in Python, to
-//! the same bits.
+//! Weights, statistics and images by a rule instead of from a file. `fixtures/gen_resnet.py` implements the same rule in Python,
+//! with equal bits.
 
 use tallow_core::rng::key_of_name;
 use tallow_nn::{Dims, ParamStore};
 
-/// `n` numbers in `[low, high)` that `name` decides: its hash plus the index, mixed by SplitMix64
-/// (<https://prng.di.unimi.it/splitmix64.c>); 24 bits of it, scaled in f64.
+/// Returns `n` numbers in `[low, high)` that depend only on `name`: the hash of the name plus the index is mixed by SplitMix64
+/// (<https://prng.di.unimi.it/splitmix64.c>), and 24 bits of the result are scaled in f64.
 pub(crate) fn values(name: &str, n: usize, low: f64, high: f64) -> Vec<f32> {
     let key = key_of_name(name);
     let unit = |i: usize| (mix(key, i as u64) >> 40) as f64 / f64::from(1 << 24);
@@ -19,8 +19,9 @@ fn mix(key: u64, i: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// Fills a network. Weights have the variance `2 / fan_in`, running variances lie about what comes of that, and norms called
-/// `last_norm` have small weights: where these end the blocks, activations stay in range through 152 layers.
+/// Fills a network. Weights have the variance `2 / fan_in`, and running variances are about the variances that result from it.
+/// Norms called `last_norm` have small weights; if they are the last norms of the blocks, activations stay in range through 152
+/// layers.
 pub(crate) fn fill(params: &ParamStore, last_norm: &str) {
     let mut tensors = params.to_tensors().unwrap();
     let last_norm = format!("{last_norm}.weight");
@@ -40,7 +41,7 @@ pub(crate) fn fill(params: &ParamStore, last_norm: &str) {
     params.load_tensors(&tensors).unwrap();
 }
 
-/// A batch in (N, H, W, C) order, one of many.
+/// Returns a batch in (N, H, W, C) order; each `choice` gives another one.
 pub(crate) fn images(dims: Dims, choice: usize) -> Vec<f32> {
     values(&format!("images {choice}"), dims.len(), -2.0, 2.0)
 }

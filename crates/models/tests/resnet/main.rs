@@ -1,6 +1,6 @@
-//! ResNets against torchvision's and candle-transformers', in inference and in training, on weights that a rule makes
-//! ([`closed_form`]). `fixtures/gen_resnet.py` made torchvision's results, in f64; beside each stands how far torchvision
-//! itself is from them in f32.
+//! Compares ResNets with torchvision and candle-transformers, in inference and in training, on weights by a rule
+//! ([`closed_form`]). `fixtures/gen_resnet.py` computed torchvision's results in f64; each is stored with the error of
+//! torchvision's own f32.
 
 mod closed_form;
 mod second_oracle;
@@ -12,11 +12,11 @@ use serde::Deserialize;
 use tallow_models::{architecture, build};
 use tallow_nn::{Ctx, Device, Dims, Gradients, Model, Path, Precision, TrainKey};
 
-/// f32, relative in norm. Seen at every instruction set: logits 1e-6 (as torchvision's own f32), in training 6e-6,
-/// gradients 3e-5 (torchvision's own: 1e-5).
+/// Tolerance in f32, relative in norm. Measured at every instruction set: logits 1e-6 (as torchvision's own f32), in training
+/// 6e-6, gradients 3e-5 (torchvision's own: 1e-5).
 const TOLERANCE: f64 = 1e-4;
-/// bf16 maps and weights, relative in norm; it is emulated where the processor lacks it. Seen: 8e-3 for ResNet-18,
-/// 4e-3 for ResNet-50.
+/// Tolerance with bf16 maps and weights, relative in norm. Processors without bf16 emulate it. Measured: 8e-3 for ResNet-18, 4e-3
+/// for ResNet-50.
 const BF16_TOLERANCE: f64 = 2e-2;
 
 static GOLDENS: LazyLock<Goldens> =
@@ -45,21 +45,21 @@ struct Inference {
 struct Training {
     name: String,
     batch: [usize; 3],
-    /// Which closed-form images: none of the numbers that come to a ReLU are near 0, where gradients jump.
+    /// Choice of closed-form images, such that no input of a ReLU is near 0, where gradients jump.
     images: usize,
     logits: Vec<f32>,
     /// Gradients by parameter name, and running statistics after the pass.
     tensors: BTreeMap<String, Sample>,
 }
 
-/// A large tensor: its norm, and elements 7919 apart, coming round.
+/// A sample of a large tensor: its norm, and elements with a step of 7919, modulo the length.
 #[derive(Deserialize)]
 struct Sample {
     norm: f64,
     entries: Vec<f32>,
 }
 
-/// The network called `name` with closed-form weights.
+/// Returns the network called `name` with closed-form weights.
 fn network(name: &str, downsample_in_bottleneck: bool) -> Model {
     let mut table = architecture(name).unwrap().reference_table();
     table.insert("downsample_in_bottleneck".to_owned(), downsample_in_bottleneck.into());
@@ -82,7 +82,7 @@ fn norm(values: impl Iterator<Item = f64>) -> f64 {
     values.map(|v| v * v).sum::<f64>().sqrt()
 }
 
-/// The 2-norm of the difference over that of `expected`.
+/// Returns the 2-norm of the difference divided by the 2-norm of `expected`.
 fn relative_error(actual: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(actual.len(), expected.len());
     let differences = actual.iter().zip(expected).map(|(&a, &e)| f64::from(a) - f64::from(e));
@@ -95,7 +95,7 @@ fn assert_close(what: &str, actual: &[f32], expected: &[f32], tolerance: f64) {
     assert!(error <= tolerance, "{what}: relative error {error:.1e}, tolerance {tolerance:.0e}");
 }
 
-/// The logits of every golden of this network.
+/// Compares the logits with those of every golden of this network.
 fn check_inference(model: &Model, name: &str, v1: bool, path: Path, precision: Precision, tolerance: f64) {
     let goldens = || GOLDENS.eval.iter().filter(|g| g.name == name && g.downsample_in_bottleneck == v1);
     assert!(goldens().count() > 0);
@@ -141,7 +141,7 @@ fn the_papers_place_of_the_stride() {
     assert!(difference > 100.0 * TOLERANCE, "the goldens cannot tell the places apart: {difference}");
 }
 
-/// A pass in training from the weights of `model`, which keeps its statistics.
+/// Runs a pass in training with the weights of `model`. The running statistics in `model` are updated.
 fn train(model: &Model, path: Path, golden: &Training) -> (Vec<f32>, Gradients) {
     let dims = dims(golden.batch);
     let mut ctx = Ctx::train(path, &Device::Cpu, TrainKey { seed: 0, epoch: 0, first_position: 0 });

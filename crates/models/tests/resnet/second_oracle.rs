@@ -1,7 +1,7 @@
 //! The second oracle: candle-transformers' ResNets, which share no code with ours on the kernel path.
 //!
-//! They take torchvision's names as they are. They have the stride in the 3x3 convolution only (v1.5), and know no
-//! training: their batch norms always use the running statistics.
+//! They use torchvision's names. They have the stride only in the 3x3 convolution (v1.5), and cannot train: their batch norms
+//! always use the running statistics.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::{GOLDENS, TOLERANCE, assert_close, closed_form, dims, logits, network
 
 type New = fn(usize, VarBuilder<'static>) -> Result<Func<'static>>;
 
-/// The other library's network with the weights of ours.
+/// Returns candle-transformers' network with the weights of `model`.
 fn oracle(model: &Model, new: New) -> Func<'static> {
     let tensors = model.params.to_tensors().unwrap();
     let tensor = |t: tallow_nn::HostTensor| Tensor::from_vec(t.data, t.shape, &Device::Cpu).unwrap();

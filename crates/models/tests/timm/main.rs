@@ -1,5 +1,5 @@
-//! timm's backbones against timm, in inference and in training, on weights that a rule makes (`closed_form`).
-//! `fixtures/gen_timm.py` made timm's results, in f64; beside each stands how far timm itself is from them in f32.
+//! Compares our versions of timm's backbones with timm, in inference and in training, on weights by a rule (`closed_form`).
+//! `fixtures/gen_timm.py` computed timm's results in f64; each is stored with the error of timm's own f32.
 
 #[path = "../resnet/closed_form.rs"]
 mod closed_form;
@@ -11,11 +11,11 @@ use serde::Deserialize;
 use tallow_models::{architecture, build};
 use tallow_nn::{Ctx, Device, Dims, Gradients, Model, Path, Precision, TrainKey};
 
-/// f32, relative in norm. timm's own f32 is off by 2e-6.
+/// Tolerance in f32, relative in norm. timm's own f32 has an error of 2e-6.
 const TOLERANCE: f64 = 1e-4;
-/// bf16 maps and weights, relative in norm.
+/// Tolerance with bf16 maps and weights, relative in norm.
 const BF16_TOLERANCE: f64 = 4e-2;
-/// Of norms of gradients in bf16, through up to 20 layers with ReLUs: 7 % at most are seen.
+/// Tolerance of norms of gradients in bf16, through up to 20 layers with ReLUs. The largest measured error is 7 %.
 const BF16_NORM_TOLERANCE: f64 = 0.1;
 
 static GOLDENS: LazyLock<Goldens> =
@@ -31,7 +31,7 @@ struct Goldens {
 #[derive(Deserialize)]
 struct Inference {
     name: String,
-    /// What norms are called whose weights are small.
+    /// Name of the norms with small weights.
     last_norm: String,
     /// Images, rows, columns.
     batch: [usize; 3],
@@ -44,14 +44,14 @@ struct Training {
     name: String,
     last_norm: String,
     batch: [usize; 3],
-    /// Which closed-form images: no unit is near where its activation bends, where gradients jump.
+    /// Choice of closed-form images, such that no unit is near a bend of its activation, where gradients jump.
     images: usize,
     logits: Vec<f32>,
     /// By parameter name.
     tensors: BTreeMap<String, Sample>,
 }
 
-/// A large tensor: its norm, and elements 7919 apart, coming round.
+/// A sample of a large tensor: its norm, and elements with a step of 7919, modulo the length.
 #[derive(Deserialize)]
 struct Sample {
     norm: f64,
@@ -70,7 +70,7 @@ fn dims([n, h, w]: [usize; 3]) -> Dims {
     Dims { n, c: 3, h, w }
 }
 
-/// The closed-form images, each half as strong as the one before it.
+/// Returns the closed-form images, each with half the amplitude of the previous one.
 fn pictures(dims: Dims, choice: usize) -> Vec<f32> {
     let mut images = closed_form::images(dims, choice);
     for (i, image) in images.chunks_exact_mut(dims.len() / dims.n).enumerate() {
@@ -83,7 +83,7 @@ fn norm(values: impl Iterator<Item = f64>) -> f64 {
     values.map(|v| v * v).sum::<f64>().sqrt()
 }
 
-/// The 2-norm of the difference over that of `expected`.
+/// Asserts that the 2-norm of the difference, divided by the 2-norm of `expected`, is within the tolerance.
 #[track_caller]
 fn assert_close(what: &str, actual: &[f32], expected: &[f32], tolerance: f64) {
     assert_eq!(actual.len(), expected.len());
@@ -92,7 +92,7 @@ fn assert_close(what: &str, actual: &[f32], expected: &[f32], tolerance: f64) {
     assert!(error <= tolerance, "{what}: relative error {error:.1e}, tolerance {tolerance:.0e}");
 }
 
-/// The logits of every golden.
+/// Compares the logits with those of every golden.
 fn check_inference(path: Path, precision: Precision, tolerance: f64) {
     for Inference { name, last_norm, batch, logits } in &GOLDENS.eval {
         let mut ctx = Ctx::eval(path, &Device::Cpu).with_precision(precision);
@@ -117,7 +117,7 @@ fn logits_are_timms_in_bf16() {
     check_inference(Path::Kernels, Precision::Bf16, BF16_TOLERANCE);
 }
 
-/// A pass in training.
+/// Runs a pass in training.
 fn train(model: &Model, path: Path, precision: Precision, golden: &Training) -> (Vec<f32>, Gradients) {
     let dims = dims(golden.batch);
     let key = TrainKey { seed: 0, epoch: 0, first_position: 0 };
@@ -146,15 +146,16 @@ fn check_training(path: Path) {
     }
 }
 
-/// The entries of a gradient that a golden has, and the norm of the whole.
+/// Returns the entries of a gradient that `golden` has, and the norm of the whole gradient.
 fn sample_of(grads: &Gradients, name: &str, golden: &Sample) -> (Vec<f32>, f64) {
     let tensor: Vec<f32> = grads.get(name).unwrap().flatten_all().unwrap().to_vec1().unwrap();
     let entries = (0..golden.entries.len()).map(|i| tensor[i * 7919 % tensor.len()]).collect();
     (entries, norm(tensor.iter().map(|&v| f64::from(v))))
 }
 
-/// Rounding to bf16 turns units of a ReLU over, each of which moves single entries a lot and norms little; and one number alone is a
-/// sum that may cancel. So norms of what is more than one number are compared, and entries where the network has no ReLU.
+/// Rounding to bf16 moves some units to the other side of a ReLU. That changes single entries a lot and norms little. A gradient
+/// of one number is a sum whose terms may cancel. So the test compares norms of gradients with more than one number, and entries
+/// only for networks without ReLU.
 #[test]
 fn training_is_timms_in_bf16() {
     for golden in &GOLDENS.train {

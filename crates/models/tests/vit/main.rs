@@ -1,7 +1,7 @@
-//! Vision transformers' features against timm, for images smaller and larger than those that positions were learnt on, too, and
-//! against candle-transformers.
+//! Compares vision transformers' features with timm and with candle-transformers. Images have the size that positions were learnt
+//! on, or are smaller or larger.
 //!
-//! Weights are closed-form: `fixtures/gen_vit.py` states the rule in Python, to the same bits. timm computed in f64.
+//! Weights are closed-form: `fixtures/gen_vit.py` implements the same rule in Python, with equal bits. timm computed in f64.
 
 #[path = "../resnet/closed_form.rs"]
 #[expect(dead_code, reason = "ResNets are filled elsewhere")]
@@ -12,9 +12,10 @@ use serde::Deserialize;
 use tallow_models::{architecture, build};
 use tallow_nn::{Ctx, Device, Dims, Model, ParamStore, Path, Precision};
 
-/// Relative, in the norm of all features. Ours is off by 8e-7, timm's own f32 by 5e-7; GELU's tanh form would be by 1e-4.
+/// Tolerance in f32, relative in the norm of all features. Our error is 8e-7 and that of timm's own f32 is 5e-7; with GELU's tanh
+/// form it would be 1e-4.
 const TOLERANCE: f64 = 1e-5;
-/// bf16 maps and weights; attention is f32 within. It is off by 9e-3.
+/// Tolerance with bf16 maps and weights; attention computes in f32 inside. The error is 9e-3.
 const BF16_TOLERANCE: f64 = 4e-2;
 
 #[derive(Deserialize)]
@@ -71,7 +72,7 @@ fn relative_error(actual: &[f32], expected: &[f32]) -> f64 {
     norm(&mut { differences }) / norm(&mut expected.iter().map(|&e| f64::from(e)))
 }
 
-/// The features of every golden.
+/// Compares the features with those of every golden.
 fn check(path: Path, precision: Precision, tolerance: f64) {
     let goldens: Goldens = serde_json::from_str(include_str!("../fixtures/vit.json")).unwrap();
     for Golden { name, batch, features: expected } in goldens.goldens {
@@ -97,7 +98,7 @@ fn features_are_timms_in_bf16() {
 
 #[test]
 fn parameters_are_timms_and_only_the_head_learns() {
-    // the published counts, of which DINOv2's has a mask token, too, and the other one's a classifier of 1,000 classes
+    // the published counts, without DINOv2's mask token and without the other network's classifier of 1,000 classes
     for (name, side, per_block, n_numbers, n_positions) in [
         ("vit_small_patch14_dinov2", 70, 14, 22_056_576 - 384, 1370),
         ("vit_small_patch16_224", 96, 12, 22_050_664 - 385_000, 197),

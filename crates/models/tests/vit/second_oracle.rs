@@ -1,8 +1,9 @@
 //! The second oracle: candle-transformers' DINOv2, which shares no code with ours on the kernel path.
 //!
-//! It has GELU's tanh form and 1e-5 in norms, where ours has the exact form and 1e-6, as the paper's code: features differ by
-//! 1.3e-4 for that, and nearer they cannot come. It takes the nearest of the learnt positions where images are smaller, so that it
-//! is asked for images of the learnt size; and its classifier of 1,000 classes is given the identity.
+//! It uses GELU's tanh form and an epsilon of 1e-5 in norms. Our network uses the exact form and 1e-6, as in the paper's code.
+//! Features differ by 1.3e-4 for this reason, so the test cannot be stricter. For smaller images the oracle takes the nearest
+//! learnt positions; therefore the test uses images of the learnt size. The oracle's classifier of 1,000 classes gets the
+//! identity as its weight.
 
 use candle_transformers::models::dinov2::vit_small;
 use tallow_nn::{CandleModel, Ctx, Device, Dims, HostTensor, Layer as _, Model, ParamStore, Path, Precision};
@@ -13,7 +14,7 @@ const N_FEATURES: usize = 768;
 const N_OUTPUTS: usize = 1000;
 const SIDE: usize = 518;
 
-/// The other library's network with the weights of ours.
+/// Returns candle-transformers' network with the weights of `model`.
 fn oracle(model: &Model) -> CandleModel {
     let mut store = ParamStore::new(0, &Device::Cpu);
     let oracle = CandleModel::new(&mut store.root(), |vb| Ok(Box::new(vit_small(vb)?))).unwrap();

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::graph::Op;
 use crate::map::{Buffer, MapElement};
 
-/// `max(x, 0)`; the gradient at 0 is 0, as in PyTorch, and a NaN stays one.
+/// `max(x, 0)`. The gradient at 0 is 0, as in PyTorch, and a NaN stays NaN.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Relu;
 
@@ -45,7 +45,7 @@ impl Layer for Relu {
     }
 }
 
-/// `x * Phi(x)`, with the exact distribution function of the normal distribution, as `torch.nn.GELU()`.
+/// `x * Phi(x)`, with the exact distribution function of the normal distribution, as in `torch.nn.GELU()`.
 ///
 /// # Source
 /// Hendrycks and Gimpel 2016, <https://arxiv.org/abs/1606.08415>

@@ -1,4 +1,4 @@
-//! One learned scale and one learned bias for all numbers of a map, which some networks have after each ReLU.
+//! One learned scale and one learned bias for all values of a map. Some networks have them after each ReLU.
 
 use tallow_kernels::Affine;
 
@@ -10,10 +10,10 @@ use crate::graph::{Constant, Op};
 use crate::init::Init;
 use crate::params::{Param, Scope};
 
-/// `y = scale * x + bias`, with one number each: a part of the block whose ReLU it follows.
+/// `y = scale * x + bias`, with one number each. It is part of the block with the ReLU before it.
 ///
 /// # Parameters
-/// `scale` (1) and `bias` (1), f32, 1 and 0 at first.
+/// `scale` (1), initially 1, and `bias` (1), initially 0, both f32.
 ///
 /// # Source
 /// PP-HGNetV2's "learnable affine block",
@@ -34,7 +34,7 @@ impl LearnableAffine {
         Ok(Self { scale, bias: scope.param("bias", &[1], Init::Constant(0.0))? })
     }
 
-    /// The name of the scale, which errors go by.
+    /// Returns the name of the scale, for error messages.
     pub(super) fn name(&self) -> &str {
         self.scale.name()
     }
@@ -43,7 +43,7 @@ impl LearnableAffine {
         !(self.scale.is_frozen() && self.bias.is_frozen())
     }
 
-    /// The two numbers.
+    /// Returns the two numbers.
     pub(super) fn read(&self) -> Result<Affine> {
         Ok(Affine { gain: self.scale.read(|scale| scale[0])?, offset: self.bias.read(|bias| bias[0])? })
     }

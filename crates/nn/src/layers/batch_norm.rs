@@ -15,19 +15,19 @@ use crate::init::Init;
 use crate::map::Buffer;
 use crate::params::{Param, Scope};
 
-/// What a [`BatchNorm2d`] is besides its channels. The default is PyTorch's.
+/// The settings of a [`BatchNorm2d`], without its channels. The default is PyTorch's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNormConfig {
     /// Added to the variance.
     pub eps: f64,
     /// The share of the new batch in the running statistics: `running = (1 - momentum) * running + momentum * batch`.
     pub momentum: f64,
-    /// Whether each channel is multiplied by a `weight` that learns; without, by 1.
+    /// Whether each channel is multiplied by a learned `weight`; otherwise the factor is 1.
     pub scale: bool,
 }
 
 impl BatchNormConfig {
-    /// PyTorch's, which learns `weight` and `bias`, with these values.
+    /// Returns the settings of PyTorch's batch norm, which learns `weight` and `bias`, with these values.
     pub const fn new(eps: f64, momentum: f64) -> Self {
         Self { eps, momentum, scale: true }
     }
@@ -41,12 +41,12 @@ impl Default for BatchNormConfig {
 
 /// Batch normalisation: `y = (x - mean) / sqrt(var + eps) * weight + bias`, per channel.
 ///
-/// In training, mean and (biased) variance are the batch's, and the running ones move towards them (the variance
-/// unbiased); a batch with one value per channel leaves the running variance alone, where PyTorch refuses it. In
-/// inference they are the running ones.
+/// In training, the norm uses the batch's mean and biased variance, and updates the running statistics with the batch's mean
+/// and unbiased variance. A batch with one value per channel does not change the running variance; PyTorch refuses such a
+/// batch. In inference, and in training with a frozen running mean, the norm uses the running statistics.
 ///
 /// # Parameters
-/// `weight` (unless the configuration leaves it out), `bias`, and the buffers `running_mean`, `running_var`, all (c), f32.
+/// `weight` (unless [`BatchNormConfig::scale`] is off), `bias`, and the buffers `running_mean`, `running_var`, all (c), f32.
 ///
 /// # Source
 /// Ioffe and Szegedy 2015, <https://arxiv.org/abs/1502.03167>
@@ -58,7 +58,7 @@ pub struct BatchNorm2d {
     running_var: Param,
 }
 
-/// What a norm learns: `weight` (gamma), without which it is 1, and `bias` (beta), without which it is 0.
+/// The learned parameters of a norm: `weight` (gamma; 1 if absent) and `bias` (beta; 0 if absent).
 #[derive(Clone)]
 pub(super) struct NormParams {
     pub(super) weight: Option<Param>,
@@ -66,7 +66,7 @@ pub(super) struct NormParams {
 }
 
 impl NormParams {
-    /// Gamma and beta of `c` channels.
+    /// Returns gamma and beta of `c` channels.
     pub(super) fn read(&self, c: usize) -> Result<[Vec<f32>; 2]> {
         let read = |param: &Option<Param>, without: f32| match param {
             Some(param) => param.read(<[f32]>::to_vec),
@@ -75,7 +75,7 @@ impl NormParams {
         Ok([read(&self.weight, 1.0)?, read(&self.bias, 0.0)?])
     }
 
-    /// What normalising amounts to: `y = x * scale + shift`.
+    /// Returns the norm as scale and shift: `y = x * scale + shift`.
     pub(super) fn scale_and_shift(&self, statistics: &Statistics) -> Result<(Vec<f32>, Vec<f32>)> {
         let Statistics { mean, inv_std, .. } = statistics;
         let [gamma, beta] = self.read(mean.len())?;
@@ -183,23 +183,23 @@ impl BatchNorm2d {
         ctx.map_node(norm, x)
     }
 
-    /// Whether mean and variance are the batch's: in training, unless the running ones are frozen.
+    /// Whether the norm uses the batch's mean and variance: in training, unless the running mean is frozen.
     pub(super) fn takes_batch(&self, ctx: &Ctx) -> bool {
         ctx.is_training() && !self.running_mean.is_frozen()
     }
 
-    /// Whether a training pass differs from one of inference in what it changes or wants to know.
+    /// Whether a training pass updates the running statistics or needs gradients of the parameters.
     pub(super) fn learns(&self) -> bool {
         let has_frozen_weight = self.weight.as_ref().is_none_or(Param::is_frozen);
         !(self.running_mean.is_frozen() && has_frozen_weight && self.bias.is_frozen())
     }
 
-    /// The name of the weight, or else of the bias, which errors go by.
+    /// Returns the name of the weight, or of the bias if there is no weight, for error messages.
     pub(super) fn name(&self) -> &str {
         self.weight.as_ref().unwrap_or(&self.bias).name()
     }
 
-    /// Fails unless `x` has the channels.
+    /// Fails unless `x` has the norm's number of channels.
     pub(super) fn check(&self, x: &Act) -> Result<()> {
         let c = self.bias.shape()[0];
         match x.dims().c == c {
@@ -216,13 +216,13 @@ impl BatchNorm2d {
         var.iter().map(|&v| (1.0 / (f64::from(v) + self.config.eps).sqrt()) as f32).collect()
     }
 
-    /// The running mean, and `1 / sqrt(var + eps)` of the running variance.
+    /// Returns the running mean, and `1 / sqrt(var + eps)` of the running variance.
     pub(super) fn running(&self) -> Result<Statistics> {
         let mean = self.running_mean.read(<[f32]>::to_vec)?;
         Ok(Statistics { mean, inv_std: self.running_var.read(|var| self.inv_std(var))?, frozen: true })
     }
 
-    /// Moves the running statistics towards the mean and biased variance of a batch with `count` values per channel.
+    /// Updates the running statistics with the mean and the biased variance of a batch with `count` values per channel.
     pub(super) fn move_running(&self, mean: &[f32], var: &[f32], count: usize) -> Result<()> {
         let momentum = self.config.momentum;
         let blend = |running: &Param, batch: &[f32], share: f64| {
@@ -239,7 +239,7 @@ impl BatchNorm2d {
         }
     }
 
-    /// The same on any device, which is not waited for.
+    /// Like [`move_running`](Self::move_running), on any device, without waiting for the device.
     fn move_running_candle(&self, mean: &Tensor, var: &Tensor, dims: Dims) -> Result<()> {
         let momentum = self.config.momentum;
         let blend = |running: &Param, batch: &Tensor, share: f64| -> Result<()> {
@@ -254,7 +254,7 @@ impl BatchNorm2d {
     }
 }
 
-/// What makes a biased variance an unbiased one: `n / (n - 1)`, where there is more than one value per channel.
+/// Returns the factor from biased to unbiased variance, `n / (n - 1)`; `None` for a single value per channel.
 fn bessel(count: usize) -> Option<f64> {
     (count > 1).then(|| count as f64 / (count - 1) as f64)
 }

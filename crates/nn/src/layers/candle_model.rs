@@ -1,4 +1,4 @@
-//! A network that another crate built of Candle's operators, as a frozen part of one of ours.
+//! A network that another crate built from Candle's operators, as a frozen part of one of our networks.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,33 +17,35 @@ use crate::host;
 use crate::init::Init;
 use crate::params::{Param, Scope};
 
-/// What comes out of the other crate: (n, c, h, w) in, (n, features) out.
+/// A network of the other crate: from (n, c, h, w) to (n, features).
 pub type CandleModule = Box<dyn Module + Send + Sync>;
 
 type Build = Box<dyn Fn(VarBuilder<'_>) -> candle_core::Result<CandleModule> + Send + Sync>;
 
-/// A network that `build` makes of a [`VarBuilder`]. Its weights are parameters of ours, under the names that it asks for:
-/// they are loaded, digested and saved like any others. It infers in f32 on either path, whatever the context's precision.
+/// A network that `build` makes from a [`VarBuilder`]. Its weights are parameters in our store, under the names that it
+/// requests, and are loaded, digested and saved like all others. It computes in f32 on both paths, for any precision of the
+/// context.
 ///
-/// No gradient comes out of it: whoever puts it into a model freezes its parameters.
+/// It has no gradients. A model that contains it must freeze its parameters.
 ///
 /// # Shapes
 /// (n, c, h, w) to (n, features).
 ///
 /// # Parameters
-/// What `build` asks for; all 0 until weights are loaded, since nobody trains them here.
+/// The parameters that `build` requests. They are 0 until weights are loaded, because they are not trained here.
 pub struct CandleModel {
     name: String,
     params: Params,
     build: Build,
-    /// The network, and the generation of the parameters that it was built from: `build` may have changed copies.
+    /// The network, and the generation of the parameters that it was built from. It is built anew after a change, because
+    /// `build` may have computed its own values from the parameters.
     built: Mutex<Option<(u64, Arc<CandleModule>)>>,
 }
 
 type Params = BTreeMap<String, Param>;
 
 impl CandleModel {
-    /// Declares all that `build` asks for in `scope`. `build` is called again whenever parameters have changed.
+    /// Declares all parameters that `build` requests in `scope`. `build` is called again after each change of parameters.
     ///
     /// # Errors
     /// If `build` fails, or a name is taken.
@@ -92,7 +94,7 @@ impl Layer for CandleModel {
     }
 }
 
-/// Declares what is asked for.
+/// Declares each requested parameter.
 struct Declaring<'a, 'b, 'c>(&'a Mutex<(&'b mut Scope<'c>, Params)>);
 
 impl SimpleBackend for Declaring<'_, '_, '_> {
@@ -116,13 +118,13 @@ impl SimpleBackend for Declaring<'_, '_, '_> {
         bail!("{name} is asked for without a shape")
     }
 
-    /// Of no other names than the first that are asked for.
+    /// Returns `false`, so that `build` requests its first choice of names.
     fn contains_tensor(&self, _name: &str) -> bool {
         false
     }
 }
 
-/// Hands out what was declared: the same numbers, not copies.
+/// Returns the declared parameters: the same values, not copies.
 struct Declared<'a>(&'a Params);
 
 impl SimpleBackend for Declared<'_> {
@@ -158,7 +160,7 @@ mod tests {
     use super::*;
     use crate::params::ParamStore;
 
-    /// Twice the dense layer `fc` on the mean of each channel.
+    /// Twice the output of the dense layer `fc` for the mean of each channel.
     struct Doubled(candle_nn::Linear);
 
     impl Module for Doubled {

@@ -1,4 +1,4 @@
-//! Maps side by side: of branches, and of layers one after another.
+//! Concatenates the channels of maps from parallel branches, or from layers in a row.
 
 use candle_core::Tensor;
 use tallow_kernels as kernels;
@@ -12,28 +12,28 @@ use crate::error::{NnError, Result};
 use crate::graph::Op;
 use crate::map::{Buffer, HostMap, MapElement};
 
-/// What a part of a [`Concat`] takes.
+/// The input of a part of a [`Concat`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
-    /// What the whole takes.
+    /// The input of the whole layer.
     Input,
-    /// What the part before it gives; of the first part, what the whole takes.
+    /// The output of the part before it; for the first part, the input of the whole layer.
     Last,
 }
 
-/// The maps that its parts give, their channels side by side: `torch.cat` along dimension 1. Each part takes the input, or what
-/// the part before it gives, so that parallel branches are one of these as well as a chain whose every link is kept.
+/// Concatenates the channels of its parts' outputs: `torch.cat` along dimension 1. Each part reads the input, or the output of
+/// the part before it. So the parts can be parallel branches, or a chain with all of its intermediate maps.
 ///
 /// # Source
-/// Huang et al. 2016, <https://arxiv.org/abs/1608.06993>; of chains Lee et al. 2019, <https://arxiv.org/abs/1904.09730>
+/// Huang et al. 2016, <https://arxiv.org/abs/1608.06993>; for chains Lee et al. 2019, <https://arxiv.org/abs/1904.09730>
 #[derive(Default)]
 pub struct Concat {
     parts: Vec<(Sequential, Takes)>,
-    /// What mixes the channels.
+    /// The convolution that mixes the concatenated channels.
     then: Option<ConvNormAct>,
 }
 
-/// What undoes a part, with its channels and whether it took what the one before it gave.
+/// The tape of a part, with its number of output channels and its kind of input.
 struct PartTape {
     tape: Tape,
     width: usize,
@@ -41,23 +41,23 @@ struct PartTape {
 }
 
 impl Concat {
-    /// No part yet.
+    /// Returns a layer without parts.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Appends a part; without layers it gives what it takes.
+    /// Appends a part. A part without layers returns its input.
     pub fn push(&mut self, layers: Sequential, takes: Takes) {
         self.parts.push((layers, takes));
     }
 
-    /// The same, and `conv` of the joined maps: a 1x1 convolution reads them where they are in inference, so that no map of all of
-    /// them is in memory.
+    /// Applies `conv` to the concatenated maps. In inference, a 1x1 convolution reads the separate maps, so the concatenated map
+    /// is never in memory.
     pub fn then(self, conv: ConvNormAct) -> Self {
         Self { then: Some(conv), ..self }
     }
 
-    /// The parts' maps joined, and what undoes that and them.
+    /// Concatenates the parts' maps, and pushes the backward pass of the concatenation and of the parts.
     fn join(&self, maps: &[Act], tapes: Vec<PartTape>, x_needs_grad: bool, ctx: &mut Ctx) -> Result<Act> {
         let dims = joined_dims(maps)?;
         if ctx.path() == Path::Graph {
@@ -114,7 +114,7 @@ impl Layer for Concat {
     }
 }
 
-/// Of maps of one size.
+/// Returns the size of the concatenated map. Fails unless all maps have the same images, rows and columns.
 fn joined_dims(maps: &[Act]) -> Result<Dims> {
     let Some(first) = maps.first().map(Act::dims) else {
         return Err(NnError::shape("concat", "it has no parts"));
@@ -134,7 +134,8 @@ fn join<E: MapElement>(maps: &[Act], dims: Dims) -> Result<Act> {
     Ok(Act::host(dims, y, needs_grad))
 }
 
-/// The gradient of `width` channels from `first` on of the `c` joined ones, and what the part after them adds to it.
+/// Returns the gradient of the `width` channels from `first` on, out of `c` concatenated channels, plus the gradient `other` from
+/// the part that reads them.
 fn part_gradient<E: MapElement>(
     dy: &[E],
     c: usize,

@@ -14,7 +14,7 @@ use crate::init::Init;
 use crate::map::{Buffer, MapElement};
 use crate::params::{Param, Scope};
 
-/// What a [`Conv2d`] is besides its channels.
+/// The settings of a [`Conv2d`], without its channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv2dConfig {
     /// Rows of the kernel.
@@ -30,7 +30,7 @@ pub struct Conv2dConfig {
 }
 
 impl Conv2dConfig {
-    /// A square kernel of `k` pixels, stride 1, padded so that an odd kernel keeps the map's size, with bias.
+    /// Returns a `k` x `k` kernel with stride 1 and bias, padded so that an odd `k` keeps the map's size.
     pub fn same(k: usize) -> Self {
         Self { k_h: k, k_w: k, stride: 1, padding: Padding::Symmetric(k / 2), bias: true }
     }
@@ -48,7 +48,7 @@ pub struct Conv2d {
     params: ConvParams,
 }
 
-/// What a convolution learns.
+/// The learned parameters of a convolution.
 #[derive(Clone)]
 pub(super) struct ConvParams {
     pub(super) weight: Param,
@@ -56,7 +56,7 @@ pub(super) struct ConvParams {
 }
 
 impl ConvParams {
-    /// Whether a gradient is wanted.
+    /// Whether the weight or the bias needs a gradient.
     pub(super) fn learns(&self) -> bool {
         !self.weight.is_frozen() || self.bias.as_ref().is_some_and(|bias| !bias.is_frozen())
     }
@@ -72,7 +72,7 @@ impl Conv2d {
         Self::declare(scope, &[c_out, c_in, config.k_h, config.k_w], config, [init, init])
     }
 
-    /// Like [`new`](Self::new), with other initial values for the weight, and a bias that starts at 0.
+    /// Like [`new`](Self::new), with other initial values for the weight, and an initial bias of 0.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -87,8 +87,8 @@ impl Conv2d {
         Self::declare(scope, &shape, config, [init, Init::Constant(0.0)])
     }
 
-    /// A 1x1 convolution with bias that weighs the channels of each pixel as a dense layer would, and whose weight has that one's
-    /// shape (c_out, c_in); otherwise like [`with_init`](Self::with_init).
+    /// Returns a 1x1 convolution with bias: a dense layer on the channels of each pixel, with a dense layer's weight of shape
+    /// (c_out, c_in). Otherwise like [`with_init`](Self::with_init).
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -96,7 +96,7 @@ impl Conv2d {
         Self::declare(scope, &[c_out, c_in], Conv2dConfig::same(1), [init, Init::Constant(0.0)])
     }
 
-    /// With the initial values of weight and bias.
+    /// Declares the convolution with these initial values of weight and bias.
     fn declare(
         scope: &mut Scope<'_>,
         weight_shape: &[usize],
@@ -116,7 +116,7 @@ impl Conv2d {
         Ok(Self { config, params: ConvParams { weight, bias } })
     }
 
-    /// The name of the weight, which errors go by.
+    /// Returns the name of the weight, for error messages.
     pub(super) fn name(&self) -> &str {
         self.params.weight.name()
     }
@@ -129,13 +129,13 @@ impl Conv2d {
         self.params.clone()
     }
 
-    /// (c_out, c_in, k_h, k_w).
+    /// Returns (c_out, c_in, k_h, k_w).
     pub(super) fn weight_dims(&self) -> [usize; 4] {
         let shape = self.params.weight.shape();
         [shape[0], shape[1], self.config.k_h, self.config.k_w]
     }
 
-    /// Which change of the network's parameters was the last.
+    /// Returns the counter of changes of the network's parameters.
     pub(super) fn generation(&self) -> u64 {
         self.params.weight.generation()
     }

@@ -1,9 +1,9 @@
-//! The block that convolutional networks are made of, in one piece: convolution, batch norm (or a learned scale, or nothing),
-//! and what follows it.
+//! The fused block of convolutional networks: convolution, then batch norm (or a learned scale, or nothing), then activation and
+//! pooling.
 //!
-//! It computes what the layers compute one after another, with half of the passes over memory. In training batch
-//! norm's statistics come out of the convolution's loop, and norm, residual, activation and pooling are one pass, and
-//! back two. In inference batch norm is folded into the weights, and the rest happens in the convolution's loop.
+//! It gives the result of the separate layers with half of the passes over memory. In training, the convolution's loop also
+//! computes batch norm's statistics. Norm, residual, activation and pooling are one pass forward and two passes backward. In
+//! inference, batch norm is folded into the weights, and the rest is computed in the convolution's loop.
 
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ use crate::layers::conv::ConvParams;
 use crate::map::{Buffer, HostMap, MapElement};
 use crate::params::Param;
 
-/// Convolution, batch norm over its output channels, a learned scale of each or nothing, and what follows: an activation, and
-/// pooling where [`After`] says so.
+/// A convolution; then, per output channel, a batch norm, a learned scale or nothing; then the activation and the pooling of
+/// [`After`].
 pub struct ConvNormAct {
     conv: Conv2d,
     norm: Norm,
@@ -34,7 +34,7 @@ pub struct ConvNormAct {
     folded: FoldedCache,
 }
 
-/// What a training pass keeps for its backward pass.
+/// The data that a training pass keeps for its backward pass.
 pub(super) struct Undo<E: MapElement> {
     shape: ConvShape,
     x: Arc<Buffer<E>>,
@@ -44,22 +44,22 @@ pub(super) struct Undo<E: MapElement> {
 }
 
 impl ConvNormAct {
-    /// A block of these parts.
+    /// Returns a block of these parts.
     pub fn new(conv: Conv2d, norm: BatchNorm2d, after: After) -> Self {
         Self { conv, norm: Norm::Batch(norm), after, affine: None, folded: FoldedCache::default() }
     }
 
-    /// A convolution, and what follows it.
+    /// Returns a block of a convolution and `after`.
     pub fn without_norm(conv: Conv2d, after: After) -> Self {
         let norm = Norm::Nothing(conv.weight_dims()[0]);
         Self { conv, norm, after, affine: None, folded: FoldedCache::default() }
     }
 
-    /// A convolution whose output channels are multiplied by `scale` (c_out), and what follows: "layer scale", where a residual
-    /// does.
+    /// Returns a block of a convolution, a factor `scale` (c_out) of each output channel, and `after`. Before a residual, the
+    /// factor is known as "layer scale".
     ///
     /// # Errors
-    /// If there are not as many numbers as channels.
+    /// If the length of `scale` is not the number of output channels.
     ///
     /// # Source
     /// Touvron et al. 2021, <https://arxiv.org/abs/2103.17239>
@@ -72,10 +72,10 @@ impl ConvNormAct {
         Ok(Self { conv, norm: Norm::Scale(scale), after, affine: None, folded: FoldedCache::default() })
     }
 
-    /// The same, with `affine` after its ReLU. No residual can be added to such a block before that.
+    /// Appends `affine` after the ReLU. A residual cannot be added in such a block.
     ///
     /// # Errors
-    /// If something else than a ReLU follows.
+    /// If the activation is not ReLU, or there is pooling.
     pub fn with_affine(self, affine: LearnableAffine) -> Result<Self> {
         match self.after {
             After::Relu => Ok(Self { affine: Some(affine), ..self }),
@@ -83,7 +83,7 @@ impl ConvNormAct {
         }
     }
 
-    /// Whether its layers one after another make as few passes over memory in training.
+    /// Whether the separate layers need no more passes over memory in training than the block.
     fn is_its_layers(&self) -> bool {
         let is_bare = matches!(self.norm, Norm::Nothing(_)) && self.affine.is_none();
         is_bare && matches!(self.after, After::Nothing | After::Relu | After::Gelu)
@@ -99,7 +99,8 @@ impl ConvNormAct {
         Ok((shape, NormActShape { n, h, w, c, after: self.after }))
     }
 
-    /// A training pass, and what undoes it. A residual comes before an activation, and not before pooling or GELU.
+    /// Runs a training pass. Returns the output, and the data for the backward pass. A residual is added before the activation;
+    /// it cannot be combined with pooling or GELU.
     pub(super) fn train<E: MapElement>(
         &self,
         x: &Act,
@@ -127,7 +128,7 @@ impl ConvNormAct {
         Ok((Act::host(dims_after(&out), a, needs_grad), undo))
     }
 
-    /// An inference pass.
+    /// Runs an inference pass.
     fn infer<E: MapElement>(&self, x: &Act, residual: Option<&Act>) -> Result<Act> {
         let (shape, out) = self.shapes(x.dims())?;
         let x = x.as_map::<E>(self.conv.name())?;
@@ -139,7 +140,8 @@ impl ConvNormAct {
         Ok(Act::host(dims_after(&out), a, false))
     }
 
-    /// An inference pass on the channels of `maps` side by side, `x` in all, if that is a convolution that can take them so.
+    /// Runs an inference pass on the concatenated channels of `maps`, of size `x` in all. Returns `None` unless the block is a
+    /// 1x1 convolution with stride 1 and without padding.
     pub(super) fn infer_joined<E: MapElement>(&self, maps: &[Act], x: Dims) -> Result<Option<Act>> {
         let shape = self.conv.shape(x)?;
         let is_pixelwise = [shape.k_h, shape.k_w, shape.stride] == [1; 3];
@@ -156,7 +158,7 @@ impl ConvNormAct {
         Ok(Some(Act::host(dims_after(&out), a, false)))
     }
 
-    /// As [`fold`](Self::fold) for a map of these dims, kept until a parameter changes.
+    /// Returns the result of [`fold`](Self::fold) for a map of size `x`, cached until a parameter changes.
     pub(super) fn folded<E: MapElement>(&self, x: Dims) -> Result<Arc<FoldedConv<E>>> {
         self.folded_for(&self.conv.shape(x)?)
     }
@@ -165,7 +167,7 @@ impl ConvNormAct {
         self.folded.get_or_fold(self.conv.generation(), shape, || self.fold::<E>(shape))
     }
 
-    /// The size of what it makes of a map of this one.
+    /// Returns the size of the output for a map of size `x`.
     pub(super) fn dims_of(&self, x: Dims) -> Result<Dims> {
         Ok(dims_after(&self.shapes(x)?.1))
     }
@@ -178,7 +180,7 @@ impl ConvNormAct {
         self.conv.name()
     }
 
-    /// The convolution with its batch norm's running statistics in the weights.
+    /// Returns the convolution with the norm, its running statistics and the affine map folded into the weights.
     fn fold<E: MapElement>(&self, shape: &ConvShape) -> Result<FoldedConv<E>> {
         let (scale, mut shift) = self.norm.params().scale_and_shift(&self.norm.constants()?)?;
         let affine = self.affine.as_ref().map(LearnableAffine::read).transpose()?;
@@ -206,7 +208,7 @@ impl ConvNormAct {
         residual.as_map::<E>(self.conv.name()).map(Some)
     }
 
-    /// Whether anybody wants a gradient of what comes out.
+    /// Whether the backward pass needs a gradient of the output.
     pub(super) fn needs_grad(&self, x: &Act, residual: Option<&Act>) -> bool {
         let learns = self.conv.learns()
             || self.norm.learns()
@@ -214,7 +216,8 @@ impl ConvNormAct {
         learns || x.needs_grad() || residual.is_some_and(Act::needs_grad)
     }
 
-    /// Without training (or where nothing learns), or on the path that fuses nothing.
+    /// Runs the block without a backward closure on the kernel path (inference, or no part learns), or as separate layers on the
+    /// Candle path.
     pub(super) fn forward_with(&self, x: Act, residual: Option<Act>, ctx: &mut Ctx) -> Result<Act> {
         match ctx.path() {
             Path::Kernels => in_precision!(ctx, E => self.infer::<E>(&x, residual.as_ref())),
@@ -237,8 +240,8 @@ impl ConvNormAct {
 }
 
 impl<E: MapElement> Undo<E> {
-    /// The gradients of the input, where it wants one, and of the residual (that of the output itself where no
-    /// activation follows), from the output's.
+    /// Computes the gradients of the input (`None` if not needed) and of the residual from the gradient of the output. Without an
+    /// activation, the gradient of the residual is that of the output.
     pub(super) fn run(self, da: HostMap, grads: &mut Gradients) -> Result<(Option<HostMap>, HostMap)> {
         let Self { shape, x, x_needs_grad, kept, conv } = self;
         let constant_mean = kept.is_constant();
@@ -247,7 +250,7 @@ impl<E: MapElement> Undo<E> {
         let dy = back.dy;
         grads.add_for(&conv.weight, |dweight| kernels::conv2d_weight_grad(&shape, &x, &dy, dweight))?;
         if let Some(bias) = &conv.bias {
-            // what is added before a batch norm that subtracts the mean changes nothing: the gradient is 0
+            // batch norm subtracts the batch's mean, so a bias before it changes nothing: its gradient is 0
             grads.add_for(bias, |dbias| {
                 if constant_mean {
                     kernels::channel_sums(&dy, shape.c_out, dbias);

@@ -1,4 +1,4 @@
-//! Depthwise convolution by itself. With a batch norm behind it: `depthwise_norm_act`.
+//! Depthwise convolution without a norm. The block with batch norm is in `depthwise_norm_act.rs`.
 
 use tallow_kernels as kernels;
 use tallow_kernels::DepthwiseShape;
@@ -14,10 +14,10 @@ use crate::init::Init;
 use crate::map::{Buffer, MapElement};
 use crate::params::{Param, Scope};
 
-/// Depthwise convolution with bias: each channel has a kernel of its own, as `torch.nn.Conv2d(c, c, k, groups=c)`.
+/// Depthwise convolution with bias: each channel has its own kernel, as in `torch.nn.Conv2d(c, c, k, groups=c)`.
 ///
 /// # Parameters
-/// `weight` (c, 1, k, k) and `bias` (c), f32; the bias is 0 at first.
+/// `weight` (c, 1, k, k) and `bias` (c), initially 0, both f32.
 ///
 /// # Source
 /// Howard et al. 2017, <https://arxiv.org/abs/1704.04861>

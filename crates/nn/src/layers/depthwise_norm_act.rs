@@ -1,7 +1,7 @@
-//! The block that mobile networks are made of, in one piece: depthwise convolution, batch norm, and an activation.
+//! The fused block of mobile networks: depthwise convolution, batch norm, and an activation.
 //!
-//! As in `conv_norm_act`, batch norm's statistics come out of the convolution's loop in training, and in inference the norm is
-//! folded into the weights and the activation happens before sums are written.
+//! As in `conv_norm_act.rs`, the convolution's loop also computes batch norm's statistics in training. In inference, the norm is
+//! folded into the weights, and the activation is applied before sums are written.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::init::Init;
 use crate::map::{Buffer, HostMap, MapElement};
 use crate::params::{Param, Scope};
 
-/// What a depthwise convolution is besides its channels.
+/// The settings of a depthwise convolution, without its channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DepthwiseConfig {
     /// Rows and columns of the kernel.
@@ -35,7 +35,7 @@ pub struct DepthwiseConfig {
 }
 
 impl DepthwiseConfig {
-    /// The shape of the convolution of `x` with `weight`, if they fit.
+    /// Returns the shape of the convolution of `x` with `weight`. Fails if they do not fit.
     pub(super) fn shape(self, x: Dims, weight: &Param) -> Result<DepthwiseShape> {
         let (Self { k, stride, padding }, c) = (self, weight.shape()[0]);
         if x.c != c {
@@ -65,11 +65,11 @@ impl DepthwiseConfig {
     }
 }
 
-/// Depthwise convolution without bias, batch norm, and what follows: each channel has a kernel of its own, as
+/// Depthwise convolution without bias, batch norm, and an activation. Each channel has its own kernel, as in
 /// `torch.nn.Conv2d(c, c, k, groups=c)`.
 ///
 /// # Parameters
-/// `weight` (c, 1, k, k) in the scope of the convolution, f32; normal with the deviation `sqrt(2 / k^2)` at first.
+/// `weight` (c, 1, k, k) in the scope of the convolution, f32, initially normal with the standard deviation `sqrt(2 / k^2)`.
 ///
 /// # Source
 /// Howard et al. 2017, <https://arxiv.org/abs/1704.04861>
@@ -82,7 +82,7 @@ pub struct DepthwiseNormAct {
     folded: Slot<FoldedDepthwise>,
 }
 
-/// What a training pass keeps for its backward pass.
+/// The data that a training pass keeps for its backward pass.
 struct Undo<E: MapElement> {
     shape: DepthwiseShape,
     x: Arc<Buffer<E>>,
@@ -92,7 +92,7 @@ struct Undo<E: MapElement> {
 }
 
 impl DepthwiseNormAct {
-    /// Declares the convolution of `c` channels in `scope`; `norm` is over as many.
+    /// Declares the convolution of `c` channels in `scope`; `norm` must have `c` channels too.
     ///
     /// # Errors
     /// If a size or the stride is 0, `after` pools, or the name is taken.
@@ -111,10 +111,10 @@ impl DepthwiseNormAct {
         Ok(Self { config, weight, norm, after, affine: None, folded: Slot::default() })
     }
 
-    /// The same, with `affine` after its ReLU.
+    /// Appends `affine` after the ReLU.
     ///
     /// # Errors
-    /// If something else than a ReLU follows.
+    /// If the activation is not ReLU.
     pub fn with_affine(self, affine: LearnableAffine) -> Result<Self> {
         match self.after {
             After::Relu => Ok(Self { affine: Some(affine), ..self }),
@@ -151,7 +151,8 @@ impl DepthwiseNormAct {
         Ok((Act::host(dims_after(&out), a, true), undo))
     }
 
-    /// The convolution with its batch norm's running statistics, and the affine map, in the weights, kept until a parameter changes.
+    /// Returns the convolution with batch norm's running statistics and the affine map folded into the weights. The result is
+    /// cached until a parameter changes.
     pub(super) fn folded(&self) -> Result<Arc<FoldedDepthwise>> {
         self.folded.get_or_make(self.weight.generation(), || {
             let (scale, shift) = self.norm.params().scale_and_shift(&self.norm.running()?)?;
@@ -170,7 +171,7 @@ impl DepthwiseNormAct {
         Ok(self.shapes(x)?.0)
     }
 
-    /// The size of what it makes of a map of this one.
+    /// Returns the size of the output for a map of size `x`.
     pub(super) fn dims_of(&self, x: Dims) -> Result<Dims> {
         Ok(dims_after(&self.shapes(x)?.1))
     }
@@ -214,7 +215,7 @@ impl DepthwiseNormAct {
 }
 
 impl<E: MapElement> Undo<E> {
-    /// The gradient of the input, where it wants one.
+    /// Computes the gradient of the input; `None` if not needed.
     fn run(self, da: &HostMap, grads: &mut Gradients) -> Result<Option<HostMap>> {
         let Self { shape, x, x_needs_grad, kept, weight } = self;
         let dy = kept.backward(&E::of(da), grads)?.dy;

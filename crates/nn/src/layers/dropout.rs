@@ -12,11 +12,11 @@ use crate::device::Path;
 use crate::error::{NnError, Result};
 use crate::map::{Buffer, MapElement};
 
-/// In training each number becomes 0 with probability `p`, and the rest is scaled by `1 / (1 - p)`; in inference
-/// nothing happens.
+/// In training, sets each value to 0 with probability `p`, and multiplies the rest by `1 / (1 - p)`. In inference, it returns
+/// its input.
 ///
-/// The mask of an image is a function of the run's seed, the epoch, the image's place in it and the layer's name:
-/// the same on every path, for any batch size and number of threads.
+/// The mask of an image depends only on the run's seed, the epoch, the image's place in the epoch and the layer's name. It is
+/// the same on both paths, and for any batch size and number of threads.
 ///
 /// # Source
 /// Srivastava et al. 2014, <https://jmlr.org/papers/v15/srivastava14a.html>
@@ -27,10 +27,10 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// A dropout layer called `name`; two layers of one network have different names.
+    /// Returns a dropout layer called `name`. Two layers of one network must have different names.
     ///
     /// # Errors
-    /// If `p` does not lie in [0, 1).
+    /// If `p` is not in [0, 1).
     pub fn new(name: &str, p: f32) -> Result<Self> {
         if !(0.0..1.0).contains(&p) {
             return Err(NnError::shape(name, format!("dropout must lie in [0, 1), it is {p}")));
@@ -38,7 +38,7 @@ impl Dropout {
         Ok(Self { key: key_of_name(name), p })
     }
 
-    /// 1 for every number that is kept, 0 for the rest, in (N, H, W, C) order.
+    /// Returns 1 for every value that is kept, and 0 for the rest, in (N, H, W, C) order.
     fn mask(&self, dims: Dims, train: TrainKey) -> Buffer<u8> {
         let mut mask = Buffer::dirty(dims.len());
         mask.par_chunks_mut((dims.c * dims.h * dims.w).max(1)).enumerate().for_each(|(i, mask)| {
@@ -57,7 +57,7 @@ impl Dropout {
         mask
     }
 
-    /// What the numbers that are kept are multiplied by.
+    /// Returns the factor of the values that are kept.
     fn factor(&self) -> f32 {
         1.0 / (1.0 - self.p)
     }

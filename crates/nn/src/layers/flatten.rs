@@ -1,4 +1,4 @@
-//! Feature maps to feature vectors.
+//! Converts feature maps to feature vectors.
 
 use rayon::prelude::*;
 
@@ -9,8 +9,8 @@ use crate::device::Path;
 use crate::error::Result;
 use crate::map::{Buffer, MapElement};
 
-/// From (n, c, h, w) to (n, c*h*w) features in C, H, W order on every path, so that a dense layer's weights mean the
-/// same everywhere, and in PyTorch.
+/// Converts (n, c, h, w) to (n, c*h*w). Features are in C, H, W order on both paths, so a dense layer's weights have the same
+/// meaning on both paths and in PyTorch.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flatten;
 

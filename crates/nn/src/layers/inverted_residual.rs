@@ -1,5 +1,5 @@
-//! The inverted residual block of mobile networks: wider, each channel for itself, narrower again. In inference it is one piece
-//! where there are loops for that.
+//! The inverted residual block of mobile networks: expansion to more channels, depthwise convolution, projection to fewer
+//! channels. In inference it is one fused kernel, if there is a kernel for its shape.
 
 use tallow_kernels as kernels;
 
@@ -10,8 +10,8 @@ use crate::device::Path;
 use crate::error::{NnError, Result};
 use crate::map::{Buffer, MapElement};
 
-/// `y = last(depthwise(expand(start(x))))`, of which some have no `expand`, and most no `start`; plus `x` where there is a shortcut,
-/// before what follows `last`.
+/// `y = last(depthwise(expand(start(x))))`. Some blocks have no `expand`, and most have no `start`. With a shortcut, `x` is added
+/// before the activation of `last`.
 ///
 /// # Source
 /// Sandler et al. 2018, <https://arxiv.org/abs/1801.04381>
@@ -27,7 +27,7 @@ struct Branch {
 }
 
 impl InvertedResidual {
-    /// A block of these parts.
+    /// Returns a block of these parts.
     pub fn new(
         expand: Option<ConvNormAct>,
         depthwise: DepthwiseNormAct,
@@ -38,7 +38,7 @@ impl InvertedResidual {
         Self { block: ResidualBlock::new(branch, last, None), has_shortcut }
     }
 
-    /// The same with a depthwise convolution before all others, as "universal" blocks have it.
+    /// Adds a depthwise convolution before all other parts, as in "universal" blocks.
     ///
     /// # Source
     /// Qin et al. 2024, <https://arxiv.org/abs/2404.10518>
@@ -56,7 +56,7 @@ impl InvertedResidual {
         learns || self.block.last.needs_grad(x, None)
     }
 
-    /// An inference pass, what follows `start` in one piece; `None` where there are no loops for that.
+    /// Runs an inference pass, with all parts after `start` in one kernel. Returns `None` if there is no kernel for the shape.
     fn infer<E: MapElement>(&self, x: &Act) -> Result<Option<Act>> {
         let (Branch { start, expand, depthwise }, last) = (&self.block.branch, &self.block.last);
         let dims = match start {
@@ -158,7 +158,7 @@ mod tests {
         Ok(if with_start { block.with_start(start) } else { block })
     }
 
-    /// `infer`, and the layers one after another.
+    /// Compares `infer` with the separate layers.
     #[test]
     fn one_piece_gives_the_bits_of_its_layers() -> Result<()> {
         for (with_start, stride) in [(false, 1), (false, 2), (true, 1), (true, 2)] {

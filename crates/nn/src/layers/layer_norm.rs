@@ -14,9 +14,10 @@ use crate::init::Init;
 use crate::map::{Buffer, MapElement};
 use crate::params::{Param, Scope};
 
-/// Layer normalisation: `y = (x - mean) / sqrt(var + eps) * weight + bias`, mean and (biased) variance of each pixel's channels.
+/// Layer normalisation: `y = (x - mean) / sqrt(var + eps) * weight + bias`, with mean and biased variance of each pixel's
+/// channels.
 ///
-/// Of a (N, H, W, C) map it is `torch.nn.LayerNorm(c)`, of a (N, C, H, W) one what timm calls `LayerNorm2d`.
+/// For an (N, H, W, C) map it is `torch.nn.LayerNorm(c)`, and for an (N, C, H, W) map it is timm's `LayerNorm2d`.
 ///
 /// # Parameters
 /// `weight` and `bias`, both (c), f32.
@@ -33,7 +34,7 @@ impl LayerNorm {
     /// Declares a layer norm over `c` channels in `scope`. `eps` is added to the variance.
     ///
     /// # Errors
-    /// If there are no channels, or the name is taken.
+    /// If `c` is 0, or the name is taken.
     pub fn new(scope: &mut Scope<'_>, c: usize, eps: f64) -> Result<Self> {
         if c == 0 {
             return Err(NnError::shape(scope.name(), "a layer norm over 0 channels"));
@@ -45,7 +46,7 @@ impl LayerNorm {
         })
     }
 
-    /// Fails unless `x` has the channels.
+    /// Fails unless `x` has the norm's number of channels.
     fn check(&self, x: Dims) -> Result<()> {
         let c = self.weight.shape()[0];
         match x.c == c {
@@ -58,7 +59,7 @@ impl LayerNorm {
         [&self.weight, &self.bias].into_iter()
     }
 
-    /// The rows of a (rows, c) matrix, for inference.
+    /// Normalises the rows of a (rows, c) matrix, for inference.
     pub(super) fn infer<E: MapElement>(&self, x: &[E]) -> Result<Buffer<E>> {
         let n_rows = x.len() / self.weight.shape()[0];
         let mut y = Buffer::<E>::dirty(x.len());
@@ -71,7 +72,7 @@ impl LayerNorm {
         Ok(y)
     }
 
-    /// Over the last dimension of a tensor of the Candle path, for inference.
+    /// Normalises the last dimension of a tensor of the Candle path, for inference.
     pub(super) fn infer_candle(&self, x: &Tensor) -> Result<Tensor> {
         let [weight, bias] = [&self.weight, &self.bias].map(|param| param.var().as_detached_tensor());
         Ok(candle_nn::LayerNorm::new(weight, bias, self.eps).forward(x)?)
@@ -148,8 +149,8 @@ mod tests {
     use crate::map::Precision;
     use crate::params::ParamStore;
 
-    /// A map of 2 x 2 pixels with 3 channels, all of them numbers that bf16 has, against the formula in f64. The
-    /// last mean is rounded by up to 4e-6, where the deviation is 5.
+    /// Compares a map of 2 x 2 pixels and 3 channels with the formula in f64. bf16 represents all of its values exactly. The mean
+    /// of the last pixel is rounded by up to 4e-6, at a standard deviation of 5.
     #[test]
     fn each_pixel_is_normalised_by_its_own_channels() {
         let mut store = ParamStore::new(0, &Device::Cpu);

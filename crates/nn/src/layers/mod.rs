@@ -1,4 +1,4 @@
-//! Layers: one file each. A layer is `forward(x, ctx)`: in training it leaves with `ctx` what its backward pass needs.
+//! Layers, one file each. A layer is `forward(x, ctx)`. In training, it stores in `ctx` the data of its backward pass.
 
 mod activation;
 mod affine;
@@ -49,21 +49,21 @@ use crate::act::Act;
 use crate::ctx::Ctx;
 use crate::error::Result;
 
-/// Anything that turns activations into activations: a layer, a block, a whole network.
+/// A function from activations to activations: a layer, a block or a whole network.
 pub trait Layer: Send + Sync {
-    /// Applies the layer to `x`. In training, `ctx` is left with what undoes it.
+    /// Applies the layer to `x`. In training, stores in `ctx` the data of its backward pass.
     ///
     /// # Errors
-    /// If `x` does not have the size that the layer takes, or the device fails.
+    /// If the layer does not accept the size of `x`, or the device fails.
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act>;
 }
 
-/// Layers one after another.
+/// Applies layers in order.
 #[derive(Default)]
 pub struct Sequential(Vec<Box<dyn Layer>>);
 
 impl Sequential {
-    /// No layer yet: the identity.
+    /// Returns a network without layers: the identity.
     pub fn new() -> Self {
         Self::default()
     }
@@ -73,12 +73,12 @@ impl Sequential {
         self.0.push(Box::new(layer));
     }
 
-    /// How many layers there are; the next one's name in torchvision's manner.
+    /// Returns the number of layers, which is also the next layer's name in torchvision's numbering.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// True where there is none.
+    /// Whether there are no layers.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,4 +1,4 @@
-//! What a fused block does to each channel of its convolution's output: a batch norm, a learned scale, or nothing.
+//! The part of a fused block between convolution and activation: a batch norm, a learned scale, or nothing.
 
 use super::batch_norm::NormParams;
 use super::norm_act::Statistics;
@@ -10,18 +10,18 @@ use crate::error::Result;
 use crate::graph::{Constant, Op};
 use crate::params::Param;
 
-/// What a fused block does to each channel.
+/// The operation on each output channel of a fused block's convolution.
 pub(super) enum Norm {
     /// A batch norm.
     Batch(BatchNorm2d),
     /// A learned scale.
     Scale(Param),
-    /// Nothing, to so many channels.
+    /// Nothing; holds the number of channels.
     Nothing(usize),
 }
 
 impl Norm {
-    /// The batch norm, where it takes the statistics of the batch.
+    /// Returns the batch norm, if it uses the statistics of the batch.
     pub(super) fn of_batch(&self, ctx: &Ctx) -> Option<&BatchNorm2d> {
         match self {
             Self::Batch(norm) => Some(norm).filter(|norm| norm.takes_batch(ctx)),
@@ -29,7 +29,7 @@ impl Norm {
         }
     }
 
-    /// The statistics that are constants: the running ones, or those that change nothing.
+    /// Returns constant statistics: the running ones of a batch norm, or mean 0 and `inv_std` 1, which change nothing.
     pub(super) fn constants(&self) -> Result<Statistics> {
         let c = match self {
             Self::Batch(norm) => return norm.running(),
@@ -39,7 +39,7 @@ impl Norm {
         Ok(Statistics { mean: vec![0.0; c], inv_std: vec![1.0; c], frozen: true })
     }
 
-    /// What it learns.
+    /// Returns the learned parameters.
     pub(super) fn params(&self) -> NormParams {
         match self {
             Self::Batch(norm) => norm.params(),
@@ -56,7 +56,7 @@ impl Norm {
         }
     }
 
-    /// On a path that fuses nothing.
+    /// Applies the operation on a path that fuses nothing.
     pub(super) fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
         match self {
             Self::Batch(norm) => norm.forward(x, ctx),

@@ -1,4 +1,4 @@
-//! Batch norm and what follows it, in one piece: half of the passes over memory of the layers one after another.
+//! Batch norm, activation and pooling as one fused block, with half of the separate layers' passes over memory.
 
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ use crate::graph::Op;
 use crate::layers::batch_norm::NormParams;
 use crate::map::{Buffer, MapElement};
 
-/// Batch norm, then an activation, and 2x2 max pooling where [`After`] says so.
+/// Batch norm, then the activation and the 2x2 max pooling of [`After`].
 pub struct NormAct {
     /// The batch norm.
     pub norm: BatchNorm2d,
-    /// What follows it.
+    /// The activation, with or without pooling.
     pub after: After,
 }
 
-/// Mean and `1 / sqrt(var + eps)` per channel: of the batch, or the running ones.
+/// Mean and `1 / sqrt(var + eps)` per channel: those of the batch, or the running ones.
 pub(super) struct Statistics {
     pub(super) mean: Vec<f32>,
     pub(super) inv_std: Vec<f32>,
@@ -33,32 +33,32 @@ pub(super) struct Statistics {
     pub(super) frozen: bool,
 }
 
-/// What there is to learn in the pass: of the norm, and of what follows a ReLU.
+/// The learned parameters of the pass: those of the norm, and of the affine map after a ReLU.
 #[derive(Clone)]
 pub(super) struct Learned {
     pub(super) norm: NormParams,
     pub(super) affine: Option<LearnableAffine>,
 }
 
-/// What the forward pass keeps for the backward pass.
+/// The data that the forward pass keeps for the backward pass.
 pub(super) struct Kept<E: MapElement> {
     shape: NormActShape,
     learned: Learned,
     y: Arc<Buffer<E>>,
-    /// The output, where a ReLU follows a residual.
+    /// The output, if a residual is added before a ReLU.
     a: Option<Arc<Buffer<E>>>,
     winners: Buffer<u8>,
     statistics: Statistics,
 }
 
-/// The gradients that a backward pass goes on with.
+/// The gradients from the backward pass, for the layers before.
 pub(super) struct Back<E: MapElement> {
     pub(super) dy: Buffer<E>,
-    /// Of the residual, where a ReLU follows it; without one it is the gradient of the output itself.
+    /// Gradient of the residual, if a ReLU follows the sum. `None`: it is the gradient of the output.
     pub(super) dresidual: Option<Buffer<E>>,
 }
 
-/// The forward pass from `y` (n, h, w, c), the convolution's output, on. What has an affine map has no residual.
+/// Runs the forward pass from `y` (n, h, w, c), the convolution's output. There is no residual with an affine map.
 pub(super) fn forward<E: MapElement>(
     learned: Learned,
     shape: NormActShape,
@@ -79,7 +79,7 @@ pub(super) fn forward<E: MapElement>(
 }
 
 impl<E: MapElement> Kept<E> {
-    /// Whether mean and deviation were constants.
+    /// Whether mean and standard deviation were constants.
     pub(super) fn is_constant(&self) -> bool {
         self.statistics.frozen
     }
@@ -107,7 +107,7 @@ impl<E: MapElement> Kept<E> {
     }
 }
 
-/// The size of what comes out of `shape`.
+/// Returns the size of the output for `shape`.
 pub(super) fn dims_after(shape: &NormActShape) -> Dims {
     let NormActShape { n, h, w, c, after } = *shape;
     match after {
@@ -116,7 +116,7 @@ pub(super) fn dims_after(shape: &NormActShape) -> Dims {
     }
 }
 
-/// What follows a batch norm as layers of their own: for the path that fuses nothing.
+/// Applies activation and pooling as separate layers. Relu6, SiLU and hard swish only have a version for the Candle path.
 pub(super) fn follow(after: After, x: Act, ctx: &mut Ctx) -> Result<Act> {
     match after {
         After::Nothing => Ok(x),
@@ -138,7 +138,7 @@ pub(super) fn follow(after: After, x: Act, ctx: &mut Ctx) -> Result<Act> {
     }
 }
 
-/// An activation by Candle's operators.
+/// Applies an activation by Candle's operators.
 fn by_candle(x: Act, apply: impl FnOnce(Tensor) -> candle_core::Result<Tensor>) -> Result<Act> {
     Ok(Act::candle(x.dims(), apply(x.as_candle("norm_act")?.clone())?))
 }
@@ -176,7 +176,7 @@ impl Layer for NormAct {
 }
 
 impl BatchNorm2d {
-    /// The statistics of a batch, from its moments; the running ones move towards them.
+    /// Returns the statistics of a batch, from its moments, and updates the running statistics.
     pub(super) fn take_moments(&self, moments: &Moments) -> Result<Statistics> {
         let count = moments.count as f64;
         let mean: Vec<f64> = moments.sums.iter().map(|sum| sum / count).collect();

@@ -12,8 +12,8 @@ use crate::error::{NnError, Result};
 use crate::graph::Op;
 use crate::map::{Buffer, MapElement};
 
-/// The largest value of each `k` x `k` window; a tie goes to the first in reading order. What lies outside the map
-/// counts as minus infinity. Windows that do not fit are left out, as in `torch.nn.MaxPool2d`.
+/// The largest value of each `k` x `k` window. Of equal values, the first in reading order gets the gradient. Pixels outside
+/// the map count as minus infinity. Windows that do not fit are left out, as in `torch.nn.MaxPool2d`.
 #[derive(Clone, Copy, Debug)]
 pub struct MaxPool2d {
     /// Rows and columns of the window.
@@ -24,7 +24,7 @@ pub struct MaxPool2d {
     pub padding: usize,
 }
 
-/// The mean of each `k` x `k` window, without padding, as `torch.nn.AvgPool2d(k, stride)`.
+/// The mean of each `k` x `k` window, without padding, as in `torch.nn.AvgPool2d(k, stride)`.
 #[derive(Clone, Copy, Debug)]
 pub struct AvgPool2d {
     /// Rows and columns of the window.
@@ -33,7 +33,7 @@ pub struct AvgPool2d {
     pub stride: usize,
 }
 
-/// The mean of each whole map: from (n, c, h, w) to (n, c) features, as `AdaptiveAvgPool2d(1)` and `flatten(1)`.
+/// The mean of each whole map: from (n, c, h, w) to (n, c) features, as with `AdaptiveAvgPool2d(1)` and `flatten(1)`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GlobalAvgPool;
 

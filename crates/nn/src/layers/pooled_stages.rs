@@ -1,4 +1,4 @@
-//! Features of several depths of a network, side by side.
+//! Features from several depths of a network, side by side.
 
 use candle_core::Tensor;
 
@@ -11,10 +11,10 @@ use crate::error::Result;
 use crate::graph::Op;
 use crate::map::{Buffer, HostMap, MapElement};
 
-/// Stages of a network, one after another, and the mean of each whole map that some of them give: the features (n, c) are
-/// these means side by side, in the order of the stages.
+/// Stages of a network in a row. The features (n, c) are the means of the whole output maps of selected stages, side by side in
+/// the order of the stages.
 ///
-/// Late stages know objects, early ones textures and colours; where images are small, both say something of the class.
+/// Late stages represent objects, early stages textures and colours. For small images, both help to tell classes apart.
 #[derive(Default)]
 pub struct PooledStages(Vec<Stage>);
 
@@ -23,19 +23,19 @@ struct Stage {
     is_pooled: bool,
 }
 
-/// What undoes a stage; of its mean, too, with the number of its channels, where that is a feature.
+/// The tape of a stage; if its mean is a feature, also the tape of the mean, with its number of channels.
 struct StageTape {
     layers: Tape,
     pool: Option<(Tape, usize)>,
 }
 
 impl PooledStages {
-    /// No stage yet.
+    /// Returns a network without stages.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Appends a stage, whose output is the next one's input, and whose mean is a feature where `is_pooled`.
+    /// Appends a stage. Its output is the input of the next stage. If `is_pooled`, the mean of its output is a feature.
     pub fn push(&mut self, layers: Sequential, is_pooled: bool) {
         self.0.push(Stage { layers, is_pooled });
     }
@@ -89,7 +89,7 @@ impl Layer for PooledStages {
     }
 }
 
-/// The rows of each of `parts`, joined.
+/// Concatenates the rows of all `parts`.
 fn side_by_side<E: MapElement>(parts: &[Act], dims: Dims) -> Result<Act> {
     let needs_grad = parts.iter().any(Act::needs_grad);
     let mut joined = Buffer::<E>::dirty(dims.len());
@@ -105,7 +105,7 @@ fn side_by_side<E: MapElement>(parts: &[Act], dims: Dims) -> Result<Act> {
     Ok(Act::host(dims, joined, needs_grad))
 }
 
-/// `width` numbers from `first` on of each row of `c`.
+/// Returns `width` values from `first` on, of each row of `c` values.
 fn columns<E: MapElement>(rows: &[E], c: usize, first: usize, width: usize) -> HostMap {
     let mut part = Buffer::<E>::dirty(rows.len() / c * width);
     for (row, part) in rows.chunks_exact(c).zip(part.chunks_exact_mut(width)) {

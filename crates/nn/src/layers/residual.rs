@@ -10,7 +10,7 @@ use crate::error::{NnError, Result};
 use crate::graph::Op;
 use crate::map::{Buffer, HostMap, MapElement};
 
-/// `y = branch(x) + shortcut(x)`, where no shortcut means `x` itself.
+/// `y = branch(x) + shortcut(x)`. Without a shortcut layer, `x` itself is added.
 ///
 /// # Source
 /// He et al. 2015, <https://arxiv.org/abs/1512.03385>
@@ -20,7 +20,7 @@ pub struct Residual {
 }
 
 impl Residual {
-    /// A block of `branch` and `shortcut`.
+    /// Returns a block of `branch` and `shortcut`.
     pub fn new(branch: impl Layer + 'static, shortcut: Option<Box<dyn Layer>>) -> Self {
         Self { branch: Box::new(branch), shortcut }
     }
@@ -58,8 +58,8 @@ impl Layer for Residual {
     }
 }
 
-/// A residual block as ResNets have it, in fewer passes over memory: `y = relu(norm(conv(branch(x))) + shortcut(x))`, of
-/// which `last` is convolution, norm and ReLU; no shortcut means `x` itself.
+/// A residual block with fewer passes over memory: `y = act(norm(conv(branch(x))) + shortcut(x))`. `last` holds the convolution,
+/// the norm and the activation, which is ReLU in ResNets. Without a shortcut layer, `x` itself is added.
 pub struct ResidualBlock<B = Sequential> {
     pub(super) branch: B,
     pub(super) last: ConvNormAct,
@@ -67,7 +67,7 @@ pub struct ResidualBlock<B = Sequential> {
 }
 
 impl<B: Layer> ResidualBlock<B> {
-    /// A block of these parts.
+    /// Returns a block of these parts.
     pub fn new(branch: B, last: ConvNormAct, shortcut: Option<ConvNormAct>) -> Self {
         Self { branch, last, shortcut }
     }
@@ -110,7 +110,7 @@ impl<B: Layer> Layer for ResidualBlock<B> {
     }
 }
 
-/// The sum of two activations on a path that fuses nothing.
+/// Returns the sum of two activations on a path that fuses nothing.
 pub(super) fn add_acts(a: &Act, b: &Act, ctx: &mut Ctx) -> Result<Act> {
     if ctx.path() == Path::Graph {
         let shape = ctx.shape_of(a)?;
@@ -119,7 +119,7 @@ pub(super) fn add_acts(a: &Act, b: &Act, ctx: &mut Ctx) -> Result<Act> {
     Ok(Act::candle(a.dims(), (a.as_candle("residual")? + b.as_candle("residual")?)?))
 }
 
-/// The sum of two gradients, of which one may be missing: nobody below that branch wanted it.
+/// Returns the sum of two gradients. A gradient is `None` if no layer before that branch needs it.
 pub(super) fn total<E: MapElement>(a: Option<HostMap>, b: Option<HostMap>) -> Option<HostMap> {
     match (a, b) {
         (Some(a), Some(b)) => Some(sum::<E>(&E::of(&a), &E::of(&b)).into()),

@@ -8,16 +8,16 @@ use crate::error::Result;
 use crate::graph::Op;
 use crate::map::Buffer;
 
-/// `y = factor * x`, in f32: a layer for logits, which are few.
+/// `y = factor * x`, in f32. It is meant for logits, which are few.
 ///
-/// With the factor `1 / f_in` after a dense layer whose weights have the deviation 1, logits start as small as ever, and a
-/// step of SGD moves them by what is learnt and not by how many features there are.
+/// After a dense layer with weights of standard deviation 1, the factor `1 / f_in` makes initial logits small, of the order of
+/// `1 / sqrt(f_in)`. The same factor multiplies the gradient of the dense layer's weights.
 ///
 /// # Source
 /// Jordan 2024, <https://arxiv.org/abs/2404.00498>
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scale {
-    /// What everything is multiplied by.
+    /// The factor of all values.
     pub factor: f32,
 }
 

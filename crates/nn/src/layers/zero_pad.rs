@@ -1,4 +1,4 @@
-//! Zeros beside a map.
+//! Zero padding on two sides of a map.
 
 use tallow_kernels as kernels;
 
@@ -10,13 +10,13 @@ use crate::error::Result;
 use crate::graph::Op;
 use crate::map::{Buffer, MapElement};
 
-/// Lines of zeros below a map and columns of them to its right, as `torch.nn.functional.pad(x, (0, right, 0, bottom))`: for
-/// what sees zeros there, such as max pooling, whose own padding never wins.
+/// Rows of zeros below a map and columns of zeros on its right, as with `torch.nn.functional.pad(x, (0, right, 0, bottom))`. It
+/// is for layers that must read zeros there, such as max pooling: its own padding is minus infinity.
 #[derive(Clone, Copy, Debug)]
 pub struct ZeroPad2d {
-    /// Lines below.
+    /// Number of rows below.
     pub bottom: usize,
-    /// Columns to the right.
+    /// Number of columns on the right.
     pub right: usize,
 }
 

@@ -1,99 +1,99 @@
-//! Which optimiser, with its settings, their defaults and ranges: a recipe's `[optimizer]` table.
+//! A recipe's `[optimizer]` table: the optimiser, and its settings with their defaults and ranges.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{NnError, Result};
 
-/// Which optimiser, with its settings: a recipe's `[optimizer]` table. Names and meanings are PyTorch's.
+/// A recipe's `[optimizer]` table: the optimiser and its settings. Names and meanings are PyTorch's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum OptimizerConfig {
     /// `torch.optim.SGD` with dampening 0.
     Sgd {
-        /// The base learning rate; a schedule multiplies it.
+        /// Base learning rate; a schedule multiplies it.
         lr: f64,
-        /// The share of the last step's direction that is kept; 0 for none.
+        /// Factor of the momentum buffer in each step; 0: no momentum.
         #[serde(default)]
         momentum: f64,
-        /// Nesterov's momentum.
+        /// Whether to use Nesterov momentum.
         #[serde(default)]
         nesterov: bool,
-        /// Added to the gradient: `weight_decay * p`.
+        /// Weight decay: `weight_decay * p` is added to the gradient.
         #[serde(default)]
         weight_decay: f64,
     },
-    /// `torch.optim.Adam`: the decay is added to the gradient.
+    /// `torch.optim.Adam`: the weight decay is added to the gradient.
     Adam {
-        /// The base learning rate; a schedule multiplies it.
+        /// Base learning rate; a schedule multiplies it.
         lr: f64,
-        /// The decay of the mean of gradients.
+        /// Decay of the mean of gradients.
         #[serde(default = "beta1")]
         beta1: f64,
-        /// The decay of the mean of squared gradients.
+        /// Decay of the mean of squared gradients.
         #[serde(default = "beta2")]
         beta2: f64,
         /// Added to the denominator.
         #[serde(default = "eps")]
         eps: f64,
-        /// Added to the gradient: `weight_decay * p`.
+        /// Weight decay: `weight_decay * p` is added to the gradient.
         #[serde(default)]
         weight_decay: f64,
     },
-    /// `torch.optim.AdamW`: the decay shrinks the parameter directly (<https://arxiv.org/abs/1711.05101>).
+    /// `torch.optim.AdamW`: the weight decay shrinks the parameter directly (<https://arxiv.org/abs/1711.05101>).
     AdamW {
-        /// The base learning rate; a schedule multiplies it.
+        /// Base learning rate; a schedule multiplies it.
         lr: f64,
-        /// The decay of the mean of gradients.
+        /// Decay of the mean of gradients.
         #[serde(default = "beta1")]
         beta1: f64,
-        /// The decay of the mean of squared gradients.
+        /// Decay of the mean of squared gradients.
         #[serde(default = "beta2")]
         beta2: f64,
         /// Added to the denominator.
         #[serde(default = "eps")]
         eps: f64,
-        /// The share `lr * weight_decay` by which a parameter shrinks in each step.
+        /// Weight decay: each step shrinks a parameter by the share `lr * weight_decay`.
         #[serde(default)]
         weight_decay: f64,
     },
-    /// `torch.optim.Muon` for what has two or more dimensions, each parameter being the matrix of its first dimension by all
-    /// others; SGD for the rest, and for groups that ask for it (<https://kellerjordan.github.io/posts/muon/>).
+    /// `torch.optim.Muon` for parameters with two or more dimensions, as matrices of the first dimension by all others. SGD
+    /// updates the rest, and groups with `optimizer = "sgd"` (<https://kellerjordan.github.io/posts/muon/>).
     Muon {
-        /// The base learning rate, above 0; a schedule multiplies it, and with it that of `sgd`.
+        /// Base learning rate, above 0; a schedule multiplies it, and that of `sgd` by the same factor.
         lr: f64,
-        /// The share of the last step's direction that is kept; 0 for none.
+        /// Factor of the momentum buffer in each step; 0: no momentum.
         #[serde(default = "muon_momentum")]
         momentum: f64,
-        /// Nesterov's momentum.
+        /// Whether to use Nesterov momentum.
         #[serde(default = "yes")]
         nesterov: bool,
-        /// Newton-Schulz iterations, from 1 to 99.
+        /// Number of Newton-Schulz iterations, from 1 to 99.
         #[serde(default = "ns_steps")]
         ns_steps: usize,
-        /// Whether each matrix is brought to the Frobenius norm sqrt(c_out) before each step, so that filters have a mean norm
-        /// of 1.
+        /// Whether each matrix is scaled to the Frobenius norm sqrt(c_out) before each step, so that the root mean square of its
+        /// filters' norms is 1.
         #[serde(default)]
         filter_norm: bool,
-        /// The share `lr * weight_decay` by which a matrix shrinks in each step.
+        /// Weight decay: each step shrinks a matrix by the share `lr * weight_decay`.
         #[serde(default)]
         weight_decay: f64,
-        /// Of what is no matrix, and of groups that ask for it.
+        /// Settings of SGD, for parameters with fewer than two dimensions and for groups with `optimizer = "sgd"`.
         #[serde(default)]
         sgd: SgdSettings,
     },
 }
 
-/// SGD beside another optimiser: the table `[optimizer.sgd]`.
+/// Settings of the SGD beside Muon: the table `[optimizer.sgd]`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SgdSettings {
-    /// The learning rate where the other optimiser has its base rate.
+    /// Base learning rate; it is multiplied by the same factor as Muon's.
     pub lr: f64,
-    /// As [`OptimizerConfig::Sgd`] has it.
+    /// As in [`OptimizerConfig::Sgd`].
     pub momentum: f64,
-    /// As [`OptimizerConfig::Sgd`] has it.
+    /// As in [`OptimizerConfig::Sgd`].
     pub nesterov: bool,
-    /// As [`OptimizerConfig::Sgd`] has it.
+    /// As in [`OptimizerConfig::Sgd`].
     pub weight_decay: f64,
 }
 
@@ -129,7 +129,7 @@ fn yes() -> bool {
 }
 
 impl OptimizerConfig {
-    /// The base learning rate.
+    /// Returns the base learning rate.
     pub fn lr(&self) -> f64 {
         match *self {
             Self::Sgd { lr, .. } | Self::Adam { lr, .. } | Self::AdamW { lr, .. } | Self::Muon { lr, .. } => {
@@ -156,7 +156,8 @@ impl OptimizerConfig {
         }
     }
 
-    /// The names of what is kept per parameter that this, and no other optimiser beside it, changes.
+    /// Returns the names of the state tensors of each parameter that this optimiser updates itself. The SGD beside
+    /// [`Muon`](Self::Muon) has its own names.
     pub(super) fn slot_names(&self) -> &'static [&'static str] {
         match self {
             Self::Sgd { momentum: 0.0, .. } | Self::Muon { momentum: 0.0, .. } => &[],
@@ -165,7 +166,7 @@ impl OptimizerConfig {
         }
     }
 
-    /// What changes parameters that [`Muon`](Self::Muon) leaves to SGD; none of any other optimiser.
+    /// Returns the SGD that updates the parameters that [`Muon`](Self::Muon) does not; `None` for any other optimiser.
     pub(super) fn beside(&self) -> Option<Self> {
         match *self {
             Self::Muon { sgd, .. } => Some(sgd.into()),
@@ -176,13 +177,13 @@ impl OptimizerConfig {
     /// Checks the ranges.
     ///
     /// # Errors
-    /// With the setting's key in a recipe, its value and its range.
+    /// If a setting is out of range. The message has its key in a recipe, its value and its range.
     pub fn validate(&self) -> Result<()> {
         self.validate_as("optimizer")?;
         self.beside().map_or(Ok(()), |sgd| sgd.validate_as("optimizer.sgd"))
     }
 
-    /// As [`validate`](Self::validate), where the settings stand in the table `table`.
+    /// Like [`validate`](Self::validate), for settings in the table `table`.
     fn validate_as(&self, table: &str) -> Result<()> {
         let in_range = |name: &str, value: f64, ok: bool, range: &str| match ok {
             true => Ok(()),

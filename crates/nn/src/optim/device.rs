@@ -1,5 +1,5 @@
-//! One optimiser step composed from Candle operators, for devices other than the CPU. The same formulas as
-//! `tallow_kernels::optim`, which says whose they are.
+//! One optimiser step composed from Candle operators, for devices other than the CPU. The formulas are those of
+//! `tallow_kernels::optim`, which names their sources.
 
 use candle_core::Tensor;
 
@@ -7,7 +7,7 @@ use super::OptimizerConfig;
 use crate::error::Result;
 use crate::params::Param;
 
-/// One step of `param` on `slots`, in place.
+/// Updates `param` and its state `slots` by one step.
 pub(super) fn step(
     config: &OptimizerConfig,
     param: &Param,
@@ -59,7 +59,7 @@ pub(super) fn step(
     param.set(&new)
 }
 
-/// As `tallow_kernels::optim::orthogonalize`.
+/// Orthogonalises the matrix as `tallow_kernels::optim::orthogonalize` does.
 fn orthogonalize(matrix: &Tensor, ns_steps: usize) -> candle_core::Result<Tensor> {
     let (rows, cols) = matrix.dims2()?;
     let wide = if rows > cols { matrix.t()?.contiguous()? } else { matrix.clone() };
@@ -72,7 +72,7 @@ fn orthogonalize(matrix: &Tensor, ns_steps: usize) -> candle_core::Result<Tensor
     if rows > cols { x.t()?.contiguous() } else { Ok(x) }
 }
 
-/// The Frobenius norm.
+/// Returns the Frobenius norm.
 fn norm(x: &Tensor) -> candle_core::Result<Tensor> {
     x.sqr()?.sum_all()?.sqrt()
 }
@@ -107,7 +107,7 @@ mod tests {
         OptimizerConfig::Muon { lr: 0.1, momentum, nesterov, ns_steps, filter_norm, weight_decay: 0.1, sgd }
     }
 
-    /// Five steps by Candle operators, on the CPU, against five steps by the kernels.
+    /// Compares five steps by Candle operators, on the CPU, with five steps by the kernels.
     #[test]
     fn agrees_with_the_kernels() {
         let (beta1, beta2, eps) = (0.9, 0.99, 1e-8);
@@ -147,7 +147,7 @@ mod tests {
                 let tensors = store.to_tensors().unwrap();
                 tensors.into_values().flat_map(|tensor| tensor.data).collect::<Vec<_>>()
             };
-            // rounding grows with the slope of each iteration
+            // each Newton-Schulz iteration enlarges rounding errors by its slope
             let tolerance = if let OptimizerConfig::Muon { .. } = config { 1e-5 } else { 1e-6 };
             for (a, b) in run(true).iter().zip(run(false)) {
                 assert!((a - b).abs() <= tolerance * (1.0 + b.abs()), "{config:?}: {a} {b}");

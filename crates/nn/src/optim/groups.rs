@@ -1,4 +1,4 @@
-//! Groups of parameters with a learning rate, a decay, an end or an optimiser of their own, chosen by name.
+//! Groups of parameters, chosen by name, with their own learning rate, weight decay, last epoch or optimiser.
 
 use std::collections::BTreeMap;
 
@@ -8,37 +8,37 @@ use super::{OptimizerConfig, Rate};
 use crate::error::{NnError, Result};
 use crate::params::{Param, ParamStore};
 
-/// One group: an entry of a recipe's `[[param_groups]]`. The first entry that fits a parameter counts.
+/// One group: an entry of a recipe's `[[param_groups]]`. A parameter belongs to the first entry that fits it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ParamGroup {
-    /// Which names: `*` stands for any run of characters, as in `layer4.*` or `*.bias`.
+    /// Pattern of the names: `*` stands for any characters or none, as in `layer4.*` or `*.bias`.
     pub pattern: String,
-    /// Only parameters with this many dimensions: 1 means biases and what norms scale and shift with.
+    /// Restricts the group to parameters with this number of dimensions; 1: biases, and weights and biases of norms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_dims: Option<usize>,
-    /// Multiplies the learning rate. 0 keeps the numbers (the gradient is made all the same, and counts in the global
-    /// norm); what is frozen by `ParamStore::freeze` gets none.
+    /// Factor of the learning rate. With 0 the parameters stay unchanged; their gradient is still computed, and counts in the
+    /// global norm. Parameters frozen by `ParamStore::freeze` get no gradient.
     #[serde(default = "one")]
     pub lr_factor: f64,
-    /// The weight decay in place of the optimiser's.
+    /// Weight decay that replaces the optimiser's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
-    /// What changes them in place of [`OptimizerConfig::Muon`].
+    /// Optimiser that replaces [`OptimizerConfig::Muon`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub optimizer: Option<GroupOptimizer>,
-    /// For how many epochs they learn: in place of the schedule, the rate falls on a straight line from its base, times the
-    /// factor, at step 0 to 0 at this epoch. From there on the numbers stay, and so does what the optimiser keeps of them
-    /// (the gradient is made all the same, and counts in the global norm).
+    /// Number of epochs that the group learns. The learning rate does not follow the schedule: it falls linearly from the base
+    /// rate times `lr_factor` at step 0 to 0 at this epoch. From then on the parameters and their optimiser state stay unchanged;
+    /// the gradient is still computed, and counts in the global norm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_epoch: Option<f64>,
 }
 
-/// An optimiser that a group can ask for, beside the one of all others.
+/// An optimiser that a group can choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GroupOptimizer {
-    /// The SGD that [`OptimizerConfig::Muon`] has for what is no matrix.
+    /// The SGD of [`OptimizerConfig::Muon`], with the settings of `[optimizer.sgd]`.
     Sgd,
 }
 
@@ -46,19 +46,19 @@ fn one() -> f64 {
     1.0
 }
 
-/// What holds for one parameter.
+/// The optimiser settings of one parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Resolved {
-    /// What changes it.
+    /// The optimiser that updates the parameter.
     pub(super) config: OptimizerConfig,
-    /// On the learning rate of the optimiser as a whole.
+    /// Factor of the main optimiser's learning rate.
     lr_factor: f64,
     pub(super) weight_decay: f64,
     until_epoch: Option<f64>,
 }
 
 impl Resolved {
-    /// Its learning rate; none from its group's end on.
+    /// Returns its learning rate; `None` from `until_epoch` on.
     pub(super) fn lr(&self, rate: Rate) -> Option<f64> {
         match self.until_epoch {
             None => Some(rate.lr * self.lr_factor),
@@ -68,7 +68,7 @@ impl Resolved {
     }
 }
 
-/// What holds for each parameter of `store`.
+/// Returns the settings of each parameter of `store`.
 pub(super) fn resolve(
     groups: &[ParamGroup],
     config: &OptimizerConfig,
@@ -84,7 +84,7 @@ pub(super) fn resolve(
         let group = groups.iter().find(|g| g.fits(p));
         let is_left = p.shape().len() < 2 || group.is_some_and(|g| g.optimizer == Some(GroupOptimizer::Sgd));
         let beside = config.beside().filter(|_| is_left);
-        // the rates of both rise and fall together
+        // the rates of Muon and of its SGD have a constant ratio
         let ratio = beside.as_ref().map_or(1.0, |beside| beside.lr() / config.lr());
         let own = beside.unwrap_or_else(|| config.clone());
         let resolved = Resolved {
@@ -103,7 +103,7 @@ impl ParamGroup {
         self.n_dims.is_none_or(|n| n == param.shape().len()) && matches(&self.pattern, param.name())
     }
 
-    /// Whether it makes sense beside `config`.
+    /// Checks the ranges, and that `config` has the group's optimiser.
     fn check(&self, config: &OptimizerConfig) -> Result<()> {
         let refuse = |problem: String| {
             Err(NnError::Optimizer(format!("param_groups: \"{}\": {problem}", self.pattern)))
@@ -128,7 +128,7 @@ impl ParamGroup {
     }
 }
 
-/// Whether `name` fits `pattern`, in which `*` stands for any run of characters.
+/// Whether `name` fits `pattern`, in which `*` stands for any characters or none.
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
@@ -222,7 +222,7 @@ mod tests {
         }
     }
 
-    /// 2.5 epochs of 4 steps: the tenth step is the last one, whatever the schedule does.
+    /// 2.5 epochs of 4 steps: the tenth step is the last one, independent of the schedule.
     #[test]
     fn a_group_with_an_end_falls_to_it_in_a_straight_line() {
         let mut store = ParamStore::new(0, &Device::Cpu);

@@ -1,7 +1,8 @@
-//! Optimisers: SGD with momentum, Adam, AdamW and Muon, with groups of parameters chosen by name and state that can be saved.
+//! Optimisers: SGD with momentum, Adam, AdamW and Muon, with groups of parameters chosen by name, and with state that can be
+//! saved.
 //!
-//! Parameters are walked in name order and changed in place, in f32, whatever precision the layers compute in. On
-//! the CPU the arithmetic is `tallow-kernels`'; on other devices it is composed from Candle operators.
+//! Parameters are updated in name order, in place, and in f32, also if the layers compute in bf16. The arithmetic is that of
+//! `tallow-kernels` on the CPU, and is composed from Candle operators on other devices.
 
 mod config;
 mod device;
@@ -23,20 +24,21 @@ use crate::params::{Param, ParamStore};
 use crate::weights::{HostTensor, Tensors};
 use groups::Resolved;
 
-/// What is kept for one parameter: one entry per slot name.
+/// The state of one parameter: one entry per slot name.
 enum Slots {
     Host(Vec<Vec<f32>>),
     Device(Vec<Tensor>),
 }
 
-/// What the learning rates of one step follow from. A number alone is a rate without a schedule, at the start of training.
+/// The values that decide the learning rates of one step. A single number converts to a rate without a schedule, at the start of
+/// training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate {
-    /// The learning rate, as the schedule has it.
+    /// The learning rate of the schedule.
     pub lr: f64,
-    /// What the schedule multiplied: groups with an end of their own ([`ParamGroup::until_epoch`]) do not follow it.
+    /// The base rate, before the schedule. Groups with [`ParamGroup::until_epoch`] use it instead of the schedule's rate.
     pub base_lr: f64,
-    /// How much was learnt before this step, in epochs; in the middle of one no whole number.
+    /// Training before this step, in epochs; a fraction within an epoch.
     pub epochs: f64,
 }
 
@@ -46,7 +48,7 @@ impl From<f64> for Rate {
     }
 }
 
-/// An optimiser at work on one network.
+/// An optimiser of one network, with its state.
 pub struct Optimizer {
     groups: BTreeMap<String, Resolved>,
     slots: BTreeMap<String, Slots>,
@@ -54,11 +56,11 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// An optimiser for all parameters of `store` that are not frozen now. The first group whose pattern fits a name decides its rate and
-    /// decay; where none fits, the rate is the base rate and the decay that of `config`.
+    /// Returns an optimiser for all parameters of `store` that are not frozen now. The first group that fits a parameter decides
+    /// its learning rate and weight decay. If no group fits, they are those of `config`.
     ///
     /// # Errors
-    /// If a setting is out of range, or a group fits no parameter, or asks for an optimiser that `config` has not.
+    /// If a setting is out of range, a group fits no parameter, or a group chooses an optimiser that `config` does not have.
     pub fn new(config: &OptimizerConfig, groups: &[ParamGroup], store: &ParamStore) -> Result<Self> {
         config.validate()?;
         let resolved = groups::resolve(groups, config, store)?;
@@ -74,8 +76,8 @@ impl Optimizer {
         Ok(Self { groups: resolved, slots, n_steps: 0 })
     }
 
-    /// One step at a learning rate (before the groups' factors). A parameter without gradient stays as it is, and so does one
-    /// whose group has come to its end; what is kept of it, too.
+    /// Takes one step at `rate`, which the groups' factors multiply. A parameter stays unchanged, with its state, if it has no
+    /// gradient or if its group has reached `until_epoch`.
     ///
     /// # Errors
     /// If the device fails.
@@ -102,12 +104,12 @@ impl Optimizer {
         Ok(())
     }
 
-    /// How many steps were taken.
+    /// Returns the number of steps taken.
     pub fn n_steps(&self) -> u64 {
         self.n_steps
     }
 
-    /// A copy of what the optimiser remembers, as `<parameter>.<slot>`; with [`n_steps`](Self::n_steps) it is all.
+    /// Returns a copy of the optimiser's state, as `<parameter>.<slot>`. With [`n_steps`](Self::n_steps) it is complete.
     ///
     /// # Errors
     /// If the device fails.
@@ -126,10 +128,11 @@ impl Optimizer {
         Ok(tensors)
     }
 
-    /// Takes up what [`state`](Self::state) gave: nothing is changed unless everything fits.
+    /// Loads a state that [`state`](Self::state) returned. If any tensor does not fit, it changes nothing.
     ///
     /// # Errors
-    /// Says how many entries are missing, extra or of another shape: the state is another optimiser's or network's.
+    /// If the state is that of another optimiser or network. The message states how many entries are missing, extra or of another
+    /// shape.
     pub fn load_state(&mut self, store: &ParamStore, n_steps: u64, tensors: &Tensors) -> Result<()> {
         let entries =
             learning(store).flat_map(|p| self.slot_names(p.name()).iter().map(move |slot| (p, slot)));
@@ -153,7 +156,7 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The names of what is kept for a parameter.
+    /// Returns the names of the state tensors of a parameter.
     fn slot_names(&self, param: &str) -> &'static [&'static str] {
         self.groups[param].config.slot_names()
     }

@@ -1,4 +1,4 @@
-//! Every layer of the crate, with a size that it is tested on.
+//! Every layer of the crate, with sizes to test it on.
 
 use tallow_nn::{
     Act, After, AvgPool2d, BatchNorm2d, BatchNormConfig, Concat, Conv2d, Conv2dConfig, ConvNormAct, Ctx,
@@ -7,7 +7,7 @@ use tallow_nn::{
     Scope, Sequential, Takes, ZeroPad2d,
 };
 
-/// A layer and the size of what it is tested on; rows, columns, channels and images all differ.
+/// A layer and the size of its test input. In most cases rows, columns, channels and images are four different numbers.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) dims: Dims,
@@ -16,17 +16,17 @@ pub(crate) struct Case {
 
 type Build = fn(&mut Scope<'_>) -> Result<Box<dyn Layer>>;
 
-/// Shorthand for [`Case`].
+/// Returns a [`Case`].
 pub(crate) const fn case(name: &'static str, dims: Dims, build: Build) -> Case {
     Case { name, dims, build }
 }
 
-/// Shorthand for [`Dims`].
+/// Returns [`Dims`].
 pub(crate) const fn dims(n: usize, c: usize, h: usize, w: usize) -> Dims {
     Dims { n, c, h, w }
 }
 
-/// A convolution's settings in one line.
+/// Returns a convolution's settings.
 pub(crate) const fn conv(k_h: usize, k_w: usize, stride: usize, padding: usize, bias: bool) -> Conv2dConfig {
     Conv2dConfig { k_h, k_w, stride, padding: Padding::Symmetric(padding), bias }
 }
@@ -35,7 +35,7 @@ fn boxed(layer: impl Layer + 'static) -> Result<Box<dyn Layer>> {
     Ok(Box::new(layer))
 }
 
-/// Every layer of the crate. None has a kink but ReLU and max pooling, whose inputs decide how far away it is.
+/// Returns every layer of the crate. Only ReLU and max pooling have kinks; the test's inputs keep a distance from them.
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = convolutions();
     cases.extend(others());
@@ -51,7 +51,7 @@ fn convolutions() -> Vec<Case> {
         case("conv 1x1, padding 1", small, |s| conv_3_to_4(s, conv(1, 1, 1, 1, true))),
         case("conv 1x1, stride 2", dims(2, 3, 7, 10), |s| conv_3_to_4(s, conv(1, 1, 2, 0, false))),
         case("conv 3x2, stride 2, no padding", dims(2, 3, 6, 5), |s| conv_3_to_4(s, conv(3, 2, 2, 0, true))),
-        // the last row or column is or is not seen by a window: the four combinations of remainders
+        // the four combinations of remainders: a window reads the last row or not, and the last column or not
         case("conv 3x3, stride 2, 7x10", dims(2, 3, 7, 10), |s| conv_3_to_4(s, conv(3, 3, 2, 1, false))),
         case("conv 3x3, stride 2, 10x7", dims(2, 3, 10, 7), |s| conv_3_to_4(s, conv(3, 3, 2, 1, false))),
         case("conv 3x3, stride 2, 6x8", dims(2, 3, 6, 8), |s| conv_3_to_4(s, conv(3, 3, 2, 1, true))),
@@ -96,7 +96,7 @@ fn depthwise_with_bias(
     boxed(DepthwiseConv2d::new(s, 3, DepthwiseConfig { k, stride, padding }, Init::Normal { std: 0.3 })?)
 }
 
-/// As many channels as come in, each times a learned number.
+/// Builds a convolution that keeps the number of channels and multiplies each by a learned number.
 fn scaled(s: &mut Scope<'_>, config: Conv2dConfig) -> Result<ConvNormAct> {
     let scaled = Conv2d::new(&mut s.sub("conv"), 3, 3, config)?;
     ConvNormAct::with_scale(scaled, s.param("gamma", &[3], Init::Constant(1.0))?, After::Nothing)
@@ -176,7 +176,8 @@ fn residual_with_shortcut(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
     boxed(Residual::new(branch, Some(Box::new(shortcut))))
 }
 
-/// What comes in, and two convolutions, each of that or of what the part before it gives.
+/// Builds a concatenation of the input and two convolutions. Each convolution reads the input or the output of the part before
+/// it.
 fn concat(s: &mut Scope<'_>, takes: [Takes; 3]) -> Result<Box<dyn Layer>> {
     boxed(parts(s, takes)?)
 }
@@ -201,7 +202,7 @@ fn parts(s: &mut Scope<'_>, takes: [Takes; 3]) -> Result<Concat> {
     Ok(parts)
 }
 
-/// The first and the last of three stages give features; the second only leads from one to the other.
+/// Builds three stages. The first and the last give features; the second only connects them.
 fn pooled_stages(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
     let mut first = Sequential::new();
     first.push(Conv2d::new(&mut s.sub("0"), 3, 4, conv(3, 3, 1, 1, false))?);
@@ -216,7 +217,7 @@ fn pooled_stages(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
     boxed(stages)
 }
 
-/// A layer of the user's own, made of ours: one set of parameters, two gradients for each.
+/// A user's own layer made of one of ours: one set of parameters, with two gradients for each.
 struct Twice(Conv2d);
 
 impl Layer for Twice {
@@ -238,8 +239,8 @@ fn sequential(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
     boxed(net)
 }
 
-/// Maps of one pixel are still maps: everything that takes maps or vectors goes on from there. Twelve images, and
-/// nothing dropped before the norm: of few values, some dropped, a norm can make anything.
+/// Maps of one pixel are still maps: layers for maps and layers for vectors both accept them. The input has twelve images, and
+/// there is no dropout before the norm, because batch norm of few values with some of them dropped is unstable.
 fn down_to_one_pixel(s: &mut Scope<'_>) -> Result<Box<dyn Layer>> {
     let mut net = Sequential::new();
     net.push(Conv2d::new(&mut s.sub("0"), 2, 4, conv(2, 2, 1, 0, false))?);

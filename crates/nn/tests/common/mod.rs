@@ -1,4 +1,4 @@
-//! What the tests of this crate share: one pass through a layer, random numbers, and comparing.
+//! Shared code of this crate's tests: one pass through a layer, random numbers, and comparisons.
 #![allow(dead_code, unused_imports, reason = "each test binary uses its part")]
 
 mod cases;
@@ -10,7 +10,7 @@ use tallow_nn::{Act, Ctx, Device, Dims, HostTensor, Init, Layer, ParamStore, Pat
 
 pub(crate) use cases::{Case, case, cases, conv, dims};
 
-/// The key of every training pass here that does not say otherwise.
+/// The default key of a training pass.
 pub(crate) const KEY: TrainKey = TrainKey { seed: 1, epoch: 2, first_position: 30 };
 
 /// A layer with random parameters and running statistics.
@@ -21,7 +21,7 @@ pub(crate) struct Net {
     layer: Box<dyn Layer>,
 }
 
-/// What a training pass gives: the output, the gradients of `sum(r * output)` for a fixed random `r`.
+/// The result of a training pass: the output, and the gradients of `sum(r * output)` for a fixed random `r`.
 pub(crate) struct Pass {
     pub(crate) dims: Dims,
     pub(crate) y: Vec<f32>,
@@ -41,7 +41,7 @@ impl Net {
         Self { name: case.name, dims: case.dims, store, layer }
     }
 
-    /// An input without ties and without values near 0.
+    /// Returns an input without ties and without values near 0.
     pub(crate) fn input(&self) -> Vec<f32> {
         spaced(self.dims.len(), self.name)
     }
@@ -82,17 +82,17 @@ fn randomise(name: &str, tensor: &mut HostTensor) {
     }
 }
 
-/// The fixed random `r` of `sum(r * output)`.
+/// Returns the fixed random `r` of `sum(r * output)`.
 pub(crate) fn output_weights(dims: Dims) -> Vec<f32> {
     normals(dims.len(), "output weights")
 }
 
-/// `len` normally distributed numbers that `key` decides.
+/// Returns `len` normally distributed numbers, which depend only on `key`.
 pub(crate) fn normals(len: usize, key: &str) -> Vec<f32> {
     Init::Normal { std: 1.0 }.values(len, 0, key)
 }
 
-/// `len` numbers in random order that lie 0.025 apart, the least of them 0.0125 from 0.
+/// Returns `len` numbers in random order. They are 0.025 apart, and the smallest absolute value is 0.0125.
 pub(crate) fn spaced(len: usize, key: &str) -> Vec<f32> {
     let mut values: Vec<f32> = (0..len).map(|i| 0.025 * (i as f32 - (len / 2) as f32 + 0.5)).collect();
     Stream::new(0, Purpose::Test, 0, tallow_core::rng::key_of_name(key)).shuffle(&mut values);
@@ -103,8 +103,8 @@ pub(crate) fn to_vec(tensor: &candle_core::Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// The 2-norm of the difference over the 2-norm of `expected`; the difference itself where that is 0. A NaN fits a
-/// NaN, an infinity itself.
+/// Returns the 2-norm of the difference divided by the 2-norm of `expected`, or the norm of the difference if the divisor is 0.
+/// Two NaNs count as equal, and so do two infinities of the same sign.
 pub(crate) fn relative_error(actual: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(actual.len(), expected.len());
     let (mut difference, mut size) = (0.0, 0.0);

@@ -1,22 +1,22 @@
-//! Axes: round ticks, their labels, the grid behind a plot.
+//! Axes: round ticks, their labels, and the grid behind a plot.
 
 use maud::{Markup, html};
 
 use super::{Area, px, straight, text};
 
-/// How numbers are written.
+/// The format of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// As they are, with as many decimals as neighbouring ticks need.
+    /// Plain numbers, with enough decimals to tell neighbouring ticks apart.
     Number,
-    /// Shares as percent.
+    /// Shares, written as percent.
     Percent,
-    /// Logarithms to the base 10, as what they are of.
+    /// Logarithms to base 10, written as the numbers themselves.
     PowerOf10,
 }
 
 impl Format {
-    /// `value` with the decimals that tell steps of `step` apart.
+    /// Writes `value` with enough decimals to tell steps of `step` apart.
     pub(crate) fn write(self, value: f64, step: f64) -> String {
         if self == Self::PowerOf10 {
             let digits = usize::from(step < 1.0);
@@ -34,7 +34,7 @@ impl Format {
     }
 }
 
-/// A number with commas between groups of three digits.
+/// Writes a number with commas between groups of three digits.
 pub fn grouped(value: f64, decimals: usize) -> String {
     let text = format!("{:.decimals$}", value.abs());
     let (whole, fraction) = text.split_once('.').map_or((&*text, None), |(w, f)| (w, Some(f)));
@@ -50,21 +50,22 @@ pub fn grouped(value: f64, decimals: usize) -> String {
     fraction.map_or(format!("{sign}{out}"), |f| format!("{sign}{out}.{f}"))
 }
 
-/// One axis: its range, its ticks, and what it is of.
+/// One axis: its range, its ticks and its label.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Axis {
-    /// What is on it, with the unit.
+    /// Quantity on the axis, with the unit.
     pub label: String,
-    /// The value at its beginning.
+    /// Value at the start of the axis.
     pub low: f64,
-    /// The value at its end.
+    /// Value at the end of the axis.
     pub high: f64,
     step: f64,
     format: Format,
 }
 
 impl Axis {
-    /// An axis that begins and ends at a tick and holds every finite one of `values`; about `n_ticks` of them.
+    /// Returns an axis with about `n_ticks` ticks that covers every finite value of `values` and starts and ends at a
+    /// tick.
     pub fn holding(
         label: &str,
         format: Format,
@@ -85,20 +86,20 @@ impl Axis {
         Self { label: label.to_owned(), low, high, step, format }
     }
 
-    /// An axis of exactly this range, with ticks at the multiples of a round step.
+    /// Returns an axis of exactly this range, with ticks at the multiples of a round step.
     pub fn between(label: &str, format: Format, low: f64, high: f64, n_ticks: usize) -> Self {
         let step = round_step((high - low) / n_ticks.max(1) as f64);
         Self { label: label.to_owned(), low, high, step, format }
     }
 
-    /// Epochs 1 to `n`: whole numbers only.
+    /// Returns an axis of epochs 1 to `n`, with ticks at whole numbers only.
     pub(crate) fn epochs(n: u64) -> Self {
         let step = round_step(n.saturating_sub(1) as f64 / 6.0).max(1.0);
         let high = (n as f64).max(2.0);
         Self { label: "epoch".to_owned(), low: 1.0, high, step, format: Format::Number }
     }
 
-    /// Where `value` is, from 0 at the beginning to 1 at the end.
+    /// Returns the position of `value` on the axis, from 0 at the start to 1 at the end.
     pub(super) fn at(&self, value: f64) -> f64 {
         ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
@@ -108,7 +109,7 @@ impl Axis {
             (((self.low / self.step) - 1e-9).ceil() as i64, ((self.high / self.step) + 1e-9).floor() as i64);
         let mut ticks: Vec<f64> = (first..=last).map(|i| i as f64 * self.step).collect();
         if self.label == "epoch" && ticks.first() != Some(&1.0) {
-            ticks.retain(|&t| t - self.low > 0.6 * self.step); // no two labels side by side
+            ticks.retain(|&t| t - self.low > 0.6 * self.step); // keeps the label of 1 clear of the next label
             ticks.insert(0, 1.0);
         }
         ticks
@@ -118,13 +119,13 @@ impl Axis {
         self.format.write(value, self.step)
     }
 
-    /// With a decimal more than the ticks have.
+    /// Writes `value` with one decimal more than the ticks have.
     pub(super) fn fine_label(&self, value: f64) -> String {
         self.format.write(value, self.step / 10.0)
     }
 }
 
-/// 1, 2 or 5 times a power of ten, not below `step`.
+/// Returns 1, 2 or 5 times a power of ten: the least such number that is at least `step`.
 fn round_step(step: f64) -> f64 {
     if !(step > 0.0 && step.is_finite()) {
         return 1.0;
@@ -134,7 +135,7 @@ fn round_step(step: f64) -> f64 {
     factor * power
 }
 
-/// The grid, tick labels and axis labels around `area`.
+/// Draws the grid, the tick labels and the axis labels around `area`.
 pub(super) fn frame(area: Area, x: &Axis, y: &Axis) -> Markup {
     html! {
         (horizontal_ticks(area, x))
@@ -148,7 +149,7 @@ pub(super) fn frame(area: Area, x: &Axis, y: &Axis) -> Markup {
     }
 }
 
-/// The vertical grid lines of `x` with their labels, and what is on the axis, below `area`.
+/// Draws the vertical grid lines of `x` with their labels, and the axis label, below `area`.
 pub(super) fn horizontal_ticks(area: Area, x: &Axis) -> Markup {
     html! {
         @for tick in x.ticks() {

@@ -1,4 +1,4 @@
-//! Horizontal bars from 0, with whiskers where a value has an interval, and the value written at the end.
+//! Horizontal bar charts: bars from 0, whiskers for values with an interval, and the value at the end of the row.
 
 use maud::html;
 
@@ -8,18 +8,19 @@ use super::{Area, Axis, Chart, Format, TITLE_PX, filled, hover, marker, straight
 /// One bar.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bar {
-    /// What it is of.
+    /// Label of the bar.
     pub label: String,
-    /// How long it is.
+    /// Value of the bar, which is its length.
     pub value: f64,
-    /// Low and high, if the value has an interval.
+    /// Interval of the value, low and high, drawn as whiskers; `None` for a value without an interval.
     pub interval: Option<[f64; 2]>,
 }
 
 const WIDTH: f64 = 440.0;
 const ROW: f64 = 22.0;
 
-/// A bar per entry, in their order. Shares have an axis up to 1, numbers up to the largest.
+/// Draws a bar per entry, in the order of the entries. The axis of shares ends at 1, the axis of numbers at or above the
+/// largest value.
 pub fn bar_chart(
     name: &str,
     title: &str,
@@ -37,7 +38,8 @@ pub fn bar_chart(
     draw(name, title, x, format, series, bars, true)
 }
 
-/// A marker per entry, with its interval, on an axis that holds no more than these: for shares that lie close together.
+/// Draws a marker per entry, with its interval. The axis covers only the values and intervals, which suits shares that
+/// lie close together.
 pub fn interval_chart(name: &str, title: &str, axis_label: &str, rows: &[Bar]) -> Chart {
     let values = rows.iter().flat_map(|row| row.interval.into_iter().flatten().chain([row.value]));
     let x = Axis::holding(axis_label, Format::Percent, values, 4);

@@ -1,4 +1,5 @@
-//! What becomes of the images of each class, in one picture: found, taken for one other class, taken for the rest.
+//! A bar per class that shows how its images are classified: found, taken for the most frequent wrong class, taken for
+//! the rest.
 
 use maud::html;
 
@@ -9,9 +10,9 @@ use super::{Area, Chart, Format, TITLE_PX, hover, px, text, text_px};
 pub struct ClassBar {
     /// Its name.
     pub label: String,
-    /// The share of its images that is found.
+    /// Share of its images that is found (recall).
     pub found: f64,
-    /// The class that most of the others are taken for, and their share of all.
+    /// The most frequent wrong class for its images, and the share of all its images that is taken for it.
     pub worst: Option<(String, f64)>,
 }
 
@@ -19,7 +20,7 @@ const WIDTH: f64 = 560.0;
 const ROW: f64 = 26.0;
 const NAME_COLUMNS: usize = 16;
 
-/// A bar per class, in their order.
+/// Draws a bar per class, in the order of `rows`.
 pub fn class_bars(name: &str, title: &str, rows: &[ClassBar]) -> Chart {
     let percent = |share: f64| Format::Percent.write(share, 0.001);
     let label = |text: &str| super::name(text, NAME_COLUMNS);

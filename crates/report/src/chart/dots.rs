@@ -1,23 +1,23 @@
-//! A row per class, a dot per run: where runs differ shows at a glance.
+//! Dot charts: a row per class and a dot per run, so that differences between runs are easy to see.
 
 use maud::html;
 
 use super::axis::horizontal_ticks;
 use super::{Area, Axis, Chart, Format, TITLE_PX, hover, marker, px, straight, text, text_px};
 
-/// The values of one row, in the order of the series; what a series does not have is none.
+/// The values of one row, in the order of the series; `None` for a series without a value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DotRow {
-    /// What it is of.
+    /// Label of the row.
     pub label: String,
-    /// A share per series.
+    /// One share per series.
     pub values: Vec<Option<f64>>,
 }
 
 const WIDTH: f64 = 520.0;
 const ROW: f64 = 24.0;
 
-/// Draws shares: a row each, a marker per series, the series named in a legend above.
+/// Draws shares: a row per entry, a marker per series, and a legend of the series at the top.
 pub fn dot_chart(name: &str, title: &str, axis_label: &str, series: &[String], rows: &[DotRow]) -> Chart {
     let all = rows.iter().flat_map(|row| row.values.iter().flatten().copied());
     let x = Axis::holding(axis_label, Format::Percent, all, 5);
@@ -63,7 +63,8 @@ pub fn dot_chart(name: &str, title: &str, axis_label: &str, series: &[String], r
     }
 }
 
-/// Place, number and label of each series, in as many rows as they need, and how high that is.
+/// Returns the position, number and label of each series in the legend, in as many rows as needed, and the height of the
+/// legend.
 fn legend(series: &[String]) -> (Vec<(f64, f64, usize, String)>, f64) {
     let (mut x, mut y) = (14.0, TITLE_PX + 6.0);
     let mut entries = Vec::new();

@@ -1,4 +1,4 @@
-//! Which characters a picture can show: those of the font that is compiled in, and those of the system's fonts.
+//! Knows which characters a picture can show: those of the compiled-in font, and those of the system's fonts.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -14,17 +14,18 @@ const REGULAR: &[u8] = include_bytes!("../../../../assets/font/DejaVuSans.ttf");
 const BOLD: &[u8] = include_bytes!("../../../../assets/font/DejaVuSans-Bold.ttf");
 pub(super) const FAMILY: &str = "DejaVu Sans";
 
-/// The compiled-in font alone: what most charts need, and there at once.
+/// The compiled-in font alone: enough for most charts, and available at once.
 static OURS: LazyLock<Arc<Database>> = LazyLock::new(|| Arc::new(ours()));
 
-/// With the fonts of the system, which take a moment to find.
+/// The compiled-in font and the system's fonts, which take a moment to find.
 static WITH_SYSTEM: LazyLock<Arc<Database>> = LazyLock::new(|| {
     let mut fonts = ours();
     fonts.load_system_fonts();
     Arc::new(fonts)
 });
 
-/// Whether any font has a character that ours lacks: asking every font of a system takes time.
+/// For characters that the compiled-in font lacks: whether any font has them. A cache, because asking every font of a
+/// system takes time.
 static SYSTEM_HAS: LazyLock<Mutex<HashMap<char, bool>>> = LazyLock::new(Mutex::default);
 
 fn ours() -> Database {
@@ -35,13 +36,13 @@ fn ours() -> Database {
     fonts
 }
 
-/// The fonts that `text` needs.
+/// Returns the fonts that `text` needs.
 pub(super) fn fonts_for(text: &str) -> Arc<Database> {
     let strange = text.chars().any(|c| !ours_has(c));
     if strange { WITH_SYSTEM.clone() } else { OURS.clone() }
 }
 
-/// Takes a character that the font of a text lacks from a face of the same weight and width, where there is one.
+/// Chooses another font for a character that the font of a text lacks: the one closest in weight, width and style.
 pub(super) fn resolver() -> FontResolver<'static> {
     let select_fallback = |c: char, used: &[ID], fonts: &mut Arc<Database>| {
         let base = used.first().and_then(|id| fonts.face(*id)).cloned();
@@ -61,7 +62,7 @@ pub(super) fn resolver() -> FontResolver<'static> {
     }
 }
 
-/// Whether a picture can show `c`.
+/// Returns whether a picture can show `c`.
 pub(super) fn can_draw(c: char) -> bool {
     if ours_has(c) {
         return true;
@@ -81,13 +82,13 @@ fn face_has(fonts: &Database, id: ID, c: char) -> bool {
     fonts.with_face_data(id, has).unwrap_or(false)
 }
 
-/// `text` with the codes of the characters that no font has.
+/// Returns `text` with codes in place of the characters that no font has.
 pub(super) fn with_codes(text: &str) -> String {
     text.chars().map(|c| if can_draw(c) { c.to_string() } else { code(c) }).collect()
 }
 
-/// How many columns `text` takes at most, as itself on a page or with codes in a picture; signs and capitals are wider
-/// than the average character.
+/// Returns an upper bound of the columns that `text` takes, as itself on a page or with codes in a picture. Codes count
+/// two columns more, because symbols and capitals are wider than the average character.
 pub(super) fn drawn_columns(text: &str) -> usize {
     let width = |c: char| if can_draw(c) { columns(c.encode_utf8(&mut [0; 4])) } else { code(c).len() + 2 };
     text.chars().map(width).sum()
@@ -97,7 +98,7 @@ pub(super) fn drawn_columns(text: &str) -> usize {
 mod tests {
     use super::*;
 
-    /// No font has this character, from the end of the private use area.
+    /// A character that no font has, from the end of the private use area.
     const NOWHERE: char = '\u{f8f0}';
 
     #[test]

@@ -1,4 +1,4 @@
-//! Images in rows of five with their class names under them, as a picture file.
+//! Draws images in rows of five, with their class names below them, as a PNG.
 
 use maud::html;
 use resvg::tiny_skia::{FilterQuality, Pixmap, PixmapPaint, Transform};
@@ -8,17 +8,17 @@ use crate::error::{ReportError, Result};
 use crate::record::Picture;
 
 const N_COLUMNS: usize = 5;
-/// What an image has at most, and from one to the next.
+/// Largest side of an image, and distance from one image to the next (horizontal, vertical).
 const IMAGE: f64 = 80.0;
 const PITCH: [f64; 2] = [108.0, 108.0];
 const MARGIN: f64 = 8.0;
 const NAME_COLUMNS: usize = 14;
 
-/// `pictures` under a heading, `scale` pixels per unit, as PNG. Small images are enlarged so that their pixels stay
-/// squares.
+/// Draws `pictures` under a heading as PNG, with `scale` pixels per unit. Small images are enlarged by a whole factor, so
+/// that their pixels stay square.
 ///
 /// # Errors
-/// If a picture cannot be decoded, or all of it is too large.
+/// If a picture cannot be decoded, or the whole image is too large.
 pub fn picture_grid(title: &str, pictures: &[&Picture], scale: f32) -> Result<Vec<u8>> {
     let chart = frame(title, pictures);
     let mut canvas = raster::drawn(&chart, scale)?;
@@ -32,7 +32,7 @@ pub fn picture_grid(title: &str, pictures: &[&Picture], scale: f32) -> Result<Ve
     raster::encode(&chart, &canvas)
 }
 
-/// The heading and the names.
+/// Draws the heading and the names.
 fn frame(title: &str, pictures: &[&Picture]) -> Chart {
     let body = html! {
         @for (i, picture) in pictures.iter().enumerate() {
@@ -51,14 +51,15 @@ fn frame(title: &str, pictures: &[&Picture]) -> Chart {
     }
 }
 
-/// Where image `i` goes.
+/// Returns the place of image `i`.
 fn place(i: usize) -> Area {
     let (row, column) = (i / N_COLUMNS, i % N_COLUMNS);
     let left = MARGIN + PITCH[0] * column as f64 + (PITCH[0] - IMAGE) / 2.0;
     Area { left, top: TITLE_PX + MARGIN + PITCH[1] * row as f64, width: IMAGE, height: IMAGE }
 }
 
-/// Draws `image` into the middle of `area`, as many times its size as fits; one that is larger is made smaller.
+/// Draws `image` into the middle of `area`, enlarged by the largest whole factor that fits. A larger image is shrunk to
+/// fit.
 fn put(canvas: &mut Pixmap, image: &Pixmap, area: Area, scale: f32) {
     let area = [area.left, area.top, area.width, area.height].map(|length| length as f32 * scale);
     let size = [image.width() as f32, image.height() as f32];
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
     use crate::record::Role;
 
-    /// An image of `width` x 2 pixels whose first is red and whose others are blue.
+    /// An image of `width` x 2 pixels: the first pixel is red, the others are blue.
     fn picture(class: &str, width: u32) -> Picture {
         let mut image = Pixmap::new(width, 2).unwrap();
         image.fill(resvg::tiny_skia::Color::from_rgba8(0, 0, 255, 255));

@@ -1,4 +1,5 @@
-//! A confusion matrix as a heat map: hue and outline say in which band a cell is, strength says its row's share.
+//! A confusion matrix as a heat map: hue and outline show the band of a cell, strength of colour shows its share of the
+//! row.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,18 +11,19 @@ use super::axis::grouped;
 use super::{Area, Chart, Format, TITLE_PX, hover, px, text, text_px};
 use crate::shown::shown;
 
-/// Up to here cells hold counts and shares; up to [`MAX_WITH_COUNTS`] counts; beyond, colour alone.
+/// Largest number of classes for cells with counts and shares; up to [`MAX_WITH_COUNTS`] classes, cells show counts;
+/// above that, colour alone.
 const MAX_WITH_SHARES: usize = 12;
 const MAX_WITH_COUNTS: usize = 30;
 const MAX_NAME_COLUMNS: usize = 16;
-/// Rows and columns of all cells, where they hold colour alone.
+/// Width and height of the whole matrix if cells show colour alone.
 const COLOURS_PX: f64 = 620.0;
-/// What colour alone needs to be seen: a smaller cell is drawn over its neighbours.
+/// Least side of a cell that shows colour alone; smaller cells would be invisible, so they overlap their neighbours.
 const MIN_COLOUR_PX: f64 = 2.0;
-/// From one name to the next, where not every class has room for its own.
+/// Distance from one name to the next if there is no room for the name of every class.
 const NAME_PITCH_PX: f64 = 14.0;
 
-/// The confusion matrix of `class_names`, true classes downwards, predicted ones to the right.
+/// Draws the confusion matrix: true classes from top to bottom, predicted classes from left to right.
 pub fn heat_map(
     name: &str,
     title: &str,
@@ -76,7 +78,7 @@ pub fn heat_map(
     Chart { name, title, desc, width_px: width, height_px: area.bottom() + 88.0, origin: String::new(), body }
 }
 
-/// The name of every class, or of each `every`-th.
+/// Draws the name of every `every`-th class.
 fn labels(
     area: Area,
     (cell_width, cell_height): (f64, f64),
@@ -98,13 +100,14 @@ fn labels(
     }
 }
 
-/// How strong the colour of a cell is, in [0, 1].
+/// Returns the strength of a cell's colour, in [0, 1].
 fn strength(share: f64, right: bool) -> f64 {
-    // errors are small shares: their strength rises by the root
+    // errors are small shares, so their strength grows with the square root
     if right { 0.12 + 0.5 * share } else { (0.05 + 0.9 * share.sqrt()).min(0.6) }
 }
 
-/// A path for all cells of a colour and, to a tenth, a strength: of many classes a page would be full of cells.
+/// Draws one path for all cells of the same colour and strength (to a tenth). One element per cell would make a page with
+/// many classes too large.
 fn colours(matrix: &ConfusionMatrix, bands: &Bands, area: Area) -> Markup {
     let c = matrix.n_classes();
     let pitch = area.width / c as f64;
@@ -162,7 +165,7 @@ fn cell(
     }
 }
 
-/// A cell in words.
+/// Describes a cell in words.
 fn says(matrix: &ConfusionMatrix, (target, predicted): (usize, usize), class_names: &[String]) -> String {
     let (count, support) = (matrix.count(target, predicted), matrix.support(target));
     let share = Format::Percent.write(count as f64 / support.max(1) as f64, 0.001);
@@ -250,7 +253,7 @@ mod tests {
         let (chart, many) = drawn(200);
         assert!(!many.contains(">900<") && chart.width_px < 900.0, "{}", chart.width_px);
         assert!(many.len() < 1_000_000, "40,000 cells are {} bytes", many.len());
-        // names where there is room for them
+        // names only where there is room for them
         let n_names = many.matches("class &amp; ").count();
         assert!((60..=100).contains(&n_names), "{n_names}");
     }

@@ -1,4 +1,4 @@
-//! Line charts: series over a common axis, each labelled at its end.
+//! Line charts: lines over a common axis, each labelled at its end.
 
 use maud::{Markup, html};
 
@@ -9,41 +9,41 @@ use super::{Area, Axis, Chart, TITLE_PX, hover, marker, px, straight, text, text
 /// One line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
-    /// What it is, written at its end.
+    /// Label of the line, written at its end.
     pub label: String,
-    /// Its points, from left to right; what is not finite is left out.
+    /// Points from left to right; points that are not finite are left out.
     pub points: Vec<(f64, f64)>,
-    /// Which of the series' colours and markers it has.
+    /// Number of the series, which sets colour and marker.
     pub series: usize,
-    /// Whether it is dashed.
+    /// Whether the line is dashed.
     pub dashed: bool,
-    /// Whether it is drawn thinly, as what lies behind others.
+    /// Whether the line is thin, as a background to others.
     pub thin: bool,
 }
 
-/// A place on the x axis that is worth knowing.
+/// A marked position on the x axis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mark {
-    /// Where.
+    /// The position.
     pub x: f64,
-    /// What.
+    /// The label.
     pub label: String,
 }
 
-/// What a line chart shows.
+/// The content of a line chart.
 #[derive(Clone, Debug)]
 pub struct LineChart<'a> {
     /// The chart's [`name`](Chart::name).
     pub name: &'a str,
-    /// Its heading.
+    /// The heading of the chart.
     pub title: &'a str,
-    /// The axis to the right.
+    /// The horizontal axis.
     pub x: Axis,
-    /// The axis upward.
+    /// The vertical axis.
     pub y: Axis,
-    /// The lines; the first ones are drawn last.
+    /// The lines, drawn in reverse order, so that the first ones are on top.
     pub lines: &'a [Line],
-    /// Vertical marks.
+    /// Vertical marks, with a label each.
     pub marks: &'a [Mark],
     /// Single points with a label.
     pub spots: &'a [(f64, f64, String)],
@@ -53,13 +53,13 @@ const WIDTH: f64 = 440.0;
 const PLOT_HEIGHT: f64 = 200.0;
 const LABEL_GAP: f64 = 14.0;
 const MARK_ROW: f64 = 14.0;
-/// Up to this many points, each has its marker.
+/// Largest number of points of a line that has a marker at each point.
 const MAX_MARKERS: usize = 30;
-/// Up to this many points, each says its value where a pointer rests on it.
+/// Largest number of points of a line that shows a value when a pointer rests on a point.
 const MAX_HOVERS: usize = 200;
 
 impl LineChart<'_> {
-    /// Draws it.
+    /// Draws the chart.
     pub fn draw(&self) -> Chart {
         let longest =
             self.lines.iter().map(|line| text_px(&line.label, 12.0)).fold(40.0, f64::max).min(150.0);
@@ -113,7 +113,7 @@ impl LineChart<'_> {
         }
     }
 
-    /// The labels at the lines' ends, pushed apart where they would touch.
+    /// Draws the labels at the ends of the lines, moved apart if they would touch.
     fn labels(&self, area: Area) -> Markup {
         let end = |line| Some(self.place(area, finite(line).last()?).1);
         let mut ends: Vec<(f64, &Line)> =
@@ -138,7 +138,7 @@ impl LineChart<'_> {
         html! {
             @for (mark, label) in self.marks.iter().zip(labels) {
                 @let at = area.left + self.x.at(mark.x) * area.width;
-                @let up = area.top - 22.0 - MARK_ROW * label.row as f64; // above what is on the y axis
+                @let up = area.top - 22.0 - MARK_ROW * label.row as f64; // above the label of the y axis
                 (straight(at, up - 8.0, at, area.bottom(), "mark"))
                 @if label.from > at {
                     (text(label.from, up, "note", "start", &mark.label))
@@ -159,7 +159,7 @@ impl LineChart<'_> {
         }
     }
 
-    /// A point in words.
+    /// Describes a point in words.
     fn says(&self, line: &Line, (x, y): (f64, f64)) -> String {
         let at = self.x.tick_label(x);
         format!("{}, {} {at}: {}", line.label, self.x.label, self.y.fine_label(y))
@@ -190,7 +190,7 @@ fn finite(line: &Line) -> impl Iterator<Item = (f64, f64)> + '_ {
     line.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite())
 }
 
-/// Moves sorted places apart until neighbours are `gap` from each other, within `low..=high` if they fit there.
+/// Moves sorted positions apart until neighbours are at least `gap` apart, within `low..=high` if they fit there.
 fn spread(places: &[f64], gap: f64, low: f64, high: f64) -> Vec<f64> {
     let mut out = places.to_vec();
     for i in 1..out.len() {

@@ -1,19 +1,20 @@
-//! Where the labels of vertical marks go: in rows above a plot, each beside its line, none over another or its line.
+//! Places the labels of vertical marks in rows above a plot. Each label is beside its line. No label covers another label, and
+//! a line crosses a label only if there is no other place.
 
-/// A label's place.
+/// The place of a label.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Label {
     /// Its row, counted upward from the plot.
     pub(super) row: usize,
-    /// Where it begins and ends.
+    /// Its start and its end.
     pub(super) from: f64,
     pub(super) to: f64,
 }
 
-/// Between a line and its label.
+/// Distance between a line and its label.
 const GAP: f64 = 4.0;
 
-/// Places a label for each mark, which is (x, width of the label), none of them beyond `right`.
+/// Places a label for each mark; a mark is (x, width of its label). No label extends beyond `right`.
 pub(super) fn rows(marks: &[(f64, f64)], right: f64) -> Vec<Label> {
     let mut order: Vec<usize> = (0..marks.len()).collect();
     order.sort_by(|&a, &b| marks[b].0.total_cmp(&marks[a].0)); // from the right: labels reach over later lines
@@ -31,7 +32,7 @@ pub(super) fn rows(marks: &[(f64, f64)], right: f64) -> Vec<Label> {
             })
         };
         let through_label = |row: usize| placed.iter().any(|(_, l)| l.row < row && l.from < x && x < l.to);
-        let all = 0..=placed.len(); // above all that are placed a row is free
+        let all = 0..=placed.len(); // the row above all placed labels is free
         let best = all.clone().find(|&row| free(row) && !through_label(row));
         let row = best.or_else(|| all.clone().find(|&row| free(row))).unwrap_or(placed.len());
         out[i] = Label { row, from, to };

@@ -1,4 +1,4 @@
-//! Charts: what each kind draws is in a file of its own; here is what they share, and how they leave.
+//! Charts. Each kind of chart has a file of its own; this file has what they share, and the output as SVG and PNG.
 
 mod axis;
 mod bars;
@@ -25,32 +25,33 @@ pub use lines::{Line, LineChart, Mark};
 pub use reliability::{Calibration, reliability_chart};
 pub(crate) use theme::{chart_css, colors_css};
 
-/// A picture in the making: SVG whose colours come from a style sheet, so that it follows a page into the dark.
+/// A chart as SVG. Its colours come from a style sheet, so that it follows the dark mode of a page.
 #[derive(Clone, Debug)]
 pub struct Chart {
-    /// What its files are called; also the prefix of its element ids, so of lower-case letters, digits and hyphens.
+    /// Name of the chart's files and prefix of its element ids, of lower-case letters, digits and hyphens.
     pub name: String,
-    /// The heading, drawn above it.
+    /// The heading, drawn at the top.
     pub title: String,
-    /// What is to be seen on it, for those who do not see it.
+    /// Description of the chart for people who cannot see it.
     pub desc: String,
-    /// Natural width.
+    /// Natural width, in px.
     pub width_px: f64,
-    /// Natural height.
+    /// Natural height, in px.
     pub height_px: f64,
-    /// Of which run and data set it is: stands below it in files of its own. Empty: nothing does.
+    /// The run and data set of the chart, written at the bottom of the chart's own files. If empty, nothing is written.
     pub origin: String,
     body: Markup,
 }
 
 /// Height of the heading.
 const TITLE_PX: f64 = 30.0;
-/// Height of the line below it that says where it is from.
+/// Height of the line at the bottom that names the origin.
 const ORIGIN_PX: f64 = 20.0;
-/// How wide the average character is, in parts of the font size; generous, so that what fits here fits everywhere.
+/// Width of the average character, in parts of the font size; generous, so that a text that fits here fits with every
+/// font.
 const CHAR_EM: f64 = 0.6;
 
-/// A rectangle of the picture.
+/// A rectangle of the chart.
 #[derive(Clone, Copy, Debug)]
 struct Area {
     left: f64,
@@ -70,27 +71,27 @@ impl Area {
 }
 
 impl Chart {
-    /// The chart as a part of a page that has the style sheets of charts.
+    /// Returns the chart as a part of a page that includes the style sheets of charts.
     pub(crate) fn inline(&self) -> Markup {
         self.svg(None)
     }
 
-    /// The chart as an SVG file of its own, light or dark as its reader is.
+    /// Returns the chart as an SVG file of its own, which follows the reader's light or dark mode.
     pub fn to_svg(&self) -> String {
         let css = format!("{}{}", colors_css(), chart_css());
         format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}\n", self.svg(Some(&css)).into_string())
     }
 
-    /// The chart as PNG, `scale` pixels per unit, in light colours on white.
+    /// Draws the chart as PNG, with `scale` pixels per unit, in light colours on white.
     ///
     /// # Errors
-    /// If it is too large for a picture.
+    /// If the chart is too large for a picture.
     pub fn to_png(&self, scale: f32) -> crate::error::Result<Vec<u8>> {
         raster::png(self, scale)
     }
 
     fn svg(&self, css: Option<&str>) -> Markup {
-        // a page says around its charts what they are of
+        // a page names the origin of its charts elsewhere
         let origin = css.map_or("", |_| &self.origin);
         let height = self.height_px + if origin.is_empty() { 0.0 } else { ORIGIN_PX };
         let (w, h) = (px(self.width_px), px(height));
@@ -113,19 +114,19 @@ impl Chart {
     }
 }
 
-/// What is shown where a pointer rests on `marks`.
+/// Shows `says` while a pointer rests on `marks`.
 fn hover(says: &str, marks: &Markup) -> Markup {
     html! { g { title { (says) } (marks) } }
 }
 
-/// A length or a coordinate, to a tenth of a pixel.
+/// Formats a length or a coordinate, to a tenth of a pixel.
 fn px(x: f64) -> String {
     let rounded = (x * 10.0).round() / 10.0 + 0.0; // no -0
     rounded.to_string()
 }
 
-/// A name cut to `max_columns`, in a picture too; to twice that where it holds codes, which say little when cut. What is
-/// left out is from the middle: names of many classes often begin alike.
+/// Returns a name cut to `max_columns`, in a picture too. A name with codes is cut to twice that, because a cut code says
+/// little. The middle is left out, because names of many classes often begin alike.
 fn name(text: &str, max_columns: usize) -> String {
     let text = crate::shown::shown(text);
     let max_columns = if text.chars().all(fonts::can_draw) { max_columns } else { 2 * max_columns };
@@ -138,7 +139,7 @@ fn name(text: &str, max_columns: usize) -> String {
     format!("{start}…{}", end.chars().rev().collect::<String>())
 }
 
-/// As many characters as `max_columns` hold.
+/// Returns the first characters that fit into `max_columns`.
 fn within(text: impl Iterator<Item = char>, max_columns: usize) -> String {
     let mut used = 0;
     text.take_while(|c| {
@@ -148,12 +149,12 @@ fn within(text: impl Iterator<Item = char>, max_columns: usize) -> String {
     .collect()
 }
 
-/// How long a text in this font size is, at most.
+/// Returns an upper bound of the length of a text in this font size.
 fn text_px(text: &str, font_px: f64) -> f64 {
     fonts::drawn_columns(text) as f64 * font_px * CHAR_EM
 }
 
-/// Text at a place; `class` gives its look, `anchor` which end of it is there.
+/// Draws text at a position; `class` sets its look, `anchor` sets which end of the text is there.
 fn text(x: f64, y: f64, class: &str, anchor: &str, content: &str) -> Markup {
     html! { text x=(px(x)) y=(px(y)) class=(class) text-anchor=(anchor) { (content) } }
 }
@@ -162,7 +163,7 @@ fn straight(x1: f64, y1: f64, x2: f64, y2: f64, class: &str) -> Markup {
     html! { line x1=(px(x1)) y1=(px(y1)) x2=(px(x2)) y2=(px(y2)) class=(class) {} }
 }
 
-/// A bar of a series; nothing where it would have no area, which is no rectangle to what draws PNG.
+/// Draws a bar of a series, unless its area is 0: the PNG renderer refuses a rectangle without area.
 fn filled(x: f64, y: f64, width: f64, height: f64, series: usize) -> Markup {
     html! {
         @if width >= 0.05 && height >= 0.05 {
@@ -171,7 +172,7 @@ fn filled(x: f64, y: f64, width: f64, height: f64, series: usize) -> Markup {
     }
 }
 
-/// A mark of its own for each series, so that colour is not the only difference.
+/// Draws a marker. The first four series differ in shape, so that colour is not the only difference.
 fn marker(x: f64, y: f64, series: usize, radius: f64) -> Markup {
     let class = format!("fill-{}", series % theme::N_SERIES);
     let r = radius;

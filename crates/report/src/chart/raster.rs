@@ -1,26 +1,26 @@
-//! Charts as PNG: drawn by resvg.
+//! Draws charts as PNG, with resvg.
 
 use resvg::{tiny_skia, usvg};
 
 use super::{Chart, fonts, theme};
 use crate::error::ReportError;
 
-/// The chart as PNG, `scale` pixels per unit.
+/// Draws the chart as PNG, with `scale` pixels per unit.
 pub(super) fn png(chart: &Chart, scale: f32) -> Result<Vec<u8>, ReportError> {
     encode(chart, &drawn(chart, scale)?)
 }
 
-/// What was drawn of `chart`, as PNG.
+/// Encodes the drawn `picture` of `chart` as PNG.
 pub(super) fn encode(chart: &Chart, picture: &tiny_skia::Pixmap) -> Result<Vec<u8>, ReportError> {
     let failed = |problem: String| ReportError::Picture { name: chart.name.clone(), problem };
     picture.encode_png().map_err(|e| failed(e.to_string()))
 }
 
-/// The chart as pixels.
+/// Draws the chart as pixels.
 pub(super) fn drawn(chart: &Chart, scale: f32) -> Result<tiny_skia::Pixmap, ReportError> {
     let failed = |problem: String| ReportError::Picture { name: chart.name.clone(), problem };
     let svg = chart.svg(Some(&theme::literal_css())).into_string();
-    let svg = fonts::with_codes(&svg).replace("<U+", "&lt;U+"); // of codes alone: a template's elements are in lower case
+    let svg = fonts::with_codes(&svg).replace("<U+", "&lt;U+"); // only codes begin so: a template's elements are in lower case
     let options = usvg::Options {
         fontdb: fonts::fonts_for(&svg),
         font_family: fonts::FAMILY.to_owned(),

@@ -1,4 +1,4 @@
-//! A reliability diagram: how often the model is right, by how sure it says it is; below, how many images that is.
+//! Reliability diagrams: the share of correct answers by confidence, and below it the number of images by confidence.
 
 use maud::html;
 use tallow_metrics::{ReliabilityBin, wilson_interval};
@@ -6,22 +6,22 @@ use tallow_metrics::{ReliabilityBin, wilson_interval};
 use super::axis::frame;
 use super::{Area, Axis, Chart, Format, TITLE_PX, filled, hover, marker, px, straight, text, theme};
 
-/// One state of a model's confidences.
+/// The calibration of one state of a model.
 #[derive(Clone, Debug)]
 pub struct Calibration {
-    /// What it is: "as trained", "calibrated".
+    /// Name of the state: "as trained", "calibrated".
     pub label: String,
-    /// Its bins.
+    /// The reliability bins of the state.
     pub bins: Vec<ReliabilityBin>,
-    /// Its expected calibration error.
+    /// The expected calibration error of the state.
     pub ece: f64,
 }
 
 const WIDTH: f64 = 440.0;
-/// Bins with fewer images say nothing, and would draw the eye.
+/// Bins with fewer images are not drawn: they say nothing, but would attract attention.
 const FEW: u64 = 10;
 
-/// Draws the states over one another, the last with its bins' intervals and its histogram.
+/// Draws the states over one another. Only the last state gets the intervals of its bins and a histogram.
 pub fn reliability_chart(name: &str, title: &str, states: &[Calibration]) -> Chart {
     let area = Area {
         left: 52.0,

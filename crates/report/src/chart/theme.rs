@@ -1,10 +1,10 @@
-//! Colours and the look of charts, in one place. Series keep their distance for colour-blind readers too (they start
-//! from the palette of Okabe and Ito), and every one has 3 : 1 of contrast with its paper.
+//! Colours and look of all charts. The series can be told apart by colour-blind readers too (the colours start from the
+//! palette of Okabe and Ito), and each series has a contrast of at least 3 : 1 with the background.
 
-/// How many series have colours of their own.
+/// Number of series with different colours.
 pub(super) const N_SERIES: usize = 6;
 
-/// Name, in the light, in the dark.
+/// Name, colour in light mode, colour in dark mode.
 const COLORS: [(&str, &str, &str); 17] = [
     ("ink", "#1b1f24", "#e6e8eb"),
     ("muted", "#57606a", "#a9b1bb"),
@@ -27,7 +27,7 @@ const COLORS: [(&str, &str, &str); 17] = [
 
 const CHART_CSS: &str = include_str!("../../../../assets/report/chart.css");
 
-/// The colours as variables, light by default, dark where the reader wants it.
+/// Returns the colours as CSS variables, light by default, dark if the reader prefers that.
 pub(crate) fn colors_css() -> String {
     let list = |pick: fn(&(&'static str, &'static str, &'static str)) -> &'static str| {
         COLORS.iter().map(|row| format!("--{}:{};", row.0, pick(row))).collect::<String>()
@@ -39,12 +39,13 @@ pub(crate) fn colors_css() -> String {
     )
 }
 
-/// How charts look, in terms of [`colors_css`].
+/// Returns the look of charts as CSS that uses the variables of [`colors_css`].
 pub(crate) fn chart_css() -> &'static str {
     CHART_CSS
 }
 
-/// How charts look, in light colours that stand in the rules themselves: what draws PNG knows no variables.
+/// Returns the look of charts as CSS with the light colours in place of the variables: the PNG renderer does not support
+/// variables.
 pub(super) fn literal_css() -> String {
     COLORS.iter().fold(CHART_CSS.to_owned(), |css, row| css.replace(&format!("var(--{})", row.0), row.1))
 }

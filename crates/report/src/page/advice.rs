@@ -1,4 +1,5 @@
-//! What to do next, by rules: each looks at figures of the run and says one thing, with the command or the place for it.
+//! Suggests what to do next. Each rule looks at figures of the run and gives one suggestion, with the command or the
+//! place for it.
 
 use maud::{Markup, html};
 use tallow_core::shown::shell_word;
@@ -12,22 +13,24 @@ use crate::honesty::is_honest;
 use crate::record::RunRecord;
 use crate::shown::shortened;
 
-/// More than this is not read.
+/// Largest number of suggestions: readers would not read more.
 const MAX: usize = 5;
-/// A test is called small where its interval reaches so far from the accuracy.
+/// A test is too small if an end of the interval is farther than this from the accuracy.
 const WIDE: f64 = 0.03;
-/// A wrong answer that is this sure is worth a look at its label.
+/// Confidence from which a wrong answer is worth a look at its label.
 const SUSPECT: f64 = 0.95;
-/// The largest class has so many times the images of the smallest: then weights help.
+/// Ratio of the largest to the smallest class, in training images, from which class weights are suggested.
 const IMBALANCE: u64 = 10;
-/// Of what lies between always saying the largest class and always being right, a model that has learnt little gains no more.
+/// A model has hardly learnt if it gains less than this share of the way from always answering the largest class to
+/// always being right.
 const HARDLY: f64 = 0.25;
-/// A validation loss that falls by this share in an epoch has not come to rest.
+/// Training was still improving if the validation loss fell by more than this share per epoch at the end.
 const STILL_FALLING: f64 = 0.025;
-/// By so much less right on validation than on training, a model knows its training images by heart.
+/// A model has learnt its training images by heart if its training accuracy exceeds its validation accuracy by more than
+/// this.
 const BY_HEART: f64 = 0.1;
 
-/// What to do, the most urgent first.
+/// Returns the suggestions, the most urgent first.
 pub(super) fn advice(run: &RunRecord, test: &Test<'_>, trust: &Trust) -> Vec<Markup> {
     let rules = [
         honest_test(run),
@@ -50,7 +53,7 @@ fn honest_test(run: &RunRecord) -> Option<Markup> {
     })
 }
 
-/// A model that is wrong about most of what it sees: single classes are not what is missing.
+/// For a model that is wrong about most images: single classes are not the problem.
 fn hardly_learnt(run: &RunRecord, test: &Test<'_>) -> Option<Markup> {
     let has_weights = has_weights(run);
     let by_chance = test.matrix.largest_class().map_or(0.0, |(_, share)| share);
@@ -64,12 +67,12 @@ fn hardly_learnt(run: &RunRecord, test: &Test<'_>) -> Option<Markup> {
     })
 }
 
-/// Whether the network began with pretrained weights.
+/// Returns whether training started from pretrained weights.
 fn has_weights(run: &RunRecord) -> bool {
     run.recipe_value(&["model", "weights"]).is_some()
 }
 
-/// More pictures of the classes that are taken for one another.
+/// Suggests more pictures of the classes that are confused with one another.
 fn collect(run: &RunRecord, test: &Test<'_>) -> Option<Markup> {
     let bands = Bands::default();
     let failing =
@@ -108,7 +111,7 @@ fn of_class(matrix: &ConfusionMatrix, class: usize, test: &Test<'_>) -> String {
     }
 }
 
-/// Labels that may be wrong.
+/// Suggests a look at labels that may be wrong.
 fn suspects(trust: &Trust) -> Option<Markup> {
     let p = &trust.test;
     let n = surest_errors(p).into_iter().take_while(|&i| p.confidence(i) >= SUSPECT).count();
@@ -127,7 +130,7 @@ fn balance(run: &RunRecord) -> Option<Markup> {
     })
 }
 
-/// Right on training images and wrong on others.
+/// For a model that is right on training images and wrong on others.
 fn by_heart(run: &RunRecord) -> Option<Markup> {
     let last = run.history.last()?;
     let val = last.val_accuracy?;
@@ -137,7 +140,7 @@ fn by_heart(run: &RunRecord) -> Option<Markup> {
     })
 }
 
-/// A validation loss that was still falling when the run ended.
+/// For a run that ended while its validation loss was still falling.
 fn still_learning(run: &RunRecord) -> Option<Markup> {
     if by_heart(run).is_some() {
         return None;
@@ -153,7 +156,7 @@ fn still_learning(run: &RunRecord) -> Option<Markup> {
     })
 }
 
-/// More test images, where they say too little.
+/// Suggests more test images if the interval of the accuracy is wide.
 fn small_test(test: &Test<'_>) -> Option<Markup> {
     let [low, high] = test.accuracy_interval;
     let off = (test.accuracy() - low).max(high - test.accuracy());

@@ -1,4 +1,4 @@
-//! What the figures mean for use: bands, costs, and (in `coverage`) what may be left to the machine.
+//! The part on practical use: bands, costs, and (in `coverage`) which images may be left to the model.
 
 use maud::{Markup, html};
 use tallow_metrics::{Band, Bands, ClassBand, CostTable, DecisionCosts};
@@ -29,7 +29,7 @@ pub(super) fn part(
     Ok(Part { id: "business", heading: "For the business", body, charts })
 }
 
-/// An amount in the table's currency.
+/// Formats an amount in the currency of the cost table.
 pub(super) fn money(costs: &CostTable, amount: f64) -> String {
     format!("{} {}", grouped(amount, 2), currency(costs)).trim_end().to_owned()
 }
@@ -71,7 +71,7 @@ fn bands(test: &Test<'_>) -> Markup {
     }
 }
 
-/// The sentence of a band without its name, as a sentence of its own.
+/// Returns the sentence of a band without the band's name, with a capital first letter.
 fn meaning(bands: &Bands, band: Band) -> String {
     let sentence = bands.sentence(band);
     let (_, rest) = sentence.split_once(": ").unwrap_or(("", &sentence));

@@ -1,4 +1,4 @@
-//! What may be left to the machine: coverage against accuracy, and against cost, as the model may abstain.
+//! Shows how many images can be left to the model if it may abstain: accuracy by coverage, and cost by coverage.
 
 use maud::{Markup, html};
 use tallow_metrics::{CostTable, CoveragePoint, Predictions, coverage_curve};
@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::shown::shown;
 use crate::targets::{Outcome, Target};
 
-/// Points of a curve that are drawn.
+/// Number of points of a curve that are drawn.
 const N_POINTS: usize = 160;
 
 pub(super) fn coverage(
@@ -34,7 +34,7 @@ pub(super) fn coverage(
     Ok((body, charts))
 }
 
-/// The sentence that a target accuracy asks for.
+/// Returns the sentence about the target accuracy that the user asked for.
 fn asked_for(trust: &Trust, wanted: f64, found: Option<&Target>) -> Markup {
     let (Some(target), Some(val)) = (found, &trust.val) else {
         return html! { p class="notice" role="note" { "The accuracy " (percent(wanted)) " was asked for, but there are no validation predictions to choose a threshold on." } };
@@ -47,8 +47,8 @@ fn asked_for(trust: &Trust, wanted: f64, found: Option<&Target>) -> Markup {
     }
 }
 
-/// From which confidence on the model can be left alone, what that promises, and what the test says; none if nothing is
-/// promised.
+/// Returns a sentence with the confidence from which the model can be left alone, what that promises, and what the test
+/// says; `None` if nothing is promised.
 pub(super) fn promise(target: &Target) -> Option<Markup> {
     let chosen = target.chosen.as_ref()?;
     let seen = &chosen.seen;
@@ -70,7 +70,7 @@ pub(super) fn whole(share: f64) -> String {
 }
 
 fn thinned(points: Vec<CoveragePoint>) -> Vec<CoveragePoint> {
-    let from = points.len() / 100; // the first hundredth is a handful of images, and jumps
+    let from = points.len() / 100; // the first hundredth of the points rest on few images, and jump
     let kept = points.len().saturating_sub(from + 1);
     let n = N_POINTS.min(kept);
     let mut out: Vec<CoveragePoint> = (0..n).map(|i| points[from + i * kept / n.max(1)]).collect();
@@ -112,8 +112,8 @@ fn accuracy_chart(trust: &Trust, target: Option<&Target>) -> Chart {
     .draw()
 }
 
-/// The cost of 1,000 images by coverage: errors of what is answered, and a person for the rest. The threshold with the
-/// least cost is chosen on validation, where there is one.
+/// Draws the cost of 1,000 images by coverage: the errors of the answered images, and a person for the others. The
+/// cheapest threshold is marked; it is chosen on validation if there is validation.
 fn cost_chart(trust: &Trust, costs: &CostTable, ask: f64) -> Chart {
     let points = costs_by_coverage(&trust.test, costs, ask);
     let points: Vec<(f64, f64)> = points.iter().map(|point| (point.coverage, point.cost_per_1000)).collect();
@@ -142,7 +142,7 @@ fn cost_chart(trust: &Trust, costs: &CostTable, ask: f64) -> Chart {
     .draw()
 }
 
-/// Coverage, and the cost of 1,000 images, where the model answers from `threshold` on.
+/// Returns the coverage and the cost of 1,000 images if the model answers from `threshold` on.
 fn cost_at(p: &Predictions, costs: &CostTable, ask: f64, threshold: f64) -> (f64, f64) {
     let (mut n_answered, mut cost) = (0, 0.0);
     for (i, &target) in p.targets().iter().enumerate() {
@@ -157,7 +157,7 @@ fn cost_at(p: &Predictions, costs: &CostTable, ask: f64, threshold: f64) -> (f64
     (f64::from(n_answered) / n, 1000.0 * cost / n)
 }
 
-/// What prices are counted in; nothing if the table does not say.
+/// Returns the currency of the prices; empty if the table does not give one.
 pub(super) fn currency(costs: &CostTable) -> String {
     if costs.currency().is_empty() { String::new() } else { shown(costs.currency()) }
 }
@@ -190,7 +190,7 @@ fn costs_by_coverage(p: &Predictions, costs: &CostTable, ask: f64) -> Vec<CostPo
     points
 }
 
-/// Accuracies that may be wanted, and what each comes to.
+/// Makes the table of wanted accuracies and their results.
 fn table_of(targets: &[Target], n_val: usize, trust: &Trust) -> Markup {
     if targets.is_empty() {
         return html! {};
@@ -222,7 +222,7 @@ fn table_of(targets: &[Target], n_val: usize, trust: &Trust) -> Markup {
         ("95 % interval", Number),
         ("the test says", Text),
     ];
-    // what lies above an accuracy that cannot be promised cannot be, either
+    // if an accuracy cannot be promised, no higher one can be promised either
     let unkept = targets.iter().position(|target| target.chosen.is_none());
     let rows: Vec<Vec<Markup>> =
         targets.iter().take(unkept.map_or(targets.len(), |i| i + 1)).map(row).collect();
@@ -239,15 +239,15 @@ fn table_of(targets: &[Target], n_val: usize, trust: &Trust) -> Markup {
     }
 }
 
-/// A confidence from which on answers are taken, rounded up so that what is typed lets no more through; near certainty with
-/// the digits that tell it from 1.
+/// Formats the confidence from which answers are accepted. It is rounded up, so that the formatted number does not accept
+/// more answers. Values above 0.999 get more decimals, so that they differ from 1.
 fn confidence(threshold: f64) -> String {
     let decimals = if threshold > 0.999 { 4 } else { 2 };
     let scale = 10f64.powi(decimals + 2);
     format!("{:.*} %", decimals as usize, (threshold * scale).ceil() / scale * 100.0)
 }
 
-/// How an outcome is set.
+/// Returns the CSS class of an outcome.
 fn class(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Confirmed => "good",

@@ -1,4 +1,4 @@
-//! The data. There if the run folder has pictures or counts of them.
+//! The part about the data. It is left out if the run folder has neither pictures nor counts of them.
 
 use maud::{Markup, html};
 
@@ -8,13 +8,14 @@ use crate::error::Result;
 use crate::record::{Picture, Role, RunRecord};
 use crate::shown::{shortened, shown};
 
-/// Classes beyond this many are not drawn one by one.
+/// Largest number of classes that are drawn; if there are more, only the smallest ones are drawn.
 const MAX_BARS: usize = 40;
 
 const TRAINING_IMAGES: &str = "Training images";
 const AUGMENTED_IMAGES: &str = "As the network sees them, after augmentation";
 
-/// The training images and the same after augmentation as files of their own, where the folder has them: names and PNG.
+/// Returns the picture grids of the training images and of the same images after augmentation, each with its name and as PNG.
+/// A grid is left out if the folder has no such images.
 ///
 /// # Errors
 /// If a picture cannot be decoded.
@@ -63,7 +64,7 @@ fn grid(pictures: &[&Picture]) -> Markup {
     }
 }
 
-/// A picture with its class as its text: photographs larger than small images.
+/// Shows a picture with its class as the text; photographs are shown larger than small images.
 pub(super) fn image(picture: &Picture) -> Markup {
     let class = shown(&picture.class);
     let name = match &picture.name {
@@ -74,12 +75,12 @@ pub(super) fn image(picture: &Picture) -> Markup {
     html! { img class=(kind) src=(picture.data_url()) alt={ (name) ", " (class) } title={ (class) ", " (name) } width=(side) height=(side); }
 }
 
-/// The last part of a file's name, as much of it as there is room for.
+/// Returns the last part of a file's name, cut to 18 columns.
 pub(super) fn file_name(name: &str) -> String {
     shortened(name.rsplit('/').next().unwrap_or(name), 18)
 }
 
-/// Images per class: of training, where the folder says how many, else of the test.
+/// Draws the number of images per class: training images if the folder has their counts, otherwise test images.
 fn balance(run: &RunRecord) -> Option<crate::chart::Chart> {
     let table = run.test.as_ref()?;
     let names = &table.class_names;

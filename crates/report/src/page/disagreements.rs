@@ -1,4 +1,4 @@
-//! Images on which several models disagree.
+//! The part with images on which several models disagree.
 
 use maud::{Markup, html};
 
@@ -8,12 +8,12 @@ use crate::comparison::Comparison;
 use crate::record::Picture;
 use crate::shown::{shortened, shown};
 
-/// Images that are shown.
+/// Number of images that are shown.
 const N_SHOWN: usize = 12;
 const NAME_COLUMNS: usize = 24;
 
-/// Some images that one model gets right and another wrong, both of them sure; those of which a run has the picture first. None
-/// where there are none.
+/// Shows some images that one model gets right and another wrong, where both are sure; images with a picture in a run
+/// folder come first. Returns `None` if there are no such images.
 pub(super) fn part(comparison: &Comparison<'_>) -> Option<Part> {
     let first = &comparison.runs.first()?.test;
     let p = first.predictions;
@@ -57,7 +57,8 @@ pub(super) fn part(comparison: &Comparison<'_>) -> Option<Part> {
     Some(Part { id: "disagreements", heading: "Where they disagree", body, charts: vec![] })
 }
 
-/// Where some models are right about image `i` and some wrong: how sure the surest of either side are, whichever is less.
+/// Returns how sure both sides are about image `i`: the highest confidence among the models that are right, or among
+/// those that are wrong, whichever is lower. Returns `None` unless some models are right and some wrong.
 fn surer_of_both(comparison: &Comparison<'_>, i: usize) -> Option<f64> {
     let surest = |right: bool| {
         let runs = comparison.runs.iter().map(|run| run.test.predictions);

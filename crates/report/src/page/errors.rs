@@ -1,4 +1,5 @@
-//! The errors to look at: those of which the model was surest, and examples of the classes that it confuses most.
+//! The part with the errors to look at: the wrong answers of which the model was surest, and examples of the classes that
+//! it confuses most.
 
 use maud::{Markup, html};
 use tallow_metrics::{Predictions, confused_pairs, surest_errors};
@@ -9,10 +10,10 @@ use crate::analysis::{N_PAIRS, N_SUREST, Test, examples};
 use crate::record::{Picture, Role, RunRecord};
 use crate::shown::{shortened, shown};
 
-/// Pairs of a table without pictures.
+/// Number of pairs in a table without pictures.
 const N_ROWS: usize = 10;
 
-/// `told` are the predictions whose probabilities are told: calibrated, where they can be.
+/// `told` are the predictions whose probabilities are shown: calibrated ones, if possible.
 pub(super) fn part(run: &RunRecord, test: &Test<'_>, told: &Predictions) -> Part {
     let body = html! {
         h3 { "Surest and wrong" }
@@ -23,7 +24,7 @@ pub(super) fn part(run: &RunRecord, test: &Test<'_>, told: &Predictions) -> Part
     Part { id: "errors", heading: "The errors", body, charts: vec![] }
 }
 
-/// A class in a few columns.
+/// Returns the name of a class, cut to 24 columns.
 fn class(test: &Test<'_>, class: usize) -> String {
     shortened(&test.class_names[class], 24)
 }
@@ -80,7 +81,7 @@ fn surest(run: &RunRecord, test: &Test<'_>, told: &Predictions) -> Markup {
     }
 }
 
-/// A training picture that is near, with its class.
+/// Shows a training picture that is near, with its class.
 fn near(picture: &Picture) -> Markup {
     let name = match &picture.name {
         Some(name) => shown(name),

@@ -1,4 +1,4 @@
-//! The folds of a run that was tested by them: how much its accuracy differs from one part of the data to another.
+//! The part about the folds of a run that was tested by folds: how much its accuracy differs between parts of the data.
 
 use maud::{Markup, html};
 use tallow_core::shown::shell_word;

@@ -1,4 +1,4 @@
-//! Several runs on the same test images.
+//! The page of several runs on the same test images.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use crate::comparison::{
 use crate::record::RunRecord;
 use crate::shown::shown;
 
-/// Beyond this many classes only those that differ most are drawn.
+/// Largest number of classes that are drawn; if there are more, those that differ most are drawn.
 const MAX_ROWS: usize = 30;
 
 pub(super) fn parts(comparison: &Comparison<'_>, folder: &Path) -> Vec<Part> {
@@ -85,12 +85,12 @@ fn overview(comparison: &Comparison<'_>, folder: &Path) -> Part {
     Part { id: "runs", heading: "In short", body, charts }
 }
 
-/// What a model took from nothing.
+/// Returns the time to make the model from scratch, in minutes.
 pub(super) fn minutes(run: &ComparedRun<'_>) -> Option<f64> {
     Some(run.record.summary.as_ref()?.model_seconds() / 60.0)
 }
 
-/// A run's name, as a link to its own report where it has one.
+/// Returns the name of a run, as a link to its own report if there is one.
 fn linked(run: &ComparedRun<'_>, folder: &Path) -> Markup {
     let label = html! { (name(&run.label)) (mark(run.record)) };
     match relative(&run.record.path.join("report.html"), folder) {
@@ -99,7 +99,8 @@ fn linked(run: &ComparedRun<'_>, folder: &Path) -> Markup {
     }
 }
 
-/// The way from `folder` to the file `to`, where that is there, as an address: `./runs/a/report.html`.
+/// Returns the relative URL from `folder` to the file `to`, such as `./runs/a/report.html`; `None` if `to` does not
+/// exist.
 fn relative(to: &Path, folder: &Path) -> Option<String> {
     let (to, from) = (to.canonicalize().ok()?, folder.canonicalize().ok()?);
     let shared = to.components().zip(from.components()).take_while(|(a, b)| a == b).count();
@@ -111,14 +112,14 @@ fn relative(to: &Path, folder: &Path) -> Option<String> {
     Some(href)
 }
 
-/// A part of an address: whatever is no plain letter, digit or mark as its code (RFC 3986, section 2).
+/// Percent-encodes a part of a URL: every byte except unreserved characters (RFC 3986, section 2).
 fn encoded(part: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let code = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     part.bytes().map(code).collect()
 }
 
-/// Accuracy against the minutes it took, where all runs tell.
+/// Draws accuracy against the minutes of each run; `None` if the time of a run is unknown.
 fn against_time(comparison: &Comparison<'_>) -> Option<Chart> {
     let points = comparison.runs.iter().map(|run| Some((minutes(run)?, run.test.accuracy())));
     let points: Vec<(f64, f64)> = points.collect::<Option<_>>()?;
@@ -179,7 +180,7 @@ fn tests(comparison: &Comparison<'_>) -> Part {
     Part { id: "pairs", heading: "Which is better", body, charts: vec![] }
 }
 
-/// Broken only before its second half.
+/// Allows a line break only before the second half of a verdict.
 fn verdict_markup(verdict: &str) -> Markup {
     match verdict.split_once(" by ") {
         Some((first, second)) => html! { (name(first)) " " (name(&format!("by {second}"))) },

@@ -1,4 +1,4 @@
-//! Learning, epoch by epoch.
+//! The part on learning, epoch by epoch.
 
 use maud::html;
 use tallow_metrics::EpochRecord;
@@ -125,8 +125,9 @@ fn charts(run: &RunRecord) -> Vec<Chart> {
 
 pub(super) type Reading = fn(&EpochRecord) -> Option<f64>;
 
-/// The training loss that can be held against that of validation, and, where it is another, what was optimised. A record of an
-/// older program has one loss, which is the first only where the recipe puts nothing into it.
+/// Returns two readings of a record: the training loss that can be compared with the validation loss, and, if it differs,
+/// the optimised loss. A record of an older program has only the optimised loss, which equals the first only if the
+/// recipe adds nothing to it.
 pub(super) fn losses(run: &RunRecord) -> (Reading, Reading) {
     let is_new = run.history.iter().any(|record| record.optimized_loss.is_some());
     let sets = |keys: &[&str]| run.recipe_value(keys);
@@ -142,7 +143,8 @@ pub(super) fn losses(run: &RunRecord) -> (Reading, Reading) {
     }
 }
 
-/// The loss of the steps, each point a mean that forgets the ones before: of what was seen, the last tenth of the run counts.
+/// Returns the smoothed loss of the steps: a running mean with exponential weights, so that each point reflects mainly
+/// the last tenth of the run.
 fn smoothed(steps: &[StepPoint]) -> Vec<(f64, f64)> {
     let keep = 1.0 - 1.0 / (steps.len() as f64 / 20.0).max(2.0);
     let (mut sum, mut weight) = (0.0, 0.0);
@@ -157,7 +159,7 @@ fn smoothed(steps: &[StepPoint]) -> Vec<(f64, f64)> {
 
 const BEST: &str = "best epoch";
 
-/// The best epoch, if there is a choice, and the cuts of the learning rate.
+/// Returns the marks of the best epoch, if there is more than one epoch, and of the cuts of the learning rate.
 fn marks(run: &RunRecord) -> Vec<Mark> {
     let best = run
         .best_epoch()

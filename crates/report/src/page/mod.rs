@@ -1,4 +1,5 @@
-//! The page: one HTML file that asks for nothing, in parts. Each part is a file of its own; the frame is here.
+//! Pages: one self-contained HTML file that loads nothing, made of parts. Each part has a file of its own; this file has
+//! the frame.
 
 mod advice;
 mod business;
@@ -35,10 +36,10 @@ use crate::shown::{columns, shortened, shown};
 
 const PAGE_CSS: &str = include_str!("../../../../assets/report/page.css");
 
-/// A page, and its charts as files of their own.
+/// A page, and its charts as separate files.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The page.
+    /// The page as HTML.
     pub html: String,
     /// The charts, in the order of the page.
     pub charts: Vec<Chart>,
@@ -52,10 +53,11 @@ struct Part {
     charts: Vec<Chart>,
 }
 
-/// The report of one run: everything that its folder has.
+/// Returns the report of one run, with everything that its folder holds.
 ///
 /// # Errors
-/// If the options do not fit the run: a cost table for other classes, a target accuracy that is no share.
+/// If the options do not fit the run: a cost table for other classes, or a target accuracy that is not above 0 and below
+/// 1.
 pub fn run_report(run: &RunRecord, options: &Options) -> Result<Report> {
     options.check(run)?;
     let mut parts = Vec::new();
@@ -81,7 +83,7 @@ pub fn run_report(run: &RunRecord, options: &Options) -> Result<Report> {
     Ok(document(&title, &origin, &verdict::warnings(run), parts))
 }
 
-/// The comparison of runs on the same test data, as a page that lies in `folder` and links to theirs from there.
+/// Returns the comparison of runs on the same test data, as a page in `folder` that links to the pages of the runs.
 pub fn comparison_report(comparison: &Comparison<'_>, folder: &Path) -> Report {
     let names: Vec<String> = comparison.runs.iter().map(|run| shown(&run.label)).collect();
     let title = match &names[..] {
@@ -93,7 +95,7 @@ pub fn comparison_report(comparison: &Comparison<'_>, folder: &Path) -> Report {
 
 fn document(title: &str, origin: &str, lead: &Markup, parts: Vec<Part>) -> Report {
     let css = format!("{}{}{PAGE_CSS}", colors_css(), chart_css());
-    // Only this style sheet, and images that are in the page: nothing else is loaded, run or sent.
+    // The policy allows only this style sheet, and images inside the page: nothing else is loaded, run or sent.
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{}'; img-src data:; base-uri 'none'; form-action 'none'",
         base64_digest(&css)
@@ -133,7 +135,7 @@ fn document(title: &str, origin: &str, lead: &Markup, parts: Vec<Part>) -> Repor
     Report { html: page.into_string(), charts: charts.map(named).collect() }
 }
 
-/// The SHA-256 of `text` as content policies have it.
+/// Returns the SHA-256 of `text` in the form that content security policies use.
 fn base64_digest(text: &str) -> String {
     use base64::Engine as _;
     let hex = tallow_core::digest::of_bytes(text.as_bytes());
@@ -143,12 +145,12 @@ fn base64_digest(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
-/// Charts side by side where there is room.
+/// Draws charts side by side if there is room.
 fn figures(charts: &[Chart]) -> Markup {
     html! { div class="figures" { @for chart in charts { figure class=(if chart.width_px > 500.0 { "wide" } else { "" }) { (chart.inline()) } } } }
 }
 
-/// How a column of a table is set.
+/// The alignment of a table's column.
 #[derive(Clone, Copy, PartialEq)]
 enum Column {
     Text,
@@ -156,7 +158,7 @@ enum Column {
 }
 use Column::{Number, Text};
 
-/// A table whose first column heads its rows; it scrolls within itself where the page is narrow.
+/// Makes a table with row headings in the first column; on a narrow page, the table scrolls on its own.
 fn table(caption: &str, columns: &[(&str, Column)], rows: &[Vec<Markup>]) -> Markup {
     let class = |i: usize| match columns.get(i) {
         Some((_, Number)) => "number",
@@ -165,7 +167,7 @@ fn table(caption: &str, columns: &[(&str, Column)], rows: &[Vec<Markup>]) -> Mar
     html! {
         div class="scroll" tabindex="0" role="region" aria-label=(caption) {
             table {
-                caption { span { (caption) } } // which stays in sight where the table scrolls
+                caption { span { (caption) } } // the span stays visible while the table scrolls
                 thead { tr { @for (i, (name, _)) in columns.iter().enumerate() { th scope="col" class=(class(i)) { (name) } } } }
                 tbody {
                     @for row in rows {
@@ -181,10 +183,10 @@ fn table(caption: &str, columns: &[(&str, Column)], rows: &[Vec<Markup>]) -> Mar
     }
 }
 
-/// Rows that are seen at once; what follows is folded away.
+/// Number of rows that are visible at once; the others are folded away.
 const MAX_OPEN_ROWS: usize = 30;
 
-/// A [`table`] of any length, the rows that matter most first.
+/// Makes a [`table`] of any length; `rows` has the most important rows first.
 fn long_table(caption: &str, columns: &[(&str, Column)], rows: &[Vec<Markup>]) -> Markup {
     let Some((open, rest)) = rows.split_at_checked(MAX_OPEN_ROWS).filter(|(_, rest)| !rest.is_empty()) else {
         return table(caption, columns, rows);
@@ -195,29 +197,29 @@ fn long_table(caption: &str, columns: &[(&str, Column)], rows: &[Vec<Markup>]) -
     }
 }
 
-/// Terms and what they are.
+/// Makes a list of terms and their descriptions.
 fn facts(entries: &[(String, Markup)]) -> Markup {
     html! { dl class="facts" { @for (term, fact) in entries { div { dt { (term) } dd { (fact) } } } } }
 }
 
-/// A share as percent with two decimals: "85.42 %".
+/// Formats a share as percent with two decimals: "85.42 %".
 fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
 }
 
-/// An interval in percent: "84.71 to 86.10 %".
+/// Formats an interval in percent: "84.71 to 86.10 %".
 fn percent_interval([low, high]: [f64; 2]) -> String {
     format!("{:.2} to {:.2} %", 100.0 * low, 100.0 * high)
 }
 
-/// The name of a class or a run in a table: whole where it is short, cut where it would fill the page.
+/// Shows the name of a class or a run in a table: a short name without line breaks, a very long one cut.
 fn name(text: &str) -> Markup {
     let text = shortened(text, 80);
     let class = if columns(&text) <= 24 { "name" } else { "" };
     html! { span class=(class) { (text) } }
 }
 
-/// Text as markup.
+/// Returns text as markup.
 fn plain(text: impl AsRef<str>) -> Markup {
     html! { (text.as_ref()) }
 }

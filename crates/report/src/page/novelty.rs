@@ -1,4 +1,4 @@
-//! None of these: whether the model notices a picture that is unlike anything it was trained on.
+//! The part on novelty: whether the model notices a picture that is unlike all training pictures.
 
 use maud::{Markup, html};
 use tallow_metrics::{FALSE_ALARM_RATE, NoveltyRecord, NoveltyTest};
@@ -45,7 +45,7 @@ fn mean(record: &NoveltyRecord) -> f64 {
     record.left_out.iter().map(|class| class.noticed).sum::<f64>() / record.left_out.len() as f64
 }
 
-/// How many pictures of left-out classes are noticed, by the share of false alarms.
+/// Draws the share of pictures of left-out classes that is noticed, by the share of false alarms.
 fn chart(record: &NoveltyRecord) -> Option<Chart> {
     if record.curve.is_empty() {
         return None;
@@ -91,7 +91,7 @@ fn classes(record: &NoveltyRecord) -> Markup {
     super::long_table("Each class as a new one", &columns, &rows)
 }
 
-/// The test images that are most unlike the training images.
+/// Shows the test images that are most unlike the training images.
 fn most_unlike(run: &RunRecord, test: &Test<'_>, record: &NoveltyRecord) -> Markup {
     let p = test.predictions;
     let shown_ones: Vec<_> = record

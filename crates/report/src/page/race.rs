@@ -1,4 +1,4 @@
-//! The backbones that were tried before a run began, and why one was taken.
+//! Shows the backbones that were tried before a run began, and why one of them was chosen.
 
 use maud::{Markup, html};
 use tallow_metrics::{RaceRecord, Tried};
@@ -9,7 +9,7 @@ use crate::record::RunRecord;
 use crate::shown::{shortened, shown};
 use crate::times::duration;
 
-/// What the part on the run says of it; nothing for a run without a race.
+/// Returns the section about the race for the part on the run; empty for a run without a race.
 pub(super) fn told(run: &RunRecord) -> Markup {
     let Some(race) = &run.race else { return html! {} };
     let Some(winner) = race.tried.get(race.chosen) else { return html! {} };

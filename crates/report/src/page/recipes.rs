@@ -1,4 +1,4 @@
-//! What the recipes of several runs differ in.
+//! The part with the differences between the recipes of several runs.
 
 use std::collections::BTreeMap;
 
@@ -10,18 +10,18 @@ use super::{Column, Part, Text, plain, table};
 use crate::comparison::Comparison;
 use crate::shown::{shortened, shown};
 
-/// Differences beyond this many are counted, not shown.
+/// Largest number of differences that are shown; the others are only counted.
 const MAX_ROWS: usize = 60;
-/// Keys that say where things lie, and nothing of the result.
+/// Keys that name places, and do not affect the result.
 const PLACES: [&str; 2] = ["data.data_dir", "name"];
 
-/// None where a recipe is not known, or all are the same.
+/// Returns the part; `None` if the recipe of a run is unknown, or all recipes are the same.
 pub(super) fn part(comparison: &Comparison<'_>) -> Option<Part> {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let settings = |(_, recipe): &(String, Table)| -> BTreeMap<String, String> {
         leaves(recipe).into_iter().map(|(key, value)| (key, text(value))).collect()
     };
-    // a recipe that cannot be read differs in nothing that can be told
+    // a recipe that cannot be read cannot be compared
     let recipes: Option<Vec<_>> =
         comparison.runs.iter().map(|run| run.record.recipe.as_ref().map(settings)).collect();
     let recipes = recipes?;

@@ -1,4 +1,4 @@
-//! Which of several runs to take, in words that follow from the tests.
+//! Recommends one of several runs, in words that follow from the tests.
 
 use maud::{Markup, html};
 use tallow_metrics::Verdict;
@@ -8,15 +8,17 @@ use super::{name, percent};
 use crate::comparison::{ComparedRun, Comparison};
 use crate::honesty::is_honest;
 
-/// A run that takes more than this share of another's time is not much quicker.
+/// A run is much quicker than another if it takes less than this share of the other's time.
 const MUCH_LESS: f64 = 0.8;
 
-/// The run to take: of those that the test does not tell apart from the most accurate one, the one that took the least time, if that is much less.
+/// Recommends a run. The candidates are the most accurate run and those that the test does not tell apart from it. The
+/// recommended run is the quickest of them if it is much quicker than the most accurate run; otherwise it is the most
+/// accurate run.
 pub(super) fn recommend(comparison: &Comparison<'_>) -> Markup {
     let runs = &comparison.runs;
     let honest = |run: &ComparedRun<'_>| is_honest(run.record);
     let all_honest = runs.iter().all(honest);
-    // a figure that may be too good is compared, but not recommended where there is another
+    // a figure that may be too good is compared, but not recommended if there is an honest one
     let candidates: Vec<usize> = match runs.iter().any(honest) {
         true => (0..runs.len()).filter(|&i| honest(&runs[i])).collect(),
         false => (0..runs.len()).collect(),
@@ -57,7 +59,7 @@ pub(super) fn recommend(comparison: &Comparison<'_>) -> Markup {
     }
 }
 
-/// Whether the test tells two runs apart.
+/// Returns whether the test tells two runs apart.
 fn is_told_apart(comparison: &Comparison<'_>, a: usize, b: usize) -> bool {
     let of_both = |(i, j): (usize, usize)| (i, j) == (a, b) || (i, j) == (b, a);
     let pair = comparison.pairs.iter().find(|(i, j, _)| of_both((*i, *j)));

@@ -1,4 +1,4 @@
-//! The page of labels that may be wrong: the pictures, with their label and the class that speaks against it.
+//! The page of labels that may be wrong: pictures with their label and the class that the model suggests instead.
 
 use maud::{Markup, html};
 use tallow_metrics::{PredictionsTable, Suspect};
@@ -9,7 +9,8 @@ use crate::chart::grouped;
 use crate::record::{Picture, RunRecord};
 use crate::shown::{shortened, shown};
 
-/// The page of the `suspects` among `table`, the answers of the folds of `run`; the first of them with their `pictures`.
+/// Returns the page of the `suspects` in `table`, the answers of the folds of `run`. `pictures` are the pictures of the
+/// first suspects.
 pub fn suspects_report(
     run: &RunRecord,
     table: &PredictionsTable,

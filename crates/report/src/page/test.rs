@@ -1,4 +1,4 @@
-//! The test in figures: the matrix, the report of each class, and how far both can be trusted.
+//! The part with the test figures: the matrix, the report of each class, and how far both can be trusted.
 
 use maud::{Markup, html};
 use tallow_metrics::Bands;
@@ -8,7 +8,7 @@ use crate::analysis::Test;
 use crate::chart::{Bar, Chart, Format, bar_chart, grouped, heat_map};
 use crate::shown::{shortened, shown};
 
-/// Classes beyond this many are not drawn one by one: the lowest are.
+/// Largest number of classes that are drawn; if there are more, the lowest ones are drawn.
 const MAX_BARS: usize = 30;
 
 pub(super) fn part(test: &Test<'_>) -> Part {
@@ -101,7 +101,7 @@ fn report_table(test: &Test<'_>) -> Markup {
     }
 }
 
-/// Which classes the test says nothing of.
+/// Lists the classes without test images.
 fn untested(test: &Test<'_>) -> Markup {
     let classes: Vec<usize> = test.report.without_support().collect();
     let names: Vec<String> =
@@ -117,7 +117,8 @@ fn untested(test: &Test<'_>) -> Markup {
     }
 }
 
-/// Three charts with a bar per class, or per class of the lowest. What is not known has none.
+/// Draws three charts with a bar per class; if there are many classes, only of the lowest. A class whose score is unknown
+/// has no bar.
 fn score_charts(test: &Test<'_>) -> Vec<Chart> {
     type Pick = fn(&Test<'_>, usize) -> (f64, [f64; 2]);
     let kinds: [(&str, &str, usize, Pick); 3] = [

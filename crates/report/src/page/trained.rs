@@ -1,4 +1,4 @@
-//! What was trained, and how to do it again.
+//! The part that describes what was trained, and how to train it again.
 
 use maud::{Markup, html};
 use tallow_core::shown::shell_word;
@@ -145,7 +145,7 @@ fn entries(run: &RunRecord) -> Vec<(String, Markup)> {
     out
 }
 
-/// What to type to run it again and to look at it.
+/// Returns the commands that train the model again, evaluate it and make its report.
 fn commands(run: &RunRecord) -> String {
     let path = shell_word(&run.path);
     format!("trainer --recipe {path}/recipe.toml\ntrainer eval {path}\ntrainer report {path}")

@@ -1,4 +1,4 @@
-//! How far to trust a probability.
+//! The part on calibration: how far to trust a probability.
 
 use maud::html;
 use tallow_metrics::{MIN_CALIBRATION_PREDICTIONS, TEMPERATURES};

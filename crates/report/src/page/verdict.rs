@@ -1,5 +1,5 @@
-//! The top of a report: what the model can do, on what it fails, what may be left to it, and what to do next, in words and
-//! one picture. The evidence is in the parts below.
+//! The top of a report: what the model can do, where it fails, which images may be left to it, and what to do next, in
+//! words and one chart. The evidence is in the parts below.
 
 use maud::{Markup, html};
 use tallow_metrics::{Bands, ConfusionMatrix, CostTable, Predictions};
@@ -15,13 +15,13 @@ use crate::record::RunRecord;
 use crate::shown::{shortened, shown};
 use crate::targets::Target;
 
-/// Classes that the picture shows; of more, the weakest.
+/// Largest number of classes in the chart; if there are more, the weakest ones are shown.
 const MAX_CLASSES: usize = 12;
-/// Notes that are seen at once.
+/// Largest number of notices that are shown unfolded.
 const MAX_OPEN_NOTICES: usize = 4;
-/// Pairs of classes that are named.
+/// Number of pairs of classes that are named.
 const N_PAIRS: usize = 3;
-/// Of the accuracies that can be promised, the first from here on is told, and the last.
+/// Of the accuracies that can be promised and are at least this high, the lowest and the highest are shown.
 const FROM_TARGET: f64 = 0.95;
 
 pub(super) fn part(
@@ -55,7 +55,7 @@ pub(super) fn part(
     Ok(Part { id: "verdict", heading: "In short", body, charts: vec![chart] })
 }
 
-/// What takes something from the figures, and what is missing: before everything else.
+/// Shows the caveats and the missing files, before everything else.
 pub(super) fn warnings(run: &RunRecord) -> Markup {
     let caveats = run.caveats();
     let (grave, others): (Vec<_>, Vec<_>) = caveats.iter().partition(|c| c.spoils_test());
@@ -82,7 +82,7 @@ pub(super) fn warnings(run: &RunRecord) -> Markup {
     }
 }
 
-/// What the run said of its data and of itself, each once.
+/// Shows the notices of the run about its data and itself, each once.
 fn notices(run: &RunRecord) -> Markup {
     let mut said: Vec<String> = Vec::new();
     for notice in run.events.notices.iter().map(|notice| shown(notice)) {
@@ -98,7 +98,7 @@ fn notices(run: &RunRecord) -> Markup {
     }
 }
 
-/// The weakest classes, and the pairs with the most errors between them.
+/// Describes the weakest classes, and the pairs of classes with the most errors between them.
 fn failures(test: &Test<'_>) -> Markup {
     let n_wrong = test.matrix.n() - test.matrix.n_correct();
     if n_wrong == 0 {
@@ -131,7 +131,7 @@ fn failures(test: &Test<'_>) -> Markup {
     }
 }
 
-/// The classes that have test images, the one least often found first.
+/// Returns the classes that have test images, sorted by recall, the lowest first.
 pub(super) fn weakest(test: &Test<'_>) -> Vec<usize> {
     let mut classes: Vec<usize> =
         (0..test.class_names.len()).filter(|&class| !test.is_untested(class)).collect();
@@ -140,7 +140,7 @@ pub(super) fn weakest(test: &Test<'_>) -> Vec<usize> {
     classes
 }
 
-/// The pairs with the most errors in either direction, and how many.
+/// Returns the pairs with the most errors in both directions together, and the number of these errors.
 fn pairs(matrix: &ConfusionMatrix) -> Vec<((usize, usize), u64)> {
     let c = matrix.n_classes();
     let all = (0..c).flat_map(|a| (a + 1..c).map(move |b| (a, b)));
@@ -151,7 +151,7 @@ fn pairs(matrix: &ConfusionMatrix) -> Vec<((usize, usize), u64)> {
     pairs
 }
 
-/// Which answers can be relied on without a person.
+/// Describes the answers that can be relied on without a person.
 fn left_to_it(trust: &Trust, options: &Options, costs: Option<&CostTable>) -> Result<Markup> {
     let n_val = trust.val.as_ref().map_or(0, Predictions::len);
     let told: Vec<Target> = match options.target_accuracy {
@@ -165,7 +165,7 @@ fn left_to_it(trust: &Trust, options: &Options, costs: Option<&CostTable>) -> Re
             promised.truncate(1);
             promised.extend(last);
             if promised.is_empty() {
-                // a model that is better than the first of them may still promise no more than that
+                // a model more accurate than all of these may still promise exactly this
                 promised.extend(Target::of(trust, FROM_TARGET)?.filter(|target| target.chosen.is_some()));
             }
             promised
@@ -201,7 +201,7 @@ fn left_to_it(trust: &Trust, options: &Options, costs: Option<&CostTable>) -> Re
     })
 }
 
-/// What becomes of the images of each class; of many, of the weakest.
+/// Draws how the images of each class are classified; if there are many classes, only of the weakest.
 fn picture(test: &Test<'_>) -> Chart {
     let bands = Bands::default();
     let classes = weakest(test);

@@ -1,6 +1,6 @@
-//! What `events.jsonl` tells that no other file does: when, and what happened between epochs.
+//! Reads from `events.jsonl` what no other file holds: the start time, and what happened between epochs.
 //!
-//! The lines are another crate's; what is not understood is passed over, so that newer runs can be shown too.
+//! Another crate writes the lines. Unknown lines are skipped, so that runs of newer programs can be shown too.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -8,47 +8,47 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-/// No line is longer.
+/// Largest length of the first line.
 const MAX_LINE_BYTES: u64 = 64 << 10;
 
-/// What happened in a run.
+/// The events of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunEvents {
-    /// Seconds since 1970-01-01 UTC at the first event.
+    /// Time of the first event, in seconds since 1970-01-01 UTC.
     pub started_unix_secs: Option<f64>,
-    /// After which epochs the learning rate was lowered, and to what base rate.
+    /// The epochs after which the learning rate was lowered, each with the new base rate.
     pub rate_lowered: Vec<(u64, f64)>,
-    /// After which epoch the run ended early.
+    /// The epoch after which the run stopped early.
     pub stopped_early: Option<u64>,
-    /// The epoch whose weights were taken up again at the end.
+    /// The epoch whose weights were restored at the end.
     pub best_restored: Option<u64>,
-    /// How often the run was gone on with.
+    /// Number of times that the run was resumed.
     pub n_resumed: u64,
     /// Notices to the user.
     pub notices: Vec<String>,
-    /// The steps of all epochs, a few at a time.
+    /// The steps of all epochs; each point combines a few consecutive steps.
     pub steps: Vec<StepPoint>,
-    /// Names and versions of what trained, at the last start.
+    /// Names and versions of the training software, at the last start.
     pub versions: Vec<(&'static str, String)>,
-    /// The commit of the folder in which the run was last started; it ends in `-dirty` where files had been changed.
+    /// The git commit of the folder that the run was last started in; it ends in `-dirty` if files had been changed.
     pub git_commit: Option<String>,
 }
 
-/// Some steps that followed one another.
+/// A few consecutive steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepPoint {
-    /// Epochs of training before their middle.
+    /// Position of their middle, in epochs of training.
     pub epochs: f64,
-    /// Their mean cross-entropy.
+    /// Mean cross-entropy of the steps.
     pub loss: f64,
-    /// The learning rate of the first.
+    /// Learning rate of the first of them.
     pub learning_rate: f64,
 }
 
-/// What the first line of the file at `path` tells, where it can be read: when the run was started.
+/// Reads the start time from the first line of the file at `path`, if it can be read.
 pub(super) fn first(path: &Path) -> RunEvents {
     let mut text = String::new();
-    // a pipe of that name would never answer
+    // opening a named pipe would block
     if path.is_file()
         && let Ok(file) = File::open(path)
     {
@@ -57,7 +57,7 @@ pub(super) fn first(path: &Path) -> RunEvents {
     RunEvents::parse(&text)
 }
 
-/// The fields of a line that are read, whatever its kind.
+/// The fields that are read from a line, for lines of every kind.
 #[derive(Deserialize)]
 struct EventLine {
     event: String,
@@ -72,13 +72,13 @@ struct EventLine {
     points: Vec<Point>,
 }
 
-/// Of what an epoch came to.
+/// The field of an epoch's record that is read.
 #[derive(Deserialize)]
 struct Record {
     epoch: u64,
 }
 
-/// Some steps of an epoch: the share of it that their middle has before it, and their figures.
+/// A few consecutive steps of an epoch: the position of their middle as a share of the epoch, and their figures.
 #[derive(Deserialize)]
 struct Point {
     at: f64,
@@ -86,7 +86,7 @@ struct Point {
     learning_rate: f64,
 }
 
-/// What trained.
+/// The training software.
 #[derive(Deserialize)]
 struct Program {
     tallow: Option<String>,
@@ -95,13 +95,13 @@ struct Program {
 }
 
 impl RunEvents {
-    /// What trained, in words: `Tallow 0.1.0, Candle 0.11.1`.
+    /// Returns the versions of the training software in words: `Tallow 0.1.0, Candle 0.11.1`.
     pub fn versions(&self) -> Option<String> {
         let named = self.versions.iter().map(|(name, version)| format!("{name} {version}"));
         (!self.versions.is_empty()).then(|| named.collect::<Vec<_>>().join(", "))
     }
 
-    /// Reads the lines that can be read: the last one of a run that was killed may be cut off.
+    /// Reads every line that can be read. The last line of a killed run may be cut off.
     pub(super) fn parse(text: &str) -> Self {
         let mut found = Self::default();
         for line in text.lines().filter_map(|line| serde_json::from_str::<EventLine>(line).ok()) {
@@ -123,7 +123,7 @@ impl RunEvents {
                 }
                 ("notice", _) => found.notices.extend(line.text),
                 ("epoch", _) => {
-                    // an epoch after that is one of an extension
+                    // a later epoch belongs to an extension of the run
                     (found.stopped_early, found.best_restored) = (None, None);
                     let before = line.record.map_or(0, |record| record.epoch.saturating_sub(1)) as f64;
                     found.steps.extend(line.points.into_iter().map(|Point { at, loss, learning_rate }| {

@@ -1,6 +1,6 @@
-//! A run folder, read: what is there, and what is not.
+//! Reads a run folder.
 //!
-//! Reading never stops at a file that is missing or damaged: the report shows the rest and says what it lacks.
+//! Reading never stops at a file that is missing or damaged: the report shows the rest and lists the problems.
 
 mod events;
 mod pictures;
@@ -18,13 +18,13 @@ pub use pictures::{Picture, PictureIndex, Role};
 
 use crate::error::{ReportError, Result};
 
-/// No text of a run folder is longer: 2 GiB hold the predictions of a million images for a hundred classes.
+/// Largest size of a text file in a run folder: 2 GiB hold the predictions of a million images for a hundred classes.
 const MAX_TEXT_BYTES: u64 = 2 << 30;
 
-/// Nor is what a list of runs reads of each.
+/// Largest size of a file that is read for a list of runs.
 const MAX_BRIEF_BYTES: u64 = 64 << 20;
 
-/// What a run folder holds.
+/// The content of a run folder.
 #[derive(Clone, Debug)]
 pub struct RunRecord {
     /// The folder.
@@ -33,7 +33,7 @@ pub struct RunRecord {
     pub name: String,
     /// `recipe.toml`, as text and as a table.
     pub recipe: Option<(String, toml::Table)>,
-    /// `summary.json`; there once the run has ended.
+    /// `summary.json`; `None` until the run has finished.
     pub summary: Option<Summary>,
     /// `history.csv`.
     pub history: Vec<EpochRecord>,
@@ -43,13 +43,13 @@ pub struct RunRecord {
     pub val: Option<PredictionsTable>,
     /// `evaluation/predictions_test.csv`.
     pub test: Option<PredictionsTable>,
-    /// `evaluation/novelty.json`; there where the run trained on a frozen backbone's features.
+    /// `evaluation/novelty.json`; `None` unless the run trained on features of a frozen backbone.
     pub novelty: Option<NoveltyRecord>,
-    /// `race.json`; there where backbones were tried before the run began.
+    /// `race.json`; `None` unless backbones were tried before the run began.
     pub race: Option<RaceRecord>,
     /// `images/index.json` and the pictures that it lists.
     pub pictures: PictureIndex,
-    /// What is missing or damaged, each with the file and, where there is one, the line and the field.
+    /// The missing and damaged files, each with the problem and, if known, the line and the field.
     pub problems: Vec<String>,
 }
 
@@ -57,7 +57,7 @@ impl RunRecord {
     /// Reads the run folder at `path`.
     ///
     /// # Errors
-    /// If it is no folder, or has neither `recipe.toml` nor `summary.json` nor `history.csv`.
+    /// If it is not a folder, or has neither `recipe.toml` nor `summary.json` nor `history.csv`.
     pub fn read(path: &Path) -> Result<Self> {
         let (mut run, mut reader) = Self::begin(path, MAX_TEXT_BYTES)?;
         run.events =
@@ -79,8 +79,8 @@ impl RunRecord {
         Ok(run)
     }
 
-    /// Reads what is small of the run folder at `path`: the recipe, the summary, the history, and when it was started. The
-    /// rest is as if it were not there, and no problem.
+    /// Reads only the small files of the run folder at `path`: the recipe, the summary, the history and the start time.
+    /// The other files are left out, and are not reported as problems.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -91,7 +91,7 @@ impl RunRecord {
         Ok(run)
     }
 
-    /// Recipe, summary and history, and who read them.
+    /// Reads recipe, summary and history, and returns them with the reader.
     fn begin(path: &Path, max_bytes: u64) -> Result<(Self, Reader<'_>)> {
         let not_a_run =
             |problem: &str| ReportError::NotARun { path: path.to_owned(), problem: problem.to_owned() };
@@ -130,7 +130,7 @@ impl RunRecord {
         Ok((run, reader))
     }
 
-    /// A value of the recipe, by its keys, as text.
+    /// Returns a value of the recipe as text, given its keys.
     pub fn recipe_value(&self, keys: &[&str]) -> Option<String> {
         let (_, table) = self.recipe.as_ref()?;
         let (first, rest) = keys.split_first()?;
@@ -138,14 +138,14 @@ impl RunRecord {
         Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
     }
 
-    /// What takes something from the run's figures; of a run of an older program, as far as its recipe tells.
+    /// Returns the caveats of the run. For a run of an older program, they are derived from its recipe.
     pub fn caveats(&self) -> Vec<Caveat> {
         let known = self.summary.as_ref().map(|summary| summary.caveats.clone()).unwrap_or_default();
         let on_test = self.recipe_value(&["data", "validate_on"]).as_deref() == Some("test");
         Caveat::complete(known, on_test, self.recipe_value(&["init_from"]).as_deref())
     }
 
-    /// The epoch with the best monitored value, where one was monitored.
+    /// Returns the epoch with the best monitored value; `None` if no value was monitored.
     pub fn best_epoch(&self) -> Option<u64> {
         self.summary.as_ref().and_then(|summary| summary.best_epoch)
     }
@@ -158,7 +158,7 @@ fn of_version<T>(version: u32, expected: u32, record: T) -> std::result::Result<
     }
 }
 
-/// Reads the files of a folder and collects what is wrong with them.
+/// Reads the files of a folder and collects their problems.
 struct Reader<'a> {
     path: &'a Path,
     max_bytes: u64,

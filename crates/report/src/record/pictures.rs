@@ -1,4 +1,4 @@
-//! `images/` of a run folder: PNG files, and `index.json`, which says what each shows.
+//! Reads `images/` of a run folder: PNG files, and `index.json`, which describes each of them.
 //!
 //! ```json
 //! {
@@ -14,12 +14,17 @@
 //! }
 //! ```
 //!
-//! `sample`: training images as they are, 25 of them; `augmented`: the same, as the network saw them once; `test`: the
-//! test images that [`wanted_test_images`](crate::wanted_test_images) names; `near`: training images near one of them, with the
-//! cosine between the features of both. `index` is the image's place in its data
-//! set (that of `predictions_test.csv` for test images), `class` its true class. `image_px` is height and width;
-//! `name` is the user's file that the image is from, where there is one; `train_counts` the number of training images per class, in the order of the classes. A run folder without all that
-//! is whole too.
+//! `role` is one of
+//! * `sample`: training images as they are, 25 of them;
+//! * `augmented`: the same images as the network saw them once, after augmentation;
+//! * `test`: the test images that [`wanted_test_images`](crate::wanted_test_images) returns;
+//! * `near`: training images near one of those test images. `near` gives the index of the test image, and the cosine
+//!   between the features of both.
+//!
+//! `index` is the image's index in its data set (the one in `predictions_test.csv` for test images), and `class` is its
+//! true class. `name` is the user's file that the image came from, if there is one. `image_px` is height and width.
+//! `train_counts` is the number of training images per class, in the order of the classes. A run folder without `images/`
+//! is complete too.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -30,11 +35,11 @@ use tallow_core::files;
 
 const VERSION: u32 = 1;
 const MAX_INDEX_BYTES: u64 = 4 << 20;
-/// What one picture, and all of them, may add to a page.
+/// Largest size of one picture, and of all pictures of a page together.
 const MAX_PICTURE_BYTES: u64 = 64 << 10;
 const MAX_TOTAL_BYTES: usize = 2_200_000;
 
-/// What a picture is there for.
+/// The purpose of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -51,33 +56,33 @@ pub enum Role {
 /// A picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Picture {
-    /// What it is there for.
+    /// The purpose of the picture.
     pub role: Role,
-    /// Its true class.
+    /// The true class of the image.
     pub class: String,
-    /// Its place in its data set.
+    /// Index of the image in its data set.
     pub index: u32,
-    /// The user's file that it is from, where there is one.
+    /// The user's file that the image came from; `None` if there is no such file.
     pub name: Option<String>,
-    /// Of a picture that is near a test image: that image's place, and the cosine between the features of both.
+    /// For a training image near a test image: the index of the test image, and the cosine between the features of both.
     pub near: Option<(u32, f32)>,
-    /// A PNG file's content.
+    /// The content of the PNG file.
     pub png: Vec<u8>,
 }
 
 impl Picture {
-    /// `data:image/png;base64,…`.
+    /// Returns the picture as a URL, `data:image/png;base64,…`.
     pub(crate) fn data_url(&self) -> String {
         format!("data:image/png;base64,{}", base64::engine::general_purpose::STANDARD.encode(&self.png))
     }
 }
 
-/// What `images/` holds.
+/// The content of `images/`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PictureIndex {
-    /// Height and width of the data set's images.
+    /// Height and width of the data set's images, in px.
     pub image_px: Option<[u32; 2]>,
-    /// How many training images each class has.
+    /// Number of training images of each class.
     pub train_counts: Option<Vec<u64>>,
     /// The pictures, in the order of the index.
     pub pictures: Vec<Picture>,
@@ -103,7 +108,7 @@ struct Entry {
 }
 
 impl PictureIndex {
-    /// Reads `run/images`; what is wrong goes to `problems`, and is left out.
+    /// Reads `run/images`. Damaged entries are left out, and reported in `problems`.
     pub(super) fn read(run: &Path, problems: &mut Vec<String>) -> Self {
         let folder = run.join("images");
         let path = folder.join("index.json");
@@ -147,23 +152,23 @@ impl PictureIndex {
         Self { image_px: index.image_px, train_counts: index.train_counts, pictures }
     }
 
-    /// The pictures of a role.
+    /// Returns the pictures with this role.
     pub fn of(&self, role: Role) -> impl Iterator<Item = &Picture> {
         self.pictures.iter().filter(move |picture| picture.role == role)
     }
 
-    /// The training images that are near the test image `index`, the nearest first.
+    /// Returns the training images near the test image `index`, the nearest first.
     pub fn near(&self, index: u32) -> impl Iterator<Item = &Picture> {
         self.of(Role::Near).filter(move |picture| picture.near.is_some_and(|(of, _)| of == index))
     }
 
-    /// The picture of the test image `index`.
+    /// Returns the picture of the test image `index`.
     pub fn test(&self, index: u32) -> Option<&Picture> {
         self.of(Role::Test).find(|picture| picture.index == index)
     }
 }
 
-/// A PNG file of `folder`, and of no other.
+/// Reads a PNG file that lies in `folder` itself; refuses names with other characters than those of plain file names.
 fn png(folder: &Path, name: &str) -> Result<Vec<u8>, String> {
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     if !plain || name.starts_with('.') {

@@ -11,16 +11,17 @@ use crate::record::RunRecord;
 use crate::shown::shown;
 use crate::times::{duration, epochs};
 
-/// Classes that are named in a sentence.
+/// Largest number of classes that are named in a sentence.
 const MAX_NAMES: usize = 40;
-/// Classes that have a row in the table; of more, those with the lowest F1.
+/// Largest number of rows of the table; if there are more classes, those with the lowest F1 are shown.
 const MAX_ROWS: usize = 60;
 
-/// The text of a model card: Hugging Face metadata, figures with their intervals, bands, calibration, intended use,
+/// Returns the text of a model card: Hugging Face metadata, figures with their intervals, bands, calibration, intended
+/// use,
 /// data, and how to load the model from Rust and from Python.
 ///
 /// # Errors
-/// If the run has no summary or no test predictions: it has not ended.
+/// If the run has no summary or no test predictions, because it has not finished.
 pub fn model_card(run: &RunRecord) -> Result<String> {
     let missing = |what: &str| ReportError::Missing {
         run: run.name.clone(),
@@ -73,7 +74,7 @@ pub fn model_card(run: &RunRecord) -> Result<String> {
     Ok(out)
 }
 
-/// YAML between two rulers; texts are JSON strings, which are YAML too.
+/// YAML between two lines of `---`; texts are JSON strings, which are also valid YAML.
 fn metadata(run: &RunRecord, test: &Test<'_>) -> String {
     let quoted = |text: &str| serde_json::Value::from(shown(text)).to_string();
     let (dataset, model) = run.summary.as_ref().map_or(("", ""), |s| (s.dataset.as_str(), s.model.as_str()));
@@ -95,7 +96,7 @@ fn metadata(run: &RunRecord, test: &Test<'_>) -> String {
     )
 }
 
-/// What takes something from the figures, before any of them.
+/// The caveats of the run, placed before all figures.
 fn warnings(run: &RunRecord) -> String {
     let quoted =
         |caveat: &Caveat| format!("> **Read the figures with care.** {}\n\n", md(&caveat.sentence()));
@@ -218,7 +219,7 @@ fn data(run: &RunRecord) -> String {
     )
 }
 
-/// What the figures are of.
+/// Describes the images that the figures are about.
 fn tested_on(run: &RunRecord) -> String {
     match run.summary.as_ref().and_then(|s| s.folds.as_ref().filter(|_| s.is_tested_by_folds())) {
         Some(folds) => format!(
@@ -229,7 +230,7 @@ fn tested_on(run: &RunRecord) -> String {
     }
 }
 
-/// The images that were not trained on.
+/// Describes the images that were not trained on.
 fn others(run: &RunRecord, s: &Summary) -> String {
     let val = match (s.n_val, &s.folds) {
         (_, Some(folds)) => format!("held out in {} folds", folds.accuracies.len()),
@@ -246,10 +247,10 @@ fn others(run: &RunRecord, s: &Summary) -> String {
     }
 }
 
-/// What is known of the weights that training began with.
+/// Describes the origin and licence of the pretrained weights.
 fn licence(summary: &Summary) -> String {
     let Some(PretrainedWeights { origin, licence }) = &summary.pretrained else { return String::new() };
-    // where a path lies on somebody's disk is nothing for a card
+    // a path on the owner's disk does not belong on a card
     let origin = match origin.starts_with("hf:") {
         true => code(origin),
         false => "a file of its owner's".to_owned(),
@@ -281,7 +282,7 @@ fn loading(run: &RunRecord) -> String {
     )
 }
 
-/// A name inside Markdown: nothing in it is markup, ends a table's cell or is HTML.
+/// Escapes a name for Markdown: no part of it is markup, ends a cell of a table, or is HTML.
 fn md(text: &str) -> String {
     let mut out = String::new();
     for c in shown(text).chars() {
@@ -290,11 +291,11 @@ fn md(text: &str) -> String {
         }
         out.push(c);
     }
-    // what is no address shall not become a link
+    // text that looks like an address must not become a link
     out.replace("://", r"\://").replace("www.", r"www\.")
 }
 
-/// A text that is shown letter by letter: between as many backticks as it does not hold itself.
+/// Returns a text to be shown literally: between more backticks than any run of backticks in the text.
 fn code(text: &str) -> String {
     let text = shown(text);
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);

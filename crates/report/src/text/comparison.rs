@@ -1,4 +1,4 @@
-//! Several runs beside one another, for a terminal.
+//! A comparison of several runs, as text for a terminal.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use crate::shown::{columns, padded, shortened};
 
 const MAX_NAME_COLUMNS: usize = 28;
 
-/// A table of the runs, and a sentence for each two: better, worse, or not told apart by this test set.
+/// Returns a table of the runs and a sentence for each two of them: better, worse, or not told apart by this test set.
 pub fn comparison_text(comparison: &Comparison<'_>) -> String {
     let mut out = table(comparison);
     out.push('\n');

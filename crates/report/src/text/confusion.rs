@@ -1,4 +1,4 @@
-//! The confusion matrix for a terminal: bands as colour, and as signs for those who see none.
+//! The confusion matrix for a terminal: bands are shown as colours, and as signs for people who see no colours.
 
 use std::fmt::Write as _;
 
@@ -6,23 +6,24 @@ use tallow_metrics::{Band, Bands, ConfusionMatrix, confused_pairs};
 
 use crate::shown::{columns, padded, shortened, shown};
 
-/// Class names at the sides are cut to this where the columns are scarce.
+/// Largest width of class names at the left: with enough room, and with little room.
 const MAX_NAME_COLUMNS: usize = 28;
 const SHORT_NAME_COLUMNS: usize = 14;
-/// A column narrower than this one, or than this many letters of its class, tells too little.
+/// Comfortable width of a column, and least number of letters of a class name at its head: less would say too little.
 const COMFORTABLE_CELL: usize = 7;
 const MIN_HEAD_COLUMNS: usize = 3;
 const HEAD: &str = "true class";
 const N_PAIRS: usize = 20;
 
-/// The matrix with true classes downwards and predicted ones to the right. Failing cells end in `!`, improvable ones in
-/// `?`; with `color` (ANSI, for a terminal that shows it) they are red and yellow too, and right answers bold.
+/// Returns the matrix as text: true classes from top to bottom, predicted classes from left to right. Failing cells end
+/// in `!`, improvable ones in `?`. With `color` (ANSI, for a terminal that shows it), these cells are also red and
+/// yellow, and correct answers are bold.
 ///
-/// It takes the `max_columns` that there are: names are whole where they fit, else cut; a matrix that has no room is a list
-/// of the most confused pairs.
+/// The text is at most `max_columns` wide. Names are whole if they fit and cut otherwise. If there is no room for the
+/// matrix, the text is a list of the most confused pairs.
 ///
 /// # Panics
-/// If there is not one name per class.
+/// If the number of names is not the number of classes.
 pub fn confusion_text(
     matrix: &ConfusionMatrix,
     class_names: &[String],
@@ -37,7 +38,7 @@ pub fn confusion_text(
     }
 }
 
-/// Columns of the names at the left, and of each class beside them: a blank at least, a number or a name, and a sign.
+/// Widths of the names at the left, and of the column of each class: at least one blank, a number or a name, and a sign.
 #[derive(Clone, Copy)]
 struct Layout {
     name: usize,
@@ -45,7 +46,7 @@ struct Layout {
 }
 
 impl Layout {
-    /// None if the matrix has no room.
+    /// Returns the widest layout that fits; `None` if the matrix does not fit.
     fn of(matrix: &ConfusionMatrix, class_names: &[String], max_columns: usize) -> Option<Self> {
         let longest = class_names.iter().map(|name| columns(&shown(name))).max().unwrap_or(0);
         let most = (0..matrix.n_classes()).flat_map(|class| matrix.row(class)).max().copied().unwrap_or(0);
@@ -90,7 +91,7 @@ fn table(
     out
 }
 
-/// What the signs mean, in as few lines as it fits.
+/// Explains the signs, in as few lines as possible.
 fn legend(bands: &Bands, color: bool, max_columns: usize) -> String {
     let (low, high) = (bands.acceptable_up_to, bands.improvable_up_to);
     let parts = [
@@ -131,7 +132,7 @@ fn cell(
         Some(Band::Improvable) => "?",
         _ => " ",
     };
-    // a blank stays out of the colours, so that it can be taken off the end of a line
+    // a blank is not coloured, so that it can be trimmed from the end of a line
     let text = format!("{number}{}", sign.trim_end());
     let blank = if sign == " " { sign } else { "" };
     if target == predicted && color {
@@ -156,7 +157,7 @@ fn pairs(
     color: bool,
     max_columns: usize,
 ) -> String {
-    // beside the names: "taken for", counts, shares, and how bad that is where there is room for it
+    // width beside the names: "taken for", counts, shares, and the band if there is room for it
     const WITH_WORD: usize = 46;
     const WITHOUT_WORD: usize = 34;
     const MIN_NAME: usize = 8;
@@ -227,7 +228,7 @@ Of 1,000 images of the true class:
         assert_eq!(text, expected);
     }
 
-    /// Whatever the width: no line is longer, and where columns are scarce there is a list.
+    /// No line is wider than the given width; if there are few columns, the text is a list.
     #[test]
     fn no_line_is_longer_than_there_is_room() {
         let n = 12;

@@ -1,4 +1,4 @@
-//! A comparison of runs as figures, for other programs: what the text and the page say, without rounding.
+//! The figures of a comparison for other programs: the same as in the text and on the page, but not rounded.
 
 use serde::Serialize;
 use tallow_metrics::{Caveat, Verdict};
@@ -6,74 +6,74 @@ use tallow_metrics::{Caveat, Verdict};
 use crate::comparison::{ComparedRun, Comparison};
 use crate::honesty::is_honest;
 
-/// Runs that were tested on the same images, and what the images say of each two.
+/// Runs that were tested on the same images, and the comparison of each two of them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ComparisonFigures {
-    /// The runs, in the order in which they were named.
+    /// The runs, in the order in which the user named them.
     pub runs: Vec<RunFigures>,
-    /// Each two runs once.
+    /// One entry for each two runs.
     pub pairs: Vec<PairFigures>,
 }
 
 /// The figures of one run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunFigures {
-    /// Its name; its path, where two have one name.
+    /// Name of the run; its path if two runs have the same name.
     pub run: String,
     /// The run folder.
     pub path: String,
-    /// How many images it was tested on.
+    /// Number of test images.
     pub n_test: usize,
-    /// Share of test images classified rightly, and its interval: low, high.
+    /// Share of test images classified correctly.
     pub accuracy: f64,
-    /// See `accuracy`.
+    /// Interval of `accuracy`: low, high.
     pub accuracy_interval: [f64; 2],
-    /// The mean of the classes' F1.
+    /// Mean F1 of the classes.
     pub macro_f1: f64,
     /// Mean cross-entropy.
     pub loss: Option<f64>,
-    /// Parameters of the model, where the summary can be read.
+    /// Number of parameters of the model; `None` if the summary cannot be read.
     pub n_parameters: Option<u64>,
-    /// Those of them that were trained, where the summary tells them apart.
+    /// Number of parameters that were trained; `None` if the summary does not give it.
     pub n_trained_parameters: Option<u64>,
-    /// Epochs that were run.
+    /// Number of epochs that were run.
     pub epochs_run: Option<u64>,
-    /// Seconds of training, those of a frozen backbone's features included.
+    /// Time of training, in seconds, including the features of a frozen backbone.
     pub seconds: Option<f64>,
-    /// Training images per second; none for a head on features that are kept, of which it says nothing.
+    /// Training images per second; `None` for a head on stored features, where the rate would say nothing about images.
     pub images_per_second: Option<f64>,
-    /// Whether nothing was decided on the test images.
+    /// Whether the test is honest: no decision used the test images.
     pub honest: bool,
-    /// What takes something from these figures.
+    /// Facts that limit what these figures prove.
     pub caveats: Vec<Caveat>,
 }
 
-/// What the images say of the second run of a pair, against the first.
+/// The comparison of the second run of a pair with the first.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PairFigures {
-    /// The name of the first.
+    /// Name of the first run.
     pub first: String,
-    /// The name of the second.
+    /// Name of the second run.
     pub second: String,
     /// "better", "worse" or "not_told_apart".
     pub verdict: &'static str,
-    /// Accuracy of the second less that of the first, a share.
+    /// Accuracy of the second run minus accuracy of the first, as a share.
     pub difference: f64,
     /// The interval of the difference: low, high.
     pub difference_interval: [f64; 2],
-    /// McNemar's exact test.
+    /// P-value of McNemar's exact test.
     pub p_value: f64,
-    /// The confidence of interval and verdict.
+    /// The confidence of the interval and the verdict.
     pub confidence: f64,
-    /// How many images.
+    /// Number of images.
     pub n: u64,
-    /// How many only the first got right.
+    /// Number of images that only the first run got right.
     pub n_only_first: u64,
-    /// How many only the second got right.
+    /// Number of images that only the second run got right.
     pub n_only_second: u64,
 }
 
-/// The figures of `comparison`.
+/// Returns the figures of `comparison`.
 pub fn comparison_figures(comparison: &Comparison<'_>) -> ComparisonFigures {
     let label = |place: usize| comparison.runs[place].label.clone();
     let pair = |&(first, second, c): &(usize, usize, tallow_metrics::PairedComparison)| PairFigures {

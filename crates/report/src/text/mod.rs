@@ -1,4 +1,4 @@
-//! Texts: for a terminal, the model card, and figures for other programs.
+//! Texts for a terminal, the model card, and figures for other programs.
 
 mod card;
 mod comparison;

@@ -1,4 +1,4 @@
-//! Many runs in a table, for a terminal: as many columns as there is room for.
+//! A table of many runs for a terminal, with as many columns as fit.
 
 use std::fmt::Write as _;
 
@@ -12,14 +12,14 @@ use tallow_core::duration;
 /// A run in a list of runs.
 #[derive(Clone, Debug)]
 pub struct ListedRun {
-    /// What its small files say ([`RunRecord::read_brief`]).
+    /// The content of its small files ([`RunRecord::read_brief`]).
     pub record: RunRecord,
-    /// How far it has come.
+    /// The progress of the run.
     pub state: RunState,
 }
 
 impl ListedRun {
-    /// The data set: its name, or that of the user's folder or file.
+    /// Returns the name of the data set, or of the user's folder or file.
     pub fn dataset(&self) -> Option<String> {
         let of_recipe = || {
             let text = self.record.recipe_value(&["data", "dataset"])?;
@@ -28,55 +28,55 @@ impl ListedRun {
         self.record.summary.as_ref().map(|s| s.dataset.clone()).or_else(of_recipe)
     }
 
-    /// The architecture.
+    /// Returns the architecture.
     pub fn model(&self) -> Option<String> {
         let of_recipe = || self.record.recipe_value(&["model", "name"]);
         self.record.summary.as_ref().map(|s| s.model.clone()).or_else(of_recipe)
     }
 
-    /// The recipe's name.
+    /// Returns the name of the recipe.
     pub fn recipe(&self) -> Option<String> {
         let of_recipe = || self.record.recipe_value(&["name"]);
         self.record.summary.as_ref().map(|s| s.recipe.clone()).or_else(of_recipe)
     }
 
-    /// The seed.
+    /// Returns the seed.
     pub fn seed(&self) -> Option<u64> {
         let of_recipe = || self.record.recipe_value(&["seed"])?.parse().ok();
         self.record.summary.as_ref().map(|s| s.seed).or_else(of_recipe)
     }
 
-    /// The accuracy on the test images and its 95 % interval, once the run is over.
+    /// Returns the accuracy on the test images and its 95 % interval; `None` until the run has finished.
     pub fn test_accuracy(&self) -> Option<(f64, [f64; 2])> {
         let test = self.record.summary.as_ref()?.test?;
         Some((test.accuracy, test.accuracy_interval))
     }
 
-    /// The accuracy on the validation images: the finished model's, or of the last epoch so far.
+    /// Returns the accuracy on the validation images: of the finished model, or of the last epoch so far.
     pub fn val_accuracy(&self) -> Option<f64> {
         let of_summary = self.record.summary.as_ref().and_then(|s| s.val).map(|val| val.accuracy);
         of_summary.or_else(|| self.record.history.last()?.val_accuracy)
     }
 
-    /// Epochs that are over.
+    /// Returns the number of finished epochs.
     pub fn n_epochs(&self) -> Option<u64> {
         let of_history = || self.record.history.last().map(|record| record.epoch);
         self.record.summary.as_ref().map(|s| s.epochs_run).or_else(of_history)
     }
 
-    /// Seconds that the model took, once the run is over.
+    /// Returns the time that the model took, in seconds; `None` until the run has finished.
     pub fn seconds(&self) -> Option<f64> {
         self.record.summary.as_ref().map(|s| s.model_seconds())
     }
 
-    /// Seconds since 1970-01-01 UTC at the start.
+    /// Returns the start time, in seconds since 1970-01-01 UTC.
     pub fn started_unix_secs(&self) -> Option<f64> {
         self.record.events.started_unix_secs
     }
 }
 
-/// The table's columns, and which of them go, one after the other, where there is no room: the name, the state and the
-/// accuracy stay.
+/// The columns of the table. If there is no room, the columns in `DROPPED` are removed one after the other, so that the
+/// name, the state and the accuracy stay.
 const HEADER: [&str; 12] = [
     "run",
     "state",
@@ -93,17 +93,17 @@ const HEADER: [&str; 12] = [
 ];
 const IS_TEXT: [bool; 12] = [true, true, true, true, true, false, false, false, false, false, false, false];
 const DROPPED: [usize; 9] = [8, 10, 3, 5, 2, 11, 9, 4, 7];
-/// Names of runs, data sets, models and recipes are cut to these where there is no room, and the names of runs to the last
-/// one where that does not help.
+/// If there is no room, names of runs are cut to the first of these widths, and names of data sets, models and recipes to
+/// the second. If that is not enough, names of runs are cut further, down to the third.
 const MAX_NAME_COLUMNS: usize = 28;
 const MAX_TEXT_COLUMNS: usize = 16;
 const MIN_NAME_COLUMNS: usize = 8;
 
-/// What a mark beside an accuracy says.
+/// Explains the mark beside an accuracy.
 const NOT_HONEST: &str = "* Decisions may have been taken on the test images: this test accuracy is not an honest estimate. The report says why.";
 
-/// A table of `runs`, in their order, no wider than `max_columns` where that can be; then what a mark means, and what is wrong
-/// with runs that are damaged.
+/// Returns a table of `runs`, in their order, not wider than `max_columns` if possible. Below it are the explanation of
+/// the mark and the problems of damaged runs.
 pub fn runs_text(runs: &[ListedRun], max_columns: Option<usize>) -> String {
     let marks = runs.iter().any(is_marked);
     let mut rows: Vec<Vec<String>> = vec![HEADER.map(str::to_owned).to_vec()];
@@ -169,7 +169,7 @@ fn row(run: &ListedRun, marks: bool) -> Vec<String> {
     ]
 }
 
-/// Cuts texts and leaves out columns until a line has room; the columns that stay, with their widths.
+/// Cuts texts and removes columns until a line fits. Returns the remaining columns, each with its width.
 fn fit(rows: &mut [Vec<String>], max_columns: Option<usize>) -> Vec<(usize, usize)> {
     let width = |rows: &[Vec<String>], i: usize| rows.iter().map(|row| columns(&row[i])).max().unwrap_or(0);
     let total = |rows: &[Vec<String>], kept: &[usize]| {

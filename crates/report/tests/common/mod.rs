@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tallow_metrics::{EpochRecord, Predictions, Summary, TestScore, predictions_to_csv};
 
-/// `n` predictions of `c` classes, about three of four right, by a fixed rule; `salt` gives another model.
+/// `n` predictions for `c` classes by a fixed rule, about three out of four correct; another `salt` gives another model.
 pub(crate) fn predictions(n: usize, c: usize, salt: usize) -> Predictions {
     let targets: Vec<u32> = (0..n).map(|i| (i % c) as u32).collect();
     let mut log_probs = Vec::with_capacity(n * c);
@@ -19,7 +19,7 @@ pub(crate) fn predictions(n: usize, c: usize, salt: usize) -> Predictions {
     Predictions::new(c, targets, log_probs, (0..n as u32).collect()).unwrap()
 }
 
-/// Writes a whole run of these classes to `path`.
+/// Writes a complete run folder with these classes to `path`.
 pub(crate) fn write_run(path: &Path, class_names: &[String], salt: usize) {
     fs::create_dir_all(path.join("evaluation")).unwrap();
     let n = 8 * class_names.len().max(25);

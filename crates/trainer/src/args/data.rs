@@ -1,4 +1,4 @@
-//! What can be typed about data sets: the commands of `trainer data`, and how a user's files are read.
+//! The command line for data sets: the commands of `trainer data`, and the options for reading a user's files.
 
 use std::path::PathBuf;
 
@@ -6,29 +6,29 @@ use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
-    /// What a data set holds: shapes, classes, counts, mean and deviation
+    /// Print the shapes, classes, counts, mean and deviation of a data set
     Info(DataArgs),
-    /// Whether a data set's files are whole and the official ones
+    /// Check that a data set's files are undamaged and the official ones
     Verify(DataArgs),
     /// Draw 5 x 5 training images with their class names under them
     Grid(GridArgs),
-    /// Which test images are near-duplicates of training images: a model knows those already
+    /// List test images that are near-duplicates of training images, which a model already knows
     Duplicates(DuplicatesArgs),
-    /// Which labels of a run's pictures may be wrong, by the answers of models that had not seen them
+    /// List pictures of a run with possibly wrong labels, judged by models that had not seen them
     Suspects(SuspectsArgs),
-    /// Which features of frozen backbones are kept under the data folder; removes them on request
+    /// List the cached features of frozen backbones under the data folder; remove them on request
     Caches(CachesArgs),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DataArgs {
     /// A folder of pictures, a table of labels, an archive; or auto, cifar10, cifar100, cifar100-coarse, sample. auto is
-    /// CIFAR-10 if it is there, else the embedded sample
+    /// CIFAR-10 if it exists, else the embedded sample
     #[arg(long, value_name = "PATH|NAME", default_value = "auto")]
     pub(crate) dataset: String,
     #[command(flatten)]
     pub(crate) labels: LabelArgs,
-    /// Where data sets lie
+    /// Folder of data sets
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub(crate) data_dir: PathBuf,
 }
@@ -39,21 +39,21 @@ Examples:
   trainer data grid
   trainer data grid --augmented --recipe cnn-5 --out augmented.png")]
 pub(crate) struct GridArgs {
-    /// The images as the first epoch's augmentation changes them
+    /// Show the images as augmented in the first epoch
     #[arg(long)]
     pub(crate) augmented: bool,
-    /// Whose training images they are: its data set, split, seed and augmentation count
+    /// The recipe that gives data set, split, seed and augmentation
     #[arg(long, value_name = "NAME|FILE", default_value = "cnn")]
     pub(crate) recipe: String,
-    /// Another data set than the recipe's, by name or path
+    /// Use another data set than the recipe's, by name or path
     #[arg(long, value_name = "PATH|NAME")]
     pub(crate) dataset: Option<String>,
     #[command(flatten)]
     pub(crate) labels: LabelArgs,
-    /// Where data sets lie [default: as the recipe says]
+    /// Folder of data sets [default: as the recipe says]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// The picture
+    /// The picture file to write
     #[arg(long, value_name = "FILE.png", default_value = "grid.png")]
     pub(crate) out: PathBuf,
 }
@@ -67,7 +67,7 @@ Examples:
 pub(crate) struct DuplicatesArgs {
     #[command(flatten)]
     pub(crate) data: DataArgs,
-    /// The list of pairs, a CSV file [default: duplicates-DATASET.csv]
+    /// The CSV file for the list of pairs [default: duplicates-DATASET.csv]
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 }
@@ -78,18 +78,18 @@ Examples:
   trainer --dataset photos/ --folds 5
   trainer data suspects runs/photos-1")]
 pub(crate) struct SuspectsArgs {
-    /// A run that was trained with --folds
+    /// A run trained with --folds
     pub(crate) run: PathBuf,
-    /// Where its data set lies now [default: where it was]
+    /// Present place of the run's data set [default: where it was]
     #[arg(long, value_name = "PATH|NAME")]
     pub(crate) dataset: Option<String>,
-    /// Where data sets lie [default: where the run had them]
+    /// Folder of data sets [default: that of the run]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// How many pictures the page shows
+    /// Number of pictures on the page
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub(crate) max_shown: usize,
-    /// The page; the table lies beside it, as .csv [default: RUN/suspects.html]
+    /// The page to write; the table is written beside it as .csv [default: RUN/suspects.html]
     #[arg(long, value_name = "FILE.html")]
     pub(crate) out: Option<PathBuf>,
 }
@@ -104,39 +104,39 @@ Examples:
   trainer data caches --remove --unused-days 30
   trainer data caches --remove --all")]
 pub(crate) struct CachesArgs {
-    /// Remove the caches with these keys, or the beginnings of keys
+    /// Remove the caches with these keys; the beginning of a key is enough
     #[arg(long, value_name = "KEY", num_args = 0.., required_if_eq("all", "true"))]
     pub(crate) remove: Option<Vec<String>>,
-    /// With --remove: all of them
+    /// With --remove: remove all caches
     #[arg(long)]
     pub(crate) all: bool,
-    /// With --remove: those that no run has used for so many days
+    /// With --remove: remove caches that no run has used for this many days
     #[arg(long, value_name = "N", requires = "remove", conflicts_with = "all")]
     pub(crate) unused_days: Option<u64>,
-    /// Where data sets lie
+    /// Folder of data sets
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub(crate) data_dir: PathBuf,
 }
 
-/// How a data set of files is read.
+/// The options for reading a data set of files.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct LabelArgs {
-    /// Go on without damaged pictures, up to 1 % of all; they are named
+    /// Skip damaged pictures, up to 1 % of all, and name them
     #[arg(long, help_heading = "Data")]
     pub(crate) skip_bad: bool,
-    /// The column of a table that names the pictures [default: found by its name]
+    /// The column with the file names in a table [default: found by its name]
     #[arg(long, help_heading = "Data", value_name = "NAME")]
     pub(crate) file_column: Option<String>,
-    /// The column of a table that has the classes [default: found by its name]
+    /// The column with the classes in a table [default: found by its name]
     #[arg(long, help_heading = "Data", value_name = "NAME")]
     pub(crate) label_column: Option<String>,
-    /// The column of a table that says train, val or test [default: found by its name]
+    /// The column with train, val or test in a table [default: found by its name]
     #[arg(long, help_heading = "Data", value_name = "NAME")]
     pub(crate) split_column: Option<String>,
 }
 
 impl LabelArgs {
-    /// The same as a recipe has it.
+    /// Returns these options as a recipe holds them.
     pub(crate) fn config(&self, data_dir: &std::path::Path) -> tallow_training::DataConfig {
         tallow_training::DataConfig {
             data_dir: data_dir.to_owned(),

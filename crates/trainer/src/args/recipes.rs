@@ -1,4 +1,4 @@
-//! What can be typed after `trainer recipes`.
+//! The command line of `trainer recipes`.
 
 use clap::{Args, Subcommand};
 
@@ -15,13 +15,13 @@ Examples:
   trainer recipes diff cnn cnn-5                     in what two differ"
 )]
 pub(crate) struct RecipesArgs {
-    /// Print this recipe: the text of a built-in one; of a file ending in .toml or a run folder, all that it comes to
+    /// Print this recipe: the text of a built-in one, or all settings of a file ending in .toml or of a run folder
     #[arg(value_name = "NAME|FILE|RUN")]
     pub(crate) name: Option<String>,
-    /// List every key that a recipe and --set take; of one table or one key, where it is named
+    /// List every key that recipes and --set accept, or those of one table or key
     #[arg(long, value_name = "SECTION", num_args = 0..=1, default_missing_value = "", conflicts_with = "name")]
     pub(crate) keys: Option<String>,
-    /// With --keys: as a page in Markdown
+    /// With --keys: print a Markdown page
     #[arg(long, requires = "keys")]
     pub(crate) markdown: bool,
     #[command(subcommand)]
@@ -39,7 +39,7 @@ pub(crate) struct DiffArgs {
     /// A built-in recipe, a file ending in .toml, or a run folder
     #[arg(value_name = "A")]
     pub(crate) a: String,
-    /// Another
+    /// Another recipe, file or run folder
     #[arg(value_name = "B")]
     pub(crate) b: String,
 }

@@ -1,4 +1,4 @@
-//! What can be typed about folders of runs.
+//! The command line for folders of runs.
 
 use std::path::PathBuf;
 
@@ -16,12 +16,12 @@ pub(crate) struct RunsArgs {
     /// The folder that holds run folders
     #[arg(value_name = "DIR", default_value = "runs")]
     pub(crate) dir: PathBuf,
-    /// What the runs are sorted by: the latest, the most accurate or the quickest come first
+    /// The column to sort by; the latest, the most accurate or the fastest runs come first
     #[arg(long, value_name = "COLUMN", default_value = "started")]
     pub(crate) sort: RunsColumn,
 }
 
-/// The columns of the table.
+/// The columns of the table of runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RunsColumn {
     Name,

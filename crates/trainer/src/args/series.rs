@@ -1,4 +1,5 @@
-//! What can be typed about a recipe rather than a run: several seeds of it, and which learning rate suits it.
+//! The command line for a recipe rather than a single run: training it with several seeds, and searching for its learning
+//! rate.
 
 use std::path::PathBuf;
 
@@ -21,10 +22,10 @@ Examples:
 pub(crate) struct SeedsArgs {
     #[command(flatten)]
     pub(crate) settings: SettingsArgs,
-    /// How many runs, each with a seed of its own
+    /// Number of runs, each with its own seed
     #[arg(long, help_heading = "Series", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seeds: u64,
-    /// The seed of the first run, from which the others count up [default: the recipe's]
+    /// The seed of the first run; the others count up from it [default: the recipe's]
     #[arg(long, help_heading = "Series", value_name = "N")]
     pub(crate) first_seed: Option<u64>,
     /// The folder of the series [default: runs/RECIPE-seeds]
@@ -55,10 +56,10 @@ pub(crate) struct FindLrArgs {
     /// The last and largest rate
     #[arg(long, help_heading = "Sweep", value_name = "X", default_value_t = 10.0)]
     pub(crate) to: f64,
-    /// How many steps the sweep takes, unless the loss diverges before
+    /// Largest number of steps; the sweep ends earlier if the loss diverges
     #[arg(long, help_heading = "Sweep", value_name = "N", default_value_t = 100)]
     pub(crate) steps: usize,
-    /// The folder for the plot and the table, lr.svg, lr.png and lr.csv
+    /// The folder for the plot and the table: lr.svg, lr.png and lr.csv
     #[arg(long, help_heading = "Sweep", value_name = "DIR", default_value = "find-lr")]
     pub(crate) out: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! Which backbones run in a race: those that the user names, or whatever pretrained weights can be had.
+//! Finds the backbones of a race: those that the user names, or those with available pretrained weights.
 
 use std::path::Path;
 
@@ -9,34 +9,34 @@ use tallow_training::Override;
 
 use crate::App;
 
-/// What `--backbone` says where backbones are to be tried.
+/// The value of `--backbone` that asks for a race.
 pub(super) const AUTO: &str = "auto";
-/// The sizes that a backbone is tried at where nobody says one.
+/// The sizes at which a backbone is tried if none is given.
 const SIZES_PX: [usize; 2] = [128, 224];
-/// What is fetched from the hub where nobody names candidates: small, and good for their size.
+/// Backbones that are downloaded from the hub if no candidates are named: small, and good for their size.
 const FROM_THE_HUB: [&str; 3] = ["tf_efficientnet_lite0", "mobilenetv4_conv_medium", "hgnetv2_b0"];
 
-/// What is not taken, each with the reason.
+/// Candidates that are not taken, each with the reason.
 pub(super) type LeftOut = Vec<(String, String)>;
 
 /// A backbone at one size.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Candidate {
     pub(super) architecture: &'static str,
-    /// The text of a [`WeightsSource`].
+    /// Source of the weights, as text for a [`WeightsSource`].
     pub(super) weights: String,
     pub(super) input_px: usize,
-    /// What its weights take on the disk: larger ones are slower.
+    /// Size of its weights in bytes; larger backbones are slower.
     n_bytes: u64,
 }
 
 impl Candidate {
-    /// "tf_efficientnet_lite0 at 128 px".
+    /// Returns a name such as "tf_efficientnet_lite0 at 128 px".
     pub(super) fn label(&self) -> String {
         format!("{} at {} px", self.architecture, self.input_px)
     }
 
-    /// What a recipe says of it.
+    /// Returns the overrides that put the candidate into a recipe.
     pub(super) fn overrides(&self) -> Result<Vec<Override>> {
         let mut overrides = vec![
             Override::new("model.name", self.architecture),
@@ -49,7 +49,7 @@ impl Candidate {
     }
 }
 
-/// The candidates, the quickest first, and those that cannot be had, with the reason.
+/// Returns the candidates, the fastest first, and the unavailable ones with the reason.
 pub(super) fn find(
     backbone: Option<&str>,
     named: &[String],
@@ -79,7 +79,8 @@ pub(super) fn find(
     Ok((found, left_out))
 }
 
-/// What a user's text names: an architecture, or weights whose `config.json` names one; a size may follow, `NAME:128`.
+/// Returns the candidates for a user's text: an architecture, or weights with a `config.json` that names one. A size may
+/// follow, as in `NAME:128`.
 fn of_text(text: &str, offline: bool, app: &App) -> Result<Vec<Candidate>> {
     let (source, px) = match text.rsplit_once(':') {
         Some((source, px)) if !px.is_empty() && px.bytes().all(|c| c.is_ascii_digit()) => {
@@ -92,7 +93,7 @@ fn of_text(text: &str, offline: bool, app: &App) -> Result<Vec<Candidate>> {
         return had(known, published.source, px, offline, app);
     }
     if !source.starts_with("hf:") && !Path::new(source).exists() {
-        architecture(source)?; // says which names there are
+        architecture(source)?; // its error lists the known names
     }
     let files = resolve(&source.parse()?, &hub(offline)?, &app.progress, &app.stop)?;
     let config = files.config.context("it has no config.json, which would name its architecture")?;
@@ -101,7 +102,7 @@ fn of_text(text: &str, offline: bool, app: &App) -> Result<Vec<Candidate>> {
     at_sizes(architecture(&name)?, source, px, size_of(&files.model))
 }
 
-/// Published weights, where they can be had.
+/// Returns the candidates of published weights, if the weights are available.
 fn had(
     known: &'static Architecture,
     source: &str,
@@ -115,7 +116,7 @@ fn had(
     at_sizes(known, source, px, size_of(&files.model))
 }
 
-/// What lies on the disk and, where the network may be used, a few small ones of the hub.
+/// Returns the backbones on disk and, if the network may be used, a few small ones from the hub.
 fn of_themselves(offline: bool, app: &App) -> Result<(Vec<Candidate>, LeftOut)> {
     let (mut found, mut left_out) = (Vec::new(), Vec::new());
     for known in architectures() {
@@ -126,7 +127,7 @@ fn of_themselves(offline: bool, app: &App) -> Result<(Vec<Candidate>, LeftOut)> 
             Err(e) if FROM_THE_HUB.contains(&known.name) => {
                 left_out.push((known.name.to_owned(), format!("{e:#}")))
             }
-            Err(_) => {} // it was never fetched
+            Err(_) => {} // it was never downloaded
         }
         if app.stop.raised().is_some() {
             break;

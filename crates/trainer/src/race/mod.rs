@@ -1,7 +1,8 @@
-//! `--backbone auto` and `--time`: backbones are tried on a tenth of the pictures, the one is taken that is as good as the best and
-//! quickest, and what everything will take is said before it begins.
+//! `--backbone auto` and `--time`: tries backbones on a tenth of the pictures, takes the fastest of those that are as good as
+//! the best, and reports the estimated time before the run begins.
 //!
-//! What is tried, `candidates.rs` says; how, `trial.rs`; what is taken, `plan.rs`. Features that a trial computes are kept, and the run finds them.
+//! `candidates.rs` finds the backbones, `trial.rs` tries one, `plan.rs` chooses. The features that a trial computes are
+//! cached for the run.
 
 mod candidates;
 mod plan;
@@ -25,17 +26,17 @@ use crate::duplicates;
 use crate::recipe_input::load_recipe;
 use crate::source::{self, Loaded, Request, Spec};
 
-/// Each is tried on this share of the training pictures, but on so many at least and at most.
+/// Each backbone is tried on one in this many training pictures, within the limits below.
 const SHARE: usize = 10;
 const N_TRIED: std::ops::RangeInclusive<usize> = 1_000..=2_000;
-/// The file of a run folder that says what was tried.
+/// The file of a run folder that records the race.
 const RACE_FILE: &str = "race.json";
-/// Folds of a trial.
+/// Number of folds of a trial.
 const N_FOLDS: usize = 3;
-/// Epochs of a trial, at most: the order of backbones shows early.
+/// Largest number of epochs of a trial; the order of backbones shows early.
 const MAX_TRIAL_EPOCHS: usize = 40;
 
-/// A recipe, and the race that it came from.
+/// A recipe and the race that chose its backbone.
 pub(crate) struct Chosen {
     pub(crate) recipe: Recipe,
     pub(crate) race: Option<RaceRecord>,
@@ -46,7 +47,8 @@ pub(crate) fn is_wanted(args: &TrainArgs) -> bool {
     args.backbone.is_some() || args.time.is_some() || !args.candidates.is_empty()
 }
 
-/// The recipe with the backbone that won, and how long it may take; or the wish to stop that came on the way.
+/// Runs the race; returns the recipe with the winning backbone and the record. Returns the stop signal if a stop was
+/// requested on the way.
 pub(crate) fn recipe(
     args: &TrainArgs,
     overrides: &[Override],
@@ -104,7 +106,7 @@ pub(crate) fn write(race: &RaceRecord, run_dir: &Path) -> Result<()> {
     Ok(files::write(&run_dir.join(RACE_FILE), format!("{text}\n").as_bytes())?)
 }
 
-/// Says how long everything took, beside what was planned.
+/// Reports the duration of everything and the planned duration, and adds the duration to the record.
 pub(crate) fn conclude(race: RaceRecord, run_dir: &Path, app: &App) -> Result<()> {
     let took = app.started.elapsed().as_secs_f64();
     let of = race.time_secs.map_or(String::new(), |time| format!(" of {}", duration(time)));
@@ -112,7 +114,8 @@ pub(crate) fn conclude(race: RaceRecord, run_dir: &Path, app: &App) -> Result<()
     write(&RaceRecord { took_secs: Some(took), ..race }, run_dir)
 }
 
-/// A tenth of the training pictures, of each class as many, with copies and near-duplicates known; none if a stop was asked for.
+/// Returns a tenth of the training pictures, balanced over the classes, with the groups of copies and near-duplicates.
+/// Returns `None` if a stop was requested.
 fn some_of(dataset: &Dataset, recipe: &Recipe, app: &App) -> Result<Option<Dataset>> {
     let (set, all) = (&dataset.train, (0..dataset.train.len() as u32).collect::<Vec<_>>());
     let n = (all.len() / SHARE).clamp(*N_TRIED.start(), *N_TRIED.end()).min(all.len());
@@ -125,7 +128,7 @@ fn some_of(dataset: &Dataset, recipe: &Recipe, app: &App) -> Result<Option<Datas
 }
 
 impl Plan<'_> {
-    /// Tries the candidates, the quickest first, as long as the time allows; what is left out goes to `left_out`.
+    /// Tries the candidates, the fastest first, while time allows. Adds those that are skipped to `left_out`.
     fn race(
         &self,
         candidates: Vec<Candidate>,

@@ -1,4 +1,4 @@
-//! What a run will take with each backbone that was tried, which of them is taken, and what is said of it.
+//! Estimates the duration of a run with each tried backbone, chooses one and reports the choice.
 
 use anyhow::Result;
 use tallow_core::{Progress as _, duration};
@@ -16,23 +16,23 @@ use crate::auto::{head_epochs, seen_whole};
 use crate::output::counted;
 use crate::recipe_input::load_recipe;
 
-/// The race may take this share of the time that the user gave.
+/// The share of the user's time that the race may take.
 const RACE_SHARE: f64 = 0.4;
-/// Epochs of a head, at least, however little time there is.
+/// Smallest number of epochs of a head, unless fewer are planned.
 const MIN_EPOCHS: usize = 5;
 
-/// What every run with the user's pictures has in common, whatever its backbone.
+/// What all runs on the user's pictures have in common, whatever the backbone.
 pub(super) struct Plan<'a> {
     pub(super) args: &'a TrainArgs,
     base: &'a str,
     overrides: &'a [Override],
-    /// The typical shorter side of the pictures.
+    /// The typical shorter side of the pictures, in pixels.
     side_px: usize,
-    /// Pictures whose features are wanted, each as often as it is.
+    /// Number of images whose features a run needs, including mirror images.
     n_features: usize,
-    /// Pictures that a head learns from in an epoch, those of folds each time.
+    /// Number of pictures that heads learn from in an epoch, summed over folds.
     n_head: usize,
-    /// Heads that are trained: one, or also one for each fold.
+    /// Number of heads that are trained: one, and one more for each fold.
     n_heads: usize,
     epochs: usize,
     may_choose_epochs: bool,
@@ -40,13 +40,13 @@ pub(super) struct Plan<'a> {
     pub(super) app: &'a App,
 }
 
-/// A candidate with what it came to.
+/// A candidate with the result of its trial.
 pub(super) struct Ran {
     pub(super) candidate: Candidate,
     pub(super) trial: Trial,
 }
 
-/// The median of the shorter sides.
+/// Returns the median of the shorter sides of the pictures.
 fn typical_side_px(set: &ImageSet) -> usize {
     let side = |i: usize| set.facts(i).map_or(0, |facts| facts.size_px[0].min(facts.size_px[1]) as usize);
     match set.block_shape() {
@@ -59,7 +59,7 @@ fn typical_side_px(set: &ImageSet) -> usize {
     }
 }
 
-/// The share of right answers, with Wilson's interval.
+/// Returns the accuracy with Wilson's interval.
 fn score(trial: &Trial) -> (f64, [f64; 2]) {
     let (n_right, n) = (trial.right.iter().filter(|right| **right).count() as u64, trial.right.len() as u64);
     let interval = wilson_interval(n_right, n, CONFIDENCE).unwrap_or([0.0, 1.0]);
@@ -102,7 +102,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The recipe of a run with `candidate`; what the user says comes last.
+    /// Returns the recipe of a run with `candidate`; the user's overrides are applied last.
     pub(super) fn recipe(&self, candidate: &Candidate, epochs: usize) -> Result<Recipe> {
         let mut chosen = candidate.overrides()?;
         chosen.extend(seen_whole(self.side_px, candidate.input_px));
@@ -111,33 +111,34 @@ impl<'a> Plan<'a> {
         Ok(load_recipe(self.base, &chosen)?)
     }
 
-    /// Why `candidate` is not even tried, where that is known.
+    /// Returns a reason to skip `candidate` without a trial, if there is one.
     pub(super) fn why_not(&self, candidate: &Candidate, ran: &[Ran]) -> Option<String> {
         let time = self.time_secs.filter(|_| !ran.is_empty())?;
         let elapsed = self.app.started.elapsed().as_secs_f64();
         if elapsed > RACE_SHARE * time {
             return Some(format!("there was no time to try it within {}", duration(time)));
         }
-        // the same network on smaller images tells what larger ones take
+        // the time of the same network on smaller images predicts the time on larger ones
         let smaller = ran.iter().rev().find(|ran| ran.candidate.architecture == candidate.architecture)?;
         let ratio = (candidate.input_px as f64 / smaller.candidate.input_px as f64).powi(2);
         let secs = smaller.trial.secs_per_image * ratio * self.n_features as f64;
         (elapsed + secs > time).then(|| format!("its features alone take about {}", duration(secs)))
     }
 
-    /// What a run with it takes from here on: features that there are none of yet, the head, and what comes on top.
+    /// Returns the remaining seconds of a run: missing features, the head, and the rest.
     fn run_secs(&self, trial: &Trial, epochs: usize) -> f64 {
         let features = trial.secs_per_image * trial.n_missing as f64;
         features + epochs as f64 * self.epoch_secs(trial) + trial.other_secs
     }
 
-    /// What an epoch of its head takes, or of its heads where there are folds.
+    /// Returns the seconds of an epoch of the head; with folds, of all heads.
     fn epoch_secs(&self, trial: &Trial) -> f64 {
         let [of_image, of_epoch] = trial.head_secs;
         of_image * self.n_head as f64 + of_epoch * self.n_heads as f64
     }
 
-    /// The most epochs of a head, up to those that it settles in, that the time allows; none where it allows too few.
+    /// Returns the number of epochs that the time allows, at most those in which a head converges. Returns `None` if that is
+    /// too few.
     fn epochs_within(&self, trial: &Trial) -> Option<usize> {
         let Some(time) = self.time_secs else { return Some(self.epochs) };
         let left = time - self.app.started.elapsed().as_secs_f64() - self.run_secs(trial, 0);
@@ -160,7 +161,7 @@ impl<'a> Plan<'a> {
         )
     }
 
-    /// The winner among those that the time allows, its plan, and the record of it all.
+    /// Chooses the winner among the candidates that the time allows; returns its recipe and the record of the race.
     pub(super) fn choose(&self, ran: Vec<Ran>, mut left_out: LeftOut, n_images: usize) -> Result<Chosen> {
         let epochs: Vec<Option<usize>> = ran.iter().map(|ran| self.epochs_within(&ran.trial)).collect();
         let in_time: Vec<usize> = (0..ran.len()).filter(|&i| epochs[i].is_some()).collect();

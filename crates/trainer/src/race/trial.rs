@@ -1,4 +1,4 @@
-//! One candidate, tried: a run by folds on some of the pictures, in a folder that goes away.
+//! Tries one candidate by a run with folds on some of the pictures, in a temporary folder.
 
 use std::path::Path;
 use std::time::Instant;
@@ -12,21 +12,22 @@ use tallow_training::{Outcome, Recipe, RunPlace, Session, TrainData, Watch, devi
 use crate::pretrained::Pretrained;
 use crate::{App, inputs};
 
-/// What came of it.
+/// The result of a trial.
 pub(super) struct Trial {
-    /// Whether a model that had not seen it was right about each image.
+    /// For each image, whether a model that had not seen it was right.
     pub(super) right: Vec<bool>,
-    /// What the features of an image take, as it is or mirrored.
+    /// Seconds for the features of one image, mirrored or not.
     pub(super) secs_per_image: f64,
-    /// Of how many pictures of the whole data set there are none yet.
+    /// Number of images of the whole data set without cached features; mirror images count as well.
     pub(super) n_missing: usize,
-    /// What a head takes for an image in an epoch, and for an epoch besides.
+    /// Seconds of a head for one image in an epoch, and further seconds per epoch.
     pub(super) head_secs: [f64; 2],
-    /// What came on top: weights, files, figures.
+    /// Other seconds: weights, files, metrics.
     pub(super) other_secs: f64,
 }
 
-/// Tries the backbone that `recipe` names on `some` images of `whole`; or the wish to stop that came on the way.
+/// Tries the backbone that `recipe` names on the images `some` of `whole`. Returns the stop signal if a stop was requested on
+/// the way.
 pub(super) fn run(
     mut recipe: Recipe,
     some: &Dataset,
@@ -69,7 +70,7 @@ pub(super) fn run(
     let answers = parse_predictions_csv(&table)?.predictions;
     let features_secs = summary.features_seconds.unwrap_or_default();
     let own_secs = summary.features_own_seconds.unwrap_or_default() + summary.train_seconds;
-    // each fold's model saw all but one fold, the last one all
+    // each fold's model was trained on all folds except its own, the last model on all
     let of_image = 1.0 / summary.images_per_second.max(1.0);
     Ok(Ok(Trial {
         right: (0..answers.len()).map(|i| answers.predicted(i) == answers.targets()[i]).collect(),

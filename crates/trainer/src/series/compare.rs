@@ -1,4 +1,4 @@
-//! `trainer compare` of two series: whether the mean of one recipe is better than that of another, as far as seeds can tell.
+//! `trainer compare` of two series: tells whether one recipe's mean is better than the other's, as far as the seeds show it.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,13 +14,13 @@ use super::folder::{Series, SeriesRun};
 use super::text::{self, Figures, in_columns};
 use crate::{App, output};
 
-/// Two series, and what their accuracies say of the second.
+/// Two series and the difference of their accuracies.
 #[derive(Serialize)]
 struct Compared {
     series: [Figures; 2],
-    /// "better", "worse" or "not_told_apart".
+    /// The second series is "better", "worse" or "not_told_apart".
     verdict: &'static str,
-    /// "paired" where both have the same seeds, else "welch".
+    /// "paired" if both have the same seeds, otherwise "welch".
     test: &'static str,
     test_accuracy: SeedDifference,
 }
@@ -110,7 +110,7 @@ fn seconds(mean: &SeedMean) -> String {
     format!("{:.1}{deviation}", mean.mean)
 }
 
-/// What the difference says, for whoever knows no statistics.
+/// Explains the difference to readers who do not know statistics.
 fn sentence(compared: &Compared, first: &str, second: &str) -> String {
     let SeedDifference { difference, interval: [low, high], .. } = compared.test_accuracy;
     let points = |share: f64| format!("{:.2}", 100.0 * share);

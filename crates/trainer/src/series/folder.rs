@@ -1,4 +1,4 @@
-//! The folder of a series: the recipe that its runs have in common, a run folder for each seed, and their table.
+//! The folder of a series: the common recipe of its runs, a run folder for each seed, and their table.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,28 +12,29 @@ use tallow_training::Recipe;
 use crate::recipe_diff::{self, Diff};
 use crate::recipe_input::load_recipe;
 
-/// The recipe as it was asked for; what makes a folder that of a series.
+/// The recipe as requested; this file marks the folder of a series.
 const RECIPE_FILE: &str = "series.toml";
-/// A row for each run that is over.
+/// The table, with a row for each finished run.
 const TABLE_FILE: &str = "seeds.csv";
-/// A run folder's name is this and its seed.
+/// Prefix of a run folder's name; the seed follows.
 const RUN_PREFIX: &str = "seed-";
-/// What may differ between runs of a series: where the data lie is no part of the result, and their digest is compared.
+/// Keys that may differ between runs of a series. The place of the data does not affect the result, and the digest of the
+/// data is compared.
 const MAY_DIFFER: [&str; 2] = ["seed", "data.data_dir"];
-/// No summary is longer.
+/// Size limit of a summary, in bytes.
 const MAX_SUMMARY_BYTES: u64 = 16 << 20;
 
-/// Runs of one recipe.
+/// A series: runs of one recipe.
 pub(super) struct Series {
     pub(super) path: PathBuf,
-    /// As it was asked for, with the seed of the first run.
+    /// The recipe as requested, with the seed of the first run.
     pub(super) recipe: Recipe,
 }
 
-/// A run that is over.
+/// A finished run.
 pub(super) struct SeriesRun {
     pub(super) seed: u64,
-    /// The name of its folder.
+    /// The name of the run's folder.
     pub(super) name: String,
     pub(super) summary: Summary,
 }
@@ -44,7 +45,7 @@ pub(crate) fn is_series(path: &Path) -> bool {
 }
 
 impl Series {
-    /// The series at `path` with runs of `recipe`, which may be a new one; nothing is written yet.
+    /// Opens the series at `path` for runs of `recipe`. It may be a new series; nothing is written yet.
     pub(super) fn open(path: PathBuf, recipe: Recipe) -> Result<Self> {
         let series = Self { path, recipe };
         let shown = shown_path(&series.path);
@@ -63,7 +64,7 @@ impl Series {
             return Ok(series);
         }
         if series.run_folders()?.is_empty() {
-            return Ok(series); // nothing was trained by what stands there
+            return Ok(series); // no run was begun with the recipe in this folder
         }
         let then = load_recipe(&series.recipe_path().to_string_lossy(), &[])?;
         let mut differences = recipe_diff::differences(&then, &series.recipe)?;
@@ -78,7 +79,7 @@ impl Series {
         Ok(series)
     }
 
-    /// The series at `path`, with the runs that are over, at least one.
+    /// Reads the series at `path` with its finished runs; there must be at least one.
     pub(super) fn read(path: &Path) -> Result<(Self, Vec<SeriesRun>)> {
         let recipe = load_recipe(&path.join(RECIPE_FILE).to_string_lossy(), &[])?;
         let series = Self { path: path.to_owned(), recipe };
@@ -87,7 +88,7 @@ impl Series {
         Ok((series, runs))
     }
 
-    /// What it is called.
+    /// Returns the name of the series' folder.
     pub(super) fn name(&self) -> String {
         let whole = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
         whole.file_name().unwrap_or(whole.as_os_str()).to_string_lossy().into_owned()
@@ -101,13 +102,13 @@ impl Series {
         self.path.join(format!("{RUN_PREFIX}{seed}"))
     }
 
-    /// Whether the run with this seed is over, with its report.
+    /// Whether the run with this seed is finished and has its report.
     pub(super) fn has_finished(&self, seed: u64) -> bool {
         let run = self.run_path(seed);
         ["summary.json", "report.html"].iter().all(|file| run.join(file).is_file())
     }
 
-    /// Makes the folder, with the recipe in it, for its first run.
+    /// Creates the folder with the recipe, unless it already has runs.
     pub(super) fn create(&self) -> Result<()> {
         if is_series(&self.path) && !self.run_folders()?.is_empty() {
             return Ok(());
@@ -116,15 +117,15 @@ impl Series {
         Ok(files::write(&self.recipe_path(), self.recipe.to_toml()?.as_bytes())?)
     }
 
-    /// Lets a folder go that no run was begun in.
+    /// Removes the folder if no run was begun in it.
     pub(super) fn remove_if_empty(&self) {
         if self.run_folders().is_ok_and(|runs| runs.is_empty()) {
             let _ = fs::remove_file(self.recipe_path());
-            let _ = fs::remove_dir(&self.path); // stays where anything else is in it
+            let _ = fs::remove_dir(&self.path); // fails if the folder holds anything else
         }
     }
 
-    /// The runs that are over, by their seeds.
+    /// Returns the finished runs, ordered by seed.
     pub(super) fn runs(&self) -> Result<Vec<SeriesRun>> {
         let mut runs = Vec::new();
         for (seed, name) in self.run_folders()? {
@@ -140,7 +141,7 @@ impl Series {
         Ok(runs)
     }
 
-    /// Refuses runs on other data than those that are over.
+    /// Refuses data that differ from those of the finished runs.
     pub(super) fn check_data(&self, digest: &str) -> Result<()> {
         let runs = self.runs()?;
         let other = runs.iter().find(|run| run.summary.data_digest != digest);
@@ -152,7 +153,7 @@ impl Series {
         Ok(())
     }
 
-    /// Writes a row for each of `runs`; returns where.
+    /// Writes the table with a row for each of `runs`; returns its path.
     pub(super) fn write_table(&self, runs: &[SeriesRun]) -> Result<PathBuf> {
         let mut csv = String::from(
             "seed,run,test_accuracy,test_loss,val_accuracy,epochs,seconds,train_seconds,features_own_seconds,threads,device,isa,\
@@ -180,7 +181,7 @@ impl Series {
         Ok(path)
     }
 
-    /// The run folders, over or not, by their seeds.
+    /// Returns all run folders, finished or not, ordered by seed.
     fn run_folders(&self) -> Result<Vec<(u64, String)>> {
         let entries = match fs::read_dir(&self.path) {
             Ok(entries) => entries,
@@ -194,7 +195,7 @@ impl Series {
             let Some(seed) = name.strip_prefix(RUN_PREFIX).and_then(|text| text.parse().ok()) else {
                 continue;
             };
-            // 00 and +0 are 0, too
+            // names such as seed-00 and seed-+0 also parse as 0
             if name == format!("{RUN_PREFIX}{seed}") && self.path.join(name).join("recipe.toml").is_file() {
                 found.push((seed, name.to_owned()));
             }

@@ -1,7 +1,6 @@
-//! `trainer seeds`: a recipe is trained with several seeds, one after the other, and what the runs have in common is told.
+//! `trainer seeds`: trains a recipe with several seeds, one after the other, and summarises the runs.
 //!
-//! What lies in the folder of a series, `folder.rs` knows; what is told of it, `text.rs`; two of them against one another,
-//! `compare.rs`.
+//! `folder.rs` knows the folder of a series, `text.rs` formats its results, `compare.rs` compares two series.
 
 mod compare;
 mod folder;
@@ -49,7 +48,7 @@ pub(crate) fn run(args: &SeedsArgs, app: &App) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The recipe of the first run.
+/// Returns the recipe of the first run.
 fn recipe(args: &SeedsArgs, app: &App) -> Result<Recipe> {
     let mut overrides = overrides(&args.settings, None)?;
     if let Some(seed) = args.first_seed {
@@ -60,7 +59,7 @@ fn recipe(args: &SeedsArgs, app: &App) -> Result<Recipe> {
     preparation::recipe(&args.settings, &overrides, app)
 }
 
-/// The command that goes on with the series.
+/// Returns the command that continues the series.
 fn go_on(args: &SeedsArgs, series: &Series) -> String {
     let (folder, recipe) = (shell_word(&series.path), shell_word(&series.recipe_path()));
     let mut command = format!("trainer seeds --recipe {recipe} --seeds {} --out {folder}", args.seeds);
@@ -70,8 +69,8 @@ fn go_on(args: &SeedsArgs, series: &Series) -> String {
     command
 }
 
-/// Trains the run with this seed, from its start or from where it was interrupted, and adds it to the table; or the wish to stop
-/// that came on the way.
+/// Trains the run with this seed, from its start or from its last checkpoint, and adds it to the table. Returns the stop
+/// signal if a stop was requested on the way.
 fn train_one(
     args: &SeedsArgs,
     series: &Series,
@@ -129,7 +128,8 @@ fn begin(
     begun
 }
 
-/// Of the flags, those count that say where things lie; the series has seen to it that the others are as they were.
+/// Resumes a run. Only flags for the place of data and for network use apply; the series has already checked that the other
+/// settings are unchanged.
 fn go_on_with(args: &SeedsArgs, run: &Path, app: &App) -> Result<std::result::Result<Session, StopSignal>> {
     let SettingsArgs { data_dir, offline, .. } = args.settings.clone();
     let settings = SettingsArgs { data_dir, offline, ..SettingsArgs::default() };
@@ -137,7 +137,7 @@ fn go_on_with(args: &SeedsArgs, run: &Path, app: &App) -> Result<std::result::Re
     session(&settings, &Place::Resumed { run: run.to_owned(), lr: None }, recipe, app)
 }
 
-/// The table, and what the runs have in common.
+/// Writes the table and prints the summary of the runs.
 fn conclude(series: &Series, app: &App) -> Result<()> {
     let runs = series.runs()?;
     ensure!(!runs.is_empty(), "{} has no run that is over", shown_path(&series.path));

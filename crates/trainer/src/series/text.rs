@@ -1,4 +1,4 @@
-//! What is told of a series: its runs in a table, and the mean with its interval; the same for other programs.
+//! Formats the results of a series: its runs in a table, the mean with its interval, and the same as JSON.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,7 +12,7 @@ use tallow_training::CONFIDENCE;
 
 use super::folder::{Series, SeriesRun};
 
-/// A series in figures.
+/// The figures of a series.
 #[derive(Serialize)]
 pub(super) struct Figures {
     pub(super) series: String,
@@ -20,17 +20,17 @@ pub(super) struct Figures {
     recipe: String,
     dataset: String,
     pub(super) runs: Vec<RunFigures>,
-    /// None where no run was tested.
+    /// `None` if no run was tested.
     pub(super) test_accuracy: Option<SeedMean>,
-    /// Of training and its validation, and of a frozen backbone's features, whichever run computed them.
+    /// Seconds of training with validation and of a frozen backbone's features, even if another run computed them.
     pub(super) seconds: SeedMean,
     confidence: f64,
-    /// What takes something from the accuracies.
+    /// Reasons to distrust the accuracies.
     pub(super) caveats: Vec<Caveat>,
     table: Option<String>,
 }
 
-/// A run of it.
+/// The figures of one run.
 #[derive(Serialize)]
 pub(super) struct RunFigures {
     pub(super) seed: u64,
@@ -42,7 +42,7 @@ pub(super) struct RunFigures {
     pub(super) seconds: f64,
 }
 
-/// The figures of a series with at least one run that is over.
+/// Returns the figures of a series with at least one finished run.
 pub(super) fn figures(series: &Series, runs: &[SeriesRun], table: Option<&Path>) -> Result<Figures> {
     let figures = |SeriesRun { seed, name, summary }: &SeriesRun| RunFigures {
         seed: *seed,
@@ -76,7 +76,7 @@ pub(super) fn figures(series: &Series, runs: &[SeriesRun], table: Option<&Path>)
     })
 }
 
-/// A row for each run, the means in sentences, and where the table lies.
+/// Formats a row for each run, the means as sentences, and the path of the table.
 pub(super) fn text(series: &Series, runs: &[SeriesRun], table: &Path) -> Result<String> {
     let figures = figures(series, runs, Some(table))?;
     let percent =
@@ -109,7 +109,7 @@ pub(super) fn text(series: &Series, runs: &[SeriesRun], table: &Path) -> Result<
     Ok(lines.join("\n"))
 }
 
-/// "85.28 % ± 0.29 (mean and deviation of 5 seeds; 95 % interval of the mean 84.92 to 85.64)".
+/// Formats a mean, such as "85.28 % ± 0.29 (mean and deviation of 5 seeds; 95 % interval of the mean 84.92 to 85.64)".
 fn told(mean: &SeedMean, scale: f64, decimals: usize, unit: &str) -> String {
     let number = |x: f64| format!("{:.decimals$}", scale * x);
     match (mean.deviation, mean.interval) {
@@ -125,7 +125,7 @@ fn told(mean: &SeedMean, scale: f64, decimals: usize, unit: &str) -> String {
     }
 }
 
-/// A word about runs that did not compute on the same kind of machine, or with as many threads.
+/// Returns a notice if the runs used different kinds of machines, precisions or numbers of threads.
 pub(super) fn unlike(runs: &[SeriesRun]) -> Option<String> {
     let kind = |Summary { device, isa, precision, threads, .. }: &Summary| {
         format!("{device}, {isa}, {precision}, {}", crate::output::counted(*threads, "thread"))
@@ -137,7 +137,7 @@ pub(super) fn unlike(runs: &[SeriesRun]) -> Option<String> {
     })
 }
 
-/// Rows under one another, the first column to the left and the others to the right.
+/// Aligns rows in columns, the first to the left and the others to the right.
 pub(super) fn in_columns(rows: &[Vec<String>]) -> String {
     let n = rows.first().map_or(0, Vec::len);
     let width = |i: usize| rows.iter().map(|row| columns(&row[i])).max().unwrap_or(0);

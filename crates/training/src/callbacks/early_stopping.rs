@@ -1,20 +1,21 @@
-//! `EarlyStopping`: the end of a run that no longer improves, and which epoch's weights were the best.
+//! `EarlyStopping`: ends a run that no longer improves, and tells which epoch had the best weights.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Monitor, reading};
 use crate::schedule::{InvalidSetting, not_negative};
 
-/// Stops a run once `patience` epochs in a row were no better than the best one.
+/// Stops a run after `patience` epochs in a row that were no better than the best epoch.
 ///
-/// With `restore_best_weights` the loop ends every run, whether stopped early or not, with the weights of the best
-/// epoch: it keeps them whenever [`EarlyStoppingVerdict::improved`] says so and puts them back at the end.
+/// With `restore_best_weights`, every run ends with the weights of its best epoch, whether it stopped early or not. The
+/// training loop keeps the weights whenever [`EarlyStoppingVerdict::improved`] is true and puts them back at the end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EarlyStopping {
     /// The reading that decides.
     pub monitor: Monitor,
-    /// How many epochs in a row without a gain end the run. 0 is as 1, except that nothing ever ends in the first epoch.
+    /// Number of epochs in a row without a gain after which the run ends. 0 acts as 1, but a run never ends in its first
+    /// epoch.
     pub patience: u64,
     /// A gain counts only if it is greater than this, in the reading's own unit.
     #[serde(default)]
@@ -23,25 +24,25 @@ pub struct EarlyStopping {
     pub restore_best_weights: bool,
 }
 
-/// What [`EarlyStopping`] remembers from one epoch to the next. The default is the state before the first.
+/// The state of [`EarlyStopping`] between two epochs. The default is the state before the first epoch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EarlyStoppingState {
     /// Epochs since the best one.
     pub wait: u64,
-    /// The best reading so far; NaN, which nothing beats, if the first one was.
+    /// The best reading so far. If the first reading was NaN, this stays NaN, because no reading beats NaN.
     #[serde(with = "reading")]
     pub best: Option<f64>,
     /// The epoch of the best reading, from 0.
     pub best_epoch: Option<u64>,
 }
 
-/// What is to be done after an epoch.
+/// The action for the training loop after an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EarlyStoppingVerdict {
-    /// The epoch was the best so far: its weights are those to restore.
+    /// The epoch was the best so far: keep its weights for restoring.
     pub improved: bool,
-    /// Patience is at its end: the run stops here.
+    /// Patience has run out: the run stops here.
     pub stop: bool,
 }
 
@@ -61,6 +62,8 @@ impl EarlyStopping {
         EarlyStoppingVerdict { improved: false, stop: state.wait >= self.patience && epoch > 0 }
     }
 
+    /// Checks the values.
+    ///
     /// # Errors
     /// If a setting makes no sense; the message names it.
     pub fn validate(&self) -> Result<(), InvalidSetting> {

@@ -1,8 +1,8 @@
 //! Callbacks that watch a reading at the end of each epoch, with exactly Keras' semantics.
 //!
-//! A callback is two plain values: its settings, which a recipe holds, and its state, which a checkpoint holds. What
-//! it decides it returns; stopping, keeping weights and setting rates are the loop's business. Keras compares readings
-//! in f32 whatever their type, and so is it done here: a gain too small for f32 is none.
+//! A callback is two plain values: its settings, which a recipe holds, and its state, which a checkpoint holds. A callback
+//! only returns its decision; the training loop stops the run, keeps weights and sets rates. Keras compares readings in f32
+//! whatever their type, and so does this module: a gain that is too small for f32 does not count.
 //!
 //! # Source
 //! Keras 3, `keras/src/callbacks/{monitor_callback,early_stopping,reduce_lr_on_plateau}.py`.
@@ -18,7 +18,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use tallow_metrics::EpochRecord;
 
-/// The reading that a callback watches. Its name implies which way is better, as Keras' `mode="auto"` has it.
+/// The reading that a callback watches. Its name implies which direction is better, as Keras' `mode="auto"` does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Monitor {
@@ -33,12 +33,12 @@ pub enum Monitor {
 }
 
 impl Monitor {
-    /// Whether the reading exists only where a part of the data is kept for validation.
+    /// Whether the reading exists only if part of the data is kept for validation.
     pub fn needs_validation(self) -> bool {
         matches!(self, Self::ValLoss | Self::ValAccuracy)
     }
 
-    /// The reading after an epoch; NaN where it needs validation and there is none.
+    /// Returns the reading after an epoch, or NaN if the reading needs validation and the epoch had none.
     pub(crate) fn read(self, record: &EpochRecord) -> f64 {
         match self {
             Self::Loss => record.loss,
@@ -48,7 +48,7 @@ impl Monitor {
         }
     }
 
-    /// Whether `value` beats `best` by more than `min_delta`. Anything beats nothing; nothing beats NaN.
+    /// Whether `value` beats `best` by more than `min_delta`. Any value beats `None`; no value beats NaN.
     fn improves(self, value: f64, best: Option<f64>, min_delta: f64) -> bool {
         let Some(best) = best else { return true };
         match self {
@@ -69,8 +69,8 @@ impl fmt::Display for Monitor {
     }
 }
 
-/// Readings in JSON, which has no word for NaN and the infinities: those stand as text. A first reading that is NaN
-/// is a best one that nothing beats, which a resumed run must know as well.
+/// Writes readings as JSON. JSON has no numbers for NaN and the infinities, so those are written as text. A first reading
+/// that is NaN stays the best, as nothing beats it; a resumed run must know that as well.
 mod reading {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -95,7 +95,7 @@ mod reading {
     }
 }
 
-/// What Keras did on sequences of readings; `tests/fixtures/gen_keras_callbacks.py` wrote it down.
+/// Keras' decisions on sequences of readings, recorded by `tests/fixtures/gen_keras_callbacks.py`.
 #[cfg(test)]
 mod keras {
     use super::*;

@@ -1,30 +1,30 @@
-//! `ReduceLROnPlateau`: a lower learning rate where a reading no longer improves.
+//! `ReduceLROnPlateau`: lowers the learning rate when a reading no longer improves.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Monitor, reading};
 use crate::schedule::{InvalidSetting, not_negative, require};
 
-/// Multiplies the learning rate by `factor` whenever `patience` epochs in a row brought no gain.
+/// Multiplies the learning rate by `factor` after `patience` epochs in a row without a gain.
 ///
-/// Rates are f64 here and f32 variables in Keras: after k reductions they agree to a relative `(k + 1) * 2^-24`. Both
-/// take a rate that equals `min_lr` in f32 as one that has reached it.
+/// Rates are f64 here and f32 variables in Keras: after k reductions they agree to a relative `(k + 1) * 2^-24`. Both treat a
+/// rate that equals `min_lr` in f32 as having reached it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReduceLrOnPlateau {
     /// The reading that decides.
     pub monitor: Monitor,
-    /// What the rate is multiplied by, in (0, 1).
+    /// The factor that multiplies the rate, in (0, 1).
     pub factor: f64,
-    /// How many epochs in a row without a gain lower the rate; 0 is as 1.
+    /// Number of epochs in a row without a gain after which the rate is lowered. 0 acts as 1.
     pub patience: u64,
     /// A gain counts only if it is greater than this, in the reading's own unit.
     #[serde(default = "default_min_delta")]
     pub min_delta: f64,
-    /// How many epochs after a reduction are not counted.
+    /// Number of epochs after a reduction that are not counted.
     #[serde(default)]
     pub cooldown: u64,
-    /// The rate goes no lower than this.
+    /// Lower bound of the rate.
     #[serde(default)]
     pub min_lr: f64,
 }
@@ -33,7 +33,7 @@ fn default_min_delta() -> f64 {
     1e-4
 }
 
-/// What [`ReduceLrOnPlateau`] remembers from one epoch to the next. The default is the state before the first.
+/// The state of [`ReduceLrOnPlateau`] between two epochs. The default is the state before the first epoch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReduceLrOnPlateauState {
@@ -41,15 +41,15 @@ pub struct ReduceLrOnPlateauState {
     pub wait: u64,
     /// Epochs of cool-down left.
     pub cooldown_left: u64,
-    /// The best reading so far; NaN, which nothing beats, if the first one was.
+    /// The best reading so far. If the first reading was NaN, this stays NaN, because no reading beats NaN.
     #[serde(with = "reading")]
     pub best: Option<f64>,
 }
 
 impl ReduceLrOnPlateau {
-    /// Takes in the reading `value` of an epoch that ended with the rate `lr`; returns the new rate if it changes.
+    /// Takes in the reading `value` of an epoch that ended with the rate `lr`. Returns the new rate if it changes.
     ///
-    /// At `min_lr` nothing changes any more and no cool-down begins; `wait` goes on counting.
+    /// At `min_lr` the rate no longer changes and no cool-down begins, but `wait` continues to count.
     pub fn on_epoch_end(&self, state: &mut ReduceLrOnPlateauState, value: f64, lr: f64) -> Option<f64> {
         state.cooldown_left = state.cooldown_left.saturating_sub(1);
         if self.monitor.improves(value, state.best, self.min_delta) {
@@ -69,6 +69,8 @@ impl ReduceLrOnPlateau {
         Some((lr * self.factor).max(self.min_lr))
     }
 
+    /// Checks the values.
+    ///
     /// # Errors
     /// If a setting makes no sense; the message names it.
     pub fn validate(&self) -> Result<(), InvalidSetting> {
@@ -84,7 +86,7 @@ mod tests {
     use super::super::keras::{golden, same};
     use super::*;
 
-    /// Keras' rates are f32: 2^-24 for the first one and for each reduction, of which no sequence has more than 8.
+    /// Keras' rates are f32: 2^-24 for the first rate and for each reduction. No sequence has more than 8 reductions.
     const RELATIVE_TOLERANCE: f64 = 9.0 / 16_777_216.0;
 
     #[test]

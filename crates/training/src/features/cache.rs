@@ -1,9 +1,9 @@
-//! The folders that features are kept in: how they are called, what is in them, which there are, and their removal.
+//! The folders of cached features: their names, their content, their list and their removal.
 //!
-//! `data_dir/features/<key>` holds `key.json`, which says what computed the features, and shards of some pictures each. The key
-//! is a digest of all that decides a feature but the picture itself, so that every data set shares what it has in common
-//! with others; a folder that is called otherwise than its `key.json` demands is not ours. `key.json` is written at each use:
-//! its time is that of the last one.
+//! `data_dir/features/<key>` holds `key.json`, which describes how the features were computed, and shards of some pictures
+//! each. The key is a digest of everything that decides a feature except the picture, so data sets that have pictures in
+//! common share their features. A folder whose name does not match its `key.json` is ignored. Each use writes `key.json`
+//! again, so the time of that file is the time of the last use.
 
 use std::collections::HashSet;
 use std::fs::{self, DirEntry};
@@ -20,10 +20,10 @@ use super::shard::{Of, is_shard_name};
 use crate::checkpoint::encoding;
 use crate::error::{Result, TrainingError};
 
-/// Longer files are no `key.json`.
+/// Size limit of `key.json`, in bytes; a longer file is not one.
 const MAX_KEY_BYTES: u64 = 1 << 16;
 
-/// Characters of a key.
+/// Number of characters of a key.
 const KEY_LEN: usize = 16;
 
 /// The folder of all caches.
@@ -31,11 +31,11 @@ const FEATURES: &str = "features";
 
 const KEY_FILE: &str = "key.json";
 
-/// Everything that decides a feature, but the picture.
+/// Everything that decides a feature, except the picture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureKey {
-    /// Changes whenever kernels give other bits than before.
+    /// Version of the kernels; changes when they give other bits than before.
     pub kernels_version: u32,
     /// Architecture, strides and input size.
     pub trunk: String,
@@ -43,42 +43,42 @@ pub struct FeatureKey {
     pub weights: String,
     /// How images are resized.
     pub interpolation: String,
-    /// What is subtracted from red, green and blue in 0..1.
+    /// Mean that is subtracted from red, green and blue, in 0..1.
     pub mean: [f32; 3],
-    /// What the difference is divided by.
+    /// Standard deviation that the difference is divided by.
     pub std: [f32; 3],
-    /// What the trunk computes in.
+    /// The precision of the trunk's computation.
     pub precision: String,
-    /// What it computes on.
+    /// The device of the trunk's computation.
     pub device: String,
     /// The instruction set.
     pub isa: String,
 }
 
-/// What `key.json` says: the key, and what a person wants to know beside it.
+/// The content of `key.json`: the key, and further information for people.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AboutFeatures {
-    /// Numbers per image.
+    /// Number of features per image.
     pub n_features: usize,
-    /// What names the folder.
+    /// The key that names the folder.
     pub key: FeatureKey,
 }
 
-/// Features that lie under a data folder.
+/// A folder of cached features under a data folder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeatureCache {
     /// The folder.
     pub path: PathBuf,
-    /// What computed them; none for features of an older program, which nothing uses any more.
+    /// How the features were computed; `None` for features of an older program, which are no longer used.
     pub about: Option<AboutFeatures>,
-    /// Of how many pictures there are features.
+    /// Number of pictures with features.
     pub n_pictures: usize,
-    /// Of how many pictures' mirror images.
+    /// Number of pictures whose mirror images have features.
     pub n_mirrored: usize,
-    /// What all files take.
+    /// Total size of all files, in bytes.
     pub n_bytes: u64,
-    /// When a run last used them.
+    /// Time of the last use by a run.
     pub last_used: SystemTime,
 }
 
@@ -88,7 +88,7 @@ impl FeatureCache {
         self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    /// The one in `folder`; `None` if it is no folder of features.
+    /// Reads the cache in `folder`; returns `None` if it is not a folder of features.
     fn read(folder: &Path) -> Option<Self> {
         let name = folder.file_name()?.to_str()?;
         let is_folder = fs::symlink_metadata(folder).is_ok_and(|metadata| metadata.is_dir());
@@ -114,11 +114,11 @@ impl FeatureCache {
         })
     }
 
-    /// Removes the folder; returns how many bytes that frees. `key.json` goes last, so that what an interruption leaves
-    /// is still a cache.
+    /// Removes the folder and returns the number of bytes freed. `key.json` is removed last, so that after an interruption
+    /// the rest is still a cache.
     ///
     /// # Errors
-    /// If it holds a file that is not of a cache, and nothing is removed then; or a file cannot be removed.
+    /// If the folder holds a file that does not belong to a cache (then nothing is removed), or if a file cannot be removed.
     pub fn remove(&self) -> Result<u64> {
         let entries: io::Result<Vec<DirEntry>> = fs::read_dir(&self.path).and_then(Iterator::collect);
         let entries = entries.map_err(FileError::reading(&self.path))?;
@@ -141,10 +141,10 @@ impl FeatureCache {
     }
 }
 
-/// The features under `data_dir`, those that were used last first. Folders that are something else are passed over.
+/// Returns the feature caches under `data_dir`, the last used first. Other folders are skipped.
 ///
 /// # Errors
-/// If the folder of caches is there but cannot be read.
+/// If the folder of caches exists but cannot be read.
 pub fn feature_caches(data_dir: &Path) -> Result<Vec<FeatureCache>> {
     let folder = data_dir.join(FEATURES);
     let entries = match fs::read_dir(&folder) {
@@ -157,7 +157,7 @@ pub fn feature_caches(data_dir: &Path) -> Result<Vec<FeatureCache>> {
     Ok(caches)
 }
 
-/// The folder for these features, with its `key.json`.
+/// Creates the folder for these features and writes its `key.json`.
 pub(super) fn folder_for(data_dir: &Path, about: &AboutFeatures) -> Result<PathBuf> {
     let folder = data_dir.join(FEATURES).join(key_name(&about.key)?);
     files::create_folder(&folder)?;
@@ -172,7 +172,7 @@ fn key_name(key: &FeatureKey) -> Result<String> {
     Ok(hasher.finish()[..KEY_LEN].to_owned())
 }
 
-/// Whether a folder is one that an older program kept features in: for whole data sets, whose digest was a part of the key.
+/// Whether a folder holds features of an older program, which cached whole data sets; their digest was part of the key.
 fn is_of_older(name: &str, key_file: &[u8]) -> bool {
     let is_key = name.len() == KEY_LEN && name.bytes().all(|b| b.is_ascii_hexdigit());
     let key: Option<serde_json::Value> = serde_json::from_slice(key_file).ok();
@@ -186,7 +186,7 @@ fn is_older_shard_name(name: &str) -> bool {
     ["train", "train-mirrored", "test"].iter().filter_map(|part| first(part)).any(is_number)
 }
 
-/// Whether a cache has such a file: `key.json`, a shard, or what a killed run had not finished writing.
+/// Whether the file can belong to a cache: `key.json`, a shard, or an unfinished file of a killed run.
 fn is_ours(entry: &DirEntry) -> bool {
     let (name, is_file) = (entry.file_name(), entry.file_type().is_ok_and(|kind| kind.is_file()));
     let name = name.to_string_lossy();
@@ -248,7 +248,7 @@ mod tests {
         let features = data.path().join(FEATURES);
         fs::create_dir(features.join("0123456789abcdef")).unwrap();
         fs::write(features.join("a file"), "").unwrap();
-        // the key of another
+        // the key file of another folder
         fs::create_dir(features.join("fedcba9876543210")).unwrap();
         fs::copy(cache.join(KEY_FILE), features.join("fedcba9876543210").join(KEY_FILE)).unwrap();
         #[cfg(unix)]
@@ -280,7 +280,8 @@ mod tests {
         assert_eq!(fs::read_dir(data.path().join(FEATURES)).unwrap().count(), 0);
     }
 
-    /// Features of whole data sets, as they were kept before: nothing uses them, so they can be seen and removed.
+    /// Features of whole data sets, as an older program cached them. They are no longer used; they are listed and can be
+    /// removed.
     #[test]
     fn what_an_older_program_kept_can_be_removed() {
         let data = tempfile::tempdir().unwrap();

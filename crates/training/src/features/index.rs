@@ -1,4 +1,4 @@
-//! Which pictures' features a folder has, and where.
+//! The index of a cache folder: which pictures have features, and in which row of which shard.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,23 +14,23 @@ pub(super) struct Index {
     places: HashMap<Of, Place>,
 }
 
-/// A shard by what its header says.
+/// A shard, described by its header.
 pub(super) struct Listed {
     pub(super) path: PathBuf,
     pub(super) pictures: Vec<Of>,
 }
 
-/// Where the features of a picture are.
+/// The location of a picture's features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// Which of the shards.
+    /// Index of the shard.
     pub(super) shard: usize,
-    /// Which of its rows.
+    /// Row in the shard.
     pub(super) row: usize,
 }
 
 impl Index {
-    /// What lies in `folder`; what is no shard is passed over.
+    /// Reads the index of `folder`; other files are skipped.
     pub(super) fn read(folder: &Path) -> Self {
         let is_shard = |path: &PathBuf| path.file_name().and_then(|n| n.to_str()).is_some_and(is_shard_name);
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -45,7 +45,7 @@ impl Index {
         index
     }
 
-    /// Adds a shard. Of a picture that another has, too, this one counts: the other may have been found damaged.
+    /// Adds a shard. It replaces earlier entries of the same pictures, because the earlier shard may have been found damaged.
     pub(super) fn add(&mut self, listed: Listed) {
         let shard = self.shards.len();
         for (row, picture) in listed.pictures.iter().enumerate() {
@@ -54,7 +54,7 @@ impl Index {
         self.shards.push(listed);
     }
 
-    /// Where the features of `picture` are.
+    /// Returns the location of the features of `picture`.
     pub(super) fn place(&self, picture: &Of) -> Option<Place> {
         self.places.get(picture).copied()
     }

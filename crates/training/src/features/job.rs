@@ -1,6 +1,6 @@
-//! The job of computing features: what lies there already is read, picture by picture; the rest is computed and kept.
+//! Provides the features of whole sets: reads the cached ones picture by picture, computes the rest and caches them.
 //!
-//! It may take hours, so its rate is measured on the first batches and said.
+//! Computing may take hours, so the rate is measured on the first batches and reported.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -21,15 +21,15 @@ use crate::feed::Input;
 use crate::session::Watch;
 use crate::views::mirrored as mirror;
 
-/// Batches that the rate is measured on, after a first one that prepares weights and memory.
+/// Number of batches that measure the rate, after a first batch that prepares weights and memory.
 const TIMED_BATCHES: usize = 2;
 
-/// Of which images features are wanted.
+/// The images whose features are requested.
 pub(super) struct Wanted {
     set: Arc<ImageSet>,
-    /// What they are called.
+    /// The name of the images in messages.
     part: &'static str,
-    /// Whether of the mirror images, too.
+    /// Whether features of the mirror images are requested, too.
     mirrored: bool,
     identities: Vec<Identity>,
 }
@@ -40,18 +40,18 @@ impl Wanted {
         Self { set: Arc::clone(set), part, mirrored, identities }
     }
 
-    /// Each pass over the set: whether it mirrors.
+    /// Returns the passes over the set; `true` is a pass over the mirror images.
     fn passes(&self) -> &'static [bool] {
         if self.mirrored { &[false, true] } else { &[false] }
     }
 
-    /// What the features of a pass are of, in the order of the set.
+    /// Returns the keys of a pass's features, in the order of the set.
     fn pictures(&self, mirrored: bool) -> impl Iterator<Item = Of> + '_ {
         self.identities.iter().map(move |&identity| Of { identity, mirrored })
     }
 }
 
-/// What features are computed by, and where they are kept.
+/// The model and settings that compute features, and the cache folder.
 pub(super) struct Job<'a> {
     model: &'a Model,
     trunk: &'a Trunk,
@@ -63,7 +63,7 @@ pub(super) struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// The job of computing what is `wanted`, but not in `folder` yet.
+    /// Prepares the computation of all features in `wanted` that are not in `folder` yet.
     pub(super) fn new(
         model: &'a Model,
         trunk: &'a Trunk,
@@ -85,7 +85,7 @@ impl<'a> Job<'a> {
         Self { model, trunk, input, precision, folder, index, pace: Pace::new(n_images) }
     }
 
-    /// The features of all images of a set; `None` if a stop was asked for.
+    /// Returns the features of all images of a set, or `None` if a stop was requested.
     pub(super) fn features(
         &mut self,
         wanted: &Wanted,
@@ -119,8 +119,8 @@ impl<'a> Job<'a> {
         Ok(Some(Arc::new(features)))
     }
 
-    /// Fills the rows of `all` whose features are kept, by all threads. Returns the first image of each picture that has none,
-    /// in their order, and how long the trunk took for what was read.
+    /// Fills the rows of `all` whose features are cached, on all threads. Returns the first image of each picture that is not
+    /// cached, in the order of the images, and the time the trunk had taken for the features that were read.
     fn read(&self, pictures: &[Of], all: &mut [f32], progress: &dyn Progress) -> (Vec<usize>, f64) {
         let width = self.trunk.n_features;
         let mut by_shard: HashMap<usize, Vec<(usize, usize)>> = HashMap::new();
@@ -137,7 +137,7 @@ impl<'a> Job<'a> {
         let mut secs = 0.0;
         let mut shards: Vec<_> = by_shard.into_iter().collect();
         shards.sort_unstable_by_key(|(shard, _)| *shard);
-        // a few at a time, so that not all of a large folder is in memory twice
+        // a few at a time, so that a large cache is never in memory twice as a whole
         for some in shards.chunks(2 * rayon::current_num_threads()) {
             let some: Vec<_> = some.par_iter().filter_map(read).collect();
             for (rows, n_rows, shard) in some {
@@ -153,8 +153,8 @@ impl<'a> Job<'a> {
         (missing.collect(), secs)
     }
 
-    /// Computes the features of `images`, keeps them, and puts them into `all`; gives back how long that took, `None` if a stop
-    /// was asked for. `n_done` were done before.
+    /// Computes the features of `images`, caches them and copies them into `all`. Returns the time that took, or `None` if a
+    /// stop was requested. `n_done` counts the images done before.
     fn make(
         &mut self,
         wanted: &Wanted,
@@ -180,7 +180,7 @@ impl<'a> Job<'a> {
         Ok(Some(secs))
     }
 
-    /// The features of these images, computed now; `None` if a stop was asked for. `n_done` were done before.
+    /// Computes the features of these images. Returns `None` if a stop was requested. `n_done` counts the images done before.
     fn compute(
         &mut self,
         set: &Arc<ImageSet>,
@@ -210,7 +210,7 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Gives images that are the same picture as one of `computed` its features.
+/// Copies the features of a computed picture to all other images of the same picture.
 fn copy_twins(pictures: &[Of], computed: &[usize], all: &mut [f32], width: usize) {
     let firsts: HashMap<Of, usize> = computed.iter().map(|&i| (pictures[i], i)).collect();
     for (image, picture) in pictures.iter().enumerate() {
@@ -220,12 +220,12 @@ fn copy_twins(pictures: &[Of], computed: &[usize], all: &mut [f32], width: usize
     }
 }
 
-/// How fast it goes, measured once.
+/// The speed of the computation, measured once.
 struct Pace {
-    /// Images of the whole job.
+    /// Number of images of the whole job.
     n_images: usize,
     n_batches: usize,
-    /// Images of the batches that are timed.
+    /// Number of images in the timed batches.
     n_timed: usize,
     start: Instant,
 }
@@ -235,7 +235,7 @@ impl Pace {
         Self { n_images, n_batches: 0, n_timed: 0, start: Instant::now() }
     }
 
-    /// Counts a batch of `n` images; what there is to say once the rate is known.
+    /// Counts a batch of `n` images. Returns a text for the user once the rate is known.
     fn after_batch(&mut self, n: usize) -> Option<String> {
         self.n_batches += 1;
         if self.n_batches == 1 {
@@ -248,7 +248,7 @@ impl Pace {
     }
 }
 
-/// What a rate means for a job.
+/// Describes the rate and the time it gives for the whole job.
 fn estimate(images_per_sec: f64, n_images: usize) -> String {
     let secs = n_images as f64 / images_per_sec.max(f64::MIN_POSITIVE);
     let time = match secs {

@@ -1,4 +1,4 @@
-//! The training images that are nearest to others in the space of a frozen backbone's features.
+//! Finds the training images that are nearest to another image in the feature space of a frozen backbone.
 
 use rayon::prelude::*;
 
@@ -9,16 +9,16 @@ use crate::session::Session;
 /// A training image near another image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Near {
-    /// Its place in the training set.
+    /// Index in the training set.
     pub(crate) index: u32,
-    /// The cosine between the features of both: 1 for the same picture.
+    /// Cosine similarity of the two images' features; 1 for the same picture.
     pub(crate) similarity: f32,
 }
 
 impl Session {
-    /// The `n` training images that are nearest to the test image `index`, the nearest first; none where the run trains on no
-    /// features. Where folds are the test, it is a training image itself, and those of its fold are left out: its model had not
-    /// seen them.
+    /// Returns the `n` training images nearest to the test image `index`, the nearest first; none if the run does not train
+    /// on features. If folds are the test, the test image is itself a training image. Then images of its own fold are left
+    /// out, as that fold's model had not seen them.
     pub(crate) fn nearest(&self, index: u32, n: usize) -> Vec<Near> {
         let feeds = self.feeds.as_ref();
         let features = |feed: &Feed| match feed {
@@ -41,7 +41,7 @@ impl Session {
     }
 }
 
-/// Of the images `among`, the `n` whose features point most as `query` does; of equals the first.
+/// Returns the `n` images of `among` with the largest cosine similarity to `query`. Equal similarities are ordered by index.
 fn nearest(query: &[f32], features: &Features, among: &[u32], n: usize) -> Vec<Near> {
     let length = |row: &[f32]| dot(row, row).sqrt().max(f32::MIN_POSITIVE);
     let of_query = length(query);

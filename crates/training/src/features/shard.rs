@@ -1,6 +1,6 @@
-//! A shard: the file of the features of some pictures, which its header names, with a digest of what it holds.
+//! A shard: a file with the features of some pictures. Its header names the pictures and has a digest of the content.
 //!
-//! Files are written whole or not at all; one that was damaged since is noticed here.
+//! A file is written either completely or not at all. Later damage is detected on reading.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -15,37 +15,37 @@ use tallow_nn::{HostTensor, METADATA_KEY, Tensors, decode, encode};
 use crate::checkpoint::{digest, encoding};
 use crate::error::Result;
 
-/// Pictures of a shard, at most.
+/// Largest number of pictures in a shard.
 pub(super) const SHARD_LEN: usize = 2048;
 
-/// Longer files are no shards, and longer headers none of theirs.
+/// Size limits in bytes: a longer file is not a shard, and a longer header not that of a shard.
 const MAX_SHARD_BYTES: u64 = 1 << 30;
 const MAX_HEADER_BYTES: u64 = 1 << 20;
 
 /// The tensor of the features, (pictures, width).
 const FEATURES: &str = "features";
 
-/// The tensor of the one number of seconds that they took.
+/// The tensor of one number: the seconds that the features took.
 const SECONDS: &str = "seconds";
 
-/// What features are of: a picture, by its content, as it is or mirrored.
+/// The key of features: a picture, identified by its content, and whether it is mirrored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Of {
     pub(super) identity: Identity,
     pub(super) mirrored: bool,
 }
 
-/// What a shard's header says.
+/// The metadata in a shard's header.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct About {
-    /// Of `pictures` and all tensors.
+    /// Digest of `pictures` and all tensors.
     digest: String,
-    /// For each row, the SHA-256 of a picture and `-`, or `m` where it is mirrored.
+    /// For each row: the SHA-256 of a picture, followed by `m` if the picture is mirrored, else by `-`.
     pictures: String,
 }
 
-/// Characters of one entry of [`About::pictures`].
+/// Number of characters of one entry of [`About::pictures`].
 const ENTRY_LEN: usize = 65;
 
 fn text_of(pictures: &[Of]) -> String {
@@ -76,7 +76,7 @@ fn pictures_of(text: &str) -> Option<Vec<Of>> {
     entries.map(picture).collect()
 }
 
-/// The file of a shard of these pictures: whoever computes the same writes the same.
+/// Returns the file name of a shard of these pictures. Runs that compute the same pictures write the same file.
 pub(super) fn shard_name(pictures: &[Of]) -> String {
     let mut hasher = Hasher::new();
     hasher.update(text_of(pictures).as_bytes());
@@ -89,7 +89,7 @@ pub(super) fn is_shard_name(name: &str) -> bool {
     stem.is_some_and(|stem| stem.len() == 16 && stem.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// The pictures that the shard at `path` names, without reading the rest of it; `None` if it is no shard.
+/// Reads only the header of the shard at `path` and returns the pictures it names; `None` if the file is not a shard.
 pub(super) fn read_pictures(path: &Path) -> Option<Vec<Of>> {
     let mut file = File::open(path).ok()?;
     let mut length = [0; 8];
@@ -114,11 +114,11 @@ fn about(text: &str) -> Option<(About, Vec<Of>)> {
 pub(super) struct Shard {
     /// (pictures, width).
     pub(super) features: Vec<f32>,
-    /// How long the backbone took for all of them.
+    /// Time the backbone took for all these features, in seconds.
     pub(super) secs: f64,
 }
 
-/// What the whole shard at `path` holds, of `n` pictures; `None` where it is damaged: then it goes, and that is said.
+/// Reads the whole shard at `path`, of `n` pictures. If it is damaged, removes the file, reports that and returns `None`.
 pub(super) fn read_shard(path: &Path, n: usize, width: usize, progress: &dyn Progress) -> Option<Shard> {
     let read = || -> Option<Shard> {
         let bytes = files::read_at_most(path, MAX_SHARD_BYTES).ok()?;
@@ -131,13 +131,13 @@ pub(super) fn read_shard(path: &Path, n: usize, width: usize, progress: &dyn Pro
     };
     let shard = read();
     if shard.is_none() {
-        let _ = fs::remove_file(path); // another run may have been quicker
+        let _ = fs::remove_file(path); // another run may have removed it already
         progress.say(&format!("{} is damaged: these features are computed again", path.display()));
     }
     shard
 }
 
-/// Writes the shard of `pictures` into `folder`; gives back how long the backbone took as the file has it.
+/// Writes the shard of `pictures` into `folder`. Returns the seconds as the file stores them, rounded to f32.
 pub(super) fn write_shard(folder: &Path, pictures: &[Of], features: HostTensor, secs: f64) -> Result<f64> {
     let secs = secs as f32;
     let seconds = HostTensor { shape: vec![1], data: vec![secs] };

@@ -1,4 +1,4 @@
-//! The keys of what happens to images: `[data]`, `[augment]`, `[mix]`.
+//! The keys for loading and changing images: `[data]`, `[augment]`, `[mix]`.
 
 use tallow_core::keys::{Key, Takes};
 

@@ -1,8 +1,8 @@
-//! The keys of how it is learnt: `[whitening]`, `[loss]`, `[optimizer]`, `[[param_groups]]`, `[schedule]`, `[[extensions]]`,
+//! The keys for learning: `[whitening]`, `[loss]`, `[optimizer]`, `[[param_groups]]`, `[schedule]`, `[[extensions]]`,
 //! `[averaging]`, `[evaluation]`, `[callbacks]`.
 //!
-//! A key that means different things in two kinds of a table has an entry for each, and is not kept when the one is made the
-//! other: a rate of SGD is none for Adam, and a decay that is added to the gradient none that shrinks the weights.
+//! A key that means different things in two kinds of a table has an entry for each. Its value is dropped when the kind
+//! changes: a rate of SGD does not suit Adam, and a decay added to the gradient differs from one that shrinks the weights.
 
 use tallow_core::keys::{Key, Takes};
 

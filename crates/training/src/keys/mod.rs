@@ -1,8 +1,8 @@
-//! Every key of a recipe: what it takes, what holds where it is left out, what it means. Lists and pages are made of this
-//! table, and recipes are checked against it; a test holds it against what `recipe.rs` reads.
+//! Every key of a recipe: its type, its default and its meaning. Listings and documentation pages are made from this table,
+//! and recipes are checked against it. A test compares it with what `recipe.rs` reads.
 //!
-//! Values that a recipe leaves out are put in from here before it is read, in files and by overrides alike. The keys of
-//! `[model]` are the architectures' business: whoever knows them adds theirs.
+//! Values that a recipe leaves out are filled in from this table before the recipe is read, in files and overrides alike. The
+//! keys of `[model]` belong to the architectures; the caller that knows the architectures adds them.
 
 mod data;
 mod learning;
@@ -77,7 +77,8 @@ const RUN: &[Key] = &[
     Key::new("model", Takes::Table, "The architecture, by its name, with what it wants to know."),
 ];
 
-/// The keys of a recipe, but for those of its `[model]` table, which is taken as it is until somebody adds them.
+/// Returns the keys of a recipe, except those of its `[model]` table. That table is accepted unchecked until a caller adds
+/// its keys.
 pub fn recipe_keys() -> KeyTable {
     KeyTable::default().with(SECTIONS, RUN).with(&[], data::KEYS).with(&[], learning::KEYS)
 }

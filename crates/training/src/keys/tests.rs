@@ -1,4 +1,4 @@
-//! The table of keys against what a recipe really reads, writes, and does without.
+//! Compares the table of keys with what a recipe really reads, writes and leaves out.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::recipe::{DataConfig, LossConfig, Recipe};
 use crate::recipe_source::{Override, load_recipe, recipe_names};
 use crate::{Averaging, EarlyStopping, ReduceLrOnPlateau, Schedule};
 
-/// A value that a key takes, and that is in its range.
+/// Returns a value that the key accepts and that is in its range.
 fn example(key: &Key) -> Value {
     if let Some(value) = text_of(key).and_then(value_of) {
         return value;
@@ -40,21 +40,21 @@ fn text_of(key: &Key) -> Option<&'static str> {
     }
 }
 
-/// The recipe cnn with `overrides`, in the kind of table that has `key`.
+/// Returns the recipe cnn with `overrides`, with the kind of table that has `key`.
 fn recipe_with(key: &Key, overrides: Vec<Override>) -> Recipe {
     let mut all = Vec::new();
     if let (Some(kind), Some(tag)) = (key.kinds.first(), tag_of(key)) {
         all.push(Override::new(&tag, *kind));
     }
-    // callbacks that lower the rate want to be alone in it
+    // a callback that lowers the rate is refused beside another schedule
     all.extend(key.name.starts_with("callbacks.reduce").then(|| Override::new("schedule.kind", "constant")));
-    // one fold is one of some
+    // data.fold requires data.folds
     all.extend((key.name == "data.fold").then(|| Override::new("data.folds", 5)));
     all.extend(overrides);
     load_recipe("cnn", &all).unwrap_or_else(|e| panic!("{}: {e}", key.name))
 }
 
-/// The key that tells the kinds of the table of `key` apart.
+/// Returns the key that selects the kind of the table of `key`.
 fn tag_of(key: &Key) -> Option<String> {
     let keys = recipe_keys();
     let outer = key.section().rsplit_once('.').map(|(outer, _)| outer);
@@ -87,7 +87,7 @@ fn every_key_can_be_set() {
             let group =
                 Table::from_iter([("pattern".to_owned(), "*".into()), (name.to_owned(), value.clone())]);
             let mut overrides = vec![Override::new("param_groups", vec![Value::Table(group)])];
-            // beside which other an optimiser can be asked for
+            // only Muon allows another optimiser for a group
             overrides.extend((name == "optimizer").then(|| Override::new("optimizer.kind", "muon")));
             let recipe = recipe_with(key, overrides);
             let groups = value_in(&recipe, "param_groups").unwrap();
@@ -108,7 +108,7 @@ fn every_key_can_be_set() {
         }
         let recipe = recipe_with(key, vec![Override::new(key.name, value.clone())]);
         let found = value_in(&recipe, key.name);
-        // what does nothing is not written
+        // a value without effect is not written
         let is_left_out = found.is_none() && text_of(key).is_some();
         assert!(is_left_out || found.is_some_and(|found| same(&found, &value)), "{}: {value}", key.name);
     }
@@ -125,7 +125,7 @@ fn every_key_that_recipes_have_is_in_the_table() {
     }
 }
 
-/// The keys of a value in which nothing is left out: all that its type has.
+/// Returns the keys of a value with no field left out, which are all keys of its type.
 fn keys_of(section: &str, value: &impl Serialize) -> BTreeSet<String> {
     fn names(section: &str, table: &Table) -> BTreeSet<String> {
         let name =
@@ -173,7 +173,7 @@ fn full_recipe() -> Recipe {
     }
 }
 
-/// All that serde knows, kind by kind: the table has it, and nothing else.
+/// The table has exactly the keys that serde knows, for each kind.
 #[test]
 fn the_table_has_all_keys_that_serde_knows_and_no_other() {
     let keys = recipe_keys();
@@ -245,7 +245,7 @@ fn the_table_has_all_keys_that_serde_knows_and_no_other() {
     }
 }
 
-/// Where serde has a value of its own for a key that is absent, it is the stated one.
+/// If serde has a default for an absent key, it is the default that the table states.
 #[test]
 fn stated_values_are_those_of_serde() {
     let keys = recipe_keys();
@@ -254,7 +254,7 @@ fn stated_values_are_those_of_serde() {
         let Some(stated) = text_of(key).and_then(value_of) else { continue };
         let tag = tag_of(key);
         if tag.as_deref() == Some(key.name) {
-            continue; // which kind it is, serde always asks for
+            continue; // serde always requires the kind
         }
         let of_tag = tag.as_deref().and_then(|tag| keys.named(tag).next());
         let kind = key.kinds.first().or(of_tag.and_then(|tag| tag.takes.words().first())).copied();
@@ -270,7 +270,7 @@ fn stated_values_are_those_of_serde() {
     assert!(n > 30, "serde has a value for {n} keys");
 }
 
-/// One key of a table that was not there is enough: the others have their stated values.
+/// One key of an absent table is enough: the others get their stated values.
 #[test]
 fn stated_values_are_put_in() {
     let keys = recipe_keys();
@@ -280,7 +280,7 @@ fn stated_values_are_put_in() {
         let Some(stated) = text_of(key).and_then(value_of) else { continue };
         let is_beside = |other: &&Key| other.section() == key.section() && other.name != key.name;
         let overrides = match keys.keys().iter().find(is_beside) {
-            _ if !key.kinds.is_empty() => Vec::new(), // its kind is enough
+            _ if !key.kinds.is_empty() => Vec::new(), // the kind is enough
             Some(other) => vec![Override::new(other.name, example(other))],
             None => panic!("{} is alone in its table", key.name),
         };
@@ -291,7 +291,7 @@ fn stated_values_are_put_in() {
     assert!(n > 12, "{n} keys of tables that can be left out");
 }
 
-/// What serde makes of a table in which a key is absent; `None` if it asks for it.
+/// Reads a table with an absent key through serde; returns `None` if serde requires the key.
 fn read_directly(section: &str, table: Table) -> Option<Table> {
     fn reread<T: Serialize + serde::de::DeserializeOwned>(table: Table) -> Option<Table> {
         Some(Table::try_from(table.try_into::<T>().ok()?).unwrap())

@@ -1,4 +1,4 @@
-//! The directions along which rows of numbers differ most, by products with random ones.
+//! Finds the directions along which rows of numbers vary most, by a randomised method.
 //!
 //! Source: N. Halko, P. G. Martinsson, J. A. Tropp, "Finding Structure with Randomness", SIAM Review 53 (2011),
 //! <https://arxiv.org/abs/0909.4061>.
@@ -9,11 +9,11 @@ use tallow_nn::{linear_forward, linear_weight_grad};
 
 use super::triangle::inverse_cholesky;
 
-/// Products with the rows that turn random directions into those of the largest variance.
+/// Number of power iterations, which turn random directions into those of the largest variance.
 const N_TURNS: usize = 2;
 
-/// Directions, (rank, width), at right angles and of length 1, along which the rows of `x` differ most, nearly. None where they do
-/// not differ.
+/// Returns orthonormal directions, (rank, width), along which the rows of `x` vary most, approximately. Returns `None` if the
+/// rows are all zero.
 pub(super) fn directions(x: &[f32], width: usize, rank: usize) -> Option<Vec<f32>> {
     let n = x.len() / width;
     let start = |i: usize| {
@@ -29,8 +29,8 @@ pub(super) fn directions(x: &[f32], width: usize, rank: usize) -> Option<Vec<f32
     basis.iter().any(|v| *v != 0.0).then_some(basis)
 }
 
-/// Makes rows of length 1 at right angles: by the Cholesky factor of their products, twice, as once leaves what was nearly parallel
-/// somewhat askew. Of rows that depend on others nothing is left.
+/// Makes rows orthonormal by the Cholesky factor of their inner products. This is done twice, because once leaves nearly
+/// parallel rows not quite orthogonal. Rows that depend linearly on others become zero.
 fn orthonormalise(rows: &mut Vec<f32>, width: usize) {
     let n = rows.len() / width;
     for _ in 0..2 {
@@ -55,7 +55,7 @@ fn orthonormalise(rows: &mut Vec<f32>, width: usize) {
     }
 }
 
-/// In f64, by as many sums as keep a processor busy.
+/// Returns the inner product in f64, with enough independent sums to keep the processor busy.
 fn dot(a: &[f32], b: &[f32]) -> f64 {
     let (a_lanes, a_rest) = a.as_chunks::<8>();
     let (b_lanes, b_rest) = b.as_chunks::<8>();
@@ -69,7 +69,7 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
     sums.iter().sum::<f64>() + rest
 }
 
-/// `x * rows^T`.
+/// Returns `x * rows^T`.
 pub(super) fn product(x: &[f32], rows: &[f32], width: usize) -> Vec<f32> {
     let (n, n_rows) = (x.len() / width, rows.len() / width);
     let mut y = vec![0.0; n * n_rows];
@@ -81,7 +81,7 @@ pub(super) fn product(x: &[f32], rows: &[f32], width: usize) -> Vec<f32> {
 mod tests {
     use super::*;
 
-    /// Rows that differ along three directions, by 9, 3 and 1, and hardly along the rest.
+    /// Returns rows that vary along three directions, by 9, 3 and 1, and hardly along the others.
     fn rows(n: usize, width: usize) -> Vec<f32> {
         let mut stream = Stream::new(7, Purpose::Test, 0, 0);
         let mut rows: Vec<f32> = (0..n * width).map(|_| (stream.unit_f32() - 0.5) * 0.01).collect();

@@ -1,8 +1,8 @@
-//! Whether a picture is unlike anything that a model was trained on: by the features of a frozen backbone, against those of its
-//! training pictures.
+//! Tells whether a picture is unlike the pictures that a model was trained on, by comparing its features from a frozen
+//! backbone with those of the training pictures.
 //!
-//! The score is `relative_mahalanobis.rs`'s, what it is worth `tallow_metrics::typicality`'s; `record.rs` finds out how well it works,
-//! for the report.
+//! `relative_mahalanobis.rs` computes the score, and `tallow_metrics::typicality` turns it into a typicality. `record.rs`
+//! measures for the report how well that works.
 
 mod directions;
 mod record;
@@ -16,21 +16,21 @@ use tallow_nn::{HostTensor, Tensors};
 
 use relative_mahalanobis::RelativeMahalanobis;
 
-/// Scores of known pictures that are kept, at most.
+/// Largest number of scores of known pictures that are kept.
 const MAX_KNOWN: usize = 1000;
-/// The tensor of these scores.
+/// Name of the tensor of these scores.
 const KNOWN: &str = "known";
 
-/// What tells pictures that are like the training pictures from others.
+/// Tells pictures that are like the training pictures from others.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Novelty {
     score: RelativeMahalanobis,
-    /// Scores of pictures of the model's classes that it was not trained on, ascending.
+    /// Ascending scores of pictures that belong to the model's classes but were not trained on.
     known: Vec<f32>,
 }
 
 impl Novelty {
-    /// Of more scores than are kept, evenly many of each size are.
+    /// Keeps the scores `known`. If there are too many, keeps quantiles at even steps.
     fn new(score: RelativeMahalanobis, mut known: Vec<f32>) -> Self {
         known.sort_unstable_by(f32::total_cmp);
         let n = known.len();
@@ -40,12 +40,13 @@ impl Novelty {
         Self { score, known }
     }
 
-    /// Features of a picture.
+    /// Number of features of a picture.
     pub(crate) fn n_features(&self) -> usize {
         self.score.width()
     }
 
-    /// The [`typicality`] of each picture: the share of pictures like the training pictures that are at least as unlike them.
+    /// Returns the [`typicality`] of each picture: the share of known pictures that are at least as unlike the training
+    /// pictures as it is.
     ///
     /// # Shapes
     /// `features` (n, [`n_features`](Self::n_features)), of the model's frozen backbone; the result (n).
@@ -57,7 +58,7 @@ impl Novelty {
         typicality(&self.known, score)
     }
 
-    /// As named tensors.
+    /// Returns the named tensors for a file.
     pub(crate) fn to_tensors(&self) -> Tensors {
         let mut tensors = self.score.to_tensors();
         let known = HostTensor { shape: vec![self.known.len()], data: self.known.clone() };
@@ -65,7 +66,7 @@ impl Novelty {
         tensors
     }
 
-    /// What [`to_tensors`](Self::to_tensors) made; none where they are something else.
+    /// Reads the tensors of [`to_tensors`](Self::to_tensors); returns `None` if they are others.
     pub(crate) fn from_tensors(mut tensors: Tensors) -> Option<Self> {
         let known = tensors.remove(KNOWN)?.data;
         let score = RelativeMahalanobis::from_tensors(tensors)?;

@@ -1,7 +1,8 @@
-//! The end of a run on features: what tells new pictures from known ones is fitted, and how well it does is found out.
+//! The end of a run on features: fits the detector of new pictures and measures how well it works.
 //!
-//! What is usual is said by pictures that were not learnt from: those of validation or, where there are none or too few, the folds of
-//! the training pictures, each scored against the others. How well a class is noticed that nobody showed is found by leaving each out.
+//! The usual scores are those of pictures that the fit did not use. These are the validation pictures. If there are none or
+//! too few, they are the folds of the training pictures, each scored by a fit to the other folds. To measure how well an
+//! unseen class is noticed, classes are left out of the fit in turn.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,22 +21,22 @@ use crate::features::Features;
 use crate::feed::{Feed, Feeds};
 use crate::session::Session;
 
-/// Training pictures that distributions are fitted to, at most.
+/// Largest number of training pictures that distributions are fitted to.
 const MAX_FITTED: usize = 20_000;
-/// As many where a class is left out.
+/// The same limit when a class is left out.
 const MAX_FITTED_LEFT_OUT: usize = 5_000;
-/// Pictures that are compared then, known and new, at most of each.
+/// Then also the largest number of known pictures and of new pictures to compare.
 const MAX_COMPARED: usize = 1_000;
-/// Classes that are left out in turn, at most.
+/// Largest number of classes that are left out in turn.
 const MAX_LEFT_OUT: usize = 20;
-/// Folds where nothing else says what is usual.
+/// Number of folds if there are no validation pictures and no folds of the run.
 const N_FOLDS: usize = 5;
-/// Test pictures that are shown.
+/// Number of test pictures shown in the report.
 const N_SHOWN: usize = 12;
-/// The rates of false alarms of [`NoveltyRecord::curve`].
+/// The false alarm rates of [`NoveltyRecord::curve`].
 const RATES: [f64; 15] = [0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0];
 
-/// The features of a set, and its classes.
+/// The features of a set and its labels.
 struct Labelled<'a> {
     features: &'a Features,
     labels: &'a [u32],
@@ -43,17 +44,17 @@ struct Labelled<'a> {
     seed: u64,
 }
 
-/// Pictures that say what is usual.
+/// Pictures whose scores define what is usual.
 struct Known {
-    /// The place of each, and its score by distributions that were fitted without it.
+    /// Index and score of each picture; the score is from distributions fitted without that picture.
     scores: Vec<(u32, f32)>,
-    /// Some that can be kept from any fit.
+    /// Some of these pictures, which the fits with a class left out do not use.
     apart: Vec<u32>,
 }
 
 impl Session {
-    /// What tells pictures that the run's model knows from others, and how well that works; none where the run trains on no
-    /// features, is one of a fold, or has too few pictures.
+    /// Fits the detector of new pictures and measures how well it works. Returns `None` if the run does not train on
+    /// features, is the run of a fold, or has too few pictures.
     pub(crate) fn novelty(
         &self,
         feeds: &Feeds,
@@ -105,7 +106,7 @@ impl Session {
 }
 
 impl Labelled<'_> {
-    /// Distributions fitted to some of the images, `max` of them at most; none where their features do not differ.
+    /// Fits distributions to at most `max` of the images; returns `None` if their features do not vary.
     fn fit(&self, indices: &[u32], max: usize) -> Result<Option<RelativeMahalanobis>> {
         if indices.is_empty() {
             return Ok(None);
@@ -115,7 +116,8 @@ impl Labelled<'_> {
         Ok(RelativeMahalanobis::fit(&mut self.features.rows(&chosen), &classes, self.n_classes))
     }
 
-    /// What is usual, by pictures of validation that `score` was not fitted to, or else by folds; none where there are too few.
+    /// Returns the known pictures: the validation pictures, which `score` was not fitted to, or else the folds. Returns
+    /// `None` if there are too few.
     fn known(&self, data: &TrainData, score: &RelativeMahalanobis) -> Result<Option<Known>> {
         let is_own = |val: &&Part| Arc::ptr_eq(&val.set, &data.train.set) && val.len() >= MIN_KNOWN;
         let known = match data.val.as_ref().filter(is_own).filter(|_| data.folds.is_none()) {
@@ -137,7 +139,7 @@ impl Labelled<'_> {
             Some(folds) => Arc::clone(folds),
             None => match folds_of(&data.dataset, N_FOLDS, self.seed) {
                 Ok(folds) => folds,
-                Err(_) => return Ok(None), // nearly all pictures are the same
+                Err(_) => return Ok(None), // nearly all pictures are identical
             },
         };
         let n_folds = folds.iter().max().map_or(0, |last| last + 1);
@@ -158,8 +160,9 @@ impl Labelled<'_> {
         indices.iter().copied().zip(score.scores(&self.features.rows(indices))).collect()
     }
 
-    /// For each of some classes, whether distributions that were fitted without its pictures notice them, and the mean curve. The
-    /// pictures `apart` say what is usual. Nothing where fewer than two classes would be left.
+    /// Leaves out some classes in turn, and measures how well distributions fitted without a class notice its pictures.
+    /// Returns the results by class and the mean curve. The pictures `apart` define what is usual. Returns nothing if fewer
+    /// than two classes would remain.
     fn left_out(
         &self,
         train: &[u32],

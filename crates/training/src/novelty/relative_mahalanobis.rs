@@ -1,16 +1,19 @@
-//! How unlike the training pictures a picture is, by its features: the relative Mahalanobis distance.
+//! The relative Mahalanobis distance: how unlike the training pictures a picture is, by its features.
 //!
-//! Features are taken for draws from one of two kinds of normal distributions: one about each class, all with one covariance, or one
+//! The method fits normal distributions to the features in two ways: one distribution for each class, all with the same
+//! covariance W, and one distribution for all pictures, with the covariance T. The score compares the nearest class with the
+//! distribution of all pictures:
 //! about all pictures. The score compares the nearest class with the latter:
 //!
 //! ```text
 //! score(x) = min over classes c of (x - m_c)^T W^-1 (x - m_c)  -  (x - m)^T T^-1 (x - m)
 //! ```
-//!
-//! What is unusual in any picture, seen or new, cancels; what sets a picture apart from every class stays. Source: J. Ren, S. Fort,
-//! J. Liu, A. Guha Roy, S. Padhy, B. Lakshminarayanan, "A Simple Fix to Mahalanobis Distance for Improving Near-OOD Detection",
-//! <https://arxiv.org/abs/2106.09022>. Two things are added. Both covariances are drawn to a sphere, the more the fewer pictures
-//! there are, as few pictures say little of a thousand directions. And they are told in full only along the [`RANK`] directions of the
+//! Features that are unusual in any picture, known or new, cancel. Features that set a picture apart from every class remain.
+//! Source: J. Ren, S. Fort, J. Liu, A. Guha Roy, S. Padhy, B. Lakshminarayanan, "A Simple Fix to Mahalanobis Distance for
+//! Improving Near-OOD Detection", <https://arxiv.org/abs/2106.09022>. Two things are added. Both covariances are shrunk
+//! towards a multiple of the identity, more strongly with fewer pictures, as few pictures do not determine a thousand
+//! directions. And only the [`RANK`] directions of the largest variance have a full covariance; the other directions share
+//! one variance, so that a model file grows only a little.
 //! largest variance; across them they are spheres, so that a model file grows by little.
 
 use rayon::prelude::*;
@@ -19,34 +22,34 @@ use tallow_nn::{HostTensor, Tensors};
 use super::directions::{directions, product};
 use super::triangle::inverse_cholesky;
 
-/// Directions along which covariances are told in full.
+/// Number of directions with a full covariance.
 const RANK: usize = 128;
-/// Features whose moments are taken at a time.
+/// Number of features whose moments are computed at a time.
 const FEATURES: usize = 64;
-/// Rows that are scored at a time.
+/// Number of rows that are scored at a time.
 const ROWS: usize = 1024;
 
-/// The two kinds of distributions, ready to score.
+/// Both kinds of distributions, in a form for scoring.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct RelativeMahalanobis {
-    /// (width): of all training pictures.
+    /// (width): mean of all training pictures.
     mean: Vec<f32>,
-    /// (width): one over the deviation of each feature.
+    /// (width): one over the standard deviation of each feature.
     inverse_std: Vec<f32>,
-    /// (rank, width): directions of the largest variance of standardised features, at right angles and of length 1.
+    /// (rank, width): orthonormal directions of the largest variance of standardised features.
     basis: Vec<f32>,
-    /// (rank, rank): what turns the covariance within classes into the identity.
+    /// (rank, rank): whitening matrix of the covariance within classes.
     within: Vec<f32>,
-    /// (rank, rank): what turns the covariance of all into the identity.
+    /// (rank, rank): whitening matrix of the covariance of all pictures.
     total: Vec<f32>,
-    /// (classes, rank): the means of the classes that there are pictures of, turned by `within`.
+    /// (classes, rank): means of the classes that have pictures, whitened by `within`.
     class_means: Vec<f32>,
-    /// What a squared distance across all directions of `basis` counts.
+    /// Weight of the squared distance in the directions orthogonal to `basis`.
     across: f32,
 }
 
 impl RelativeMahalanobis {
-    /// Fits the distributions to pictures; none where their features do not differ.
+    /// Fits the distributions to pictures; returns `None` if their features do not vary.
     ///
     /// # Shapes
     /// `features` (n, width), overwritten; `classes` (n), each below `n_classes`.
@@ -59,7 +62,7 @@ impl RelativeMahalanobis {
         let rank = basis.len() / width;
         let z = product(x, &basis, width);
 
-        // second moments along the directions, and summed over all features
+        // second moments along the directions, and their sum over all features
         let along_total = second_moments(&z, rank);
         let all_total =
             x.par_chunks(width).map(sum_of_squares).collect::<Vec<_>>().iter().sum::<f64>() / n as f64;
@@ -93,13 +96,13 @@ impl RelativeMahalanobis {
         })
     }
 
-    /// Features of a picture.
+    /// Number of features of a picture.
     pub(super) fn width(&self) -> usize {
         self.mean.len()
     }
 
-    /// A score for each picture, the higher the more it is unlike the training pictures. A picture has the same bits alone and among
-    /// others.
+    /// Returns a score for each picture; a higher score means less like the training pictures. A picture's score has the same
+    /// bits whether it is scored alone or with others.
     ///
     /// # Shapes
     /// `features` (n, width); the result (n).
@@ -126,7 +129,7 @@ impl RelativeMahalanobis {
         features.chunks(ROWS * width).flat_map(score_some).collect()
     }
 
-    /// As named tensors.
+    /// Returns the named tensors for a file.
     pub(super) fn to_tensors(&self) -> Tensors {
         let width = self.width();
         let rank = self.basis.len() / width;
@@ -145,7 +148,8 @@ impl RelativeMahalanobis {
         .into()
     }
 
-    /// What [`to_tensors`](Self::to_tensors) made; none where a tensor is missing, extra or of another shape.
+    /// Reads the tensors of [`to_tensors`](Self::to_tensors); returns `None` if a tensor is missing, extra or has another
+    /// shape.
     pub(super) fn from_tensors(mut tensors: Tensors) -> Option<Self> {
         let &[rank, width] = tensors.get("basis")?.shape.as_slice() else { return None };
         let &[n_classes, _] = tensors.get("class_means")?.shape.as_slice() else { return None };
@@ -165,16 +169,17 @@ impl RelativeMahalanobis {
     }
 }
 
-/// A covariance that was drawn to a sphere.
+/// A covariance shrunk towards a multiple of the identity.
 struct Shrunk {
-    /// (rank, rank): what turns it into the identity along the directions.
+    /// (rank, rank): whitening matrix along the directions.
     whitening: Vec<f64>,
-    /// The variance across them.
+    /// The variance in each direction orthogonal to them.
     across: f64,
 }
 
 impl Shrunk {
-    /// Of the second moments along `rank` directions and their sum over all `width` features. None where there is no extent.
+    /// Shrinks the covariance with the second moments `along` the `rank` directions and the sum `all` of the second moments
+    /// over all `width` features. Returns `None` if the variance in the other directions is zero.
     fn new(mut along: Vec<f64>, rank: usize, all: f64, width: usize, shrinkage: f64) -> Option<Self> {
         let sphere = all / width as f64;
         let trace: f64 = (0..rank).map(|i| along[i * rank + i]).sum();
@@ -186,7 +191,8 @@ impl Shrunk {
     }
 }
 
-/// The mean and one over the deviation of each feature; a feature that does not differ counts for nothing.
+/// Returns the mean and one over the standard deviation of each feature. A feature that does not vary gets 0 instead, so that
+/// it has no effect.
 fn moments(x: &[f32], width: usize) -> (Vec<f32>, Vec<f32>) {
     let n = (x.len() / width) as f64;
     let of_some = |first: usize| {
@@ -219,7 +225,7 @@ fn standardise(x: &mut [f32], mean: &[f32], inverse_std: &[f32]) {
     });
 }
 
-/// The mean of the products of the columns of `z`, (rank, rank).
+/// Returns the mean products of the columns of `z`, (rank, rank).
 fn second_moments(z: &[f32], rank: usize) -> Vec<f64> {
     let n = z.len() / rank;
     let row = |i: usize| {
@@ -233,7 +239,7 @@ fn second_moments(z: &[f32], rank: usize) -> Vec<f64> {
     (0..rank).into_par_iter().flat_map_iter(row).collect()
 }
 
-/// Of each class that has rows: how many, and their mean.
+/// Returns, for each class that has rows, their number and their mean.
 fn means(x: &[f32], width: usize, classes: &[u32], n_classes: usize) -> Vec<(usize, Vec<f64>)> {
     let of_class = |class: usize| {
         let (mut count, mut sum) = (0, vec![0.0; width]);

@@ -1,4 +1,4 @@
-//! Whether known and new are told apart, and the same bits come back from a file.
+//! New pictures are told from known ones, and a file gives back the same bits.
 
 use tallow_core::rng::{Purpose, Stream};
 use tallow_metrics::{FALSE_ALARM_RATE, auroc};
@@ -8,14 +8,14 @@ use super::relative_mahalanobis::RelativeMahalanobis;
 
 const WIDTH: usize = 40;
 
-/// Rows about the centre of each of `classes`, in turn, along few directions.
+/// Returns rows around the centres of `classes`, in turn, with a large common part along some features.
 fn rows(n: usize, classes: std::ops::Range<u64>, draw: u64) -> (Vec<f32>, Vec<u32>) {
     let mut stream = Stream::new(draw, Purpose::Test, 1, classes.start);
     let n_classes = classes.end - classes.start;
     let mut rows = Vec::new();
     for i in 0..n as u64 {
         let mut centre = Stream::new(0, Purpose::Test, 0, classes.start + i % n_classes);
-        let common = stream.unit_f32() * 40.0; // what is large in all pictures alike
+        let common = stream.unit_f32() * 40.0; // large in all pictures alike
         rows.extend((0..WIDTH).map(|feature| {
             let place = centre.unit_f32() - 0.5;
             let noise = (0..4).map(|_| stream.unit_f32() - 0.5).sum::<f32>() * 0.5;
@@ -47,7 +47,7 @@ fn what_is_new_stands_out() {
     assert!(novelty.typicalities(&[1e4; WIDTH])[0] < 0.01);
 }
 
-/// The formula, with all directions and both covariances written out.
+/// Computes the formula with all directions and both covariances in full.
 #[test]
 fn the_score_is_the_formula() {
     let (n, n_classes) = (60, 5);

@@ -1,11 +1,11 @@
-//! Small symmetric matrices in f64: their Cholesky factors, inverted, which turn a covariance into the identity.
+//! Small symmetric matrices in f64: inverts their Cholesky factors, which whiten a covariance.
 
-/// The inverse of the lower Cholesky factor of `a`: the matrix M with `M a M^T = I`, lower triangular.
+/// Returns the inverse of the lower Cholesky factor of `a`: the lower triangular matrix M with `M a M^T = I`.
 ///
-/// A direction in which `a` is nothing, to twelve digits, becomes a row of zeros.
+/// A direction along which `a` is zero, to twelve digits, becomes a row of zeros.
 ///
 /// # Shapes
-/// `a` (n, n), symmetric, and the result, both row by row.
+/// `a` (n, n), symmetric; the result (n, n); both row-major.
 pub(super) fn inverse_cholesky(a: &[f64], n: usize) -> Vec<f64> {
     let largest = (0..n).map(|i| a[i * n + i]).fold(0.0, f64::max);
     let mut lower = vec![0.0; n * n];
@@ -21,7 +21,7 @@ pub(super) fn inverse_cholesky(a: &[f64], n: usize) -> Vec<f64> {
             };
         }
     }
-    // row i of the inverse M: L M = I, from above
+    // row i of the inverse M, from L M = I, by forward substitution
     let mut inverse = vec![0.0; n * n];
     for i in 0..n {
         let pivot = lower[i * n + i];

@@ -1,4 +1,4 @@
-//! Recipes by name and from files, and what overrides do to them.
+//! Recipes by name and from files, and the effect of overrides.
 
 use super::*;
 use crate::recipe::Precision;
@@ -60,7 +60,7 @@ fn one_override_is_enough_for_another_kind_or_a_table_that_was_not_there() {
         table("kind='cosine'\nwarmup_epochs=0.0\nfinal_factor=0.0")
     );
     let step = table("kind='step'\nwarmup_epochs=2.0\nevery_epochs=3\ngamma=0.1");
-    // in any order; what means the same in both kinds stays
+    // in any order; values with the same meaning in both kinds stay
     let texts = ["schedule.every_epochs=3", "schedule.warmup_epochs=2", "schedule.kind=step"];
     assert_eq!(load("cnn", &texts)["schedule"], step);
     assert_eq!(
@@ -93,7 +93,7 @@ fn one_override_is_enough_for_another_kind_or_a_table_that_was_not_there() {
     assert_eq!(load("cnn", &["loss.class_weights.cat=2"])["loss"]["class_weights"], table("cat=2.0"));
 }
 
-/// Files and overrides have the same values where something is left out.
+/// Files and overrides get the same values for what they leave out.
 #[test]
 fn a_file_that_names_a_kind_gets_the_stated_values() {
     let folder = tempfile::tempdir().unwrap();

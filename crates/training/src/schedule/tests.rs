@@ -1,4 +1,4 @@
-//! Schedules against sequences that can be checked by eye, against PyTorch's schedulers, and as text in a recipe.
+//! Compares schedules with sequences that can be checked by eye and with PyTorch's schedulers, and reads them from a recipe.
 
 use super::*;
 
@@ -55,7 +55,7 @@ fn one_cycle() {
     let plain = schedule(&format!("{cycle}horizon_epochs = 4"));
     let expected = [0.2, 0.6, 1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1, 0.1];
     assert_close(&factors(&plain, 10, 2), &expected);
-    // a warm-up ends where the cycle begins, and shortens it
+    // a warm-up ends where the cycle begins, and shortens the cycle
     let warm = schedule(&format!("{cycle}horizon_epochs = 6\nwarmup_epochs = 2"));
     assert_close(&factors(&warm, 14, 2), &[&[0.05, 0.1, 0.15, 0.2], &expected[..]].concat());
 }
@@ -69,7 +69,7 @@ fn linear() {
     assert_close(&factors(&warm, 7, 2), &[1.0 / 3.0, 2.0 / 3.0, 1.0, 1.0, 0.75, 0.5, 0.5]);
 }
 
-/// `tests/fixtures/gen_schedules.py` wrote down what PyTorch's schedulers do.
+/// `tests/fixtures/gen_schedules.py` recorded the factors of PyTorch's schedulers.
 #[test]
 fn as_pytorch_step_by_step() {
     #[derive(Deserialize)]
@@ -98,7 +98,7 @@ const EVERY_KIND: [&str; 5] = [
     "kind = 'linear'\nfinal_factor = 0.3",
 ];
 
-/// The warm-up reaches the rate that follows it, no step is far from its neighbour, and nothing leaves [0, 1].
+/// The warm-up reaches the rate that follows it, neighbouring steps have similar factors, and every factor is in [0, 1].
 #[test]
 fn no_jump_at_the_end_of_the_warmup() {
     for kind in EVERY_KIND {

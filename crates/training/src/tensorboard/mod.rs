@@ -1,9 +1,10 @@
-//! `events.out.tfevents.*`: the run as TensorBoard, and whatever else reads its files, shows it.
+//! `events.out.tfevents.*`: the run for TensorBoard and other readers of its files.
 //!
-//! One file per run. On resume it is cut back to where the checkpoint saw it, as `events.jsonl` is: every reader, not
-//! TensorBoard alone, sees each step once. (TensorBoard's own way, a second file that begins with a `SessionLog`, leaves
-//! the steps twice for the readers that know no purging.) The same steps take the same number of bytes again, so a
-//! TensorBoard that watched the run before it was killed finds the next record where it stopped reading.
+//! There is one file per run. On resume it is cut back to its length at the checkpoint, as `events.jsonl` is. So every
+//! reader, not only TensorBoard, sees each step once. (TensorBoard's own method is a second file that begins with a
+//! `SessionLog`. With that method, readers that do not support purging see steps twice.) The same steps take the same number
+//! of bytes again. So if TensorBoard was watching the run before it was killed, it finds the next record where it stopped
+//! reading.
 
 mod proto;
 mod values;
@@ -23,11 +24,11 @@ use values::Value;
 
 const PREFIX: &str = "events.out.tfevents.";
 
-/// Of every so many steps one is written: a run of 20 epochs of CIFAR-10 leaves 700 points, of which TensorBoard shows
-/// all; each takes about 100 bytes.
+/// One step of this many is written. A run of 20 epochs of CIFAR-10 then has 700 points, and TensorBoard shows all of them;
+/// each takes about 100 bytes.
 const STEPS_PER_POINT: u64 = 10;
 
-/// An event file that is written.
+/// An event file open for writing.
 #[derive(Debug)]
 pub(crate) struct EventFile {
     path: PathBuf,
@@ -35,8 +36,8 @@ pub(crate) struct EventFile {
 }
 
 impl EventFile {
-    /// The event file of the run in `folder`, cut back to `n_bytes`; a new one where there is none of that length. Also
-    /// whether nothing is in it yet.
+    /// Opens the event file of the run in `folder` and cuts it back to `n_bytes`. If there is no file of that length, creates
+    /// a new one. Also returns whether the file has no events yet.
     pub(crate) fn open(folder: &Path, n_bytes: u64) -> Result<(Self, bool)> {
         let newest = newest(folder)?.filter(|path| fs::metadata(path).is_ok_and(|m| m.len() >= n_bytes));
         let n_bytes = newest.as_ref().map_or(0, |_| n_bytes);
@@ -56,13 +57,13 @@ impl EventFile {
         Ok((event_file, n_bytes == 0))
     }
 
-    /// Begins a run: its recipe, as text and as hyper-parameters.
+    /// Writes the run's recipe, as text and as hyper-parameters.
     pub(crate) fn begin(&self, recipe: &Recipe) -> Result<()> {
         let text = Value::text("recipe", &format!("```toml\n{}\n```", recipe.to_toml()?.trim_end()));
         self.append(0, &[text, Value::hparams(&settings(recipe)?, now_unix_secs())])
     }
 
-    /// Appends what TensorBoard shows of `event`, if it shows anything.
+    /// Appends the part of `event` that TensorBoard shows, if any.
     pub(crate) fn record(&self, event: &Event) -> Result<()> {
         let scalars = |step: u64, scalars: &[(&str, Option<f64>)]| {
             let values = scalars.iter().filter_map(|(tag, value)| Some(Value::scalar(tag, (*value)?)));
@@ -100,10 +101,10 @@ impl EventFile {
         }
     }
 
-    /// Appends a picture at `step`, under `tag`.
+    /// Appends a picture at `step` under `tag`.
     ///
     /// # Errors
-    /// If `png` is no PNG, or the file cannot be written.
+    /// If `png` is not a PNG, or the file cannot be written.
     pub(crate) fn append_picture(&self, step: u64, tag: &str, png: &[u8]) -> Result<()> {
         let value = Value::image(tag, png).ok_or_else(|| TrainingError::NotAPng(tag.to_owned()))?;
         self.append(step, &[value])
@@ -114,20 +115,20 @@ impl EventFile {
         self.write(&values::event(now_unix_secs(), step, values))
     }
 
-    /// Brings what was written to the disk; returns how long the file is.
+    /// Syncs the file to disk and returns its length in bytes.
     pub(crate) fn sync(&self) -> Result<u64> {
         let synced = self.file.sync_data().and_then(|()| self.file.metadata());
         Ok(synced.map_err(FileError::writing(&self.path))?.len())
     }
 
-    /// In one piece, so that a process that is killed leaves whole records.
+    /// Writes an event in one call, so that a killed process leaves whole records.
     fn write(&self, event: &proto::Message) -> Result<()> {
         let written = (&self.file).write_all(&event.to_record());
         Ok(written.map_err(FileError::writing(&self.path))?)
     }
 }
 
-/// The event file that was begun last.
+/// Returns the newest event file of the folder.
 fn newest(folder: &Path) -> Result<Option<PathBuf>> {
     let entries = fs::read_dir(folder).map_err(FileError::reading(folder))?;
     let names = entries.flatten().map(|entry| entry.file_name());

@@ -1,4 +1,4 @@
-//! Protocol buffers, as much of their wire format as event files need, and TFRecord's framing around them.
+//! The part of the protocol buffer wire format that event files need, and TFRecord's framing.
 //!
 //! # Source
 //! <https://protobuf.dev/programming-guides/encoding/>; `tensorflow/core/lib/io/record_writer.cc`.
@@ -12,12 +12,12 @@ const FIXED_64: u64 = 1;
 const WITH_LENGTH: u64 = 2;
 const FIXED_32: u64 = 5;
 
-/// A message in the making: its fields in the order in which they were given.
+/// A message under construction: its fields in the order in which they were added.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Message(Vec<u8>);
 
 impl Message {
-    /// An integer, an enum's value, or a bool.
+    /// Adds an integer, an enum value, or a bool.
     pub(super) fn integer(mut self, field: u64, value: u64) -> Self {
         self.key(field, VARINT);
         self.varint(value);
@@ -36,7 +36,7 @@ impl Message {
         self
     }
 
-    /// Bytes, a string, or packed numbers.
+    /// Adds bytes, a string, or packed numbers.
     pub(super) fn bytes(mut self, field: u64, value: &[u8]) -> Self {
         self.key(field, WITH_LENGTH);
         self.varint(value.len() as u64);
@@ -48,12 +48,13 @@ impl Message {
         self.bytes(field, &value.0)
     }
 
-    /// The message as it is within another one.
+    /// Returns the message as it is embedded in another one.
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The message as a record of a file: its length, a checksum of that, the message, a checksum of it.
+    /// Returns the message as a record of a file: its length, a checksum of the length, the message, a checksum of the
+    /// message.
     pub(super) fn to_record(&self) -> Vec<u8> {
         let length = (self.0.len() as u64).to_le_bytes();
         let checksum = |bytes: &[u8]| masked(CRC32C.checksum(bytes)).to_le_bytes();
@@ -64,7 +65,7 @@ impl Message {
         self.varint(field << 3 | wire_type);
     }
 
-    /// Seven bits per byte, the lowest first; the top bit says that more follow.
+    /// Appends a varint: seven bits per byte, the lowest first; the top bit is set if more bytes follow.
     fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push(value as u8 | 0x80);
@@ -74,7 +75,8 @@ impl Message {
     }
 }
 
-/// TFRecord turns a checksum and adds a constant, so that the checksum of a text that holds checksums stays useful.
+/// Masks a checksum as TFRecord does, by a rotation and a constant, so that checksums of data that contains checksums remain
+/// useful.
 fn masked(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }

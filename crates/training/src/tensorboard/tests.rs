@@ -1,4 +1,4 @@
-//! The event file on disk: begun, cut back, gone on with. What is in it, `tests/tensorboard.rs` reads.
+//! The event file on disk: begun, cut back, continued. `tests/tensorboard.rs` reads its content.
 
 use super::*;
 
@@ -29,7 +29,7 @@ fn a_file_is_cut_back_and_gone_on_with() {
     assert_eq!(names(folder.path()).len(), 1);
 }
 
-/// How long a file is that was only begun.
+/// Returns the length of a file without events.
 fn open_bytes() -> u64 {
     open(tempfile::tempdir().unwrap().path(), 0).0.sync().unwrap()
 }

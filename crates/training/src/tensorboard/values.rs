@@ -1,6 +1,6 @@
-//! What an event can say: scalars, texts, images and hyper-parameters, as TensorBoard's plugins expect them.
+//! The values of an event: scalars, texts, images and hyper-parameters, in the form that TensorBoard's plugins expect.
 //!
-//! Numbers of fields are those of `tensorboard/compat/proto/{event,summary,tensor}.proto` and
+//! Field numbers are those of `tensorboard/compat/proto/{event,summary,tensor}.proto` and
 //! `tensorboard/plugins/hparams/{api,plugin_data}.proto`.
 
 use super::proto::Message;
@@ -10,7 +10,7 @@ const DT_FLOAT: u64 = 1;
 const DT_STRING: u64 = 7;
 /// `DataClass` of a summary.
 const TENSOR: u64 = 2;
-/// `Status` of a session of hyper-parameters.
+/// `Status` of a hyper-parameter session.
 const SUCCESS: u64 = 1;
 
 /// One value of an event, under a tag.
@@ -22,7 +22,7 @@ impl Value {
         Self(tagged(tag).float(2, value as f32))
     }
 
-    /// A text in Markdown.
+    /// Creates a text in Markdown.
     pub(crate) fn text(tag: &str, markdown: &str) -> Self {
         let no_dimensions = Message::default();
         let tensor =
@@ -30,7 +30,7 @@ impl Value {
         Self(tagged(tag).message(9, &metadata("text", &[]).integer(4, TENSOR)).message(8, &tensor))
     }
 
-    /// None if `png` is no PNG.
+    /// Creates an image; returns `None` if `png` is not a PNG.
     pub(crate) fn image(tag: &str, png: &[u8]) -> Option<Self> {
         let header = png.get(..24).filter(|header| header.starts_with(b"\x89PNG\r\n\x1a\n"))?;
         let side = |at: usize| header[at..at + 4].iter().fold(0, |side, &byte| side << 8 | u64::from(byte));
@@ -40,7 +40,7 @@ impl Value {
         Some(Self(tagged(tag).message(4, &image)))
     }
 
-    /// The hyper-parameters of a run that begins.
+    /// Creates the hyper-parameters of a run that begins.
     pub(crate) fn hparams(hparams: &[(String, toml::Value)], time_unix_secs: f64) -> Self {
         let mut start = Message::default();
         for (key, value) in hparams {
@@ -56,13 +56,13 @@ impl Value {
         Self::session("_hparams_/session_start_info", 3, &start.double(5, time_unix_secs))
     }
 
-    /// The end of what [`hparams`](Self::hparams) began.
+    /// Creates the end of the session that [`hparams`](Self::hparams) began.
     pub(crate) fn hparams_end(time_unix_secs: f64) -> Self {
         let end = Message::default().integer(1, SUCCESS).double(2, time_unix_secs);
         Self::session("_hparams_/session_end_info", 4, &end)
     }
 
-    /// What counts stands in the metadata; the tensor is there because a summary must hold something.
+    /// Creates a value with `info` in its metadata. The tensor has no meaning; a summary must hold one.
     fn session(tag: &str, field: u64, info: &Message) -> Self {
         let content = Message::default().message(field, info);
         let one = Message::default().message(2, &Message::default().integer(1, 1));
@@ -83,12 +83,12 @@ fn metadata(plugin: &str, content: &[u8]) -> Message {
     Message::default().message(1, &Message::default().bytes(1, plugin.as_bytes()).bytes(2, content))
 }
 
-/// The event that every file begins with.
+/// Returns the event that every file begins with.
 pub(super) fn file_version(time_unix_secs: f64) -> Message {
     Message::default().double(1, time_unix_secs).bytes(3, b"brain.Event:2")
 }
 
-/// `values` at `step`.
+/// Returns an event with `values` at `step`.
 pub(super) fn event(time_unix_secs: f64, step: u64, values: &[Value]) -> Message {
     let summary = values.iter().fold(Message::default(), |summary, value| summary.message(1, &value.0));
     Message::default().double(1, time_unix_secs).integer(2, step).message(5, &summary)

@@ -1,12 +1,14 @@
-//! Eigenvalues and eigenvectors of a small symmetric matrix.
+//! Computes eigenvalues and eigenvectors of a small symmetric matrix.
 
-/// Sweeps after which any matrix of a few dozen rows has long converged; they converge quadratically.
+/// Largest number of sweeps. Matrices of a few dozen rows converge long before, as convergence is quadratic.
 const MAX_SWEEPS: usize = 64;
 
-/// The eigenvalues of the symmetric matrix `a`, (n, n) in rows, the largest first, each with its eigenvector of length 1.
+/// Returns the eigenvalues of the symmetric matrix `a`, (n, n) row-major, the largest first, each with its eigenvector of
+/// length 1.
 ///
-/// Each rotation turns two axes such that the element they share becomes 0, through all pairs in rows, until nothing beside the
-/// diagonal is left that counts beside it. An eigenvector's sign is such that its largest number is positive.
+/// Each rotation turns two axes so that their common off-diagonal element becomes 0. Sweeps run over all pairs in row order
+/// until the off-diagonal elements are negligible. The sign of an eigenvector makes its element of the largest magnitude
+/// positive.
 ///
 /// # Panics
 /// If `a` does not have `n * n` elements.
@@ -37,7 +39,7 @@ pub(super) fn eigenvectors(mut a: Vec<f64>, n: usize) -> Vec<(f64, Vec<f64>)> {
     pairs
 }
 
-/// Cosine and sine of the smaller angle that makes `a_pq` 0.
+/// Returns cosine and sine of the smaller angle that makes `a_pq` 0.
 fn rotation(a_pp: f64, a_qq: f64, a_pq: f64) -> (f64, f64) {
     let tau = (a_qq - a_pp) / (2.0 * a_pq);
     let t = tau.signum() / (tau.abs() + (1.0 + tau * tau).sqrt());
@@ -45,7 +47,7 @@ fn rotation(a_pp: f64, a_qq: f64, a_pq: f64) -> (f64, f64) {
     (c, t * c)
 }
 
-/// Turns the axes p and q: `a` becomes `J^T a J`, `vectors` become `vectors J`.
+/// Rotates the axes p and q: `a` becomes `J^T a J`, `vectors` become `vectors J`.
 fn turn(a: &mut [f64], vectors: &mut [f64], n: usize, [p, q]: [usize; 2], c: f64, s: f64) {
     let turned = |x: f64, y: f64| (c * x - s * y, s * x + c * y);
     for k in 0..n {
@@ -69,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    /// A symmetric matrix, as products of random rows have it.
+    /// Returns a symmetric matrix: sums of products of random rows.
     fn random(n: usize, rank: usize) -> Vec<f64> {
         let mut stream = Stream::new(7, Purpose::Init, 0, n as u64);
         let rows: Vec<f64> = (0..rank * n).map(|_| f64::from(stream.normal_f32())).collect();

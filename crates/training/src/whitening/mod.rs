@@ -1,8 +1,8 @@
-//! Whitening: before training begins, the filters of the convolution that reads the images become the directions in which their
-//! patches vary, each scaled to the variance 1, and the opposites of these.
+//! Whitening: before training begins, sets the filters of the convolution that reads the images. The filters become the
+//! principal directions of the image patches, each scaled to variance 1, and the negatives of these.
 //!
-//! Which convolution that is, a model says (`Model::patch_filters`); whether it is done, a recipe. It is done once, where a run
-//! begins with initial weights: from then on checkpoints have the filters.
+//! The model names the convolution (`Model::patch_filters`), and the recipe asks for whitening. It is done once, when a run
+//! begins with initial weights; after that, checkpoints contain the filters.
 
 mod jacobi;
 
@@ -21,9 +21,9 @@ use crate::schedule::{InvalidSetting, require};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Whitening {
-    /// Of how many training images, evenly taken from all, patches are looked at.
+    /// Number of training images, evenly spaced over all, whose patches are used.
     pub images: usize,
-    /// Added to each variance, so that directions in which hardly anything varies are not blown up.
+    /// Added to each variance, so that directions with hardly any variance are not amplified.
     pub eps: f64,
 }
 
@@ -34,16 +34,16 @@ impl Default for Whitening {
 }
 
 impl Whitening {
-    /// Checks the ranges.
+    /// Checks the values.
     pub(crate) fn validate(self) -> std::result::Result<(), InvalidSetting> {
         require(self.images > 0, "whitening.images", "must be at least 1", self.images)?;
         require(self.eps > 0.0 && self.eps.is_finite(), "whitening.eps", "must be above 0", self.eps)
     }
 
-    /// Makes the filters of `model` from images of `part` as it sees them; returns what is to be said of it.
+    /// Sets the filters of `model` from images of `part`, preprocessed by `input`. Returns a notice for the user.
     ///
     /// # Errors
-    /// If the model has no such filters, or images cannot be read.
+    /// If the model has no such filters, their number does not fit the patches, or images cannot be read.
     pub(crate) fn apply(self, model: &Model, part: &Part, input: Input) -> Result<String> {
         let misfit = |problem: String| TrainingError::Value { key: "whitening:", problem };
         let Some(name) = &model.patch_filters else {
@@ -72,7 +72,7 @@ impl Whitening {
         Ok(format!("{name} is whitened by the {k_h} x {k_w} patches of {n} training images"))
     }
 
-    /// The directions, each divided by the root of its variance, and their opposites, (2 d, d).
+    /// Returns the directions, each divided by the root of its variance, and their negatives, (2 d, d).
     fn filters(self, moments: Vec<f64>, d: usize) -> Vec<f32> {
         let directions = jacobi::eigenvectors(moments, d);
         let filter = |sign: f64| {
@@ -85,12 +85,12 @@ impl Whitening {
     }
 }
 
-/// `n` of `indices`, as far apart as can be, so that every class has its share where they are sorted by class.
+/// Returns `n` of `indices`, evenly spaced, so that every class has its share even if indices are sorted by class.
 fn evenly(indices: &[u32], n: usize) -> Vec<u32> {
     (0..n).map(|i| indices[i * indices.len() / n]).collect()
 }
 
-/// Patches of images, numbers in the order channels, rows, columns.
+/// The shape of image patches; their numbers are in the order channels, rows, columns.
 #[derive(Clone, Copy)]
 struct Patches {
     c_in: usize,
@@ -99,13 +99,13 @@ struct Patches {
 }
 
 impl Patches {
-    /// Numbers in a patch.
+    /// Number of elements in a patch.
     fn len(self) -> usize {
         self.c_in * self.k_h * self.k_w
     }
 
-    /// The mean products of the numbers of patches, (d, d): their covariance where images are normalised, so that their mean is
-    /// about 0. Sums are f64, by image and then over images, whatever computes them.
+    /// Returns the mean products of the elements of patches, (d, d). This is their covariance if images are normalised, so
+    /// that the mean is about 0. Sums are in f64, first within an image and then over images, whatever the number of threads.
     fn moments(self, feed: &Feed) -> Result<Vec<f64>> {
         let d = self.len();
         let (mut sum, mut n) = (vec![0.0; d * d], 0);
@@ -128,7 +128,7 @@ impl Patches {
         Ok(sum.into_iter().map(|sum| sum / n as f64).collect())
     }
 
-    /// The sum over the patches of an image, (h, w, c), of the products of their numbers.
+    /// Returns the sum of the products of patch elements over all patches of an image, (h, w, c).
     fn sum_of(self, image: &[f32], width: usize) -> Vec<f64> {
         let Self { c_in, k_h, k_w } = self;
         let d = self.len();

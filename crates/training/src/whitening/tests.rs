@@ -53,7 +53,7 @@ fn any_number_of_threads_gives_the_same_bits_and_eps_tells() {
     assert_ne!(whitened(whitening, 1), whitened(Whitening { eps: 5e-3, ..whitening }, 1));
 }
 
-/// Of one image, by hand: patches in rows, numbers by channel, row, column.
+/// Compares the moments of one image with values by hand: patches in rows, elements by channel, row, column.
 #[test]
 fn moments_of_an_image() {
     let image = [1.0, 2.0, 3.0, /**/ 4.0, 5.0, 6.0];

@@ -1,4 +1,4 @@
-//! Counts the images of an epoch's batches: of the embedded sample, or of images that are made here.
+//! Counts the images in an epoch's batches, from the embedded sample or from images made here.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;

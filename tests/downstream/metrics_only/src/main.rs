@@ -1,4 +1,4 @@
-//! Figures for the answers of a model that is nobody's business here.
+//! Computes metrics from predictions; the model does not matter here.
 #![forbid(unsafe_code)]
 
 use tallow_metrics::{ClassificationReport, ConfusionMatrix, MetricsError};

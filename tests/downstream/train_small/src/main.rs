@@ -1,4 +1,4 @@
-//! A small network of one's own, trained on the embedded sample: `train_small FOLDER` leaves the run in the folder.
+//! Trains a custom small network on the embedded sample: `train_small FOLDER` leaves the run in the folder.
 #![forbid(unsafe_code)]
 
 use std::error::Error;

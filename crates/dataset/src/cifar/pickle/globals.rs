@@ -1,11 +1,11 @@
-//! The functions and types that a pickle of arrays names, and what they mean here: nothing is called.
+//! The functions and types that a pickle of arrays names, and their meaning here. Nothing is called.
 
 use std::borrow::Cow;
 
 use super::machine::Machine;
 use super::{ArrayParts, Node, Ref};
 
-/// The functions and types that are known.
+/// Known functions and types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Global {
     /// NumPy's `_reconstruct(ndarray, (0,), b'b')`: an array that BUILD fills.
@@ -23,7 +23,7 @@ pub(super) enum Global {
 impl Global {
     fn of(module: &str, name: &str) -> Option<Self> {
         Some(match (module, name) {
-            // numpy._core since NumPy 2
+            // `numpy._core` since NumPy 2
             ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct") => Self::Reconstruct,
             ("numpy.core.numeric" | "numpy._core.numeric", "_frombuffer") => Self::FromBuffer,
             ("numpy", "ndarray") => Self::Ndarray,
@@ -45,7 +45,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// The same with both names from the stack.
+    /// Like [`global`](Self::global), with both names from the stack.
     pub(super) fn stack_global(&mut self) -> Result<(), String> {
         let (name, module) = (self.pop()?, self.pop()?);
         let bytes = |at: Ref| match &self.nodes[at] {
@@ -57,7 +57,7 @@ impl Machine<'_> {
         self.global(&module, &name)
     }
 
-    /// What Python would call a function for.
+    /// Evaluates a REDUCE instruction, for which Python would call a function.
     pub(super) fn reduce(&mut self) -> Result<(), String> {
         let (arguments, function) = (self.pop()?, self.pop()?);
         let (Node::Global(function), Node::Tuple(arguments)) =
@@ -88,7 +88,8 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// Fills an array: (version, shape, dtype, whether by columns, data). A type's state says nothing that bytes need.
+    /// Fills an array with its state (version, shape, dtype, whether by columns, data). The state of a type is ignored:
+    /// bytes need nothing from it.
     pub(super) fn build(&mut self) -> Result<(), String> {
         let (state, target) = (self.pop()?, self.top()?);
         let filled = match (&self.nodes[target], &self.nodes[state]) {

@@ -1,4 +1,4 @@
-//! The stack machine that a pickle is a program for, one opcode after the other; see `pickle` for what it may do.
+//! The stack machine that evaluates a pickle, one opcode after the other. `pickle` describes what the machine may do.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use super::reader::{Reader, number, unescape, unescape_unicode};
 use super::{Node, Pickle, Ref};
 
-/// Instructions of a pickle. CIFAR-100's training file takes some 350,000.
+/// Largest number of instructions of a pickle. CIFAR-100's training file has about 350,000.
 const MAX_INSTRUCTIONS: usize = 1 << 22;
-/// Bytes of texts that had to be decoded, and of byte strings that are written as texts, all together.
+/// Largest total size of decoded texts and of byte strings that are written as texts, in bytes.
 const MAX_DECODED_BYTES: usize = 512 << 20;
 
 pub(super) fn run(bytes: &[u8]) -> Result<Pickle<'_>, String> {
@@ -23,7 +23,7 @@ pub(super) fn run(bytes: &[u8]) -> Result<Pickle<'_>, String> {
     Err(format!("it has more than {MAX_INSTRUCTIONS} instructions"))
 }
 
-/// What a pickle's instructions work on.
+/// State of the machine that a pickle's instructions change.
 #[derive(Default)]
 pub(super) struct Machine<'a> {
     reader: Reader<'a>,
@@ -36,12 +36,12 @@ pub(super) struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    /// One instruction; the result, if it was the last.
+    /// Evaluates one instruction. Returns the result if it was the last instruction.
     fn step(&mut self) -> Result<Option<Ref>, String> {
         match self.reader.byte()? {
             b'.' => return self.pop().map(Some),
             0x80 => self.protocol()?,
-            0x95 => drop(self.reader.take(8)?), // FRAME: how much could be read at once
+            0x95 => drop(self.reader.take(8)?), // FRAME: the number of bytes that could be read at once
             b'(' => self.marks.push(self.stack.len()),
             b'0' => drop(self.pop()?),
             b'1' => drop(self.since_mark()?),
@@ -76,7 +76,7 @@ impl<'a> Machine<'a> {
         Ok(None)
     }
 
-    /// Numbers, texts, byte strings.
+    /// Evaluates an instruction that makes a number, a text or a byte string.
     fn literal(&mut self, op: u8) -> Result<(), String> {
         let node = match op {
             b'N' => Node::None,
@@ -116,7 +116,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Empty lists and such, and those of what stands on the stack.
+    /// Evaluates an instruction that makes a dictionary, list or tuple, empty or of values on the stack.
     fn collect(&mut self, op: u8) -> Result<(), String> {
         let node = match op {
             b'}' => Node::Dict(Vec::new()),
@@ -138,7 +138,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    // Making values.
+    // Methods that make values.
 
     pub(super) fn push(&mut self, node: Node<'a>) {
         self.stack.push(self.nodes.len());
@@ -169,7 +169,7 @@ impl<'a> Machine<'a> {
         Ok(Node::Text(Cow::Borrowed(text)))
     }
 
-    /// A byte string of protocol 0, between quotes, with Python's escapes.
+    /// Reads a byte string of protocol 0: between quotes, with Python's escapes.
     fn quoted_line(&mut self) -> Result<Node<'a>, String> {
         let inner = match self.reader.line()?.trim_ascii() {
             [first @ (b'\'' | b'"'), inner @ .., last] if first == last => inner,
@@ -179,7 +179,7 @@ impl<'a> Machine<'a> {
         Ok(Node::Bytes(Cow::Owned(unescape(inner)?)))
     }
 
-    /// A text of protocol 0.
+    /// Reads a text of protocol 0.
     fn text_line(&mut self) -> Result<Node<'a>, String> {
         let line = self.reader.line()?;
         self.count_decoded(line.len())?;
@@ -194,9 +194,9 @@ impl<'a> Machine<'a> {
         }
     }
 
-    // Stack and memo.
+    // Methods for the stack and the memo.
 
-    /// What an instruction may take from the stack begins after the last mark.
+    /// Returns the lowest position of the stack that an instruction may use: the one after the last mark.
     fn floor(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
     }
@@ -242,7 +242,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// The number that a value is kept under.
+    /// Reads the number of a value in the memo.
     fn key(&mut self, op: u8) -> Result<u64, String> {
         match op {
             b'p' | b'g' => number(self.reader.line()?),

@@ -1,6 +1,6 @@
-//! The bytes of a pickle, in order, and the texts of protocol 0.
+//! Reader of a pickle's bytes, and decoding of the texts of protocol 0.
 
-/// Goes through the bytes of a pickle.
+/// Reads the bytes of a pickle in order.
 #[derive(Default)]
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
@@ -14,7 +14,7 @@ impl<'a> Reader<'a> {
         Self { bytes, at: 0 }
     }
 
-    /// Where the next byte is.
+    /// Returns the position of the next byte.
     pub(super) fn at(&self) -> usize {
         self.at
     }
@@ -33,14 +33,14 @@ impl<'a> Reader<'a> {
         self.take(N)?.try_into().map_err(|_| CUT.to_owned())
     }
 
-    /// An unsigned number of `n_bytes`, up to 8, the smallest first.
+    /// Reads an unsigned little-endian number of `n_bytes` bytes, at most 8.
     pub(super) fn length(&mut self, n_bytes: usize) -> Result<usize, String> {
         let mut bytes = [0; 8];
         bytes[..n_bytes].copy_from_slice(self.take(n_bytes)?);
         usize::try_from(u64::from_le_bytes(bytes)).map_err(|_| CUT.to_owned())
     }
 
-    /// Up to the end of the line, without it.
+    /// Reads the rest of the line and returns it without the line end.
     pub(super) fn line(&mut self) -> Result<&'a [u8], String> {
         let n = self.bytes[self.at..].iter().position(|&byte| byte == b'\n').ok_or(CUT)?;
         let line = self.take(n)?;
@@ -49,13 +49,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The number in `line`, which Python 2 may have ended with an L.
+/// Returns the number in `line`, which may end with the L of Python 2.
 pub(super) fn number<T: std::str::FromStr>(line: &[u8]) -> Result<T, String> {
     let text = std::str::from_utf8(line).unwrap_or_default();
     text.trim_end_matches('L').parse().map_err(|_| format!("\"{}\" is no number", line.escape_ascii()))
 }
 
-/// The bytes that Python's byte string literal, without its quotes, stands for.
+/// Decodes Python's byte string literal, given without its quotes.
 pub(super) fn unescape(literal: &[u8]) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::with_capacity(literal.len());
     let mut rest = literal;
@@ -84,7 +84,7 @@ pub(super) fn unescape(literal: &[u8]) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// The text that Python's "raw-unicode-escape" stands for: Latin-1 with `\uXXXX` and `\UXXXXXXXX`.
+/// Decodes Python's "raw-unicode-escape": Latin-1 with `\uXXXX` and `\UXXXXXXXX`.
 pub(super) fn unescape_unicode(line: &[u8]) -> Result<String, String> {
     let mut text = String::with_capacity(line.len());
     let mut rest = line;
@@ -102,7 +102,7 @@ pub(super) fn unescape_unicode(line: &[u8]) -> Result<String, String> {
     Ok(text)
 }
 
-/// The number of the first `n_digits` of `text`, and what follows them.
+/// Returns the number that the first `n_digits` hexadecimal digits of `text` give, and the rest of `text`.
 fn hex(text: &[u8], n_digits: usize) -> Result<(u32, &[u8]), String> {
     let (digits, rest) = text.split_at_checked(n_digits).ok_or("it has a text that ends within an escape")?;
     let number = std::str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok());

@@ -1,4 +1,4 @@
-//! The members of an archive, one by one: which are taken, and how many and how large they may be.
+//! Unpacks the members of an archive one by one. Decides which members are accepted, and limits their number and size.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -13,25 +13,26 @@ use super::Packing;
 use crate::capped::Capped;
 use crate::folder::FolderError;
 
-/// What an archive may come to.
+/// Limits for the contents of an archive.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Caps {
-    /// Files and folders.
+    /// Number of files and folders.
     pub(super) max_members: u64,
-    /// Bytes of all files together.
+    /// Total size of all files in bytes.
     pub(super) max_bytes: u64,
 }
 
 impl Caps {
-    /// A million members; 100 GiB, and at most 200 times the archive's own size or 1 GiB: pictures hardly shrink when
-    /// they are packed, and what swells more is made to fill a disk.
+    /// Returns the limits: a million members, and 100 GiB. The size is also limited to 200 times the archive's own
+    /// size, or to 1 GiB if that is more: packing hardly shrinks pictures, so an archive that expands more is made to
+    /// fill a disk.
     pub(super) fn of(n_packed_bytes: u64) -> Self {
         let by_ratio = n_packed_bytes.saturating_mul(200).max(1 << 30);
         Self { max_members: 1_000_000, max_bytes: by_ratio.min(100 << 30) }
     }
 }
 
-/// Where members go, and what has gone there.
+/// Destination of the members, with counts of what has been written.
 pub(super) struct Out<'a> {
     archive: &'a Path,
     folder: &'a Path,
@@ -44,7 +45,7 @@ pub(super) struct Out<'a> {
 }
 
 impl<'a> Out<'a> {
-    /// Members of `archive` go to `folder`, which is fresh.
+    /// Creates the destination of the members of `archive`: `folder`, which is empty.
     pub(super) fn new(
         archive: &'a Path,
         folder: &'a Path,
@@ -56,7 +57,7 @@ impl<'a> Out<'a> {
         Self { archive, folder, caps, bar, stop, n_members: 0, n_bytes: 0, buffer }
     }
 
-    /// Counts a member called `name`, and says where it goes.
+    /// Counts a member called `name` and returns its path in the destination.
     fn member(&mut self, name: &Path) -> Result<PathBuf, FolderError> {
         if let Some(signal) = self.stop.raised() {
             return Err(FolderError::Stopped(signal));
@@ -101,7 +102,7 @@ impl<'a> Out<'a> {
         Ok(files::create_folder(&path)?)
     }
 
-    /// Makes what was written survive a power cut.
+    /// Makes the written files survive a power cut.
     pub(super) fn sync(&self) -> Result<(), FolderError> {
         Ok(sync_all(self.folder).map_err(FileError::new("sync the folder", self.folder))?)
     }
@@ -123,13 +124,13 @@ impl<'a> Out<'a> {
     }
 }
 
-/// One request for all files and folders: each by itself takes milliseconds, ten minutes for 100,000.
+/// Syncs everything with one request. A request per file takes milliseconds each, and ten minutes for 100,000 files.
 #[cfg(target_os = "linux")]
 fn sync_all(folder: &Path) -> io::Result<()> {
     Ok(rustix::fs::syncfs(File::open(folder)?)?)
 }
 
-/// Each file and folder by itself: other systems have no one request that waits.
+/// Syncs each file and folder separately: other systems have no single request that waits for the disk.
 #[cfg(not(target_os = "linux"))]
 fn sync_all(folder: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
@@ -143,7 +144,8 @@ fn quoted(name: &Path) -> String {
     format!("\"{}\"", shown(&name.to_string_lossy()))
 }
 
-/// Takes all members of a zip file. Names are UTF-8 if they can be, whatever the archive claims; `\` separates, too.
+/// Unpacks all members of a zip file. Names are read as UTF-8 if they are valid UTF-8, whatever encoding the archive
+/// declares. `\` is a separator, too.
 pub(super) fn zip(out: &mut Out<'_>) -> Result<(), FolderError> {
     let file = File::open(out.archive).map_err(FileError::reading(out.archive))?;
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|e| out.damaged("it", &e))?;
@@ -163,7 +165,7 @@ pub(super) fn zip(out: &mut Out<'_>) -> Result<(), FolderError> {
     Ok(())
 }
 
-/// Takes all members of a tar file, packed by gzip or not.
+/// Unpacks all members of a tar file, compressed by gzip or not.
 pub(super) fn tar(out: &mut Out<'_>, packing: Packing) -> Result<(), FolderError> {
     let file =
         BufReader::with_capacity(1 << 16, File::open(out.archive).map_err(FileError::reading(out.archive))?);
@@ -172,14 +174,14 @@ pub(super) fn tar(out: &mut Out<'_>, packing: Packing) -> Result<(), FolderError
         Packing::Tar | Packing::Zip => Box::new(file),
     };
     let swelled = Cell::new(false);
-    // with the headers, of which each is 512 bytes and may have a long name before it
+    // Includes the headers: each has 512 bytes and may be preceded by a long name.
     let max_bytes = out.caps.max_bytes.saturating_add(out.caps.max_members.saturating_mul(2048));
     let mut archive = tar::Archive::new(Capped::new(unzipped, max_bytes, &swelled));
     match members(out, &mut archive) {
         Err(FolderError::Archive { .. }) if swelled.get() => Err(out.too_large()),
         Err(e) => Err(e),
         Ok(()) => {
-            // to the very end: only there stands the checksum of the whole
+            // Reads to the very end, where the checksum of the whole archive is.
             let rest = io::copy(&mut archive.into_inner(), &mut io::sink());
             rest.map(drop).map_err(|e| if swelled.get() { out.too_large() } else { out.damaged("it", &e) })
         }

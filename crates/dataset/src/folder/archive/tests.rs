@@ -1,4 +1,5 @@
-//! Archives good and bad: what is unpacked, what is refused, and that nothing is left of those.
+//! Tests of good and bad archives: which are unpacked, which are refused, and that a refused archive leaves nothing
+//! behind.
 
 use std::io::{self, Cursor};
 
@@ -26,13 +27,13 @@ impl Setting {
         unpack(&path, packing, &self.folder.path().join("data"), &Silent, &self.stop)
     }
 
-    /// How many folders there are, staging ones included.
+    /// Returns the number of unpacked folders, including staging folders.
     fn unpacked(&self) -> usize {
         let folder = fs::read_dir(self.folder.path().join("data/unpacked"));
         folder.map_or(0, |entries| entries.filter(|entry| entry.as_ref().unwrap().path().is_dir()).count())
     }
 
-    /// Refuses, says why, and leaves nothing.
+    /// Checks that the archive is refused and leaves nothing behind. Returns the message.
     fn refused(&self, name: &str, bytes: &[u8]) -> String {
         let message = self.unpack(name, bytes).unwrap_err().to_string();
         assert_eq!(self.unpacked(), 0, "{message}");
@@ -50,7 +51,7 @@ fn zip_of(members: &[(&str, &[u8])]) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-/// A tar file of members that the `tar` crate itself would refuse to write.
+/// Makes a tar file, even of members that the `tar` crate itself would refuse to write.
 fn tar_of(members: &[(&str, tar::EntryType, &[u8])]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, kind, bytes) in members {

@@ -1,4 +1,4 @@
-//! Folded convolutions against the layers one after another.
+//! Compares folded convolutions with the separate layers.
 
 use half::bf16;
 use tallow_core::{Purpose, Stream};
@@ -13,7 +13,7 @@ fn random<E: Element>(len: usize, seed: u64) -> Vec<E> {
     (0..len).map(|_| E::from_f32(stream.normal_f32())).collect()
 }
 
-/// Against convolution, norm, residual, activation and pooling one after another.
+/// Compares with convolution, norm, residual, activation and pooling one after another.
 fn agrees<E: Element>(s: ConvShape, after: After, with_residual: bool, tolerance: f32) {
     let (x, weight): (Vec<E>, Vec<f32>) = (random(s.x_len(), 1), random(s.weight_len(), 2));
     let (scale, bias): (Vec<f32>, Vec<f32>) = (random(s.c_out, 3), random(s.c_out, 4));
@@ -71,7 +71,7 @@ fn folding_changes_only_the_rounding() {
     }
 }
 
-/// Against convolution, norm and the map one after another.
+/// Compares with convolution, norm and the affine map one after another.
 fn agrees_with_affine<E: Element>(s: ConvShape, affine: Affine, tolerance: f32) {
     let (x, weight): (Vec<E>, Vec<f32>) = (random(s.x_len(), 1), random(s.weight_len(), 2));
     let (scale, bias): (Vec<f32>, Vec<f32>) = (random(s.c_out, 3), random(s.c_out, 4));
@@ -90,7 +90,7 @@ fn agrees_with_affine<E: Element>(s: ConvShape, affine: Affine, tolerance: f32) 
     assert!(error <= tolerance * norm, "{s:?} {affine:?}: {}", error / norm);
 }
 
-/// The same loops over the same numbers: the same bits.
+/// Expects the same bits, because the same loops run on the same numbers.
 fn joins<E: Element>(s: ConvShape, widths: &[usize]) {
     let parts: Vec<Vec<E>> = (10..).zip(widths).map(|(seed, w)| random(s.n * s.h * s.w * w, seed)).collect();
     let parts: Vec<_> = parts.iter().zip(widths).map(|(part, &width)| (&part[..], width)).collect();

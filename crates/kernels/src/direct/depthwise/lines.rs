@@ -1,10 +1,10 @@
-//! Lines of a map that gather from lines of another one.
+//! Lines of a map that gather from lines of another map.
 
 use super::{STRIP, for_columns};
 use crate::depthwise::{Gather, LinesTask};
 use crate::direct::kernel::Arch;
 
-/// All lines of a task.
+/// Computes all lines of a task.
 ///
 /// # Safety
 /// The processor has the features of `A`, and the task passed the checks of `run_lines`.
@@ -29,12 +29,12 @@ pub(in crate::direct) unsafe fn lines_task<A: Arch>(task: LinesTask<'_, A::Elem>
     }
 }
 
-/// A row of the kernel over a line.
+/// A kernel row and the line that it is applied to.
 #[derive(Clone, Copy)]
 struct Row<E> {
-    /// The line's first pixel.
+    /// Pointer to the line's first pixel.
     from: *const E,
-    /// The row's first tap.
+    /// Pointer to the row's first tap.
     weight: *const f32,
 }
 
@@ -45,7 +45,7 @@ unsafe fn lines<A: Arch, const K: usize, const S: usize, const TRANSPOSED: bool>
     task: LinesTask<'_, A::Elem>,
 ) {
     let LinesTask { g, from, weight, bias, limits, first_line, to } = task;
-    // a strip of a transposed one begins where a window does
+    // a strip of a transposed gather begins where a window begins
     let start = if TRANSPOSED { -((g.before[1] % S) as isize) } else { 0 };
     for (line, to) in (first_line..).zip(to.chunks_exact_mut(g.line_len())) {
         let mut rows = [Row { from: from.as_ptr(), weight: weight.as_ptr() }; K];
@@ -61,7 +61,8 @@ unsafe fn lines<A: Arch, const K: usize, const S: usize, const TRANSPOSED: bool>
         for x in (start..g.to[1] as isize).step_by(STRIP) {
             for block in 0..g.c.div_ceil(A::LANES) {
                 let channel = (block * A::LANES).min(g.c - A::LANES);
-                // SAFETY: each row is as above, `to` is a line, and bias and pixels have a vector from `channel` on.
+                // SAFETY: each row is as above, `to` is a line, and bias and pixels have a whole vector from
+                // `channel` on.
                 unsafe {
                     let bias = bias.map_or(A::zero(), |bias| A::load_acc(bias.as_ptr().add(channel)));
                     let mut acc = [bias; STRIP];
@@ -73,10 +74,10 @@ unsafe fn lines<A: Arch, const K: usize, const S: usize, const TRANSPOSED: bool>
     }
 }
 
-/// Writes a strip that begins at column `x`, as much of it as lies on the line `to`.
+/// Writes a strip that begins at column `x`, except for pixels beyond the line `to`.
 ///
 /// # Safety
-/// As [`lines`]; pixels have a vector from `channel` on.
+/// As [`lines`]; pixels have a whole vector from `channel` on.
 #[inline(always)]
 unsafe fn finish<A: Arch>(
     g: &Gather,
@@ -86,7 +87,7 @@ unsafe fn finish<A: Arch>(
     x: isize,
     to: &mut [A::Elem],
 ) {
-    // SAFETY: features as the caller promises; a pixel that is written is one of the line.
+    // SAFETY: features as the caller promises; only pixels of the line are written.
     unsafe {
         let (low, high) = (A::splat(low), A::splat(high));
         for p in 0..STRIP {
@@ -101,7 +102,7 @@ unsafe fn finish<A: Arch>(
     }
 }
 
-/// Columns that a strip sees.
+/// Returns the number of columns under a strip's windows.
 const fn n_columns(k: usize, stride: usize, transposed: bool) -> usize {
     if transposed { (k - 1) / stride + (STRIP - 1) / stride + 1 } else { (STRIP - 1) * stride + k }
 }
@@ -109,8 +110,8 @@ const fn n_columns(k: usize, stride: usize, transposed: bool) -> usize {
 /// Adds the products of a strip that begins at column `x`.
 ///
 /// # Safety
-/// As [`lines`]; each row points at a line of the map that is read and at K taps of the weights, whose pixels have a
-/// vector from `channel` on.
+/// As [`lines`]; each row points at a line of the source map and at K taps of the weights, and both have a whole
+/// vector per pixel or tap from `channel` on.
 #[inline(always)]
 unsafe fn strip<A: Arch, const K: usize, const S: usize, const TRANSPOSED: bool>(
     g: &Gather,
@@ -126,7 +127,7 @@ unsafe fn strip<A: Arch, const K: usize, const S: usize, const TRANSPOSED: bool>
     };
     let n_columns = n_columns(K, S, TRANSPOSED);
     let is_inside = first >= 0 && first as usize + n_columns <= g.from[1];
-    // SAFETY: as the caller promises; all columns are of the line where the loop does not ask.
+    // SAFETY: as the caller promises; where the loop does not check columns, all of them are on the line.
     unsafe {
         if is_inside {
             add_rows::<A, K, S, TRANSPOSED, true>(g, rows, channel, first, acc);
@@ -136,10 +137,10 @@ unsafe fn strip<A: Arch, const K: usize, const S: usize, const TRANSPOSED: bool>
     }
 }
 
-/// Adds the products of the columns that a strip sees, from `first` on.
+/// Adds the products of the columns under a strip's windows, from column `first` on.
 ///
 /// # Safety
-/// As [`strip`]; where it is `INSIDE`, all columns are of the line.
+/// As [`strip`]; if `INSIDE`, all columns are on the line.
 #[inline(always)]
 unsafe fn add_rows<A: Arch, const K: usize, const S: usize, const TRANSPOSED: bool, const INSIDE: bool>(
     g: &Gather,
@@ -150,8 +151,8 @@ unsafe fn add_rows<A: Arch, const K: usize, const S: usize, const TRANSPOSED: bo
 ) {
     let beyond = [A::Elem::default(); 16];
     for row in rows {
-        // SAFETY: features as the caller promises; a column is of the line, or replaced by as many zeros as the widest
-        // vector has lanes.
+        // SAFETY: features as the caller promises; a column is on the line, or replaced by zeros, which are enough
+        // for the widest vector.
         unsafe {
             let mut weight = [A::zero(); K];
             for t in 0..K {

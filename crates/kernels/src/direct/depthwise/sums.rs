@@ -1,10 +1,10 @@
-//! The gradient of the weights: sums of products of two maps.
+//! The gradient of the weights of a depthwise convolution: sums of products of two maps.
 
 use super::{STRIP, for_columns};
 use crate::depthwise::{Gather, SumsTask};
 use crate::direct::kernel::Arch;
 
-/// The sums of a task.
+/// Computes the sums of a task.
 ///
 /// # Safety
 /// The processor has the features of `A`, and the task passed the checks of `run_sums`.
@@ -23,8 +23,8 @@ pub(in crate::direct) unsafe fn sums_task<A: Arch>(task: SumsTask<'_, A::Elem>) 
     }
 }
 
-/// A row of the kernel at a time: its taps' sums, one for even pixels and one for odd ones, so that an addition need not
-/// wait for the one before.
+/// Computes the sums of a task, one kernel row at a time. Each tap has two sums, one for even pixels and one for odd
+/// pixels, so that an addition need not wait for the previous one.
 ///
 /// # Safety
 /// As [`sums_task`]; `K` and `S` are those of the task.
@@ -42,12 +42,12 @@ unsafe fn sums<A: Arch, const K: usize, const S: usize>(task: SumsTask<'_, A::El
                 let x = x.as_ptr().wrapping_add(pixel * g.c + channel);
                 let dy = dy.as_ptr().wrapping_add(line * g.line_len() + channel);
                 for first in (0..g.to[1]).step_by(STRIP) {
-                    // SAFETY: both are lines of their maps, of which a vector from `channel` on is part of each pixel.
+                    // SAFETY: both point at lines of their maps; each pixel has a whole vector from `channel` on.
                     unsafe { sums_strip::<A, K, S>(g, x, dy, first, &mut acc) }
                 }
             }
             for t in 0..K {
-                // SAFETY: the sums are (K, K, c).
+                // SAFETY: `sums` is (K, K, c).
                 unsafe {
                     let sums = sums.as_mut_ptr().add((r * K + t) * g.c + channel);
                     A::store_acc(sums, A::add(acc[0][t], acc[1][t]));
@@ -73,7 +73,7 @@ unsafe fn sums_strip<A: Arch, const K: usize, const S: usize>(
     let at = |line: *const A::Elem, column: usize, len: usize| {
         if column < len { line.wrapping_add(column * g.c) } else { beyond.as_ptr() }
     };
-    // SAFETY: features as the caller promises; a column is of its line, or replaced by zeros.
+    // SAFETY: features as the caller promises; a column is on its line, or replaced by zeros.
     unsafe {
         let mut gradient = [A::zero(); STRIP];
         for p in 0..STRIP {

@@ -1,5 +1,5 @@
-//! Every instruction set that the processor has, and the emulated ones, against the plain loops, which the property
-//! tests hold to the definition.
+//! Compares every instruction set that the processor has, and the emulated ones, with the plain loops. The property
+//! tests compare the plain loops with the definition.
 
 use half::bf16;
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ use crate::depthwise::plain;
 use crate::direct::{Element, emulated};
 use crate::isa::{Isa, detect_isa};
 
-/// Numbers that are exact in E.
+/// Random numbers, exact in `E`.
 fn random<E: Element>(len: usize, seed: u64) -> Vec<E> {
     let mut stream = Stream::new(seed, Purpose::Test, 0, 0);
     (0..len).map(|_| E::from_f32(stream.uniform_f32(-1.0, 1.0))).collect()
@@ -23,7 +23,7 @@ fn check<E: Element>(what: &str, actual: &[E], expected: &[E], tolerance: f32) {
     assert!(error <= tolerance * norm + 1e-30, "{what}: error {error}, norm {norm}");
 }
 
-/// The lines of `g` from the second one on, and, where it is a forward pass, the sums over them.
+/// Compares the lines of `g` from the second one on, and for a forward pass also the sums over them.
 fn agrees<E: Element>(kernels: &Kernels<E>, what: &str, g: &Gather, tolerance: f32) {
     let what = format!("{what} {g:?}");
     let len = |[h, w]: [usize; 2]| g.n * h * w * g.c;
@@ -63,7 +63,7 @@ fn all_agree(g: &Gather) {
 }
 
 prop_compose! {
-    /// Maps of any size: what lies beyond the one that is read is 0.
+    /// Maps of any size: numbers beyond the source map are 0.
     fn gathers()(
         n in 1usize..=3, c in 16usize..=50, k in prop_oneof![Just(3usize), Just(5), Just(7)], stride in 1usize..=2,
         before in (0usize..=4, 0usize..=4), from in (1usize..=20, 1usize..=45), to in (1usize..=20, 1usize..=25),

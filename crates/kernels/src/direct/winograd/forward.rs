@@ -1,4 +1,4 @@
-//! A task of the forward convolution, or of an input gradient.
+//! A task of the forward convolution or of an input gradient, with Winograd's transforms.
 
 use super::transform::{Finish, transform_input, transform_output};
 use super::{SKEW, Scheme, Tiles, row_offsets};
@@ -8,7 +8,8 @@ use crate::direct::geometry::{Geometry, Task};
 use crate::direct::kernel::{ForwardTask, Kernels};
 use crate::direct::scratch;
 
-/// What the direct loop's `run_task` is; `weights` are transformed: (products, blocks, c_in, block).
+/// Convolves the pixels of `task`, like the `run_task` of the direct loop. `weights` are transformed: (products,
+/// blocks, c_in, block).
 #[expect(clippy::too_many_arguments, reason = "the body of one loop")]
 pub(in crate::direct) fn run_task<E: Element>(
     kernels: &Kernels<f32>,

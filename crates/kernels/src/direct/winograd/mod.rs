@@ -1,21 +1,23 @@
-//! Winograd's F(4x4, 3x3) and F(2x2, 3x3): 3x3 convolutions with stride 1 in 36 products per 4x4 pixels, or 16 per 2x2, where the
-//! direct loop takes 144 and 36.
+//! Winograd's F(4x4, 3x3) and F(2x2, 3x3): 3x3 convolutions with stride 1 in 36 products per 4x4 pixels, or 16
+//! products per 2x2 pixels. The direct loop takes 144 and 36.
 //!
 //! ```text
 //! for each task, some tiles of output pixels at a time:
-//!     V[e] = B^T d B          36 (16) numbers e per tile and input channel, of the pixels d that it sees
-//!     M[e] = V[e] * U[e]      as many matrix products; U = G w G^T, made once
-//!     y = A^T M A             with bias, residual, limits and moments on the way
+//!     V[e] = B^T d B          36 (16) numbers e per tile and input channel; d are the pixels under the tile's windows
+//!     M[e] = V[e] * U[e]      36 (16) matrix products; U = G w G^T, computed once
+//!     y = A^T M A             then bias, residual, limits and moments
 //! ```
 //!
-//! The input gradient is the same with the taps reversed. The weight gradient is the transpose of all that: `dU[e] =
-//! V[e]^T * D[e]` with `D = A dy A^T`, summed over tiles, and `dw = G^T dU G` at the end. The products are done by the
-//! loops of `kernel`.
+//! The input gradient is the same with the taps reversed. The weight gradient is the transpose of these steps:
+//! `dU[e] = V[e]^T * D[e]` with `D = A dy A^T`, summed over tiles, and `dw = G^T dU G` at the end. The loops of
+//! `kernel` compute the products.
 //!
-//! All between the maps is f32, whatever the maps are of: rounded to bf16, V would have the error of the map again, enlarged by the
-//! transforms. And fewer products in f32 are quicker than more in bf16, which processors multiply one and a half to two times as fast.
+//! Everything between the maps is f32, whatever the type of the maps. Rounded to bf16, V would have the rounding
+//! error of the map a second time, enlarged by the transforms. And fewer products in f32 are faster than more
+//! products in bf16, which processors multiply one and a half to two times as fast.
 //!
-//! Which convolutions are done this way is decided in `method`. Source: Lavin and Gray 2015, <https://arxiv.org/abs/1509.09308>
+//! `method` decides which convolutions use these schemes. Source: Lavin and Gray 2015,
+//! <https://arxiv.org/abs/1509.09308>
 
 mod forward;
 mod scheme;
@@ -31,20 +33,21 @@ pub(super) use weights::{transform_weights, unpack};
 use super::element::Element;
 use super::geometry::{Geometry, Task};
 
-/// Bytes that the sums of a group of the weight gradient's blocks may have: they are read and written once per
-/// [`Scheme::tiles_at_once`], so that L3 will do, and a second group would want V again.
+/// Largest size in bytes of the sums of a group of blocks of the weight gradient. The sums are read and written once
+/// per [`Scheme::tiles_at_once`], so they may stay in L3, and a second group would read V again.
 pub(super) const GROUP_BYTES: usize = 4 << 20;
 
-/// Numbers between the planes of V, M and D, and between the rows of V and M: at a distance of a power of two they would fight
-/// for places in L1.
+/// Extra distance between the planes of V, M and D, and between the rows of V and M: with a power of two as distance
+/// they would compete for the same places in L1.
 const SKEW: usize = 16;
 
-/// Where a pixel would be that there is not.
+/// Stands for the offset of a pixel that does not exist.
 const ABSENT: u32 = u32::MAX;
 
 impl Scheme {
-    /// Tiles that are transformed together, with vectors of so many lanes: enough for long products, few enough for V, M and D to
-    /// stay in the caches. A multiple of the rows of every instruction set's product tiles.
+    /// Returns the number of tiles transformed together, with vectors of `lanes` lanes: enough for long products, and
+    /// few enough for V, M and D to stay in the caches. It is a multiple of the rows of every instruction set's
+    /// product tiles.
     fn tiles_at_once(self, lanes: usize) -> usize {
         match self {
             Self::F2 => 96,
@@ -52,8 +55,8 @@ impl Scheme {
         }
     }
 
-    /// Output pixels that a task has at least, where there are so many: 192 tiles, or 96 of the larger ones, which are some groups
-    /// of those that are transformed together.
+    /// Returns the least number of output pixels of a task, if there are enough: 192 tiles, or 96 of the larger
+    /// tiles, which are several groups of tiles that are transformed together.
     pub(super) fn min_pixels(self) -> usize {
         match self {
             Self::F2 => 192 * 4,
@@ -62,7 +65,7 @@ impl Scheme {
     }
 }
 
-/// 0, `distance`, 2 `distance`, …: where the `n` rows of a matrix begin.
+/// Returns where the `n` rows of a matrix begin: 0, `distance`, 2 `distance`, …
 fn row_offsets(n: usize, distance: usize) -> Vec<u32> {
     (0..n).map(|i| (i * distance) as u32).collect()
 }
@@ -70,19 +73,19 @@ fn row_offsets(n: usize, distance: usize) -> Vec<u32> {
 /// The tiles of a task.
 struct Tiles {
     scheme: Scheme,
-    /// How many are transformed together.
+    /// Number of tiles transformed together.
     at_once: usize,
-    /// Where what each one sees begins in the padded input.
+    /// Start of each tile's input in the padded input.
     inputs: Vec<u32>,
-    /// Where the pixels of each one begin in the task's output, row by row, or [`ABSENT`] beyond the last row or column.
+    /// Start of each tile's pixels in the task's output, row by row; [`ABSENT`] beyond the last row or column.
     outputs: Vec<u32>,
-    /// The task and its map with rows and columns for whole tiles, which decide the padded input.
+    /// The geometry and the task with rows and columns extended to whole tiles. They determine the padded input.
     g: Geometry,
     task: Task,
 }
 
 impl Tiles {
-    /// `offsets` are those of the task's output pixels.
+    /// Lists the tiles of a task. `offsets` are the offsets of the task's output pixels.
     fn new(scheme: Scheme, lanes: usize, g: &Geometry, task: &Task, offsets: &[u32]) -> Self {
         let at_once = scheme.tiles_at_once(lanes);
         let (n_rows, n_columns, out) = (task.rows.len(), g.w_out, scheme.out());
@@ -111,28 +114,28 @@ impl Tiles {
         Self { scheme, at_once, inputs, outputs, g: whole, task: Task { images: task.images.clone(), rows } }
     }
 
-    /// Some tiles at a time: where they begin in the padded input, and their output's pixels.
+    /// Returns the tiles in groups: where they begin in the padded input, and the offsets of their output pixels.
     fn groups(&self) -> impl Iterator<Item = (&[u32], &[u32])> {
         let pixels = self.at_once * self.scheme.out().pow(2);
         self.inputs.chunks(self.at_once).zip(self.outputs.chunks(pixels))
     }
 
-    /// Numbers from one plane of V, M or D to the next, where a tile has `row` in each.
+    /// Returns the distance from one plane of V, M or D to the next, if a tile has `row` numbers in each.
     fn plane_len(&self, row: usize) -> usize {
         self.at_once * row + SKEW
     }
 
-    /// Numbers of the padded input.
+    /// Returns the number of elements of the padded input.
     fn padded_len(&self) -> usize {
         self.g.padded_len(self.task.images.len(), self.task.rows.len())
     }
 
-    /// Numbers of a row of it.
+    /// Returns the number of elements of a row of the padded input.
     fn row(&self) -> usize {
         self.g.padded_w() * self.g.c_in
     }
 
-    /// Copies it from `x`.
+    /// Copies the padded input from `x`.
     fn pad<E: Element>(&self, x: &[E], padded: &mut [E]) {
         super::scratch::pad(x, &self.g, &self.task, padded);
     }

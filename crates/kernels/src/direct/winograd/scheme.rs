@@ -1,13 +1,14 @@
-//! The two schemes and their transforms in one dimension. What `transform` and `weights` make of them in two is theirs.
+//! The two schemes and their transforms in one dimension. `transform` and `weights` apply them in two dimensions.
 //!
-//! A scheme comes from points at which polynomials are multiplied. F(2, 3) has 0, 1, -1 and infinity. F(4, 3) has 0, ±5/8, ±3/2 and
-//! infinity: among pairs ±a, ±b with few binary digits these have the least error, half of that of the usual ±1, ±2 (relative to
-//! the norm of the result, 96 channels: 0.8e-6 forward and 1.2e-6 of the weight's gradient, where ±1, ±2 have 1.9e-6 and 2.5e-6).
+//! A scheme comes from points at which polynomials are multiplied. F(2, 3) has 0, 1, -1 and infinity. F(4, 3) has 0,
+//! ±5/8, ±3/2 and infinity: among the pairs ±a, ±b with few binary digits these have the smallest error. It is half
+//! the error of the usual ±1, ±2: relative to the norm of the result, with 96 channels, 0.8e-6 in the forward pass
+//! and 1.2e-6 in the weight gradient, where ±1, ±2 have 1.9e-6 and 2.5e-6.
 //!
 //! Sources: Lavin and Gray 2015, <https://arxiv.org/abs/1509.09308>; on points: Barabasz et al. 2018,
 //! <https://arxiv.org/abs/1803.10986>, Alam et al. 2022, <https://arxiv.org/abs/2201.10369>
 
-/// How many pixels a tile has.
+/// The size of a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scheme {
     /// F(2x2, 3x3).
@@ -17,7 +18,7 @@ pub(crate) enum Scheme {
 }
 
 impl Scheme {
-    /// Rows (and columns) of output pixels of a tile.
+    /// Returns the number of rows (and columns) of output pixels in a tile.
     pub(in crate::direct) fn out(self) -> usize {
         match self {
             Self::F2 => 2,
@@ -25,30 +26,31 @@ impl Scheme {
         }
     }
 
-    /// Products per tile, input channel and output channel: as many as the tile sees pixels.
+    /// Returns the number of products per tile, input channel and output channel. It is the number of input pixels
+    /// under a tile.
     pub(in crate::direct) fn n_products(self) -> usize {
         (self.out() + 2).pow(2)
     }
 }
 
-/// The transforms of `N` channels in one dimension: `T` numbers of a tile that `M` outputs see through 3 taps.
+/// The transforms of `N` channels in one dimension: `M` outputs depend on `T` input numbers of a tile through 3 taps.
 pub(super) trait Transforms<const T: usize, const M: usize> {
-    /// `B^T d`, of the input.
+    /// Returns `B^T d`, the transform of the input.
     fn input<const N: usize>(d: &[[f32; N]; T]) -> [[f32; N]; T];
-    /// `A^T m`, of the products.
+    /// Returns `A^T m`, the transform of the products.
     fn output<const N: usize>(m: &[[f32; N]; T]) -> [[f32; N]; M];
-    /// `A dy`, of the output's gradient.
+    /// Returns `A dy`, the transform of the output's gradient.
     fn gradient<const N: usize>(dy: &[[f32; N]; M]) -> [[f32; N]; T];
-    /// `G w`, of the taps.
+    /// Returns `G w`, the transform of the taps.
     fn taps<const N: usize>(w: &[[f32; N]; 3]) -> [[f32; N]; T];
-    /// `G^T du`, of the gradient of what the taps became.
+    /// Returns `G^T du`, the gradient of the taps from the gradient of the transformed taps.
     fn taps_gradient<const N: usize>(du: &[[f32; N]; T]) -> [[f32; N]; 3];
 }
 
 pub(super) struct F2;
 pub(super) struct F4;
 
-// No closures and no `map` over arrays below: what is not inlined is not compiled for the instruction set.
+// No closures and no `map` over arrays below: a function that is not inlined is not compiled for the instruction set.
 
 impl Transforms<4, 2> for F2 {
     #[inline(always)]
@@ -115,7 +117,7 @@ const Q: f32 = 1.5;
 const P2: f32 = P * P;
 const Q2: f32 = Q * Q;
 
-/// What a filter's values at the points are divided by: the product of the differences to the other points.
+/// Factors of a filter's values at the points: 1 / the product of the differences to the other points.
 const OF_0: f32 = 1.0 / (P2 * Q2);
 const OF_P: f32 = 1.0 / (2.0 * P2 * (P2 - Q2));
 const OF_Q: f32 = 1.0 / (2.0 * Q2 * (Q2 - P2));

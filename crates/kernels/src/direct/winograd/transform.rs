@@ -1,4 +1,5 @@
-//! The transforms of maps, which mix the numbers of a tile, channel by channel. Those of filters are in `weights`.
+//! The transforms of maps, which mix the numbers of a tile, channel by channel. The transforms of filters are in
+//! `weights`.
 
 use super::ABSENT;
 use super::scheme::{F2, F4, Scheme, Transforms};
@@ -7,8 +8,8 @@ use crate::norm_act::lanes::{at, at_mut, for_lanes, limited};
 use crate::vectorise::vectorised;
 
 vectorised! {
-    /// `V = B^T d B` of the tiles that begin at `offsets` in the padded `x`, whose rows have `row` numbers. `v` is (products,
-    /// tiles, `v_row`), a `plane` per product.
+    /// Computes `V = B^T d B` of the tiles that begin at `offsets` in the padded `x`, with `row` numbers in a row.
+    /// `v` is (products, tiles, `v_row`), with a distance of `plane` between products.
     fn transform_input<E: Element>(
         scheme: Scheme,
         x: &[E],
@@ -33,7 +34,7 @@ vectorised! {
     }
 }
 
-// No closures and no `map` over arrays below: what is not inlined is not compiled for the instruction set.
+// No closures and no `map` over arrays below: a function that is not inlined is not compiled for the instruction set.
 
 #[inline(always)]
 fn input_lanes<E: Element, S: Transforms<T, M>, const T: usize, const M: usize, const N: usize>(
@@ -65,19 +66,20 @@ fn input_lanes<E: Element, S: Transforms<T, M>, const T: usize, const M: usize, 
     }
 }
 
-/// What becomes of the output.
+/// The operations on the output.
 pub(super) struct Finish<'a, E> {
     pub(super) bias: Option<&'a [f32]>,
     pub(super) residual: Option<&'a [E]>,
-    /// The least and the largest number that is written.
+    /// The lower and the upper limit of the numbers that are written.
     pub(super) limits: Option<[f32; 2]>,
-    /// Sums and sums of squares.
+    /// Sums and sums of squares per channel.
     pub(super) moments: Option<(&'a mut [f32], &'a mut [f32])>,
 }
 
 vectorised! {
-    /// `y = A^T M A`, finished, of tiles whose pixels begin at `places` in `y`. `m` is (products, tiles, `m_row`), a `plane`
-    /// per product, and the first `c` numbers of a row are there.
+    /// Computes `y = A^T M A` and the operations of `finish` for tiles whose pixels begin at `places` in `y`. `m` is
+    /// (products, tiles, `m_row`), with a distance of `plane` between products. Only the first `c` numbers of a row
+    /// are used.
     fn transform_output<E: Element>(
         scheme: Scheme,
         m: &[f32],
@@ -173,8 +175,9 @@ fn finish_lanes<E: Element, const N: usize>(
 }
 
 vectorised! {
-    /// `D = A dy A^T` of tiles whose pixels begin at `places` in `dy`, which begins with the block's first channel; `d` is
-    /// (products, tiles, `block`), a `plane` per product, and 0 beyond `n_channels` of a block.
+    /// Computes `D = A dy A^T` of tiles whose pixels begin at `places` in `dy`, which begins with the block's first
+    /// channel. `d` is (products, tiles, `block`), with a distance of `plane` between products, and 0 beyond the
+    /// first `n_channels` of a block.
     fn transform_gradient<E: Element>(
         scheme: Scheme,
         dy: &[E],

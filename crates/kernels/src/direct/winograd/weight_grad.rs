@@ -1,4 +1,4 @@
-//! A task of the weight gradient.
+//! A task of the weight gradient with Winograd's transforms.
 
 use super::transform::{transform_gradient, transform_input};
 use super::{SKEW, Scheme, Tiles, row_offsets};
@@ -8,7 +8,7 @@ use crate::direct::geometry::{Geometry, Task};
 use crate::direct::kernel::{Kernels, WeightTask};
 use crate::direct::scratch;
 
-/// Adds what the pixels of `task` give to `dw` (blocks from `first_block` on, products, c_in, block).
+/// Adds the contribution of the pixels of `task` to `dw` (blocks from `first_block` on, products, c_in, block).
 #[expect(clippy::too_many_arguments, reason = "the body of one loop")]
 pub(in crate::direct) fn add_task<E: Element>(
     kernels: &Kernels<f32>,

@@ -1,17 +1,17 @@
-//! Filters into their products' factors, and the factors' gradients back into filters: once per step, 16 output channels at a
-//! time.
+//! The transform of filters into factors of the products, and of the factors' gradients back into gradients of the
+//! filters. Runs once per step, on 16 output channels at a time.
 
 use super::scheme::{F2, F4, Scheme, Transforms};
 use crate::direct::element::Element;
 use crate::direct::pack::Taps;
 use crate::vectorise::vectorised;
 
-/// Output channels that are transformed together; divides every instruction set's block.
+/// Number of output channels transformed together. It divides every instruction set's block.
 const LANES: usize = 16;
 
 vectorised! {
-    /// `U = G w G^T` of the filters of a block of output channels from `first` to `end`, whose taps are rounded to `E`. `planes`
-    /// are one per product, of (c_in, `block`): zeros where there are no channels.
+    /// Computes `U = G w G^T` for the filters of a block of output channels from `first` to `end`, with taps rounded
+    /// to `E`. `planes` has one (c_in, `block`) plane per product, with zeros for channels that do not exist.
     fn transform_weights<E: Element>(
         scheme: Scheme,
         taps: &Taps<'_>,
@@ -43,8 +43,8 @@ vectorised! {
 }
 
 vectorised! {
-    /// `dw = G^T dU G` of a block: `sums` is (products, c_in, `block`), `dweight` (output channels, c_in, 3, 3) of as many
-    /// channels of the block as there are.
+    /// Computes `dw = G^T dU G` of a block. `sums` is (products, c_in, `block`). `dweight` is
+    /// (output channels, c_in, 3, 3) for the channels of the block that exist.
     fn unpack<E: Element>(scheme: Scheme, sums: &[E], c_in: usize, block: usize, dweight: &mut [f32]) {
         let n_channels = dweight.len() / (9 * c_in);
         for lane in (0..n_channels).step_by(LANES) {
@@ -66,9 +66,9 @@ vectorised! {
     }
 }
 
-// No closures and no `map` over arrays below: what is not inlined is not compiled for the instruction set.
+// No closures and no `map` over arrays below: a function that is not inlined is not compiled for the instruction set.
 
-/// `U = G w G^T`, row by row, to place `at` of each plane.
+/// Writes `U = G w G^T`, row by row, at `at` in each plane.
 #[inline(always)]
 fn write_factors<S: Transforms<T, M>, const T: usize, const M: usize>(
     w: &[[[f32; LANES]; 3]; 3],
@@ -90,7 +90,7 @@ fn write_factors<S: Transforms<T, M>, const T: usize, const M: usize>(
     }
 }
 
-/// `dw = G^T dU G`, row by row, of what begins `sums` and each plane of it.
+/// Returns `dw = G^T dU G`. `sums` begins with the first plane's numbers; the planes are `plane` apart.
 #[inline(always)]
 fn read_factors<E: Element, S: Transforms<T, M>, const T: usize, const M: usize>(
     sums: &[E],

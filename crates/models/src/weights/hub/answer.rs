@@ -1,5 +1,5 @@
-//! One request to the hub, on a thread of its own: whoever waits for the answer notices a stop at once, however silent
-//! the network is. A thread that nobody listens to any more ends with its next piece or its time-out.
+//! Sends one request to the hub, on a thread of its own, so that the caller notices a stop at once even if the network is silent.
+//! If the caller drops the answer, the thread ends with its next piece or its time-out.
 
 use std::io::{ErrorKind, Read};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -12,20 +12,20 @@ use ureq::typestate::WithoutBody;
 
 use super::options::HubOptions;
 
-/// How often the stop flag is looked at while the network is silent.
+/// Interval at which the stop flag is checked while the network is silent.
 pub(super) const STOP_POLL: Duration = Duration::from_millis(50);
 const PIECE_BYTES: usize = 1 << 16;
-/// Pieces that may wait to be taken.
+/// Number of received pieces that may wait for the caller.
 const MAX_WAITING: usize = 16;
 
-/// Why there is no answer, or no more of it.
+/// Why an answer did not come, or broke off.
 pub(super) enum Silence {
     Stopped(StopSignal),
-    /// And what the network said.
+    /// The connection failed; holds the network's error message.
     Lost(String),
 }
 
-/// How an answer begins.
+/// The beginning of an answer.
 pub(super) struct Head {
     pub(super) status: u16,
     pub(super) content_range: Option<String>,
@@ -37,21 +37,21 @@ enum Piece {
     End,
 }
 
-/// An answer on its way.
+/// An answer that is being received.
 pub(super) struct Answer<'a> {
     pieces: Receiver<Result<Piece, String>>,
     stop: &'a StopFlag,
 }
 
 impl<'a> Answer<'a> {
-    /// Sends `request`, follows redirects, and waits for the head of the answer, whatever its status.
+    /// Sends `request`, follows redirects, and waits for the head of the answer. A status of failure is returned like any other.
     pub(super) fn to(
         request: RequestBuilder<WithoutBody>,
         options: &HubOptions,
         stop: &'a StopFlag,
     ) -> Result<(Head, Self), Silence> {
         let request = prepare(request, options);
-        // the bytes that the digest is of, and their number, are those of the file as it is
+        // digest and length are those of the uncompressed file
         let request = request.header("Accept-Encoding", "identity");
         let (sender, pieces) = sync_channel(MAX_WAITING);
         std::thread::spawn(move || {
@@ -66,7 +66,7 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// The next bytes; `None` at the end.
+    /// Returns the next bytes; `None` at the end.
     pub(super) fn bytes(&self) -> Result<Option<Vec<u8>>, Silence> {
         match self.wait()? {
             Piece::Bytes(bytes) => Ok(Some(bytes)),
@@ -96,7 +96,7 @@ fn prepare(request: RequestBuilder<WithoutBody>, options: &HubOptions) -> Reques
         .timeout_connect(Some(options.connect_timeout))
         .timeout_recv_response(Some(options.stall_timeout))
         .timeout_per_read(Some(options.stall_timeout));
-    // this machine is not reached through a proxy, whatever the environment says
+    // loopback addresses need no proxy, even if the environment names one
     let config = if is_loopback(&options.endpoint) { config.proxy(None) } else { config };
     config.build()
 }
@@ -108,7 +108,7 @@ fn is_loopback(url: &str) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// Hands the answer over piece by piece, as long as somebody takes it.
+/// Sends the answer piece by piece, until its end or until the receiver is dropped.
 fn transfer(
     request: RequestBuilder<WithoutBody>,
     sender: &SyncSender<Result<Piece, String>>,

@@ -1,4 +1,4 @@
-//! One model's folder in the cache that all programs for the hub share:
+//! One model's folder in the cache, which all programs for the hub share:
 //!
 //! ```text
 //! models--OWNER--NAME/refs/REVISION                   the commit that a branch or tag stood at when it was asked
@@ -7,7 +7,7 @@
 //!                     .no_exist/COMMIT/FILE           the model has no such file
 //! ```
 //!
-//! A blob's name says what it must hold, whichever program wrote it: nothing is given out before that is checked.
+//! The name of a blob is the digest of its content, whichever program wrote it. The digest is checked before a file is returned.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -22,7 +22,7 @@ use super::super::{CONFIG_FILE, MODEL_FILE, WeightFiles};
 use super::answer::STOP_POLL;
 use super::names::{BlobId, Commit};
 
-/// One model's folder.
+/// One model's folder in the cache.
 pub(super) struct ModelCache<'a> {
     model: &'a HubModel,
     folder: PathBuf,
@@ -36,7 +36,7 @@ impl<'a> ModelCache<'a> {
         Self { model, folder, repo: Cache::new(cache_dir.to_owned()).repo(repo) }
     }
 
-    /// The commit that the revision is, or was when it was last asked for.
+    /// Returns the commit of the revision: the revision itself if it is a commit, or else the commit that the cache noted for it.
     pub(super) fn commit(&self) -> Option<Commit> {
         Commit::parse(self.model.revision()).or_else(|| {
             let model = self.repo.get(MODEL_FILE)?; // snapshots/COMMIT/FILE
@@ -44,7 +44,7 @@ impl<'a> ModelCache<'a> {
         })
     }
 
-    /// The files at `commit`, if they are there whole.
+    /// Returns the files at `commit`, if the cache has all of them.
     pub(super) fn find(
         &self,
         commit: &Commit,
@@ -52,7 +52,7 @@ impl<'a> ModelCache<'a> {
     ) -> Result<Option<WeightFiles>, WeightsError> {
         let config = self.checked(commit, CONFIG_FILE, progress)?;
         if config.is_none() && !self.absence_of(commit, CONFIG_FILE).exists() {
-            return Ok(None); // it may say where the strides are
+            return Ok(None); // the config may state `downsample_in_bottleneck`
         }
         let model = self.checked(commit, MODEL_FILE, progress)?;
         Ok(model.map(|model| self.files(commit, config, model)))
@@ -68,8 +68,8 @@ impl<'a> ModelCache<'a> {
         }
     }
 
-    /// The file in a snapshot, if it is there and holds what its blob's name says. Where links are not to be had, other
-    /// programs put the file itself there, and nothing is known of its digest.
+    /// Returns the path of a file in a snapshot, if the file exists and its content has the digest in its blob's name. On systems
+    /// without symbolic links, the snapshot holds the file itself; its digest is then unknown and not checked.
     fn checked(
         &self,
         commit: &Commit,
@@ -94,7 +94,7 @@ impl<'a> ModelCache<'a> {
         remove(&path)
     }
 
-    /// Whether the content is there. What is there and wrong is deleted.
+    /// Whether the cache has the blob with the right content. A blob with wrong content is deleted.
     pub(super) fn has_blob(&self, blob: &BlobId, progress: &dyn Progress) -> Result<bool, FileError> {
         let path = self.blob_path(blob);
         if !path.exists() {
@@ -111,8 +111,8 @@ impl<'a> ModelCache<'a> {
         self.repo.blob_path(blob.as_str())
     }
 
-    /// Keeps other programs from writing this blob until the file is dropped; hf-hub uses the same lock. The lock file
-    /// itself stays: removing it would let two others lock two files of the same name.
+    /// Locks this blob against writes by other programs until the returned file is dropped; hf-hub uses the same lock. The lock
+    /// file itself is not deleted: otherwise two other programs could lock two files of the same name.
     pub(super) fn lock(
         &self,
         blob: &BlobId,
@@ -127,7 +127,7 @@ impl<'a> ModelCache<'a> {
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
-                // some network file systems cannot lock; then it is the user who sees to it
+                // some network file systems cannot lock; the user must then avoid two downloads at once
                 Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => return Ok(file),
                 Err(TryLockError::Error(e)) => return Err(FileError::new("lock", &path)(e).into()),
                 Err(TryLockError::WouldBlock) => {}
@@ -142,7 +142,7 @@ impl<'a> ModelCache<'a> {
         }
     }
 
-    /// Makes a blob the file `name` of a snapshot.
+    /// Links the file `name` of a snapshot to a blob.
     pub(super) fn publish(&self, commit: &Commit, name: &str, blob: &BlobId) -> Result<PathBuf, FileError> {
         let snapshot = self.repo.pointer_path(commit.as_str());
         files::create_folder(&snapshot)?;
@@ -150,7 +150,7 @@ impl<'a> ModelCache<'a> {
         if fs::canonicalize(&path).ok() != fs::canonicalize(&content).ok() {
             remove(&path)?;
             match link(&content, blob, &path) {
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {} // another program was quicker
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {} // another program was faster
                 linked => linked.map_err(FileError::writing(&path))?,
             }
             files::sync_folder(&snapshot)?;
@@ -169,7 +169,7 @@ impl<'a> ModelCache<'a> {
         self.folder.join(".no_exist").join(commit.as_str()).join(name)
     }
 
-    /// Notes the commit that the revision is at: the last step, so that a revision that is noted is there whole.
+    /// Notes the commit that the revision points to. This is the last step, so that a noted revision has all of its files.
     pub(super) fn publish_revision(&self, commit: &Commit) -> Result<(), FileError> {
         if Commit::parse(self.model.revision()).is_some() {
             return Ok(());
@@ -179,24 +179,24 @@ impl<'a> ModelCache<'a> {
     }
 }
 
-/// The model as hf-hub names it.
+/// Returns the model as a repository of hf-hub.
 pub(super) fn repo_of(model: &HubModel) -> Repo {
     Repo::with_revision(model.id().to_owned(), RepoType::Model, model.revision().to_owned())
 }
 
-/// Relative, so that the cache can be moved.
+/// Creates a relative symbolic link, so that the cache can be moved.
 #[cfg(unix)]
 fn link(_content: &Path, blob: &BlobId, path: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(Path::new("../../blobs").join(blob.as_str()), path)
 }
 
-/// Windows wants a privilege for symbolic links.
+/// Creates a hard link, because Windows requires a privilege for symbolic links.
 #[cfg(not(unix))]
 fn link(content: &Path, _blob: &BlobId, path: &Path) -> io::Result<()> {
     fs::hard_link(content, path)
 }
 
-/// Removes a file or a link, if there is one.
+/// Removes a file or a link, if it exists.
 pub(super) fn remove(path: &Path) -> Result<(), FileError> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(FileError::new("remove", path)(e)),

@@ -1,15 +1,15 @@
-//! Getting one file of known length and digest, in as many attempts as it takes.
+//! Downloads one file of known length and digest, in several attempts if necessary.
 //!
 //! ```text
 //! until the part has all bytes:
-//!     ask for what is missing (Range)
-//!     206 and it fits -> append        200 -> the server sends all: begin anew
-//!     206 or 416 that does not fit -> throw away        else -> give up
-//!     cut or silent -> wait a little, ask again; give up after a few attempts that brought nothing new
-//! the digest is another: delete; if part of it was from an earlier attempt, once more from the beginning
+//!     request the missing bytes (Range)
+//!     206 with the right range -> append        200 -> the server sends all bytes: begin anew
+//!     206 with a wrong range, or 416 -> delete the part        other status -> give up
+//!     cut or silent -> wait a little, request again; give up after a few attempts that brought nothing new
+//! wrong digest -> delete the part; if some bytes were from an earlier attempt, download all once more
 //! ```
 //!
-//! The part is named after the digest of the whole, so whatever program and server it is from, it is gone on with.
+//! The name of the part is the digest of the whole file, so a part of any program and server can be continued.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -24,15 +24,15 @@ use super::cache::remove;
 use super::listing::RemoteFile;
 use crate::weights::WeightsError;
 
-/// Attempts in a row that bring nothing new before it is given up.
+/// Number of attempts in a row without new bytes after which the download fails.
 const MAX_VAIN_ATTEMPTS: u32 = 3;
 
-/// One file on its way.
+/// The download of one file.
 pub(super) struct Download<'a> {
     pub(super) hub: &'a Hub<'a>,
     pub(super) file: &'a RemoteFile,
     pub(super) url: String,
-    /// What came so far.
+    /// The file with the bytes received so far.
     pub(super) part: PathBuf,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Download<'a> {
 enum Failure {
     /// Another attempt may help.
     Cut(String),
-    /// It will not.
+    /// Another attempt will not help.
     Final(WeightsError),
 }
 
@@ -60,7 +60,7 @@ impl From<Silence> for Failure {
 }
 
 impl Download<'_> {
-    /// Completes the part; on success it holds what the hub says that it holds.
+    /// Completes the part. On success its digest is the one that the hub states.
     pub(super) fn run(&self) -> Result<(), WeightsError> {
         let mut may_be_patched = true;
         loop {
@@ -80,7 +80,7 @@ impl Download<'_> {
         }
     }
 
-    /// Attempts until all bytes are there; says whether they are from more than one answer.
+    /// Makes attempts until the part has all bytes. Returns whether the part had some bytes before the last attempt.
     fn complete(&self) -> Result<bool, WeightsError> {
         let mut most_bytes = self.n_bytes()?;
         let (mut n_vain, mut is_patched) = (0, false);
@@ -110,7 +110,7 @@ impl Download<'_> {
         }
     }
 
-    /// Waits, unless a stop comes.
+    /// Waits for `delay`. Fails if a stop comes.
     fn wait(&self, delay: Duration) -> Result<(), WeightsError> {
         let start = Instant::now();
         while start.elapsed() < delay {
@@ -122,16 +122,16 @@ impl Download<'_> {
         Ok(())
     }
 
-    /// One request. `is_patched` becomes whether the part has bytes from before it.
+    /// Sends one request. Sets `is_patched` to whether the part keeps bytes from before the request.
     fn attempt(&self, is_patched: &mut bool) -> Result<(), Failure> {
         let mut offset = self.n_bytes()?;
         if offset > self.file.n_bytes {
-            remove(&self.part)?; // of something else
+            remove(&self.part)?; // longer than the file, so not a part of it
             offset = 0;
         }
         *is_patched = offset > 0;
         if offset == self.file.n_bytes && offset > 0 {
-            return Ok(()); // an earlier call got it all
+            return Ok(()); // an earlier call received all bytes
         }
         let mut request = self.hub.request(&self.url);
         if offset > 0 {
@@ -156,7 +156,7 @@ impl Download<'_> {
         }
     }
 
-    /// Appends the answer to the part, which has `offset` bytes.
+    /// Appends the body of the answer to the part, which has `offset` bytes.
     fn take(&self, answer: &Answer<'_>, mut file: File, offset: u64) -> Result<(), Failure> {
         let total = self.file.n_bytes;
         let label = format!("downloading {} of {}", self.file.name, self.hub.model);
@@ -194,7 +194,7 @@ impl Download<'_> {
     }
 }
 
-/// Whether a 206 answer goes on at `offset` of a file of `total` bytes.
+/// Whether the range of a 206 answer begins at `offset` of a file of `total` bytes.
 fn fits(content_range: Option<&str>, offset: u64, total: u64) -> bool {
     let range = content_range.and_then(|value| value.strip_prefix("bytes "));
     let Some((span, stated_total)) = range.and_then(|range| range.split_once('/')) else { return false };
@@ -202,13 +202,13 @@ fn fits(content_range: Option<&str>, offset: u64, total: u64) -> bool {
     start == Some(offset) && stated_total.trim().parse().is_ok_and(|stated: u64| stated == total)
 }
 
-/// Makes a complete part the blob.
+/// Renames a complete part to the blob.
 pub(super) fn put_in_place(part: &Path, blob: &Path) -> Result<(), FileError> {
     fs::rename(part, blob).map_err(FileError::new("rename", part))?;
     tallow_core::files::sync_folder(tallow_core::files::folder_of(blob))
 }
 
-/// A bar that ends with its scope.
+/// A progress bar that ends when it is dropped.
 struct Bar<'a>(&'a dyn Progress);
 
 impl<'a> Bar<'a> {

@@ -1,20 +1,20 @@
-//! What the hub says about a model: its commit, and of each file the length and the digest.
+//! Parses the hub's description of a model: its commit, and the length and digest of each file.
 
 use serde::Deserialize;
 
 use super::super::error::WeightsError;
 use super::names::{BlobId, Commit};
 
-/// The largest listing that is read.
+/// Largest listing that is read, in bytes.
 pub(super) const MAX_LISTING_BYTES: usize = 16 << 20;
 
-/// A model at one commit.
+/// The hub's description of a model at one commit.
 pub(super) struct Listing {
     pub(super) commit: Commit,
     siblings: Vec<Sibling>,
 }
 
-/// A file of a model, as the hub describes it.
+/// Name, length and digest of a file on the hub.
 #[derive(Debug)]
 pub(super) struct RemoteFile {
     pub(super) name: &'static str,
@@ -44,7 +44,7 @@ struct Lfs {
 }
 
 impl Listing {
-    /// Reads the JSON that `url` answered with.
+    /// Parses the JSON that `url` returned.
     pub(super) fn parse(json: &[u8], url: &str) -> Result<Self, WeightsError> {
         let refuse = |problem| WeightsError::Answer { url: url.to_owned(), problem };
         let info: Info = serde_json::from_slice(json).map_err(|e| {
@@ -56,7 +56,10 @@ impl Listing {
         Ok(Self { commit, siblings: info.siblings })
     }
 
-    /// The file `name` of at most `max_bytes`, if the model has it.
+    /// Returns the file `name`, if the model has it.
+    ///
+    /// # Errors
+    /// If the listing states no valid digest and length for the file, or more than `max_bytes`.
     pub(super) fn file(
         &self,
         name: &'static str,

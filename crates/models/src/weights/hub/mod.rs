@@ -1,19 +1,25 @@
-//! Models on the Hugging Face hub, through its cache.
+//! Gets models from the Hugging Face hub, through its cache.
 //!
 //! ```text
-//! the cache has config and weights of the revision, and their digests are right -> done, without a request
-//! ask the hub: the commit that the revision is at; of each file the length and the digest
-//! per file: lock the blob -> download to DIGEST.part -> digest -> rename to DIGEST -> link in snapshots/COMMIT
+//! the cache has config and weights of the revision, with the right digests -> done, without a request
+//! request the listing from the hub: the commit of the revision, and the length and digest of each file
+//! per file: lock the blob -> download to DIGEST.part -> check the digest -> rename to DIGEST -> link in snapshots/COMMIT
 //! note the commit of the revision
 //! ```
 //!
-//! The crate hf-hub gives addresses, the token, TLS, redirects, and the layout of the cache; every request is one of
-//! its client's. Its own `download` is not called (version 0.5.0): it makes paths of the commit and the ETag as the
-//! server states them, and asks for both anew each time, so that no check before the call holds; it appends a whole
-//! body (status 200) to what was there of a file; it asks for ever for the rest of a part that is complete; it checks
-//! no digest; it waits for a silent server without end; a redirect without an address makes it panic. So what an
-//! answer becomes is decided here: a listing is asked for first, its names are taken only if they are digests
-//! (`names`), and the files are got by the commit in it.
+//! The crate hf-hub provides addresses, the token, TLS, redirects, and the layout of the cache. Every request goes through its
+//! client. Its own `download` is not called (version 0.5.0), for these reasons:
+//!
+//! - It builds paths from the commit and the ETag that the server states. It requests both anew each time, so a check before the
+//!   call does not help.
+//! - It appends a whole body (status 200) to the part of a file that already exists.
+//! - It requests the rest of a complete part without end.
+//! - It checks no digest.
+//! - It waits for a silent server without end.
+//! - It panics on a redirect without an address.
+//!
+//! Therefore this module handles the answers itself. It requests a listing first, accepts the listing's names only if they are
+//! digests (`names`), and downloads the files by the commit in the listing.
 
 mod answer;
 mod cache;
@@ -42,7 +48,7 @@ use listing::{Listing, MAX_LISTING_BYTES, RemoteFile};
 use names::Commit;
 pub use options::HubOptions;
 
-/// Finds the files of `model` in the cache, or gets them.
+/// Finds the files of `model` in the cache, or downloads them.
 pub(super) fn resolve(
     model: &HubModel,
     options: &HubOptions,
@@ -71,7 +77,7 @@ fn api(options: &HubOptions) -> Result<Api, WeightsError> {
     builder.build().map_err(|e| WeightsError::Answer { url: options.endpoint.clone(), problem: refuse(e) })
 }
 
-/// One model on the hub, and everything that is at hand to get it.
+/// One model on the hub, and everything that a download needs.
 struct Hub<'a> {
     model: &'a HubModel,
     options: &'a HubOptions,
@@ -82,7 +88,7 @@ struct Hub<'a> {
 }
 
 impl Hub<'_> {
-    /// Asks for the model and gets the files that the cache has not.
+    /// Requests the model's listing, and downloads the files that are not in the cache.
     fn get(&self) -> Result<WeightFiles, WeightsError> {
         let (listing, url) = self.list()?;
         let commit = &listing.commit;
@@ -102,7 +108,7 @@ impl Hub<'_> {
         Ok(self.cache.files(commit, config, model))
     }
 
-    /// The model at its revision, and the address that said so.
+    /// Requests the listing of the model at its revision. Returns it with its address.
     fn list(&self) -> Result<(Listing, String), WeightsError> {
         let request = self.repo().info_request().query("blobs", "true");
         let url = request.uri_ref().map(ToString::to_string).unwrap_or_default();
@@ -130,12 +136,12 @@ impl Hub<'_> {
         Ok((listing, url))
     }
 
-    /// The file in its snapshot, got if need be.
+    /// Returns the path of the file in its snapshot, and downloads the file if the cache lacks it.
     fn ensure(&self, commit: &Commit, file: &RemoteFile) -> Result<PathBuf, WeightsError> {
         let blob = self.cache.blob_path(&file.blob);
         let _lock = self.cache.lock(&file.blob, self.progress, self.stop)?;
         if !self.cache.has_blob(&file.blob, self.progress)? {
-            let part = blob.with_extension("part"); // hf-hub's name for it
+            let part = blob.with_extension("part"); // as in hf-hub
             let url = self.address(commit, file.name);
             Download { hub: self, file, url, part: part.clone() }.run()?;
             put_in_place(&part, &blob)?;
@@ -147,14 +153,14 @@ impl Hub<'_> {
         self.api.repo(repo_of(self.model))
     }
 
-    /// Where a file is, by its commit: the branch may move on meanwhile.
+    /// Returns the address of a file at a commit. The branch is not used, because it may move on meanwhile.
     fn address(&self, commit: &Commit, name: &str) -> String {
         let id = self.model.id().to_owned();
         let repo = hf_hub::Repo::with_revision(id, hf_hub::RepoType::Model, commit.as_str().to_owned());
         self.api.repo(repo).url(name)
     }
 
-    /// A request of hf-hub's client, which has no other way to ask for one.
+    /// Returns a request of hf-hub's client for `url`. The client has no direct way to create one.
     fn request(&self, url: &str) -> RequestBuilder<WithoutBody> {
         self.repo().info_request().uri(url)
     }

@@ -1,5 +1,5 @@
-//! The two names that a hub chooses and the cache is made of: commits and digests. Only what is one by its form becomes
-//! a value of these types, and only such a value becomes part of a path or an address.
+//! The two kinds of names that the hub states and the cache uses: commits and digests. Only a text of the right form becomes a
+//! value of these types, and only such a value becomes part of a path or an address.
 
 use std::fmt;
 use std::fs::File;
@@ -23,8 +23,8 @@ impl Commit {
     }
 }
 
-/// The digest that is a file's name among the cache's blobs: a large file's SHA-256 (64 digits), a small one's name
-/// in git, which is the SHA-1 of a header and the content (40 digits).
+/// The digest that names a file among the cache's blobs. For a large file it is the SHA-256 (64 digits), for a small file the
+/// name of the git blob, which is the SHA-1 of a header and the content (40 digits).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BlobId(String);
 
@@ -37,7 +37,7 @@ impl BlobId {
         &self.0
     }
 
-    /// The same digest of what the file at `path` holds.
+    /// Returns the digest of the same kind of the file at `path`.
     pub(super) fn of_file_alike(&self, path: &Path) -> Result<Self, FileError> {
         if self.0.len() == 64 { digest::of_file(path).map(Self) } else { git_blob(path).map(Self) }
     }

@@ -1,4 +1,4 @@
-//! How the hub is reached and where its cache is: what the environment says, as a value.
+//! [`HubOptions`]: how to reach the hub and where its cache is, from the environment variables of Hugging Face's programs.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,30 +6,31 @@ use std::time::Duration;
 
 use super::super::error::WeightsError;
 
-/// The hub itself.
+/// Address of the Hugging Face hub.
 const ENDPOINT: &str = "https://huggingface.co";
 
-/// How the hub is reached, and where its cache is.
+/// How to reach the hub, and where its cache is.
 #[derive(Clone, Debug)]
 pub struct HubOptions {
-    /// The cache that all programs for the hub share; made if need be.
+    /// The folder of the cache, which all programs for the hub share. It is created if necessary.
     pub cache_dir: PathBuf,
-    /// The hub's address: `https://huggingface.co`, or that of a mirror.
+    /// Address of the hub: `https://huggingface.co`, or a mirror.
     pub endpoint: String,
-    /// Sent to the endpoint, and to no other server that it redirects to.
+    /// Token, sent only to the endpoint and not to servers that it redirects to.
     pub token: Option<String>,
-    /// Send no request at all; and who said so, in words: "HF_HUB_OFFLINE is set".
+    /// If set, no request is sent. Holds the reason as a sentence, such as "HF_HUB_OFFLINE is set".
     pub offline: Option<&'static str>,
-    /// The longest wait for a name and for a connection.
+    /// Longest wait for the name's address, and for the connection.
     pub connect_timeout: Duration,
-    /// The longest silence of a server that has been reached.
+    /// Longest silence of a connected server.
     pub stall_timeout: Duration,
-    /// The wait before a download that broke off goes on; doubled after each attempt that brought nothing.
+    /// Wait before a download that broke off continues. It doubles after each attempt without new bytes.
     pub retry_delay: Duration,
 }
 
 impl HubOptions {
-    /// The hub with its cache in `cache_dir`, and time-outs of 5 s and 30 s.
+    /// Returns options for the Hugging Face hub with its cache in `cache_dir`, a time-out of 5 s to connect and of 30 s of
+    /// silence.
     pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
         Self {
             cache_dir: cache_dir.into(),
@@ -42,12 +43,15 @@ impl HubOptions {
         }
     }
 
-    /// What the environment says, as Hugging Face's own programs read it: the cache is `HF_HUB_CACHE`, else
-    /// `HF_HOME/hub`, else `XDG_CACHE_HOME/huggingface/hub`, else `~/.cache/huggingface/hub`; the token is `HF_TOKEN`,
-    /// else what their login left; `HF_ENDPOINT`; `HF_HUB_OFFLINE`.
+    /// Reads the options from the environment, as Hugging Face's own programs do:
+    ///
+    /// - cache: the first of `HF_HUB_CACHE`, `HF_HOME/hub`, `XDG_CACHE_HOME/huggingface/hub` and `~/.cache/huggingface/hub`
+    /// - token: `HF_TOKEN`, or the token that their login stored
+    /// - address: `HF_ENDPOINT`
+    /// - offline: `HF_HUB_OFFLINE`
     ///
     /// # Errors
-    /// If nothing says where the cache is, not even a home folder.
+    /// If no variable names the cache and there is no home folder.
     pub fn from_env() -> Result<Self, WeightsError> {
         Self::from_vars(|name| std::env::var_os(name), std::env::home_dir())
     }
@@ -76,12 +80,12 @@ impl HubOptions {
     }
 }
 
-/// What Hugging Face's programs take for true.
+/// Whether Hugging Face's programs read `value` as true.
 fn is_true(value: &str) -> bool {
     ["1", "on", "yes", "true"].iter().any(|word| value.eq_ignore_ascii_case(word))
 }
 
-/// A leading `~` is the home folder, also where no shell has seen the variable.
+/// Replaces a leading `~` by the home folder, because no shell may have expanded the variable.
 fn expand(path: PathBuf, home: Option<&PathBuf>) -> PathBuf {
     match (path.strip_prefix("~"), home) {
         (Ok(rest), Some(home)) => home.join(rest),

@@ -1,4 +1,4 @@
-//! The fused blocks against their layers one after another, on both paths and in both precisions.
+//! Compares the fused blocks with their separate layers, on both paths and in both precisions.
 
 use candle_core::Device;
 
@@ -13,7 +13,7 @@ use crate::{Ctx, Init, ParamStore, TrainKey};
 
 const DIMS: Dims = Dims { n: 3, c: 5, h: 9, w: 6 };
 
-/// What is built from fused blocks (true), or from single layers.
+/// Builds a network from fused blocks (`true`) or from separate layers (`false`).
 type Build = fn(&mut Scope<'_>, bool) -> Sequential;
 
 fn conv(scope: &mut Scope<'_>, name: &str, c_in: usize, c_out: usize, k: usize) -> Conv2d {
@@ -50,7 +50,7 @@ fn block(after: After, fused: bool, scope: &mut Scope<'_>) -> Sequential {
     network
 }
 
-/// Convolution, pooling, norm and GELU: pooling before the norm.
+/// Builds convolution, pooling, norm and GELU: the pooling is before the norm.
 fn pooled_first(scope: &mut Scope<'_>, fused: bool) -> Sequential {
     let (conv, norm) = (conv(scope, "conv", 5, 7, 3), norm(scope, "norm", 7));
     let mut network = Sequential::new();
@@ -93,7 +93,8 @@ fn residual(scope: &mut Scope<'_>, fused: bool, c_out: usize) -> Sequential {
     network
 }
 
-/// Output, input gradient and parameter gradients of a training pass, running statistics, output of inference.
+/// Returns output, input gradient and parameter gradients of a training pass, the state after it, and the output of inference
+/// before and after it.
 fn run(build: Build, fused: bool, path: Path, precision: Precision) -> Vec<(String, Vec<f32>)> {
     let mut params = ParamStore::new(1, &Device::Cpu);
     let network = build(&mut params.root(), fused);
@@ -111,7 +112,7 @@ fn run(build: Build, fused: bool, path: Path, precision: Precision) -> Vec<(Stri
     out.push(("y".to_owned(), y.to_vec().unwrap()));
     let grads = ctx.backward(&y, values(y.dims().len(), "dy")).unwrap();
     out.push(("dx".into(), grads.input().unwrap().to_vec()));
-    // what is added before a batch norm has the gradient 0, or a rest of rounding
+    // the gradient of a bias before a batch norm is 0, or only rounding errors
     let of_biases = |name: &str| name.starts_with("conv") && name.ends_with("bias");
     for (name, grad) in grads.iter().filter(|(name, _)| !of_biases(name)) {
         out.push((name.to_owned(), grad.flatten_all().unwrap().to_vec1().unwrap()));
@@ -123,7 +124,7 @@ fn run(build: Build, fused: bool, path: Path, precision: Precision) -> Vec<(Stri
     out
 }
 
-/// The 2-norm of each part's difference, relative to that of `b`.
+/// Returns the 2-norm of each part's difference divided by the 2-norm of the part in `b`.
 fn distances(a: &[(String, Vec<f32>)], b: &[(String, Vec<f32>)]) -> Vec<(String, f32)> {
     assert_eq!(a.len(), b.len());
     let pairs = a.iter().zip(b).map(|((name, a), (other, b))| {
@@ -159,7 +160,7 @@ fn blocks_are_their_layers() {
         let separate = run(build, false, Path::Kernels, Precision::F32);
         compare(name, &run(build, true, Path::Kernels, Precision::F32), &separate, 2e-5);
         compare(name, &run(build, true, Path::Candle, Precision::F32), &separate, 2e-5);
-        // in bf16 a number near 0 may round to the other side of a ReLU: the block is as far off as its layers are
+        // in bf16 a number near 0 may round to the other side of a ReLU, so the block may have the error of its separate layers
         let far = distances(&run(build, false, Path::Kernels, Precision::Bf16), &separate);
         let fused = distances(&run(build, true, Path::Kernels, Precision::Bf16), &separate);
         for ((part, fused), (_, far)) in fused.iter().zip(&far) {
@@ -168,7 +169,7 @@ fn blocks_are_their_layers() {
     }
 }
 
-/// Weights that were folded in before a change are not used after it.
+/// Weights folded before a change are not used after it.
 #[test]
 fn a_change_of_weights_is_noticed() {
     let mut params = ParamStore::new(1, &Device::Cpu);

@@ -1,4 +1,5 @@
-//! A block: attention between the tokens, then a dense layer on each, both added to what came in.
+//! A block of a vision transformer: attention between the tokens, then two dense layers on each token. Both results are added to
+//! their inputs.
 
 use candle_core::Tensor;
 use tallow_kernels as kernels;
@@ -15,7 +16,7 @@ use crate::layers::LayerNorm;
 use crate::map::{Buffer, MapElement};
 use crate::params::{Param, Scope};
 
-/// Units of the hidden layer, in widths of a token.
+/// Units of the hidden layer, as a multiple of a token's width.
 const MLP_RATIO: usize = 4;
 
 pub(super) struct Block {
@@ -57,7 +58,7 @@ impl Block {
         self.norms.iter().flat_map(LayerNorm::params).chain(of_dense)
     }
 
-    /// Of (n, tokens, width).
+    /// Applies the block to tokens (n, tokens, width).
     pub(super) fn infer<E: MapElement>(&self, n: usize, tokens: Buffer<E>) -> Result<Buffer<E>> {
         let (width, heads) = (self.width, self.heads);
         let shape =
@@ -109,7 +110,7 @@ impl Block {
         ctx.node(Op::Reshape(vec![tokens, width]), &[&mixed], vec![tokens, width])
     }
 
-    /// (n, tokens, 3 * width) to (n, tokens, width).
+    /// Computes attention: (n, tokens, 3 * width) to (n, tokens, width).
     fn attend_candle(&self, qkv: &Tensor) -> Result<Tensor> {
         let (n, tokens, _) = qkv.dims3()?;
         let d = self.width / self.heads;

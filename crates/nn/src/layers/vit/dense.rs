@@ -1,4 +1,4 @@
-//! A linear map of patches or tokens, with what follows it, for inference.
+//! A dense layer on patches or tokens with its scale, residual and activation, for inference.
 
 use candle_core::Tensor;
 use candle_nn::Module as _;
@@ -13,7 +13,7 @@ use crate::init::Init;
 use crate::map::{Buffer, MapElement};
 use crate::params::{Param, Scope};
 
-/// `y = after(scale * (x * weight^T + bias) + residual)`; what of it there is.
+/// `y = after(scale * (x * weight^T + bias) + residual)`. Scale, residual and `after` are optional.
 pub(super) struct Dense {
     weight: Param,
     bias: Param,
@@ -34,7 +34,7 @@ impl Dense {
         })
     }
 
-    /// The same, with what it gives scaled channel by channel.
+    /// Sets the scale of the output channels.
     pub(super) fn scaled(self, scale: Option<Param>) -> Self {
         Self { scale, ..self }
     }
@@ -51,10 +51,10 @@ impl Dense {
         self.weight.shape()[0]
     }
 
-    /// The rows of a (rows, c_in) matrix.
+    /// Applies the layer to the rows of a (rows, c_in) matrix.
     pub(super) fn rows<E: MapElement>(&self, x: &[E], residual: Option<&[E]>) -> Result<Buffer<E>> {
         let (c_in, c_out) = (self.weight.shape()[1], self.c_out());
-        // an image each: the loop cuts rows of one image by their length
+        // each row is an image of one pixel: within one image, the loop would split a row of pixels by its length
         let shape = ConvShape {
             n: x.len() / c_in,
             h: 1,
@@ -69,7 +69,7 @@ impl Dense {
         self.convolve(&shape, x, residual)
     }
 
-    /// Of the windows of a map.
+    /// Applies the layer to the windows of a map.
     pub(super) fn convolve<E: MapElement>(
         &self,
         shape: &ConvShape,
@@ -92,7 +92,7 @@ impl Dense {
         self.weight.read(|weight| FoldedConv::new(s, weight, &scale, bias))
     }
 
-    /// Of (n, tokens, c_in).
+    /// Applies the layer to (n, tokens, c_in) on the Candle path.
     pub(super) fn rows_candle(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
         let [weight, bias] = [&self.weight, &self.bias].map(|param| param.var().as_detached_tensor());
         let mut y = candle_nn::Linear::new(weight, Some(bias)).forward(x)?;
@@ -124,7 +124,7 @@ impl Dense {
         if self.after == After::Gelu { ctx.map_node(Op::Gelu, &y) } else { Ok(y) }
     }
 
-    /// The bias as a tensor of the Candle path.
+    /// Returns the bias as a tensor of the Candle path.
     pub(super) fn bias_candle(&self) -> Tensor {
         self.bias.var().as_detached_tensor()
     }

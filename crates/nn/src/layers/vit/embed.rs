@@ -1,4 +1,4 @@
-//! What comes before the blocks: patches as tokens, the class token, and positions.
+//! The embedding before the blocks: converts patches to tokens, and adds the class token and the positions.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(super) struct Embedding {
     class: Param,
     positions: Param,
     proj: Dense,
-    /// The positions of the config's images.
+    /// The positions for images of the config's size.
     resampled: Slot<Vec<f32>>,
 }
 
@@ -46,7 +46,7 @@ impl Embedding {
         })
     }
 
-    /// What errors go by.
+    /// Returns the name of the patch weight, for error messages.
     pub(super) fn name(&self) -> &str {
         self.proj.weight().name()
     }
@@ -61,7 +61,7 @@ impl Embedding {
         ConvShape { n, h, w, c_in: 3, c_out: width, k_h: k, k_w: k, stride: k, padding }
     }
 
-    /// The positions of the config's images, from wherever the learnt ones are.
+    /// Returns the positions for images of the config's size, interpolated from the learnt ones, which may be on any device.
     fn positions(&self) -> Result<Arc<Vec<f32>>> {
         let VisionTransformerConfig { n_side, positions, width, .. } = self.config;
         self.resampled.get_or_make(self.positions.generation(), || {
@@ -70,7 +70,7 @@ impl Embedding {
         })
     }
 
-    /// Images (n, h, w, 3) as tokens (n, tokens, width).
+    /// Converts images (n, h, w, 3) to tokens (n, tokens, width).
     pub(super) fn infer<E: MapElement>(&self, n: usize, x: &[E]) -> Result<Buffer<E>> {
         let patches = self.proj.convolve(&self.shape(n), x, None)?;
         let positions = self.positions()?;
@@ -99,7 +99,7 @@ impl Embedding {
         ctx.map_node(Op::AddConstant(Constant { shape, values, ..learnt }), &tokens)
     }
 
-    /// The same of (n, 3, h, w).
+    /// Converts images (n, 3, h, w) to tokens on the Candle path.
     pub(super) fn infer_candle(&self, x: &Tensor) -> Result<Tensor> {
         let (n, width) = (x.dim(0)?, self.config.width);
         let weight = self.proj.weight().var().as_detached_tensor();

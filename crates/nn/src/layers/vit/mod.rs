@@ -1,15 +1,15 @@
-//! Vision transformers, for inference: patches become tokens, which blocks of attention and dense layers change.
+//! Vision transformers, for inference: patches become tokens, and blocks of attention and dense layers update them.
 //!
 //! ```text
 //! tokens = [class, patches of the image, each by one linear map] + positions           embed.rs, positions.rs
 //! for each block:                                                                        block.rs
 //!     tokens += scale1 * proj(attention(qkv(norm1(tokens))))
 //!     tokens += scale2 * fc2(gelu(fc1(norm2(tokens))))
-//! features = of norm(tokens): the class token, and the mean of the others where that is asked for
+//! features = the class token of norm(tokens), and the mean of its other tokens if the config says so
 //! ```
 //!
-//! On the kernel path every dense layer is a 1x1 convolution whose bias, GELU, scale and residual happen in its loop
-//! (`dense.rs`). Nothing here gives a gradient, so that a network that learns refuses to be trained.
+//! On the kernel path every dense layer is a 1x1 convolution; bias, GELU, scale and residual are computed in its loop
+//! (`dense.rs`). There are no gradients here: a training pass fails unless all parameters are frozen.
 
 mod block;
 mod dense;
@@ -31,54 +31,58 @@ use crate::graph::Op;
 use crate::map::{Buffer, HostMap, MapElement};
 use crate::params::{Param, Scope};
 
-/// Added to the variance in norms, in the paper's code and in timm.
+/// Epsilon of norms, as in the paper's code and in timm.
 const EPS: f64 = 1e-6;
 
-/// Tokens that go through at once: so many that every thread has work, so few that a block's maps are still in the cache when
-/// it reads them. Results do not depend on it.
+/// Largest number of tokens that go through the network at once. It is large enough that every thread has work, and small enough
+/// that a block's maps are still in the cache when the block reads them. Results do not depend on it.
 const MAX_TOKENS: usize = 4096;
 
-/// What a [`VisionTransformer`] is.
+/// The shape of a [`VisionTransformer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VisionTransformerConfig {
-    /// Rows and columns of the images: whole patches.
+    /// Rows and columns of the images: multiples of `patch_px`.
     pub input_px: [usize; 2],
     /// Rows and columns of a patch.
     pub patch_px: usize,
-    /// Patches in a row and in a column of the images that positions were learnt on.
+    /// Patches in a row, and in a column, of the images that positions were learnt on.
     pub n_side: usize,
-    /// How positions become those of `input_px`.
+    /// Interpolation of the positions to `input_px`.
     pub positions: PositionResize,
-    /// Numbers of a token.
+    /// Values per token.
     pub width: usize,
-    /// Blocks.
+    /// Number of blocks.
     pub depth: usize,
-    /// Heads of a block's attention, which share the width.
+    /// Number of attention heads of a block. Each has an equal part of the width.
     pub heads: usize,
-    /// Whether what a block adds is scaled, channel by channel.
+    /// Whether a learned factor per channel scales the branches of a block.
     pub layer_scale: bool,
-    /// What the features are.
+    /// The features that the network returns.
     pub features: TokenFeatures,
 }
 
-/// What of the tokens, after the last norm, are the features.
+/// The tokens, after the last norm, that are the features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenFeatures {
     /// The class token.
     Class,
-    /// The class token, and the mean of the patches' tokens beside it.
+    /// The class token and the mean of the patch tokens, side by side.
     ClassAndMean,
 }
 
-/// A vision transformer with timm's names, without its classifier: (n, 3, h, w) to (n, features). Layer norms' epsilon is 1e-6
-/// and GELU exact, as in the paper's code.
+/// A vision transformer with timm's names, without its classifier: (n, 3, h, w) to (n, features). Layer norms have epsilon 1e-6,
+/// and GELU is exact, as in the paper's code.
 ///
-/// It is for inference: in training it must be frozen, and gives no gradient of its input.
+/// It is for inference. In training it must be frozen, and it gives no gradient of its input.
 ///
 /// # Parameters
-/// `cls_token` (1, 1, width), `pos_embed` (1, 1 + n_side * n_side, width), `patch_embed.proj` (width, 3, patch_px, patch_px), of
-/// each block `norm1`, `attn.qkv`, `attn.proj`, `ls1.gamma`, `norm2`, `mlp.fc1`, `mlp.fc2`, `ls2.gamma`, and `norm`; all that have
-/// no shape here have `weight` and `bias`, but for the two `gamma`. Matrices start at 0: nobody trains them here.
+/// - `cls_token` (1, 1, width) and `pos_embed` (1, 1 + n_side * n_side, width)
+/// - `patch_embed.proj`: `weight` (width, 3, patch_px, patch_px) and `bias`
+/// - for each block: `weight` and `bias` of `norm1`, `attn.qkv`, `attn.proj`, `norm2`, `mlp.fc1` and `mlp.fc2`; with layer scale
+///   also `ls1.gamma` and `ls2.gamma`
+/// - `norm`: `weight` and `bias`
+///
+/// Tokens, positions and matrices are initially 0, because they are not trained here.
 ///
 /// # Source
 /// Dosovitskiy et al. 2021, <https://arxiv.org/abs/2010.11929>; layer scale: Touvron et al. 2021,
@@ -91,7 +95,7 @@ pub struct VisionTransformer {
 }
 
 impl VisionTransformerConfig {
-    /// Patches in a column and in a row.
+    /// Returns the number of patches in a column, and in a row.
     fn grid(&self) -> [usize; 2] {
         self.input_px.map(|px| px / self.patch_px)
     }
@@ -100,7 +104,7 @@ impl VisionTransformerConfig {
         1 + self.grid().iter().product::<usize>()
     }
 
-    /// Numbers per image that come out.
+    /// Returns the number of features per image.
     pub fn n_features(&self) -> usize {
         match self.features {
             TokenFeatures::Class => self.width,
@@ -113,7 +117,7 @@ impl VisionTransformer {
     /// Declares the network in `scope`.
     ///
     /// # Errors
-    /// If a size is 0, images are no whole patches or heads do not share the width, or a name is taken.
+    /// If a size is 0, images are not whole patches, the width is not a multiple of the heads, or a name is taken.
     pub fn new(scope: &mut Scope<'_>, config: VisionTransformerConfig) -> Result<Self> {
         let VisionTransformerConfig { input_px: [h, w], patch_px, n_side, width, heads, .. } = config;
         if [h, w, patch_px, n_side, width, heads].contains(&0)
@@ -135,7 +139,7 @@ impl VisionTransformer {
         Ok(Self { config, embedding, blocks, norm })
     }
 
-    /// Fails unless `x` has the size, and nothing learns in training.
+    /// Fails unless `x` has the config's size and, in training, all parameters are frozen.
     fn check(&self, x: Dims, ctx: &Ctx) -> Result<()> {
         let [h, w] = self.config.input_px;
         let name = self.embedding.name();
@@ -165,7 +169,7 @@ impl VisionTransformer {
         Ok(Act::host(self.dims(dims.n), features, false))
     }
 
-    /// The features of `n` images.
+    /// Writes the features of `n` images to `features`.
     fn infer<E: MapElement>(&self, n: usize, x: &[E], features: &mut [f32]) -> Result<()> {
         let VisionTransformerConfig { width, .. } = self.config;
         let n_tokens = self.config.n_tokens();

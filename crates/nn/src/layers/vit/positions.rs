@@ -1,17 +1,19 @@
-//! Learnt positions as those of images of another size.
+//! Interpolates learnt positions for images of another size.
 
-/// How positions that were learnt for one grid of patches become those of another: as PyTorch's `interpolate` with
-/// `mode="bicubic"`, which has two such curves.
+/// The interpolation of positions from the learnt grid of patches to another one, as in PyTorch's `interpolate` with
+/// `mode="bicubic"`, which has these two variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PositionResize {
-    /// The four nearest in each direction, by the cubic curve with a = -0.75; beyond an end is the end. So DINOv2's code does it.
+    /// The four nearest positions in each direction, weighted by the cubic curve with a = -0.75. Positions beyond an edge equal
+    /// the edge. DINOv2's code uses this variant.
     Bicubic,
-    /// All that a curve with a = -0.5, as wide as a new patch where that is the larger one, covers; beyond an end is nothing. So
-    /// timm does it (`antialias=True`).
+    /// All positions under the cubic curve with a = -0.5. If new patches are larger than learnt ones, the curve is widened to
+    /// the size of a new patch. Positions beyond an edge are left out. timm uses this variant (`antialias=True`).
     AntialiasedBicubic,
 }
 
-/// Positions (1 + n_side * n_side, width) as positions (1 + rows * columns, width): the class token's, and those of the patches.
+/// Interpolates positions (1 + n_side * n_side, width) to (1 + rows * columns, width). The first row, of the class token, is
+/// copied; the others are those of the patches.
 pub(super) fn resampled(
     learnt: &[f32],
     n_side: usize,
@@ -42,7 +44,7 @@ pub(super) fn resampled(
 }
 
 impl PositionResize {
-    /// Which of `from` learnt places number `i` of `to` is made of, and their shares.
+    /// Returns the learnt places (of `from`) that contribute to new place `i` (of `to`), with their shares.
     fn taps(self, i: usize, from: usize, to: usize) -> Vec<(usize, f64)> {
         let step = from as f64 / to as f64;
         let centre = (i as f64 + 0.5) * step;
@@ -80,7 +82,7 @@ fn cubic(a: f64, x: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// `F.interpolate(x, size=(2, n), mode="bicubic", antialias=...)`, where each row of x is the squares 0, 1, 4, …
+    /// Compares with `F.interpolate(x, size=(2, n), mode="bicubic", antialias=...)`. Each row of x is the squares 0, 1, 4, …
     #[test]
     fn values_are_pytorchs() {
         GOLDENS.iter().for_each(|(how, n_side, expected)| {

@@ -1,4 +1,4 @@
-//! Both paths against each other, in either precision, and what is refused. Against timm: `tallow-models`' tests.
+//! Compares both paths, in both precisions, and checks refused sizes. The tests of `tallow-models` compare with timm.
 
 use candle_core::Device;
 
@@ -7,7 +7,7 @@ use crate::init::Init;
 use crate::map::Precision;
 use crate::params::ParamStore;
 
-/// Two heads of 5, patches of 3 pixels; as many rows as columns of positions, but not of patches.
+/// Two heads of width 5, and patches of 3 x 3 pixels. The grid of learnt positions is square, the grid of patches is not.
 const CONFIG: VisionTransformerConfig = VisionTransformerConfig {
     input_px: [6, 12],
     patch_px: 3,
