@@ -59,6 +59,8 @@ pub struct Ctx {
     used: Vec<Param>,
     input: Option<Var>,
     nodes: Vec<Node>,
+    explains: bool,
+    watched: Option<Act>,
 }
 
 impl Ctx {
@@ -83,7 +85,27 @@ impl Ctx {
             used: Vec::new(),
             input: None,
             nodes: Vec::new(),
+            explains: false,
+            watched: None,
         }
+    }
+
+    /// Returns a context for inference on the kernel path that keeps a tape from the last map on.
+    pub(crate) fn explain(device: &Device) -> Self {
+        Self { explains: true, ..Self::new(Path::Kernels, device, None) }
+    }
+
+    /// Whether the pass is one for explanation.
+    pub(crate) fn explains(&self) -> bool {
+        self.explains
+    }
+
+    pub(crate) fn set_watched(&mut self, map: Act) {
+        self.watched = Some(map);
+    }
+
+    pub(crate) fn take_watched(&mut self) -> Option<Act> {
+        self.watched.take()
     }
 
     /// A context that records the operations of inference.
@@ -131,9 +153,9 @@ impl Ctx {
         self.train
     }
 
-    /// Whether this is a training pass.
+    /// Whether the pass keeps what a backward pass needs: in training, and in a pass for explanation.
     pub fn is_training(&self) -> bool {
-        self.train.is_some()
+        self.train.is_some() || self.explains
     }
 
     /// Returns a batch as an activation. `pixels` are in (N, H, W, C) order.

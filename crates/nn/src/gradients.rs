@@ -13,6 +13,8 @@ use crate::params::Param;
 pub struct Gradients {
     by_name: BTreeMap<String, Tensor>,
     pub(crate) input: Option<Vec<f32>>,
+    /// Of the map that a pass for explanation watches.
+    pub(crate) watched: Option<Vec<f32>>,
 }
 
 impl Gradients {

@@ -29,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 mod act;
+mod activation_map;
 mod candle_ops;
 mod ctx;
 mod device;
@@ -48,6 +49,7 @@ mod params;
 mod weights;
 
 pub use act::{Act, Dims};
+pub use activation_map::ActivationMap;
 pub use candle_core::Device;
 pub use ctx::{Ctx, TrainKey};
 pub use device::{Path, device, device_name, native_precision};

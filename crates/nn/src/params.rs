@@ -121,6 +121,15 @@ impl ParamStore {
         }
     }
 
+    /// Returns the names of the frozen parameters and buffers, sorted.
+    pub(crate) fn frozen_names(&self) -> Vec<String> {
+        let all = self.params.values().chain(self.buffers.values());
+        let mut names: Vec<String> =
+            all.filter(|param| param.is_frozen()).map(|param| param.name().to_owned()).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Returns the number of values that training changes: those of the parameters that are not frozen.
     pub fn n_trained(&self) -> usize {
         self.params.values().filter(|p| !p.is_frozen()).map(|p| p.var.elem_count()).sum()

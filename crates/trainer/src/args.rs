@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use data::{CachesArgs, DataArgs, DataCommand, DuplicatesArgs, GridArgs, LabelArgs, SuspectsArgs};
-pub(crate) use export::{ExportArgs, ExportFormat, ExportWeights, SummaryArgs};
+pub(crate) use export::{ExplainArgs, ExportArgs, ExportFormat, ExportWeights, SummaryArgs};
 pub(crate) use recipes::{DiffArgs, RecipesArgs, RecipesCommand};
 pub(crate) use runs::{RunsArgs, RunsColumn};
 pub(crate) use series::{FindLrArgs, SeedsArgs};
@@ -82,6 +82,8 @@ pub(crate) enum Command {
     Predict(PredictArgs),
     /// Evaluate a trained model on a data set
     Eval(EvalArgs),
+    /// Draw which places of pictures speak for a class
+    Explain(ExplainArgs),
     /// Write a trained model as a file for other programs
     Export(ExportArgs),
     /// Show the layers of a network: output sizes, parameters, multiply-adds

@@ -15,6 +15,7 @@ mod data;
 mod duplicates;
 mod eval;
 mod event_pictures;
+mod explain;
 mod export;
 mod find_lr;
 mod grid;
@@ -110,6 +111,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::FindLr(args) => find_lr::run(&args, &app),
         Command::Predict(args) => predict::run(&args, &app),
         Command::Eval(args) => eval::run(&args, &app),
+        Command::Explain(args) => explain::run(&args, &app),
         Command::Export(args) => export::run(&args, &app),
         Command::Summary(args) => summary::run(&args, &app),
         Command::Bench(args) => bench::run(&args, &app),

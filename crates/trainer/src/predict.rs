@@ -51,16 +51,16 @@ struct Prediction {
 }
 
 #[derive(Serialize)]
-struct Failed {
-    file: String,
-    reason: String,
+pub(crate) struct Failed {
+    pub(crate) file: String,
+    pub(crate) reason: String,
 }
 
 /// A picture to predict.
-struct Asked {
-    path: PathBuf,
+pub(crate) struct Asked {
+    pub(crate) path: PathBuf,
     /// Its name as the user typed it; in a folder, joined to the folder's name.
-    name: String,
+    pub(crate) name: String,
 }
 
 pub(crate) fn run(args: &PredictArgs, app: &App) -> Result<ExitCode> {
@@ -88,7 +88,12 @@ pub(crate) fn run(args: &PredictArgs, app: &App) -> Result<ExitCode> {
 }
 
 /// Returns all pictures that the arguments name; errors are added to `failed`.
-fn asked(images: &[PathBuf], staging: &Path, failed: &mut Vec<Failed>, app: &App) -> Result<Vec<Asked>> {
+pub(crate) fn asked(
+    images: &[PathBuf],
+    staging: &Path,
+    failed: &mut Vec<Failed>,
+    app: &App,
+) -> Result<Vec<Asked>> {
     let mut asked = Vec::new();
     for image in images {
         if image == Path::new("-") {

@@ -8,6 +8,7 @@ use tallow_core::FileError;
 use tallow_dataset::{Augment, ImageSet, Picture, as_seen, images_to_show, to_png};
 
 use crate::error::{Result, TrainingError};
+use crate::explanation::explain;
 use crate::feed::train_loader;
 use crate::session::Session;
 
@@ -22,6 +23,9 @@ const MAX_PHOTOGRAPH_SIDE_PX: usize = 112;
 /// Number of training images shown beside a test image, and their largest height and width.
 const N_NEAREST: usize = 3;
 const MAX_NEAR_SIDE_PX: usize = 56;
+
+/// Largest height and width of a map that shows what decided.
+const MAX_MAP_SIDE_PX: usize = 112;
 
 #[derive(Serialize)]
 struct Index<'a> {
@@ -57,15 +61,14 @@ fn entry<'a>(file: String, role: &'static str, set: &'a ImageSet, index: u32) ->
 impl Session {
     /// Writes `images/`: 25 training images, from all classes if possible; the same images with the augmentation of the first
     /// epoch, if the recipe has any; the images `test` of the test set; if the run trains on features, the training images
-    /// nearest to the images `with_near`; and last, `index.json`. Earlier content of the folder is removed.
+    /// nearest to the images `surest`; where the network can be explained, what decided about the images `surest`; and last,
+    /// `index.json`. Earlier content of the folder is removed.
     ///
     /// # Errors
-    /// If an image of `test` or `with_near` does not exist, or a file cannot be written.
-    pub fn write_pictures(&self, test: &[u32], with_near: &[u32]) -> Result<()> {
+    /// If an image of `test` or `surest` does not exist, or a file cannot be written.
+    pub fn write_pictures(&self, test: &[u32], surest: &[u32]) -> Result<()> {
         let (data, recipe) = (&self.data, &self.recipe);
-        if let Some(index) =
-            test.iter().chain(with_near).find(|&&index| index as usize >= data.test.set.len())
-        {
+        if let Some(index) = test.iter().chain(surest).find(|&&index| index as usize >= data.test.set.len()) {
             let problem =
                 format!("image {index} is asked for, there are {} test images", data.test.set.len());
             return Err(TrainingError::Damaged { path: self.recorder.run.path().to_owned(), problem });
@@ -92,7 +95,7 @@ impl Session {
             pictures.push(self.picture(format!("test-{index}.png"), "test", set, index, &picture)?);
         }
         let set = &data.train.set;
-        for &index in with_near {
+        for &index in surest {
             for (i, near) in self.nearest(index, N_NEAREST).into_iter().enumerate() {
                 let (picture, file) = (set.read(near.index as usize)?, format!("near-{index}-{i}.png"));
                 self.recorder.run.write(&format!("images/{file}"), &to_png(&picture, MAX_NEAR_SIDE_PX)?)?;
@@ -100,6 +103,7 @@ impl Session {
                 pictures.push(Entry { near: Some((index, near.similarity)), ..entry });
             }
         }
+        pictures.extend(self.maps(surest)?);
         let index = Index {
             version: VERSION,
             image_px: data.train.set.block_shape().map(|[height, width, _]| [height, width]),
@@ -107,6 +111,22 @@ impl Session {
             pictures,
         };
         self.recorder.run.write_json("images/index.json", &index)
+    }
+
+    /// Writes what decided about test images, and returns the entries: none where the network cannot be explained.
+    fn maps(&self, indices: &[u32]) -> Result<Vec<Entry<'_>>> {
+        let (set, input) = (&self.data.test.set, self.input());
+        let mut entries = Vec::new();
+        for &index in indices {
+            let Ok(explanation) = explain(&self.learner.model, &input, set, index, None) else {
+                return Ok(entries); // a vision transformer, or a model on a GPU
+            };
+            let file = format!("map-{index}.png");
+            let png = to_png(&explanation.overlay(), MAX_MAP_SIDE_PX)?;
+            self.recorder.run.write(&format!("images/{file}"), &png)?;
+            entries.push(entry(file, "map", set, index));
+        }
+        Ok(entries)
     }
 
     /// Writes a picture of the image `index` of `set`.

@@ -51,6 +51,10 @@ impl Predictor {
         Self { info, model, input, precision, novelty }
     }
 
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
+    }
+
     /// Returns the description in the model file.
     pub fn info(&self) -> &ModelInfo {
         &self.info

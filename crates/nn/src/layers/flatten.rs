@@ -16,6 +16,7 @@ pub struct Flatten;
 
 impl Layer for Flatten {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+        let x = ctx.watch(x)?;
         let Dims { n, c, h, w } = x.dims();
         let dims = Dims { n, c: c * h * w, h: 1, w: 1 };
         match ctx.path() {

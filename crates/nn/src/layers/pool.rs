@@ -85,6 +85,7 @@ impl Layer for MaxPool2d {
                 format!("windows have 16 x 16 pixels at most, not {}", self.k),
             ));
         }
+        let x = if dims.h * dims.w == 1 { ctx.watch(x)? } else { x };
         match ctx.path() {
             Path::Kernels => in_precision!(ctx, E => Self::forward_kernels::<E>(&x, shape, dims, ctx)),
             Path::Candle => {
@@ -116,6 +117,7 @@ impl Layer for AvgPool2d {
 
 impl Layer for GlobalAvgPool {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
+        let x = ctx.watch(x)?;
         let Dims { h, w, .. } = x.dims();
         let (shape, dims) = pool_shape("global_avg_pool", x.dims(), (h, w), 1, 0)?;
         match ctx.path() {

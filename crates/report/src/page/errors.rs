@@ -46,6 +46,7 @@ fn surest(run: &RunRecord, test: &Test<'_>, told: &Predictions) -> Markup {
         move |i: usize| class(test, if side == 0 { p.targets()[i] as usize } else { p.predicted(i) as usize })
     });
     let has_near = run.pictures.of(Role::Near).next().is_some();
+    let has_maps = run.pictures.of(Role::Map).next().is_some();
     if worst.iter().all(|&i| run.pictures.test(p.indices()[i]).is_none()) {
         let columns = [
             ("image", Text),
@@ -63,12 +64,16 @@ fn surest(run: &RunRecord, test: &Test<'_>, told: &Predictions) -> Markup {
     html! {
         p {
             "The wrong answers of which the model was surest. Some may be errors of the labels."
+            @if has_maps { " Beside each, the places that spoke for the wrong class: red ones most, grey ones not." }
             @if has_near { " Below each, the training pictures that look most like it to the backbone: where they are of the wrong class, look at their labels, too." }
         }
         ul class="cards" {
             @for &i in &worst {
                 li title={ (name(i)) ": the true class got " (own(i)) } {
-                    @if let Some(picture) = run.pictures.test(p.indices()[i]) { (image(picture)) }
+                    span class="row" {
+                        @if let Some(picture) = run.pictures.test(p.indices()[i]) { (image(picture)) }
+                        @if let Some(map) = run.pictures.map(p.indices()[i]) { (image(map)) }
+                    }
                     span { (of(i)) " → " strong { (taken(i)) } }
                     small { (sure(i)) " sure" }
                     small class="file" { @match file(i) { Some(file) => (file_name(file)), None => (name(i)) } }

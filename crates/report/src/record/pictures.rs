@@ -9,7 +9,8 @@
 //!     {"file": "sample-00.png", "role": "sample", "class": "cat", "index": 17},
 //!     {"file": "augmented-00.png", "role": "augmented", "class": "cat", "index": 17},
 //!     {"file": "test-4711.png", "role": "test", "class": "dog", "index": 4711, "name": "dog/rex.jpg"},
-//!     {"file": "near-4711-0.png", "role": "near", "class": "cat", "index": 12, "near": [4711, 0.93]}
+//!     {"file": "near-4711-0.png", "role": "near", "class": "cat", "index": 12, "near": [4711, 0.93]},
+//!     {"file": "map-4711.png", "role": "map", "class": "dog", "index": 4711}
 //!   ]
 //! }
 //! ```
@@ -19,7 +20,8 @@
 //! * `augmented`: the same images as the network saw them once, after augmentation;
 //! * `test`: the test images that [`wanted_test_images`](crate::wanted_test_images) returns;
 //! * `near`: training images near one of those test images. `near` gives the index of the test image, and the cosine
-//!   between the features of both.
+//!   between the features of both;
+//! * `map`: the places of one of those test images that speak for the predicted class, as colours.
 //!
 //! `index` is the image's index in its data set (the one in `predictions_test.csv` for test images), and `class` is its
 //! true class. `name` is the user's file that the image came from, if there is one. `image_px` is height and width.
@@ -51,6 +53,8 @@ pub enum Role {
     Test,
     /// A training image that is near a test image.
     Near,
+    /// The places of a test image that speak for the predicted class.
+    Map,
 }
 
 /// A picture.
@@ -160,6 +164,11 @@ impl PictureIndex {
     /// Returns the training images near the test image `index`, the nearest first.
     pub fn near(&self, index: u32) -> impl Iterator<Item = &Picture> {
         self.of(Role::Near).filter(move |picture| picture.near.is_some_and(|(of, _)| of == index))
+    }
+
+    /// Returns what decided about the test image `index`.
+    pub fn map(&self, index: u32) -> Option<&Picture> {
+        self.of(Role::Map).find(|picture| picture.index == index)
     }
 
     /// Returns the picture of the test image `index`.

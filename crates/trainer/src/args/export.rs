@@ -47,6 +47,34 @@ pub(crate) enum ExportWeights {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Each picture is drawn as the model sees it, beside the same in grey under the colours of the map: red places speak most for the \
+class, grey ones do not. The map has the size of the network's last map, so it is coarse. The report has such maps of the surest \
+wrong answers.
+
+Examples:
+  trainer explain runs/photos-1 cat.jpg
+  trainer explain runs/photos-1 cat.jpg --class dog
+  trainer explain runs/photos-1 holiday/ --out maps/")]
+pub(crate) struct ExplainArgs {
+    /// A run folder, or a model file
+    #[arg(value_name = "RUN|MODEL")]
+    pub(crate) model: PathBuf,
+    /// Pictures, folders of pictures, or - for a picture on standard input
+    #[arg(required = true, value_name = "IMAGE|FOLDER|-")]
+    pub(crate) images: Vec<PathBuf>,
+    /// The class to explain [default: of each picture, the most probable]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) class: Option<String>,
+    /// The folder for the maps [default: explanations, in the run folder or beside the model file]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Threads that compute [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
 Multiply-adds are those of one image, in convolutions, dense layers and attention.
 
 Examples:
