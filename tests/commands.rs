@@ -13,7 +13,7 @@ fn recipes_are_listed() {
     let expected = "\
 cnn                The reference network with a modern protocol: 20 epochs.
 cnn-5              The recipe cnn in 5 epochs: less regularisation, since there is less time to overfit.
-speedrun           94 % on CIFAR-10 in 8 epochs: the settings of Keller Jordan's record with Muon, \
+speedrun           94 % on CIFAR-10 in 9 epochs: the settings of Keller Jordan's record with Muon, \
 https://arxiv.org/abs/2404.00498.
 quick              Past the Keras baseline's 73.11 % on CIFAR-10 in less than a minute: a narrower speedrun, one epoch in \
 smaller batches.
@@ -283,4 +283,25 @@ fn bench_refuses_what_it_cannot_measure() {
     sandbox.trainer("bench --batch-size 0").fails(&["--batch-size 0", "expected 1 to"]);
     sandbox.trainer("bench --batch-size 99999999999999999").fails(&["--batch-size", "expected 1 to"]);
     sandbox.trainer("bench --size 4").fails(&["model.input_px", "cannot be halved 3 times"]);
+}
+
+/// The scripts know every command; bash reads its own where there is one.
+#[test]
+fn completions_and_man_pages_are_of_all_commands() {
+    let sandbox = Sandbox::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = sandbox.trainer(&format!("completions {shell}")).ok().stdout;
+        for word in ["train", "predict", "export", "find-lr", "suspects"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    let script = sandbox.trainer("completions bash").ok().stdout;
+    fs::write(sandbox.path().join("trainer.bash"), script).unwrap();
+    if let Ok(done) = Command::new("bash").args(["-n", "trainer.bash"]).current_dir(sandbox.path()).status() {
+        assert!(done.success(), "bash cannot read its completions");
+    }
+    sandbox.trainer("man pages").ok();
+    let page = fs::read_to_string(sandbox.path().join("pages/trainer-data-suspects.1")).unwrap();
+    assert!(page.contains("trainer\\-data\\-suspects") || page.contains("data-suspects"), "{page}");
+    assert!(!sandbox.path().join("pages/trainer-man.1").exists(), "a hidden command has no page");
 }

@@ -4,6 +4,7 @@
 pub mod check;
 pub mod check_cuda;
 pub mod check_onnx;
+pub mod dist;
 pub mod fetch_data;
 pub mod make_sample;
 pub mod recipe_keys;
@@ -31,6 +32,8 @@ enum Command {
     CheckCuda,
     /// Have another program (tract) compute every architecture's ONNX file, and compare its logits with the kernels'
     CheckOnnx,
+    /// Pack the release binary with completions and man pages
+    Dist(dist::Args),
     /// Check what the compiler does not: layers, unsafe code, file headers and sizes, paths named in documents
     Tidy,
     /// Download CIFAR-10 or CIFAR-100 into the data folder
@@ -56,6 +59,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Check => check::run(),
         Command::CheckCuda => check_cuda::run(),
         Command::CheckOnnx => check_onnx::run(),
+        Command::Dist(args) => dist::run(&args),
         Command::Tidy => tidy::run(),
         Command::FetchData(args) => fetch_data::run(args),
         Command::MakeSample(args) => make_sample::run(args),

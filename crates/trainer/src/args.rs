@@ -5,6 +5,7 @@ mod export;
 mod recipes;
 mod runs;
 mod series;
+mod shell;
 mod train;
 
 use std::ffi::OsString;
@@ -17,6 +18,7 @@ pub(crate) use export::{ExplainArgs, ExportArgs, ExportFormat, ExportWeights, Su
 pub(crate) use recipes::{DiffArgs, RecipesArgs, RecipesCommand};
 pub(crate) use runs::{RunsArgs, RunsColumn};
 pub(crate) use series::{FindLrArgs, SeedsArgs};
+pub(crate) use shell::{CompletionsArgs, ManArgs, ShellName};
 pub(crate) use train::{SettingsArgs, TrainArgs, ValidateOn};
 
 /// Train image classifiers and look at what they learnt.
@@ -105,6 +107,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: DataCommand,
     },
+    /// Print a script that completes commands in a shell
+    Completions(CompletionsArgs),
+    /// Write man pages of all commands
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -34,6 +34,7 @@ mod recipes;
 mod report;
 mod runs;
 mod series;
+mod shell;
 mod source;
 mod summary;
 mod suspects;
@@ -120,6 +121,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Card(args) => report::card(&args, &app),
         Command::Runs(args) => runs::run(&args, &app),
         Command::Recipes(args) => recipes::run(&args, &app),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
         Command::Data { command: DataCommand::Info(args) } => data::info(&args, &app),
         Command::Data { command: DataCommand::Verify(args) } => data::verify(&args, &app),
         Command::Data { command: DataCommand::Grid(args) } => grid::run(&args, &app),

@@ -31,7 +31,7 @@ pub(crate) struct ExportArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ExportFormat {
-    /// For ONNX Runtime, OpenVINO, browsers and telephones
+    /// For ONNX Runtime, OpenVINO, browsers and phones
     Onnx,
     /// The weights with Tallow's description of them, as the run folder has them
     Safetensors,

@@ -1,0 +1,49 @@
+//! `trainer completions` and `trainer man`: files for shells and for `man`, made from the definition of the commands.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+use tallow_core::files;
+
+use crate::args::{Cli, CompletionsArgs, ManArgs};
+
+/// Prints the completions of a shell.
+pub(crate) fn completions(args: &CompletionsArgs) -> Result<ExitCode> {
+    let shell = match args.shell {
+        crate::args::ShellName::Bash => Shell::Bash,
+        crate::args::ShellName::Zsh => Shell::Zsh,
+        crate::args::ShellName::Fish => Shell::Fish,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "trainer", &mut script);
+    match std::io::stdout().lock().write_all(&script) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(e).context("cannot write to standard output")
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Writes a man page for each command.
+pub(crate) fn man(args: &ManArgs) -> Result<ExitCode> {
+    files::create_folder(&args.out)?;
+    let mut command = Cli::command();
+    command.build();
+    pages(&command, "trainer", args)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the page of `command` and those of its commands.
+fn pages(command: &clap::Command, name: &str, args: &ManArgs) -> Result<()> {
+    let page = clap_mangen::Man::new(command.clone()).title(name.to_uppercase());
+    let mut roff = Vec::new();
+    page.render(&mut roff).context("cannot make the man page")?;
+    files::write(&args.out.join(format!("{name}.1")), &roff)?;
+    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+        pages(sub, &format!("{name}-{}", sub.get_name()), args)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! `cargo xtask dist`: a tarball with the binary, completions, man pages, licence and README, and its digest.
+#![expect(clippy::print_stderr, reason = "says what is made")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tallow_core::{digest, files};
+
+/// Pack the release binary with completions and man pages
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder for the tarball
+    #[arg(long, value_name = "DIR", default_value = "target/dist")]
+    pub out: PathBuf,
+    /// Pack this binary instead of building one
+    #[arg(long, value_name = "FILE")]
+    pub binary: Option<PathBuf>,
+}
+
+/// Builds the binary, has it write its completions and man pages, and packs all.
+///
+/// # Errors
+/// If the build or the binary fails, or a file cannot be written.
+pub fn run(args: &Args) -> Result<()> {
+    let binary = match &args.binary {
+        Some(binary) => binary.clone(),
+        None => build()?,
+    };
+    let name = format!("tallow-{}-{}", env!("CARGO_PKG_VERSION"), target()?);
+    let folder = args.out.join(&name);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    for part in ["completions", "man"] {
+        files::create_folder(&folder.join(part))?;
+    }
+    fs::copy(&binary, folder.join("trainer")).with_context(|| format!("cannot copy {}", binary.display()))?;
+    for file in ["LICENSE", "README.md"] {
+        fs::copy(crate::root().join(file), folder.join(file))
+            .with_context(|| format!("cannot copy {file}"))?;
+    }
+    for (shell, file) in [("bash", "trainer.bash"), ("zsh", "_trainer"), ("fish", "trainer.fish")] {
+        let script = output(&binary, &["completions", shell])?;
+        files::write(&folder.join("completions").join(file), &script)?;
+    }
+    let man = folder.join("man");
+    output(&binary, &["man", &man.to_string_lossy()])?;
+
+    let tarball = args.out.join(format!("{name}.tar.gz"));
+    let bytes = packed(&folder, &name)?;
+    files::write(&tarball, &bytes)?;
+    let digest = digest::of_bytes(&bytes);
+    let line = format!("{digest}  {name}.tar.gz\n");
+    files::write(&args.out.join(format!("{name}.tar.gz.sha256")), line.as_bytes())?;
+    let size = fs::metadata(&binary)?.len() as f64 / 1e6;
+    eprintln!("{}: {:.1} MB; the binary has {size:.1} MB", tarball.display(), bytes.len() as f64 / 1e6);
+    Ok(())
+}
+
+/// Builds the binary of the profile `dist`, and returns its path.
+fn build() -> Result<PathBuf> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--locked", "--profile", "dist", "-p", "trainer"]).current_dir(crate::root());
+    if !cargo.stdin(Stdio::null()).status().context("cannot run cargo")?.success() {
+        bail!("the build failed");
+    }
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| crate::root().join("target"), PathBuf::from);
+    Ok(target.join("dist").join(format!("trainer{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// The target that rustc compiles for, such as `x86_64-unknown-linux-gnu`.
+fn target() -> Result<String> {
+    let about = output(Path::new("rustc"), &["-vV"])?;
+    let about = String::from_utf8_lossy(&about).into_owned();
+    let host = about.lines().find_map(|line| line.strip_prefix("host: ").map(str::to_owned));
+    host.context("rustc does not say what it compiles for")
+}
+
+/// What a program prints.
+fn output(program: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
+    let done = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    let done = done.with_context(|| format!("cannot run {}", program.display()))?;
+    if !done.status.success() {
+        bail!("{} {}: {}", program.display(), arguments.join(" "), String::from_utf8_lossy(&done.stderr));
+    }
+    Ok(done.stdout)
+}
+
+/// The folder as a compressed tarball with the same bytes each time: sorted, without times or owners.
+fn packed(folder: &Path, name: &str) -> Result<Vec<u8>> {
+    let mut paths = Vec::new();
+    walk(folder, &mut paths)?;
+    paths.sort();
+    let mut tarball = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::best()));
+    for path in paths {
+        let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let inside = path.strip_prefix(folder).context("a path outside the folder")?;
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(if inside == Path::new("trainer") { 0o755 } else { 0o644 });
+        header.set_mtime(0);
+        tarball.append_data(&mut header, Path::new(name).join(inside), content.as_slice())?;
+    }
+    Ok(tarball.into_inner()?.finish()?)
+}
+
+fn walk(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        match path.is_dir() {
+            true => walk(&path, paths)?,
+            false => paths.push(path),
+        }
+    }
+    Ok(())
+}
