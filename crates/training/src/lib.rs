@@ -84,7 +84,7 @@ pub use data::{Part, TrainData};
 pub use error::{Result, TrainingError};
 pub use event::Event;
 pub use extension::Extension;
-pub use features::{AboutFeatures, FeatureCache, FeatureKey, feature_caches};
+pub use features::{AboutFeatures, FeatureCache, FeatureKey, Near, feature_caches};
 pub use feed::{Content, Input, train_loader};
 pub use finish::CONFIDENCE;
 pub use keys::recipe_keys;

@@ -340,7 +340,7 @@ fn criterion(recipe: &Recipe, data: &TrainData) -> Result<CrossEntropy> {
 }
 
 /// Of the weights that stay as they are, where there are any: they are not in checkpoints.
-fn frozen_digest(model: &Model) -> Result<Option<String>> {
+pub(crate) fn frozen_digest(model: &Model) -> Result<Option<String>> {
     let frozen = model.params.frozen_tensors()?;
     Ok((!frozen.is_empty()).then(|| digest("", &frozen)))
 }

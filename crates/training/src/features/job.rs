@@ -121,7 +121,12 @@ impl<'a> Job<'a> {
 
     /// Fills the rows of `all` whose features are kept, by all threads. Returns the first image of each picture that has none,
     /// in their order, and how long the trunk took for what was read.
-    fn read(&self, pictures: &[Of], all: &mut [f32], progress: &dyn Progress) -> (Vec<usize>, f64) {
+    pub(super) fn read(
+        &self,
+        pictures: &[Of],
+        all: &mut [f32],
+        progress: &dyn Progress,
+    ) -> (Vec<usize>, f64) {
         let width = self.trunk.n_features;
         let mut by_shard: HashMap<usize, Vec<(usize, usize)>> = HashMap::new();
         for (image, picture) in pictures.iter().enumerate() {
