@@ -4,6 +4,8 @@ mod data;
 mod recipes;
 mod runs;
 mod series;
+#[cfg(feature = "serve")]
+mod serve;
 mod train;
 
 use std::ffi::OsString;
@@ -15,6 +17,8 @@ pub(crate) use data::{CachesArgs, DataArgs, DataCommand, DuplicatesArgs, GridArg
 pub(crate) use recipes::{DiffArgs, RecipesArgs, RecipesCommand};
 pub(crate) use runs::{RunsArgs, RunsColumn};
 pub(crate) use series::{FindLrArgs, SeedsArgs};
+#[cfg(feature = "serve")]
+pub(crate) use serve::ServeArgs;
 pub(crate) use train::{SettingsArgs, TrainArgs, ValidateOn};
 
 /// Train image classifiers and look at what they learnt.
@@ -77,6 +81,9 @@ pub(crate) enum Command {
     FindLr(Box<FindLrArgs>),
     /// Ask a trained model about pictures
     Predict(PredictArgs),
+    /// Let a browser and other programs ask trained models about pictures
+    #[cfg(feature = "serve")]
+    Serve(ServeArgs),
     /// Look at a trained model's answers on a data set
     Eval(EvalArgs),
     /// Measure how fast an architecture trains or infers on this processor, and where the time goes

@@ -32,6 +32,8 @@ mod recipes;
 mod report;
 mod runs;
 mod series;
+#[cfg(feature = "serve")]
+mod serve;
 mod source;
 mod suspects;
 mod telling;
@@ -107,6 +109,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Seeds(args) => series::run(&args, &app),
         Command::FindLr(args) => find_lr::run(&args, &app),
         Command::Predict(args) => predict::run(&args, &app),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(&args, &app),
         Command::Eval(args) => eval::run(&args, &app),
         Command::Bench(args) => bench::run(&args, &app),
         Command::Report(args) => report::report(&args, &app),

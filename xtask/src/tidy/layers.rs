@@ -6,7 +6,7 @@ use super::Finding;
 use super::workspace::{Package, Workspace};
 
 /// Each package of the repository, bottom up, and what of the repository it may import.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("tallow-core", &[]),
     ("tallow-kernels", &["tallow-core"]),
     ("tallow-metrics", &["tallow-core"]),
@@ -15,9 +15,11 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ("tallow-models", &["tallow-nn", "tallow-core"]),
     ("tallow-report", &["tallow-metrics", "tallow-core"]),
     ("tallow-training", &["tallow-nn", "tallow-dataset", "tallow-metrics", "tallow-core"]),
+    ("tallow-serve", &["tallow-training", "tallow-nn", "tallow-dataset", "tallow-metrics", "tallow-core"]),
     (
         "trainer",
         &[
+            "tallow-serve",
             "tallow-report",
             "tallow-training",
             "tallow-models",
