@@ -252,7 +252,7 @@ function closeCamera() {
 async function openCamera() {
   warn("");
   if (!navigator.mediaDevices?.getUserMedia) {
-    warn("The camera is not to be had: browsers give it to pages of this machine (http://localhost) or over https only.");
+    warn("The camera cannot be used: browsers give it to pages of this machine (http://localhost) or over https only.");
     return;
   }
   try {

@@ -21,22 +21,22 @@ pub(crate) const BYTES_PER_PERMIT: usize = 1024;
 
 /// All of a body, and the leave to have it in memory.
 pub(crate) async fn read(
-    mut body: Body,
+    body: &mut Body,
     headers: &HeaderMap,
     shared: &Shared,
 ) -> Result<(Bytes, OwnedSemaphorePermit), Refusal> {
     let limit = shared.limits.max_body_bytes;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|n| n.to_str().ok()?.parse().ok());
     if announced.is_some_and(|n: usize| n > limit) {
-        return Err(too_long(body, limit).await);
+        return Err(too_long(limit));
     }
     let n_permits = announced.unwrap_or(limit).div_ceil(BYTES_PER_PERMIT).max(1);
     let memory = shared.memory.clone().try_acquire_many_owned(n_permits as u32);
     let memory = memory.map_err(|_| shared.busy("too many bytes are being read"))?;
-    let collected = timeout(MAX_TIME, collect(&mut body, limit, announced.unwrap_or(0))).await;
+    let collected = timeout(MAX_TIME, collect(body, limit, announced.unwrap_or(0))).await;
     match collected {
         Ok(Ok(Some(bytes))) => Ok((bytes, memory)),
-        Ok(Ok(None)) => Err(too_long(body, limit).await),
+        Ok(Ok(None)) => Err(too_long(limit)),
         Ok(Err(e)) => {
             Err(Refusal::new(StatusCode::BAD_REQUEST, format!("the body ends before its time: {e}")))
         }
@@ -74,8 +74,12 @@ async fn next(body: &mut Body) -> Option<Result<Bytes, axum::Error>> {
     }
 }
 
-async fn too_long(mut body: Body, limit: usize) -> Refusal {
-    let _ = timeout(DISCARDING, async { while let Some(Ok(_)) = next(&mut body).await {} }).await;
+/// Takes the rest of a body off the wire for a while, and throws it away.
+pub(crate) async fn discard(body: &mut Body) {
+    let _ = timeout(DISCARDING, async { while let Some(Ok(_)) = next(body).await {} }).await;
+}
+
+fn too_long(limit: usize) -> Refusal {
     let error = format!(
         "the body is longer than {} MB: send fewer or smaller pictures, or start the server with a larger --max-body-mb",
         limit >> 20

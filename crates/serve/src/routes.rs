@@ -46,10 +46,19 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
 
 async fn predict(State(shared): App, request: Request) -> Result<Response, Refusal> {
     let start = Instant::now();
-    let (parts, body) = request.into_parts();
-    let (model, top_k) = ask::parameters(&parts.uri, &shared)?;
-    let kind = Kind::of(&parts.headers)?;
-    let (bytes, memory) = body::read(body, &parts.headers, &shared).await?;
+    let (parts, mut body) = request.into_parts();
+    let asked = async {
+        let (model, top_k) = ask::parameters(&parts.uri, &shared)?;
+        let kind = Kind::of(&parts.headers)?;
+        Ok((model, top_k, kind, body::read(&mut body, &parts.headers, &shared).await?))
+    };
+    let (model, top_k, kind, (bytes, memory)) = match asked.await {
+        Ok(asked) => asked,
+        Err(refusal) => {
+            body::discard(&mut body).await;
+            return Err(refusal);
+        }
+    };
     let files = ask::pictures(kind, parts, bytes, shared.queue.capacity()).await?;
     let (answers, answered) = oneshot::channel();
     shared.queue.push(Job { model, top_k, files, answers, _memory: memory }).map_err(
