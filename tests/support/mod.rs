@@ -212,6 +212,11 @@ impl Running {
         Ran { command: self.command.clone(), status: status.code(), stdout, stderr }
     }
 
+    /// What was printed so far on standard output.
+    pub(crate) fn stdout(&self) -> String {
+        self.printed(0)
+    }
+
     /// Returns the output on standard error so far.
     pub(crate) fn stderr(&self) -> String {
         self.printed(1)

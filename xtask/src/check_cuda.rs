@@ -107,8 +107,10 @@ fn gaps(packages: &[Package]) -> Vec<String> {
     for package in packages {
         let passed_on = package.features.get(FEATURE).map_or(&[][..], Vec::as_slice);
         let linked = package.dependencies.iter().filter(|d| d.kind.is_none() && takes(&d.name));
-        for forward in linked.map(|dependency| format!("{}/{FEATURE}", dependency.name)) {
-            if !passed_on.contains(&forward) {
+        for name in linked.map(|dependency| &dependency.name) {
+            let forward = format!("{name}/{FEATURE}");
+            // to what is optional it is passed on where that is there
+            if !passed_on.contains(&forward) && !passed_on.contains(&format!("{name}?/{FEATURE}")) {
                 gaps.push(format!("{}: its feature `{FEATURE}` must list \"{forward}\"", package.name));
             }
         }
@@ -152,6 +154,11 @@ mod tests {
         };
         let nn = || package("nn", &["half", "candle-core"], Some(&["candle-core/cuda"]));
         assert_eq!(gaps(&[nn(), package("models", &["nn"], Some(&["nn/cuda"]))]), [""; 0]);
+        assert_eq!(
+            gaps(&[nn(), package("models", &["nn"], Some(&["nn?/cuda"]))]),
+            [""; 0],
+            "where it is there"
+        );
         assert_eq!(gaps(&[nn(), package("metrics", &["half", "nn (dev)"], None)]), [""; 0]);
         for forgetful in [Some(&["candle-core/cuda"][..]), None] {
             let found = gaps(&[nn(), package("models", &["nn"], forgetful)]);

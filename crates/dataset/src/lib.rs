@@ -79,8 +79,8 @@ pub use fit::{Fit, Fitter, Interpolation, Preprocess};
 pub use folds::stratified_folds;
 pub use image_set::{Dataset, ImageSet};
 pub use loader::{
-    Batch, BatchIter, Readable, TrainLoader, epoch_order, eval_batches, n_batches, readable_batches,
-    train_batches,
+    Batch, BatchIter, Readable, TrainLoader, epoch_order, eval_batches, n_batches, readable_batch,
+    readable_batches, train_batches,
 };
 pub use mix::{Blend, Mix, Mixed};
 pub use near_duplicates::{

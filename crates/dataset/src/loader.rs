@@ -110,6 +110,7 @@ pub fn train_batches(
             let shape = [height, width, channels];
             batch.mixed = blend.map(|blend| blend.apply(&mut batch.images, shape, &batch.targets));
         },
+        reads_apart: true,
     };
     BatchIter::start(first_batch..n_batches, move |number| work.batch(number))
 }
@@ -140,6 +141,7 @@ pub fn eval_batches(
         batch_size,
         transform: |_| Transform::IDENTITY,
         mix: |_: &mut Batch, _| {},
+        reads_apart: true,
     };
     BatchIter::start(0..n_batches, move |number| work.batch(number))
 }
@@ -168,8 +170,34 @@ pub fn readable_batches(
     let n_batches = check(&set, &indices, batch_size, false)?;
     let pipeline = Pipeline::new(set, preprocess.copied(), *normalization)?;
     let transform = |_| Transform::IDENTITY;
-    let work = Work { pipeline, order: indices.to_vec(), batch_size, transform, mix: |_: &mut Batch, _| {} };
+    let (order, mix) = (indices.to_vec(), |_: &mut Batch, _| {});
+    let work = Work { pipeline, order, batch_size, transform, mix, reads_apart: true };
     BatchIter::start(0..n_batches, move |number| work.readable(number))
+}
+
+/// All of `indices` as one of [`readable_batches`], made by whoever asks with the threads that compute. No others are woken for it,
+/// which takes longer than a few small pictures.
+///
+/// # Errors
+/// As [`eval_batches`].
+pub fn readable_batch(
+    set: Arc<ImageSet>,
+    indices: &[u32],
+    normalization: &Normalization,
+    preprocess: Option<&Preprocess>,
+) -> Result<Readable, Error> {
+    check(&set, indices, indices.len().max(1), false)?;
+    let pipeline = Pipeline::new(set, preprocess.copied(), *normalization)?;
+    let (order, transform) = (indices.to_vec(), |_| Transform::IDENTITY);
+    let work = Work {
+        pipeline,
+        batch_size: order.len(),
+        order,
+        transform,
+        mix: |_: &mut Batch, _| {},
+        reads_apart: false,
+    };
+    work.readable(0)
 }
 
 /// Returns the number of batches, or an error if there can be none.
@@ -195,6 +223,8 @@ struct Work<T, M> {
     batch_size: usize,
     transform: T,
     mix: M,
+    /// Whether files are read by the threads of [`decoders`], and not by those that compute.
+    reads_apart: bool,
 }
 
 impl<T: Fn(u32) -> Transform + Sync, M: Fn(&mut Batch, usize) + Sync> Work<T, M> {
@@ -263,7 +293,8 @@ impl<T: Fn(u32) -> Transform + Sync, M: Fn(&mut Batch, usize) + Sync> Work<T, M>
             return Ok(images.map(|image| write(&mut scratch, image)).collect());
         }
         let images = images.par_chunks_exact_mut(image_len).zip(indices).with_max_len(1);
-        Ok(decoders()?.install(|| images.map_init(Scratch::default, write).collect()))
+        let read = || images.map_init(Scratch::default, write).collect();
+        Ok(if self.reads_apart { decoders()?.install(read) } else { read() })
     }
 }
 

@@ -132,4 +132,4 @@ pub use suspects::{Suspect, suspects};
 pub use temperature::{
     MIN_CALIBRATION_PREDICTIONS, TEMPERATURES, calibration_temperature, fit_temperature, with_temperature,
 };
-pub use topk::{argmax, in_top_k, top_k_accuracy};
+pub use topk::{argmax, in_top_k, most_probable, top_k_accuracy};

@@ -37,6 +37,22 @@ pub fn in_top_k(scores: &[f32], target: usize, k: usize) -> bool {
     ahead.count() < k
 }
 
+/// The `k` most probable classes with their probabilities, the most probable first and of equal ones the first, from the natural
+/// logarithms of all.
+///
+/// ```
+/// use tallow_metrics::most_probable;
+/// let told = most_probable(&[0.25f32.ln(), 0.5f32.ln(), 0.25f32.ln()], 2);
+/// assert_eq!(told.iter().map(|(class, _)| *class).collect::<Vec<_>>(), [1, 0]);
+/// assert!((told[0].1 - 0.5).abs() < 1e-6);
+/// ```
+pub fn most_probable(log_probs: &[f32], k: usize) -> Vec<(usize, f64)> {
+    let mut order: Vec<usize> = (0..log_probs.len()).collect();
+    order.sort_by(|&a, &b| log_probs[b].total_cmp(&log_probs[a])); // stable
+    order.truncate(k);
+    order.into_iter().map(|class| (class, f64::from(log_probs[class]).exp())).collect()
+}
+
 /// Returns the share of predictions whose true class is among the `k` most probable; `None` if there are no predictions.
 pub fn top_k_accuracy(predictions: &Predictions, k: usize) -> Option<f64> {
     let targets = predictions.targets();

@@ -72,6 +72,6 @@ pub use optim::{GroupOptimizer, Optimizer, OptimizerConfig, ParamGroup, Rate, Sg
 pub use params::{Param, ParamStore, Scope};
 pub use tallow_kernels::{
     After, CONV_VARIABLE, Isa, IsaError, MethodError, Padding, check_conv_method, detect_isa, isa,
-    linear_forward, linear_weight_grad,
+    largest_products, linear_forward, linear_weight_grad,
 };
 pub use weights::{HostTensor, METADATA_KEY, Tensors, decode, encode, le_bytes};

@@ -5,6 +5,8 @@ mod export;
 mod recipes;
 mod runs;
 mod series;
+#[cfg(feature = "serve")]
+mod serve;
 mod shell;
 mod train;
 
@@ -18,6 +20,8 @@ pub(crate) use export::{ExplainArgs, ExportArgs, ExportFormat, ExportWeights, Su
 pub(crate) use recipes::{DiffArgs, RecipesArgs, RecipesCommand};
 pub(crate) use runs::{RunsArgs, RunsColumn};
 pub(crate) use series::{FindLrArgs, SeedsArgs};
+#[cfg(feature = "serve")]
+pub(crate) use serve::ServeArgs;
 pub(crate) use shell::{CompletionsArgs, ManArgs, ShellName};
 pub(crate) use train::{SettingsArgs, TrainArgs, ValidateOn};
 
@@ -82,6 +86,9 @@ pub(crate) enum Command {
     FindLr(Box<FindLrArgs>),
     /// Predict the classes of pictures with a trained model
     Predict(PredictArgs),
+    /// Let a browser and other programs ask trained models about pictures
+    #[cfg(feature = "serve")]
+    Serve(ServeArgs),
     /// Evaluate a trained model on a data set
     Eval(EvalArgs),
     /// Draw which places of pictures speak for a class

@@ -14,7 +14,7 @@ use tallow_training::{ModelInfo, SavedModel, read_model};
 
 use crate::App;
 use crate::args::{ExportArgs, ExportFormat, ExportWeights};
-use crate::output;
+use crate::{export_web, output};
 
 /// The most bytes of a `summary.json`.
 const MAX_SUMMARY_BYTES: u64 = 16 << 20;
@@ -41,55 +41,67 @@ struct OnnxFacts<'a> {
 
 pub(crate) fn run(args: &ExportArgs, app: &App) -> Result<ExitCode> {
     let saved = read_model(&args.model)?;
-    let (bytes, format, onnx) = match args.format {
-        ExportFormat::Onnx => {
-            let network = Network::of(&saved, &args.model)?;
-            let bytes = network.to_onnx(args)?;
-            (bytes, "onnx", Some(network.facts()))
-        }
-        ExportFormat::Safetensors if args.weights == ExportWeights::F16 => {
-            bail!("--weights f16 is for --format onnx: a safetensors file keeps the weights as they are")
-        }
-        ExportFormat::Safetensors => (saved.to_bytes()?, "safetensors", None),
+    if args.format == ExportFormat::Safetensors {
+        return safetensors(&saved, args, app);
+    }
+    let network = Network::of(&saved, &args.model)?;
+    let bytes = network.to_onnx(args)?;
+    let (out, format) = match args.format {
+        ExportFormat::Web => (args.out.clone().unwrap_or_else(|| beside(&args.model, "web")), "web"),
+        _ => (args.out.clone().unwrap_or_else(|| beside(&args.model, "model.onnx")), "onnx"),
     };
-    let out = match &args.out {
-        Some(out) => out.clone(),
-        None => beside(&args.model, format)?,
-    };
-    files::write(&out, &bytes)?;
+    match args.format {
+        ExportFormat::Web => export_web::write(&out, &bytes, &network.about(&args.model)?)?,
+        _ => files::write(&out, &bytes)?,
+    }
+    let facts = network.facts();
     if app.global.json {
-        output::json(&Document { file: &out, bytes: bytes.len(), format, onnx })?;
+        output::json(&Document { file: &out, bytes: bytes.len(), format, onnx: Some(facts) })?;
         return Ok(ExitCode::SUCCESS);
     }
-    let megabytes = bytes.len() as f64 / 1e6;
-    output::line(&format!("{}  {megabytes:.1} MB", out.display()))?;
-    if let Some(OnnxFacts {
-        input,
-        input_shape: [rows, columns, _],
-        outputs: [logits, probabilities],
-        classes,
-        resizing,
-    }) = onnx
-    {
-        output::line(&format!(
-            "input   {input}: bytes (N, {rows}, {columns}, 3), red green blue; {resizing}\n\
-             output  {logits}, {probabilities}: f32 (N, {})",
-            classes.len()
-        ))?;
+    output::line(&sized(&out, bytes.len()))?;
+    if args.format == ExportFormat::Web {
+        let readme = out.join("README.txt");
+        output::line(&format!("The page needs onnxruntime-web beside it: see {}", readme.display()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let OnnxFacts { input, input_shape: [rows, columns, _], outputs: [logits, probabilities], .. } = facts;
+    output::line(&format!(
+        "input   {input}: bytes (N, {rows}, {columns}, 3), red green blue; {}\n\
+         output  {logits}, {probabilities}: f32 (N, {})",
+        facts.resizing,
+        facts.classes.len()
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the model file again, elsewhere.
+fn safetensors(saved: &SavedModel, args: &ExportArgs, app: &App) -> Result<ExitCode> {
+    if args.weights == ExportWeights::F16 {
+        bail!("--weights f16 is for --format onnx and web: a safetensors file keeps the weights as they are")
+    }
+    let Some(out) = &args.out else {
+        bail!("--format safetensors needs --out FILE: the model's own file has this format already")
+    };
+    let bytes = saved.to_bytes()?;
+    files::write(out, &bytes)?;
+    match app.global.json {
+        true => output::json(&Document { file: out, bytes: bytes.len(), format: "safetensors", onnx: None })?,
+        false => output::line(&sized(out, bytes.len()))?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The file for `format` in the run folder, or beside the model file.
-fn beside(model: &Path, format: &str) -> Result<PathBuf> {
-    let out = match model.is_dir() {
-        true => model.join(format!("model.{format}")),
-        false => model.with_extension(format),
-    };
-    if format == "safetensors" {
-        bail!("{} is there already: name another file with --out", out.display());
+fn sized(out: &Path, n_bytes: usize) -> String {
+    format!("{}  {:.1} MB", out.display(), n_bytes as f64 / 1e6)
+}
+
+/// `name` in the run folder, or beside the model file.
+fn beside(model: &Path, name: &str) -> PathBuf {
+    match model.is_dir() {
+        true => model.join(name),
+        false => model.with_file_name(name),
     }
-    Ok(out)
 }
 
 /// A trained network, built and recorded.
@@ -142,6 +154,18 @@ impl<'a> Network<'a> {
             classes: &self.info.class_names,
             resizing: resizing(&self.preprocess),
         }
+    }
+
+    /// What the page of a web export knows of the model.
+    fn about(&self, path: &Path) -> Result<String> {
+        let name = path.file_stem().map(|name| name.to_string_lossy().into_owned());
+        let about = serde_json::json!({
+            "name": name.filter(|name| name != "model").unwrap_or_else(|| self.info.dataset.clone()),
+            "classes": self.info.class_names,
+            "calibrated": self.info.temperature.is_some(),
+            "preprocess": self.preprocess,
+        });
+        Ok(serde_json::to_string_pretty(&about)?)
     }
 
     fn description(&self) -> String {

@@ -17,6 +17,7 @@ mod eval;
 mod event_pictures;
 mod explain;
 mod export;
+mod export_web;
 mod find_lr;
 mod grid;
 mod inputs;
@@ -34,6 +35,8 @@ mod recipes;
 mod report;
 mod runs;
 mod series;
+#[cfg(feature = "serve")]
+mod serve;
 mod shell;
 mod source;
 mod summary;
@@ -111,6 +114,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Seeds(args) => series::run(&args, &app),
         Command::FindLr(args) => find_lr::run(&args, &app),
         Command::Predict(args) => predict::run(&args, &app),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(&args, &app),
         Command::Eval(args) => eval::run(&args, &app),
         Command::Explain(args) => explain::run(&args, &app),
         Command::Export(args) => export::run(&args, &app),

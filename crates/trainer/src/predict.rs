@@ -11,7 +11,7 @@ use tallow_core::shown::shown;
 use tallow_core::{Progress as _, files};
 use tallow_dataset::folder::walk_pictures;
 use tallow_dataset::{Files, ImageSet};
-use tallow_metrics::{Answer, answers_to_csv};
+use tallow_metrics::{Answer, answers_to_csv, most_probable};
 use tallow_report::{columns, padded};
 use tallow_training::Predictor;
 
@@ -152,11 +152,8 @@ fn answer(
         let file = names[answer.index as usize].clone();
         match answer.log_probs {
             Ok(log_probs) => {
-                let mut order: Vec<usize> = (0..log_probs.len()).collect();
-                // a stable sort: of equal classes the first wins, as everywhere
-                order.sort_by(|&a, &b| log_probs[b].total_cmp(&log_probs[a]));
-                let told = |&class: &usize| (class_names[class].clone(), f64::from(log_probs[class]).exp());
-                let top = order.iter().take(top_k).map(told).collect();
+                let told = |(class, probability): (usize, f64)| (class_names[class].clone(), probability);
+                let top = most_probable(&log_probs, top_k).into_iter().map(told).collect();
                 pictures.push(Answer { file, top, typicality: answer.typicality });
             }
             Err(error) => failed.push(Failed { file, reason: reason(&error) }),

@@ -10,6 +10,7 @@ mod cache;
 mod index;
 mod job;
 mod nearest;
+mod neighbours;
 mod shard;
 
 use std::path::PathBuf;
@@ -21,17 +22,20 @@ use tallow_dataset::{
     Batch, BatchIter, Fit, Flip, ImageSet, Interpolation, Normalization, Preprocess, TrainLoader,
     epoch_order, n_batches,
 };
-use tallow_nn::{Trunk, device_name, isa};
+use tallow_nn::{Model, Trunk, device_name, isa};
 
 use crate::data::Part;
 use crate::error::Result;
 use crate::feed::{Feed, Feeds, Input};
+use crate::recipe::Precision;
 use crate::session::{Session, Watch};
 
-use cache::folder_for;
 pub use cache::{AboutFeatures, FeatureCache, FeatureKey, feature_caches};
+use cache::{folder_for, folder_of};
 use index::Index;
 use job::{Job, Wanted};
+pub use nearest::Near;
+pub(crate) use neighbours::Neighbours;
 use shard::Of;
 
 /// Version of the trunk's kernels: increase it when they give other bits than before.
@@ -215,18 +219,31 @@ impl Session {
 
     /// Returns the cache folder of this trunk's features.
     fn feature_folder(&self, trunk: &Trunk) -> Result<PathBuf> {
-        let Input { preprocess, normalization: Normalization { mean, std } } = self.input();
-        let key = FeatureKey {
-            kernels_version: KERNELS_VERSION,
-            trunk: trunk.description.clone(),
-            weights: self.state.frozen_digest.clone().unwrap_or_default(),
-            interpolation: described(preprocess),
-            mean,
-            std,
-            precision: self.recipe.precision.as_str().into(),
-            device: device_name(self.learner.model.params.device()),
-            isa: isa().as_str().into(),
-        };
-        folder_for(&self.recipe.data.data_dir, &AboutFeatures { n_features: trunk.n_features, key })
+        let weights = self.state.frozen_digest.clone();
+        let about = about(&self.learner.model, trunk, weights, self.input(), self.recipe.precision);
+        folder_for(&self.recipe.data.data_dir, &about)
     }
+}
+
+/// What names and describes the folder of a trunk's features; `weights` is the digest of what is frozen in `model`.
+fn about(
+    model: &Model,
+    trunk: &Trunk,
+    weights: Option<String>,
+    input: Input,
+    precision: Precision,
+) -> AboutFeatures {
+    let Input { preprocess, normalization: Normalization { mean, std } } = input;
+    let key = FeatureKey {
+        kernels_version: KERNELS_VERSION,
+        trunk: trunk.description.clone(),
+        weights: weights.unwrap_or_default(),
+        interpolation: described(preprocess),
+        mean,
+        std,
+        precision: precision.as_str().into(),
+        device: device_name(model.params.device()),
+        isa: isa().as_str().into(),
+    };
+    AboutFeatures { n_features: trunk.n_features, key }
 }

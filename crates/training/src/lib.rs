@@ -86,7 +86,7 @@ pub use error::{Result, TrainingError};
 pub use event::Event;
 pub use explanation::Explanation;
 pub use extension::Extension;
-pub use features::{AboutFeatures, FeatureCache, FeatureKey, feature_caches};
+pub use features::{AboutFeatures, FeatureCache, FeatureKey, Near, feature_caches};
 pub use feed::{Content, Input, train_loader};
 pub use finish::CONFIDENCE;
 pub use keys::recipe_keys;

@@ -1,16 +1,18 @@
 //! A trained model in use: predicts class probabilities for unlabelled pictures, and evaluates labelled ones. All evaluation
 //! and prediction uses this module, so that a picture gives the same bits everywhere.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tallow_core::{Bar, Progress, StopFlag, Unit};
-use tallow_dataset::{Batch, Error as DataError, ImageSet, Readable, readable_batches};
+use tallow_dataset::{Batch, Error as DataError, ImageSet, Readable, readable_batch, readable_batches};
 use tallow_metrics::{Predictions, with_temperature};
 use tallow_nn::{Model, Precision, log_softmax};
 
 use crate::data::Part;
 use crate::error::Result;
 use crate::evaluate::{check_finite, evaluate, features, images_per_pass, logits};
+use crate::features::{Near, Neighbours};
 use crate::feed::{Content, Feed, Input};
 use crate::model_file::ModelInfo;
 use crate::novelty::Novelty;
@@ -23,6 +25,7 @@ pub struct Predictor {
     input: Input,
     precision: Precision,
     novelty: Option<Novelty>,
+    neighbours: Option<Neighbours>,
 }
 
 /// A model's prediction for one picture.
@@ -37,6 +40,15 @@ pub struct Answer {
     /// ([`typicality`](tallow_metrics::typicality)). At [`FALSE_ALARM_RATE`](tallow_metrics::FALSE_ALARM_RATE) or below, the
     /// picture is considered new. `None` if the model has no novelty detector, or the picture could not be read.
     pub typicality: Option<f64>,
+    /// The training images nearest to it, the nearest first; empty unless [`Predictor::name_nearest`] was asked for.
+    pub nearest: Vec<Near>,
+}
+
+/// What a model says about a batch.
+struct Seen {
+    logits: Vec<f32>,
+    typicalities: Option<Vec<f64>>,
+    nearest: Option<Vec<Vec<Near>>>,
 }
 
 impl Predictor {
@@ -48,7 +60,7 @@ impl Predictor {
         // a detector for features of another network, which no run writes, is ignored
         let n_features = model.trunk.as_ref().map(|trunk| trunk.n_features);
         let novelty = novelty.filter(|novelty| Some(novelty.n_features()) == n_features);
-        Self { info, model, input, precision, novelty }
+        Self { info, model, input, precision, novelty, neighbours: None }
     }
 
     pub(crate) fn model(&self) -> &Model {
@@ -58,6 +70,35 @@ impl Predictor {
     /// Returns the description in the model file.
     pub fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// Whether it tells pictures that are none of its classes.
+    pub fn knows_none_of_these(&self) -> bool {
+        self.novelty.is_some() && self.model.trunk.is_some()
+    }
+
+    /// Whether it makes features of pictures, by which they can be compared.
+    pub fn has_features(&self) -> bool {
+        self.model.trunk.is_some()
+    }
+
+    /// From now on answers name the `n` images of `part`, which the model was trained on, that are nearest to a picture. False, and
+    /// nothing changes, where their features are not all kept under `data_dir`.
+    ///
+    /// # Errors
+    /// If the model's weights cannot be had.
+    pub fn name_nearest(
+        &mut self,
+        part: &Part,
+        data_dir: &Path,
+        n: usize,
+        progress: &dyn Progress,
+    ) -> Result<bool> {
+        let (input, precision) = (self.input.clone(), self.info.precision);
+        let found = Neighbours::read(&self.model, input, precision, part, data_dir, n, progress)?;
+        let is_found = found.is_some();
+        self.neighbours = found.or(self.neighbours.take());
+        Ok(is_found)
     }
 
     /// Returns how pictures become the model's input.
@@ -96,18 +137,20 @@ impl Predictor {
         mut on_answer: impl FnMut(Answer) -> std::result::Result<(), E>,
     ) -> std::result::Result<bool, E> {
         let Input { preprocess, normalization } = &self.input;
-        let size_px = preprocess.as_ref().map_or([1, 1], |p| p.size_px);
-        let indices = (0..set.len() as u32).collect();
-        let batches = readable_batches(
-            set.clone(),
-            indices,
-            images_per_pass(size_px),
-            normalization,
-            preprocess.as_ref(),
-        );
+        let n_per_pass = images_per_pass(preprocess.as_ref().map_or([1, 1], |p| p.size_px));
+        let indices: Arc<[u32]> = (0..set.len() as u32).collect();
+        let (set_of, preprocess) = (set.clone(), preprocess.as_ref());
+        // what is looked at in one pass needs no thread that prepares the next
+        let batches: Box<dyn Iterator<Item = _>> = match set.len() <= n_per_pass {
+            true => Box::new(std::iter::once(readable_batch(set_of, &indices, normalization, preprocess))),
+            false => Box::new(
+                readable_batches(set_of, indices, n_per_pass, normalization, preprocess)
+                    .map_err(crate::TrainingError::from)?,
+            ),
+        };
         let bar = Bar::begin(progress, "predicting", Some(set.len() as u64), Unit::Items("pictures"));
         let mut n_done = 0;
-        for readable in batches.map_err(crate::TrainingError::from)? {
+        for readable in batches {
             if stop.raised().is_some() {
                 return Ok(false);
             }
@@ -126,8 +169,8 @@ impl Predictor {
     fn answers(&self, Readable { batch, failed }: Readable, set: &ImageSet) -> Result<Vec<Answer>> {
         let n_classes = self.info.class_names.len();
         let (n, indices) = (batch.n, batch.indices.clone());
-        let (logits, typicalities) = match n {
-            0 => (Vec::new(), None),
+        let Seen { logits, typicalities, mut nearest } = match n {
+            0 => Seen { logits: Vec::new(), typicalities: None, nearest: None },
             _ => self.look(batch)?,
         };
         check_finite(&logits, n_classes, "prediction", &indices, set)?;
@@ -147,23 +190,34 @@ impl Predictor {
                 index,
                 log_probs: Ok(row.to_vec()),
                 typicality: typicalities.as_ref().map(|all| all[i]),
+                nearest: nearest.as_mut().map(|all| std::mem::take(&mut all[i])).unwrap_or_default(),
             })
-            .chain(failed.into_iter().map(|(index, e)| Answer { index, log_probs: Err(e), typicality: None }))
+            .chain(failed.into_iter().map(|(index, error)| Answer {
+                index,
+                log_probs: Err(error),
+                typicality: None,
+                nearest: Vec::new(),
+            }))
             .collect();
         answers.sort_by_key(|answer| answer.index);
         Ok(answers)
     }
 
-    /// Returns the logits of a batch and, if the model has a novelty detector, the typicality of each image.
-    fn look(&self, mut batch: Batch) -> Result<(Vec<f32>, Option<Vec<f64>>)> {
-        let (Some(novelty), Some(trunk)) = (&self.novelty, &self.model.trunk) else {
+    /// Returns the logits of a batch. If the model has a novelty detector or knows its training images' features, those are computed
+    /// first, and the rest of the network reads them.
+    fn look(&self, mut batch: Batch) -> Result<Seen> {
+        let (novelty, neighbours) = (self.novelty.as_ref(), self.neighbours.as_ref());
+        let trunk = self.model.trunk.as_ref().filter(|_| novelty.is_some() || neighbours.is_some());
+        let Some(trunk) = trunk else {
             let views = self.info.evaluation;
             let logits = logits_of_views(&self.model, batch, Content::Images, self.precision, views)?;
-            return Ok((logits, None));
+            return Ok(Seen { logits, typicalities: None, nearest: None });
         };
         let features = features(&self.model, trunk, &mut batch, self.precision)?;
-        let typicalities = novelty.typicalities(&features);
+        let typicalities = novelty.map(|novelty| novelty.typicalities(&features));
+        let nearest = neighbours.map(|neighbours| neighbours.nearest(features.clone()));
         let features = Batch { images: features, height: 1, width: 1, channels: trunk.n_features, ..batch };
-        Ok((logits(&self.model, features, Content::Features, self.precision)?, Some(typicalities)))
+        let logits = logits(&self.model, features, Content::Features, self.precision)?;
+        Ok(Seen { logits, typicalities, nearest })
     }
 }

@@ -340,7 +340,7 @@ fn criterion(recipe: &Recipe, data: &TrainData) -> Result<CrossEntropy> {
 }
 
 /// Returns the digest of the frozen weights, if there are any; checkpoints do not contain them.
-fn frozen_digest(model: &Model) -> Result<Option<String>> {
+pub(crate) fn frozen_digest(model: &Model) -> Result<Option<String>> {
     let frozen = model.params.frozen_tensors()?;
     Ok((!frozen.is_empty()).then(|| digest("", &frozen)))
 }

@@ -6,7 +6,7 @@ use super::Finding;
 use super::workspace::{Package, Workspace};
 
 /// The packages of the repository, bottom up, each with the packages of the repository that it may import.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("tallow-core", &[]),
     ("tallow-kernels", &["tallow-core"]),
     ("tallow-metrics", &["tallow-core"]),
@@ -16,9 +16,11 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("tallow-onnx", &["tallow-nn"]),
     ("tallow-report", &["tallow-metrics", "tallow-core"]),
     ("tallow-training", &["tallow-nn", "tallow-dataset", "tallow-metrics", "tallow-core"]),
+    ("tallow-serve", &["tallow-training", "tallow-nn", "tallow-dataset", "tallow-metrics", "tallow-core"]),
     (
         "trainer",
         &[
+            "tallow-serve",
             "tallow-report",
             "tallow-training",
             "tallow-onnx",

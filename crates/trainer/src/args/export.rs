@@ -13,6 +13,7 @@ metadata, beside the names of the classes.
 Examples:
   trainer export runs/cnn-1 --format onnx
   trainer export runs/cnn-1 --format onnx --weights f16 --out small.onnx
+  trainer export runs/cnn-1 --format web
   trainer export runs/cnn-1 --format safetensors --out model.safetensors")]
 pub(crate) struct ExportArgs {
     /// A run folder, or a model file
@@ -24,8 +25,8 @@ pub(crate) struct ExportArgs {
     /// How the file stores weights; everything is computed in f32
     #[arg(long, default_value = "f32")]
     pub(crate) weights: ExportWeights,
-    /// The file to write [default: beside the model, with the format's ending]
-    #[arg(long, value_name = "FILE")]
+    /// The file, or for web the folder, to write [default: model.onnx or web, in the run folder or beside the model file]
+    #[arg(long, value_name = "PATH")]
     pub(crate) out: Option<PathBuf>,
 }
 
@@ -33,6 +34,8 @@ pub(crate) struct ExportArgs {
 pub(crate) enum ExportFormat {
     /// For ONNX Runtime, OpenVINO, browsers and phones
     Onnx,
+    /// A folder with the ONNX file and a page that runs it in a browser
+    Web,
     /// The weights with Tallow's description of them, as the run folder has them
     Safetensors,
 }

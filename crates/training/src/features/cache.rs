@@ -157,9 +157,14 @@ pub fn feature_caches(data_dir: &Path) -> Result<Vec<FeatureCache>> {
     Ok(caches)
 }
 
+/// Where these features lie, or would lie.
+pub(super) fn folder_of(data_dir: &Path, about: &AboutFeatures) -> Result<PathBuf> {
+    Ok(data_dir.join(FEATURES).join(key_name(&about.key)?))
+}
+
 /// Creates the folder for these features and writes its `key.json`.
 pub(super) fn folder_for(data_dir: &Path, about: &AboutFeatures) -> Result<PathBuf> {
-    let folder = data_dir.join(FEATURES).join(key_name(&about.key)?);
+    let folder = folder_of(data_dir, about)?;
     files::create_folder(&folder)?;
     let text = serde_json::to_string_pretty(about).map_err(encoding)?;
     files::write(&folder.join(KEY_FILE), format!("{text}\n").as_bytes())?;

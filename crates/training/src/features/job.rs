@@ -121,7 +121,12 @@ impl<'a> Job<'a> {
 
     /// Fills the rows of `all` whose features are cached, on all threads. Returns the first image of each picture that is not
     /// cached, in the order of the images, and the time the trunk had taken for the features that were read.
-    fn read(&self, pictures: &[Of], all: &mut [f32], progress: &dyn Progress) -> (Vec<usize>, f64) {
+    pub(super) fn read(
+        &self,
+        pictures: &[Of],
+        all: &mut [f32],
+        progress: &dyn Progress,
+    ) -> (Vec<usize>, f64) {
         let width = self.trunk.n_features;
         let mut by_shard: HashMap<usize, Vec<(usize, usize)>> = HashMap::new();
         for (image, picture) in pictures.iter().enumerate() {

@@ -8,11 +8,11 @@ use crate::session::Session;
 
 /// A training image near another image.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Near {
+pub struct Near {
     /// Index in the training set.
-    pub(crate) index: u32,
+    pub index: u32,
     /// Cosine similarity of the two images' features; 1 for the same picture.
-    pub(crate) similarity: f32,
+    pub similarity: f32,
 }
 
 impl Session {

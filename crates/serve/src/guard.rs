@@ -1,0 +1,87 @@
+//! What holds for every request: whom it may be addressed to, and the headers of its answer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+use crate::refusal::Refusal;
+use crate::server::Shared;
+
+/// The page takes nothing from elsewhere; pictures that are chosen on it are `blob:` addresses.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+     img-src 'self' blob: data:; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const HEADERS: [(HeaderName, HeaderValue); 5] = [
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY)),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+];
+
+/// The names that a server on `address` may be called by; none, and it may be by any, where others than this machine reach it.
+///
+/// A page from elsewhere whose name was made to lead to this machine would otherwise be of one origin with the server, and could
+/// read its answers (DNS rebinding).
+pub(crate) fn names(address: SocketAddr) -> Option<Vec<String>> {
+    if !address.ip().is_loopback() {
+        return None;
+    }
+    let port = address.port();
+    let own = SocketAddr::new(address.ip(), port).to_string();
+    let mut names: Vec<String> =
+        ["localhost", "127.0.0.1", "[::1]"].map(|host| format!("{host}:{port}")).into();
+    if port == 80 {
+        names.extend(["localhost", "127.0.0.1", "[::1]"].map(str::to_owned)); // clients leave it out
+    }
+    names.push(own);
+    Some(names)
+}
+
+/// Refuses what is addressed to another, and puts the headers on every answer.
+pub(crate) async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let mut response = match foreign_name(&shared, &request) {
+        Some(refusal) => refusal.into_response(),
+        None => next.run(request).await,
+    };
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(name, value);
+    }
+    shared.metrics.answered(response.status().as_u16());
+    response
+}
+
+/// That a request is addressed to a name that is not this server's. Every browser sends a name; a program may leave it out.
+fn foreign_name(shared: &Shared, request: &Request) -> Option<Refusal> {
+    let names = shared.names.as_ref()?;
+    let host = String::from_utf8_lossy(request.headers().get(header::HOST)?.as_bytes()).to_ascii_lowercase();
+    if names.contains(&host) {
+        return None;
+    }
+    let error = format!("this server is not {host:?}: ask http://{}/", names[0]);
+    Some(Refusal::new(StatusCode::FORBIDDEN, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_on_loopback_has_few_names() {
+        let names_of = |text: &str| names(text.parse().unwrap());
+        let local = names_of("127.0.0.1:8000").unwrap();
+        assert!(
+            ["localhost:8000", "127.0.0.1:8000", "[::1]:8000"]
+                .iter()
+                .all(|name| local.contains(&(*name).into()))
+        );
+        assert!(!local.contains(&"localhost".to_owned()), "another port");
+        assert!(names_of("[::1]:80").unwrap().contains(&"localhost".to_owned()));
+        assert!(names_of("127.0.0.2:9").unwrap().contains(&"127.0.0.2:9".to_owned()));
+        assert_eq!((names_of("0.0.0.0:8000"), names_of("192.168.0.1:8000")), (None, None));
+    }
+}

@@ -1,0 +1,153 @@
+//! What `/metrics` says, in the text format of Prometheus.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Upper bounds of the histogram, in seconds.
+const BOUNDS_SECS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// How much the latest batch counts in the pace.
+const WEIGHT_OF_LATEST: f64 = 0.2;
+
+/// What a server has done so far.
+#[derive(Default)]
+pub(crate) struct Metrics(Mutex<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    /// Requests by the status of their answer.
+    requests: BTreeMap<u16, u64>,
+    /// Requests for predictions whose time is in each bucket, the last without a bound.
+    buckets: [u64; BOUNDS_SECS.len() + 1],
+    secs: f64,
+    /// Pictures that were answered, by the place of their model.
+    pictures: BTreeMap<usize, u64>,
+    n_unreadable: u64,
+    n_batches: u64,
+    /// A moving mean.
+    secs_per_picture: f64,
+}
+
+impl Metrics {
+    /// Counts a request by the status of its answer.
+    pub(crate) fn answered(&self, status: u16) {
+        *self.lock().requests.entry(status).or_default() += 1;
+    }
+
+    /// Counts the time of a request for predictions.
+    pub(crate) fn took(&self, time: Duration) {
+        let (secs, mut counts) = (time.as_secs_f64(), self.lock());
+        counts.buckets[BOUNDS_SECS.partition_point(|&bound| bound < secs)] += 1;
+        counts.secs += secs;
+    }
+
+    /// Counts a batch of a model, of which some pictures were answered and some could not be read.
+    pub(crate) fn looked(&self, model: usize, n_answered: usize, n_unreadable: usize, time: Duration) {
+        let mut counts = self.lock();
+        *counts.pictures.entry(model).or_default() += n_answered as u64;
+        counts.n_unreadable += n_unreadable as u64;
+        counts.n_batches += 1;
+        let secs = time.as_secs_f64() / (n_answered + n_unreadable).max(1) as f64;
+        let weight = if counts.n_batches == 1 { 1.0 } else { WEIGHT_OF_LATEST };
+        counts.secs_per_picture += weight * (secs - counts.secs_per_picture);
+    }
+
+    /// After how many whole seconds so many pictures will have been looked at; 1 at least, and an hour at most.
+    pub(crate) fn wait_secs(&self, n_pictures: usize) -> u64 {
+        (n_pictures as f64 * self.lock().secs_per_picture).ceil().clamp(1.0, 3600.0) as u64
+    }
+
+    /// All of it, with the names of the models and what waits now.
+    pub(crate) fn text<'a>(
+        &self,
+        models: impl Iterator<Item = &'a str>,
+        waiting: usize,
+        capacity: usize,
+    ) -> String {
+        let counts = self.lock();
+        let mut text = String::new();
+        let head = |text: &mut String, name: &str, kind: &str, help: &str| {
+            let _ = write!(text, "# HELP tallow_{name} {help}\n# TYPE tallow_{name} {kind}\n");
+        };
+        head(&mut text, "requests_total", "counter", "Requests by the status of their answer.");
+        for (status, n) in &counts.requests {
+            let _ = writeln!(text, "tallow_requests_total{{status=\"{status}\"}} {n}");
+        }
+        head(&mut text, "pictures_total", "counter", "Pictures that were answered, by model.");
+        for (place, model) in models.enumerate() {
+            let n = counts.pictures.get(&place).unwrap_or(&0);
+            let _ = writeln!(text, "tallow_pictures_total{{model=\"{}\"}} {n}", label(model));
+        }
+        for (name, kind, help, value) in [
+            ("unreadable_pictures_total", "counter", "Pictures that could not be read.", counts.n_unreadable),
+            ("batches_total", "counter", "Batches that were computed.", counts.n_batches),
+            ("queue_pictures", "gauge", "Pictures that wait.", waiting as u64),
+            ("queue_capacity_pictures", "gauge", "Pictures that may wait.", capacity as u64),
+        ] {
+            head(&mut text, name, kind, help);
+            let _ = writeln!(text, "tallow_{name} {value}");
+        }
+        let help = "Time of requests for predictions, from their head to their answer.";
+        head(&mut text, "predict_seconds", "histogram", help);
+        let mut sum = 0;
+        for (i, n) in counts.buckets.iter().enumerate() {
+            sum += n;
+            let bound = BOUNDS_SECS.get(i).map_or("+Inf".to_owned(), f64::to_string);
+            let _ = writeln!(text, "tallow_predict_seconds_bucket{{le=\"{bound}\"}} {sum}");
+        }
+        let _ =
+            writeln!(text, "tallow_predict_seconds_sum {}\ntallow_predict_seconds_count {sum}", counts.secs);
+        text
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A label's value as the format wants it.
+fn label(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_told_as_prometheus_reads_them() {
+        let metrics = Metrics::default();
+        metrics.answered(200);
+        metrics.answered(200);
+        metrics.answered(503);
+        for ms in [2, 3, 70_000] {
+            metrics.took(Duration::from_millis(ms));
+        }
+        metrics.looked(1, 3, 1, Duration::from_secs(8));
+        let text = metrics.text(["a", "b\"\n"].into_iter(), 7, 9);
+        for line in [
+            "# TYPE tallow_requests_total counter",
+            "tallow_requests_total{status=\"200\"} 2",
+            "tallow_requests_total{status=\"503\"} 1",
+            "tallow_pictures_total{model=\"a\"} 0",
+            "tallow_pictures_total{model=\"b\\\"\\n\"} 3",
+            "tallow_unreadable_pictures_total 1",
+            "tallow_batches_total 1",
+            "tallow_queue_pictures 7",
+            "tallow_predict_seconds_bucket{le=\"0.001\"} 0",
+            "tallow_predict_seconds_bucket{le=\"0.0025\"} 1",
+            "tallow_predict_seconds_bucket{le=\"0.005\"} 2",
+            "tallow_predict_seconds_bucket{le=\"10\"} 2",
+            "tallow_predict_seconds_bucket{le=\"+Inf\"} 3",
+            "tallow_predict_seconds_sum 70.005",
+            "tallow_predict_seconds_count 3",
+        ] {
+            assert!(text.lines().any(|told| told == line), "no {line:?} in:\n{text}");
+        }
+        assert_eq!(metrics.wait_secs(10), 20);
+        metrics.looked(0, 1, 0, Duration::from_secs(12));
+        assert_eq!(metrics.wait_secs(1), 4, "2 and a fifth of the way to 12");
+        assert_eq!(Metrics::default().wait_secs(5), 1, "nothing is known yet");
+    }
+}

@@ -1,0 +1,141 @@
+//! A server at work: its two threads, and its end.
+
+use std::future::IntoFuture as _;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use axum::serve::ListenerExt as _;
+use tallow_core::{StopFlag, StopSignal};
+use tallow_dataset::ImageSet;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+
+use crate::body::BYTES_PER_PERMIT;
+use crate::error::ServeError;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::queue::Queue;
+use crate::refusal::Refusal;
+use crate::routes::router;
+use crate::served::{Card, Served};
+use crate::{guard, worker};
+
+/// How often the flag is looked at that asks to stop.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long answers are waited for once the server was asked to stop.
+const MAX_FAREWELL: Duration = Duration::from_secs(10);
+/// Training pictures that are made ready to be shown at a time.
+const N_SHOWING: usize = 2;
+
+/// What all requests share.
+pub(crate) struct Shared {
+    pub(crate) cards: Vec<Card>,
+    /// Of each model, where its answers name any.
+    pub(crate) training_images: Vec<Option<Arc<ImageSet>>>,
+    pub(crate) limits: Limits,
+    pub(crate) queue: Queue,
+    pub(crate) metrics: Metrics,
+    /// A permit for every [`BYTES_PER_PERMIT`] of bodies.
+    pub(crate) memory: Arc<Semaphore>,
+    pub(crate) showing: Semaphore,
+    /// What the server may be called in a request, where that is bounded.
+    pub(crate) names: Option<Vec<String>>,
+}
+
+impl Shared {
+    fn new(models: &[Served], limits: Limits, address: SocketAddr) -> Result<Self, ServeError> {
+        let card =
+            |served: &Served| served.card().ok_or_else(|| ServeError::NoSize { name: served.name.clone() });
+        let n_permits = limits.bytes_in_memory() / BYTES_PER_PERMIT;
+        Ok(Self {
+            cards: models.iter().map(card).collect::<Result<_, _>>()?,
+            training_images: models.iter().map(|served| served.training_images.clone()).collect(),
+            limits,
+            queue: Queue::new(limits.n_waiting),
+            metrics: Metrics::default(),
+            memory: Arc::new(Semaphore::new(n_permits)),
+            showing: Semaphore::new(N_SHOWING),
+            names: guard::names(address),
+        })
+    }
+
+    /// The place of the model with this name.
+    pub(crate) fn place(&self, name: &str) -> Option<usize> {
+        self.cards.iter().position(|card| card.name == name)
+    }
+
+    /// That nothing more is taken on now, and when to try again.
+    pub(crate) fn busy(&self, why: &str) -> Refusal {
+        let secs = self.metrics.wait_secs(self.queue.n_waiting());
+        Refusal::busy(format!("{why}: try again in {secs} s"), secs)
+    }
+}
+
+/// Answers whoever asks at `listener`, until `stop` is raised; then whoever has asked, for ten seconds at most.
+///
+/// # Errors
+/// If there is no model, or one names no size that pictures are fitted to; if the listener or a thread cannot be had.
+pub fn serve(
+    listener: TcpListener,
+    models: Vec<Served>,
+    limits: Limits,
+    stop: &StopFlag,
+) -> Result<(), ServeError> {
+    if models.is_empty() {
+        return Err(ServeError::NoModel);
+    }
+    let shared = Arc::new(Shared::new(&models, limits, listener.local_addr()?)?);
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let abort = StopFlag::default();
+    let computing = {
+        let (closing, abort) = (Closing(Arc::clone(&shared)), abort.clone());
+        let work = move || worker::work(&models, &closing.0, &abort);
+        thread::Builder::new().name("inference".into()).spawn(work)?
+    };
+    let answered = runtime.block_on(answer(listener, &shared, stop));
+    shared.queue.close();
+    abort.raise(StopSignal::Terminate);
+    let has_panicked = computing.join().is_err();
+    answered?;
+    match has_panicked || stop.raised().is_none() {
+        true => Err(ServeError::Ended),
+        false => Ok(()),
+    }
+}
+
+/// Closes the queue whichever way the thread that computes ends: nobody waits for it in vain.
+struct Closing(Arc<Shared>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.queue.close();
+    }
+}
+
+/// Answers until the server is asked to stop, or cannot compute any more, and all that has asked before is answered or was
+/// waited for long enough.
+async fn answer(listener: TcpListener, shared: &Arc<Shared>, stop: &StopFlag) -> Result<(), ServeError> {
+    let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|stream| {
+        let _ = stream.set_nodelay(true); // an answer waits for nothing; without it, it is only later
+    });
+    let end = || {
+        let (stop, shared) = (stop.clone(), Arc::clone(shared));
+        async move {
+            while stop.raised().is_none() && !shared.queue.is_closed() {
+                sleep(LOOK).await;
+            }
+        }
+    };
+    let serving = axum::serve(listener, router(shared)).with_graceful_shutdown(end()).into_future();
+    let farewell = async {
+        end().await;
+        sleep(MAX_FAREWELL).await;
+    };
+    tokio::select! {
+        ended = serving => Ok(ended?),
+        () = farewell => Ok(()),
+    }
+}

@@ -1,0 +1,27 @@
+//! The folder of `trainer export --format web`: a static page that runs an ONNX file in a browser. The page and its scripts are in
+//! `assets/web`; it has the styles of the page that `trainer serve` shows.
+
+use std::path::Path;
+
+use tallow_core::{FileError, files};
+
+const FILES: [(&str, &str); 5] = [
+    ("index.html", include_str!("../../../assets/web/index.html")),
+    ("page.js", include_str!("../../../assets/web/page.js")),
+    ("fit.js", include_str!("../../../assets/web/fit.js")),
+    ("style.css", include_str!("../../../assets/serve/serve.css")),
+    ("README.txt", include_str!("../../../assets/web/README.txt")),
+];
+
+/// Writes the page, the ONNX file, and `about`, which is JSON, into `folder`.
+///
+/// # Errors
+/// If a file cannot be written.
+pub(crate) fn write(folder: &Path, onnx: &[u8], about: &str) -> Result<(), FileError> {
+    files::create_folder(folder)?;
+    for (name, text) in FILES {
+        files::write(&folder.join(name), text.as_bytes())?;
+    }
+    files::write(&folder.join("model.onnx"), onnx)?;
+    files::write(&folder.join("model.json"), about.as_bytes())
+}

@@ -1,0 +1,93 @@
+//! The training images that are nearest to pictures from outside, by the features that a run kept of its own.
+
+use std::path::Path;
+
+use rayon::prelude::*;
+use tallow_core::Progress;
+use tallow_nn::{Model, largest_products};
+
+use super::nearest::Near;
+use super::shard::Of;
+use super::{Job, about, folder_of};
+use crate::data::Part;
+use crate::error::Result;
+use crate::feed::Input;
+use crate::recipe::Precision;
+use crate::session::frozen_digest;
+
+/// Training images that pictures are compared with.
+pub(crate) struct Neighbours {
+    part: Part,
+    width: usize,
+    /// (images of the part, width): features of length 1.
+    rows: Vec<f32>,
+    /// How many are named of each picture.
+    n: usize,
+}
+
+impl Neighbours {
+    /// Those of `part`, by the features of `model` that are kept under `data_dir`; none where it makes no features, or not all of
+    /// them are kept. Nothing is computed or written.
+    pub(crate) fn read(
+        model: &Model,
+        input: Input,
+        precision: Precision,
+        part: &Part,
+        data_dir: &Path,
+        n: usize,
+        progress: &dyn Progress,
+    ) -> Result<Option<Self>> {
+        let Some(trunk) = &model.trunk else { return Ok(None) };
+        let about = about(model, trunk, frozen_digest(model)?, input.clone(), precision);
+        let folder = folder_of(data_dir, &about)?;
+        let job = Job::new(model, trunk, input, precision.resolve(model.params.device()), &folder, &[]);
+        let identity = |&i: &u32| Of { identity: part.set.identity(i as usize), mirrored: false };
+        let pictures: Vec<Of> = part.indices.par_iter().map(identity).collect();
+        let width = trunk.n_features;
+        let mut rows = vec![0.0; pictures.len() * width];
+        let (missing, _) = job.read(&pictures, &mut rows, progress);
+        rows.par_chunks_exact_mut(width).for_each(normalize);
+        Ok(missing.is_empty().then(|| Self { part: part.clone(), width, rows, n }))
+    }
+
+    /// The nearest of each picture, the nearest first.
+    ///
+    /// # Shapes
+    /// `features` (pictures, width), which become of length 1; the result (pictures, n).
+    pub(crate) fn nearest(&self, mut features: Vec<f32>) -> Vec<Vec<Near>> {
+        features.chunks_exact_mut(self.width).for_each(normalize);
+        let near =
+            |(row, similarity): (u32, f32)| Near { index: self.part.indices[row as usize], similarity };
+        let found = largest_products(&features, &self.rows, self.width, self.n);
+        found.into_iter().map(|of_picture| of_picture.into_iter().map(near).collect()).collect()
+    }
+}
+
+/// Gives a row the length 1; one of zeros stays.
+fn normalize(row: &mut [f32]) {
+    let length = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+    row.iter_mut().for_each(|x| *x /= length);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tallow_dataset::ImageSet;
+
+    use super::*;
+
+    #[test]
+    fn the_nearest_of_the_part_point_the_same_way() {
+        let set = ImageSet::new(1, 1, 1, vec![0; 5], vec![0; 5], Arc::new(["a".to_owned()])).unwrap();
+        let part = Part::new(&Arc::new(set), vec![4, 2, 1]);
+        let mut rows = vec![3.0, 0.0, /**/ 0.0, 0.5, /**/ 0.0, 0.0];
+        rows.chunks_exact_mut(2).for_each(normalize);
+        let neighbours = Neighbours { part, width: 2, rows, n: 2 };
+        let found = neighbours.nearest(vec![0.0, 7.0, /**/ 2.0, 1e-3]);
+        let indices: Vec<Vec<u32>> =
+            found.iter().map(|of| of.iter().map(|near| near.index).collect()).collect();
+        assert_eq!(indices, [[2, 4], [4, 2]], "length does not count");
+        assert_eq!(found[0][0].similarity, 1.0);
+    }
+}
