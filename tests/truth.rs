@@ -47,7 +47,7 @@ fn validation_on_the_test_is_said_wherever_its_figures_are_shown() {
     assert_eq!(caveats(&sandbox, "run"), json!([{"kind": "validated_on_test"}]));
     let [page, card, compared] = shown(&sandbox, "run", "honest");
     for text in [&page, &card, &compared] {
-        assert!(text.contains("Validation looked at the test images"), "{text}");
+        assert!(text.contains("Validation used the test images"), "{text}");
     }
     let banner = page.find("is not an honest estimate").unwrap();
     assert!(banner < page.find("answered rightly").unwrap(), "before any figure");
@@ -77,7 +77,11 @@ fn weights_of_another_run_bring_what_they_had_seen() {
     assert_eq!(found[0]["kind"], "start_trained_on_validation", "{found}");
     let n = found[0]["n"].as_u64().unwrap();
     assert!((1..=60).contains(&n), "of 60 images that were trained on: {n}");
-    assert!(other.stdout.contains(&format!("trained on {n} of its validation images")), "{}", other.stdout);
+    assert!(
+        other.stdout.contains(&format!("trained on {n} of this run's validation images")),
+        "{}",
+        other.stdout
+    );
 
     // it is unknown which of these images the weights before those weights had seen
     sandbox.trainer(&format!("{TINY} --seed 1 --init-from other-split --run-dir third")).ok();
