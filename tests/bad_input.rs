@@ -158,7 +158,7 @@ fn keys_and_values_of_recipes() {
                 &["schedule.gamma is a key of schedule.kind = step, here", "one_cycle"],
             ),
             ("+ --set optimizer.beta1=1", 1, &["optimizer.beta1 must lie in [0, 1), it is 1"]),
-            ("+ --set param_groups=[{pattern=\"x\"}]", 1, &["param_groups: no parameter fits \"x\""]),
+            ("+ --set param_groups=[{pattern=\"x\"}]", 1, &["param_groups: no parameter matches \"x\""]),
             ("+ --set augment.cutout_px=33", 1, &["augment.cutout_px = 33", "at most 32"]),
             ("+ --set model.name=vgg", 1, &["model.name takes one of cnn, ", "\"vgg\""]),
             ("+ --set model.depth=3", 1, &["no key \"model.depth\"", "trainer recipes --keys model"]),
@@ -182,7 +182,8 @@ fn instruction_sets() {
     let mut command = trainer("recipes");
     command.env("TALLOW_CONV", "f6");
     let ran = sandbox.start_command(command, "TALLOW_CONV").wait();
-    let expected = "error: TALLOW_CONV: unknown method \"f6\"; expected one of direct, f2, f4, or unset it";
+    let expected =
+        "error: TALLOW_CONV: unknown method \"f6\"; expected one of direct, f2, f4; or unset TALLOW_CONV";
     assert!(ran.fails(&[]).stderr.starts_with(expected));
     let mut command = trainer(TINY);
     command.env("TALLOW_ISA", "portable");

@@ -207,7 +207,7 @@ mod tests {
         let store = network(10, 0);
         let message = load_into(&store, wrong, "fc").unwrap_err().to_string();
         for part in
-            ["bn1.running_mean is missing", "bn1.bias has the shape [1, 3]", "conv1.weight is not part"]
+            ["bn1.running_mean is missing", "bn1.bias has the shape [1, 3]", "conv1.weight is unexpected"]
         {
             assert!(message.contains(part), "{message}");
         }
