@@ -253,10 +253,7 @@ fn every_command_refuses(sandbox: &Sandbox, message: &[&str]) {
 #[test]
 fn a_cifar_file_that_was_cut_off() {
     let sandbox = with_cifar10(1, |file| file.set_len(BATCH_BYTES - 1).unwrap());
-    every_command_refuses(
-        &sandbox,
-        &["data_batch_1.bin has 30729999 bytes, 30730000 are expected", "cut short"],
-    );
+    every_command_refuses(&sandbox, &["data_batch_1.bin has 30729999 bytes, expected 30730000", "cut short"]);
 }
 
 #[test]
@@ -271,7 +268,7 @@ fn a_cifar_label_out_of_range() {
         file.seek(SeekFrom::Start(3 * RECORD_BYTES)).unwrap();
         file.write_all(&[10]).unwrap();
     });
-    every_command_refuses(&sandbox, &["data_batch_1.bin, record 3: label 10, 0 to 9 are expected"]);
+    every_command_refuses(&sandbox, &["data_batch_1.bin, record 3: label 10, expected 0 to 9"]);
 }
 
 #[test]
@@ -279,7 +276,7 @@ fn cifar_files_that_are_missing_or_no_photographs() {
     let sandbox = with_cifar10(1, |_| {});
     refused(&sandbox, &[("--dataset cifar10", 1, &["data_batch_2.bin", "No such file"])]);
     let sandbox = with_cifar10(5, |_| {});
-    let message = ["50000 training images of class \"airplane\", 5000 are expected"];
+    let message = ["50000 training images of class \"airplane\", expected 5000"];
     refused(&sandbox, &[("data info --dataset cifar10", 1, &message)]);
 }
 

@@ -213,7 +213,7 @@ fn what_folds_cannot_be_is_refused() {
         |args: &str| sandbox.trainer(&format!("--dataset photos --recipe photos-cnn {TINY_RUN} {args}"));
     let cases = [
         ("--folds 1", 1, "data.folds must be 0 or at least 2"),
-        ("--folds 40", 1, "40 folds cannot be made of 39 different pictures"),
+        ("--folds 40", 1, "cannot make 40 folds of 39 different pictures"),
         ("--folds 3 --set data.fold=4", 1, "data.fold must be from 1 to data.folds"),
         ("--folds 3 --set data.validate_on=test", 1, "leave out data.validate_on"),
         ("--folds 3 --test-fraction 0.3", 2, "cannot be used with"),
