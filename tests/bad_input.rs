@@ -148,7 +148,7 @@ fn keys_and_values_of_recipes() {
             ("+ --set epochs.x=1", 1, &["epochs takes a whole number", "no key \"epochs.x\""]),
             ("+ --set seed=-1", 1, &["seed takes a whole number; found -1"]),
             ("+ --set epochs", 1, &["--set", "expected key=value", "\"epochs\""]),
-            ("+ --set name=../up", 1, &["name must be fit for a folder's name", "../up"]),
+            ("+ --set name=../up", 1, &["name must be usable as a folder's name", "../up"]),
             ("+ --set max_grad_norm=0", 1, &["max_grad_norm must be above 0"]),
             ("+ --set loss.label_smoothing=1", 1, &["loss.label_smoothing must lie in [0, 1)"]),
             ("+ --set schedule.peak_at=2", 1, &["schedule.peak_at must lie in (0, 1), it is 2"]),

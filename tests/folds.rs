@@ -88,7 +88,7 @@ fn every_picture_is_answered_by_a_model_that_had_not_seen_it() {
         assert!(refused.stderr.contains("tested by folds"), "{args}: {}", refused.stderr);
     }
     let refused = sandbox.trainer("predict again photos/owl/00.png").ends_with(1);
-    assert!(refused.stderr.contains("the run of a fold keeps none"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("the run of a fold keeps no model"), "{}", refused.stderr);
     let refused = sandbox.trainer("data suspects run/folds/1").ends_with(1);
     assert!(refused.stderr.contains("the run of one fold"), "{}", refused.stderr);
     let refused = sandbox.trainer("eval run").ends_with(1);
@@ -171,7 +171,7 @@ fn a_killed_run_goes_on_in_its_fold() {
     let folds = ["alone", "run"].map(|run| sandbox.json(&format!("{run}/summary.json"))["folds"].clone());
     assert_eq!(folds[0], folds[1]);
     let error = sandbox.trainer("--resume run --offline --epochs 20").ends_with(1);
-    assert!(error.stderr.contains("a run by folds cannot be extended"), "{}", error.stderr);
+    assert!(error.stderr.contains("a run with folds cannot be extended"), "{}", error.stderr);
 }
 
 #[test]

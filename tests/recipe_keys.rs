@@ -62,7 +62,7 @@ fn keys_are_listed_in_plain_words() {
 [schedule]  The learning rate over the run, as a factor on optimizer.lr
 
   schedule.gamma
-      What each rate is of the one before.
+      Ratio of each rate to the one before.
       Takes a number above 0; left out: 0.1; with schedule.kind = step
       Source: https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.StepLR.html
 ";

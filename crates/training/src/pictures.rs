@@ -67,7 +67,7 @@ impl Session {
             test.iter().chain(with_near).find(|&&index| index as usize >= data.test.set.len())
         {
             let problem =
-                format!("image {index} is asked for, there are {} test images", data.test.set.len());
+                format!("image {index} was requested, but there are {} test images", data.test.set.len());
             return Err(TrainingError::Damaged { path: self.recorder.run.path().to_owned(), problem });
         }
         self.clear_pictures()?;
