@@ -325,7 +325,7 @@ fn a_disk_that_is_full_at_the_start() {
 fn a_disk_that_is_full_at_the_end() {
     let sandbox = Sandbox::new();
     sandbox.trainer(&format!("{TINY} --run-dir alone")).ok();
-    let go_on = "To go on from the last checkpoint, once this is put right: trainer --resume run";
+    let go_on = "To go on from the last checkpoint after correcting this: trainer --resume run";
     let ran = with_short_files(&sandbox, 100 << 10, &format!("{TINY} --run-dir run"));
     ran.fails(&["cannot write run/evaluation/predictions_test.csv", go_on]);
     assert!(!sandbox.everything().iter().any(|name| name.contains(".tmp")), "{:?}", sandbox.everything());

@@ -159,7 +159,7 @@ fn the_temperature_is_kept_in_the_model_file() {
         })
     );
     let told = sandbox.trainer("eval run").ok().stdout;
-    assert!(told.contains(&format!("at the model's temperature of {temperature:.3} ")), "{told}");
+    assert!(told.contains(&format!("with the model's temperature of {temperature:.3}: ")), "{told}");
     sandbox.trainer("report run").ok();
     assert!(sandbox.text("run/report.html").contains(&format!("<strong>{temperature:.3}</strong>")));
 }

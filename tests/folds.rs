@@ -85,14 +85,14 @@ fn every_picture_is_answered_by_a_model_that_had_not_seen_it() {
     // the model file alone is enough to know that
     for args in ["eval run/model.safetensors --dataset photos", "eval run/model.safetensors"] {
         let refused = sandbox.trainer(args).ends_with(1);
-        assert!(refused.stderr.contains("tested by folds"), "{args}: {}", refused.stderr);
+        assert!(refused.stderr.contains("tested with folds"), "{args}: {}", refused.stderr);
     }
     let refused = sandbox.trainer("predict again photos/owl/00.png").ends_with(1);
     assert!(refused.stderr.contains("the run of a fold keeps no model"), "{}", refused.stderr);
     let refused = sandbox.trainer("data suspects run/folds/1").ends_with(1);
     assert!(refused.stderr.contains("the run of one fold"), "{}", refused.stderr);
     let refused = sandbox.trainer("eval run").ends_with(1);
-    assert!(refused.stderr.contains("tested by folds"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("tested with folds"), "{}", refused.stderr);
 }
 
 #[test]

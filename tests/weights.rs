@@ -168,7 +168,7 @@ fn the_licence_of_weights_is_told_before_they_are_got() {
     );
     let other = said("--recipe lite0-head --weights hf:somebody/lite0");
     assert!(
-        other.starts_with("Weights hf:somebody/lite0, whose licence its page on the hub names\n"),
+        other.starts_with("Weights hf:somebody/lite0, for the licence see their page on the hub\n"),
         "{other}"
     );
     assert!(!said("--recipe lite0-head --weights nowhere").contains("licence"), "those are the user's own");

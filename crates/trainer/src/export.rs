@@ -87,7 +87,7 @@ fn beside(model: &Path, format: &str) -> Result<PathBuf> {
         false => model.with_extension(format),
     };
     if format == "safetensors" {
-        bail!("{} is there already: name another file with --out", out.display());
+        bail!("{} exists already: name another file with --out", out.display());
     }
     Ok(out)
 }
@@ -189,7 +189,10 @@ pub(crate) fn built(saved: &SavedModel, path: &Path) -> Result<(Model, Preproces
         .with_context(|| format!("{}: its architecture cannot be built", path.display()))?;
     model.params.load_tensors(weights).with_context(|| path.display().to_string())?;
     let Some(preprocess) = info.input(&model).preprocess else {
-        bail!("{}: the model takes images of any size, and an exported one needs a size", path.display());
+        bail!(
+            "{}: the model takes images of any size, but an exported model needs a fixed size",
+            path.display()
+        );
     };
     Ok((model, preprocess))
 }
@@ -225,7 +228,8 @@ fn resizing(preprocess: &Preprocess) -> String {
             )
         }
         Fit::Pad => format!(
-            "resize the whole picture in its proportions into {rows} x {columns} ({how}), in the middle of white"
+            "resize the whole picture to fit into {rows} x {columns} without changing its proportions \
+             ({how}), centred on white"
         ),
     }
 }
