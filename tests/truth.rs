@@ -50,8 +50,8 @@ fn validation_on_the_test_is_said_wherever_its_figures_are_shown() {
         assert!(text.contains("Validation used the test images"), "{text}");
     }
     let banner = page.find("is not an honest estimate").unwrap();
-    assert!(banner < page.find("answered rightly").unwrap(), "before any figure");
-    assert!(!card.contains("looked at once") && card.contains("those of the test for validation"), "{card}");
+    assert!(banner < page.find("classified correctly").unwrap(), "before any figure");
+    assert!(!card.contains("looked at once") && card.contains("the test images for validation"), "{card}");
     assert!(compared.contains("run*") && compared.contains("* run:"), "{compared}");
     let json = sandbox.trainer("eval run --json").ok().json();
     assert_eq!(json["caveats"], json!([{"kind": "validated_on_test"}]));
@@ -145,7 +145,7 @@ fn the_loss_of_training_is_that_of_validation() {
     // if a network has hardly learnt, training and validation loss are close together
     assert!((last.loss - last.val_loss.unwrap()).abs() < 0.2, "{last:?}");
     let page = sandbox.text("run/report.html");
-    assert!(page.contains("What was optimised") && page.contains("Loss, step by step"));
+    assert!(page.contains("The optimised loss") && page.contains("Loss, step by step"));
     sandbox.trainer(&format!("{TINY} --set loss.label_smoothing=0.0 --run-dir plain")).ok();
-    assert!(!sandbox.text("plain/report.html").contains("What was optimised"));
+    assert!(!sandbox.text("plain/report.html").contains("The optimised loss"));
 }

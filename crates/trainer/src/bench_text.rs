@@ -41,8 +41,9 @@ fn table(f: &Figures, text: &mut String) {
     let profiled_ms = 1e3 * f.profiled_step_secs;
     let _ = write!(
         text,
-        "\nTime of each operation in separate, profiled steps of {profiled_ms:.2} ms:\n\n{:<op$}  \
-         {:<shape$} {:>6} {:>9} {:>8} {:>7}",
+        "\n\
+         Time of each operation in separate, profiled steps of {profiled_ms:.2} ms:\n\n\
+         {:<op$}  {:<shape$} {:>6} {:>9} {:>8} {:>7}",
         "operation", "shape", "calls", "ms", "GFLOP/s", "share"
     );
     for part in &f.parts {

@@ -97,10 +97,14 @@ pub(crate) fn run(args: &DuplicatesArgs, app: &App) -> Result<ExitCode> {
     let share = 100.0 * n_duplicates as f64 / n_test.max(1) as f64;
     output::line(&format!(
         "{n_duplicates} of {n_test} test images of {} ({share:.2} %) are near-duplicates of one of \
-         {n_train} training images.\nImages are compared by fine detail: each pixel minus the mean of the 5 \
-         x 5 pixels around it. The distance is\n1 - the correlation at the best shift of up to an eighth of \
-         the image, mirrored or not. A near-duplicate has a distance\nof at most {MAX_DUPLICATE_DISTANCE}. \
-         Judged by eye on CIFAR-10, about 95 of 100 such pairs show the same photograph.\nPairs in {}",
+         {n_train} training images.\n\
+         Images are compared by fine detail: each pixel minus the mean of the 5 x 5 pixels around it. The \
+         distance is\n\
+         1 - the correlation at the best shift of up to an eighth of the image, mirrored or not. A \
+         near-duplicate has a distance\n\
+         of at most {MAX_DUPLICATE_DISTANCE}. Judged by eye on CIFAR-10, about 95 of 100 such pairs show \
+         the same photograph.\n\
+         Pairs in {}",
         dataset.name,
         csv.display()
     ))?;

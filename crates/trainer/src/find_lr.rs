@@ -138,10 +138,10 @@ fn told(suggestion: &SuggestedRate, sweep: &LrSweep, recipe_rate: f64) -> String
     };
     let [rate, least] = [rate, rate_of_least].map(two_digits);
     format!(
-        "Learning rate {rate}; the recipe has {recipe_rate}\nWhy: while the rate grows, the smoothed loss \
-         falls from {first_loss:.4} to {least_loss:.4}, which it reaches at {least}{end}. At {rate} the \
-         loss has made nine tenths of that fall: steps of this size still help, and there is a margin \
-         before the loss rises."
+        "Learning rate {rate}; the recipe has {recipe_rate}\n\
+         Why: while the rate grows, the smoothed loss falls from {first_loss:.4} to {least_loss:.4}, which \
+         it reaches at {least}{end}. At {rate} the loss has made nine tenths of that fall: steps of this \
+         size still help, and there is a margin before the loss rises."
     )
 }
 

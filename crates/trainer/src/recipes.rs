@@ -52,9 +52,11 @@ fn all(app: &App) -> Result<()> {
         output::line(&format!("{name:width$}  {about}"))?;
     }
     output::line(
-        "\nTo print a recipe: trainer recipes NAME. Your own recipe is a file ending in .toml that begins \
-         with base = \"cnn\".\nAll keys with their meaning: trainer recipes --keys. The differences between \
-         two recipes: trainer recipes diff A B.",
+        "\n\
+         To print a recipe: trainer recipes NAME. Your own recipe is a file ending in .toml that begins \
+         with base = \"cnn\".\n\
+         All keys with their meaning: trainer recipes --keys. The differences between two recipes: trainer \
+         recipes diff A B.",
     )
 }
 
