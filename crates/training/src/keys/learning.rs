@@ -58,7 +58,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         "loss.reduction",
         Takes::Choice(&["mean", "sum"]),
-        "What is minimised: the mean over a batch's images, or their sum, with which the gradient grows \
+        "Minimised value: the mean over a batch's images, or their sum; with the sum, the gradient grows \
          with the batch. With class weights, the mean is divided by the sum of the images' weights, and the \
          sum is not. The reported loss is the mean in both cases; max_grad_norm applies to the gradient as \
          it is.",
