@@ -148,7 +148,7 @@ fn keys_and_values_of_recipes() {
             ("+ --set epochs.x=1", 1, &["epochs takes a whole number", "no key \"epochs.x\""]),
             ("+ --set seed=-1", 1, &["seed takes a whole number; found -1"]),
             ("+ --set epochs", 1, &["--set", "expected key=value", "\"epochs\""]),
-            ("+ --set name=../up", 1, &["name must be fit for a folder's name", "../up"]),
+            ("+ --set name=../up", 1, &["name must be usable as a folder's name", "../up"]),
             ("+ --set max_grad_norm=0", 1, &["max_grad_norm must be above 0"]),
             ("+ --set loss.label_smoothing=1", 1, &["loss.label_smoothing must lie in [0, 1)"]),
             ("+ --set schedule.peak_at=2", 1, &["schedule.peak_at must lie in (0, 1), it is 2"]),
@@ -158,7 +158,7 @@ fn keys_and_values_of_recipes() {
                 &["schedule.gamma is a key of schedule.kind = step, here", "one_cycle"],
             ),
             ("+ --set optimizer.beta1=1", 1, &["optimizer.beta1 must lie in [0, 1), it is 1"]),
-            ("+ --set param_groups=[{pattern=\"x\"}]", 1, &["param_groups: no parameter fits \"x\""]),
+            ("+ --set param_groups=[{pattern=\"x\"}]", 1, &["param_groups: no parameter matches \"x\""]),
             ("+ --set augment.cutout_px=33", 1, &["augment.cutout_px = 33", "at most 32"]),
             ("+ --set model.name=vgg", 1, &["model.name takes one of cnn, ", "\"vgg\""]),
             ("+ --set model.depth=3", 1, &["no key \"model.depth\"", "trainer recipes --keys model"]),
@@ -182,7 +182,8 @@ fn instruction_sets() {
     let mut command = trainer("recipes");
     command.env("TALLOW_CONV", "f6");
     let ran = sandbox.start_command(command, "TALLOW_CONV").wait();
-    let expected = "error: TALLOW_CONV: unknown method \"f6\"; expected one of direct, f2, f4, or unset it";
+    let expected =
+        "error: TALLOW_CONV: unknown method \"f6\"; expected one of direct, f2, f4; or unset TALLOW_CONV";
     assert!(ran.fails(&[]).stderr.starts_with(expected));
     let mut command = trainer(TINY);
     command.env("TALLOW_ISA", "portable");
@@ -252,10 +253,7 @@ fn every_command_refuses(sandbox: &Sandbox, message: &[&str]) {
 #[test]
 fn a_cifar_file_that_was_cut_off() {
     let sandbox = with_cifar10(1, |file| file.set_len(BATCH_BYTES - 1).unwrap());
-    every_command_refuses(
-        &sandbox,
-        &["data_batch_1.bin has 30729999 bytes, 30730000 are expected", "cut short"],
-    );
+    every_command_refuses(&sandbox, &["data_batch_1.bin has 30729999 bytes, expected 30730000", "cut short"]);
 }
 
 #[test]
@@ -270,7 +268,7 @@ fn a_cifar_label_out_of_range() {
         file.seek(SeekFrom::Start(3 * RECORD_BYTES)).unwrap();
         file.write_all(&[10]).unwrap();
     });
-    every_command_refuses(&sandbox, &["data_batch_1.bin, record 3: label 10, 0 to 9 are expected"]);
+    every_command_refuses(&sandbox, &["data_batch_1.bin, record 3: label 10, expected 0 to 9"]);
 }
 
 #[test]
@@ -278,7 +276,7 @@ fn cifar_files_that_are_missing_or_no_photographs() {
     let sandbox = with_cifar10(1, |_| {});
     refused(&sandbox, &[("--dataset cifar10", 1, &["data_batch_2.bin", "No such file"])]);
     let sandbox = with_cifar10(5, |_| {});
-    let message = ["50000 training images of class \"airplane\", 5000 are expected"];
+    let message = ["50000 training images of class \"airplane\", expected 5000"];
     refused(&sandbox, &[("data info --dataset cifar10", 1, &message)]);
 }
 
@@ -327,7 +325,7 @@ fn a_disk_that_is_full_at_the_start() {
 fn a_disk_that_is_full_at_the_end() {
     let sandbox = Sandbox::new();
     sandbox.trainer(&format!("{TINY} --run-dir alone")).ok();
-    let go_on = "To go on from the last checkpoint, once this is put right: trainer --resume run";
+    let go_on = "To go on from the last checkpoint after correcting this: trainer --resume run";
     let ran = with_short_files(&sandbox, 100 << 10, &format!("{TINY} --run-dir run"));
     ran.fails(&["cannot write run/evaluation/predictions_test.csv", go_on]);
     assert!(!sandbox.everything().iter().any(|name| name.contains(".tmp")), "{:?}", sandbox.everything());

@@ -15,12 +15,12 @@ cnn                The reference network with a modern protocol: 20 epochs.
 cnn-5              The recipe cnn in 5 epochs: less regularisation, since there is less time to overfit.
 speedrun           94 % on CIFAR-10 in 9 epochs: the settings of Keller Jordan's record with Muon, \
 https://arxiv.org/abs/2404.00498.
-quick              Past the Keras baseline's 73.11 % on CIFAR-10 in less than a minute: a narrower speedrun, one epoch in \
+quick              Beats the Keras baseline's 73.11 % on CIFAR-10 in less than a minute: a narrower speedrun, one epoch in \
 smaller batches.
 photos             Your own pictures: a linear head on the features of a frozen EfficientNet-Lite0, computed once per \
 picture and kept.
-photos-cnn         Your own pictures without pretrained weights: the reference network, from the start, on small copies of \
-them.
+photos-cnn         Your own pictures without pretrained weights: the reference network, trained from the start on small \
+copies of them.
 keras              The Keras baseline's second run: Adam at 1e-3, batches of 32, up to 20 epochs, early stopping and a rate \
 that is cut on plateaus, both watching the validation loss.
 keras-5            The Keras baseline's first run: Adam at 1e-4, batches of 32, 5 epochs.
@@ -30,14 +30,13 @@ resnet50-head      A linear head on the features of a frozen ResNet-50 at 128 pi
 resnet50-head-64   The recipe resnet50-head at 64 pixels.
 resnet18-head      The recipe resnet50-head on a ResNet-18.
 lite0-head         The recipe resnet50-head on an EfficientNet-Lite0: several times as fast.
-lite0-finetune     An EfficientNet-Lite0 that learns as a whole at 128 pixels: a minute where a frozen one takes seconds, \
-and some points more.
-resnet50-finetune  A ResNet-50 that learns as a whole, its early layers more slowly; batch-norm statistics stay as they \
-are.
+lite0-finetune     An EfficientNet-Lite0 that learns as a whole at 128 pixels: some points more accurate than a frozen \
+one, in a minute instead of seconds.
+resnet50-finetune  A ResNet-50 that learns as a whole, its early layers more slowly; batch-norm statistics stay fixed.
 dinov2-head        A linear head on the features of a frozen DINOv2 ViT-S/14 at 126 pixels, computed in f32.
 
-One in full: trainer recipes NAME. Your own: a file ending in .toml that begins with base = \"cnn\".
-Every key and what it means: trainer recipes --keys. In what two differ: trainer recipes diff A B.
+To print a recipe: trainer recipes NAME. Your own recipe is a file ending in .toml that begins with base = \"cnn\".
+All keys with their meaning: trainer recipes --keys. The differences between two recipes: trainer recipes diff A B.
 ";
     let sandbox = Sandbox::new();
     let ran = sandbox.trainer("recipes").ok();
@@ -101,7 +100,7 @@ Test labels shape     (1000, 1)
 Pixels                0 to 255, red green blue
 Mean, per channel     [0.49247167, 0.4839601, 0.44753215]
 Deviation             [0.24558681, 0.24249633, 0.260852]
-Normalised by         [0.49139968, 0.48215842, 0.4465309] and [0.24703223, 0.24348512, 0.26158783], those of the whole
+Normalised by         [0.49139968, 0.48215842, 0.4465309] and [0.24703223, 0.24348512, 0.26158783], those of the full data set
 Digest                104fc31ae016ad176a1b6d808eb9de4dd80847a970ffb0f9ebd59009284958fb
 
 label  class                training     test

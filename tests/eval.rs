@@ -159,7 +159,7 @@ fn the_temperature_is_kept_in_the_model_file() {
         })
     );
     let told = sandbox.trainer("eval run").ok().stdout;
-    assert!(told.contains(&format!("at the model's temperature of {temperature:.3} ")), "{told}");
+    assert!(told.contains(&format!("with the model's temperature of {temperature:.3}: ")), "{told}");
     sandbox.trainer("report run").ok();
     assert!(sandbox.text("run/report.html").contains(&format!("<strong>{temperature:.3}</strong>")));
 }
@@ -325,7 +325,7 @@ fn a_damaged_model_file_is_refused() {
     let (mut header, _) = read_safetensors(&model);
     header.as_object_mut().unwrap().remove("__metadata__");
     let foreign = with_header(&model, &header);
-    check("foreign.safetensors", &foreign, &["does not say of which model", "not written by this program"]);
+    check("foreign.safetensors", &foreign, &["no description of the model", "not written by this program"]);
     let newer = with_description(&model, |description| description["version"] = json!(99));
     check("newer.safetensors", &newer, &["version 99, expected 1"]);
     let unknown = with_description(&model, |description| description["colour"] = json!("red"));

@@ -23,7 +23,7 @@ fn a_rate_is_suggested_with_plot_table_and_reason() {
         assert!(told.stdout.contains(part), "no {part} in {}", told.stdout);
     }
     let told = told.says(&[&format!(
-        "To use it, other flags as here: trainer train --dataset sample --set optimizer.lr={rate}\n"
+        "To use it, with the other flags as here: trainer train --dataset sample --set optimizer.lr={rate}\n"
     )]);
     assert!((1e-4..1.0).contains(&rate.parse::<f64>().unwrap()), "{}", told.stdout);
     assert!(sandbox.text("lr/lr.svg").contains(&format!("suggested {rate}")));
@@ -103,6 +103,6 @@ fn what_gives_no_sweep_is_refused_and_what_shows_no_fall_is_said() {
     assert_eq!(sandbox.everything(), ["file"]);
     let none =
         sandbox.trainer(&format!("find-lr {TINY_MODEL} --batch-size 32 --from 1e-12 --to 1e-9 --json"));
-    none.fails(&["between 1e-12 and 1e-9 the loss fell nowhere", "find-lr/lr.svg", "--from"]);
+    none.fails(&["between 1e-12 and 1e-9 the loss never fell", "find-lr/lr.svg", "--from"]);
     assert!(sandbox.path("find-lr/lr.csv").exists());
 }

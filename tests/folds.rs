@@ -85,14 +85,14 @@ fn every_picture_is_answered_by_a_model_that_had_not_seen_it() {
     // the model file alone is enough to know that
     for args in ["eval run/model.safetensors --dataset photos", "eval run/model.safetensors"] {
         let refused = sandbox.trainer(args).ends_with(1);
-        assert!(refused.stderr.contains("tested by folds"), "{args}: {}", refused.stderr);
+        assert!(refused.stderr.contains("tested with folds"), "{args}: {}", refused.stderr);
     }
     let refused = sandbox.trainer("predict again photos/owl/00.png").ends_with(1);
-    assert!(refused.stderr.contains("the run of a fold keeps none"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("the run of a fold keeps no model"), "{}", refused.stderr);
     let refused = sandbox.trainer("data suspects run/folds/1").ends_with(1);
     assert!(refused.stderr.contains("the run of one fold"), "{}", refused.stderr);
     let refused = sandbox.trainer("eval run").ends_with(1);
-    assert!(refused.stderr.contains("tested by folds"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("tested with folds"), "{}", refused.stderr);
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn a_killed_run_goes_on_in_its_fold() {
     let folds = ["alone", "run"].map(|run| sandbox.json(&format!("{run}/summary.json"))["folds"].clone());
     assert_eq!(folds[0], folds[1]);
     let error = sandbox.trainer("--resume run --offline --epochs 20").ends_with(1);
-    assert!(error.stderr.contains("a run by folds cannot be extended"), "{}", error.stderr);
+    assert!(error.stderr.contains("a run with folds cannot be extended"), "{}", error.stderr);
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn what_folds_cannot_be_is_refused() {
         |args: &str| sandbox.trainer(&format!("--dataset photos --recipe photos-cnn {TINY_RUN} {args}"));
     let cases = [
         ("--folds 1", 1, "data.folds must be 0 or at least 2"),
-        ("--folds 40", 1, "40 folds cannot be made of 39 different pictures"),
+        ("--folds 40", 1, "cannot make 40 folds of 39 different pictures"),
         ("--folds 3 --set data.fold=4", 1, "data.fold must be from 1 to data.folds"),
         ("--folds 3 --set data.validate_on=test", 1, "leave out data.validate_on"),
         ("--folds 3 --test-fraction 0.3", 2, "cannot be used with"),

@@ -104,7 +104,7 @@ fn another_kind_takes_its_own_settings_and_refuses_what_is_muons() {
     );
     sandbox.trainer(&format!("--recipe groups.toml {run} --run-dir x")).fails(&[
         "param_groups: \"classifier.2.*\"",
-        "optimizer = \"sgd\" is for optimizer.kind = \"muon\" alone: leave it out, or choose that kind",
+        "optimizer = \"sgd\" works only with optimizer.kind = \"muon\": leave it out, or choose that kind",
     ]);
     let chosen = "--recipe cnn-5 --dataset sample --offline --train-subset 60 --epochs 1 --batch-size 16 --set model.dense=8 \
                   --set model.widths=[4,4,8,8] --set model.dropout=[0.1,0.1]";

@@ -76,13 +76,13 @@ fn the_report_says_how_well_it_works() {
     assert_eq!(left_out, ["cat", "dog", "owl"]);
     let page = sandbox.text("run/report.html");
     let part = page.split_once("id=\"novelty\"").unwrap().1;
-    assert!(part.contains("The least usual test images") && part.contains("Each class as a new one"));
+    assert!(part.contains("The least usual test images") && part.contains("Each class treated as new"));
     assert_eq!(part.split_once("</section>").unwrap().0.matches("class=\"file\"").count(), 12);
     assert!(sandbox.path("run/plots/novelty.svg").is_file());
     sandbox.trainer("card run").ok();
     let card = sandbox.text("run/README.md");
-    assert!(card.contains("Tallow tells how usual it is"), "{card}");
-    assert!(card.contains("## Licence") && card.contains("under the licence cc-by-4.0"), "{card}");
+    assert!(card.contains("Tallow also reports how usual an image is"), "{card}");
+    assert!(card.contains("## Licence") && card.contains("Their licence is cc-by-4.0"), "{card}");
     assert_eq!(sandbox.json("run/summary.json")["pretrained"]["licence"], "cc-by-4.0");
     // with folds, every picture is a test picture, predicted by its fold's model
     sandbox.trainer(&format!("{} --folds 3", HEAD.replace("--run-dir run", "--run-dir by-folds"))).ok();

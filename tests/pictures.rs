@@ -54,7 +54,7 @@ fn a_run_ends_with_pictures_a_page_and_charts() {
     let page = sandbox.text("run/report.html");
     let n_test = entries(&index, "test").len();
     assert!(n_test >= 12 && page.matches("src=\"data:image/png;base64,").count() >= 50 + n_test);
-    assert!(!page.contains("This run folder is not whole"));
+    assert!(!page.contains("This run folder is incomplete"));
     for name in ["confusion", "samples", "augmented"] {
         assert!(sandbox.read(&format!("run/plots/{name}.png")).starts_with(b"\x89PNG"), "{name}");
     }

@@ -38,7 +38,7 @@ fn own_pictures_are_found_from_any_folder() {
 
     fs::rename(sandbox.path("photos"), sandbox.path("moved")).unwrap();
     for command in ["eval run", "train --resume run"] {
-        sandbox.trainer(command).fails(&["there is nothing at ", "photos", "--dataset"]);
+        sandbox.trainer(command).fails(&["photos does not exist", "--dataset"]);
     }
     sandbox.trainer("eval run --dataset moved --split val").ok();
     sandbox.trainer("train --resume run --dataset moved").ok();
@@ -62,7 +62,7 @@ fn weights_and_features_are_found_from_any_folder() {
     fs::rename(sandbox.path("weights.safetensors"), sandbox.path("moved.safetensors")).unwrap();
     fs::remove_file(sandbox.path("run/summary.json")).unwrap();
     let ran = sandbox.trainer("train --resume run --offline");
-    ran.fails(&["stay as they are cannot be had", "new place with --weights", "weights.safetensors"]);
+    ran.fails(&["are no longer where the run had them", "new place with --weights", "weights.safetensors"]);
     sandbox.trainer("train --resume run --offline --weights moved.safetensors").ok();
 }
 
@@ -108,7 +108,9 @@ fn named_data_that_are_not_there_are_asked_for() {
         if command.starts_with("eval") {
             sandbox.trainer(&format!("{TINY} --run-dir run")).ok();
         }
-        sandbox.trainer(command).fails(&["cargo xtask fetch-data", "--data-dir the folder that holds it"]);
+        sandbox
+            .trainer(command)
+            .fails(&["cargo xtask fetch-data", "the folder that holds it with --data-dir"]);
     }
 }
 

@@ -74,7 +74,7 @@ fn what_does_not_fit_into_the_time_is_left_out_and_said() {
     assert_eq!(sandbox.json("run/race.json")["time_secs"], 600.0);
     sandbox
         .trainer(&named.replace("--time 10m --run-dir run", "--time 0.01s --run-dir short"))
-        .fails(&["--time 0.0s", "give that time, or name a quicker one"]);
+        .fails(&["--time 0.0s", "allow that time, or name a faster backbone"]);
     assert!(!sandbox.path("short").exists());
 }
 
@@ -86,11 +86,11 @@ fn what_cannot_be_tried_is_said() {
     };
     sandbox.trainer(&race("resnet-18")).fails(&["did you mean \"resnet18\"?"]);
     sandbox.trainer(&race("resnet18:32")).fails(&["resnet18:32 cannot be tried", "--offline"]);
-    sandbox.trainer(&race("cnn")).fails(&["nobody published weights of a cnn"]);
+    sandbox.trainer(&race("cnn")).fails(&["there are no published weights of a cnn"]);
     sandbox.trainer("--dataset photos --time soon").ends_with(2).says(&["expected a time such as 90s"]);
     sandbox
         .trainer("--dataset photos --recipe cnn --backbone auto")
-        .fails(&["in recipe cnn the network learns"]);
+        .fails(&["in the recipe cnn the whole network learns"]);
     // an unavailable backbone does not stop the others
     sandbox.trainer(&race("resnet34,small:32 --set epochs=2")).ok().says(&["Left out: resnet34: "]);
     let left_out = &sandbox.json("run/race.json")["left_out"];

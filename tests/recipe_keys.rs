@@ -62,7 +62,7 @@ fn keys_are_listed_in_plain_words() {
 [schedule]  The learning rate over the run, as a factor on optimizer.lr
 
   schedule.gamma
-      What each rate is of the one before.
+      Ratio of each rate to the one before.
       Takes a number above 0; left out: 0.1; with schedule.kind = step
       Source: https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.StepLR.html
 ";
@@ -231,16 +231,14 @@ fn help_leads_to_the_options_and_keys_of_training() {
     let sandbox = Sandbox::new();
     let help = sandbox.trainer("--help").ok().stdout;
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(help.contains("`trainer train --help` has all options of training"), "{help}");
+    assert!(help.contains("`trainer train --help` lists all options of training"), "{help}");
     assert!(help.contains("`trainer recipes --keys`"), "{help}");
     assert!(sandbox.trainer("train --help").ok().stdout.contains("trainer recipes --keys"));
     // the program's name alone trains; before that, it tells how to find the other commands
     let running = sandbox.start("");
     wait_until("it says what can be chosen", || running.stderr().contains("\n"));
     assert!(
-        running
-            .stderr()
-            .starts_with("Training with the recipe cnn. What can be chosen: trainer train --help")
+        running.stderr().starts_with("Training with the recipe cnn. For its options: trainer train --help")
     );
     running.kill();
 }

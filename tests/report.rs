@@ -47,7 +47,7 @@ fn a_page_goes_where_it_is_asked_for_or_is_refused() {
         ("page", &["ends in .html"]),
         ("run", &["ends in .html"]),
         ("no/such/page.html", &["there is no folder no/such", "make it"]),
-        ("a.html", &["there is a folder of that name"]),
+        ("a.html", &["a folder has this name"]),
     ] {
         sandbox.trainer(&format!("report run --out {out}")).fails(parts);
         sandbox.trainer(&format!("report run run --out {out}")).fails(parts);

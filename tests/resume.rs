@@ -227,19 +227,19 @@ fn a_changed_setting_is_refused_by_name() {
     sandbox.trainer(&format!("{TINY} --precision f32 --run-dir run")).ok();
     let before = bytes_of(&sandbox, "run");
     let cases = [
-        ("--seed 7", "seed is 7 now, the run was started with 0"),
-        ("--batch-size 8", "batch_size is 8 now, the run was started with 16"),
+        ("--seed 7", "seed is 7 now, but the run was started with 0"),
+        ("--batch-size 8", "batch_size is 8 now, but the run was started with 16"),
         (
             "--epochs 1",
-            "epochs is 1 now, the run was started with 2; only --epochs may change (and be larger)",
+            "epochs is 1 now, but the run was started with 2; only --epochs may change, and only to a larger number",
         ),
         ("--train-subset 50", "data.train_subset is 50 now"),
         ("--val-fraction 0.2", "data.val_fraction is 0.2 now"),
         ("--validate-on test", "data.validate_on is \"test\" now"),
         ("--set model.dense=9", "model.dense is 9 now"),
         ("--set augment.flip=alternate", "augment.flip is \"alternate\" now"),
-        ("--set max_grad_norm=1.0", "max_grad_norm is 1.0 now, the run was started with not set"),
-        ("--precision bf16", "precision is \"bf16\" now, the run was started with \"f32\""),
+        ("--set max_grad_norm=1.0", "max_grad_norm is 1.0 now, but the run was started with not set"),
+        ("--precision bf16", "precision is \"bf16\" now, but the run was started with \"f32\""),
         ("--set name=other", "name is \"other\" now"),
     ];
     for (args, message) in cases {
@@ -279,7 +279,7 @@ fn an_extended_schedule_begins_again_and_falls() {
     let sandbox = Sandbox::new();
     sandbox.trainer(&format!("{TINY} --run-dir run")).ok();
     let [model, summary] = ["model.safetensors", "summary.json"].map(|f| sandbox.read(&format!("run/{f}")));
-    let notice = "from epoch 3 on the learning rate begins again at 0.0008 and falls on a straight line";
+    let notice = "from epoch 3 on, the learning rate starts again at 0.0008 and falls linearly";
     sandbox.trainer("--resume run --epochs 4").ok().says(&["extended from 2 to 4 epochs", notice]);
     let rates = |run: &str| -> Vec<f64> {
         let history = parse_history(&sandbox.text(&format!("{run}/history.csv"))).unwrap();
@@ -295,7 +295,7 @@ fn an_extended_schedule_begins_again_and_falls() {
     sandbox.trainer("--recipe run/recipe.toml --offline --run-dir again").ok();
     assert_eq!(rates("again"), rates("run"), "the recipe of an extended run is a whole one");
 
-    sandbox.trainer("--resume run --epochs 5 --lr 0.002").ok().says(&["begins again at 0.002"]);
+    sandbox.trainer("--resume run --epochs 5 --lr 0.002").ok().says(&["starts again at 0.002"]);
     sandbox.trainer("--resume run --epochs 5 --lr 0.002").ok(); // the same request again changes nothing
     sandbox.trainer("--resume run --lr 0.003").fails(&["--lr: with --resume", "give more --epochs"]);
 }
@@ -362,7 +362,7 @@ fn an_extension_of_a_run_that_stopped_early_survives_a_kill() {
 fn a_run_that_is_over_says_its_last_word_again() {
     let sandbox = with_run_alone(STOPPED_EARLY, 1);
     let before = bytes_of(&sandbox, "alone");
-    let ran = sandbox.trainer("--resume alone").ok().says(&["the run is over, nothing is left to train"]);
+    let ran = sandbox.trainer("--resume alone").ok().says(&["the run is over, and nothing is left to train"]);
     assert!(
         ran.stdout.contains("Test accuracy") && !ran.stderr.contains("images/s    loss"),
         "{}",
@@ -407,7 +407,7 @@ fn a_damaged_checkpoint_is_told_and_the_one_before_serves() {
             None => fs::remove_file(&last).unwrap(),
         }
         let ran = sandbox.trainer("--resume run").ok();
-        let told = ran.says(&["Note: ", "run/checkpoints/last", "going on from run/checkpoints/previous"]);
+        let told = ran.says(&["Note: ", "run/checkpoints/last", "continuing from run/checkpoints/previous"]);
         ended_as_alone(&sandbox, "run");
         assert!(!told.stdout.is_empty(), "{what}");
     }
@@ -417,7 +417,7 @@ fn a_damaged_checkpoint_is_told_and_the_one_before_serves() {
         sandbox.write(&format!("run/checkpoints/{name}"), &whole[..100]);
     }
     let before = bytes_of(&sandbox, "run");
-    sandbox.trainer("--resume run").fails(&["run: no checkpoint can be read", "start the run anew"]);
+    sandbox.trainer("--resume run").fails(&["run: no checkpoint can be read", "start a new run"]);
     assert!(bytes_of(&sandbox, "run") == before, "a refusal changed the run");
 
     restore_run(&sandbox, &saved);

@@ -78,7 +78,7 @@ fn runs_are_listed_with_their_figures_and_states() {
     assert!(lines[1].starts_with("broken  damaged "), "{}", lines[1]);
     assert!(lines[3].starts_with("cnn-2 ") && lines[3].contains(" %*  "), "{}", lines[3]);
     assert!(lines[4].starts_with("cnn-10  interrupted 2/2 "), "{}", lines[4]);
-    assert!(told.stdout.contains("\n* Decisions may have been taken on the test images"), "{}", told.stdout);
+    assert!(told.stdout.contains("\n* Decisions may have been made on the test images"), "{}", told.stdout);
     assert!(told.stdout.contains("\nbroken: summary.json: "), "{}", told.stdout);
 
     let mut command = trainer("runs");

@@ -138,7 +138,9 @@ fn another_recipe_in_the_same_folder_is_refused() {
     sandbox.trainer(&format!("seeds {TINY} --set modell.dense=8 --seeds 1 --out new")).fails(&["modell"]);
     assert!(!sandbox.path("new").exists());
     sandbox.write("other/notes.txt", "");
-    sandbox.trainer(&format!("seeds {TINY} --seeds 1 --out other")).fails(&["other holds something else"]);
+    sandbox
+        .trainer(&format!("seeds {TINY} --seeds 1 --out other"))
+        .fails(&["other is not empty and is not a series of seeds"]);
     sandbox.trainer(&format!("seeds {TINY} --seeds 1 --out series/seeds.csv")).fails(&["series/seeds.csv"]);
     sandbox.trainer(&format!("seeds {TINY} --out new")).ends_with(2).says(&["--seeds"]);
     sandbox.trainer(&format!("seeds {TINY} --seeds 0")).ends_with(2).says(&["--seeds"]);
@@ -211,10 +213,10 @@ fn two_series_are_compared_by_their_seeds() {
     // series that cannot be compared
     with_accuracies(&sandbox, "one", 0, &[0.5]);
     sandbox.trainer("compare a one").fails(&["one has 1 run", "--seeds"]);
-    sandbox.trainer("compare a series/seed-0").fails(&["series/seed-0 is no series of seeds"]);
+    sandbox.trainer("compare a series/seed-0").fails(&["series/seed-0 is not a series of seeds"]);
     sandbox.trainer("compare a b c").fails(&["two series"]);
     with_accuracies(&sandbox, "none", 0, &[]);
-    sandbox.trainer("compare a none").fails(&["none has no run that is over"]);
+    sandbox.trainer("compare a none").fails(&["none has no finished run"]);
     let mut other = sandbox.json("c/seed-0/summary.json");
     other["data_digest"] = "0".into();
     sandbox.write("c/seed-0/summary.json", other.to_string());

@@ -41,7 +41,7 @@ fn filters(sandbox: &Sandbox, run: &str) -> Vec<f32> {
 #[test]
 fn a_run_that_was_interrupted_ends_as_one_left_alone() {
     let sandbox = with_run("--threads 1");
-    let told = "features.0.weight is whitened by the 2 x 2 patches of 40 training images";
+    let told = "features.0.weight is whitened: its filters are computed from the 2 x 2 patches of 40 training images";
     assert!(sandbox.text("alone/events.jsonl").contains(told));
     let mut running = sandbox.start("--recipe small.toml --run-dir run --threads 2");
     let n_epochs = || {

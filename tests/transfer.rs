@@ -55,7 +55,7 @@ fn features_are_computed_once_and_serve_every_head() {
     let sandbox = with_weights();
     let first = sandbox.trainer(&format!("{HEAD} --run-dir first")).ok();
     assert!(
-        first.stderr.contains("it starts anew") || first.stderr.contains("classifier"),
+        first.stderr.contains("it keeps its initial weights") || first.stderr.contains("classifier"),
         "{}",
         first.stderr
     );
@@ -359,7 +359,7 @@ fn a_head_on_dinov2() {
          --set model.input_px=[14,14] --set data.train_subset=100 --set batch_size=50 --set epochs=2";
     let ran = sandbox.trainer(&format!("{head} --run-dir run")).ok();
     ran.says(&[
-        "classifier head: the network's starts anew",
+        "classifier head: the network's classifier keeps its initial weights",
         "images/s: ",
         "for the features of 3000 images",
     ]);

@@ -47,11 +47,11 @@ fn validation_on_the_test_is_said_wherever_its_figures_are_shown() {
     assert_eq!(caveats(&sandbox, "run"), json!([{"kind": "validated_on_test"}]));
     let [page, card, compared] = shown(&sandbox, "run", "honest");
     for text in [&page, &card, &compared] {
-        assert!(text.contains("Validation looked at the test images"), "{text}");
+        assert!(text.contains("Validation used the test images"), "{text}");
     }
     let banner = page.find("is not an honest estimate").unwrap();
-    assert!(banner < page.find("answered rightly").unwrap(), "before any figure");
-    assert!(!card.contains("looked at once") && card.contains("those of the test for validation"), "{card}");
+    assert!(banner < page.find("classified correctly").unwrap(), "before any figure");
+    assert!(!card.contains("looked at once") && card.contains("the test images for validation"), "{card}");
     assert!(compared.contains("run*") && compared.contains("* run:"), "{compared}");
     let json = sandbox.trainer("eval run --json").ok().json();
     assert_eq!(json["caveats"], json!([{"kind": "validated_on_test"}]));
@@ -77,7 +77,11 @@ fn weights_of_another_run_bring_what_they_had_seen() {
     assert_eq!(found[0]["kind"], "start_trained_on_validation", "{found}");
     let n = found[0]["n"].as_u64().unwrap();
     assert!((1..=60).contains(&n), "of 60 images that were trained on: {n}");
-    assert!(other.stdout.contains(&format!("trained on {n} of its validation images")), "{}", other.stdout);
+    assert!(
+        other.stdout.contains(&format!("trained on {n} of this run's validation images")),
+        "{}",
+        other.stdout
+    );
 
     // it is unknown which of these images the weights before those weights had seen
     sandbox.trainer(&format!("{TINY} --seed 1 --init-from other-split --run-dir third")).ok();
@@ -141,7 +145,7 @@ fn the_loss_of_training_is_that_of_validation() {
     // if a network has hardly learnt, training and validation loss are close together
     assert!((last.loss - last.val_loss.unwrap()).abs() < 0.2, "{last:?}");
     let page = sandbox.text("run/report.html");
-    assert!(page.contains("What was optimised") && page.contains("Loss, step by step"));
+    assert!(page.contains("The optimised loss") && page.contains("Loss, step by step"));
     sandbox.trainer(&format!("{TINY} --set loss.label_smoothing=0.0 --run-dir plain")).ok();
-    assert!(!sandbox.text("plain/report.html").contains("What was optimised"));
+    assert!(!sandbox.text("plain/report.html").contains("The optimised loss"));
 }

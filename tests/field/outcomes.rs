@@ -14,7 +14,7 @@ const OTHER_OUTCOMES: [(&str, usize, &str); 6] = [
     ("zip-dataset", 2, "archives are read"),
     ("tiny-dataset", 2, "the test, which is never given up, needs 3 pictures of a class"),
     ("class-added-later", 2, "before/ is sound: what is refused is to go on with after/"),
-    ("symlinks", 3, "a link to nothing is a picture that cannot be read"),
+    ("symlinks", 3, "a broken link is a picture that cannot be read"),
 ];
 
 /// Words that standard error must have, by case; the corpus describes them in prose.
@@ -29,23 +29,23 @@ const MUST_SAY: [(&str, &[&str]); 24] = [
         "junk-folders-others",
         &["$RECYCLE.BIN/", "System Volume Information/", "lost+found/", "runs/cnn-1/plots/loss.png"],
     ),
-    ("empty-class", &["no pictures of bird", "put some there, or remove the class"]),
+    ("empty-class", &["no pictures of bird", "add some, or remove the class"]),
     ("images-in-root", &["new-0.png, new-1.png, new-2.png"]),
     ("wrapped-root", &["one folder, photos", "cat, dog"]),
     ("zip-dataset", &["photos.zip is unpacked in", "__MACOSX/"]),
     ("case-twins", &["\"Cat\" and \"cat\""]),
     ("val-lacks-class", &["c has no validation pictures", "a has no test pictures"]),
     ("one-image-class", &["no test pictures of one, two", "1 picture to train"]),
-    ("one-class", &["two classes are needed, found one: cat"]),
-    ("no-images", &["2 .txt (cat/a.txt, dog/a.txt)", "2 .pdf", "2 .raw", "read are JPEG"]),
-    ("tiny-dataset", &["4 pictures of 2 classes are too few", "at least 3 of a class"]),
+    ("one-class", &["expected at least two classes, found one: cat"]),
+    ("no-images", &["2 .txt (cat/a.txt, dog/a.txt)", "2 .pdf", "2 .raw", "supported formats: JPEG"]),
+    ("tiny-dataset", &["4 pictures of 2 classes are too few", "each class needs at least 3 pictures"]),
     ("duplicates", &["3 test pictures are copies of training pictures"]),
     ("imbalanced", &["the smallest class"]),
     ("csv-kaggle", &["train.csv", "test/0013.png, test/0014.png, test/0015.png, test/0016.png"]),
-    ("csv-troubles", &["row 12: p77.png is not there", "images/unlisted.png is in no row"]),
+    ("csv-troubles", &["row 12: p77.png does not exist", "images/unlisted.png is not in any row"]),
     ("csv-troubles", &["row 13: p0.png is dog, but cat in row 2", "row 11: p9.png has no label"]),
     ("csv-troubles", &["row 6: p4.png: label \"cat \""]),
-    ("symlinks", &["cat/gone.png", "a link to nothing"]),
+    ("symlinks", &["cat/gone.png", "a broken link"]),
 ];
 
 /// Cases without a data set, and a case of six folders, which `damage` tests.

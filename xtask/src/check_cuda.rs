@@ -56,7 +56,7 @@ struct Dependency {
 #[expect(clippy::print_stderr, reason = "says what the success means")]
 pub fn run() -> anyhow::Result<()> {
     if !cfg!(target_os = "linux") {
-        bail!("check-cuda works on Linux only: its stand-in for nvcc is a shell script in Linux's places");
+        bail!("check-cuda works only on Linux, because its stand-in for nvcc is a shell script");
     }
     let packages = packages()?;
     let gaps = gaps(&packages);
@@ -72,8 +72,8 @@ pub fn run() -> anyhow::Result<()> {
     cargo.args(names.iter().flat_map(|name| ["-p", name]));
     cargo.envs(TOOLKIT).env("NVCC", &nvcc).current_dir(crate::root()).stdin(Stdio::null());
     let status = cargo.status().context("cannot run cargo")?;
-    ensure!(status.success(), "with the feature `{FEATURE}` the code does not compile ({status})");
-    eprintln!("{} compile with `{FEATURE}`; no kernel was compiled and nothing run", names.join(", "));
+    ensure!(status.success(), "the code does not compile with the feature `{FEATURE}` ({status})");
+    eprintln!("{} compile with `{FEATURE}`; no kernel was compiled and nothing was run", names.join(", "));
     Ok(())
 }
 
@@ -87,7 +87,7 @@ fn packages() -> anyhow::Result<Vec<Package>> {
     let done = cargo.output().context("cannot run cargo")?;
     ensure!(done.status.success(), "cargo metadata failed: {}", String::from_utf8_lossy(&done.stderr));
     let metadata: Metadata =
-        serde_json::from_slice(&done.stdout).context("cargo metadata says something not understood")?;
+        serde_json::from_slice(&done.stdout).context("the output of cargo metadata cannot be read")?;
     Ok(metadata.packages)
 }
 

@@ -35,7 +35,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let request = FetchRequest { from: args.from, ..FetchRequest::new(args.dataset, args.data_dir) };
     let title = &request.spec.title;
     match fetch(&request, &Terminal::new(false), &stop) {
-        Ok(Fetched::AlreadyThere { path }) => println!("{title} is in {} already, whole", path.display()),
+        Ok(Fetched::AlreadyThere { path }) => println!("{title} is already in {}, complete", path.display()),
         Ok(Fetched::Fetched { path, n_bytes }) => {
             println!("{title} is in {} ({n_bytes} bytes)", path.display())
         }

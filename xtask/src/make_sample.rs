@@ -38,10 +38,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         ("test.png", picture(&data.test, 100).context("test.png")?),
     ];
     let total: usize = pictures.iter().map(|(_, png)| png.len()).sum();
-    ensure!(
-        total <= MAX_TOTAL_BYTES,
-        "the pictures have {total} bytes, at most {MAX_TOTAL_BYTES} are wanted"
-    );
+    ensure!(total <= MAX_TOTAL_BYTES, "the pictures have {total} bytes, expected at most {MAX_TOTAL_BYTES}");
     files::create_folder(&args.out)?;
     for (name, png) in &pictures {
         write(&args.out.join(name), png)?;
@@ -59,7 +56,7 @@ fn write(path: &Path, png: &[u8]) -> anyhow::Result<()> {
 /// Returns a PNG with the first `n_per_class` images of each class side by side, one row for each class.
 fn picture(set: &ImageSet, n_per_class: usize) -> anyhow::Result<Vec<u8>> {
     let n_classes = set.class_names().len();
-    let [height, width, channels] = set.block_shape().context("images in memory are expected")?;
+    let [height, width, channels] = set.block_shape().context("expected images in memory")?;
     let row_len = width * channels;
     let picture_row_len = n_per_class * row_len;
     let mut pixels = vec![0; n_classes * height * picture_row_len];

@@ -44,7 +44,7 @@ fn remedy(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull => " (free some space or choose another folder)",
         io::ErrorKind::PermissionDenied => " (check who owns it, or choose another folder)",
-        io::ErrorKind::ReadOnlyFilesystem => " (choose a folder that can be written)",
+        io::ErrorKind::ReadOnlyFilesystem => " (choose a folder that you can write to)",
         _ => "",
     }
 }
@@ -120,7 +120,7 @@ pub fn read_at_most(path: &Path, max_bytes: u64) -> Result<Vec<u8>, FileError> {
         return Err(refuse("it is not a regular file".into()));
     }
     if metadata.len() > max_bytes {
-        return Err(refuse(format!("it has {} bytes, at most {max_bytes} are expected", metadata.len())));
+        return Err(refuse(format!("it has {} bytes, expected at most {max_bytes}", metadata.len())));
     }
     fs::read(path).map_err(FileError::reading(path))
 }

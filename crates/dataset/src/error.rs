@@ -59,7 +59,8 @@ pub enum Error {
     },
     /// A file of a data set is too short or too long.
     #[error(
-        "{} has {found} bytes, {expected} are expected: {} (see `trainer data verify`; get it again with `{remedy}`)",
+        "{} has {found} bytes, expected {expected}: {} (see `trainer data verify`; get it again with \
+         `{remedy}`)",
         path.display(),
         length_trouble(*found, *expected)
     )]
@@ -75,8 +76,8 @@ pub enum Error {
     },
     /// A record's label is not a class.
     #[error(
-        "{}, record {record}: label {label}, 0 to {} are expected: the file is damaged \
-         (see `trainer data verify`; get it again with `{remedy}`)",
+        "{}, record {record}: label {label}, expected 0 to {}: the file is damaged (see `trainer data \
+         verify`; get it again with `{remedy}`)",
         path.display(),
         n_classes - 1
     )]
@@ -101,8 +102,8 @@ pub enum Error {
     CifarPickles(Vec<(PathBuf, String)>),
     /// A class does not have the number of images that the data set is known to have.
     #[error(
-        "{}: {found} {part} images of class {class:?}, {expected} are expected: a file is damaged or there twice \
-         (see `trainer data verify`; get it again with `{remedy}`)",
+        "{}: {found} {part} images of class {class:?}, expected {expected}: a file is damaged or exists \
+         twice (see `trainer data verify`; get it again with `{remedy}`)",
         folder.display()
     )]
     ClassCount {
@@ -140,7 +141,8 @@ pub enum Error {
     },
     /// The requested folds cannot be made.
     #[error(
-        "{n_folds} folds cannot be made of {n_groups} different pictures: at least 2 folds, and a picture for each, are expected"
+        "cannot make {n_folds} folds of {n_groups} different pictures: expected at least 2 folds, and at \
+         least one picture for each"
     )]
     Folds {
         /// Requested number of folds.
@@ -200,7 +202,7 @@ pub enum Error {
     #[error("cannot start a thread to prepare batches: {0}")]
     Thread(#[source] std::io::Error),
     /// An unknown name of a data set.
-    #[error("unknown data set {0:?}: cifar10 and cifar100 are known")]
+    #[error("unknown data set {0:?}: expected cifar10 or cifar100")]
     UnknownDataset(String),
 }
 
@@ -225,10 +227,10 @@ fn bad_pictures(bad: &[BadPicture], n_pictures: usize, is_skipping: bool) -> Str
     };
     let n = bad.len();
     let count = format!("{n} of {n_pictures} pictures cannot be read");
-    let share = "up to 1 % of them may be left out, and at least 1";
+    let share = "1 picture or 1 % of all pictures, whichever is more";
     let remedy = match is_skipping {
-        true => format!("--skip-bad leaves out no more than that: {share}. Mend or remove them"),
-        false => format!("Mend or remove them, or leave them out with --skip-bad ({share})"),
+        true => format!("--skip-bad leaves out at most {share}. Repair or remove the damaged pictures"),
+        false => format!("Repair or remove them, or leave them out with --skip-bad (at most {share})"),
     };
     format!("{count}:\n{named}{more}{remedy}")
 }

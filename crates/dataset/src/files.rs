@@ -69,19 +69,17 @@ impl ImageSource for Files {
 pub(crate) fn read_file(path: &PathBuf) -> Result<Vec<u8>, Error> {
     let bad = |reason: String| BadPicture { path: path.clone(), reason };
     let metadata = fs::metadata(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound if fs::symlink_metadata(path).is_ok() => bad("a link to nothing".into()),
+        std::io::ErrorKind::NotFound if fs::symlink_metadata(path).is_ok() => bad("a broken link".into()),
         std::io::ErrorKind::NotFound => bad("there is no such file".into()),
         _ => bad(e.to_string()),
     })?;
     // reading a pipe or a device might never end
     if !metadata.is_file() {
-        let what = if metadata.is_dir() { "a folder" } else { "no regular file" };
+        let what = if metadata.is_dir() { "a folder" } else { "a special file (such as a pipe)" };
         return Err(bad(format!("{what}, not a picture")).into());
     }
     if metadata.len() > MAX_FILE_BYTES {
-        return Err(
-            bad(format!("a file of {} MB; pictures of at most 1 GB are read", metadata.len() >> 20)).into()
-        );
+        return Err(bad(format!("a file of {} MB, expected at most 1 GB", metadata.len() >> 20)).into());
     }
     Ok(fs::read(path).map_err(FileError::reading(path))?)
 }

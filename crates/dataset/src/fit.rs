@@ -91,11 +91,11 @@ impl Preprocess {
         let refuse = |field, value, reason: String| Err(Error::Preprocess { field, value, reason });
         if self.size_px.iter().any(|side| !(1..=MAX_SIDE_PX).contains(side)) {
             let value = format!("{:?}", self.size_px);
-            return refuse("size_px", value, format!("sides of 1 to {MAX_SIDE_PX} pixels are expected"));
+            return refuse("size_px", value, format!("expected sides of 1 to {MAX_SIDE_PX} pixels"));
         }
         if !(MIN_CROP_FRACTION..=1.0).contains(&self.crop_fraction) {
             let value = self.crop_fraction.to_string();
-            return refuse("crop_fraction", value, format!("{MIN_CROP_FRACTION} to 1 is expected"));
+            return refuse("crop_fraction", value, format!("expected {MIN_CROP_FRACTION} to 1"));
         }
         Ok(())
     }
@@ -228,7 +228,7 @@ fn check(shape: [usize; 3], image_len: usize, size: [usize; 2], out_len: usize) 
     let [height, width, channels] = shape;
     let sides_fit = [height, width].iter().all(|&side| side > 0 && u32::try_from(side).is_ok());
     if !sides_fit || !(1..=3).contains(&channels) {
-        let what = format!("{height} x {width} pixels with {channels} channels is no picture");
+        let what = format!("{height} x {width} pixels with {channels} channels is not a picture");
         return Err(Error::Images(what));
     }
     if height.checked_mul(width).and_then(|n| n.checked_mul(channels)) != Some(image_len)
@@ -236,7 +236,7 @@ fn check(shape: [usize; 3], image_len: usize, size: [usize; 2], out_len: usize) 
     {
         let from = format!("{image_len} bytes for {height} x {width} x {channels}");
         let to = format!("{out_len} bytes for {} x {} x {channels}", size[0], size[1]);
-        return Err(Error::Images(format!("a picture of {from} is to be fitted into {to}")));
+        return Err(Error::Images(format!("cannot fit a picture of {from} into {to}")));
     }
     Ok(())
 }

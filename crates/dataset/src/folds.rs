@@ -113,8 +113,8 @@ mod tests {
         let refused = |n_folds| stratified_folds(&[0, 0, 1], &[0, 0, 1], n_folds, 0).unwrap_err().to_string();
         assert_eq!(
             refused(3),
-            "3 folds cannot be made of 2 different pictures: at least 2 folds, and a picture for each, are expected"
+            "cannot make 3 folds of 2 different pictures: expected at least 2 folds, and at least one picture for each"
         );
-        assert!(refused(1).starts_with("1 folds cannot"));
+        assert!(refused(1).starts_with("cannot make 1 folds"));
     }
 }

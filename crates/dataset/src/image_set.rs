@@ -40,7 +40,7 @@ impl ImageSet {
     ) -> Result<Self, Error> {
         let shape = [height, width, channels];
         if height == 0 || width == 0 || !(1..=3).contains(&channels) {
-            let shape = format!("{height} x {width} pixels with {channels} channels is no image");
+            let shape = format!("{height} x {width} pixels with {channels} channels is not an image");
             return Err(Error::Images(shape));
         }
         let expected = shape.iter().try_fold(labels.len(), |product, &side| product.checked_mul(side));
@@ -267,7 +267,7 @@ fn check_labels(labels: &[u32], class_names: &[String]) -> Result<(), Error> {
     let n_classes = class_names.len();
     match labels.iter().position(|&label| label as usize >= n_classes) {
         Some(i) => {
-            let what = format!("image {i} has label {}, there are {n_classes} classes", labels[i]);
+            let what = format!("image {i} has label {}, but there are {n_classes} classes", labels[i]);
             Err(Error::Images(what))
         }
         None => Ok(()),
@@ -373,9 +373,9 @@ mod tests {
         let new = |h, w, c, bytes, labels: Vec<u32>| ImageSet::new(h, w, c, vec![0; bytes], labels, names(2));
         let said = |result: Result<ImageSet, Error>| result.unwrap_err().to_string();
         assert!(said(new(2, 3, 3, 35, vec![1, 0])).contains("35 bytes for 2 labels"));
-        assert!(said(new(2, 3, 3, 36, vec![1, 2])).contains("image 1 has label 2, there are 2 classes"));
-        assert!(said(new(0, 3, 3, 0, vec![])).contains("is no image"));
-        assert!(said(new(1, 1, 4, 4, vec![0])).contains("is no image"));
+        assert!(said(new(2, 3, 3, 36, vec![1, 2])).contains("image 1 has label 2, but there are 2 classes"));
+        assert!(said(new(0, 3, 3, 0, vec![])).contains("is not an image"));
+        assert!(said(new(1, 1, 4, 4, vec![0])).contains("is not an image"));
         assert!(said(new(usize::MAX, 2, 3, 0, vec![0])).contains("0 bytes"));
         assert!(new(2, 3, 3, 0, vec![]).unwrap().is_empty());
     }

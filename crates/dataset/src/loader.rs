@@ -94,7 +94,7 @@ pub fn train_batches(
     cfg.augment.validate(height, width)?;
     cfg.mix.validate()?;
     if first_batch > n_batches {
-        let reason = format!("an epoch has {n_batches} batches, and number {first_batch} is asked for");
+        let reason = format!("an epoch has {n_batches} batches, but number {first_batch} was requested");
         return Err(Error::Batches { batch_size: cfg.batch_size, n_images: indices.len(), reason });
     }
     let order = epoch_order(&indices, cfg.seed, epoch);
@@ -205,12 +205,12 @@ fn check(set: &ImageSet, indices: &[u32], batch_size: usize, drop_last: bool) ->
     let n_images = indices.len();
     let refuse = |reason: &str| Err(Error::Batches { batch_size, n_images, reason: reason.to_owned() });
     if let Some(i) = indices.iter().find(|&&i| i as usize >= set.len()) {
-        return refuse(&format!("image {i} of {} is asked for", set.len()));
+        return refuse(&format!("image {i} of {} was requested", set.len()));
     }
     match n_batches(n_images, batch_size, drop_last) {
-        _ if batch_size == 0 => refuse("a batch size of at least 1 is expected"),
-        0 if n_images > 0 => refuse("no batch is full, and drop_last leaves out what is not"),
-        0 => refuse("there is no image"),
+        _ if batch_size == 0 => refuse("expected a batch size of at least 1"),
+        0 if n_images > 0 => refuse("no batch is full, and drop_last leaves out partial batches"),
+        0 => refuse("there are no images"),
         n => Ok(n),
     }
 }

@@ -68,7 +68,7 @@ impl Mix {
     pub fn validate(&self) -> Result<(), Error> {
         for (field, value) in [("mixup_alpha", self.mixup_alpha), ("cutmix_alpha", self.cutmix_alpha)] {
             if value != 0.0 && !ALPHAS.contains(&value) {
-                let reason = format!("0, or {} to {} is expected", ALPHAS.start(), ALPHAS.end());
+                let reason = format!("expected 0, or {} to {}", ALPHAS.start(), ALPHAS.end());
                 return Err(Error::Mix { field, value, reason });
             }
         }

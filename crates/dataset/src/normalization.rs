@@ -39,7 +39,7 @@ impl Normalization {
     /// If `indices` is empty or has an image that does not exist, or if a picture's levels are not known.
     pub fn of(set: &ImageSet, indices: &[u32]) -> Result<Self, Error> {
         if let Some(i) = indices.iter().find(|&&i| i as usize >= set.len()) {
-            return Err(Error::Images(format!("image {i} of {} is asked for", set.len())));
+            return Err(Error::Images(format!("image {i} of {} was requested", set.len())));
         }
         if indices.is_empty() {
             return Err(Error::Images("no images to take the mean of".into()));

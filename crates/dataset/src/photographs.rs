@@ -116,7 +116,8 @@ fn not_read(what: &str, paths: &[PathBuf], root: &Path) -> String {
     let n = paths.len();
     let pictures = if n == 1 { "picture is" } else { "pictures are" };
     format!(
-        "{n} {pictures} in a format that is not read, and left out: {what} ({}{more}). Convert to JPEG or PNG to use them",
+        "{n} {pictures} left out because the format cannot be read: {what} ({}{more}). Convert to JPEG or \
+         PNG to use them",
         names.join(", ")
     )
 }
@@ -149,10 +150,10 @@ fn parts(
         (true, false) => {
             notices.push(
                 match request.test_fraction == 0.0 {
-                    true => "there are no test pictures: those for validation are looked at once, as the test",
+                    true => "there are no test pictures: the validation pictures are used once, as the test",
                     false => {
-                        "there are no test pictures: those for validation are looked at once, as the test, and validation is \
-                         split from the training pictures"
+                        "there are no test pictures: the validation pictures are used once, as the test, \
+                         and other validation pictures are split from the training pictures"
                     }
                 }
                 .to_owned(),
@@ -181,8 +182,8 @@ fn by_chance(good: Vec<Good>, n_classes: usize, request: &PhotographsRequest<'_>
     let mut split = split.map_err(|_| Error::Pictures {
         path: request.path.to_owned(),
         problem: format!(
-            "{} pictures of {n_classes} classes are too few to train and to test on: at least 3 of a class are \
-             needed, and 20 are a beginning. Add pictures",
+            "{} pictures of {n_classes} classes are too few to train and to test on: each class needs at \
+             least 3 pictures, and 20 are a good start. Add pictures",
             labels.len()
         ),
     })?;
@@ -213,12 +214,12 @@ fn check_parts(
     let untrained = missing(&trains);
     if !untrained.is_empty() {
         let problem =
-            format!("nothing to train on of {}: add pictures, or remove the class", untrained.join(", "));
+            format!("no pictures to train on of {}: add some, or remove the class", untrained.join(", "));
         return Err(Error::Pictures { path: path.to_owned(), problem });
     }
     let is_tested = !parts.test.is_empty();
     if !is_tested && request.test_fraction > 0.0 {
-        let problem = "there is no picture to test on: add some of each class".to_owned();
+        let problem = "there are no pictures to test on: add some of each class".to_owned();
         return Err(Error::Pictures { path: path.to_owned(), problem });
     }
     // The listing already has this notice, unless the class has unreadable pictures only.
@@ -232,7 +233,7 @@ fn check_parts(
     let untested = unsaid(untested, "test", notices);
     if !untested.is_empty() {
         notices.push(format!(
-            "no test pictures of {}: nothing is known about how well it is told",
+            "no test pictures of {}: the accuracy on such pictures is unknown",
             untested.join(", ")
         ));
     }
@@ -272,15 +273,15 @@ fn copies(parts: &Parts, class_names: &[String]) -> Vec<String> {
     let leaks = told(
         leaks,
         [
-            "test picture is a copy of a training picture, which a model knows already",
-            "test pictures are copies of training pictures, which a model knows already",
+            "test picture is a copy of a training picture, so the model already knows it",
+            "test pictures are copies of training pictures, so the model already knows them",
         ],
     );
     let contradictions = told(
         contradictions,
         [
-            "picture lies in two classes, one of which is wrong",
-            "pictures lie in two classes, one of which is wrong",
+            "picture is in two classes, and one of them is wrong",
+            "pictures are in two classes, and one of them is wrong",
         ],
     );
     leaks.into_iter().chain(contradictions).collect()
@@ -320,7 +321,8 @@ fn dataset(
     let n_least = train.class_counts().into_iter().min().unwrap_or(0);
     if n_least < 10 {
         notices.push(format!(
-            "the smallest class has {} to train and validate on: figures will be rough; 50 of each are better",
+            "the smallest class has only {} to train and validate on, so figures will be rough; 50 pictures \
+             of each class are better",
             folder::pictures(n_least)
         ));
     }

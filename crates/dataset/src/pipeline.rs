@@ -47,7 +47,8 @@ impl Pipeline {
             (None, Some(own)) => own,
             (None, None) => {
                 return Err(Error::Images(
-                    "pictures of different sizes need a size to be fitted to: the model has none".into(),
+                    "the pictures have different sizes, but the model does not set a size to resize them to"
+                        .into(),
                 ));
             }
         };

@@ -38,7 +38,7 @@ fn decode(part: &'static str, png: &[u8], n_per_class: usize) -> Result<ImageSet
     let info = reader.info();
     let found = (info.width as usize, info.height as usize, info.color_type, info.bit_depth);
     if found != (width, height, png::ColorType::Rgb, png::BitDepth::Eight) {
-        return Err(damaged(format!("{width} x {height} pixels, 8-bit RGB, are expected; found {found:?}")));
+        return Err(damaged(format!("expected {width} x {height} pixels, 8-bit RGB; found {found:?}")));
     }
     let mut atlas = vec![0; width * height * 3];
     reader.next_frame(&mut atlas).map_err(|e| damaged(e.to_string()))?;

@@ -39,7 +39,7 @@ pub fn stratified_split(
 ) -> Result<Split, Error> {
     let refuse = |reason: String| Error::ValFraction { fraction: val_fraction, reason };
     if !(0.0..1.0).contains(&val_fraction) {
-        return Err(refuse("at least 0 and below 1 is expected".into()));
+        return Err(refuse("expected at least 0 and below 1".into()));
     }
     let mut split = Split { train: Vec::new(), val: Vec::new() };
     for (class, mut members) in
@@ -48,7 +48,7 @@ pub fn stratified_split(
         let n_val = n_held_out(members.len(), val_fraction);
         if n_val == members.len() && n_val > 0 {
             return Err(refuse(format!(
-                "class {class} has {n_val} images, and none would be left to train on"
+                "class {class} has {n_val} images, so none would be left to train on"
             )));
         }
         Stream::new(seed, Purpose::Split, level, class as u64).shuffle(&mut members);
@@ -101,7 +101,7 @@ impl Split {
 pub fn stratified_subset(labels: &[u32], indices: &[u32], n: usize, seed: u64) -> Result<Vec<u32>, Error> {
     let refuse = |reason: String| Error::Subset { n, reason };
     if n == 0 {
-        return Err(refuse("at least 1 is expected".into()));
+        return Err(refuse("expected at least 1".into()));
     }
     if n > indices.len() {
         return Err(refuse(format!("there are {} images to choose from", indices.len())));
@@ -132,10 +132,12 @@ fn members_of_classes(
     let mut classes = vec![Vec::new(); n_classes];
     for i in indices {
         let Some(&label) = labels.get(i as usize) else {
-            return Err(Error::Images(format!("image {i} of {} is asked for", labels.len())));
+            return Err(Error::Images(format!("image {i} of {} was requested", labels.len())));
         };
         let Some(members) = classes.get_mut(label as usize) else {
-            return Err(Error::Images(format!("image {i} has label {label}, there are {n_classes} classes")));
+            return Err(Error::Images(format!(
+                "image {i} has label {label}, but there are {n_classes} classes"
+            )));
         };
         members.push(i);
     }
@@ -246,7 +248,8 @@ mod tests {
     fn a_fraction_that_cannot_be_is_refused() {
         for fraction in [1.0, 2.0, -0.1, f64::NAN, f64::INFINITY] {
             assert!(
-                said(stratified_split(&[0; 9], 1, fraction, 0, 0)).contains("below 1 is expected"),
+                said(stratified_split(&[0; 9], 1, fraction, 0, 0))
+                    .contains("expected at least 0 and below 1"),
                 "{fraction}"
             );
         }
@@ -265,7 +268,7 @@ mod tests {
         assert_eq!(counts(&labels, &split.train, 4), [8, 1, 1, 2]);
         assert_ne!(split, stratified_split(&labels, 4, 0.6, 1, 0).unwrap());
         let message = said(stratified_split(&labels, 4, 0.99, 0, 0));
-        assert!(message.contains("class 0 has 20 images, and none would be left"), "{message}");
+        assert!(message.contains("class 0 has 20 images, so none would be left"), "{message}");
         assert!(said(stratified_split(&labels, 4, 0.0001, 0, 0)).contains("no class is large enough"));
     }
 

@@ -106,7 +106,7 @@ fn names_are_those_of_the_meta_file() {
     assert!(refusal(b"\x80\x02}U\x0blabel_names]s.").contains("is empty"));
     assert!(refusal(b"\x80\x02}.").contains("no list \"label_names\""));
     let message = refusal(b"\x80\x02}U\x0blabel_names](U\x01aU\x01bes.");
-    assert!(message.contains("row 2 has label 2, 0 to 1 are expected"), "{message}");
+    assert!(message.contains("row 2 has label 2, expected 0 to 1"), "{message}");
     assert_eq!(message.lines().count(), 6, "{message}"); // every batch is named
 }
 
@@ -188,24 +188,24 @@ fn any_byte_may_be_wrong() {
 fn what_is_wrong_is_said() {
     let said = |bytes: Vec<u8>| refusal(|_| bytes);
     let message = said(batch("labels", &[7, 10], &two_rows()));
-    assert!(message.contains("row 1 has label 10, 0 to 9 are expected"), "{message}");
+    assert!(message.contains("row 1 has label 10, expected 0 to 9"), "{message}");
     let message = said(batch("labels", &[7], &two_rows()));
     assert!(message.contains("it has 1 labels for 2 rows"), "{message}");
     let message = said(batch("fine_labels", &[7, 2], &two_rows()));
     assert!(message.contains("it has no list \"labels\""), "{message}");
     assert!(said(batch("labels", &[], &[])).contains("it has no rows"));
     assert!(said(b"\x80\x02](.".to_vec()).contains("takes more values"));
-    assert!(said(b"\x80\x02].".to_vec()).contains("holds no dictionary"));
+    assert!(said(b"\x80\x02].".to_vec()).contains("does not hold a dictionary"));
     assert!(said(b"\x80\x02}.".to_vec()).contains("no \"data\""));
-    assert!(said(b"\x80\x06}.".to_vec()).contains("protocol 6, 0 to 5"));
-    assert!(said(b"\x80\x02}U\x04dataK\x05s.".to_vec()).contains("\"data\" is no array"));
+    assert!(said(b"\x80\x06}.".to_vec()).contains("protocol 6, expected 0 to 5"));
+    assert!(said(b"\x80\x02}U\x04dataK\x05s.".to_vec()).contains("\"data\" is not an array"));
     assert!(said(b"}h\x07.".to_vec()).contains("uses value 7"));
     assert!(said(b"<html>".to_vec()).contains("0x3c"), "an error page");
     let other_type = |bytes: Vec<u8>| {
         let at = bytes.windows(4).position(|w| w == b"\x02u1K").unwrap();
         [&bytes[..at], b"\x02f4K", &bytes[at + 4..]].concat()
     };
-    assert!(refusal(other_type).contains("is of type \"f4\""));
+    assert!(refusal(other_type).contains("has the type \"f4\""));
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn a_program_is_refused_by_name_and_not_run() {
         let bytes = program.chars().map(|c| u32::from(c) as u8).collect();
         let message = refusal(|_| bytes);
         assert!(
-            message.contains("it asks for \"os.system\"") && message.contains("nothing of it was run"),
+            message.contains("it asks for \"os.system\"") && message.contains("nothing was run"),
             "{message}"
         );
     }
@@ -237,7 +237,10 @@ fn a_program_is_refused_by_name_and_not_run() {
 fn every_bad_file_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let message = load_cifar_python(folder.path()).unwrap_err().to_string();
-    assert!(message.contains("neither CIFAR-10") && message.contains("nor CIFAR-100"), "{message}");
+    assert!(
+        message.contains("neither the files of CIFAR-10") && message.contains("nor those of CIFAR-100"),
+        "{message}"
+    );
     write_folder(folder.path(), 2);
     for file in [BATCH_FILES[1], BATCH_FILES[5]] {
         fs::remove_file(folder.path().join(file)).unwrap();

@@ -44,6 +44,9 @@ fn what_can_be_gone_on_from_stays_and_that_is_said() {
     let server = Server::start(vec![cut_after(&archive, 90_000), hang_up(), hang_up(), hang_up()]);
     let data_dir = folder.path().join("data");
     let error = run(&request(&data_dir, &server.url)).unwrap_err();
-    assert!(matches!(error, FetchError::Cut { .. }) && error.to_string().contains("what came is kept"));
+    assert!(
+        matches!(error, FetchError::Cut { .. })
+            && error.to_string().contains("the part that arrived is kept")
+    );
     assert_eq!(left_in(&data_dir), ["tiny.part", "tiny.part.json"]);
 }

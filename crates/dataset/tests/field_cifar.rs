@@ -100,9 +100,9 @@ fn damage_is_refused((folder, case): (PathBuf, &Value)) {
         let said = match bad["reason"].as_str().unwrap() {
             "cut" => "it is cut short",
             "missing" => "it is missing",
-            "short-rows" => "its rows have 3071 bytes, 3072 are expected",
-            "label-10" => "has label 10, 0 to 9 are expected",
-            "fewer-labels" => "one a row is expected",
+            "short-rows" => "its rows have 3071 bytes, expected 3072",
+            "label-10" => "has label 10, expected 0 to 9",
+            "fewer-labels" => "expected one per row",
             "program" => "it asks for \"posix.getpid\"",
             other => panic!("an unknown kind of damage: {other}"),
         };

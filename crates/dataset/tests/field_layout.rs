@@ -31,13 +31,13 @@ const MUST_SAY: [(&str, &[&str]); 15] = [
     ("zip-dataset", &["photos.zip is unpacked in", "__MACOSX/"]),
     ("case-twins", &["\"Cat\" and \"cat\""]),
     ("val-lacks-class", &["c has no validation pictures", "a has no test pictures"]),
-    ("one-class", &["two classes are needed, found one: cat"]),
-    ("no-images", &["2 .txt (cat/a.txt, dog/a.txt)", "2 .pdf", "2 .raw", "read are JPEG"]),
+    ("one-class", &["expected at least two classes, found one: cat"]),
+    ("no-images", &["2 .txt (cat/a.txt, dog/a.txt)", "2 .pdf", "2 .raw", "supported formats: JPEG"]),
     ("csv-kaggle", &["train.csv", "test/0013.png, test/0014.png, test/0015.png, test/0016.png"]),
-    ("csv-troubles", &["row 12: p77.png is not there", "images/unlisted.png is in no row"]),
+    ("csv-troubles", &["row 12: p77.png does not exist", "images/unlisted.png is not in any row"]),
     ("csv-troubles", &["row 13: p0.png is dog, but cat in row 2", "row 11: p9.png has no label"]),
     ("csv-troubles", &["row 6: p4.png: label \"cat \""]),
-    ("symlinks", &["cat/gone.png", "a link to nothing", "cat/again"]),
+    ("symlinks", &["cat/gone.png", "a broken link", "cat/again"]),
 ];
 
 /// Cases that must be refused; the first outcome in the corpus alone does not decide them.

@@ -165,11 +165,11 @@ fn what_cannot_be_is_refused() {
     let mut apply = |bytes: usize, shape, out: usize| {
         fitter.apply(&vec![0; bytes], shape, &mut vec![0; out]).unwrap_err().to_string()
     };
-    assert!(apply(0, [0, 3, 3], 12).contains("no picture"));
-    assert!(apply(36, [3, 3, 4], 16).contains("no picture"));
+    assert!(apply(0, [0, 3, 3], 12).contains("not a picture"));
+    assert!(apply(36, [3, 3, 4], 16).contains("not a picture"));
     assert!(apply(26, [3, 3, 3], 12).contains("26 bytes for 3 x 3 x 3"));
     assert!(apply(27, [3, 3, 3], 13).contains("13 bytes for 2 x 2 x 3"));
-    assert!(apply(0, [usize::MAX, 2, 1], 4).contains("no picture"));
+    assert!(apply(0, [usize::MAX, 2, 1], 4).contains("not a picture"));
 }
 
 #[test]

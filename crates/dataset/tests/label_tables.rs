@@ -20,7 +20,7 @@ fn a_competitions_layout() {
     assert_eq!(counted(&listing), "cat 2, dog 1");
     assert!(!listing.has_splits());
     assert!(says(&listing, &["without a class", "test/0011.png, test/0012.png"]));
-    assert!(says(&listing, &["classes are from train.csv, column label"]));
+    assert!(says(&listing, &["the classes come from train.csv, column label"]));
 }
 
 #[test]
@@ -87,11 +87,11 @@ fn all_troubles_are_named_by_row_and_file() {
     for trouble in [
         "row 3: p1.png: label \"cat \" has spaces",
         "row 5: p3.png has no label",
-        "row 6: p77.png is not there",
+        "row 6: p77.png does not exist",
         "row 7: p0.png is dog, but cat in row 2",
-        "row 8: p2.png is in row 4, too",
-        "row 9: it names no file",
-        "images/unlisted.png is in no row",
+        "row 8: p2.png is also in row 4",
+        "row 9: it does not name a file",
+        "images/unlisted.png is not in any row",
     ] {
         assert!(refused.contains(trouble), "{trouble}\n{refused}");
     }
@@ -176,7 +176,7 @@ fn folders_serve_where_they_say_the_same_and_tables_where_they_do_not() {
     let unclear =
         Tree::new(&["part1/0.png", "part2/1.png"]).with("metadata.csv", table("image,MEL,NV 0,0,1 1,1,0"));
     let listing = unclear.list().unwrap();
-    assert!(says(&listing, &["not read as labels", "image, MEL, NV"]), "{:?}", listing.notices);
+    assert!(says(&listing, &["not used as labels", "image, MEL, NV"]), "{:?}", listing.notices);
     let wrapped =
         Tree::new(&["data/images/*2"]).with("data/labels.csv", table("file,label 0.png,cat 1.png,dog"));
     assert_eq!(counted(&wrapped.list().unwrap()), "cat 1, dog 1");

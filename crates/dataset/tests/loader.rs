@@ -139,9 +139,9 @@ fn what_cannot_be_is_refused() {
     let train = |indices: Arc<[u32]>, cfg: TrainLoader, first| train_batches(set(), indices, &cfg, 0, first);
     assert!(said(train(indices(), loader(0, false), 0)).contains("at least 1"));
     assert!(said(train(indices(), loader(21, true), 0)).contains("drop_last"));
-    assert!(said(train([].into(), loader(2, false), 0)).contains("there is no image"));
+    assert!(said(train([].into(), loader(2, false), 0)).contains("there are no images"));
     assert!(said(train([23].into(), loader(1, false), 0)).contains("image 23 of 23"));
-    assert!(said(train(indices(), loader(6, false), 5)).contains("4 batches, and number 5"));
+    assert!(said(train(indices(), loader(6, false), 5)).contains("4 batches, but number 5"));
     let mut too_wide = loader(6, false);
     too_wide.augment.crop_padding_px = 4;
     assert!(said(train(indices(), too_wide, 0)).contains("crop_padding_px = 4"));

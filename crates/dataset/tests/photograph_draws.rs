@@ -120,7 +120,7 @@ fn what_cannot_be_is_refused() {
             augment.validate(20, 30).unwrap();
             set(&mut augment, value);
             let message = said(augment);
-            assert!(message.starts_with(&format!("augment.{field} = {value}: 0 to ")), "{message}");
+            assert!(message.starts_with(&format!("augment.{field} = {value}: expected 0 to ")), "{message}");
         }
     }
     let crop = |scale, ratio| {

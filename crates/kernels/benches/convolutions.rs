@@ -101,7 +101,7 @@ fn tables<E: Element>(element: &str, filter: Option<String>) {
             continue;
         }
         let n_threads = rayon::current_num_threads();
-        println!("{title}: GFLOP/s on {n_threads} threads, of {peak:.1} at best");
+        println!("{title}: GFLOP/s on {n_threads} threads, peak {peak:.1}");
         println!("{:<32} {:>10} {:>10} {:>10}", "", "forward", "input", "weight");
         for &row in rows {
             table_row::<E>(row);

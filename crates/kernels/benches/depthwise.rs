@@ -41,7 +41,7 @@ fn main() {
 fn table<E: Element>(element: &str, n: usize) {
     let (isa, n_threads) = (isa().as_str(), rayon::current_num_threads());
     let peak = measured_peak_gflops::<f32>().unwrap_or(f64::NAN); // products are f32
-    println!("{isa} {element}, {n} images, {n_threads} threads: ms, GFLOP/s of {peak:.1} at best, GB/s");
+    println!("{isa} {element}, {n} images, {n_threads} threads: ms, GFLOP/s (peak {peak:.1}), GB/s");
     println!("{:<22} {:>22} {:>22} {:>22} {:>22}", "", "forward", "folded, ReLU", "input", "weight");
     for row in LITE0 {
         table_row::<E>(n, row);

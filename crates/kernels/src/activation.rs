@@ -148,7 +148,7 @@ vectorised! {
             After::Gelu => map(x, y, lanes::gelu),
             After::Silu => map(x, y, lanes::silu),
             After::HardSwish => map(x, y, lanes::hard_swish),
-            After::Nothing | After::Relu | After::ReluPool => unreachable!("{after:?} is no curve"),
+            After::Nothing | After::Relu | After::ReluPool => unreachable!("{after:?} has no curve here"),
         }
     }
 }
@@ -160,7 +160,7 @@ vectorised! {
             After::Gelu => map_backward(x, dy, dx, |x, dy| dy * lanes::gelu_slope(x)),
             After::Silu => map_backward(x, dy, dx, |x, dy| dy * lanes::silu_slope(x)),
             After::HardSwish => map_backward(x, dy, dx, |x, dy| dy * lanes::hard_swish_slope(x)),
-            After::Nothing | After::Relu | After::ReluPool => unreachable!("{after:?} is no curve"),
+            After::Nothing | After::Relu | After::ReluPool => unreachable!("{after:?} has no curve here"),
         }
     }
 }
@@ -172,7 +172,7 @@ vectorised! {
             After::Gelu => map_in_place(y, lanes::gelu),
             After::Silu => map_in_place(y, lanes::silu),
             After::HardSwish => map_in_place(y, lanes::hard_swish),
-            _ => unreachable!("{after:?} is done before the numbers are written"),
+            _ => unreachable!("{after:?} is not a curve"),
         }
     }
 }

@@ -14,7 +14,8 @@ pub enum IsaError {
     },
     /// The processor does not have the instruction set.
     #[error(
-        "TALLOW_ISA: this processor has no {requested}; it has {available}: choose one of these or unset it"
+        "TALLOW_ISA: this processor does not have {requested}; it has {available}: choose one of these, or \
+         unset TALLOW_ISA"
     )]
     Unavailable {
         /// The requested instruction set.
@@ -26,7 +27,7 @@ pub enum IsaError {
 
 /// A request for an unknown convolution method.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("TALLOW_CONV: unknown method {name:?}; expected one of {expected}, or unset it")]
+#[error("TALLOW_CONV: unknown method {name:?}; expected one of {expected}; or unset TALLOW_CONV")]
 pub struct MethodError {
     /// The requested name.
     pub name: String,

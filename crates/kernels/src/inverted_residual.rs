@@ -40,7 +40,7 @@ impl<E: Element> InvertedResidual<'_, E> {
     pub fn forward(&self, s: &DepthwiseShape, x: &[E], y: &mut [E]) {
         let (expand, project) = (self.expand.map(pointwise), pointwise(self.project));
         let (Some(kernels), Some(project), true) = (Kernels::of(isa()), project, self.is_possible(s)) else {
-            panic!("InvertedResidual: there are no loops for {s:?}");
+            panic!("InvertedResidual: this block cannot be fused: {s:?}");
         };
         let expand = expand.flatten();
         let _span = profile::inverted_residual(s, expand.map(|expand| expand.c_in), project.c_out);

@@ -23,7 +23,7 @@ const KEYS_PER_BLOCK: usize = 1024;
 /// # Panics
 /// If `dim` is 0 or a length is not a multiple of `dim`.
 pub fn largest_products(queries: &[f32], keys: &[f32], dim: usize, k: usize) -> Vec<Vec<(u32, f32)>> {
-    assert!(dim > 0, "largest_products: rows of no numbers");
+    assert!(dim > 0, "largest_products: dim is 0, expected at least 1");
     let (n, m) = (queries.len() / dim, keys.len() / dim);
     check_len("largest_products", "queries", queries.len(), n * dim);
     check_len("largest_products", "keys", keys.len(), m * dim);

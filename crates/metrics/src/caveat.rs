@@ -88,33 +88,35 @@ impl Caveat {
     pub fn sentence(&self) -> String {
         match self {
             Self::ValidatedOnTest => {
-                "Validation looked at the test images: the run took its decisions on them, and the test accuracy \
+                "Validation used the test images: the run made its decisions on them, so the test accuracy \
                  is not an honest estimate."
                     .to_owned()
             }
             Self::StartValidatedOnTest { from } => format!(
-                "The run began with the weights of {from}, whose validation looked at these test images: the test \
-                 accuracy is not an honest estimate."
+                "The run began with the weights of {from}. These weights were validated on these test images, so \
+                 the test accuracy is not an honest estimate."
             ),
             Self::StartTrainedOnValidation { from, n } => format!(
-                "The run began with the weights of {from}, which had been trained on {n} of its validation images: \
-                 validation looks better than it is, and so do probabilities and thresholds that were chosen on it."
+                "The run began with the weights of {from}. These weights had been trained on {n} of this \
+                 run's validation images, so the validation figures are too good. So are the probabilities \
+                 and thresholds that were chosen on validation."
             ),
             Self::StartTested { from } => format!(
-                "The run began with the weights of {from}, which had been tested on the same images: this is not \
-                 the first look at the test images."
+                "The run began with the weights of {from}. These weights had already been tested on the \
+                 same images, so this is not the first look at the test images."
             ),
             Self::StartUnknown { from, dataset } if dataset.is_empty() => format!(
-                "The run began with the weights of {from}. Whether those had seen its validation or test images \
-                 cannot be told: if so, its figures are too good."
+                "The run began with the weights of {from}. It is not known whether these weights have seen this \
+                 run's validation or test images. If they have, the figures of this run are too good."
             ),
             Self::StartUnknown { from, dataset } => format!(
-                "The run began with the weights of {from}, trained on other data ({dataset}). Whether those have \
-                 images in common with its validation or test images cannot be told: if so, its figures are too good."
+                "The run began with the weights of {from}, which were trained on other data ({dataset}). It \
+                 is not known whether those data share images with this run's validation or test images. If \
+                 they do, the figures of this run are too good."
             ),
             Self::ExtendedAfterTest { epochs } => format!(
-                "The run was extended after {epochs} epochs, when its model had been tested: this is not the first \
-                 look at the test images."
+                "The run was extended after {epochs} epochs, after its model had been tested. So this is \
+                 not the first look at the test images."
             ),
         }
     }

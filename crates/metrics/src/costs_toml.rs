@@ -95,7 +95,7 @@ fn put_pairs(
             return Err(error(&key("predicted"), "is the true class: a right answer costs nothing"));
         }
         if let Some(first) = seen.insert((target, predicted), i) {
-            return Err(error(&key("true"), &format!("this pair has a price already, price[{first}]")));
+            return Err(error(&key("true"), &format!("price[{first}] already gives this pair a price")));
         }
         prices[target * classes.len() + predicted] = checked(&key("price"), pair.price)?;
     }
@@ -109,7 +109,7 @@ fn class(classes: &HashMap<&str, u32>, key: &str, name: &str) -> Result<usize, M
 
 fn checked(key: &str, price: f64) -> Result<f64, MetricsError> {
     let fits = price >= 0.0 && price.is_finite();
-    if fits { Ok(price) } else { Err(error(key, &format!("found {price}, expected a number from 0 on"))) }
+    if fits { Ok(price) } else { Err(error(key, &format!("found {price}, expected a number of 0 or more"))) }
 }
 
 fn error(key: &str, problem: &str) -> MetricsError {
@@ -146,9 +146,9 @@ mod tests {
     fn what_does_not_fit_is_named() {
         let cases = [
             ("cat = 2", "cow = 2", "costs: value.cow: there is no class \"cow\""),
-            ("cat = 2", "cat = -2", "costs: value.cat: found -2, expected a number from 0 on"),
+            ("cat = 2", "cat = -2", "costs: value.cat: found -2, expected a number of 0 or more"),
             ("cat = 2", "cat = \"2\"", "costs: value.cat: found \"2\", expected a number"),
-            ("0.4", "nan", "costs: ask_a_person: found NaN, expected a number from 0 on"),
+            ("0.4", "nan", "costs: ask_a_person: found NaN, expected a number of 0 or more"),
             ("\"dog\"", "\"cat\"", "costs: price[0].predicted: is the true class"),
             ("true = \"cat\"", "true = \"\"", "costs: price[0].true: there is no class \"\""),
             ("5.5", "inf", "costs: price[0].price: found inf"),
@@ -159,6 +159,6 @@ mod tests {
             assert!(found.starts_with(expected), "{found}");
         }
         let twice = format!("{TEXT}{}", &TEXT[TEXT.find("[[").unwrap()..]);
-        assert_eq!(read_error(&twice), "costs: price[1].true: this pair has a price already, price[0]");
+        assert_eq!(read_error(&twice), "costs: price[1].true: price[0] already gives this pair a price");
     }
 }

@@ -31,8 +31,8 @@ pub enum MetricsError {
     },
     /// A value that cannot be the logarithm of a probability.
     #[error(
-        "the log-probability of class {class} for prediction {position} is {value}: \
-         expected at most 0 and a number (log_softmax of finite logits)"
+        "the log-probability of class {class} for prediction {position} is {value}: expected a number of at \
+         most 0 (log_softmax of finite logits)"
     )]
     NotALogProbability {
         /// The row, counted from 0.
@@ -54,7 +54,7 @@ pub enum MetricsError {
         n: u64,
     },
     /// Folds that cannot be compared: fewer than two, or one without an image.
-    #[error("folds of {n_images:?} images: expected at least two, each with an image")]
+    #[error("folds of {n_images:?} images: expected at least two folds, each with at least one image")]
     Folds {
         /// Number of images of each fold.
         n_images: Vec<u64>,

@@ -82,7 +82,10 @@ mod tests {
             assert!(folds_interval(wrong, 0.95).is_err(), "{wrong:?}");
         }
         let message = folds_interval(&[(1, 2), (0, 0)], 0.95).unwrap_err().to_string();
-        assert_eq!(message, "folds of [2, 0] images: expected at least two, each with an image");
+        assert_eq!(
+            message,
+            "folds of [2, 0] images: expected at least two folds, each with at least one image"
+        );
         assert!(folds_interval(&[(1, 2), (1, 2)], 1.0).is_err());
     }
 }

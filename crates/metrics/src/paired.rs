@@ -103,7 +103,7 @@ fn check_paired(first: &Predictions, second: &Predictions) -> Result<(), Metrics
         return not_paired("there are no images".into());
     }
     if first.len() != second.len() {
-        return not_paired(format!("one is about {} images, the other about {}", first.len(), second.len()));
+        return not_paired(format!("one has {} images, the other {}", first.len(), second.len()));
     }
     if first.n_classes() != second.n_classes() {
         return not_paired(format!(
@@ -118,7 +118,7 @@ fn check_paired(first: &Predictions, second: &Predictions) -> Result<(), Metrics
     match (0..first.len()).find(differs) {
         None => Ok(()),
         Some(i) => not_paired(format!(
-            "row {} is about image {} of class {} in one, and about image {} of class {} in the other",
+            "row {} is image {} of class {} in one, and image {} of class {} in the other",
             i + 1,
             first.indices()[i],
             first.targets()[i],
@@ -216,9 +216,9 @@ mod tests {
     fn what_is_not_about_the_same_images_is_refused() {
         let error = |a: &Predictions, b: &Predictions| compare_paired(a, b, 0.95, 0).unwrap_err().to_string();
         let two = model(&[true, false]);
-        assert!(error(&two, &model(&[true])).contains("about 2 images, the other about 1"));
+        assert!(error(&two, &model(&[true])).contains("has 2 images, the other 1"));
         let other = Predictions::new(2, vec![0, 1], two.log_probs().to_vec(), vec![0, 1]).unwrap();
-        assert!(error(&two, &other).contains("row 2 is about image 1 of class 0 in one"));
+        assert!(error(&two, &other).contains("row 2 is image 1 of class 0 in one"));
         assert!(error(&model(&[]), &model(&[])).contains("no images"));
         assert!(compare_paired(&two, &two, 1.0, 0).is_err());
     }

@@ -140,7 +140,7 @@ impl Columns {
     fn placed(&self, table: &Table, error: MetricsError) -> MetricsError {
         match error {
             MetricsError::NotALogProbability { position, class, value } => {
-                let problem = format!("found {value}, expected a logarithm of a probability");
+                let problem = format!("found {value}, expected the logarithm of a probability");
                 table.error(table.rows[position].line, self.log_probs + class, problem)
             }
             MetricsError::NoClasses => {
@@ -153,7 +153,8 @@ impl Columns {
 
 fn class(table: &Table, row: &Row, column: usize, classes: &HashMap<&str, u32>) -> Result<u32, MetricsError> {
     let name = row.name(column);
-    let unknown = || table.error(row.line, column, format!("{name:?} is none of the classes in the header"));
+    let unknown =
+        || table.error(row.line, column, format!("{name:?} is not one of the classes in the header"));
     classes.get(name).copied().ok_or_else(unknown)
 }
 
@@ -199,8 +200,12 @@ mod tests {
         let cases = [
             ("2,,dog", "x,,dog", "line 3, column index: found \"x\", expected a whole number"),
             ("-1.5", "?", "line 2, column log_prob:dog: found \"?\", expected a number"),
-            ("-1.5", "NaN", "line 2, column log_prob:dog: found NaN, expected a logarithm of a probability"),
-            ("cat,cat", "cow,cat", "line 2, column true: \"cow\" is none of the classes in the header"),
+            (
+                "-1.5",
+                "NaN",
+                "line 2, column log_prob:dog: found NaN, expected the logarithm of a probability",
+            ),
+            ("cat,cat", "cow,cat", "line 2, column true: \"cow\" is not one of the classes in the header"),
             (
                 "cat,cat",
                 "cat,dog",

@@ -90,10 +90,10 @@ impl Summary {
     pub fn features_text(&self, duration: impl Fn(f64) -> String) -> Option<String> {
         let all = self.features_seconds?;
         Some(match self.features_own_seconds {
-            Some(0.0) => format!("were there already; computing them once took {}", duration(all)),
+            Some(0.0) => format!("were already stored; computing them once took {}", duration(all)),
             Some(own) if own < 0.99 * all => {
                 format!(
-                    "took {}; others were there already, and had taken {}",
+                    "took {}; others were already stored, and had taken {}",
                     duration(own),
                     duration(all - own)
                 )
@@ -206,8 +206,8 @@ mod tests {
             text(&summary).unwrap()
         };
         assert_eq!(own(30.0), "took 30 s");
-        assert_eq!(own(0.0), "were there already; computing them once took 30 s");
-        assert_eq!(own(10.0), "took 10 s; others were there already, and had taken 20 s");
+        assert_eq!(own(0.0), "were already stored; computing them once took 30 s");
+        assert_eq!(own(10.0), "took 10 s; others were already stored, and had taken 20 s");
     }
 
     /// The fields that only some summaries have.

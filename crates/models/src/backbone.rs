@@ -60,10 +60,7 @@ impl Learning {
     ) -> Result<Self, ModelError> {
         let refuse = |key, problem: &str| Err(ModelError::Value { key, problem: problem.into() });
         if unfreeze != Unfreeze::All && !has_weights {
-            return refuse(
-                "unfreeze",
-                "weights that nobody trained would stay as they are: name some with --weights",
-            );
+            return refuse("unfreeze", "the frozen part needs pretrained weights: name some with --weights");
         }
         if unfreeze == Unfreeze::None && batch_norm == Some(BatchNormMode::Live) {
             return refuse("batch_norm", "\"live\" needs a part that learns: unfreeze = \"last\" or \"all\"");

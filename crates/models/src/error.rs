@@ -12,8 +12,8 @@ pub enum ModelError {
     },
     /// The network of the run was built by a program's own code (`name = "custom"`), not from a table.
     #[error(
-        "the network was made by a program of its own (model.name = \"custom\"), and only that program can build it: there, \
-         read_model gives its weights, and params.load_tensors takes them"
+        "the network was made by another program (model.name = \"custom\"), and only that program can build \
+         it: in that program, read_model reads the weights, and params.load_tensors loads them"
     )]
     Custom,
     /// No architecture has this name.

@@ -69,7 +69,7 @@ const fn joined<const N: usize>(lists: &[&[&'static str]]) -> [&'static str; N] 
 
 const SECTIONS: &[Section] = &[
     Section::new("model", "The architecture").tagged("name"),
-    Section::new("model.head", "What turns a backbone's features into logits"),
+    Section::new("model.head", "The head, which turns a backbone's features into logits"),
 ];
 
 const STAGES: Takes = Takes::Choices(&["layer1", "layer2", "layer3", "layer4"]);
@@ -79,7 +79,7 @@ const RESNET: &str = "https://arxiv.org/abs/1512.03385";
 const INPUT_PX: Key = Key::new(
     "model.input_px",
     Takes::Wholes(2),
-    "Rows and columns of the images, which others are brought to.",
+    "Rows and columns of the images. Other sizes are resized to them.",
 )
 .unit("px");
 
@@ -91,47 +91,65 @@ const fn weights(of: &'static [&'static str], published: &'static str) -> Key {
         "Pretrained weights: a folder with config.json and model.safetensors, a file, or hf:OWNER/NAME@REVISION.",
     )
     .of(of)
-    .or_else("none: it learns from the start")
+    .or_else("none: training starts from random weights")
     .on_choice(published)
     .source("https://arxiv.org/abs/2110.00476")
 }
 
 const KEYS: &[Key] = &[
-    Key::new("model.name", Takes::Choice(NAMES), "Which architecture, as torchvision or timm calls it."),
+    Key::new("model.name", Takes::Choice(NAMES), "Name of the architecture, as in torchvision or timm."),
     Key { kinds: SMALL, ..INPUT_PX }.or("[32, 32]"),
     Key { kinds: CONVOLUTIONAL, ..INPUT_PX }.or("[224, 224]"),
-    Key { kinds: DINOV2, ..INPUT_PX }.range("that are one multiple of 14, up to 518").or("[224, 224]"),
-    Key { kinds: VIT_S16, ..INPUT_PX }.range("that are one multiple of 16, up to 512").or("[224, 224]"),
-    Key::new("model.widths", Takes::Wholes(0), "Channels of each convolution; two make a stage, which halves rows and columns.")
-        .range("above 0, an even number of them")
-        .unit("channels")
-        .of(&["cnn"])
-        .or("[32, 32, 64, 64, 128, 128]"),
-    Key::new("model.widths", Takes::Wholes(0), "Channels of each group, which halves rows and columns.")
+    Key { kinds: DINOV2, ..INPUT_PX }
+        .range("that are equal, a multiple of 14 and at most 518")
+        .or("[224, 224]"),
+    Key { kinds: VIT_S16, ..INPUT_PX }
+        .range("that are equal, a multiple of 16 and at most 512")
+        .or("[224, 224]"),
+    Key::new(
+        "model.widths",
+        Takes::Wholes(0),
+        "Channels of each convolution. Two convolutions form a stage, and each stage halves rows and \
+         columns.",
+    )
+    .range("above 0, an even number of them")
+    .unit("channels")
+    .of(&["cnn"])
+    .or("[32, 32, 64, 64, 128, 128]"),
+    Key::new("model.widths", Takes::Wholes(0), "Channels of each group. Each group halves rows and columns.")
         .range("above 0")
         .unit("channels")
         .of(&["speedrun"])
         .or("[64, 256, 256]")
         .source(SPEEDRUN),
-    Key::new("model.norm_eps", Takes::Number, "Added to the variance by batch norms.")
+    Key::new("model.norm_eps", Takes::Number, "Number that batch norms add to the variance.")
         .range("above 0")
         .of(&["speedrun"])
         .or("1e-5")
         .source(SPEEDRUN),
-    Key::new("model.norm_momentum", Takes::Number, "The share of the new batch in batch norms' running statistics.")
-        .range("in [0, 1]")
-        .unit("share")
-        .of(&["speedrun"])
-        .or("0.1")
-        .source(SPEEDRUN),
-    Key::new("model.norm_scale", Takes::YesNo, "Whether batch norms learn a factor for each channel, besides what they add.")
-        .of(&["speedrun"])
-        .or("true")
-        .source(SPEEDRUN),
+    Key::new(
+        "model.norm_momentum",
+        Takes::Number,
+        "The share of the new batch in the running statistics of batch norms.",
+    )
+    .range("in [0, 1]")
+    .unit("share")
+    .of(&["speedrun"])
+    .or("0.1")
+    .source(SPEEDRUN),
+    Key::new(
+        "model.norm_scale",
+        Takes::YesNo,
+        "Whether batch norms learn a scale for each channel in addition to the shift.",
+    )
+    .of(&["speedrun"])
+    .or("true")
+    .source(SPEEDRUN),
     Key::new(
         "model.init",
         Takes::Choice(&["torch", "dirac"]),
-        "How 3x3 filters start: as PyTorch's, or the first ones handing on a channel each as it is.",
+        "Initial 3x3 filters: as in PyTorch, or (dirac) the first filters each pass one channel on \
+         unchanged.",
     )
     .of(&["speedrun"])
     .or("\"torch\"")
@@ -139,13 +157,14 @@ const KEYS: &[Key] = &[
     Key::new(
         "model.scaled_head",
         Takes::YesNo,
-        "Whether the head starts with weights of deviation 1, and logits are divided by the number of its features.",
+        "Whether the head's weights start with standard deviation 1, and logits are divided by the number \
+         of features.",
     )
     .of(&["speedrun"])
     .or("false")
     .source(SPEEDRUN),
     Key::new("model.dropout", Takes::Numbers(0), "The dropout rate after each stage.")
-        .range("in [0, 1), one for each two of model.widths")
+        .range("in [0, 1), one for each pair of model.widths")
         .of(&["cnn"])
         .or("[0.0, 0.1, 0.2]")
         .source("https://jmlr.org/papers/v15/srivastava14a.html"),
@@ -163,35 +182,48 @@ const KEYS: &[Key] = &[
         .source("https://arxiv.org/abs/2404.10518"),
     weights(&["mobilenetv4_conv_medium"], "\"hf:timm/mobilenetv4_conv_medium.e500_r256_in1k\"")
         .source("https://arxiv.org/abs/2404.10518"),
-    weights(&["tf_efficientnet_lite0"], "\"hf:timm/tf_efficientnet_lite0.in1k\"").source("https://arxiv.org/abs/1905.11946"),
-    weights(&["hgnetv2_b0"], "\"hf:timm/hgnetv2_b0.ssld_stage2_ft_in1k\"").source("https://arxiv.org/abs/2103.05959"),
-    weights(&["hgnetv2_b2"], "\"hf:timm/hgnetv2_b2.ssld_stage2_ft_in1k\"").source("https://arxiv.org/abs/2103.05959"),
-    weights(&["hgnetv2_b4"], "\"hf:timm/hgnetv2_b4.ssld_stage2_ft_in1k\"").source("https://arxiv.org/abs/2103.05959"),
-    weights(&["convnext_atto"], "\"hf:timm/convnext_atto.d2_in1k\"").source("https://arxiv.org/abs/2201.03545"),
-    weights(&["convnext_nano"], "\"hf:timm/convnext_nano.in12k_ft_in1k\"").source("https://arxiv.org/abs/2201.03545"),
-    weights(&["convnext_pico"], "\"hf:timm/convnext_pico.d1_in1k\"").source("https://arxiv.org/abs/2201.03545"),
-    weights(&["convnext_tiny"], "\"hf:timm/convnext_tiny.in12k_ft_in1k\"").source("https://arxiv.org/abs/2201.03545"),
+    weights(&["tf_efficientnet_lite0"], "\"hf:timm/tf_efficientnet_lite0.in1k\"")
+        .source("https://arxiv.org/abs/1905.11946"),
+    weights(&["hgnetv2_b0"], "\"hf:timm/hgnetv2_b0.ssld_stage2_ft_in1k\"")
+        .source("https://arxiv.org/abs/2103.05959"),
+    weights(&["hgnetv2_b2"], "\"hf:timm/hgnetv2_b2.ssld_stage2_ft_in1k\"")
+        .source("https://arxiv.org/abs/2103.05959"),
+    weights(&["hgnetv2_b4"], "\"hf:timm/hgnetv2_b4.ssld_stage2_ft_in1k\"")
+        .source("https://arxiv.org/abs/2103.05959"),
+    weights(&["convnext_atto"], "\"hf:timm/convnext_atto.d2_in1k\"")
+        .source("https://arxiv.org/abs/2201.03545"),
+    weights(&["convnext_nano"], "\"hf:timm/convnext_nano.in12k_ft_in1k\"")
+        .source("https://arxiv.org/abs/2201.03545"),
+    weights(&["convnext_pico"], "\"hf:timm/convnext_pico.d1_in1k\"")
+        .source("https://arxiv.org/abs/2201.03545"),
+    weights(&["convnext_tiny"], "\"hf:timm/convnext_tiny.in12k_ft_in1k\"")
+        .source("https://arxiv.org/abs/2201.03545"),
     Key { unset: Unset::Refused, ..weights(DINOV2, "\"hf:timm/vit_small_patch14_dinov2.lvd142m\"") }
         .source("https://arxiv.org/abs/2304.07193"),
-    Key { unset: Unset::Refused, ..weights(VIT_S16, "\"hf:timm/vit_small_patch16_224.augreg_in21k_ft_in1k\"") }
-        .source("https://arxiv.org/abs/2106.10270"),
+    Key {
+        unset: Unset::Refused,
+        ..weights(VIT_S16, "\"hf:timm/vit_small_patch16_224.augreg_in21k_ft_in1k\"")
+    }
+    .source("https://arxiv.org/abs/2106.10270"),
     Key::new(
         "model.unfreeze",
         Takes::Choice(&["none", "last", "layer4", "all"]),
-        "Which part learns besides the head: nothing, the last stage (of a ResNet layer4, which says the same) and what follows it, \
-         or everything. none: features are computed once per image, and kept.",
+        "The part that learns besides the head: nothing, the last stage and everything after it (for a \
+         ResNet, layer4 means the same), or everything. With none, features are computed once per image and \
+         kept.",
     )
     .of(CONVOLUTIONAL)
     .or("\"all\""),
     Key::new(
         "model.batch_norm",
         Takes::Choice(&["frozen", "live"]),
-        "Where batch norm takes its statistics from in the part that learns: the weights' own, which stay, or each batch.",
+        "The statistics that batch norms use in the part that learns: those of the weights, which stay \
+         fixed, or those of each batch.",
     )
     .of(WITH_NORM)
     .or_else("frozen with weights, live without")
     .source("https://arxiv.org/abs/1502.03167"),
-    Key::new("model.features", STAGES, "The stages whose mean maps are the features, side by side.")
+    Key::new("model.features", STAGES, "The features are the averaged maps of these stages, side by side.")
         .range("in this order, layer4 among them")
         .of(RESNETS)
         .or("[\"layer4\"]")
@@ -199,7 +231,8 @@ const KEYS: &[Key] = &[
     Key::new(
         "model.features",
         MAPS,
-        "The maps whose means are the features, side by side: of the stages, and of what follows them.",
+        "The features are these averaged maps, side by side: those of the stages, and that of the layers \
+         after them (head).",
     )
     .range("in this order, head among them")
     .of(TIMM)
@@ -208,13 +241,13 @@ const KEYS: &[Key] = &[
     Key::new(
         "model.downsample_in_bottleneck",
         Takes::YesNo,
-        "Whether a bottleneck that halves the map does so in its first convolution, as in the paper, or in its second. \
-         Weights say it themselves.",
+        "Whether a bottleneck that halves the map has its stride in the first convolution, as in the paper, \
+         instead of the second. Pretrained weights set this key.",
     )
     .of(RESNETS)
     .or("false")
     .source(RESNET),
-    Key::new("model.head.norm", Takes::YesNo, "Whether features are standardised first, by a batch norm.")
+    Key::new("model.head.norm", Takes::YesNo, "Whether a batch norm first standardises the features.")
         .of(WITH_HEAD)
         .or("false"),
     Key::new("model.head.hidden", Takes::Whole, "Units of a hidden layer with ReLU.")

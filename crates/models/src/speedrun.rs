@@ -97,7 +97,7 @@ impl SpeedrunConfig {
         }
         if self.last_map().contains(&0) {
             let problem =
-                format!("{h} x {w} is too small for {} groups, each of which halves it", self.widths.len());
+                format!("{h} x {w} is too small for {} groups: each group halves it", self.widths.len());
             return Err(ModelError::Value { key: "input_px", problem });
         }
         Ok(())

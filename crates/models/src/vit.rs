@@ -154,7 +154,7 @@ impl VitConfig {
             return refuse("input_px", problem);
         }
         if self.weights.is_none() {
-            let problem = "a frozen network without weights gives no features: name some with --weights";
+            let problem = "a frozen network needs pretrained weights: name some with --weights";
             return refuse("weights", problem.into());
         }
         self.head.validate()

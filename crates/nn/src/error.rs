@@ -25,7 +25,8 @@ pub enum NnError {
     Duplicate(String),
     /// The network would be too large for any machine, so one of its sizes must be a mistake.
     #[error(
-        "{name} has the sizes {shape:?}: the network would have more than {max} numbers, choose a smaller one"
+        "{name} has the sizes {shape:?}: the network would have more than {max} values; choose a smaller \
+         network"
     )]
     TooLarge {
         /// Name of the parameter that exceeds the limit.

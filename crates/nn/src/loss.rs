@@ -110,7 +110,7 @@ impl CrossEntropy {
         let problem = if dims.h * dims.w != 1 || dims.n != targets.len() {
             format!("{} targets for logits of {dims}", targets.len())
         } else if let Some(target) = targets.iter().find(|&&t| t as usize >= dims.c) {
-            format!("the target {target} is none of {} classes", dims.c)
+            format!("the target {target} is not one of {} classes", dims.c)
         } else if !(0.0..1.0).contains(&self.label_smoothing) {
             format!("label_smoothing must lie in [0, 1), it is {}", self.label_smoothing)
         } else if self.class_weights.as_ref().is_some_and(|w| w.len() != dims.c) {
@@ -157,7 +157,7 @@ mod tests {
     fn what_it_cannot_take_is_named() {
         let plain = CrossEntropy::default();
         assert!(refusal(&plain, &[0]).contains("1 targets"));
-        assert!(refusal(&plain, &[0, 3]).contains("the target 3 is none of 3 classes"));
+        assert!(refusal(&plain, &[0, 3]).contains("the target 3 is not one of 3 classes"));
         for label_smoothing in [-0.1, 1.0, f32::NAN] {
             let message = refusal(&CrossEntropy { label_smoothing, ..plain.clone() }, &[0, 1]);
             assert!(message.contains("label_smoothing") && message.contains(&label_smoothing.to_string()));

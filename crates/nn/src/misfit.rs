@@ -39,7 +39,8 @@ impl Misfit {
                 }
                 Some(t) if t.data.len() != shape.iter().product::<usize>() => {
                     let n = t.data.len();
-                    let text = format!("{} has {n} elements, too many or too few for {shape:?}", short(name));
+                    let text =
+                        format!("{} has {n} elements, which does not match the shape {shape:?}", short(name));
                     misfit.other_shape.push(text);
                 }
                 Some(_) => {}
@@ -68,12 +69,18 @@ impl fmt::Display for Misfit {
         match &self.other_shape[..] {
             [] => {}
             [text] => parts.push(text.clone()),
-            texts => parts.push(format!("{} have another shape ({})", texts.len(), examples(texts, "; "))),
+            texts => parts.push(format!(
+                "{} tensors have a different shape ({})",
+                texts.len(),
+                examples(texts, "; ")
+            )),
         }
         match &self.unexpected[..] {
             [] => {}
-            [name] => parts.push(format!("{name} is not part of it")),
-            names => parts.push(format!("{} are not part of it ({})", names.len(), examples(names, ", "))),
+            [name] => parts.push(format!("{name} is unexpected")),
+            names => {
+                parts.push(format!("{} tensors are unexpected ({})", names.len(), examples(names, ", ")))
+            }
         }
         f.write_str(&parts.join(", "))
     }
@@ -152,9 +159,9 @@ mod tests {
         mixed.extend(layers(10..13, 4));
         assert_eq!(
             message(mixed).unwrap(),
-            "3 of 8 tensors are missing (layer0.weight, layer1.weight, …), 2 have another shape (layer6.weight has the \
-             shape [5, 3], expected [4, 3]; layer7.weight has the shape [5, 3], expected [4, 3]), 3 are not part of it \
-             (layer10.weight, layer11.weight, …)"
+            "3 of 8 tensors are missing (layer0.weight, layer1.weight, …), 2 tensors have a different shape (layer6.weight \
+             has the shape [5, 3], expected [4, 3]; layer7.weight has the shape [5, 3], expected [4, 3]), 3 tensors \
+             are unexpected (layer10.weight, layer11.weight, …)"
         );
     }
 

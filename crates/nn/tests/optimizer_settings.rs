@@ -89,7 +89,7 @@ fn groups_out_of_range_are_refused_with_their_pattern() {
     }
     let message = refusal(json!({"pattern": "fc.*", "optimizer": "sgd"})).to_string();
     assert!(
-        message.contains("optimizer = \"sgd\" is for optimizer.kind = \"muon\" alone: leave it out"),
+        message.contains("optimizer = \"sgd\" works only with optimizer.kind = \"muon\": leave it out"),
         "{message}"
     );
 }

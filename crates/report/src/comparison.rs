@@ -13,7 +13,7 @@ const SEED: u64 = 0;
 
 /// Explains the minutes of a run with a frozen backbone.
 pub(crate) const FEATURES_COUNT: &str =
-    "The minutes count the features of a frozen backbone, whichever run computed them.";
+    "The minutes include the features of a frozen backbone, even if another run computed them.";
 
 /// Runs that were tested on the same images.
 pub struct Comparison<'a> {

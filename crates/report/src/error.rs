@@ -10,7 +10,7 @@ use tallow_metrics::MetricsError;
 #[non_exhaustive]
 pub enum ReportError {
     /// A folder that is not a run folder.
-    #[error("{} is no run folder: {problem}", path.display())]
+    #[error("{} is not a run folder: {problem}", path.display())]
     NotARun {
         /// The folder.
         path: PathBuf,

@@ -3,7 +3,7 @@
 use crate::record::RunRecord;
 
 /// A problem that is not damage: a run that has not finished has no summary.
-const NO_SUMMARY: &str = "summary.json is not there";
+const NO_SUMMARY: &str = "summary.json is missing";
 
 /// The progress of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -59,14 +59,14 @@ impl Outcome {
         match self {
             Self::Confirmed => "the test confirms the wanted accuracy.",
             Self::Kept => {
-                "the test reaches the wanted accuracy, but has too few images to confirm it: the interval holds less."
+                "the test reaches the wanted accuracy, but has too few images to confirm it: the interval includes lower values."
             }
             Self::Missed => "the test misses the wanted accuracy: do not rely on it.",
-            Self::Unanswered => "none of the test images is answered.",
+            Self::Unanswered => "no test image is answered.",
             Self::NotTested => {
                 "validation or test was not independent of the model (see the warnings), so nothing confirms it."
             }
-            Self::NoTest => "no other images were kept that could confirm it.",
+            Self::NoTest => "no other images were kept to confirm it.",
         }
     }
 }

@@ -71,7 +71,7 @@ fn what_was_not_tested_alike_is_refused_with_the_reason() {
         predictions: common::predictions(30, 3, 0),
         ..three.test.clone().unwrap()
     });
-    assert!(refusal(&[three.clone(), fewer]).contains("one is about 200 images, the other about 30"));
+    assert!(refusal(&[three.clone(), fewer]).contains("one has 200 images, the other 30"));
     assert!(refusal(&[three]).contains("name another to compare it with"));
 }
 

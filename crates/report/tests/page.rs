@@ -71,10 +71,10 @@ fn the_page_opens_with_a_verdict() {
     let at = |text: &str| html.find(text).unwrap_or_else(|| panic!("no {text}"));
     let order = [
         "In short</h2>",
-        "answered rightly",
+        "classified correctly",
         "Where it fails",
         "The pair with the most errors",
-        "What may be left to it",
+        "What it may decide alone",
     ];
     let order =
         [&order[..], &["What to do next", "id=\"errors\"", "id=\"test\"", "id=\"business\"", "id=\"run\""]]
@@ -86,7 +86,7 @@ fn the_page_opens_with_a_verdict() {
     );
     assert!(html.contains("Test on more pictures: with 200"), "an interval of 12 points is wide");
     assert!(
-        html.contains("No answer can be left alone with a promise of 95.00 %"),
+        html.contains("No answers can be accepted with a promised accuracy of 95.00 %"),
         "a quarter is wrong, however sure"
     );
 }
@@ -112,7 +112,7 @@ fn caveats_and_notes_stand_above_all_figures() {
         "weights of runs/&lt;a&gt;",
         "look like &lt;training",
     ] {
-        assert!(html.find(text).unwrap() < html.find("answered rightly").unwrap(), "{text}");
+        assert!(html.find(text).unwrap() < html.find("classified correctly").unwrap(), "{text}");
     }
     assert!(html.contains("Get an honest figure before you rely on it"));
     assert!(!html.contains("the test confirms"), "nothing is confirmed by images that were chosen on");
@@ -217,7 +217,7 @@ fn classes_without_a_test_image_are_named() {
     let report = run_report(&RunRecord::read(folder.path()).unwrap(), &Options::default()).unwrap();
     let html = &report.html;
     assert!(html.contains("1 of 3 classes have no test image: class 2."));
-    assert!(html.contains("always “class 0” would be right in 66.67 %"));
+    assert!(html.contains("always answering “class 0” would be right for 66.67 %"));
     let row = html.split("class 2</span></th>").nth(1).unwrap().split("</tr>").next().unwrap();
     assert_eq!(row.matches('–').count(), 4, "{row}");
     assert!(!html.contains("NaN"));
@@ -248,8 +248,8 @@ fn an_unfinished_run_shows_what_is_there_and_says_what_is_not() {
     fs::remove_file(folder.path().join("summary.json")).unwrap();
     fs::remove_file(folder.path().join("evaluation/predictions_test.csv")).unwrap();
     let html = page(folder.path());
-    assert!(html.contains("The run has not ended") && html.contains("summary.json is not there"));
-    assert!(html.contains("predictions_test.csv is not there") && html.contains("id=\"learning\""));
+    assert!(html.contains("The run has not ended") && html.contains("summary.json is missing"));
+    assert!(html.contains("predictions_test.csv is missing") && html.contains("id=\"learning\""));
     assert!(!html.contains("id=\"test\""));
 }
 
@@ -306,7 +306,7 @@ fn pictures_are_shown_where_they_are() {
     let run = RunRecord::read(folder.path()).unwrap();
     assert_eq!(run.problems.len(), 2, "{:?}", run.problems);
     assert!(run.problems[0].starts_with("images/../summary.json: expected the name of a file"));
-    assert_eq!(run.problems[1], "images/text.png: is no PNG file");
+    assert_eq!(run.problems[1], "images/text.png: is not a PNG file");
     let html = run_report(&run, &Options::default()).unwrap().html;
     assert!(html.contains("alt=\"image 3, &lt;b&gt;\"") && html.contains("48 × 32 pixels"));
     assert!(html.contains("Training images per class"));

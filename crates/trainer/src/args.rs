@@ -37,30 +37,30 @@ pub(crate) struct Cli {
 
 /// The message if only the program's name was typed.
 pub(crate) const ALONE: &str =
-    "Training with the recipe cnn. What can be chosen: trainer train --help; other commands: trainer --help";
+    "Training with the recipe cnn. For its options: trainer train --help; for other commands: trainer --help";
 
 const EXAMPLES: &str = "\
-How to train is asked for: `trainer train --help` has all options of training, `trainer recipes` the recipes, and \
-`trainer recipes --keys` every key that --set takes, with its meaning.
+`trainer train --help` lists all options of training, `trainer recipes` lists the recipes, and `trainer recipes --keys` \
+lists every key that --set takes, with its meaning.
 
 Without a command, trainer trains: `trainer` alone runs the recipe cnn on CIFAR-10, or on the embedded sample of it \
-where CIFAR-10 cannot be had.
+if CIFAR-10 is not available.
 
 Examples:
-  trainer --dataset photos/                          train on a folder of your own pictures, a folder a class
-  trainer predict runs/photos-1 cat.jpg              ask the trained model
+  trainer --dataset photos/                          train on your own pictures, with one folder for each class
+  trainer predict runs/photos-1 cat.jpg              classify a picture with the trained model
   trainer                                            train the reference network
   trainer --recipe cnn-5 --seed 1                    another recipe, another seed
-  trainer --resume runs/cnn-1                        go on with an interrupted run
+  trainer --resume runs/cnn-1                        resume an interrupted run
   trainer eval runs/cnn-1                            test a trained model again
-  trainer export runs/cnn-1 --format onnx            the model for other programs
-  trainer report runs/cnn-1                          a page about it
-  trainer runs                                       all runs with their accuracies
-  trainer seeds --recipe cnn-5 --seeds 5             five runs of a recipe, their mean and its interval
-  trainer find-lr --recipe cnn                       which learning rate suits a recipe
-  trainer bench --model cnn                          how fast it is here, and where the time goes
+  trainer export runs/cnn-1 --format onnx            write the model for other programs
+  trainer report runs/cnn-1                          write its report page again
+  trainer runs                                       list all runs with their accuracies
+  trainer seeds --recipe cnn-5 --seeds 5             train a recipe with five seeds: mean and interval
+  trainer find-lr --recipe cnn                       find a learning rate for a recipe
+  trainer bench --model cnn                          measure how fast it is here, and where the time goes
   trainer recipes cnn > my.toml                      start a recipe of your own
-  trainer data info                                  what the data are";
+  trainer data info                                  describe the data";
 
 /// The options of every command.
 #[derive(Debug, Args)]
@@ -141,11 +141,11 @@ impl Precision {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Probabilities are calibrated on the validation images, where the run had any. Pictures that cannot be read are named, the\n\
-others are answered, and the exit status is 1.
+Probabilities are calibrated on the validation images, if the run had any. If some pictures cannot be read, they are\n\
+named, the others are classified, and the exit status is 1.
 
-A model on a frozen backbone also tells how usual a picture is: the share of pictures of its classes that are at least as\n\
-unlike the training pictures. At 5 % or less, it asks \"none of these?\".
+A model on a frozen backbone also reports how usual a picture is: the share of pictures of its classes that are at least\n\
+as unlike the training pictures. If the share is 5 % or less, it asks \"none of these?\".
 
 Examples:
   trainer predict runs/photos-1 cat.jpg
@@ -258,9 +258,10 @@ pub(crate) struct BenchArgs {
 }
 
 const BENCH_EXAMPLES: &str = "\
-Nothing is read but synthetic images, and nothing is written. GFLOP/s count what convolutions and linear layers \
-multiply and add, against what the threads reach without touching memory; f2 or f4 beside a convolution says that Winograd's \
-transforms save it products, which count as if they were done. TALLOW_ISA=avx2 lowers the instruction set, TALLOW_CONV=direct|f2|f4 chooses how convolutions are done.
+Uses only synthetic images and writes nothing. GFLOP/s count the multiplications and additions of convolutions and linear \
+layers, and are compared with the peak that the threads reach without memory access. f2 or f4 beside a convolution means \
+that Winograd's transforms save multiplications, which count as if they were done. TALLOW_ISA=avx2 selects a lower \
+instruction set, TALLOW_CONV=direct|f2|f4 selects the method of convolution.
 
 Examples:
   trainer bench

@@ -51,16 +51,17 @@ pub(crate) fn recipe(
             let seen = if whole.is_some() { "whole" } else { "as the weights were trained" };
             chosen.extend(whole);
             let why = format!(
-                "pretrained weights can be had: recipe photos, a head on a frozen backbone's features at {px} pixels, \
-                 each picture seen {seen} and computed once"
+                "pretrained weights are available: recipe photos, a head on a frozen backbone's features at \
+                 {px} pixels, with each picture seen {seen} and computed once"
             );
             ("photos", chosen, why)
         }
         Err(reason) => {
             let px: i64 = if side_px < 48 { 32 } else { 64 };
             let why = format!(
-                "no pretrained weights ({reason}): recipe photos-cnn, a small network from the start at {px} pixels. \
-                 With weights (--weights DIR) few pictures go much further"
+                "no pretrained weights ({reason}): recipe photos-cnn, a small network that is trained from \
+                 the start at {px} pixels. With pretrained weights (--weights DIR), a few pictures give a \
+                 much better model"
             );
             ("photos-cnn", vec![Override::new("model.input_px", vec![px; 2])], why)
         }

@@ -22,13 +22,13 @@ pub(crate) fn text(f: &Figures) -> String {
     figure(1e3 * f.step_secs, "ms per step", 2);
     let of_peak = match (f.share_of_peak, f.peak_gflops) {
         (Some(share), Some(peak)) => {
-            format!(", {:.1} % of the {peak:.1} that the threads multiply at best", 100.0 * share)
+            format!(", {:.1} % of the threads' peak of {peak:.1}", 100.0 * share)
         }
         _ => String::new(),
     };
     figure(f.gflops, &format!("GFLOP/s{of_peak}"), 1);
     if let Some(bytes) = f.peak_rss_bytes {
-        figure(bytes as f64 / 1e6, "MB of memory at most", 1);
+        figure(bytes as f64 / 1e6, "MB of memory at the peak", 1);
     }
     table(f, &mut text);
     text
@@ -41,7 +41,8 @@ fn table(f: &Figures, text: &mut String) {
     let profiled_ms = 1e3 * f.profiled_step_secs;
     let _ = write!(
         text,
-        "\nWhere the {profiled_ms:.2} ms of other, profiled steps went:\n\n\
+        "\n\
+         Time of each operation in separate, profiled steps of {profiled_ms:.2} ms:\n\n\
          {:<op$}  {:<shape$} {:>6} {:>9} {:>8} {:>7}",
         "operation", "shape", "calls", "ms", "GFLOP/s", "share"
     );

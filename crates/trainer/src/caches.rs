@@ -62,7 +62,7 @@ fn chosen<'a>(
     keys: &[String],
 ) -> Result<Vec<&'a FeatureCache>> {
     if let Some(days) = args.unused_days {
-        ensure!(keys.is_empty(), "--unused-days chooses by itself: leave the keys out");
+        ensure!(keys.is_empty(), "--unused-days chooses the caches: leave the keys out");
         let now = SystemTime::now();
         let is_old = |cache: &&FeatureCache| {
             now.duration_since(cache.last_used).is_ok_and(|age| age >= Duration::from_secs(days * 86_400))
@@ -71,7 +71,7 @@ fn chosen<'a>(
     }
     match (args.all, keys) {
         (true, []) => return Ok(caches.iter().collect()),
-        (true, _) => bail!("--all removes every cache: name keys, or give --all"),
+        (true, _) => bail!("--all removes every cache: give either keys or --all"),
         (false, []) => bail!("--remove: name the keys of caches, or give --unused-days or --all"),
         (false, _) => {}
     }
@@ -111,7 +111,7 @@ fn print(caches: &[FeatureCache], args: &CachesArgs) -> Result<()> {
         let used = age(now.duration_since(cache.last_used).unwrap_or_default());
         let used = format!("{}, last used {used}", size(cache.n_bytes));
         let Some(AboutFeatures { n_features, key }) = &cache.about else {
-            output::line(&format!("{}  of an older version of the program: nothing uses it", cache.key()))?;
+            output::line(&format!("{}  from an older version of the program: nothing uses it", cache.key()))?;
             output::line(&format!("    {used}"))?;
             continue;
         };

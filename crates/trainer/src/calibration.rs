@@ -42,8 +42,12 @@ impl fmt::Display for Calibration {
             return f.write_str("; the model file has no temperature to calibrate with");
         };
         let ece = 100.0 * ece;
-        write!(f, ", at the model's temperature of {temperature:.3} {ece:.2} % with loss {loss:.4}")?;
+        write!(f, ", with the model's temperature of {temperature:.3}: {ece:.2} % with loss {loss:.4}")?;
         let is_at_an_end = temperature == *TEMPERATURES.start() || temperature == *TEMPERATURES.end();
-        f.write_str(if is_at_an_end { "; its validation images did not determine it" } else { "" })
+        f.write_str(if is_at_an_end {
+            "; its validation images did not determine the temperature"
+        } else {
+            ""
+        })
     }
 }

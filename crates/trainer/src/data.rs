@@ -153,7 +153,7 @@ fn print(info: &Info) -> Result<()> {
     output::line(&format!("Mean, per channel     {:?}", info.mean))?;
     output::line(&format!("Deviation             {:?}", info.std))?;
     if let Some(Normalization { mean, std }) = info.normalized_by {
-        output::line(&format!("Normalised by         {mean:?} and {std:?}, those of the whole"))?;
+        output::line(&format!("Normalised by         {mean:?} and {std:?}, those of the full data set"))?;
     }
     output::line(&format!("Digest                {}\n", info.digest))?;
     let has_val = info.classes.iter().any(|class| class.n_val.is_some());
@@ -186,14 +186,13 @@ fn print(info: &Info) -> Result<()> {
 
 fn print_pictures(info: &Info, pictures: &PicturesInfo) -> Result<()> {
     let formats: Vec<String> = pictures.formats.iter().map(|(name, n)| format!("{n} {name}")).collect();
-    let range =
-        |[least, middle, greatest]: [u32; 3]| format!("{least} to {greatest}, half of them up to {middle}");
+    let range = |[least, middle, greatest]: [u32; 3]| format!("{least} to {greatest}, median {middle}");
     let (n_train, n_test) = (info.train_shape[0], info.test_shape[0]);
     output::line(&format!("Pictures              {n_train} to train and validate on, {n_test} to test on"))?;
     output::line(&format!("Formats               {}", formats.join(", ")))?;
     output::line(&format!("Heights, in pixels    {}", range(pictures.heights_px)))?;
     output::line(&format!("Widths                {}", range(pictures.widths_px)))?;
-    output::line(&format!("Turned by their files {}", pictures.n_turned))
+    output::line(&format!("Turned by EXIF        {}", pictures.n_turned))
 }
 
 #[derive(Serialize)]

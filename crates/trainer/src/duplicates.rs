@@ -96,12 +96,14 @@ pub(crate) fn run(args: &DuplicatesArgs, app: &App) -> Result<ExitCode> {
     }
     let share = 100.0 * n_duplicates as f64 / n_test.max(1) as f64;
     output::line(&format!(
-        "{n_duplicates} of {n_test} test images of {} ({share:.2} %) are near-duplicates of one of {n_train} training \
-         images.\n\
-         Judged by fine detail, each pixel less the mean of the 5 x 5 around it: the distance is 1 - its correlation, at\n\
-         the best of all shifts up to an eighth of the image, mirrored or not; up to {MAX_DUPLICATE_DISTANCE} is a \
-         near-duplicate. By eye, on CIFAR-10,\n\
-         about 95 of 100 such pairs show the same photograph.\n\
+        "{n_duplicates} of {n_test} test images of {} ({share:.2} %) are near-duplicates of one of \
+         {n_train} training images.\n\
+         Images are compared by fine detail: each pixel minus the mean of the 5 x 5 pixels around it. The \
+         distance is\n\
+         1 - the correlation at the best shift of up to an eighth of the image, mirrored or not. A \
+         near-duplicate has a distance\n\
+         of at most {MAX_DUPLICATE_DISTANCE}. Judged by eye on CIFAR-10, about 95 of 100 such pairs show \
+         the same photograph.\n\
          Pairs in {}",
         dataset.name,
         csv.display()
@@ -209,8 +211,9 @@ impl Groups {
         let n = self.n_alike_apart;
         (n > 0).then(|| {
             format!(
-                "{n} of {} pictures look like others that may lie in other folds, as all do where each shows the same kind of \
-                 thing in the same way: if they are several shots of one and the same, the accuracy by folds is too good",
+                "{n} of {} pictures look like others that may be in other folds. That is normal if all \
+                 pictures show the same kind of thing in the same way. But if they are several shots of the \
+                 same thing, the accuracy by folds is too good",
                 self.groups.len()
             )
         })

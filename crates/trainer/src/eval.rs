@@ -100,7 +100,7 @@ fn dataset(args: &EvalArgs, info: &ModelInfo, app: &App) -> Result<Option<Datase
     }
     let spec = Spec::parse(&config.dataset).with_context(|| {
         format!(
-            "the model was trained on \"{}\": say with --dataset where it lies now",
+            "the model was trained on \"{}\": give its present place with --dataset",
             shown(&config.dataset)
         )
     })?;
@@ -124,7 +124,7 @@ fn of_known_classes(part: &Part, info: &ModelInfo, dataset: &Dataset, app: &App)
     let places: Vec<Option<u32>> = names.iter().map(place).collect();
     if places.iter().all(Option::is_none) {
         bail!(
-            "the model knows the classes {}, the data set {} has {}: choose another --dataset",
+            "the model knows the classes {}, but the data set {} has {}: choose another --dataset",
             some(&info.class_names),
             shown(&dataset.name),
             some(names)
@@ -167,16 +167,17 @@ fn part(args: &EvalArgs, info: &ModelInfo, dataset: &Dataset) -> Result<Part> {
     if args.split == SplitName::Test {
         ensure!(
             !dataset.test.is_empty() || dataset.digest != info.data_digest,
-            "the run was tested by folds, and all its pictures had a part in its model then: there are none left to test it on. \
-             The figures of the folds are in its report; name other pictures with --dataset"
+            "the run was tested with folds, and then all its pictures were used for its model: no pictures \
+             are left to test it on. The figures of the folds are in its report; name other pictures with \
+             --dataset"
         );
         return Ok(Part::whole(&dataset.test));
     }
     let split = args.split.as_str();
     ensure!(
         dataset.digest == info.data_digest,
-        "--split {split}: the model was trained on other data than {} (digest {}, expected {}): which of its images \
-         were for validation cannot be told",
+        "--split {split}: the model was trained on other data than {} (digest {}, expected {}), so it is \
+         unknown which of its images were for validation",
         dataset.name,
         dataset.digest,
         info.data_digest
@@ -194,11 +195,14 @@ fn check_duplicates_count(args: &EvalArgs, info: &ModelInfo, dataset: &Dataset) 
     if !args.without_duplicates {
         return Ok(());
     }
-    ensure!(args.split == SplitName::Test, "--without-duplicates is about the test images: use --split test");
+    ensure!(
+        args.split == SplitName::Test,
+        "--without-duplicates applies only to the test images: use --split test"
+    );
     ensure!(
         dataset.digest == info.data_digest,
-        "--without-duplicates: the model was trained on other data than {} (digest {}, expected {}): which of its \
-         images the model has seen cannot be told",
+        "--without-duplicates: the model was trained on other data than {} (digest {}, expected {}), so it \
+         is unknown which of its images the model has seen",
         dataset.name,
         dataset.digest,
         info.data_digest

@@ -213,7 +213,10 @@ pub(crate) fn built(saved: &SavedModel, path: &Path) -> Result<(Model, Preproces
         .with_context(|| format!("{}: its architecture cannot be built", path.display()))?;
     model.params.load_tensors(weights).with_context(|| path.display().to_string())?;
     let Some(preprocess) = info.input(&model).preprocess else {
-        bail!("{}: the model takes images of any size, and an exported one needs a size", path.display());
+        bail!(
+            "{}: the model takes images of any size, but an exported model needs a fixed size",
+            path.display()
+        );
     };
     Ok((model, preprocess))
 }
@@ -249,7 +252,8 @@ fn resizing(preprocess: &Preprocess) -> String {
             )
         }
         Fit::Pad => format!(
-            "resize the whole picture in its proportions into {rows} x {columns} ({how}), in the middle of white"
+            "resize the whole picture to fit into {rows} x {columns} without changing its proportions \
+             ({how}), centred on white"
         ),
     }
 }

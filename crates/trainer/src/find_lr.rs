@@ -65,8 +65,8 @@ pub(crate) fn run(args: &FindLrArgs, app: &App) -> Result<ExitCode> {
     let recipe_rate = recipe.optimizer.lr();
     let Some(suggestion) = suggestion else {
         bail!(
-            "between {:e} and {:e} the loss fell nowhere by more than noise, so that no rate can be suggested: look at {}, and try \
-             other ends (--from, --to) or more --steps",
+            "between {:e} and {:e} the loss never fell by more than noise, so no rate can be suggested: \
+             look at {}, and try other limits (--from, --to) or more --steps",
             args.from,
             args.to,
             shown_path(&files[0])
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &FindLrArgs, app: &App) -> Result<ExitCode> {
         output::line(&told(&suggestion, &sweep, recipe_rate))?;
         files.iter().try_for_each(|path| output::line(&format!("Wrote {}", shown_path(path))))?;
     }
-    app.progress.say(&format!("\nTo use it, other flags as here: {}", command(args, &suggestion)));
+    app.progress.say(&format!("\nTo use it, with the other flags as here: {}", command(args, &suggestion)));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -104,7 +104,7 @@ fn check(args: &FindLrArgs) -> Result<()> {
         N_STEPS.start(),
         N_STEPS.end()
     );
-    ensure!(!out.is_file(), "--out {}: there is a file of that name: name a folder", shown_path(out));
+    ensure!(!out.is_file(), "--out {}: a file has this name: name a folder", shown_path(out));
     Ok(())
 }
 
@@ -139,8 +139,9 @@ fn told(suggestion: &SuggestedRate, sweep: &LrSweep, recipe_rate: f64) -> String
     let [rate, least] = [rate, rate_of_least].map(two_digits);
     format!(
         "Learning rate {rate}; the recipe has {recipe_rate}\n\
-         Why: while the rate grows, the smoothed loss falls from {first_loss:.4} to {least_loss:.4}, at {least}{end}. At {rate} nine \
-         tenths of that fall are made: steps so large still help, and there is room before the loss turns."
+         Why: while the rate grows, the smoothed loss falls from {first_loss:.4} to {least_loss:.4}, which \
+         it reaches at {least}{end}. At {rate} the loss has made nine tenths of that fall: steps of this \
+         size still help, and there is a margin before the loss rises."
     )
 }
 
@@ -185,7 +186,7 @@ fn chart(recipe: &Recipe, sweep: &LrSweep, suggestion: Option<&SuggestedRate>) -
     };
     let lines = [
         line("smoothed", 0, &mut smoothed.iter().copied()),
-        line("of each step", 1, &mut points.iter().map(|point| point.loss)),
+        line("each step", 1, &mut points.iter().map(|point| point.loss)),
     ];
     let losses = lines.iter().flat_map(|line| line.points.iter().map(|point| point.1));
     let y = Axis::holding("training loss", Format::Number, losses, 5);
@@ -199,7 +200,7 @@ fn chart(recipe: &Recipe, sweep: &LrSweep, suggestion: Option<&SuggestedRate>) -
         .collect::<Vec<_>>();
     let mut chart = LineChart {
         name: "lr",
-        title: "Which learning rate",
+        title: "Search for a learning rate",
         x: Axis::holding("learning rate", Format::PowerOf10, rates, 8),
         y,
         lines: &lines,

@@ -73,7 +73,7 @@ pub(crate) fn give_up_validation(recipe: &mut Recipe, dataset: &Dataset) -> Opti
     data.val_fraction = 0.0;
     let n = set.len();
     Some(format!(
-        "{n} pictures to train on are too few to give any for validation: all are trained on, and no probability is \
-         calibrated"
+        "{n} training pictures are too few to keep some for validation: all are used for training, and \
+         probabilities are not calibrated"
     ))
 }

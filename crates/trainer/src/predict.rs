@@ -195,7 +195,7 @@ fn tell(
         });
     }
     if let Some(csv) = &args.csv {
-        return output::line(&format!("{} answers in {}", pictures.len(), csv.display()));
+        return output::line(&format!("{} predictions in {}", pictures.len(), csv.display()));
     }
     output::line(table(&pictures, top_k).trim_end())
 }

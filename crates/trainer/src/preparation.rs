@@ -86,8 +86,8 @@ fn ensure_batch_fits(recipe: &Recipe, dataset: &Dataset, input_px: [usize; 2]) -
     let free = source::free_memory_bytes().unwrap_or(usize::MAX) as u128;
     ensure!(
         n_bytes <= free,
-        "recipe: batch_size: {n} images of {} x {} pixels take more than {} GB of memory, {} GB are free: choose a \
-         smaller batch_size or model.input_px",
+        "recipe: batch_size: {n} images of {} x {} pixels take more than {} GB of memory, but {} GB are \
+         free: choose a smaller batch_size or model.input_px",
         input_px[0],
         input_px[1],
         n_bytes / 1_000_000_000,

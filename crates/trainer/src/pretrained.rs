@@ -38,7 +38,7 @@ pub(crate) fn tell_licence(source: &WeightsSource, architecture: &Architecture, 
     let is_this = |weights: &&PublishedWeights| weights.source == format!("hf:{}", model.id());
     let licence = match architecture.weights.as_ref().filter(is_this) {
         Some(weights) => format!("under the licence {}", weights.licence),
-        None => "whose licence its page on the hub names".to_owned(),
+        None => "for the licence see their page on the hub".to_owned(),
     };
     app.progress.say(&format!("Weights {source}, {licence}"));
 }
@@ -83,7 +83,7 @@ impl Pretrained {
     pub(crate) fn still_needed(error: Option<anyhow::Error>, model: &Model) -> Result<()> {
         match error {
             Some(error) if model.params.params().any(|param| param.is_frozen()) => Err(error.context(
-                "--resume: the pretrained weights that stay as they are cannot be had where the run had them: name their \
+                "--resume: the frozen pretrained weights are no longer where the run had them: give their \
                  new place with --weights",
             )),
             _ => Ok(()),
@@ -96,7 +96,7 @@ impl Pretrained {
         if let Some(architecture) = &self.config.architecture {
             ensure!(
                 architecture == name,
-                "{}: the weights are of a {architecture}, the recipe's model.name is {name}: add --set \
+                "{}: the weights are of a {architecture}, but the recipe's model.name is {name}: add --set \
                  model.name={architecture}, or name other weights",
                 self.files.origin
             );
@@ -141,7 +141,7 @@ impl Pretrained {
         let path: &Path = &self.files.model;
         let report = load_into(&model.params, read(path)?, self.classifier).with_context(|| {
             format!(
-                "{} holds no weights of a {}: name others, or another model.name",
+                "{} holds no weights of a {}: name other weights, or another model.name",
                 path.display(),
                 self.name
             )

@@ -13,24 +13,25 @@ use crate::recipe_input::all_keys;
 const PAGE_HEAD: &str = "\
 # The keys of a recipe
 
-`cargo xtask recipe-keys` writes this page from the table that `trainer recipes --keys` prints and that recipes are checked
-against; it is not edited by hand.
+`cargo xtask recipe-keys` writes this page: do not edit it by hand. It shows the table that `trainer recipes --keys` prints and
+that recipes are checked against.
 
-A recipe is a TOML file. It may begin with `base = \"cnn\"`, the name of a built-in recipe or of a file beside it, and then
-says only what is different. `--set KEY=VALUE` sets any key for one run, and some keys have flags of their own
+A recipe is a TOML file. It may begin with `base = \"cnn\"`, the name of a built-in recipe or of a file beside it; then it holds
+only the differences from that recipe. `--set KEY=VALUE` sets any key for one run, and some keys have their own flags
 (`trainer train --help`). Two arguments that set one key to different values are refused.
 
-What is left out has the value in the third column, in a file and with `--set` alike: `--set callbacks.early_stopping.patience=3`
-is enough for early stopping. A run folder's `recipe.toml` has all values as they were used.
+A key that is left out has the value in the third column, in a file and with `--set`: `--set callbacks.early_stopping.patience=3`
+is enough for early stopping. The `recipe.toml` of a run folder has all values that the run used.
 
 Some tables have kinds: `optimizer.kind`, `schedule.kind`, `averaging.kind`, `model.name`.
 
-- `--set schedule.kind=cosine` alone changes the kind. A key that means the same in both kinds, and so has one row here for
-  both, keeps its value; all others fall away, and the new kind's own have theirs from the third column. So Adam's rate is kept
-  for AdamW and not for SGD, and a weight decay of Adam, which is added to the gradient, not for AdamW.
-- `--set model.name=resnet18` in place of another model with weights brings the published weights of that architecture.
-- A file's table that names another kind than its base's replaces that table whole: nothing is kept.
-- `--set averaging.epochs=3` where nothing is averaged chooses the kind that has the key.
+- `--set schedule.kind=cosine` alone changes the kind. A key with the same meaning in both kinds has one row here for both, and
+  keeps its value. All other keys of the old kind are dropped, and the other keys of the new kind get their values from the
+  third column. So AdamW keeps Adam's rate, but SGD does not; and AdamW does not keep Adam's weight decay, because Adam adds it
+  to the gradient.
+- `--set model.name=resnet18` in a recipe whose model has weights also chooses the published weights of ResNet-18.
+- If a table in a file has another kind than the same table of its base, it replaces that table completely.
+- `--set averaging.epochs=3` in a recipe without averaging chooses the kind that has this key.
 ";
 
 /// A key in JSON.
@@ -147,7 +148,7 @@ fn text(table: &KeyTable, keys: &[&Key]) -> String {
             let of = kinds(table, key).map(|kinds| format!("; with {kinds}")).unwrap_or_default();
             out += &format!("      Takes {}; {}{of}\n", takes(key), left_out(key));
             if let Some(published) = key.on_choice {
-                out += &format!("      In place of another model's: {published}\n");
+                out += &format!("      When model.name replaces another model: {published}\n");
             }
             if let Some(source) = key.source {
                 out += &format!("      Source: {source}\n");
@@ -168,7 +169,7 @@ fn page(table: &KeyTable, keys: &[&Key]) -> String {
             let of = kinds(table, key).map(|kinds| format!(" With {kinds}.")).unwrap_or_default();
             let published = key
                 .on_choice
-                .map(|text| format!(" In place of another model's: `{text}`."))
+                .map(|text| format!(" When model.name replaces another model: `{text}`."))
                 .unwrap_or_default();
             let source = key.source.map(|source| format!(" <{source}>")).unwrap_or_default();
             let left_out = match key.unset {

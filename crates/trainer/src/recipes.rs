@@ -52,8 +52,11 @@ fn all(app: &App) -> Result<()> {
         output::line(&format!("{name:width$}  {about}"))?;
     }
     output::line(
-        "\nOne in full: trainer recipes NAME. Your own: a file ending in .toml that begins with base = \"cnn\".\n\
-         Every key and what it means: trainer recipes --keys. In what two differ: trainer recipes diff A B.",
+        "\n\
+         To print a recipe: trainer recipes NAME. Your own recipe is a file ending in .toml that begins \
+         with base = \"cnn\".\n\
+         All keys with their meaning: trainer recipes --keys. The differences between two recipes: trainer \
+         recipes diff A B.",
     )
 }
 

@@ -76,11 +76,11 @@ pub(crate) fn check_out(out: &Path) -> Result<()> {
     let folder = files::folder_of(out);
     ensure!(
         folder.is_dir(),
-        "--out {}: there is no folder {}: make it, or name another place",
+        "--out {}: there is no folder {}: make it, or choose another folder",
         shown_path(out),
         shown_path(folder)
     );
-    ensure!(!out.is_dir(), "--out {}: there is a folder of that name: name another", shown_path(out));
+    ensure!(!out.is_dir(), "--out {}: a folder has this name: choose another name", shown_path(out));
     Ok(())
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn check_out(out: &Path) -> Result<()> {
 fn in_cost_file(error: ReportError, costs: Option<&Path>) -> anyhow::Error {
     match (&error, costs) {
         (ReportError::Metrics(MetricsError::Costs { .. }), Some(path)) => {
-            anyhow::Error::new(error).context(format!("{} is no cost table for this run", path.display()))
+            anyhow::Error::new(error).context(format!("{} is not a cost table for this run", path.display()))
         }
         _ => error.into(),
     }

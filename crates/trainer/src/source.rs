@@ -155,7 +155,7 @@ fn by_name(name: &str, data_dir: &Path) -> Result<Dataset> {
     };
     let told = |error: Error| match error {
         Error::Absent { .. } => {
-            anyhow::anyhow!("{error}, or name with --data-dir the folder that holds it")
+            anyhow::anyhow!("{error}, or name the folder that holds it with --data-dir")
         }
         other => other.into(),
     };
@@ -179,7 +179,7 @@ fn photographs(path: &Path, request: &Request<'_>, app: &App) -> Result<Loaded> 
     }
     if !path.exists() {
         bail!(
-            "there is nothing at {}: name with --dataset the folder, the table or the archive where it lies",
+            "{} does not exist: name the folder, the table or the archive with --dataset",
             shown(&path.to_string_lossy())
         );
     }

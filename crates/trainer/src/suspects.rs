@@ -100,18 +100,22 @@ fn answers(run: &RunRecord) -> Result<PredictionsTable> {
             return format!("{} is the run of one fold: name the run that it is part of", run.path.display());
         }
         if of_recipe("folds").is_some() {
-            return format!("{} is not over: trainer --resume {}", run.path.display(), shell_word(&run.path));
+            return format!(
+                "{} is not finished: trainer --resume {}",
+                run.path.display(),
+                shell_word(&run.path)
+            );
         }
         format!(
-            "{} was not trained by folds, so of most pictures there is no answer of a model that had not seen them: trainer \
-             --recipe {} --folds 5 makes such a run",
+            "{} was not trained with folds, so most pictures have no prediction by a model that had not \
+             seen them: trainer --recipe {} --folds 5 makes such a run",
             run.path.display(),
             shell_word(&recipe)
         )
     })?;
     let path = run.path.join(&folds.predictions);
     let bytes = files::read_at_most(&path, MAX_TABLE_BYTES)?;
-    let text = String::from_utf8(bytes).with_context(|| format!("{} is no text", path.display()))?;
+    let text = String::from_utf8(bytes).with_context(|| format!("{} is not text", path.display()))?;
     parse_predictions_csv(&text).with_context(|| format!("cannot read {}", path.display()))
 }
 
@@ -129,7 +133,10 @@ fn dataset(
         config.data_dir.clone_from(data_dir);
     }
     let spec = Spec::parse(&config.dataset).with_context(|| {
-        format!("the run was trained on \"{}\": say with --dataset where it lies now", shown(&config.dataset))
+        format!(
+            "the run was trained on \"{}\": give its present place with --dataset",
+            shown(&config.dataset)
+        )
     })?;
     let dataset = match source::load_local(&spec, &config, false, app)?.told(app) {
         Ok(dataset) => dataset,
@@ -138,8 +145,8 @@ fn dataset(
     let then = run.summary.as_ref().map(|summary| summary.data_digest.as_str()).unwrap_or_default();
     ensure!(
         dataset.digest == then,
-        "the pictures of {} have changed since the run: train again with --folds, or name with --dataset where those lie that it \
-         was trained on",
+        "the pictures of {} have changed since the run: train again with --folds, or name the original \
+         pictures with --dataset",
         shown(&dataset.name)
     );
     Ok(Ok(dataset))
@@ -151,7 +158,7 @@ fn pictures(table: &PredictionsTable, suspects: &[Suspect], dataset: &Dataset) -
         let index = table.predictions.indices()[suspect.position];
         ensure!(
             (index as usize) < set.len(),
-            "the answers are about {index}, there are {} images",
+            "a prediction is for image {index}, but there are {} images",
             set.len()
         );
         let png = to_png(&set.read(index as usize)?, MAX_SIDE_PX)?;

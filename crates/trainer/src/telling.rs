@@ -150,8 +150,8 @@ pub(crate) fn conclude(summary: &Summary, run_dir: &Path, page: Option<&Path>, a
     if let Some(folds) = &summary.folds {
         let [low, high] = folds.accuracy_interval.map(|share| 100.0 * share);
         output::line(&format!(
-            "Accuracy by {} folds {:.2} % (95 % interval over folds {low:.2} to {high:.2}), loss {:.4}, on {} images of {}, each \
-             asked of a model that had not seen it",
+            "Accuracy by {} folds {:.2} % (95 % interval over folds {low:.2} to {high:.2}), loss {:.4}, on \
+             {} images of {}, each classified by a model that had not seen it",
             folds.accuracies.len(),
             100.0 * folds.accuracy,
             folds.loss,
@@ -198,8 +198,8 @@ fn next_commands(run_dir: &Path, app: &App) {
     let run = shell_word(run_dir);
     let commands = [
         (format!("trainer report {run} --open"), "what it can do, and where it fails"),
-        (format!("trainer predict {run} PICTURE..."), "ask it"),
-        ("trainer runs".to_owned(), "all runs beside one another"),
+        (format!("trainer predict {run} PICTURE..."), "classify pictures with it"),
+        ("trainer runs".to_owned(), "a table of all runs"),
     ];
     let width = commands.iter().map(|(command, _)| command.chars().count()).max().unwrap_or_default();
     let lines = commands.map(|(command, what)| format!("\n  {command:width$}  {what}"));
@@ -209,7 +209,7 @@ fn next_commands(run_dir: &Path, app: &App) {
 fn rate(summary: &Summary) -> String {
     let rate = grouped(summary.images_per_second, 0);
     match summary.features_seconds {
-        Some(_) => format!("{rate} images/s through the head, on features that are kept,"),
+        Some(_) => format!("{rate} images/s through the head, on stored features,"),
         None => format!("{rate} images/s"),
     }
 }

@@ -73,7 +73,7 @@ pub(crate) fn work(
         stop: &app.stop,
     });
     if let Err(TrainingError::File(_)) = outcome {
-        app.progress.say(&format!("To go on from the last checkpoint, once this is put right: {go_on}"));
+        app.progress.say(&format!("To go on from the last checkpoint after correcting this: {go_on}"));
     }
     match outcome? {
         Outcome::Finished(summary) => {

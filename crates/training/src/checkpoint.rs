@@ -60,10 +60,10 @@ impl Checkpoint {
             .and_then(|text| serde_json::from_str(&text).ok())
             .ok_or_else(|| damaged("it is not a checkpoint".into()))?;
         if digest(&envelope.state, &tensors) != envelope.digest {
-            return Err(damaged("its content does not have the digest that was written with it".into()));
+            return Err(damaged("its content does not match its digest".into()));
         }
         let state: State = serde_json::from_str(&envelope.state)
-            .map_err(|e| damaged(format!("written by another version of the program ({e})")))?;
+            .map_err(|e| damaged(format!("it was written by another version of the program ({e})")))?;
         if state.version != STATE_VERSION {
             return Err(damaged(format!("it has version {}, expected {STATE_VERSION}", state.version)));
         }

@@ -43,8 +43,9 @@ pub(crate) fn check_trunk(recipe: &Recipe, model: &Model) -> Result<()> {
     if model.trunk.is_none() || (only_mirrors && mix.is_none()) {
         return Ok(());
     }
-    let problem = "a frozen backbone's features are computed once per image, which can only be mirrored: leave out \
-                   all but augment.flip, or let the backbone learn (model.unfreeze)";
+    let problem = "a frozen backbone's features are computed once per image, and the image can only be \
+                   mirrored: leave out everything except augment.flip, or let the backbone learn \
+                   (model.unfreeze)";
     Err(TrainingError::Value { key: "augment, mix:", problem: problem.into() })
 }
 
@@ -60,7 +61,7 @@ pub(crate) fn check_folds(data: &TrainData) -> Result<()> {
         ];
         if let Some((what, _)) = empty.iter().find(|(_, part)| part.is_some_and(Part::is_empty)) {
             let problem =
-                format!("of {n_folds} folds, number {} leaves no image {what}: choose fewer", fold + 1);
+                format!("with {n_folds} folds, fold {} leaves no image {what}: choose fewer folds", fold + 1);
             return Err(TrainingError::Value { key: "data.folds:", problem });
         }
     }
@@ -72,8 +73,11 @@ pub(crate) fn check_sizes(recipe: &Recipe, model: &Model) -> Result<()> {
     let problem = match model.input_px {
         _ if recipe.data.size_factors.is_empty() => return Ok(()),
         Some(_) if model.trunk.is_none() => return Ok(()),
-        Some(_) => "the features of a frozen backbone are computed once, at one size: leave it out",
-        None => "this model takes images of one size only: leave it out",
+        Some(_) => {
+            "cannot be used, because the features of a frozen backbone are computed once, at one size: \
+             leave it out"
+        }
+        None => "cannot be used, because this model takes images of one size only: leave it out",
     };
     Err(TrainingError::Value { key: "data.size_factors", problem: problem.into() })
 }
@@ -91,7 +95,7 @@ pub(crate) fn check_same_data(state: &State, dataset: &Dataset) -> Result<()> {
     if !state.class_names.is_empty() {
         let (new, gone) = (without(names, &state.class_names), without(&state.class_names, names));
         what.extend((!new.is_empty()).then(|| format!("new classes: {}", new.join(", "))));
-        what.extend((!gone.is_empty()).then(|| format!("classes that are gone: {}", gone.join(", "))));
+        what.extend((!gone.is_empty()).then(|| format!("missing classes: {}", gone.join(", "))));
     }
     let what = if what.is_empty() { "other pictures".to_owned() } else { what.join("; ") };
     Err(TrainingError::OtherData { then: state.data_digest.clone(), now: dataset.digest.clone(), what })

@@ -56,7 +56,10 @@ impl ClassWeights {
             Self::ByName(weights) => match weights.keys().find(|name| !class_names.contains(name)) {
                 Some(name) => {
                     let nearest = tallow_core::did_you_mean(name, class_names.iter().map(String::as_str));
-                    Err(format!("names the class {name:?}: known are {}{nearest}", class_names.join(", ")))
+                    Err(format!(
+                        "names the class {name:?}, which does not exist; the classes are {}{nearest}",
+                        class_names.join(", ")
+                    ))
                 }
                 None => {
                     Ok(class_names.iter().map(|name| weights.get(name).map_or(1.0, |&w| w as f32)).collect())
@@ -100,9 +103,9 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_named() {
         let message = resolved("class_weights = { wolf = 2 }").unwrap_err();
-        assert_eq!(message, "names the class \"wolf\": known are cat, dog, fox");
+        assert_eq!(message, "names the class \"wolf\", which does not exist; the classes are cat, dog, fox");
         let message = resolved("class_weights = { dgo = 2 }").unwrap_err();
-        assert!(message.ends_with("known are cat, dog, fox: did you mean \"dog\"?"), "{message}");
+        assert!(message.ends_with("the classes are cat, dog, fox: did you mean \"dog\"?"), "{message}");
         assert!(resolved("class_weights = [1, 2]").unwrap_err().contains("has 2 entries"));
         for wrong in ["\"balance\"", "3", "[\"cat\"]"] {
             let message = resolved(&format!("class_weights = {wrong}")).unwrap_err();

@@ -54,8 +54,8 @@ impl Session {
             let folder = self.run_dir().join("folds").join((fold + 1).to_string());
             if !folder.join("summary.json").is_file() {
                 if self.state.epoch > 0 || self.state.batch > 0 {
-                    let problem =
-                        "the run's own model is in training, but this fold is not over: start the run anew";
+                    let problem = "the run's own model is already in training, but this fold is not \
+                                   finished: start a new run";
                     return Err(TrainingError::Damaged { path: folder, problem: problem.into() });
                 }
                 let outcome = self.run_fold(fold, data.clone(), &folder, feeds, watch);
@@ -134,12 +134,12 @@ fn tested(fold: usize, n_folds: usize, predictions: &Predictions, train_secs: f6
 fn read_fold(folder: &Path, data: &TrainData) -> Result<(Summary, Predictions)> {
     let damaged = |path: &PathBuf, problem: String| TrainingError::Damaged {
         path: path.clone(),
-        problem: format!("{problem}: remove the folder {} and go on with --resume", folder.display()),
+        problem: format!("{problem}: remove the folder {} and continue with --resume", folder.display()),
     };
     let text = |name: &str| -> Result<(PathBuf, String)> {
         let path = folder.join(name);
         let bytes = files::read_at_most(&path, MAX_FILE_BYTES)?;
-        let text = String::from_utf8(bytes).map_err(|_| damaged(&path, "it is no text".into()))?;
+        let text = String::from_utf8(bytes).map_err(|_| damaged(&path, "it is not text".into()))?;
         Ok((path, text))
     };
     let (path, summary) = text("summary.json")?;
@@ -153,7 +153,7 @@ fn read_fold(folder: &Path, data: &TrainData) -> Result<(Summary, Predictions)> 
         && targets.eq(predictions.targets().iter().copied());
     match is_of_fold {
         true => Ok((summary, predictions)),
-        false => Err(damaged(&path, "it is about other images than the fold holds out".into())),
+        false => Err(damaged(&path, "its images are not those that the fold holds out".into())),
     }
 }
 

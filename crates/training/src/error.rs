@@ -70,7 +70,7 @@ pub enum TrainingError {
         problem: String,
     },
     /// The run folder exists already.
-    #[error("{} exists already: choose another --run-dir, or go on with it: --resume {}", .0.display(), .0.display())]
+    #[error("{} exists already: choose another --run-dir, or continue that run: --resume {}", .0.display(), .0.display())]
     RunExists(PathBuf),
     /// Another process works on the run folder.
     #[error("{} is in use by another process: wait for it or stop it", .0.display())]
@@ -85,8 +85,8 @@ pub enum TrainingError {
     },
     /// A model file whose weights a run cannot start from.
     #[error(
-        "{}: a {theirs} is in it, and the recipe's model, a {ours}, is another: {problem}. Give the recipe the same \
-         [model], or name another file",
+        "{}: the file has a {theirs}, but the recipe's model is a {ours}: {problem}. Give the recipe the \
+         same [model], or name another file",
         path.display()
     )]
     OtherNetwork {
@@ -100,11 +100,12 @@ pub enum TrainingError {
         problem: String,
     },
     /// A picture for the event file that is not a PNG.
-    #[error("the picture {0:?} is no PNG: nothing else can be logged as an image")]
+    #[error("the picture {0:?} is not a PNG: only PNGs can be logged")]
     NotAPng(String),
     /// A setting that may not change when a run is resumed.
     #[error(
-        "--resume: {key} is {now} now, the run was started with {then}; only --epochs may change (and be larger)"
+        "--resume: {key} is {now} now, but the run was started with {then}; only --epochs may change, and \
+         only to a larger number"
     )]
     Changed {
         /// The key.
@@ -116,13 +117,14 @@ pub enum TrainingError {
     },
     /// The frozen weights are not those that the run was started with.
     #[error(
-        "the frozen weights are not those that the run was started with: name with --weights where the same ones lie"
+        "the frozen weights are not those that the run was started with: name the original weights with \
+         --weights"
     )]
     OtherWeights,
     /// The data are not those that the run was started with.
     #[error(
-        "the data have changed since the run was started ({what}; digest {now}, expected {then}): start a new run with \
-         them, --init-from this one where the classes are the same"
+        "the data have changed since the run was started ({what}; digest {now}, expected {then}): start a \
+         new run with the new data; if the classes are the same, it can --init-from this run"
     )]
     OtherData {
         /// The run's digest.
@@ -149,8 +151,8 @@ pub enum TrainingError {
     },
     /// Weights became NaN or infinite.
     #[error(
-        "after epoch {epoch}, step {step}, the weights are no numbers any more: {broken}. Try a lower learning rate \
-         (--lr), f32 (--precision f32) or max_grad_norm; the last good checkpoint is kept"
+        "after epoch {epoch}, step {step}, the weights are no longer finite: {broken}. Try a lower learning \
+         rate (--lr), f32 (--precision f32) or max_grad_norm; the last good checkpoint is kept"
     )]
     NonFiniteWeights {
         /// The tensor.
@@ -162,9 +164,9 @@ pub enum TrainingError {
     },
     /// The model's output is NaN or infinite.
     #[error(
-        "{label}: the model's answer to image {index}{} is {value}, which is no number: its weights or what its layers \
-         pass on grew too large. Train with a lower learning rate (--lr) or in f32 (--precision f32), or take an earlier \
-         model; the last good checkpoint of a run is kept",
+        "{label}: the model's answer to image {index}{} is {value}, not a finite number: its weights or \
+         activations grew too large. Train with a lower learning rate (--lr) or in f32 (--precision f32), \
+         or use an earlier model; the last good checkpoint of a run is kept",
         file.as_ref().map_or(String::new(), |file| format!(" ({})", tallow_core::shown(file)))
     )]
     NonFiniteAnswer {

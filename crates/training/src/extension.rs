@@ -77,8 +77,8 @@ impl Recipe {
             return refuse("must be 0 or more");
         }
         if self.data.folds > 0 && self.epochs > then.epochs {
-            let problem = "a run by folds cannot be extended, as its folds say nothing of a model that was trained for \
-                           longer: start a run with more epochs";
+            let problem = "a run with folds cannot be extended, because its folds say nothing about a model \
+                           that was trained longer: start a new run with more epochs";
             return Err(TrainingError::Value { key: "epochs:", problem: problem.into() });
         }
         let factor = lr.map_or(FACTOR, |lr| lr / self.optimizer.lr());
@@ -86,8 +86,8 @@ impl Recipe {
             return match lr {
                 None => Ok(self),
                 Some(_) => refuse(
-                    "with --resume it is the rate at which more epochs begin after the end of a schedule, and this run's \
-                     schedule has none: leave it out",
+                    "with --resume, --lr is the rate at which additional epochs begin after the end of the \
+                     schedule, but this run's schedule has no end: leave --lr out",
                 ),
             };
         };
@@ -102,8 +102,8 @@ impl Recipe {
         match lr.is_none() || self.extensions.last().is_some_and(is_there) {
             true => Ok(self),
             false => refuse(
-                "with --resume it is the rate at which more epochs begin, after a schedule that has come to its end: give \
-                 more --epochs, or leave it out",
+                "with --resume, --lr is the rate at which additional epochs begin after the end of the \
+                 schedule: give more --epochs, or leave --lr out",
             ),
         }
     }
@@ -140,8 +140,8 @@ impl Session {
             let first = self.state.base_lr
                 * self.recipe.lr_factor(extension.from_epoch * steps_per_epoch, steps_per_epoch);
             notice += &format!(
-                "; from epoch {} on the learning rate begins again at {} and falls on a straight line (--lr chooses \
-                 another)",
+                "; from epoch {} on, the learning rate starts again at {} and falls linearly (--lr chooses \
+                 another start)",
                 extension.from_epoch + 1,
                 rounded(first)
             );
@@ -168,14 +168,15 @@ impl Session {
         let epoch = match found {
             Ok(epoch) => epoch,
             Err(e) => {
-                let text = format!("a better model from before the run was extended cannot be read: {e}");
+                let text =
+                    format!("before it was extended, the run had a better model, but it cannot be read: {e}");
                 self.emit(watch, Event::Notice { text })?;
                 return Ok(None);
             }
         };
         let text = format!(
-            "the model after {epoch} epochs, from before the run was extended, is better on the validation images \
-             ({:.2} % right, {:.2} % after the extension): the run keeps that one",
+            "the model after {epoch} epochs, from before the run was extended, is better on the validation \
+             images ({:.2} % right, {:.2} % after the extension): the run keeps that model",
             100.0 * earlier,
             100.0 * val_accuracy
         );
@@ -266,7 +267,7 @@ mod tests {
         let more = Recipe { epochs: constant.epochs + 5, ..constant.clone() };
         assert!(more.clone().extended(&constant, None).unwrap().extensions.is_empty());
         let error = more.extended(&constant, Some(0.1)).unwrap_err().to_string();
-        assert!(error.contains("--lr") && error.contains("schedule has none"), "{error}");
+        assert!(error.contains("--lr") && error.contains("schedule has no end"), "{error}");
         let error = then.clone().extended(&then, Some(0.1)).unwrap_err().to_string();
         assert!(error.contains("give more --epochs"), "no more epochs, no other rate: {error}");
         let error = further.clone().extended(&then, Some(-1.0)).unwrap_err().to_string();

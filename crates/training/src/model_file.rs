@@ -159,17 +159,17 @@ pub fn read_model(path: &Path) -> Result<SavedModel> {
     let (mut tensors, metadata) = decode(&bytes).map_err(|e| damaged(e.to_string()))?;
     let Some(metadata) = metadata else {
         return Err(damaged(
-            "it holds weights, but does not say of which model: it was not written by this program".into(),
+            "it holds weights, but no description of the model: it was not written by this program".into(),
         ));
     };
     let mut info: ModelInfo = serde_json::from_str(&metadata).map_err(|e| {
-        damaged(format!("its description cannot be read ({e}): it may be of another version"))
+        damaged(format!("its description cannot be read ({e}): it may be from another version"))
     })?;
     if info.version != VERSION {
         return Err(damaged(format!("its description has version {}, expected {VERSION}", info.version)));
     }
     if info.class_names.is_empty() {
-        return Err(damaged("its description names no class".into()));
+        return Err(damaged("its description has no class names".into()));
     }
     if let Some(temperature) = info.temperature.filter(|t| !TEMPERATURES.contains(t)) {
         let (low, high) = (TEMPERATURES.start(), TEMPERATURES.end());
@@ -182,8 +182,8 @@ pub fn read_model(path: &Path) -> Result<SavedModel> {
     }
     if let Some(broken) = first_non_finite(&tensors) {
         return Err(damaged(format!(
-            "it holds {broken}: such a model answers nothing. Train again with a lower learning rate (--lr) or in f32 \
-             (--precision f32), or name another model file"
+            "it holds {broken}: such a model cannot classify anything. Train again with a lower learning \
+             rate (--lr) or in f32 (--precision f32), or name another model file"
         )));
     }
     let novelty: Tensors = tensors
@@ -193,9 +193,7 @@ pub fn read_model(path: &Path) -> Result<SavedModel> {
     let novelty = match novelty.is_empty() {
         true => None,
         false => Some(Novelty::from_tensors(novelty).ok_or_else(|| {
-            damaged(format!(
-                "its tensors {NOVELTY}… do not fit one another: take the file that the run wrote"
-            ))
+            damaged(format!("its tensors {NOVELTY}… do not fit each other: use the file that the run wrote"))
         })?),
     };
     Ok(SavedModel { info, weights: tensors, novelty })
@@ -212,7 +210,7 @@ fn model_path(path: &Path) -> Result<PathBuf> {
     }
     let is_of_fold = RunFolder::recipe_of(path).is_ok_and(|recipe| recipe.data.fold.is_some());
     let problem = match path.join("checkpoints").is_dir() {
-        _ if is_of_fold => "it has no model.safetensors: the run of a fold keeps none".to_owned(),
+        _ if is_of_fold => "it has no model.safetensors: the run of a fold keeps no model".to_owned(),
         true => format!("it has no model.safetensors yet: finish the run with --resume {}", path.display()),
         false => "it has no model.safetensors".to_owned(),
     };

@@ -70,7 +70,7 @@ impl Session {
         let (data, recipe) = (&self.data, &self.recipe);
         if let Some(index) = test.iter().chain(surest).find(|&&index| index as usize >= data.test.set.len()) {
             let problem =
-                format!("image {index} is asked for, there are {} test images", data.test.set.len());
+                format!("image {index} was requested, but there are {} test images", data.test.set.len());
             return Err(TrainingError::Damaged { path: self.recorder.run.path().to_owned(), problem });
         }
         self.clear_pictures()?;

@@ -287,7 +287,7 @@ impl Recipe {
             return value("batch_size", "must be at least 1, it is 0".into());
         }
         if self.name.is_empty() || self.name.contains(['/', '\\', '\0']) || self.name.starts_with('.') {
-            return value("name", format!("must be fit for a folder's name, it is {:?}", self.name));
+            return value("name", format!("must be usable as a folder's name, it is {:?}", self.name));
         }
         let fraction = self.data.val_fraction;
         if !(0.0..1.0).contains(&fraction) {
@@ -336,12 +336,18 @@ impl Recipe {
             Some(fold) if !(1..=folds).contains(&fold) => {
                 value("data.fold", format!("must be from 1 to data.folds, which is {folds}; it is {fold}"))
             }
-            _ if folds > 0 && validate_on == ValidateOn::Test => {
-                value("data.folds", "are held out in turn: leave out data.validate_on = \"test\"".into())
-            }
-            _ if folds > 0 && self.init_from.is_some() => {
-                value("data.folds", "would test on images that the weights of init_from may have seen".into())
-            }
+            _ if folds > 0 && validate_on == ValidateOn::Test => value(
+                "data.folds",
+                "cannot be combined with data.validate_on = \"test\", because the folds are held out in \
+                 turn: leave out data.validate_on"
+                    .into(),
+            ),
+            _ if folds > 0 && self.init_from.is_some() => value(
+                "data.folds",
+                "cannot be combined with init_from, because those weights may have seen the images of the \
+                 folds"
+                    .into(),
+            ),
             _ => Ok(()),
         }
     }
@@ -357,8 +363,8 @@ impl Recipe {
             callback.validate()?;
             monitors.push(("callbacks.reduce_lr_on_plateau.monitor", callback.monitor));
             if !self.schedule.is_constant() {
-                let problem = "needs schedule.kind = \"constant\" without warm-up, as both would set the learning rate: \
-                               add --set schedule.kind=constant";
+                let problem = "needs schedule.kind = \"constant\" without warm-up, because both would set \
+                               the learning rate: add --set schedule.kind=constant";
                 return Err(TrainingError::Value {
                     key: "callbacks.reduce_lr_on_plateau",
                     problem: problem.into(),

@@ -210,8 +210,9 @@ fn inner_table<'t>(table: &'t mut Table, path: &str) -> std::result::Result<&'t 
     let mut table = table;
     for part in path.split('.').filter(|part| !part.is_empty()) {
         let next = table.entry(part).or_insert_with(|| Value::Table(Table::new()));
-        table =
-            next.as_table_mut().ok_or_else(|| format!("{part} is not a table here: give it as a whole"))?;
+        table = next
+            .as_table_mut()
+            .ok_or_else(|| format!("{part} is not a table here: set its whole value instead"))?;
     }
     Ok(table)
 }

@@ -172,12 +172,13 @@ impl RunFolder {
         };
         match Checkpoint::read(&self.checkpoint("previous")) {
             Ok(checkpoint) => {
-                let notice = format!("{last_error}; going on from {}", self.checkpoint("previous").display());
+                let notice =
+                    format!("{last_error}; continuing from {}", self.checkpoint("previous").display());
                 Ok((checkpoint, Some(notice)))
             }
             Err(previous) => Err(TrainingError::Damaged {
                 path: self.path.clone(),
-                problem: format!("no checkpoint can be read ({last_error}; {previous}): start the run anew"),
+                problem: format!("no checkpoint can be read ({last_error}; {previous}): start a new run"),
             }),
         }
     }

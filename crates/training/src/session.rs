@@ -268,7 +268,7 @@ impl Session {
     pub fn run(&mut self, watch: &mut Watch<'_>) -> Result<Outcome> {
         if let Some(summary) = self.finished.take() {
             let text =
-                "the run is over, nothing is left to train; a larger --epochs would extend it".to_owned();
+                "the run is over, and nothing is left to train; a larger --epochs would extend it".to_owned();
             (watch.on_event)(&Event::Notice { text });
             return Ok(Outcome::Finished(Box::new(summary)));
         }
@@ -318,7 +318,7 @@ impl Session {
             Some(_) => Ok(Some(checkpoint.into_weights())),
             None => Err(TrainingError::Damaged {
                 path: self.recorder.run.path().join("checkpoints/best"),
-                problem: format!("it is not of epoch {}: start the run anew", best.epoch),
+                problem: format!("it is not from epoch {}: start a new run", best.epoch),
             }),
         }
     }

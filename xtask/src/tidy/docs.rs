@@ -22,7 +22,7 @@ pub(super) fn check(workspace: &Workspace, exists: impl Fn(&str) -> bool) -> Vec
             workspace.packages.iter().filter(|p| !spans.contains(&&*p.name) && !spans.contains(&&*p.folder));
         findings.extend(unnamed.map(|package| {
             let message =
-                format!("says nothing of `{}`: add what it is and what it leaves to others", package.name);
+                format!("does not describe `{}`: add what it is and what it leaves to others", package.name);
             Finding::new(ARCHITECTURE, 1, message)
         }));
     }
@@ -113,11 +113,11 @@ mod tests {
     #[test]
     fn every_package_is_described() {
         for named in ["`tallow-core`", "`crates/core/` holds", "Look at `x` and `tallow-core`."] {
-            assert!(messages("", named).iter().all(|m| !m.contains("says nothing")), "{named}");
+            assert!(messages("", named).iter().all(|m| !m.contains("does not describe")), "{named}");
         }
         let fenced = "```\n`tallow-core`\n```";
         assert_eq!(messages("", "tallow-core").len(), 1);
-        assert!(messages("", fenced)[0].starts_with("ARCHITECTURE.md:1: says nothing of `tallow-core`"));
+        assert!(messages("", fenced)[0].starts_with("ARCHITECTURE.md:1: does not describe `tallow-core`"));
     }
 
     #[test]

@@ -59,7 +59,7 @@ fn check_package(workspace: &Workspace, package: &Package) -> Vec<Finding> {
     let forbidden = ours.filter(|import| !allowed.contains(&&***import));
     let mut findings: Vec<Finding> = forbidden
         .map(|import| {
-            let remedy = "go through a crate in its row of LAYERS, or move what is needed further down";
+            let remedy = "use a crate in its row of LAYERS, or move the needed code to a lower layer";
             at(import, format!("`{name}` must not import `{import}`: {remedy}"))
         })
         .collect();

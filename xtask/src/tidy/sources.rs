@@ -27,7 +27,7 @@ fn check_file(file: &TextFile) -> Vec<Finding> {
     let mut say = |line, message: &str| findings.push(Finding::new(&file.path, line, message));
     for (number, line) in file.lines() {
         if names_a_machine_path(line) {
-            say(number, "a path of one machine: make it relative, or an argument");
+            say(number, "a path that exists on one machine only: make it relative, or an argument");
         }
         if file.is_rust() && ignores_a_test(line) {
             say(number, "a test that never runs: make it quick, or let it skip itself and say so");
@@ -122,7 +122,7 @@ mod tests {
         for folder in MACHINE_FOLDERS {
             assert_only(
                 &messages("a.json", &format!("{{\n \"{folder}data\"\n}}")),
-                "a.json:2: a path of one",
+                "a.json:2: a path that exists on one",
             );
             assert_eq!(messages("a.md", &format!("https://example.com{folder}page")), [""; 0]);
         }

@@ -116,7 +116,7 @@ fn metadata(root: &Path) -> anyhow::Result<Metadata> {
     let done =
         Command::new("cargo").args(arguments).current_dir(root).output().context("cannot run cargo")?;
     ensure!(done.status.success(), "cargo metadata failed: {}", String::from_utf8_lossy(&done.stderr));
-    serde_json::from_slice(&done.stdout).context("cargo metadata says something that is not understood")
+    serde_json::from_slice(&done.stdout).context("the output of cargo metadata cannot be read")
 }
 
 /// The part of `cargo metadata` that is used.

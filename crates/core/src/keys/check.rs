@@ -85,7 +85,10 @@ impl Check<'_> {
             Value::Array(list) if section.is_list => {
                 for (i, entry) in (1..).zip(list) {
                     let Some(table) = entry.as_table() else {
-                        return Err(format!("{name} is a list of tables, found {} in it", found(entry)));
+                        return Err(format!(
+                            "{name} must be a list of tables, but it contains {}",
+                            found(entry)
+                        ));
                     };
                     self.table(name, table, kind).map_err(|e| format!("{e} (table {i} of {name})"))?;
                 }
@@ -97,7 +100,7 @@ impl Check<'_> {
                     self.keys.keys.iter().filter(|key| key.section() == name).map(|key| key.name).collect();
                 keys.dedup();
                 let has = if keys.is_empty() { String::new() } else { format!(" with {}", keys.join(", ")) };
-                Err(format!("{name} is {what}{has}; found {}", found(value)))
+                Err(format!("{name} must be {what}{has}; found {}", found(value)))
             }
         }
     }
@@ -110,7 +113,7 @@ impl Check<'_> {
             let kinds: Vec<&str> = entries.iter().flat_map(|entry| entry.kinds).copied().collect();
             let (tag, kind) = (self.tag_of(first), kind.unwrap_or_default());
             return Err(format!(
-                "{key} is a key of {tag} = {}, here {tag} is {kind}: leave it out, or choose with {tag}",
+                "{key} is a key of {tag} = {}, here {tag} is {kind}: leave {key} out, or change {tag}",
                 kinds.join(" or ")
             ));
         };
@@ -124,7 +127,7 @@ impl Check<'_> {
             Value::Table(table) if entry.takes != Takes::Table && !table.is_empty() => {
                 let inner: Vec<String> =
                     table.keys().map(|name| format!("\"{}\"", joined(key, name))).collect();
-                format!("{problem}: it is no table, and there is no key {}", inner.join(", "))
+                format!("{problem}: it is not a table, and no key is called {}", inner.join(", "))
             }
             Value::Integer(_) | Value::Float(_) | Value::Boolean(_)
                 if matches!(entry.takes, Takes::Text | Takes::Path) =>

@@ -74,7 +74,7 @@ impl fmt::Display for Takes {
             Self::Whole => f.write_str("a whole number"),
             Self::Number => f.write_str("a number"),
             Self::Text => f.write_str("text"),
-            Self::YesNo => f.write_str("yes or no: true or false"),
+            Self::YesNo => f.write_str("true or false"),
             Self::Choice(words) => write!(f, "one of {}", words.join(", ")),
             Self::Path => f.write_str("a file or folder"),
             Self::Wholes(0) => f.write_str("a list of whole numbers"),

@@ -62,12 +62,12 @@ fn what_is_wrong_is_said_in_words() {
         ("title = 5", "title takes text; found 5: put it in quotes"),
         (
             "n.x = 1",
-            "n takes a whole number of 1 or more; found a table: it is no table, and there is no key \"n.x\"",
+            "n takes a whole number of 1 or more; found a table: it is not a table, and no key is called \"n.x\"",
         ),
         ("shape = 3", "shape is a table with shape.kind, shape.radius, shape.sides, shape.filled; found 3"),
         ("n = 1", "shape.kind is missing: it takes one of circle, box"),
         ("shape.kind = 'box'", "n is missing"),
-        ("marks = { at = [1] }", "marks is a list of tables"),
+        ("marks = { at = [1] }", "marks must be a list of tables"),
         (
             "n = 1\nshape.kind = 'box'\nmarks = [{ at = [1] }, { size = 2 }]",
             "marks.at is missing: it takes a list of whole numbers (table 2 of marks)",

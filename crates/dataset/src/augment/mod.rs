@@ -116,7 +116,7 @@ impl Augment {
         let padding = ("crop_padding_px", self.crop_padding_px, shorter.saturating_sub(1));
         for (field, value, limit) in [padding, ("cutout_px", self.cutout_px, shorter)] {
             if value > limit {
-                let reason = format!("at most {limit} is expected for images of {height} x {width} pixels");
+                let reason = format!("expected at most {limit} for images of {height} x {width} pixels");
                 return Err(Error::Augment { field, value: value.to_string(), reason });
             }
         }
@@ -131,7 +131,7 @@ impl Augment {
             ("random_erasing", self.random_erasing, 1.0),
         ] {
             if !(0.0..=limit).contains(&value) {
-                let reason = format!("0 to {limit} is expected");
+                let reason = format!("expected 0 to {limit}");
                 return Err(Error::Augment { field, value: value.to_string(), reason });
             }
         }
@@ -146,7 +146,7 @@ impl RandomResizedCrop {
             ("random_resized_crop.ratio", self.ratio, MAX_RATIO),
         ] {
             if !(low > 0.0 && low <= high && high <= limit) {
-                let reason = format!("a smaller and a larger number above 0 and up to {limit} are expected");
+                let reason = format!("expected two numbers above 0 and up to {limit}, the smaller one first");
                 return Err(Error::Augment { field, value: format!("[{low}, {high}]"), reason });
             }
         }

@@ -281,16 +281,13 @@ mod tests {
     #[test]
     fn damaged_files_are_refused_by_name() {
         let message = refusal("two.bin", |bytes| bytes.truncate(4 * 3073 - 1));
-        assert!(
-            message.contains("two.bin has 12291 bytes, 12292 are expected: it is cut short"),
-            "{message}"
-        );
+        assert!(message.contains("two.bin has 12291 bytes, expected 12292: it is cut short"), "{message}");
         let message = refusal("test.bin", |bytes| bytes.push(0));
         assert!(message.contains("test.bin has 12293 bytes"), "{message}");
         let message = refusal("one.bin", |bytes| bytes[2 * 3073] = 2);
-        assert!(message.contains("one.bin, record 2: label 2, 0 to 1 are expected"), "{message}");
+        assert!(message.contains("one.bin, record 2: label 2, expected 0 to 1"), "{message}");
         let message = refusal("two.bin", |bytes| bytes[0] = 1);
-        assert!(message.contains("3 training images of class \"left\", 4 are expected"), "{message}");
+        assert!(message.contains("3 training images of class \"left\", expected 4"), "{message}");
     }
 
     #[test]

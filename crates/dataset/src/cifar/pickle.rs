@@ -146,21 +146,23 @@ impl<'p, 'a> Value<'p, 'a> {
     /// # Errors
     /// If the value is something else, or its number of bytes does not match its sizes.
     pub(super) fn matrix(self) -> Result<Matrix<'p>, String> {
-        let Node::Array(Some(parts)) = self.node() else { return Err("is no array".into()) };
+        let Node::Array(Some(parts)) = self.node() else { return Err("is not an array".into()) };
         let part = |at| Self { at, ..self };
         let dtype = match part(parts.dtype).node() {
             Node::Dtype(name) => part(*name).text().unwrap_or_default(),
             _ => "",
         };
         if !matches!(dtype, "u1" | "|u1" | "uint8" | "B") {
-            return Err(format!("is of type {dtype:?}, unsigned bytes (\"u1\") are expected"));
+            return Err(format!("has the type {dtype:?}, expected unsigned bytes (\"u1\")"));
         }
         let shape: Option<Vec<usize>> =
             part(parts.shape).items().map(|sizes| sizes.filter_map(|v| v.int()?.try_into().ok()).collect());
         let &[n_rows, n_columns] = shape.as_deref().unwrap_or_default() else {
-            return Err(format!("has sizes {:?}, rows and columns are expected", shape.unwrap_or_default()));
+            return Err(format!("has the sizes {:?}, expected rows and columns", shape.unwrap_or_default()));
         };
-        let Node::Bytes(data) = part(parts.data).node() else { return Err("is no plain bytes".into()) };
+        let Node::Bytes(data) = part(parts.data).node() else {
+            return Err("does not hold plain bytes".into());
+        };
         if n_rows.checked_mul(n_columns) != Some(data.len()) {
             return Err(format!("has {} bytes for {n_rows} rows of {n_columns}", data.len()));
         }

@@ -81,7 +81,8 @@ pub fn load_cifar_python(folder: &Path) -> Result<Dataset, Error> {
     match [CIFAR10, CIFAR100].iter().find(|layout| is(layout)) {
         Some(layout) => layout.load(folder),
         None => {
-            let expected = "neither CIFAR-10 (batches.meta, data_batch_1, ...) nor CIFAR-100 (meta, train, test) is there";
+            let expected = "the folder has neither the files of CIFAR-10 (batches.meta, data_batch_1, ...) \
+                            nor those of CIFAR-100 (meta, train, test)";
             Err(Error::CifarPickles(vec![(folder.to_owned(), expected.to_owned())]))
         }
     }
@@ -138,7 +139,7 @@ impl Layout {
         let names = pickle.root().get(self.names_key).and_then(|names| names.items());
         let names = names.ok_or_else(|| format!("it has no list {:?}", self.names_key))?;
         let names: Option<Arc<[String]>> = names.map(|name| Some(name.text()?.to_owned())).collect();
-        let names = names.ok_or_else(|| format!("{:?} has an entry that is no text", self.names_key))?;
+        let names = names.ok_or_else(|| format!("{:?} has an entry that is not a text", self.names_key))?;
         match names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
             _ if names.is_empty() => Err(format!("{:?} is empty", self.names_key)),
             Some((_, name)) => Err(format!("{:?} has {name:?} twice", self.names_key)),
@@ -157,19 +158,19 @@ impl Layout {
         let pickle = Pickle::read(&bytes)?;
         let batch = pickle.root();
         if !batch.is_dict() {
-            return Err("it holds no dictionary".into());
+            return Err("it does not hold a dictionary".into());
         }
         let data = batch.get("data").ok_or("it has no \"data\"")?;
         let data = data.matrix().map_err(|problem| format!("\"data\" {problem}"))?;
         if data.n_columns != ROW_BYTES {
-            return Err(format!("its rows have {} bytes, {ROW_BYTES} are expected", data.n_columns));
+            return Err(format!("its rows have {} bytes, expected {ROW_BYTES}", data.n_columns));
         }
         let key = self.labels_key;
         let labels = batch.get(key).and_then(|labels| labels.items());
         let labels = labels.ok_or_else(|| format!("it has no list {key:?}"))?;
         if labels.len() != data.n_rows {
             return Err(format!(
-                "it has {} {key} for {} rows, one a row is expected",
+                "it has {} {key} for {} rows, expected one per row",
                 labels.len(),
                 data.n_rows
             ));
@@ -178,9 +179,9 @@ impl Layout {
             return Err("it has no rows".into());
         }
         for (row, label) in labels.enumerate() {
-            let label = label.int().ok_or_else(|| format!("the label of row {row} is no whole number"))?;
+            let label = label.int().ok_or_else(|| format!("the label of row {row} is not a whole number"))?;
             if !(0..n_classes as i64).contains(&label) {
-                return Err(format!("row {row} has label {label}, 0 to {} are expected", n_classes - 1));
+                return Err(format!("row {row} has label {label}, expected 0 to {}", n_classes - 1));
             }
             part.0.push(label as u32);
         }

@@ -16,7 +16,7 @@ pub enum DecodeError {
         what: &'static str,
     },
     /// A picture of a known kind that is not supported.
-    #[error("{what} is not read: convert it to JPEG or PNG")]
+    #[error("{what} cannot be read: convert it to JPEG or PNG")]
     Unsupported {
         /// Format according to the first bytes.
         format: Format,
@@ -38,7 +38,7 @@ pub enum DecodeError {
         reason: String,
     },
     /// The header claims more pixels than are decoded. Nothing has been allocated.
-    #[error("too large: {width} x {height} pixels, at most {limit} pixels of this kind are read")]
+    #[error("too large: {width} x {height} pixels, expected at most {limit} pixels for this format")]
     TooLarge {
         /// Claimed width in pixels.
         width: usize,

@@ -157,7 +157,7 @@ pub(super) fn other_content(first_bytes: &[u8]) -> &'static str {
         (b"\x1a\x45\xdf\xa3", "a video"),
         (b"RIFF", "a video or sound"),
         (b"ID3", "a sound"),
-        (b"\0\x05\x16\x07", "macOS luggage (AppleDouble)"),
+        (b"\0\x05\x16\x07", "macOS metadata (AppleDouble)"),
         (b"SQLite format 3", "a database"),
     ];
     let first = &first_bytes[..first_bytes.len().min(SNIFFED_BYTES)];
@@ -177,7 +177,7 @@ pub(super) fn other_content(first_bytes: &[u8]) -> &'static str {
         Some(text) if text.starts_with("<!doctype html") || text.contains("<html") => "a web page (HTML)",
         Some(text) if text.starts_with("<?xml") => "XML",
         Some(_) => "text",
-        None => "bytes of no known format",
+        None => "bytes of an unknown format",
     }
 }
 
@@ -211,6 +211,6 @@ mod tests {
         assert_eq!(other_content(b"\n <!DOCTYPE HTML><title>404</title>"), "a web page (HTML)");
         assert_eq!(other_content("caf\u{e9}, menu".as_bytes()), "text");
         assert_eq!(other_content(&ftyp(b"qt  \0\0\0\0qt  ")), "a video");
-        assert_eq!(other_content(b"\x01\x02\x03"), "bytes of no known format");
+        assert_eq!(other_content(b"\x01\x02\x03"), "bytes of an unknown format");
     }
 }

@@ -31,7 +31,7 @@ impl Frame {
             _ => return Err(unsupported("hierarchical JPEG")),
         }
         let &[precision, h1, h0, w1, w0, n_components, ref rest @ ..] = body else {
-            return Err(damaged("a frame header of too few bytes"));
+            return Err(damaged("a frame header with too few bytes"));
         };
         if precision != 8 {
             return Err(unsupported(format!("{precision}-bit JPEG")));
@@ -50,7 +50,7 @@ impl Frame {
         }
         let [height, width] = [[h1, h0], [w1, w0]].map(|side| usize::from(u16::from_be_bytes(side)));
         if height == 0 || width == 0 {
-            return Err(damaged("a side of no pixels"));
+            return Err(damaged("a side of 0 pixels"));
         }
         Ok(Self { height, width, is_progressive: marker == 0xc2, components })
     }

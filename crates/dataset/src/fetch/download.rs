@@ -156,7 +156,7 @@ impl Attempts<'_> {
             }
             206 | 416 if offset > 0 => {
                 part.remove()?;
-                Err(Failure::Cut("the server has another file than the one that was begun".to_owned()))
+                Err(Failure::Cut("the file on the server has changed since the download began".to_owned()))
             }
             status => Err(FetchError::Status { url: part.url().to_owned(), status }.into()),
         }

@@ -16,8 +16,8 @@ pub enum FetchError {
     Address(String),
     /// The server could not be reached or did not answer.
     #[error(
-        "cannot reach {url}: {reason} (is this machine online? an archive that you have already is taken with \
-         `cargo xtask fetch-data --from FILE`)"
+        "cannot reach {url}: {reason} (is this machine online? If you already have the archive, use `cargo \
+         xtask fetch-data --from FILE`)"
     )]
     Connect {
         /// The address.
@@ -26,7 +26,7 @@ pub enum FetchError {
         reason: String,
     },
     /// The server refused the request.
-    #[error("{url} answers with status {status}: check the address, or give another one with `--from`")]
+    #[error("{url} returned status {status}: check the address, or give another one with `--from`")]
     Status {
         /// The address.
         url: String,
@@ -35,7 +35,8 @@ pub enum FetchError {
     },
     /// The file is not an archive.
     #[error(
-        "{from} is {what}, a tar.gz archive is expected: check the address (or whether the network wants a login)"
+        "{from} is {what}, expected a tar.gz archive: check the address, and whether the network requires a \
+         login"
     )]
     NotAnArchive {
         /// Address or file of the archive.
@@ -45,8 +46,8 @@ pub enum FetchError {
     },
     /// The download broke off, and further attempts did not help.
     #[error(
-        "the download from {url} broke off after {n_bytes}{} bytes: {reason} (what came is kept: the same command \
-         goes on from there)",
+        "the download from {url} broke off after {n_bytes}{} bytes: {reason} (the part that arrived is \
+         kept: run the same command to continue)",
         of_total(*total_bytes)
     )]
     Cut {
@@ -82,7 +83,7 @@ pub enum FetchError {
         remedy: &'static str,
     },
     /// The unpacked files are not those of the data set.
-    #[error("what was unpacked is refused, and nothing of it kept: {0}")]
+    #[error("the unpacked files were rejected and deleted: {0}")]
     Data(#[source] crate::Error),
     /// Another fetch is under way.
     #[error("another fetch is writing to {} (it holds {}): wait for it to end", lock.parent().unwrap_or(lock).display(), lock.display())]
@@ -91,7 +92,7 @@ pub enum FetchError {
         lock: PathBuf,
     },
     /// Ctrl-C or SIGTERM came.
-    #[error("stopped; what was downloaded is kept: the same command goes on from there")]
+    #[error("stopped; the download is kept: run the same command to continue")]
     Stopped(StopSignal),
 }
 

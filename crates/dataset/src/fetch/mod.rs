@@ -138,13 +138,13 @@ fn get_alone(
     match look(request, &path, progress)? {
         Found::Whole => return Ok(Fetched::AlreadyThere { path }), // another call was quicker
         Found::Absent => {}
-        Found::Damaged(why) => progress.say(&format!("{} is not whole: {why}", path.display())),
+        Found::Damaged(why) => progress.say(&format!("{} is incomplete or damaged: {why}", path.display())),
     }
     match source {
         Source::Url(url) => install_from_url(request, &url, progress, stop)?,
         Source::File(archive) => {
             let from = archive.display().to_string();
-            let packed = Packed { path: &archive, from: &from, remedy: "take another archive" };
+            let packed = Packed { path: &archive, from: &from, remedy: "use another archive" };
             install(request, &packed, false, progress, stop)?;
         }
     }
@@ -186,7 +186,7 @@ fn look(request: &FetchRequest, path: &Path, progress: &dyn Progress) -> Result<
         let n_bytes = fs::metadata(path.join(&file.name)).ok().filter(fs::Metadata::is_file).map(|m| m.len());
         if n_bytes != Some(file.n_bytes) {
             let found = n_bytes.map_or("is missing".to_owned(), |n_bytes| format!("has {n_bytes} bytes"));
-            return Ok(Found::Damaged(format!("{} {found}, {} bytes are expected", file.name, file.n_bytes)));
+            return Ok(Found::Damaged(format!("{} {found}, expected {} bytes", file.name, file.n_bytes)));
         }
     }
     let n_files = Some(spec.files.len() as u64);
@@ -229,7 +229,7 @@ fn install_from_url(
         }
         return Err(error);
     }
-    let remedy = "the download was deleted: try again, or take another address with `--from`";
+    let remedy = "the download was deleted: try again, or give another address with `--from`";
     let packed = Packed { path: part.path(), from: url, remedy };
     let installed = install(request, &packed, url == request.spec.url, progress, stop);
     if installed.as_ref().err().is_none_or(FetchError::blames_archive) {
@@ -286,7 +286,7 @@ fn move_into_place(new: &Path, path: &Path, progress: &dyn Progress) -> Result<(
         }
         rename(path, &aside)?;
         rename(new, path).inspect_err(|_| drop(fs::rename(&aside, path)))?;
-        progress.say(&format!("what was in {} is now in {}", path.display(), aside.display()));
+        progress.say(&format!("the old contents of {} are now in {}", path.display(), aside.display()));
     } else {
         rename(new, path)?;
     }

@@ -90,9 +90,10 @@ impl Unpacking<'_> {
         // Reads to the very end, where the checksum of the whole archive is.
         io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(|e| self.damaged(&e))?;
         if let Some(missing) = self.taken.iter().position(|&taken| !taken) {
-            return Err(
-                self.refuse(format!("{}/{} is not in it", self.spec.folder, self.spec.files[missing].name))
-            );
+            return Err(self.refuse(format!(
+                "it does not contain {}/{}",
+                self.spec.folder, self.spec.files[missing].name
+            )));
         }
         files::sync_folder(&self.folder)?;
         Ok(())
@@ -105,7 +106,7 @@ impl Unpacking<'_> {
         let path = entry.path().map_err(|e| self.damaged(&e))?.into_owned();
         let name = path.display();
         if path.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
-            return Err(self.refuse(format!("{name:?} leads out of the folder")));
+            return Err(self.refuse(format!("{name:?} points outside the folder")));
         }
         match entry.header().entry_type() {
             EntryType::Regular => {}
@@ -117,11 +118,11 @@ impl Unpacking<'_> {
         let Some(i) = self.spec.files.iter().position(is_expected) else { return Ok(()) };
         let expected = &self.spec.files[i];
         if std::mem::replace(&mut self.taken[i], true) {
-            return Err(self.refuse(format!("{name:?} is in it twice")));
+            return Err(self.refuse(format!("{name:?} is in the archive twice")));
         }
         if entry.size() != expected.n_bytes {
             let (found, expected) = (entry.size(), expected.n_bytes);
-            return Err(self.refuse(format!("{name:?} has {found} bytes, {expected} are expected")));
+            return Err(self.refuse(format!("{name:?} has {found} bytes, expected {expected}")));
         }
         self.write(expected, entry)
     }
@@ -147,7 +148,7 @@ impl Unpacking<'_> {
             self.bar.advance(self.n_bytes);
         }
         if self.n_bytes - before != expected.n_bytes {
-            return Err(self.refuse(format!("it ends within {}", expected.name)));
+            return Err(self.refuse(format!("it ends in the middle of {}", expected.name)));
         }
         file.sync_all().map_err(FileError::writing(&path))?;
         let actual = hasher.finish();

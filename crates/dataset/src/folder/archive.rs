@@ -44,7 +44,7 @@ pub(super) fn packing(path: &Path) -> Result<Option<Packing>, FolderError> {
     let reading = |file: File| file.take(HEAD_BYTES).read_to_end(&mut head);
     File::open(path).and_then(reading).map_err(FileError::reading(path))?;
     let unknown = |kind: &str| {
-        let reason = format!("a {kind} archive is not read: unpack it, and give the folder");
+        let reason = format!("cannot read a {kind} archive: unpack it, and give the folder");
         Err(FolderError::Archive { path: path.to_owned(), reason })
     };
     match head.as_slice() {

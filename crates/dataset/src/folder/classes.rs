@@ -65,7 +65,7 @@ impl Draft {
         if !self.unlabelled.is_empty() {
             self.unlabelled.sort_by(Picture::by_name);
             let (n, names) = (words::pictures(self.unlabelled.len()), words::some_pictures(&self.unlabelled));
-            self.notices.push(format!("without a class, and left out: {n} ({names})"));
+            self.notices.push(format!("pictures without a class are left out: {n} ({names})"));
         }
         self.notices.extend(loops_notice(tree));
         self.notices.extend(left_alone.notice());

@@ -97,7 +97,7 @@ fn file_column(table: &Table, lookup: &Lookup<'_>, home: &str) -> Result<usize, 
         (_, [first, ..], _) if named.iter().all(|&i| mean_the_same(table, *first, i, lookup, home)) => {
             Ok(*first)
         }
-        ([], ..) => Err(unclear(table, "no column names pictures that are there".into(), FILE_FLAG)),
+        ([], ..) => Err(unclear(table, "no column names existing pictures".into(), FILE_FLAG)),
         (several, ..) => {
             let what = format!("the columns {} all name pictures", names(table, several));
             Err(unclear(table, what, FILE_FLAG))
@@ -115,7 +115,11 @@ fn label_column(table: &Table, file: usize, split: Option<usize>) -> Result<usiz
     let rest: Vec<usize> = (0..table.columns.len()).filter(|i| !taken.contains(i)).collect();
     match (by_name(table, &LABEL_NAMES, &taken).as_slice(), rest.as_slice()) {
         ([one], _) | ([], [one]) => Ok(*one),
-        ([], _) => Err(unclear(table, "no column is called as one of labels".into(), LABEL_FLAG)),
+        ([], _) => Err(unclear(
+            table,
+            "no column has a usual name for labels, such as label or class".into(),
+            LABEL_FLAG,
+        )),
         (several, _) => {
             let what = format!("the columns {} could all be labels", names(table, several));
             Err(unclear(table, what, LABEL_FLAG))
@@ -175,7 +179,7 @@ pub(super) fn require_classes(table: &Table, columns: &Columns) -> Result<(), Fo
     if n_rows >= 10 && n_labels * 2 > n_rows {
         let column = shown(&table.columns[columns.label]);
         let what = format!(
-            "the column {column} has {n_labels} different values in {n_rows} rows: these are no classes"
+            "the column {column} has {n_labels} different values in {n_rows} rows: these are not classes"
         );
         return Err(unclear(table, what, LABEL_FLAG));
     }
@@ -198,7 +202,8 @@ pub(super) fn require_files(
     }
     let example = table.rows.iter().find_map(|row| row.get(columns.file)).unwrap_or_default();
     let what = format!(
-        "no picture that the column {} names is there ({}; there are {} below the table's folder)",
+        "the pictures that the column {} names do not exist (such as {}; there are {} below the table's \
+         folder)",
         shown(&table.columns[columns.file]),
         shown(example),
         words::pictures(lookup.len())

@@ -18,7 +18,7 @@ pub enum FolderError {
     #[error("stopped")]
     Stopped(StopSignal),
     /// The path does not exist.
-    #[error("{} is not there: check the path", shown_path(path))]
+    #[error("{} does not exist: check the path", shown_path(path))]
     NotThere {
         /// Path given by the user.
         path: PathBuf,
@@ -35,7 +35,7 @@ pub enum FolderError {
         what: &'static str,
     },
     /// There are too many files, or folders are nested too deeply.
-    #[error("{}: {reason}: give the folder that holds the pictures alone", shown_path(path))]
+    #[error("{}: {reason}: give a folder that holds only the pictures", shown_path(path))]
     TooMuch {
         /// Path of the folder.
         path: PathBuf,
@@ -43,7 +43,7 @@ pub enum FolderError {
         reason: String,
     },
     /// There is not a single picture.
-    #[error("{}: no pictures; found: {found}; read are {READ_KINDS}{hint}", shown_path(path))]
+    #[error("{}: no pictures; found: {found}; supported formats: {READ_KINDS}{hint}", shown_path(path))]
     NoPictures {
         /// Path of the folder.
         path: PathBuf,
@@ -54,8 +54,8 @@ pub enum FolderError {
     },
     /// There are pictures, but nothing gives their classes.
     #[error(
-        "{}: {found}, but nothing says which class they are: put each class's pictures into a folder of its name, or \
-         add a table with a column of file names and a column of labels{hint}",
+        "{}: {found}, but their classes are unknown: put the pictures of each class into a folder named \
+         after the class, or add a table with a column of file names and a column of labels{hint}",
         shown_path(path)
     )]
     NoClasses {
@@ -67,7 +67,7 @@ pub enum FolderError {
         hint: String,
     },
     /// There is only one class.
-    #[error("{}: two classes are needed, found one: {class}{hint}", shown_path(path))]
+    #[error("{}: expected at least two classes, found one: {class}{hint}", shown_path(path))]
     OneClass {
         /// Path of the folder or table.
         path: PathBuf,
@@ -77,10 +77,7 @@ pub enum FolderError {
         hint: String,
     },
     /// Classes have no picture to train on.
-    #[error(
-        "{}: no {part}pictures of {classes}: put some there, or remove the class everywhere",
-        shown_path(path)
-    )]
+    #[error("{}: no {part}pictures of {classes}: add some, or remove the class everywhere", shown_path(path))]
     EmptyClasses {
         /// Path of the folder or table.
         path: PathBuf,
@@ -118,7 +115,7 @@ pub enum FolderError {
         reason: String,
     },
     /// The columns of a table cannot be identified.
-    #[error("{}: {what} (its columns: {columns}): name it with {flag}", shown_path(path))]
+    #[error("{}: {what} (its columns: {columns}): name the column with {flag}", shown_path(path))]
     Columns {
         /// Path of the table.
         path: PathBuf,
@@ -130,7 +127,10 @@ pub enum FolderError {
         flag: &'static str,
     },
     /// A table and the pictures beside it contradict each other.
-    #[error("{} and the pictures do not agree; put right and run again:\n  {troubles}", shown_path(path))]
+    #[error(
+        "{} and the pictures contradict each other; correct this and run again:\n  {troubles}",
+        shown_path(path)
+    )]
     Troubles {
         /// Path of the table.
         path: PathBuf,
@@ -139,7 +139,7 @@ pub enum FolderError {
     },
     /// Several tables could be the label table.
     #[error(
-        "{}: several tables have labels: {tables}: give the path of the one that is meant",
+        "{}: several tables have labels: {tables}: give the path of the table that you mean",
         shown_path(path)
     )]
     ManyTables {

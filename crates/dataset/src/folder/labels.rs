@@ -83,12 +83,12 @@ pub(super) fn of_folder(
         return if options.any() && !unused.is_empty() { Err(unused.swap_remove(0)) } else { Ok(None) };
     }
     if !options.any() && folders_say_the_same(level, &lookup, &sources)? {
-        notices.push(format!("{names}: not read, as folders of the same names hold the classes"));
+        notices.push(format!("{names}: not read, because folders with the same names hold the classes"));
         return Ok(None);
     }
     require_one_or_splits(level, &mut sources, &names)?;
     let label = &sources[0].table.columns[sources[0].columns.label];
-    notices.push(format!("classes are from {names}, column {}", shown(label)));
+    notices.push(format!("the classes come from {names}, column {}", shown(label)));
     Reading::new(level, &lookup).all(&sources).map(Some)
 }
 
@@ -135,8 +135,8 @@ fn folders_say_the_same(
             let name = &lookup.picture(i).name;
             if !name.split('/').any(|folder| folder == label) {
                 let reason = format!(
-                    "row {} says that {} is {}, and its folder says another class: give the path of the table if it \
-                     is right, or move it away",
+                    "row {} says that {} is {}, but its folder is another class: if the table is right, \
+                     give its path; if not, move it away",
                     row.number,
                     shown(name),
                     shown(label)
@@ -185,7 +185,7 @@ impl<'a> Reading<'a> {
         }
         self.grave.append(&mut self.slight);
         let unlisted =
-            self.draft.unlabelled.iter().map(|picture| format!("{} is in no row", shown(&picture.name)));
+            self.draft.unlabelled.iter().map(|picture| format!("{} is not in any row", shown(&picture.name)));
         self.grave.extend(unlisted);
         let path = if sources.len() == 1 { self.draft.about } else { self.level.path.clone() };
         Err(FolderError::Troubles { path, troubles: capped(self.grave).join("\n  ") })
@@ -201,8 +201,8 @@ impl<'a> Reading<'a> {
         let cell = row.get(source.columns.file).unwrap_or_default().trim();
         let file = shown(cell);
         let picture = match self.lookup.find(cell, &source.home) {
-            _ if cell.is_empty() => return Err("it names no file".into()),
-            Hit::Nothing => return Err(format!("{file} is not there")),
+            _ if cell.is_empty() => return Err("it does not name a file".into()),
+            Hit::Nothing => return Err(format!("{file} does not exist")),
             Hit::One(i) => self.lookup.picture(i).clone(),
             Hit::Elsewhere(picture) => picture,
             Hit::Several(hits) => {
@@ -219,7 +219,7 @@ impl<'a> Reading<'a> {
         }
         if class != written {
             self.slight.push(format!(
-                "row {}: {file}: label \"{}\" has spaces around it, read as {}",
+                "row {}: {file}: label \"{}\" has spaces around it and is read as {}",
                 row.number,
                 shown(written),
                 shown(class)
@@ -252,7 +252,7 @@ impl<'a> Reading<'a> {
         if before.split != split {
             return Err(format!("{file} is in another split than in row {first}"));
         }
-        self.slight.push(format!("row {row}: {file} is in row {first}, too"));
+        self.slight.push(format!("row {row}: {file} is also in row {first}"));
         Ok(())
     }
 }
@@ -262,7 +262,7 @@ fn split_of(source: &Source, row: &Row) -> Result<Option<SplitName>, String> {
     let cell = row.get(column).unwrap_or_default().trim();
     match SplitName::of_word(cell) {
         Some(split) => Ok(Some(split)),
-        None => Err(format!("is in split {}: train, val or test is expected", shown(cell))),
+        None => Err(format!("is in split {}: expected train, val or test", shown(cell))),
     }
 }
 

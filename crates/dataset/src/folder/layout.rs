@@ -63,7 +63,7 @@ pub(super) fn wrapping_notices(level: &Folder, inner: &Folder) -> Vec<String> {
     let holds = if holds.is_empty() { words::pictures(inner.pictures.len()) } else { holds };
     let own_name = shown(inner.own_name());
     let mut notices =
-        vec![format!("{beside} holds one folder, {own_name}, and that holds {holds}: gone into it")];
+        vec![format!("{beside} holds one folder, {own_name}, which holds {holds}: using that folder")];
     notices.extend(no_classes(level));
     notices
 }
@@ -78,7 +78,7 @@ pub(super) fn lay_out(level: &Folder) -> Result<Draft, FolderError> {
             }
             for folder in others {
                 draft.notices.push(format!(
-                    "{} is no split, and is left out ({})",
+                    "{} is not a split and is left out ({})",
                     shown(&folder.name),
                     words::pictures(folder.n_pictures())
                 ));
@@ -153,7 +153,7 @@ fn no_classes(level: &Folder) -> Vec<String> {
             Standing::Notes => format!("holds no picture ({})", contents(folder)),
             Standing::Class | Standing::Empty => continue,
         };
-        notices.push(format!("{}/ {why}: no class", shown(&folder.name)));
+        notices.push(format!("{}/ {why}: not a class", shown(&folder.name)));
     }
     let system: Vec<&str> = level
         .system
@@ -162,7 +162,7 @@ fn no_classes(level: &Folder) -> Vec<String> {
         .filter(|name| name.ends_with('/') && !name.starts_with('.'))
         .collect();
     if !system.is_empty() {
-        notices.push(format!("of the system, and no class: {}", words::all(system)));
+        notices.push(format!("system folders, not classes: {}", words::all(system)));
     }
     notices
 }
@@ -194,7 +194,8 @@ fn model_beside(folder: &Folder) -> Option<String> {
     let within = folder.within();
     let model = within.iter().flat_map(|folder| &folder.others).find(|file| kind::is_model(&file.name))?;
     Some(format!(
-        "{}/ is a class of {}, and holds a trained model ({}): move it away if it is from a training",
+        "{}/ is a class of {}, and holds a trained model ({}): move the folder away if a training run wrote \
+         it",
         shown(&folder.name),
         words::pictures(folder.n_pictures()),
         shown(&model.name)
@@ -211,8 +212,8 @@ fn splits_within(level: &Folder) -> Option<String> {
     (!classes.is_empty() && classes.iter().all(holds_splits)).then(|| {
         let inner = words::some(classes[0].with_pictures().map(Folder::own_name));
         format!(
-            "each class folder holds {inner}: taken together, as the first folder is the class; for splits, put {inner} \
-             at the top and the class folders into each"
+            "each class folder holds {inner}: their pictures are taken together, because the upper folder \
+             names the class; for splits, put {inner} at the top and the class folders into each"
         )
     })
 }

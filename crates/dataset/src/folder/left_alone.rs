@@ -84,7 +84,7 @@ impl LeftAlone {
 
     /// Returns the notice about the ignored files.
     pub(super) fn notice(&self) -> Option<String> {
-        Some(format!("files that are no pictures are ignored: {}", self.line()?))
+        Some(format!("files that are not pictures are ignored: {}", self.line()?))
     }
 }
 
@@ -108,6 +108,6 @@ pub(super) fn contents(folder: &Folder) -> String {
         (None, []) => "empty".into(),
         (None, [first, ..]) => format!("{} of {}: {}", bad.len(), shown(last(&first.name)), first.reason),
         (Some(line), []) => line,
-        (Some(line), [first, ..]) => format!("{line}, {} that cannot be had ({})", bad.len(), first.reason),
+        (Some(line), [first, ..]) => format!("{line}, {} that cannot be read ({})", bad.len(), first.reason),
     }
 }

@@ -196,7 +196,7 @@ fn what_is(path: &Path) -> Result<Given, FolderError> {
     } else if kind::is_picture(path, &name).map_err(FileError::reading(path))? {
         no_data_set("a single picture")
     } else {
-        no_data_set("no data set")
+        no_data_set("not a data set")
     }
 }
 
@@ -214,15 +214,15 @@ fn of_folder(tree: &Folder, options: &ListingOptions) -> Result<Draft, FolderErr
                 level = inner;
             }
             None if options.any() => {
-                let reason = "a column is named, and no table (.csv, .tsv) is in the folder".into();
+                let reason = "a column is named, but the folder has no table (.csv, .tsv)".into();
                 return Err(FolderError::Table { path: level.path.clone(), reason });
             }
             None => break layout::lay_out(level).map_err(|e| e.or_of_table(&mut unused))?,
         }
     };
     for e in unused {
-        draft.hint.push_str(&format!("; as labels, a table was not read: {e}"));
-        notices.push(format!("not read as labels: {e}"));
+        draft.hint.push_str(&format!("; a table could not be used as labels: {e}"));
+        notices.push(format!("not used as labels: {e}"));
     }
     notices.append(&mut draft.notices);
     draft.notices = notices;

@@ -39,8 +39,9 @@ pub(super) fn of_level<'a>(level: &Folder, candidates: &[&'a Folder]) -> Result<
         if parts.iter().all(|(split, folder)| unwrapped(*split, folder).with_pictures().next().is_none()) {
             let n = words::pictures(parts.iter().map(|(_, folder)| folder.n_pictures()).sum());
             return refuse(format!(
-                "{n} in {names}, but no class folders in it: put each class's pictures into a folder of its name within \
-                 each split, or add a table with a column of file names and a column of labels"
+                "{n} in {names}, but no class folders: put the pictures of each class into a folder named \
+                 after the class within each split, or add a table with a column of file names and a column \
+                 of labels"
             ));
         }
     } else {
@@ -51,13 +52,14 @@ pub(super) fn of_level<'a>(level: &Folder, candidates: &[&'a Folder]) -> Result<
         let beside = words::some(others.iter().map(|folder| folder.own_name()));
         match parts.iter().filter(is_split).count() {
             0 => {
-                let notice = format!("{names} beside {beside}: taken as classes, not as splits");
+                let notice =
+                    format!("{names} beside {beside}: these folders are taken as classes, not as splits");
                 return Ok(Level::Classes { notice: Some(notice) });
             }
             1 => {
                 return refuse(format!(
-                    "{names} holds class folders as a split does, and {beside} beside it holds pictures, too: move away \
-                     what is no split, or give a class another name"
+                    "{names} holds class folders like a split, but {beside} beside it also holds pictures: \
+                     move away the folders that are not splits, or rename {names} if it is a class"
                 ));
             }
             _ => {}

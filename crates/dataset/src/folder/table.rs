@@ -45,12 +45,12 @@ impl Table {
         let refuse = |reason: String| FolderError::Table { path: path.to_owned(), reason };
         let bytes = files::read_at_most(path, MAX_BYTES)?;
         if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) || bytes.contains(&0) {
-            return Err(refuse("it is no UTF-8 text (UTF-16?): save it as \"CSV UTF-8\"".into()));
+            return Err(refuse("it is not UTF-8 text (UTF-16?): save it as \"CSV UTF-8\"".into()));
         }
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
         let text = std::str::from_utf8(bytes).map_err(|e| {
             let row = bytes[..e.valid_up_to()].iter().filter(|&&b| b == b'\n').count() + 1;
-            refuse(format!("row {row} is no UTF-8 text: save it as \"CSV UTF-8\""))
+            refuse(format!("row {row} is not UTF-8 text: save it as \"CSV UTF-8\""))
         })?;
         let separated = !text.contains([',', ';', '\t', '"']);
         let mut rows = if separated { by_blanks(text) } else { by_separator(text).map_err(refuse)? };
@@ -65,8 +65,8 @@ impl Table {
             let found =
                 if columns.is_empty() { "nothing".into() } else { shown(&columns.join(", ")).into_owned() };
             return Err(refuse(format!(
-                "a column of file names and a column of labels are expected, and a row for each picture; its first row is: \
-                 {found}"
+                "expected a column of file names, a column of labels and a row for each picture; the first \
+                 row is: {found}"
             )));
         }
         rows.retain(|row| row.cells.iter().any(|cell| !cell.trim().is_empty()));

@@ -104,7 +104,7 @@ impl Walk<'_> {
             return Err(FolderError::Stopped(signal));
         }
         if self.chain.len() > MAX_DEPTH {
-            return Err(self.too_much(format!("folders within folders, more than {MAX_DEPTH} deep")));
+            return Err(self.too_much(format!("folders are nested more than {MAX_DEPTH} deep")));
         }
         let reading = || FileError::new("read the folder", &path);
         self.chain.push(fs::canonicalize(&path).map_err(reading())?);
@@ -178,7 +178,7 @@ fn followed(path: &Path, link_or_not: FileType) -> Result<FileType, String> {
     }
     match fs::metadata(path) {
         Ok(metadata) => Ok(metadata.file_type()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Err("a link to nothing".into()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err("a broken link".into()),
         Err(e) => Err(format!("a link that cannot be followed: {e}")),
     }
 }

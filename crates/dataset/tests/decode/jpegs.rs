@@ -172,10 +172,10 @@ fn kinds_of_jpeg_that_are_not_read_are_named() {
         segment(&mut bytes, marker, &[precision, 0, 8, 0, 8, 1, 1, 0x11, 0]);
         bytes
     };
-    assert_eq!(refusal(&frame_of(0xc1, 12)), "12-bit JPEG is not read: convert it to JPEG or PNG");
-    assert_eq!(refusal(&frame_of(0xc3, 8)), "lossless JPEG is not read: convert it to JPEG or PNG");
+    assert_eq!(refusal(&frame_of(0xc1, 12)), "12-bit JPEG cannot be read: convert it to JPEG or PNG");
+    assert_eq!(refusal(&frame_of(0xc3, 8)), "lossless JPEG cannot be read: convert it to JPEG or PNG");
     assert_eq!(
         refusal(&frame_of(0xc9, 8)),
-        "JPEG with arithmetic coding is not read: convert it to JPEG or PNG"
+        "JPEG with arithmetic coding cannot be read: convert it to JPEG or PNG"
     );
 }

@@ -37,9 +37,9 @@ fn what_is_no_picture_is_named() {
 #[test]
 fn formats_that_are_not_read_are_named_with_the_remedy() {
     let heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic\0\0\x01\0meta";
-    assert_eq!(refusal(heic), "HEIC is not read: convert it to JPEG or PNG");
+    assert_eq!(refusal(heic), "HEIC cannot be read: convert it to JPEG or PNG");
     let avif = b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf\0\0\x01\0meta";
-    assert_eq!(refusal(avif), "AVIF is not read: convert it to JPEG or PNG");
-    assert_eq!(refusal(b"\xff\x0a\xfa\x1f"), "JPEG XL is not read: convert it to JPEG or PNG");
+    assert_eq!(refusal(avif), "AVIF cannot be read: convert it to JPEG or PNG");
+    assert_eq!(refusal(b"\xff\x0a\xfa\x1f"), "JPEG XL cannot be read: convert it to JPEG or PNG");
     assert_eq!(probe(heic).unwrap_err(), decode(heic).unwrap_err());
 }

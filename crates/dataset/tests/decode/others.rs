@@ -98,7 +98,7 @@ fn a_claim_is_refused_by_its_size() {
     let refused = DecodeError::TooLarge { width: 60_000, height: 60_000, limit: MAX_PIXELS };
     assert_eq!(decode(&claim(60_000, 60_000)).unwrap_err(), refused);
     assert_eq!(probe(&claim(60_000, 60_000)).unwrap_err(), refused);
-    let message = "too large: 60000 x 60000 pixels, at most 200000000 pixels of this kind are read";
+    let message = "too large: 60000 x 60000 pixels, expected at most 200000000 pixels for this format";
     assert_eq!(refused.to_string(), message);
     assert!(matches!(decode(&claim(1, 65_536)).unwrap_err(), DecodeError::TooLarge { .. }));
 }

@@ -125,7 +125,10 @@ impl<E: Element> FoldedConv<E> {
     ) {
         let _span = profile::conv("conv2d_joined", s, Pass::Forward.method_name::<E>(s));
         let is_pixelwise = [s.k_h, s.k_w, s.stride] == [1; 3] && [s.h_out(), s.w_out()] == [s.h, s.w];
-        assert!(is_pixelwise, "FoldedConv: parts of what is no 1x1 convolution: {s:?}");
+        assert!(
+            is_pixelwise,
+            "FoldedConv: parts are only for 1x1 convolutions with stride 1 and without padding: {s:?}"
+        );
         check_len("FoldedConv", "parts", parts.iter().map(|(_, width)| width).sum(), s.c_in);
         for (part, width) in parts {
             check_len("FoldedConv", "a part", part.len(), s.n * s.h * s.w * width);

@@ -66,7 +66,7 @@ impl FoldedDepthwise {
         let _span = profile::depthwise("depthwise_folded", s);
         s.check("FoldedDepthwise", ("x", x.len()), ("weight", self.weight.len()), ("y", y.len()));
         check_len("FoldedDepthwise", "bias", self.bias.len(), s.c);
-        assert!(after != After::ReluPool, "FoldedDepthwise: pooling is a pass of its own");
+        assert!(after != After::ReluPool, "FoldedDepthwise: pooling must be a separate pass");
         let own = self.limits.filter(|_| after == After::Relu);
         let (bias, limits) = (Some(&self.bias[..]), own.or(after.limits()).unwrap_or(ANY));
         gather(&Inputs { g: s.gather(), from: x, weight: &self.weight, bias, limits }, y, |y| {

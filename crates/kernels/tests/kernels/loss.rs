@@ -52,7 +52,7 @@ proptest! {
         let of_sum = softmax_cross_entropy(
             n, c, &logits, targets, weights, smoothing, Reduction::Sum, &mut losses, Some(&mut dlogits)
         );
-        assert_eq!((of_sum, &losses), (means, &alone), "what is told is the same");
+        assert_eq!((of_sum, &losses), (means, &alone), "losses and means are the same");
         let sum: f64 = targets.first.iter().map(|&target| weights64[target as usize]).sum();
         let worst = dlogits.iter().zip(&expected).map(|(&a, &e)| (f64::from(a) - sum * e).abs()).fold(0.0, f64::max);
         prop_assert!(worst < 1e-6 * sum.max(1.0), "gradient of the sum off by {worst:e}");

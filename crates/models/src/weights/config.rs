@@ -46,7 +46,8 @@ impl PretrainedConfig {
 
     fn parse(bytes: &[u8]) -> Result<Self, (String, String)> {
         let problem = |problem: String| ("the whole file".to_owned(), problem);
-        let root: Value = serde_json::from_slice(bytes).map_err(|e| problem(format!("no JSON ({e})")))?;
+        let root: Value =
+            serde_json::from_slice(bytes).map_err(|e| problem(format!("not valid JSON ({e})")))?;
         if !root.is_object() {
             return Err(problem(format!("expected an object, found {root}")));
         }
@@ -188,7 +189,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
         for (text, parts) in [
-            ("<html>", ["the whole file", "no JSON"]),
+            ("<html>", ["the whole file", "not valid JSON"]),
             ("[]", ["the whole file", "expected an object"]),
             (r#"{"num_classes": -1}"#, ["num_classes", "found -1"]),
             (r#"{"downsample_in_bottleneck": "yes"}"#, ["downsample_in_bottleneck", "true or false"]),

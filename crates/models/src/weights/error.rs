@@ -35,8 +35,8 @@ pub enum WeightsError {
     },
     /// The folder lacks one of its two files.
     #[error(
-        "the folder {} has no {missing}: expected config.json and model.safetensors (a safetensors file that is \
-         named itself needs no config.json)",
+        "the folder {} has no {missing}: expected config.json and model.safetensors (if you name a \
+         safetensors file instead, it needs no config.json)",
         folder.display()
     )]
     Folder {
@@ -46,7 +46,7 @@ pub enum WeightsError {
         missing: &'static str,
     },
     /// The file is damaged, or is not a safetensors file.
-    #[error("{} is damaged, or no file of weights: {source} (get it again)", path.display())]
+    #[error("{} is damaged or is not a safetensors file: {source} (get it again)", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -55,7 +55,8 @@ pub enum WeightsError {
     },
     /// A tensor holds NaN or infinity.
     #[error(
-        "{} holds {broken}: such weights answer nothing; get the file again, or name another with --weights",
+        "{} holds {broken}: such weights cannot classify anything; get the file again, or name another with \
+         --weights",
         path.display()
     )]
     NonFinite {
@@ -82,11 +83,11 @@ pub enum WeightsError {
     NoCache,
     /// The model is not complete in the cache, and the hub cannot be reached.
     #[error(
-        "{model} is not wholly in the cache {} and cannot be fetched: {reason}. Either run once with a network{} \
-         (HF_HOME says where the cache is), or name with --weights a folder that holds config.json and \
-         model.safetensors, or a file",
+        "{model} is not complete in the cache {} and cannot be downloaded: {reason}. Either run once with a \
+         network connection{} (HF_HOME sets the place of the cache), or give --weights a folder with \
+         config.json and model.safetensors, or a file",
         cache_dir.display(),
-        if reason.starts_with("http") { "" } else { " and without that" }
+        if reason.starts_with("http") { "" } else { " and without this setting" }
     )]
     Unreachable {
         /// The model.
@@ -97,7 +98,7 @@ pub enum WeightsError {
         reason: String,
     },
     /// The hub refused the request.
-    #[error("{url} answers with status {status}: {}", remedy_of(*status))]
+    #[error("{url} returned status {status}: {}", remedy_of(*status))]
     Status {
         /// The address.
         url: String,
@@ -106,7 +107,8 @@ pub enum WeightsError {
     },
     /// The answer is not one that a hub gives.
     #[error(
-        "{url}: {problem} (does HF_ENDPOINT name a Hugging Face hub, and does the network want no login?)"
+        "{url}: {problem} (check that HF_ENDPOINT names a Hugging Face hub, and that the network does not \
+         require a login)"
     )]
     Answer {
         /// The address.
@@ -115,7 +117,10 @@ pub enum WeightsError {
         problem: String,
     },
     /// The model lacks a required file.
-    #[error("{model} has no {file} (commit {commit}): take a model that has, or name a folder or a file")]
+    #[error(
+        "{model} has no {file} (commit {commit}): choose a model that has this file, or name a folder or a \
+         file"
+    )]
     NoSuchFile {
         /// The model.
         model: String,
@@ -126,8 +131,8 @@ pub enum WeightsError {
     },
     /// The download broke off, and further attempts brought nothing new.
     #[error(
-        "the download from {url} broke off after {n_bytes} of {total_bytes} bytes: {reason} (what came is kept: the \
-         same command goes on from there)"
+        "the download from {url} broke off after {n_bytes} of {total_bytes} bytes: {reason} (the part that \
+         arrived is kept: run the same command to continue)"
     )]
     Cut {
         /// The address.
@@ -141,8 +146,8 @@ pub enum WeightsError {
     },
     /// The digest or the length of the download differs from the hub's statement.
     #[error(
-        "what {url} sends is not what the hub says that it is: {actual}, expected {expected}; the download was \
-         deleted (try again; a proxy or a mirror may be at fault)"
+        "the file from {url} does not match the hub's statement: {actual}, expected {expected}; the \
+         download was deleted (try again; a proxy or a mirror may be at fault)"
     )]
     Digest {
         /// The address.
@@ -159,11 +164,12 @@ pub enum WeightsError {
 
 fn remedy_of(status: u16) -> &'static str {
     match status {
-        401 => "there is no such model, or it wants a token: check the name, or set HF_TOKEN",
+        401 => "the model does not exist or requires a token: check the name, or set HF_TOKEN",
         403 => {
-            "the token (HF_TOKEN) may not read this model; a gated model wants its terms accepted on its page"
+            "the token (HF_TOKEN) may not read this model; for a gated model, accept the terms on its page \
+             first"
         }
-        404 => "there is no such model, revision or file: check the name",
+        404 => "the model, revision or file does not exist: check the name",
         429 | 500.. => "try again later",
         _ => "check the name and HF_ENDPOINT",
     }

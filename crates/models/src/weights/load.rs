@@ -60,12 +60,16 @@ impl fmt::Display for WidthChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { classifier, n_file, n_network } = self;
         match (n_file, n_network) {
-            (0, _) => write!(f, "the weights have no classifier {classifier}: the network's starts anew"),
+            (0, _) => write!(
+                f,
+                "the weights have no classifier {classifier}: the network's classifier keeps its initial \
+                 weights"
+            ),
             (_, 0) => write!(f, "the network has no classifier: {classifier} of the weights is left out"),
             _ => write!(
                 f,
-                "the classifier {classifier} of the weights has {n_file} classes, the network's {n_network}: it \
-                 starts anew"
+                "the classifier {classifier} of the weights has {n_file} classes, the network's classifier \
+                 has {n_network}: it keeps its initial weights"
             ),
         }
     }
@@ -189,7 +193,13 @@ mod tests {
         let before = store.to_tensors().unwrap();
         let report = load_into(&store, trained(0), "fc").unwrap();
         assert_eq!(report.n_loaded, 4);
-        assert!(report.replaced_classifier.unwrap().to_string().contains("the network's starts anew"));
+        assert!(
+            report
+                .replaced_classifier
+                .unwrap()
+                .to_string()
+                .contains("the network's classifier keeps its initial weights")
+        );
         let after = store.to_tensors().unwrap();
         assert_eq!(after["fc.1.weight"], before["fc.1.weight"]);
         assert_eq!(after["bn1.weight"], trained(0)["bn1.weight"]);
@@ -207,7 +217,7 @@ mod tests {
         let store = network(10, 0);
         let message = load_into(&store, wrong, "fc").unwrap_err().to_string();
         for part in
-            ["bn1.running_mean is missing", "bn1.bias has the shape [1, 3]", "conv1.weight is not part"]
+            ["bn1.running_mean is missing", "bn1.bias has the shape [1, 3]", "conv1.weight is unexpected"]
         {
             assert!(message.contains(part), "{message}");
         }

@@ -79,7 +79,7 @@ impl FromStr for WeightsSource {
             None => (model, None),
         };
         if !id.split_once('/').is_some_and(|(owner, name)| is_name(owner) && is_name(name)) {
-            return refuse("no model on the hub has such a name");
+            return refuse("this cannot be the name of a model on the hub");
         }
         if !revision.is_none_or(is_revision) {
             return refuse("a revision is a branch, a tag or a commit");

@@ -146,5 +146,5 @@ impl Ctx {
 
 /// The refusal of a layer that has no neutral operations.
 pub(crate) fn unrecordable(layer: &str, what: &str) -> NnError {
-    NnError::shape(layer, format!("{what} cannot be written down as a graph"))
+    NnError::shape(layer, format!("{what} cannot be recorded as a graph"))
 }

@@ -115,7 +115,7 @@ impl SimpleBackend for Declaring<'_, '_, '_> {
     }
 
     fn get_unchecked(&self, name: &str, _dtype: DType, _device: &Device) -> candle_core::Result<Tensor> {
-        bail!("{name} is asked for without a shape")
+        bail!("{name} was requested without a shape")
     }
 
     /// Returns `false`, so that `build` requests its first choice of names.
@@ -138,7 +138,7 @@ impl SimpleBackend for Declared<'_> {
     ) -> candle_core::Result<Tensor> {
         let tensor = self.get_unchecked(name, dtype, device)?;
         if *tensor.shape() != shape {
-            bail!("{name} has the shape {:?}, asked for is {shape:?}", tensor.shape());
+            bail!("{name} has the shape {:?}, requested was {shape:?}", tensor.shape());
         }
         Ok(tensor)
     }
@@ -146,7 +146,7 @@ impl SimpleBackend for Declared<'_> {
     fn get_unchecked(&self, name: &str, _dtype: DType, _device: &Device) -> candle_core::Result<Tensor> {
         match self.0.get(name) {
             Some(param) => Ok(param.var().as_detached_tensor()),
-            None => bail!("{name} was not asked for before"),
+            None => bail!("{name} was not requested before"),
         }
     }
 

@@ -194,7 +194,7 @@ impl OptimizerConfig {
         in_range("weight_decay", decay, decay >= 0.0 && decay.is_finite(), "be 0 or more")?;
         let momentum_in_range = |momentum: f64, nesterov: bool| {
             in_range("momentum", momentum, (0.0..1.0).contains(&momentum), "lie in [0, 1)")?;
-            in_range("momentum", momentum, !nesterov || momentum > 0.0, "be above 0 where nesterov is on")
+            in_range("momentum", momentum, !nesterov || momentum > 0.0, "be above 0 if nesterov is on")
         };
         match *self {
             Self::Sgd { momentum, nesterov, .. } => momentum_in_range(momentum, nesterov),
@@ -204,7 +204,7 @@ impl OptimizerConfig {
                 in_range("eps", eps, eps > 0.0 && eps.is_finite(), "be above 0")
             }
             Self::Muon { lr, momentum, nesterov, ns_steps, .. } => {
-                in_range("lr", lr, lr > 0.0, "be above 0, as SGD's rate falls with it")?;
+                in_range("lr", lr, lr > 0.0, "be above 0, because SGD's rate falls with it")?;
                 momentum_in_range(momentum, nesterov)?;
                 in_range("ns_steps", ns_steps as f64, (1..100).contains(&ns_steps), "be from 1 to 99")
             }

@@ -77,7 +77,10 @@ pub(super) fn resolve(
     for group in groups {
         group.check(config)?;
         if !store.params().any(|p| group.fits(p)) {
-            return Err(NnError::Optimizer(format!("param_groups: no parameter fits \"{}\"", group.pattern)));
+            return Err(NnError::Optimizer(format!(
+                "param_groups: no parameter matches \"{}\"",
+                group.pattern
+            )));
         }
     }
     let resolved = store.params().map(|p| {
@@ -116,12 +119,14 @@ impl ParamGroup {
         }
         if let Some(end) = self.until_epoch.filter(|end| !(*end > 0.0 && end.is_finite())) {
             return refuse(format!(
-                "until_epoch must be above 0, it is {end}: what is never to learn has lr_factor = 0"
+                "until_epoch must be above 0, it is {end}: to freeze the group, set lr_factor = 0"
             ));
         }
         match self.optimizer {
             Some(GroupOptimizer::Sgd) if config.beside().is_none() => refuse(
-                "optimizer = \"sgd\" is for optimizer.kind = \"muon\" alone: leave it out, or choose that kind".into(),
+                "optimizer = \"sgd\" works only with optimizer.kind = \"muon\": leave it out, or choose \
+                 that kind"
+                    .into(),
             ),
             _ => Ok(()),
         }

@@ -42,7 +42,7 @@ pub fn reliability_chart(name: &str, title: &str, states: &[Calibration]) -> Cha
         }
         @let at = TITLE_PX + 5.0 + 18.0 * states.len() as f64;
         (straight(8.0, at, 22.0, at, "reference"))
-        (text(25.0, at + 4.0, "label", "start", "as sure as right"))
+        (text(25.0, at + 4.0, "label", "start", "perfectly calibrated"))
         (frame(area, &x, &y))
         (straight(area.left, area.bottom(), area.right(), area.top, "reference"))
         @for (i, state) in states.iter().enumerate() {

@@ -60,7 +60,7 @@ fn hardly_learnt(run: &RunRecord, test: &Test<'_>) -> Option<Markup> {
     let gained = (test.accuracy() - by_chance) / (1.0 - by_chance).max(f64::MIN_POSITIVE);
     (gained < HARDLY).then(|| {
         html! {
-            "It has hardly learnt its classes: "
+            "The model has hardly learnt its classes: "
             @if !has_weights { "start from pretrained weights (" code { "--weights" } "), or " }
             "train longer (" code { "--epochs" } ") on more pictures, before you look at single classes."
         }
@@ -86,10 +86,10 @@ fn collect(run: &RunRecord, test: &Test<'_>) -> Option<Markup> {
     Some(html! {
         "Collect more pictures of " strong { (named(*first)) } @for class in rest { ", " strong { (named(*class)) } }
         ": " (of_class(&test.matrix, *first, test)) "."
-        @if let Some(n) = n_trained(*first) { " It was trained on " (grouped(n as f64, 0)) " pictures of " (named(*first)) "." }
+        @if let Some(n) = n_trained(*first) { " The model was trained on " (grouped(n as f64, 0)) " pictures of " (named(*first)) "." }
         @if classes.len() > worst.len() {
             @let more = classes.len() - worst.len();
-            " Of " (more) @if more == 1 { " more class" } @else { " more classes" } ", too, more than 50 of 1,000 pictures are taken for one other class (" a href="#business" { "the list" } ")."
+            " For " (more) @if more == 1 { " more class" } @else { " more classes" } ", too, more than 50 of 1,000 pictures are taken for one other class (" a href="#business" { "the list" } ")."
         }
     })
 }
@@ -117,7 +117,7 @@ fn suspects(trust: &Trust) -> Option<Markup> {
     let n = surest_errors(p).into_iter().take_while(|&i| p.confidence(i) >= SUSPECT).count();
     (n > 0).then(|| {
         let (are, they) = if n == 1 { ("picture is", "its label") } else { ("pictures are", "their labels") };
-        html! { "Look at the " a href="#errors" { "surest errors" } ": " (n) " test " (are) " answered wrongly with more than " (whole(SUSPECT)) " confidence. Where " (they) " turn out to be wrong, correct them and train again." }
+        html! { "Look at the " a href="#errors" { "surest errors" } ": " (n) " test " (are) " classified wrongly with more than " (whole(SUSPECT)) " confidence. If " (they) " turn out to be wrong, correct them and train again." }
     })
 }
 
@@ -136,7 +136,7 @@ fn by_heart(run: &RunRecord) -> Option<Markup> {
     let val = last.val_accuracy?;
     let has_weights = has_weights(run);
     (last.accuracy - val > BY_HEART).then(|| {
-        html! { "It is right on " (whole(last.accuracy)) " of its training pictures and on " (whole(val)) " of those of validation: it learns the former by heart. More pictures or stronger augmentation" @if !has_weights { " or pretrained weights (" code { "--weights" } ")" } " help more than more epochs." }
+        html! { "The model is right on " (whole(last.accuracy)) " of its training pictures, but only on " (whole(val)) " of the validation pictures: it has learnt the training pictures by heart. More pictures or stronger augmentation" @if !has_weights { " or pretrained weights (" code { "--weights" } ")" } " help more than more epochs." }
     })
 }
 
@@ -152,7 +152,7 @@ fn still_learning(run: &RunRecord) -> Option<Markup> {
     let n_epochs = planned.max(run.history.len() as u64);
     let per_epoch = (1.0 - last / quarter) / (1 + before.len() / 4) as f64;
     (per_epoch > STILL_FALLING).then(|| {
-        html! { "It was still getting better when it ended: " code { "trainer --resume " (shell_word(&run.path)) " --epochs " (n_epochs + n_epochs.div_ceil(2)) } " goes on, and keeps whichever model validates better (its test is a second look at the test images then)." }
+        html! { "The model was still getting better when the run ended: " code { "trainer --resume " (shell_word(&run.path)) " --epochs " (n_epochs + n_epochs.div_ceil(2)) } " continues the run, and keeps the model that validates better. Its test is then a second look at the test images." }
     })
 }
 
@@ -163,14 +163,14 @@ fn small_test(test: &Test<'_>) -> Option<Markup> {
     (off > WIDE).then(|| {
         let p = test.accuracy().clamp(0.05, 0.95);
         let needed = (1.96f64 / 0.02).powi(2) * p * (1.0 - p);
-        html! { "Test on more pictures: with " (grouped(test.matrix.n() as f64, 0)) " the accuracy is known to within " (format!("{:.0}", 100.0 * off)) " points only. About " (grouped((needed / 100.0).ceil() * 100.0, 0)) " would bring that to 2." }
+        html! { "Test on more pictures: with " (grouped(test.matrix.n() as f64, 0)) " the accuracy is known only to within " (format!("{:.0}", 100.0 * off)) " points. About " (grouped((needed / 100.0).ceil() * 100.0, 0)) " would bring this to 2 points." }
     })
 }
 
 fn use_it(run: &RunRecord, trust: &Trust) -> Markup {
     html! {
-        "Ask it: " code { "trainer predict " (shell_word(&run.path)) " PICTURE..." }
-        @if trust.temperature.is_some() { ", which tells calibrated probabilities" }
+        "Classify pictures with it: " code { "trainer predict " (shell_word(&run.path)) " PICTURE..." }
+        @if trust.temperature.is_some() { ", which prints calibrated probabilities" }
         "."
     }
 }

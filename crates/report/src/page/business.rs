@@ -17,7 +17,7 @@ pub(super) fn part(
 ) -> Result<Part> {
     let (coverage, charts) = coverage(trust, options.target_accuracy, costs)?;
     let body = html! {
-        h3 { "What may be left to the machine" }
+        h3 { "What the model may decide alone" }
         (coverage)
         @if let Some(costs) = costs {
             h3 { "What errors cost" }
@@ -53,7 +53,7 @@ fn bands(test: &Test<'_>) -> Markup {
         })
         .collect();
     let columns =
-        [("class", Text), ("band", Text), ("most often taken for", Text), ("of 1,000 images", Number)];
+        [("class", Text), ("band", Text), ("most often taken for", Text), ("per 1,000 images", Number)];
     html! {
         div class="columns" {
         div {
@@ -90,7 +90,7 @@ fn advice(band: Band) -> &'static str {
     match band {
         Band::Acceptable => "Can be used as it is.",
         Band::Improvable => {
-            "Usable where an error is cheap; more training images of both classes are the first remedy."
+            "Usable if an error is cheap. To improve it, first collect more training images of both classes."
         }
         Band::Failing => {
             "Let a person look at these answers, or collect more and clearer images of both classes."
@@ -117,20 +117,20 @@ fn cost_part(test: &Test<'_>, trust: &Trust, costs: &CostTable) -> Markup {
     }
     let best = with_person.unwrap_or(least);
     let columns = [
-        ("who decides how", Text),
+        ("decision", Text),
         ("cost of 1,000 images", Number),
         ("answered", Number),
-        ("asked", Number),
+        ("sent to a person", Number),
     ];
     let saved = argmax.cost_per_1000 - best.cost_per_1000;
     html! {
         (facts(&[
             ("Cost of 1,000 images, by the most probable class".to_owned(), plain(money(argmax.cost_per_1000))),
             ("By the decision that costs least".to_owned(), html! { strong { (money(best.cost_per_1000)) } }),
-            ("Saved by it".to_owned(), plain(money(saved))),
+            ("Saved by that decision".to_owned(), plain(money(saved))),
         ]))
         (table("Ways to decide, on the test images", &columns, &rows))
-        p { "The rule: answer the class j with the least expected cost, the sum over i of p(i) times the price of taking i for j, on calibrated probabilities; ask a person where even that costs more than asking." }
+        p { "The rule: answer the class j with the least expected cost. This cost is the sum over i of p(i), the calibrated probability, times the price of taking i for j. Ask a person if even that costs more than asking." }
         (dearest(test, costs))
     }
 }
@@ -158,8 +158,8 @@ fn dearest(test: &Test<'_>, costs: &CostTable) -> Markup {
         classes.iter().take(8).map(|(class, cost)| vec![name(*class), amount(*cost)]).collect();
     html! {
         div class="columns" {
-            (table("The pairs that cost most, by the most probable class", &[("true class", Text), ("taken for", Text), ("images", Number), ("price of one", Number), ("of 1,000 images", Number)], &pairs))
-            (table("The classes that cost most", &[("true class", Text), ("of 1,000 images", Number)], &classes))
+            (table("The pairs that cost most, by the most probable class", &[("true class", Text), ("taken for", Text), ("images", Number), ("price of one", Number), ("cost per 1,000 images", Number)], &pairs))
+            (table("The classes that cost most", &[("true class", Text), ("cost per 1,000 images", Number)], &classes))
         }
     }
 }

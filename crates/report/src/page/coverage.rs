@@ -37,7 +37,7 @@ pub(super) fn coverage(
 /// Returns the sentence about the target accuracy that the user asked for.
 fn asked_for(trust: &Trust, wanted: f64, found: Option<&Target>) -> Markup {
     let (Some(target), Some(val)) = (found, &trust.val) else {
-        return html! { p class="notice" role="note" { "The accuracy " (percent(wanted)) " was asked for, but there are no validation predictions to choose a threshold on." } };
+        return html! { p class="notice" role="note" { "An accuracy of " (percent(wanted)) " was requested, but there are no validation predictions for choosing a threshold." } };
     };
     match promise(target) {
         Some(sentence) => html! { p class="result" { (sentence) } },
@@ -55,9 +55,9 @@ pub(super) fn promise(target: &Target) -> Option<Markup> {
     let from = chosen.promise.point.threshold;
     Some(html! {
         "For an accuracy of " strong { (percent(target.wanted)) } ", "
-        @if from > 0.0 { "let it answer where it is at least " strong { (confidence(from)) } " sure" } @else { "let it answer every image" }
+        @if from > 0.0 { "let it answer if it is at least " strong { (confidence(from)) } " sure" } @else { "let it answer every image" }
         @let is_by_folds = chosen.outcome == Outcome::NoTest;
-        ": by the " (if is_by_folds { "answers of the folds" } else { "validation images" }) ", at least " (percent(chosen.promise.accuracy_at_least)) " of its answers are right then, with 95 % confidence. "
+        ": according to the " (if is_by_folds { "answers of the folds" } else { "validation images" }) ", at least " (percent(chosen.promise.accuracy_at_least)) " of its answers are right then, with 95 % confidence. "
         (if is_by_folds { "Of their images it " } else { "On the test images it " })
         strong { "answers " (whole(seen.coverage())) ", sends " (whole(1.0 - seen.coverage())) " to a person" }
         @if let Some(accuracy) = seen.accuracy() { ", and " strong { (percent(accuracy)) } " of its answers are right (95 % interval " (percent_interval(chosen.interval)) ")" }
@@ -216,11 +216,11 @@ fn table_of(targets: &[Target], n_val: usize, trust: &Trust) -> Markup {
     };
     let columns = [
         ("wanted accuracy", Text),
-        ("answer from confidence", Number),
+        ("minimum confidence", Number),
         ("answered on test", Number),
         ("right on test", Number),
         ("95 % interval", Number),
-        ("the test says", Text),
+        ("result on test", Text),
     ];
     // if an accuracy cannot be promised, no higher one can be promised either
     let unkept = targets.iter().position(|target| target.chosen.is_none());
@@ -228,13 +228,13 @@ fn table_of(targets: &[Target], n_val: usize, trust: &Trust) -> Markup {
         targets.iter().take(unkept.map_or(targets.len(), |i| i + 1)).map(row).collect();
     let unkept = unkept.map(|i| &targets[i]);
     html! {
-        (table(if trust.is_by_folds { "Thresholds, chosen by the answers of the folds" } else { "Thresholds, chosen on validation, seen on test" }, &columns, &rows))
+        (table(if trust.is_by_folds { "Thresholds, chosen by the answers of the folds" } else { "Thresholds, chosen on validation, checked on test" }, &columns, &rows))
         @if let Some(target) = unkept { p { (percent1(target.wanted)) " cannot be promised: " (target.why_not(n_val)) "." } }
         p class="muted" {
-            "Each threshold is chosen so that the accuracy of the answers is at least the wanted one with 95 % confidence, for images like those of validation: "
-            "by Clopper and Pearson’s bound on the errors among the surest images, corrected for the 20 shares of images that are tried (Angelopoulos and others, “Learn then Test”, 2021). "
-            "“Confirmed” says that the interval on the test lies at the wanted accuracy or above."
-            @if trust.val_chose { " The validation images also decided when to stop or which weights to keep, so they may flatter the model a little: what the test says counts." }
+            "Each threshold is chosen so that the accuracy of the answers is at least the wanted accuracy with 95 % confidence, for images like those of validation. "
+            "The method is Clopper and Pearson’s bound on the errors among the surest images, corrected for the 20 shares of images that are tried (Angelopoulos and others, “Learn then Test”, 2021). "
+            "“Confirmed” means that the whole interval on the test lies at or above the wanted accuracy."
+            @if trust.val_chose { " The validation images also decided when to stop or which weights to keep, so they may make the model look slightly too good. The result on the test is what counts." }
         }
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn part(comparison: &Comparison<'_>) -> Option<Part> {
     };
     let rows: Vec<Vec<Markup>> = found.iter().map(row).collect();
     let body = html! {
-        p { "On " (n) " test images some of the models are right and others wrong. These are some of which both sides are surest, those with a picture first; right answers stand in bold." }
+        p { "On " (n) " test images, some of the models are right and others are wrong. The table shows images on which both sides are surest, those with a picture first. Right answers are bold." }
         (table("Answers that differ", &columns, &rows))
     };
     Some(Part { id: "disagreements", heading: "Where they disagree", body, charts: vec![] })

@@ -16,7 +16,7 @@ const N_ROWS: usize = 10;
 /// `told` are the predictions whose probabilities are shown: calibrated ones, if possible.
 pub(super) fn part(run: &RunRecord, test: &Test<'_>, told: &Predictions) -> Part {
     let body = html! {
-        h3 { "Surest and wrong" }
+        h3 { "Wrong with the highest confidence" }
         (surest(run, test, told))
         h3 { "The most confused pairs" }
         (pairs(run, test))
@@ -52,20 +52,20 @@ fn surest(run: &RunRecord, test: &Test<'_>, told: &Predictions) -> Markup {
             ("image", Text),
             ("true class", Text),
             ("taken for", Text),
-            ("how sure", Number),
-            ("its own class got", Number),
+            ("confidence", Number),
+            ("probability of the true class", Number),
         ];
         let row = |&i: &usize| {
             vec![plain(name(i)), super::name(&of(i)), super::name(&taken(i)), plain(sure(i)), plain(own(i))]
         };
         let rows: Vec<Vec<Markup>> = worst.iter().map(row).collect();
-        return table("The wrong answers of which the model was surest", &columns, &rows);
+        return table("The wrong answers with the highest confidence", &columns, &rows);
     }
     html! {
         p {
-            "The wrong answers of which the model was surest. Some may be errors of the labels."
-            @if has_maps { " Beside each, the places that spoke for the wrong class: red ones most, grey ones not." }
-            @if has_near { " Below each, the training pictures that look most like it to the backbone: where they are of the wrong class, look at their labels, too." }
+            "The wrong answers with the highest confidence. Some may be errors of the labels."
+            @if has_maps { " Beside each picture are the places that spoke for the wrong class: red ones most, grey ones not." }
+            @if has_near { " Below each picture are the training pictures that look most like it to the backbone. If they are in the wrong class, look at their labels, too." }
         }
         ul class="cards" {
             @for &i in &worst {

@@ -23,13 +23,13 @@ pub(super) fn part(run: &RunRecord) -> Option<Part> {
         ]))
         (scores(folds))
         p {
-            "Each fold was held out in turn, and asked of a model that was trained on the others, by the same recipe. So every image has an answer from a model that had not seen it, nor a copy of it: they stand in " code { (folds.predictions) } ", and " code { "trainer data suspects " (shell_word(&run.path)) } " finds labels by them that may be wrong. The run’s own model was trained afterwards, on "
-            @if summary.n_train == n { "all images" } @else { (grouped(summary.n_train as f64, 0)) " images, as the others told it when to stop or to slow down" }
-            ": on more than any of these, so it is rather better than they are. "
-            @if summary.is_tested_by_folds() { "What this page says of “test images” is said of these answers." }
+            "Each fold was held out in turn, and classified by a model that was trained on the others with the same recipe. So every image has an answer from a model that had seen neither the image nor a copy of it. These answers are in " code { (folds.predictions) } "; with them, " code { "trainer data suspects " (shell_word(&run.path)) } " finds labels that may be wrong. The run’s own model was trained afterwards, on "
+            @if summary.n_train == n { "all images" } @else { (grouped(summary.n_train as f64, 0)) " images; the others decided when to stop or to lower the learning rate" }
+            ". It saw more images than each of these models, so it is probably better than they are. "
+            @if summary.is_tested_by_folds() { "On this page, “test images” are the images of these answers." }
         }
         p class="muted" {
-            "The interval is that of the folds’ accuracies by Student’s distribution with Nadeau and Bengio’s correction (2003), as the folds share training images, or Wilson’s of all answers, whichever end is farther out."
+            "Each end of the interval is the outer one of two: that of the folds’ accuracies by Student’s distribution with Nadeau and Bengio’s correction (2003), because the folds share training images, and that of Wilson’s interval of all answers."
         }
     };
     Some(Part { id: "folds", heading: "The folds", body, charts: vec![] })

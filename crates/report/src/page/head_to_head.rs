@@ -80,7 +80,7 @@ fn overview(comparison: &Comparison<'_>, folder: &Path) -> Part {
         @for sentence in marked(comparison) { p class="notice" role="note" { (sentence) } }
         (figures(&charts))
         p { "All runs were tested on the same " (grouped(n as f64, 0)) " images." @if has_features { " " (FEATURES_COUNT) } }
-        (table("The runs beside one another", &columns, &rows))
+        (table("The runs side by side", &columns, &rows))
     };
     Part { id: "runs", heading: "In short", body, charts }
 }
@@ -138,7 +138,7 @@ fn against_time(comparison: &Comparison<'_>) -> Option<Chart> {
         .collect();
     let x = Axis::holding("minutes", Format::Number, points.iter().map(|p| p.0).chain([0.0]), 5);
     let y = Axis::holding("accuracy", Format::Percent, points.iter().map(|p| p.1), 5);
-    let (name, title) = ("runs-time", "Test accuracy, and the minutes it took");
+    let (name, title) = ("runs-time", "Test accuracy and minutes of training");
     Some(LineChart { name, title, x, y, lines: &lines, marks: &[], spots: &[] }.draw())
 }
 
@@ -170,11 +170,11 @@ fn tests(comparison: &Comparison<'_>) -> Part {
         })
         .collect();
     let body = html! {
-        (table("Each two runs, image by image", &columns, &rows))
+        (table("Each pair of runs, image by image", &columns, &rows))
         p {
-            "Only the images that one of the two got right and the other wrong tell them apart. The p-value is that of McNemar's exact test; the interval is from 4,000 draws of the test images. "
+            "Only images that one of the two got right and the other got wrong tell them apart. The p-value is from McNemar's exact test; the interval is from 4,000 bootstrap samples of the test images. "
             @if let Some(caution) = caution(comparison.pairs.len()) { (caution) " " }
-            "The test says nothing of other seeds: a second run of the same recipe gives another model."
+            "The test says nothing about other seeds: a second run of the same recipe gives another model."
         }
     };
     Part { id: "pairs", heading: "Which is better", body, charts: vec![] }

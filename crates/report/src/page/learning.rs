@@ -40,7 +40,7 @@ pub(super) fn part(run: &RunRecord) -> Option<Part> {
         .collect();
     let body = html! {
         (figures(&charts))
-        p { "Training figures are taken while the weights change, on augmented images; validation looks at plain images after the epoch. So validation may be the better of the two. The loss of both is the plain cross-entropy; what was optimised (with label smoothing, mixing or weights of classes) is drawn apart where it differs." }
+        p { "Training figures are measured while the weights change, on augmented images. Validation uses plain images after the epoch, so its figures may be better. Both losses are the plain cross-entropy. If the optimised loss is another one (with label smoothing, mixing or class weights), it has its own chart." }
         @if let Some(epoch) = run.events.stopped_early { p { "The run ended early, after epoch " (epoch) ": the monitored figure no longer improved." } }
         @if let Some(epoch) = run.events.best_restored { p { "The model has the weights of epoch " (epoch) ", the best one." } }
         details { summary { "All epochs as a table" } (table("Learning, epoch by epoch", &columns, &rows)) }
@@ -111,8 +111,8 @@ fn charts(run: &RunRecord) -> Vec<Chart> {
         ),
         draw(
             "optimized-loss",
-            "What was optimised",
-            "loss, with all of the recipe",
+            "The optimised loss",
+            "loss, with all settings of the recipe",
             Format::Number,
             &[],
             apart,

@@ -16,12 +16,12 @@ pub(super) fn part(run: &RunRecord, test: &Test<'_>) -> Option<Part> {
     let charts: Vec<Chart> = chart(record).into_iter().collect();
     let body = html! {
         p {
-            "A model that knows " (test.class_names.len()) " classes has to name one of them, whatever it is shown. So " code { "trainer predict" } " also tells how usual a picture is: the share of pictures of these classes that are at least as unlike the training pictures, by the features of the backbone. At " (whole(record.false_alarm_rate)) " or less it asks “none of these?”, which so many pictures of these classes will meet by chance. "
-            (grouped(record.n_known as f64, 0)) " pictures that were not learnt from say what is usual. "
+            "A model that knows " (test.class_names.len()) " classes always answers with one of them, even if a picture shows something else. So " code { "trainer predict" } " also reports how usual a picture is: the share of pictures of these classes that are at least as unlike the training pictures, by the features of the backbone. If the share is " (whole(record.false_alarm_rate)) " or less, it asks “none of these?”. By chance, it asks this about the same share of the pictures of these classes. "
+            (grouped(record.n_known as f64, 0)) " pictures that the model was not trained on define what is usual. "
             @if let Some(seen) = &record.test { (on_test(seen)) }
         }
         @if !record.left_out.is_empty() {
-            p { "Whether it notices a class that nobody showed it was tried on its own classes: each" @if record.left_out.len() < test.class_names.len() { " of " (record.left_out.len()) } " was left out in turn, and its pictures were looked at as new ones. " strong { (whole(mean(record))) " of them were noticed" } ". Classes that are near one another are the hardest case: of pictures of quite another kind more are noticed." }
+            p { "To test whether it notices an unknown class, its own classes were used: each" @if record.left_out.len() < test.class_names.len() { " of " (record.left_out.len()) } " was left out in turn, and its pictures were treated as new ones. " strong { (whole(mean(record))) " of them were noticed" } ". Similar classes are the hardest case: of completely different pictures, more are noticed." }
         }
         div class="beside evidence" { (figures(&charts)) div { (classes(record)) } }
         (most_unlike(run, test, record))
@@ -34,9 +34,9 @@ fn on_test(seen: &NoveltyTest) -> Markup {
     let NoveltyTest { n, n_alarms, n_right, n_right_of_alarms } = *seen;
     let share = |part: u64, whole: u64| percent(part as f64 / whole.max(1) as f64);
     html! {
-        "Of the test images it asked so of " strong { (share(n_alarms, n)) } ". "
+        "On the test images, it asked this about " strong { (share(n_alarms, n)) } ". "
         @if n_alarms > 0 && n > n_alarms {
-            "Of its answers about those " (share(n_right_of_alarms, n_alarms)) " were right, of the others " (share(n_right - n_right_of_alarms, n - n_alarms)) "."
+            "Of its answers about those images, " (share(n_right_of_alarms, n_alarms)) " were right; of the others, " (share(n_right - n_right_of_alarms, n - n_alarms)) "."
         }
     }
 }
@@ -62,7 +62,7 @@ fn chart(record: &NoveltyRecord) -> Option<Chart> {
         name: "novelty",
         title: "New classes noticed, by false alarms",
         x: Axis::between("known pictures called “none of these”", Format::Percent, 0.0, 1.0, 5),
-        y: Axis::between("new pictures called so", Format::Percent, 0.0, 1.0, 5),
+        y: Axis::between("new pictures called “none of these”", Format::Percent, 0.0, 1.0, 5),
         lines: &lines,
         marks: &[],
         spots: &[(FALSE_ALARM_RATE, noticed, label)],
@@ -88,7 +88,7 @@ fn classes(record: &NoveltyRecord) -> Markup {
             ]
         })
         .collect();
-    super::long_table("Each class as a new one", &columns, &rows)
+    super::long_table("Each class treated as new", &columns, &rows)
 }
 
 /// Shows the test images that are most unlike the training images.
@@ -108,7 +108,7 @@ fn most_unlike(run: &RunRecord, test: &Test<'_>, record: &NoveltyRecord) -> Mark
     let class = |class: u32| shortened(&test.class_names[class as usize], 24);
     html! {
         h3 { "The least usual test images" }
-        p { "Some may not belong among the data at all." }
+        p { "Some may not belong to the data at all." }
         ul class="cards" {
             @for (picture, place, typicality) in shown_ones {
                 li {

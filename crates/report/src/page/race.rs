@@ -16,7 +16,7 @@ pub(super) fn told(run: &RunRecord) -> Markup {
     html! {
         h3 { "The backbones that were tried" }
         p {
-            "Each was tried on the same " (grouped(race.n_images as f64, 0)) " training images, by " (race.n_folds) " folds. Taken was " strong { (label(winner)) } ": the quickest of those whose answers are right as often as the best one’s, within the standard error of the difference. "
+            "Each was tried on the same " (grouped(race.n_images as f64, 0)) " training images, with " (race.n_folds) " folds. Chosen: " strong { (label(winner)) } ", the fastest backbone that is as accurate as the best one, within the standard error of the difference. "
             (plan(race))
         }
         (rows(race))
@@ -32,9 +32,9 @@ fn label(tried: &Tried) -> String {
 
 fn plan(race: &RaceRecord) -> Markup {
     html! {
-        @if let Some(time) = race.time_secs { "It was given " (duration(time)) ". " }
-        "It was to take " (duration(race.planned_secs)) " from the first look at the images to this page"
-        @match race.took_secs { Some(took) => { ", and took " (duration(took)) "." }, None => { "." } }
+        @if let Some(time) = race.time_secs { "Time allowed: " (duration(time)) ". " }
+        "Planned time: " (duration(race.planned_secs)) ", from reading the images to this page"
+        @match race.took_secs { Some(took) => { "; actual time: " (duration(took)) "." }, None => { "." } }
     }
 }
 
@@ -43,7 +43,7 @@ fn rows(race: &RaceRecord) -> Markup {
         ("backbone", Text),
         ("accuracy", Number),
         ("95 % interval", Number),
-        ("ms an image", Number),
+        ("ms per image", Number),
         ("a whole run", Number),
     ];
     let row = |(i, tried): (usize, &Tried)| {
@@ -61,5 +61,5 @@ fn rows(race: &RaceRecord) -> Markup {
         ]
     };
     let rows: Vec<Vec<Markup>> = race.tried.iter().enumerate().map(row).collect();
-    table("Backbones, on some of the images", &columns, &rows)
+    table("Backbones, tried on some of the images", &columns, &rows)
 }

@@ -46,8 +46,8 @@ pub(super) fn part(comparison: &Comparison<'_>) -> Option<Part> {
     };
     let rows: Vec<Vec<Markup>> = differing.iter().take(MAX_ROWS).map(row).collect();
     let body = html! {
-        (table("Every setting that is not the same in all of them", &columns, &rows))
+        (table("All settings that differ between the runs", &columns, &rows))
         @if differing.len() > MAX_ROWS { p { "And " (differing.len() - MAX_ROWS) " more." } }
     };
-    Some(Part { id: "recipes", heading: "What they differ in", body, charts: vec![] })
+    Some(Part { id: "recipes", heading: "Different settings", body, charts: vec![] })
 }

@@ -37,7 +37,7 @@ pub(super) fn recommend(comparison: &Comparison<'_>) -> Markup {
     let worse: Vec<usize> = candidates.iter().copied().filter(|i| !like_best.contains(i)).collect();
     let label = |i: usize| name(&runs[i].label);
     html! {
-        strong { "Take " (label(taken)) } ": " (percent(runs[taken].test.accuracy())) " of the test images are answered rightly. "
+        strong { "Take " (label(taken)) } ": " (percent(runs[taken].test.accuracy())) " of the test images are classified correctly. "
         @if taken != best {
             "The test does not tell it apart from " (label(best)) " (" (percent(runs[best].test.accuracy())) "), and it took less time"
             @if let Some((a, b)) = minutes(&runs[taken]).zip(minutes(&runs[best])) { " (" (format!("{a:.1}")) " minutes, not " (format!("{b:.1}")) ")" }
@@ -45,7 +45,7 @@ pub(super) fn recommend(comparison: &Comparison<'_>) -> Markup {
         } @else if like_best.len() > 1 {
             "It is the most accurate" (of_honest) "; the test does not tell it apart from "
             @for (n, &i) in like_best.iter().filter(|&&i| i != best).enumerate() { @if n > 0 { ", " } (label(i)) }
-            ", which took not much less time. "
+            ", which did not take much less time. "
         } @else if candidates.len() > 1 {
             "It is the most accurate" (of_honest) ", and the test tells it apart from every other"
             @if !of_honest.is_empty() { " of them" }
@@ -54,7 +54,7 @@ pub(super) fn recommend(comparison: &Comparison<'_>) -> Markup {
         @if !worse.is_empty() && taken != best { (worse.len()) @if worse.len() == 1 { " other is" } @else { " others are" } " worse. " }
         @if !all_honest {
             @if runs.iter().any(honest) { "Runs whose test is not honest are not recommended, whatever their figure. " }
-            @else { "No run here has an honest test: rely on none of these figures. " }
+            @else { "No run here has an honest test: do not rely on these figures. " }
         }
     }
 }

@@ -22,11 +22,11 @@ pub fn suspects_report(
     let body = html! {
         p class="lead" {
             strong { (grouped(suspects.len() as f64, 0)) } " of " (grouped(n as f64, 0)) " labels may be wrong. "
-            @if suspects.is_empty() { "Nothing speaks against a label: no picture is taken for another class by a model that had not seen it, and is as sure of that as it usually is." }
+            @if suspects.is_empty() { "No label looks wrong: no model that had not seen a picture predicts another class for it with its usual confidence for that class." }
         }
         @if !suspects.is_empty() {
             p {
-                "Each picture was asked of a model that had not seen it. These it takes for another class than their label says, and is as sure of that as it usually is of pictures of that class (confident learning, Northcutt and others, 2021). Not every one is an error: hard pictures and real ones of two classes are among them. Look at the first ones first; where few of ten are wrong, stop."
+                "Each picture was classified by a model that had not seen it. For these, the model predicts another class than the label, with at least its usual confidence for that class (confident learning, Northcutt and others, 2021). Not every one is an error: some are hard pictures, and some really show two classes. Start with the first ones, and stop when only a few of ten are wrong."
             }
             @if shown_ones.len() < suspects.len() { p class="muted" { "The first " (shown_ones.len()) " are shown; all are in the table beside this page." } }
             (cards(table, shown_ones, pictures))

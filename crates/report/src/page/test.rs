@@ -12,8 +12,13 @@ use crate::shown::{shortened, shown};
 const MAX_BARS: usize = 30;
 
 pub(super) fn part(test: &Test<'_>) -> Part {
-    let matrix =
-        heat_map("confusion", "Who was taken for whom", &test.matrix, &Bands::default(), test.class_names);
+    let matrix = heat_map(
+        "confusion",
+        "Which class was taken for which",
+        &test.matrix,
+        &Bands::default(),
+        test.class_names,
+    );
     let scores = score_charts(test);
     let body = html! {
         (facts(&headline(test)))
@@ -22,7 +27,7 @@ pub(super) fn part(test: &Test<'_>) -> Part {
             (report_table(test))
         }
         (figures(&scores))
-        p class="muted" { "Whiskers: 95 % Wilson intervals; of F1, carried over from that of TP / (TP + FP + FN). Of 100 such intervals of an accuracy, about 95 hold what the model would have on endlessly many images of this kind." }
+        p class="muted" { "Whiskers: 95 % Wilson intervals; for F1, derived from the interval of TP / (TP + FP + FN). Of 100 such intervals of an accuracy, about 95 contain the accuracy that the model would have on an unlimited number of such images." }
     };
     let charts = [vec![matrix], scores].concat();
     Part { id: "test", heading: "The test", body, charts }
@@ -39,7 +44,7 @@ fn headline(test: &Test<'_>) -> Vec<(String, Markup)> {
         let name = shortened(&test.class_names[class], 40);
         out.push((
             "For comparison".to_owned(),
-            plain(format!("always “{name}” would be right in {}", percent(share))),
+            plain(format!("always answering “{name}” would be right for {}", percent(share))),
         ));
     }
     if let Some(loss) = test.predictions.mean_nll() {
@@ -122,10 +127,10 @@ fn untested(test: &Test<'_>) -> Markup {
 fn score_charts(test: &Test<'_>) -> Vec<Chart> {
     type Pick = fn(&Test<'_>, usize) -> (f64, [f64; 2]);
     let kinds: [(&str, &str, usize, Pick); 3] = [
-        ("precision", "Precision: right among those taken for the class", 0, |t, i| {
+        ("precision", "Precision: correct among the images taken for the class", 0, |t, i| {
             (t.report.classes[i].precision, t.intervals[i].precision)
         }),
-        ("recall", "Recall: found among those of the class", 2, |t, i| {
+        ("recall", "Recall: found among the images of the class", 2, |t, i| {
             (t.report.classes[i].recall, t.intervals[i].recall)
         }),
         ("f1", "F1: the harmonic mean of both", 3, |t, i| {

@@ -15,10 +15,10 @@ pub(super) fn part(run: &RunRecord) -> Part {
         (figures_at_the_top(run))
         (facts(&entries(run)))
         (race::told(run))
-        h3 { "The same again" }
+        h3 { "To repeat the run" }
         pre { code { (commands(run)) } }
         @if let Some((text, _)) = &run.recipe {
-            details { summary { "The whole recipe, as it was resolved" } pre { code { (text) } } }
+            details { summary { "The whole recipe, with all values" } pre { code { (text) } } }
         }
     };
     Part { id: "run", heading: "What was trained", body, charts: vec![] }
@@ -40,7 +40,7 @@ fn figures_at_the_top(run: &RunRecord) -> Markup {
                 span class="figure" { (duration(summary.train_seconds)) }
                 span { "training, " (epochs(summary.epochs_run)) }
                 @if let Some(rate) = training_rate(summary) { span class="muted" { (rate) " images/s" } }
-                @if summary.features_seconds.is_some() { span class="muted" { "of a head, on features that are kept" } }
+                @if summary.features_seconds.is_some() { span class="muted" { "of a head, on stored features" } }
             }
             div {
                 @match summary.n_trained_parameters.filter(|&n| n != summary.n_parameters) {
@@ -112,13 +112,12 @@ fn entries(run: &RunRecord) -> Vec<(String, Markup)> {
             if s.n_trained_parameters.is_some_and(|n| n != s.n_parameters) { " trained" } else { "" };
         put("Model", format!("{}, {} parameters{trained}", s.model, parameters(s)));
         if let Some(weights) = &s.pretrained {
-            let licence = weights.licence.as_deref().unwrap_or("of a licence that is not known");
+            let licence = weights.licence.as_deref().unwrap_or("licence unknown");
             put("Pretrained weights", format!("{}, {licence}", weights.origin));
         }
         put("Seed", s.seed.to_string());
         put("Computed on", format!("{}, {}, {}, {}", s.device, s.isa, s.precision, threads(s.threads)));
-        let memory =
-            s.peak_rss_bytes.map(|b| format!(", at most {} MB of memory", grouped(b as f64 / 1e6, 0)));
+        let memory = s.peak_rss_bytes.map(|b| format!(", peak memory {} MB", grouped(b as f64 / 1e6, 0)));
         put("Training took", format!("{}{}", duration(s.train_seconds), memory.unwrap_or_default()));
         if let Some(text) = s.features_text(duration) {
             put("Features", format!("{text}; kept for every run on the same pictures and weights"));

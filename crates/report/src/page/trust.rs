@@ -8,7 +8,7 @@ use crate::analysis::{N_BINS, Trust};
 use crate::chart::reliability_chart;
 
 pub(super) fn part(trust: &Trust) -> Part {
-    let chart = reliability_chart("reliability", "How often right, by how sure", &trust.states);
+    let chart = reliability_chart("reliability", "Share of right answers, by confidence", &trust.states);
     let columns = [("probabilities", Text), ("expected calibration error", Number), ("loss", Number)];
     let rows: Vec<_> = trust
         .states
@@ -27,14 +27,14 @@ pub(super) fn part(trust: &Trust) -> Part {
             "Of answers given with 80 % confidence, 80 % should be right. The expected calibration error is the mean gap, over " (N_BINS) " bins of equal width, between confidence and share of right answers; bins of fewer than 10 images count, but are not drawn. "
             @match trust.temperature {
                 Some(t) => {
-                    "The logits are divided by the temperature " strong { (format!("{t:.3}")) } ", fitted on " (if trust.is_by_folds { "the answers of the folds, these same ones (of a single number, that flatters little)" } else { "the validation images" }) ": " (meaning(t)) " Which class is the most probable does not change. "
+                    "The logits are divided by the temperature " strong { (format!("{t:.3}")) } ", fitted on " (if trust.is_by_folds { "the answers of the folds, which are also tested here (one fitted number makes the figures only slightly too good)" } else { "the validation images" }) ": " (meaning(t)) " Which class is the most probable does not change. "
                     @if trust.states.len() == 2 && trust.states[1].ece > trust.states[0].ece {
                         "On the test images the error did not fall: the model was calibrated well enough as it was. "
                     }
                 }
                 None => {
                     @match &trust.val {
-                        Some(val) => { (val.len()) " validation images are too few to fit a temperature (" (MIN_CALIBRATION_PREDICTIONS) " are needed), so probabilities are as the model gives them. " },
+                        Some(val) => { (val.len()) " validation images are too few to fit a temperature (" (MIN_CALIBRATION_PREDICTIONS) " are needed), so the model’s probabilities are not calibrated. " },
                         None => { "There are no validation predictions, so no temperature could be fitted. " },
                     }
                 }

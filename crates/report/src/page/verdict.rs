@@ -37,15 +37,15 @@ pub(super) fn part(
             figure { (chart.inline()) }
             div {
                 p class="lead" {
-                    strong { (percent(test.accuracy())) } " of " (grouped(test.matrix.n() as f64, 0)) (if trust.is_by_folds { " images are answered rightly by models that had not seen them " } else { " test images are answered rightly " })
+                    strong { (percent(test.accuracy())) } " of " (grouped(test.matrix.n() as f64, 0)) (if trust.is_by_folds { " images are classified correctly by models that had not seen them " } else { " test images are classified correctly " })
                     span class="muted" { "(95 % interval " (percent_interval(test.accuracy_interval)) ")" } "."
                     @if let Some((class, share)) = test.matrix.largest_class() {
-                        " Always “" (shortened(&test.class_names[class], 30)) "” would be right for " (percent(share)) "."
+                        " Always answering “" (shortened(&test.class_names[class], 30)) "” would be right for " (percent(share)) "."
                     }
                 }
                 h3 { "Where it fails" }
                 (failures(test))
-                h3 { "What may be left to it" }
+                h3 { "What it may decide alone" }
                 (left_to_it(trust, options, costs)?)
                 h3 { "What to do next" }
                 ol { @for step in advice(run, test, trust) { li { (step) } } }
@@ -74,7 +74,7 @@ pub(super) fn warnings(run: &RunRecord) -> Markup {
         }
         @if !run.problems.is_empty() {
             div class="notice" role="note" {
-                p { strong { "This run folder is not whole." } " The page shows what is there." }
+                p { strong { "This run folder is incomplete." } " The page shows what is available." }
                 ul { @for problem in &run.problems { li { (shown(problem)) } } }
             }
         }
@@ -111,7 +111,7 @@ fn failures(test: &Test<'_>) -> Markup {
     let pairs = pairs(&test.matrix);
     html! {
         p {
-            "The weakest classes, by the share of their images that is found: "
+            "The weakest classes, with the share of their images that is found: "
             @for (i, &class) in weakest.iter().take(3).enumerate() {
                 @if i > 0 { ", " } strong { (named(class)) } " (" (share(class)) ")"
             }
@@ -180,10 +180,10 @@ fn left_to_it(trust: &Trust, options: &Options, costs: Option<&CostTable>) -> Re
         }
         @if told.is_empty() {
             @if trust.val.is_none() {
-                p { "Nothing can be promised: the run had no validation images to choose a threshold on. A person should look at its answers." }
+                p { "No accuracy can be promised: the run had no validation images for choosing a threshold. A person should look at its answers." }
             } @else {
                 @let wanted = Target { wanted: FROM_TARGET, chosen: None };
-                p { "No answer can be left alone with a promise of " (percent(FROM_TARGET)) " or more: " (wanted.why_not(n_val)) "." }
+                p { "No answers can be accepted with a promised accuracy of " (percent(FROM_TARGET)) " or more: " (wanted.why_not(n_val)) "." }
             }
         }
         @if let Some(costs) = costs {
@@ -193,7 +193,7 @@ fn left_to_it(trust: &Trust, options: &Options, costs: Option<&CostTable>) -> Re
                 None => costs.evaluate(&trust.test, |row| costs.decide_alone(row)),
             };
             p {
-                "Decided by what errors cost, 1,000 images cost " strong { (money(costs, best.cost_per_1000)) } " instead of " (money(costs, argmax.cost_per_1000))
+                "If decisions are made by the costs of errors, 1,000 images cost " strong { (money(costs, best.cost_per_1000)) } " instead of " (money(costs, argmax.cost_per_1000))
                 @if best.n_asked > 0 { ", with " (format!("{:.0} %", 100.0 * best.n_asked as f64 / best.n.max(1) as f64)) " of them sent to a person" }
                 "."
             }
@@ -221,8 +221,8 @@ fn picture(test: &Test<'_>) -> Chart {
         })
         .collect();
     let title = match n > MAX_CLASSES {
-        true => format!("What becomes of each class: the {MAX_CLASSES} weakest of {n}"),
-        false => "What becomes of the images of each class".to_owned(),
+        true => format!("How each class is classified: the {MAX_CLASSES} weakest of {n}"),
+        false => "How the images of each class are classified".to_owned(),
     };
     class_bars("verdict", &title, &rows)
 }

@@ -175,7 +175,7 @@ impl Reader<'_> {
         let path = self.path.join(name);
         if !path.exists() {
             if expected {
-                self.problems.push(format!("{name} is not there"));
+                self.problems.push(format!("{name} is missing"));
             }
             return None;
         }

@@ -182,9 +182,10 @@ fn png(folder: &Path, name: &str) -> Result<Vec<u8>, String> {
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     if !plain || name.starts_with('.') {
         return Err(
-            "expected the name of a file in the same folder, of letters, digits, '-', '_' and '.'".into()
+            "expected the name of a file in the same folder, with only letters, digits, '-', '_' and '.'"
+                .into(),
         );
     }
     let bytes = files::read_at_most(&folder.join(name), MAX_PICTURE_BYTES).map_err(|e| e.to_string())?;
-    if bytes.starts_with(b"\x89PNG\r\n\x1a\n") { Ok(bytes) } else { Err("is no PNG file".into()) }
+    if bytes.starts_with(b"\x89PNG\r\n\x1a\n") { Ok(bytes) } else { Err("is not a PNG file".into()) }
 }

@@ -25,7 +25,7 @@ const MAX_ROWS: usize = 60;
 pub fn model_card(run: &RunRecord) -> Result<String> {
     let missing = |what: &str| ReportError::Missing {
         run: run.name.clone(),
-        problem: format!("has no {what}, which a model card needs: finish the run first"),
+        problem: format!("has no {what}, but a model card needs it: finish the run first"),
     };
     let summary = run.summary.as_ref().ok_or_else(|| missing("summary.json"))?;
     let test = Test::of(run)?.ok_or_else(|| missing("evaluation/predictions_test.csv"))?;
@@ -39,8 +39,16 @@ pub fn model_card(run: &RunRecord) -> Result<String> {
     // writing to a String cannot fail
     let _ = write!(
         out,
-        "\n# {name}\n\n{}{model}, an image classifier with {}, trained on {dataset}{about} by Tallow (Rust, Candle).\n\n\
-         It tells {} classes apart: {}{more}.\n\n## Figures\n\n{}\n## Classes\n\n{}\n## Probabilities\n\n{}\n",
+        "\n\
+         # {name}\n\n\
+         {}{model}, an image classifier with {}, trained on {dataset}{about} by Tallow (Rust, Candle).\n\n\
+         It distinguishes {} classes: {}{more}.\n\n\
+         ## Figures\n\n\
+         {}\n\
+         ## Classes\n\n\
+         {}\n\
+         ## Probabilities\n\n\
+         {}\n",
         warnings(run),
         match summary.n_trained_parameters.filter(|&n| n != summary.n_parameters) {
             Some(trained) => format!(
@@ -60,11 +68,16 @@ pub fn model_card(run: &RunRecord) -> Result<String> {
     let size = height.zip(width).map(|(h, w)| format!(" of {w} × {h} pixels")).unwrap_or_default();
     let _ = write!(
         out,
-        "\n## Intended use\n\nImages{size} of the kind that {dataset} holds, each showing one of the classes above. On \
-         anything else the model answers too, and just as surely: an image of no class gets one all the same{}. Not for \
-         decisions about people. Use classes that are called failing below a person's eye only.\n\n## Data\n\n{}",
+        "\n\
+         ## Intended use\n\n\
+         Images{size} like those of {dataset}, each showing one of the classes above. The model also \
+         answers for any other image, with the same confidence: an image of none of these classes still \
+         gets one{}. Not for decisions about people. A person should check the answers for classes that are \
+         called failing.\n\n\
+         ## Data\n\n\
+         {}",
         match &run.novelty {
-            Some(_) => " (Tallow tells how usual it is beside that, and so notices many of them)",
+            Some(_) => " (Tallow also reports how usual an image is, and so notices many of them)",
             None => "",
         },
         data(run)
@@ -144,7 +157,7 @@ fn figures(run: &RunRecord, test: &Test<'_>) -> String {
     }
     let rows: String = rows.iter().map(|(name, value)| format!("| {name} | {value} |\n")).collect();
     format!(
-        "| figure | value |\n| --- | --- |\n{rows}\nOne run with one seed: another seed gives another model.\n"
+        "| figure | value |\n| --- | --- |\n{rows}\nOne run with one seed: another seed gives a different model.\n"
     )
 }
 
@@ -182,7 +195,7 @@ fn bands(test: &Test<'_>) -> String {
     }
     let _ = write!(
         out,
-        "\nBands, by the worst single confusion of a class: up to {} of 1,000 images acceptable, up to {} can be improved, above failing.\n",
+        "\nBands, by the worst single confusion of a class: up to {} of 1,000 images acceptable, up to {} can be improved, above that failing.\n",
         bands.acceptable_up_to, bands.improvable_up_to
     );
     out
@@ -208,8 +221,8 @@ fn calibration(trust: &Trust) -> String {
 fn data(run: &RunRecord) -> String {
     let Some(s) = &run.summary else { return String::new() };
     format!(
-        "{}: {} images to train on, {}. SHA-256 of the data: {}. Recipe {}, seed {}; all of it is in \
-         `recipe.toml` of the run.\n",
+        "{}: {} images to train on, {}. SHA-256 of the data: {}. Recipe {}, seed {}; `recipe.toml` of the \
+         run has all settings.\n",
         md(&s.dataset),
         grouped(s.n_train as f64, 0),
         others(run, s),
@@ -223,7 +236,7 @@ fn data(run: &RunRecord) -> String {
 fn tested_on(run: &RunRecord) -> String {
     match run.summary.as_ref().and_then(|s| s.folds.as_ref().filter(|_| s.is_tested_by_folds())) {
         Some(folds) => format!(
-            "images, each asked of the one of {} folds’ models that had not seen it",
+            "images, each classified by the one of {} folds’ models that had not seen it",
             folds.accuracies.len()
         ),
         None => "test images".to_owned(),
@@ -235,9 +248,7 @@ fn others(run: &RunRecord, s: &Summary) -> String {
     let val = match (s.n_val, &s.folds) {
         (_, Some(folds)) => format!("held out in {} folds", folds.accuracies.len()),
         (0, None) => "none for validation".to_owned(),
-        _ if run.caveats().contains(&Caveat::ValidatedOnTest) => {
-            "those of the test for validation".to_owned()
-        }
+        _ if run.caveats().contains(&Caveat::ValidatedOnTest) => "the test images for validation".to_owned(),
         (n, None) => format!("{} for validation", grouped(n as f64, 0)),
     };
     let once = if run.caveats().is_empty() { ", which was looked at once, after training" } else { "" };
@@ -253,31 +264,40 @@ fn licence(summary: &Summary) -> String {
     // a path on the owner's disk does not belong on a card
     let origin = match origin.starts_with("hf:") {
         true => code(origin),
-        false => "a file of its owner's".to_owned(),
+        false => "a file of the owner".to_owned(),
     };
     let licence = match licence {
         Some(licence) => {
-            format!("They are under the licence {}, which binds whoever hands this model on.", md(licence))
+            format!("Their licence is {}; it also binds everyone who passes this model on.", md(licence))
         }
-        None => "Under which licence they are is not known: look before you hand this model on.".to_owned(),
+        None => "Their licence is unknown: check it before you pass this model on.".to_owned(),
     };
-    format!("\n## Licence\n\nTraining began with weights that others had trained, {origin}. {licence}\n")
+    format!("\n## Licence\n\nTraining began with pretrained weights: {origin}. {licence}\n")
 }
 
 fn loading(run: &RunRecord) -> String {
     let n_classes = run.test.as_ref().map_or(0, |table| table.class_names.len());
     format!(
-        "\n## Loading it\n\nRust, with the crates of Tallow:\n\n```rust\n\
+        "\n\
+         ## Loading it\n\n\
+         Rust, with the crates of Tallow:\n\n\
+         ```rust\n\
          let saved = tallow_training::read_model(\"model.safetensors\".as_ref())?;\n\
          let device = tallow_training::device(\"cpu\")?;\n\
-         let model = tallow_models::build(&saved.info.model, saved.info.class_names.len(), 0, &device)?; // {n_classes} classes\n\
-         model.params.load_tensors(&saved.weights)?;\n```\n\n\
-         Python: the weights have torchvision's or timm's names and PyTorch's layout (OIHW), and the file says the rest of itself.\n\n```python\n\
-         import json\nfrom safetensors import safe_open\n\n\
+         let model = tallow_models::build(&saved.info.model, saved.info.class_names.len(), 0, &device)?; // \
+         {n_classes} classes\n\
+         model.params.load_tensors(&saved.weights)?;\n\
+         ```\n\n\
+         Python: the weights have torchvision's or timm's names and PyTorch's layout (OIHW), and the file \
+         holds its own description.\n\n\
+         ```python\n\
+         import json\n\
+         from safetensors import safe_open\n\n\
          with safe_open(\"model.safetensors\", framework=\"pt\") as file:\n    \
          info = json.loads(file.metadata()[\"tallow\"])  # class_names, mean, std, model\n    \
          names = [name for name in file.keys() if not name.startswith(\"novelty.\")]\n    \
-         weights = {{name: file.get_tensor(name) for name in names}}\n```\n\n\
+         weights = {{name: file.get_tensor(name) for name in names}}\n\
+         ```\n\n\
          Input: RGB in 0..1, normalised per channel with `mean` and `std`.\n"
     )
 }

@@ -100,7 +100,7 @@ const MAX_TEXT_COLUMNS: usize = 16;
 const MIN_NAME_COLUMNS: usize = 8;
 
 /// Explains the mark beside an accuracy.
-const NOT_HONEST: &str = "* Decisions may have been taken on the test images: this test accuracy is not an honest estimate. The report says why.";
+const NOT_HONEST: &str = "* Decisions may have been made on the test images: this test accuracy is not an honest estimate. The report says why.";
 
 /// Returns a table of `runs`, in their order, not wider than `max_columns` if possible. Below it are the explanation of
 /// the mark and the problems of damaged runs.
@@ -254,7 +254,7 @@ keras-1          finished          cifar10  cnn    cnn-5      3   85.28 %*  84.5
 keras-2          interrupted 3/20  photos   cnn    keras      7         -                -           -       -       -  2000-02-29 00:00
 strange<U+001B>  damaged           photos   cnn    keras      7         -                -           -       -       -  2000-02-29 00:00
 
-* Decisions may have been taken on the test images: this test accuracy is not an honest estimate. The report says why.
+* Decisions may have been made on the test images: this test accuracy is not an honest estimate. The report says why.
 
 strange<U+001B>: summary.json: no<U+001B>
 ";

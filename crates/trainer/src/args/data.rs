@@ -96,7 +96,7 @@ pub(crate) struct SuspectsArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Features are computed once per image and kept in DIR/features; what is removed is computed again when a run wants it.
+Features are computed once per image and kept in DIR/features; removed features are computed again when a run needs them.
 
 Examples:
   trainer data caches

@@ -6,9 +6,9 @@ use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The ONNX file takes images as bytes (N, rows, columns, 3) of the model's size and gives logits and probabilities (N, classes). \
-Normalisation, test-time views and the calibrated softmax are part of it; how pictures are resized to its size stands in its \
-metadata, beside the names of the classes.
+The ONNX file takes images as bytes (N, rows, columns, 3) of the model's size and returns logits and probabilities (N, classes). \
+It includes normalisation, test-time views and the calibrated softmax. Its metadata describes how pictures are resized to \
+this size, and names the classes.
 
 Examples:
   trainer export runs/cnn-1 --format onnx
@@ -36,7 +36,7 @@ pub(crate) enum ExportFormat {
     Onnx,
     /// A folder with the ONNX file and a page that runs it in a browser
     Web,
-    /// The weights with Tallow's description of them, as the run folder has them
+    /// The weights with Tallow's description of them, as in the run folder
     Safetensors,
 }
 
@@ -78,7 +78,7 @@ pub(crate) struct ExplainArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Multiply-adds are those of one image, in convolutions, dense layers and attention.
+Multiply-adds are counted for one image, in convolutions, dense layers and attention.
 
 Examples:
   trainer summary runs/cnn-1

@@ -7,12 +7,12 @@ use clap::{Args, Subcommand};
     args_conflicts_with_subcommands = true,
     after_help = "\
 Examples:
-  trainer recipes                                    what there is
+  trainer recipes                                    list the recipes
   trainer recipes cnn > my.toml                      start a recipe of your own
-  trainer recipes runs/cnn-1                         what a run was started with
-  trainer recipes --keys                             every key: what it takes, what it means
-  trainer recipes --keys schedule                    those of one table
-  trainer recipes diff cnn cnn-5                     in what two differ"
+  trainer recipes runs/cnn-1                         print the recipe of a run
+  trainer recipes --keys                             list every key, with its values and its meaning
+  trainer recipes --keys schedule                    list the keys of one table
+  trainer recipes diff cnn cnn-5                     show the differences between two recipes"
 )]
 pub(crate) struct RecipesArgs {
     /// Print this recipe: the text of a built-in one, or all settings of a file ending in .toml or of a run folder

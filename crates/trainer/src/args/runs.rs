@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The table has as many columns as the terminal has room for; through a pipe, all of them. Nothing is changed.
+The table has as many columns as fit the terminal; through a pipe, it has all columns. This command changes nothing.
 
 Examples:
   trainer runs

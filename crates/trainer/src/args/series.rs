@@ -11,8 +11,8 @@ use super::SettingsArgs;
 #[command(
     allow_negative_numbers = true,
     after_help = "\
-Each run is a run folder in the folder of the series, seed-0 and so on; seeds.csv beside them has a row for each that is over.
-What was interrupted goes on by the same command: runs that are over are kept, and more --seeds add to them.
+Each run has a run folder in the folder of the series (seed-0 and so on); seeds.csv beside them has a row for each finished run.
+The same command continues an interrupted series: finished runs are kept, and a larger --seeds adds runs.
 
 Examples:
   trainer seeds --recipe cnn-5 --seeds 5
@@ -37,7 +37,7 @@ pub(crate) struct SeedsArgs {
 #[command(
     allow_negative_numbers = true,
     after_help = "\
-The rate grows from step to step, until the loss diverges. Only training images are looked at, and no run folder is left.
+The rate grows from step to step, until the loss diverges. Only training images are used, and no run folder is written.
 
 Examples:
   trainer find-lr --recipe cnn

@@ -84,21 +84,22 @@ pub(super) fn find(
 fn of_text(text: &str, offline: bool, app: &App) -> Result<Vec<Candidate>> {
     let (source, px) = match text.rsplit_once(':') {
         Some((source, px)) if !px.is_empty() && px.bytes().all(|c| c.is_ascii_digit()) => {
-            (source, Some(px.parse().with_context(|| format!("{px} is no size"))?))
+            (source, Some(px.parse().with_context(|| format!("{px} is not a size"))?))
         }
         _ => (text, None),
     };
     if let Some(known) = architectures().iter().find(|known| known.name == source) {
-        let Some(published) = &known.weights else { bail!("nobody published weights of a {source}") };
+        let Some(published) = &known.weights else { bail!("there are no published weights of a {source}") };
         return had(known, published.source, px, offline, app);
     }
     if !source.starts_with("hf:") && !Path::new(source).exists() {
         architecture(source)?; // its error lists the known names
     }
     let files = resolve(&source.parse()?, &hub(offline)?, &app.progress, &app.stop)?;
-    let config = files.config.context("it has no config.json, which would name its architecture")?;
-    let name =
-        PretrainedConfig::read(&config)?.architecture.context("its config.json names no architecture")?;
+    let config = files.config.context("it has no config.json, so its architecture is unknown")?;
+    let name = PretrainedConfig::read(&config)?
+        .architecture
+        .context("its config.json does not name an architecture")?;
     at_sizes(architecture(&name)?, source, px, size_of(&files.model))
 }
 
@@ -135,7 +136,7 @@ fn of_themselves(offline: bool, app: &App) -> Result<(Vec<Candidate>, LeftOut)> 
     }
     if found.is_empty() && app.stop.raised().is_none() {
         let reason = left_out.first().map(|(_, reason)| reason.as_str()).unwrap_or_default();
-        bail!("no pretrained weights can be had ({reason}): name some with --candidates or --weights");
+        bail!("no pretrained weights are available ({reason}): name some with --candidates or --weights");
     }
     found.sort_by_key(|candidate: &Candidate| (candidate.input_px, candidate.n_bytes));
     Ok((found, left_out))

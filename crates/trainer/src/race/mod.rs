@@ -58,8 +58,8 @@ pub(crate) fn recipe(
     let recipe = load_recipe(base, overrides)?;
     ensure!(
         recipe.model.get("unfreeze").and_then(toml::Value::as_str) == Some("none"),
-        "--backbone, --candidates and --time choose among frozen backbones, and in recipe {base} the network learns: leave \
-         --recipe out, or name lite0-head"
+        "--backbone, --candidates and --time choose among frozen backbones, but in the recipe {base} the \
+         whole network learns: leave --recipe out, or choose --recipe lite0-head"
     );
     let (candidates, mut left_out) = candidates::find(
         args.backbone.as_deref(),
@@ -88,7 +88,7 @@ pub(crate) fn recipe(
         None => return Ok(Err(app.stop.raised().unwrap_or(StopSignal::Interrupt))),
     };
     app.progress.say(&format!(
-        "Trying {} on {} of the {} training pictures, by {N_FOLDS} folds",
+        "Trying {} on {} of the {} training pictures, with {N_FOLDS} folds",
         crate::output::counted(candidates.len() as u64, "backbone"),
         grouped(some.train.len() as f64, 0),
         grouped(dataset.train.len() as f64, 0)

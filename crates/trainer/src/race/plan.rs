@@ -116,7 +116,7 @@ impl<'a> Plan<'a> {
         let time = self.time_secs.filter(|_| !ran.is_empty())?;
         let elapsed = self.app.started.elapsed().as_secs_f64();
         if elapsed > RACE_SHARE * time {
-            return Some(format!("there was no time to try it within {}", duration(time)));
+            return Some(format!("the time limit of {} left no time to try it", duration(time)));
         }
         // the time of the same network on smaller images predicts the time on larger ones
         let smaller = ran.iter().rev().find(|ran| ran.candidate.architecture == candidate.architecture)?;
@@ -170,8 +170,8 @@ impl<'a> Plan<'a> {
                 ran.iter().map(|ran| self.run_secs(&ran.trial, MIN_EPOCHS)).fold(f64::INFINITY, f64::min);
             let least = least + self.app.started.elapsed().as_secs_f64();
             anyhow::bail!(
-                "--time {}: these pictures take {} with the quickest of these backbones: give that time, or name a quicker \
-                 one",
+                "--time {}: the fastest of these backbones needs {} for these pictures: allow that time, or \
+                 name a faster backbone",
                 duration(self.time_secs.unwrap_or_default()),
                 duration(1.1 * least)
             );

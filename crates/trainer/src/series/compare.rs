@@ -29,12 +29,13 @@ pub(crate) fn compare(paths: &[PathBuf], app: &App) -> Result<ExitCode> {
     let other = paths.iter().find(|path| !super::is_series(path));
     if let Some(other) = other {
         anyhow::bail!(
-            "{} is no series of seeds, and a series is compared with a series: trainer seeds makes one",
+            "{} is not a series of seeds; a series can only be compared with another series: trainer seeds \
+             makes one",
             shown_path(other)
         );
     }
     let [first, second] = paths else {
-        anyhow::bail!("two series are compared at a time: name two");
+        anyhow::bail!("only two series can be compared at a time: name two");
     };
     let (first, second) = (Series::read(first)?, Series::read(second)?);
     let compared = compared(&first, &second)?;
@@ -58,7 +59,7 @@ fn compared(first: &(Series, Vec<SeriesRun>), second: &(Series, Vec<SeriesRun>))
     for (figures, n) in series.iter().zip([a.len(), b.len()]) {
         ensure!(
             n >= 2,
-            "{} has {}, and it takes two to know how far runs differ: go on with more --seeds",
+            "{} has {}, but at least two are needed to know how much runs differ: continue with more --seeds",
             shown(&figures.path),
             output::counted(n as u64, "run")
         );
@@ -123,8 +124,9 @@ fn sentence(compared: &Compared, first: &str, second: &str) -> String {
     };
     match compared.verdict {
         "not_told_apart" => format!(
-            "{second} is not told apart from {first}: its mean test accuracy is {by} points {direction}, but with 95 % confidence \
-             all that is known is that the difference lies between {:+.2} and {:+.2} points, so it may be chance ({how}).",
+            "{second} is not told apart from {first}: its mean test accuracy is {by} points {direction}, \
+             but the 95 % interval of the difference is {:+.2} to {:+.2} points, so it may be chance \
+             ({how}).",
             100.0 * low,
             100.0 * high
         ),

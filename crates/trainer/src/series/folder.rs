@@ -59,7 +59,7 @@ impl Series {
             };
             ensure!(
                 entries.next().is_none(),
-                "{shown} holds something else than a series of seeds: name another folder with --out"
+                "{shown} is not empty and is not a series of seeds: name another folder with --out"
             );
             return Ok(series);
         }
@@ -70,9 +70,10 @@ impl Series {
         let mut differences = recipe_diff::differences(&then, &series.recipe)?;
         differences.retain(|difference| !MAY_DIFFER.contains(&difference.key.as_str()));
         if !differences.is_empty() {
-            let diff = Diff { a: "in the series", b: "asked for", differences };
+            let diff = Diff { a: "in the series", b: "requested", differences };
             bail!(
-                "{shown} holds runs of another recipe: name another folder with --out, or ask for the same.\n{}",
+                "{shown} holds runs of another recipe: name another folder with --out, or use the same \
+                 recipe.\n{}",
                 recipe_diff::text(&diff)
             );
         }
@@ -84,7 +85,7 @@ impl Series {
         let recipe = load_recipe(&path.join(RECIPE_FILE).to_string_lossy(), &[])?;
         let series = Self { path: path.to_owned(), recipe };
         let runs = series.runs()?;
-        ensure!(!runs.is_empty(), "{} has no run that is over: go on with trainer seeds", shown_path(path));
+        ensure!(!runs.is_empty(), "{} has no finished run: continue with trainer seeds", shown_path(path));
         Ok((series, runs))
     }
 
@@ -134,8 +135,9 @@ impl Series {
                 continue;
             }
             let bytes = files::read_at_most(&path, MAX_SUMMARY_BYTES)?;
-            let summary = serde_json::from_slice(&bytes)
-                .with_context(|| format!("{} cannot be read: make the run anew", shown_path(&path)))?;
+            let summary = serde_json::from_slice(&bytes).with_context(|| {
+                format!("{} cannot be read: remove its folder and run trainer seeds again", shown_path(&path))
+            })?;
             runs.push(SeriesRun { seed, name, summary });
         }
         Ok(runs)
@@ -147,7 +149,8 @@ impl Series {
         let other = runs.iter().find(|run| run.summary.data_digest != digest);
         ensure!(
             other.is_none(),
-            "the data are not those that {} were trained on: bring those back, or name another folder with --out",
+            "the data are not those that the runs in {} were trained on: restore those data, or name \
+             another folder with --out",
             shown_path(&self.path)
         );
         Ok(())

@@ -140,7 +140,7 @@ fn go_on_with(args: &SeedsArgs, run: &Path, app: &App) -> Result<std::result::Re
 /// Writes the table and prints the summary of the runs.
 fn conclude(series: &Series, app: &App) -> Result<()> {
     let runs = series.runs()?;
-    ensure!(!runs.is_empty(), "{} has no run that is over", shown_path(&series.path));
+    ensure!(!runs.is_empty(), "{} has no finished run", shown_path(&series.path));
     let table = series.write_table(&runs)?;
     match app.global.json {
         true => output::json(&text::figures(series, &runs, Some(&table))?),

@@ -99,7 +99,7 @@ pub(super) fn text(series: &Series, runs: &[SeriesRun], table: &Path) -> Result<
         "Seconds of a run {}{}",
         told(&figures.seconds, 1.0, 1, ""),
         match runs.iter().any(|run| run.summary.features_seconds.is_some()) {
-            true => "; they count the features of a frozen backbone, whichever run computed them",
+            true => "; they include the features of a frozen backbone, even if another run computed them",
             false => "",
         }
     ));
@@ -121,7 +121,7 @@ fn told(mean: &SeedMean, scale: f64, decimals: usize, unit: &str) -> String {
             number(low),
             number(high)
         ),
-        _ => format!("{}{unit} (one seed: nothing is known of its spread)", number(mean.mean)),
+        _ => format!("{}{unit} (one seed: the spread is unknown)", number(mean.mean)),
     }
 }
 
@@ -133,7 +133,9 @@ pub(super) fn unlike(runs: &[SeriesRun]) -> Option<String> {
     let kinds: BTreeSet<String> = runs.iter().map(|run| kind(&run.summary)).collect();
     let all = kinds.iter().cloned().collect::<Vec<_>>().join("; ");
     (kinds.len() > 1).then(|| {
-        format!("Note: these runs did not compute alike, so that their seconds cannot be compared: {all}")
+        format!(
+            "Note: these runs did not use the same computation, so their seconds cannot be compared: {all}"
+        )
     })
 }
 

@@ -125,7 +125,7 @@ impl FeatureCache {
         if let Some(foreign) = entries.iter().find(|entry| !is_ours(entry)) {
             return Err(TrainingError::Damaged {
                 path: foreign.path(),
-                problem: "it is no file of features: move it away, and the rest can be removed".into(),
+                problem: "it is not a file of features: move it away, and the rest can be removed".into(),
             });
         }
         let mut n_bytes = 0;

@@ -35,7 +35,7 @@ fn overrides_replace_and_unknown_ones_are_refused() {
         error("epochs=many"),
         "--set epochs=many: epochs takes a whole number of 1 or more; found the text \"many\""
     );
-    assert!(error("epochs.x=1").contains("it is no table"));
+    assert!(error("epochs.x=1").contains("it is not a table"));
     assert!(error("batch_size=0").contains("batch_size"));
     assert!(Override::parse("epochs").unwrap_err().to_string().contains("key=value"));
 }

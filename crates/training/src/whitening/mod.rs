@@ -56,20 +56,27 @@ impl Whitening {
             return Err(misfit(format!("{name} does not learn: leave the table out")));
         };
         let &[c_out, c_in, k_h, k_w] = filters.shape.as_slice() else {
-            return Err(misfit(format!("{name} has the shape {:?}, no filters", filters.shape)));
+            return Err(misfit(format!(
+                "{name} has the shape {:?}, expected filters with four dimensions",
+                filters.shape
+            )));
         };
         let n = self.images.min(part.len());
         let part = Part::new(&part.set, evenly(&part.indices, n));
         let feed = Feed::Images { part, input };
         let patches = Patches { c_in, k_h, k_w };
         if c_out != 2 * patches.len() {
-            let problem = format!("{name} has {c_out} filters, patches have {} directions", patches.len());
+            let problem =
+                format!("{name} has {c_out} filters, but patches have {} directions", patches.len());
             return Err(misfit(problem));
         }
         let moments = patches.moments(&feed)?;
         *filters = HostTensor { data: self.filters(moments, patches.len()), ..filters.clone() };
         model.params.load_learned(&weights)?;
-        Ok(format!("{name} is whitened by the {k_h} x {k_w} patches of {n} training images"))
+        Ok(format!(
+            "{name} is whitened: its filters are computed from the {k_h} x {k_w} patches of {n} training \
+             images"
+        ))
     }
 
     /// Returns the directions, each divided by the root of its variance, and their negatives, (2 d, d).

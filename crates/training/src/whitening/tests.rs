@@ -30,7 +30,10 @@ fn whitened(whitening: Whitening, n_threads: usize) -> (Tensors, String) {
 fn what_the_filters_make_of_patches_has_variance_1_and_no_correlation() {
     let whitening = Whitening { images: 100, eps: 1e-9 };
     let (tensors, told) = whitened(whitening, 2);
-    assert_eq!(told, "conv.weight is whitened by the 2 x 2 patches of 100 training images");
+    assert_eq!(
+        told,
+        "conv.weight is whitened: its filters are computed from the 2 x 2 patches of 100 training images"
+    );
     let filters: Vec<f64> = tensors["conv.weight"].data.iter().map(|&x| f64::from(x)).collect();
     let (part, input) = part();
     let part = Part::new(&part.set, evenly(&part.indices, 100));
@@ -80,7 +83,7 @@ fn a_model_without_such_filters_is_refused() {
     let error =
         |model: &Model| Whitening::default().apply(model, &part, input.clone()).unwrap_err().to_string();
     assert!(error(&Model { patch_filters: None, ..model(24) }).contains("leave the table out"));
-    assert!(error(&model(20)).contains("has 20 filters, patches have 12 directions"));
+    assert!(error(&model(20)).contains("has 20 filters, but patches have 12 directions"));
     let frozen = model(24);
     frozen.params.freeze(|_| true);
     assert!(error(&frozen).contains("does not learn"));

@@ -39,7 +39,7 @@ impl Machine<'_> {
         let (module, name) = (String::from_utf8_lossy(module), String::from_utf8_lossy(name));
         let Some(global) = Global::of(&module, &name) else {
             let name = format!("{module}.{name}");
-            return Err(format!("it asks for {:?}, which no image needs; nothing of it was run", name));
+            return Err(format!("it asks for {:?}, which image data do not need; nothing was run", name));
         };
         self.push(Node::Global(global));
         Ok(())
@@ -63,7 +63,7 @@ impl Machine<'_> {
         let (Node::Global(function), Node::Tuple(arguments)) =
             (&self.nodes[function], &self.nodes[arguments])
         else {
-            return Err("it calls what is no function".into());
+            return Err("it calls something that is not a function".into());
         };
         let first = arguments.first().map(|&at| &self.nodes[at]);
         let node = match (function, &arguments[..], first) {
@@ -99,9 +99,9 @@ impl Machine<'_> {
                     let by_columns = matches!(self.nodes[by_columns], Node::Bool(true) | Node::Int(1));
                     ArrayParts { shape, dtype, by_columns, data }
                 }
-                _ => return Err(format!("it has an array of {} parts, 5 are expected", state.len())),
+                _ => return Err(format!("it has an array of {} parts, expected 5", state.len())),
             },
-            _ => return Err("it sets the state of what is no array".into()),
+            _ => return Err("it sets the state of something that is not an array".into()),
         };
         self.nodes[target] = Node::Array(Some(filled));
         Ok(())

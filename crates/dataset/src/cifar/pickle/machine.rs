@@ -134,7 +134,7 @@ impl<'a> Machine<'a> {
     fn protocol(&mut self) -> Result<(), String> {
         match self.reader.byte()? {
             0..=5 => Ok(()),
-            other => Err(format!("it is of protocol {other}, 0 to 5 are known")),
+            other => Err(format!("it has the pickle protocol {other}, expected 0 to 5")),
         }
     }
 
@@ -149,7 +149,7 @@ impl<'a> Machine<'a> {
         let n = self.reader.length(n_length_bytes)?;
         let digits = self.reader.take(n)?;
         if n > 8 {
-            return Err(format!("it has a number of {n} bytes, at most 8 are expected"));
+            return Err(format!("it has a number of {n} bytes, expected at most 8"));
         }
         let sign = if digits.last().is_some_and(|&byte| byte >= 0x80) { 0xff } else { 0 };
         let mut bytes = [sign; 8];
@@ -228,7 +228,7 @@ impl<'a> Machine<'a> {
         let list = self.top()?;
         match &mut self.nodes[list] {
             Node::List(list) => list.extend(items),
-            _ => return Err("it appends to what is no list".into()),
+            _ => return Err("it appends to something that is not a list".into()),
         }
         Ok(())
     }
@@ -237,7 +237,7 @@ impl<'a> Machine<'a> {
         let (dict, entries) = (self.top()?, pairs(items)?);
         match &mut self.nodes[dict] {
             Node::Dict(dict) => dict.extend(entries),
-            _ => return Err("it sets a key of what is no dictionary".into()),
+            _ => return Err("it sets a key of something that is not a dictionary".into()),
         }
         Ok(())
     }
@@ -259,7 +259,7 @@ impl<'a> Machine<'a> {
 
     fn get(&mut self, key: u64) -> Result<(), String> {
         let value =
-            self.memo.get(&key).ok_or_else(|| format!("it uses value {key}, which it has not kept"))?;
+            self.memo.get(&key).ok_or_else(|| format!("it uses value {key}, which it never stored"))?;
         self.stack.push(*value);
         Ok(())
     }

@@ -52,7 +52,7 @@ impl<'a> Reader<'a> {
 /// Returns the number in `line`, which may end with the L of Python 2.
 pub(super) fn number<T: std::str::FromStr>(line: &[u8]) -> Result<T, String> {
     let text = std::str::from_utf8(line).unwrap_or_default();
-    text.trim_end_matches('L').parse().map_err(|_| format!("\"{}\" is no number", line.escape_ascii()))
+    text.trim_end_matches('L').parse().map_err(|_| format!("\"{}\" is not a number", line.escape_ascii()))
 }
 
 /// Decodes Python's byte string literal, given without its quotes.
@@ -95,7 +95,8 @@ pub(super) fn unescape_unicode(line: &[u8]) -> Result<String, String> {
             (&byte, tail) => (u32::from(byte), tail),
         };
         text.push(
-            char::from_u32(code).ok_or_else(|| format!("it has the character {code:#x}, which is none"))?,
+            char::from_u32(code)
+                .ok_or_else(|| format!("it has the code {code:#x}, which is not a character"))?,
         );
         rest = tail;
     }
@@ -106,7 +107,7 @@ pub(super) fn unescape_unicode(line: &[u8]) -> Result<String, String> {
 fn hex(text: &[u8], n_digits: usize) -> Result<(u32, &[u8]), String> {
     let (digits, rest) = text.split_at_checked(n_digits).ok_or("it has a text that ends within an escape")?;
     let number = std::str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok());
-    let number = number.ok_or_else(|| format!("it has the escape \"{}\"", digits.escape_ascii()))?;
+    let number = number.ok_or_else(|| format!("it has the unknown escape \"{}\"", digits.escape_ascii()))?;
     Ok((number, rest))
 }
 

@@ -68,7 +68,7 @@ impl<'a> Out<'a> {
             return Err(self.refuse(format!("it holds more than {} files", self.caps.max_members)));
         }
         if name.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
-            return Err(self.refuse(format!("{} leads out of the folder", quoted(name))));
+            return Err(self.refuse(format!("{} points outside the folder", quoted(name))));
         }
         Ok(self.folder.join(name))
     }
@@ -77,7 +77,7 @@ impl<'a> Out<'a> {
         let path = self.member(name)?;
         files::create_folder(files::folder_of(&path))?;
         let mut file = File::create_new(&path).map_err(|e| match e.kind() {
-            io::ErrorKind::AlreadyExists => self.refuse(format!("{} is in it twice", quoted(name))),
+            io::ErrorKind::AlreadyExists => self.refuse(format!("{} is in the archive twice", quoted(name))),
             _ => FileError::writing(&path)(e).into(),
         })?;
         loop {
@@ -118,8 +118,9 @@ impl<'a> Out<'a> {
     }
 
     fn refuse(&self, reason: String) -> FolderError {
-        let reason =
-            format!("{reason}: not unpacked; if you trust it, unpack it yourself and give the folder");
+        let reason = format!(
+            "{reason}: not unpacked; if you trust the archive, unpack it yourself and give the folder"
+        );
         FolderError::Archive { path: self.archive.to_owned(), reason }
     }
 }

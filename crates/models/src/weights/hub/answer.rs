@@ -82,7 +82,9 @@ impl<'a> Answer<'a> {
             match self.pieces.recv_timeout(STOP_POLL) {
                 Ok(piece) => return piece.map_err(Silence::Lost),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(Silence::Lost("no more came".to_owned())),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Silence::Lost("no more data came".to_owned()));
+                }
             }
         }
     }

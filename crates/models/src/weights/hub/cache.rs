@@ -136,7 +136,7 @@ impl<'a> ModelCache<'a> {
                 return Err(WeightsError::Stopped(signal));
             }
             if !std::mem::replace(&mut is_said, true) {
-                progress.say(&format!("another program downloads {}: waiting", self.model));
+                progress.say(&format!("another program is downloading {}: waiting", self.model));
             }
             std::thread::sleep(STOP_POLL);
         }

@@ -76,7 +76,9 @@ impl Download<'_> {
             }
             may_be_patched = false;
             let name = self.file.name;
-            self.hub.progress.say(&format!("what was there of {name} was damaged: downloading it anew"));
+            self.hub
+                .progress
+                .say(&format!("the part of {name} on the disk was damaged: downloading the file again"));
         }
     }
 
@@ -150,7 +152,7 @@ impl Download<'_> {
             }
             206 | 416 if offset > 0 => {
                 remove(&self.part)?;
-                Err(Failure::Cut("the server does not have what is missing".to_owned()))
+                Err(Failure::Cut("the server cannot send the missing part".to_owned()))
             }
             status => Err(WeightsError::Status { url: self.url.clone(), status }.into()),
         }

@@ -48,7 +48,7 @@ impl Listing {
     pub(super) fn parse(json: &[u8], url: &str) -> Result<Self, WeightsError> {
         let refuse = |problem| WeightsError::Answer { url: url.to_owned(), problem };
         let info: Info = serde_json::from_slice(json).map_err(|e| {
-            refuse(format!("expected what the hub says about a model, found something else ({e})"))
+            refuse(format!("expected the hub's description of a model, found something else ({e})"))
         })?;
         let commit = Commit::parse(&info.sha).ok_or_else(|| {
             refuse(format!("expected a commit of 40 hexadecimal digits, found {:?}", info.sha))
@@ -75,13 +75,13 @@ impl Listing {
             None => (found.blob_id.as_ref(), 40, found.size),
         };
         let (Some(digest), Some(n_bytes)) = (digest, n_bytes) else {
-            return refuse(format!("it states no digest and length of {name}"));
+            return refuse(format!("it states no digest or no length of {name}"));
         };
         let Some(blob) = BlobId::parse(digest).filter(|blob| blob.as_str().len() == n_digits) else {
-            return refuse(format!("it states {digest:?}, which is no digest, for {name}"));
+            return refuse(format!("it states {digest:?} for {name}, which is not a digest"));
         };
         if n_bytes > max_bytes {
-            return refuse(format!("{name} has {n_bytes} bytes, at most {max_bytes} are expected"));
+            return refuse(format!("{name} has {n_bytes} bytes, expected at most {max_bytes}"));
         }
         Ok(Some(RemoteFile { name, n_bytes, blob }))
     }
@@ -120,10 +120,10 @@ mod tests {
     #[test]
     fn what_a_hub_would_not_say_is_refused() {
         let file = r#""rfilename": "model.safetensors""#;
-        assert!(message(&format!("{{{file}}}")).contains("no digest and length"));
+        assert!(message(&format!("{{{file}}}")).contains("no digest or no length"));
         assert!(message(&format!(r#"{{{file}, "size": 1, "blobId": "../../x"}}"#)).contains("../../x"));
         let short = format!(r#"{{{file}, "lfs": {{"sha256": "{COMMIT}", "size": 1}}}}"#);
-        assert!(message(&short).contains("which is no digest"));
+        assert!(message(&short).contains("which is not a digest"));
         let large = format!(r#"{{{file}, "size": 1001, "blobId": "{COMMIT}"}}"#);
         assert!(message(&large).contains("at most 1000"));
         let bad_commit = Listing::parse(br#"{"sha": "../../x", "siblings": []}"#, "http://hub/x");

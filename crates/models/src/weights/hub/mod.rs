@@ -125,13 +125,15 @@ impl Hub<'_> {
         while let Some(bytes) = answer.bytes().map_err(lost)? {
             json.extend(bytes);
             if json.len() > MAX_LISTING_BYTES {
-                return Err(refuse(format!("it says more than {MAX_LISTING_BYTES} bytes about a model")));
+                return Err(refuse(format!(
+                    "the description of a model has more than {MAX_LISTING_BYTES} bytes"
+                )));
             }
         }
         let listing = Listing::parse(&json, &url)?;
         if let Some(asked) = Commit::parse(self.model.revision()).filter(|asked| *asked != listing.commit) {
             let (asked, found) = (asked.as_str(), listing.commit.as_str());
-            return Err(refuse(format!("asked for the commit {asked}, it speaks of {found}")));
+            return Err(refuse(format!("asked for the commit {asked}, got {found}")));
         }
         Ok((listing, url))
     }

@@ -127,7 +127,7 @@ impl VisionTransformer {
         {
             return Err(NnError::shape(
                 scope.name(),
-                format!("no vision transformer has these sizes: {config:?}"),
+                format!("these sizes do not make a vision transformer: {config:?}"),
             ));
         }
         let embedding = Embedding::new(scope, &config)?;
@@ -147,7 +147,7 @@ impl VisionTransformer {
             return Err(NnError::shape(name, format!("expected 3 channels of {h} x {w} pixels, got {x}")));
         }
         if ctx.is_training() && self.params().any(|param| !param.is_frozen()) {
-            return Err(NnError::shape(name, "a vision transformer is not trained here: freeze it"));
+            return Err(NnError::shape(name, "vision transformers cannot be trained here: freeze it"));
         }
         Ok(())
     }

@@ -99,7 +99,7 @@ fn one_that_learns_and_images_of_another_size_are_refused() {
     let fitting = Dims { n: 1, c: 3, h: 6, w: 12 };
     for path in [Path::Kernels, Path::Candle] {
         let refused = message(&mut Ctx::train(path, &Device::Cpu, key), fitting).unwrap();
-        assert!(refused.contains("is not trained here: freeze it"), "{refused}");
+        assert!(refused.contains("cannot be trained here: freeze it"), "{refused}");
         let refused = message(&mut eval(path), Dims { n: 1, c: 3, h: 12, w: 6 }).unwrap();
         assert!(refused.contains("expected 3 channels of 6 x 12 pixels"), "{refused}");
     }
