@@ -245,10 +245,13 @@ fn resizing(preprocess: &Preprocess) -> String {
     match fit {
         Fit::Squash => format!("resize the whole picture to {rows} x {columns} ({how})"),
         Fit::Crop => {
-            let [rows_px, columns_px] = preprocess.size_px.map(|px| (px as f64 / crop_fraction).round());
+            let [high, wide] = preprocess.size_px.map(|px| (px as f64 / crop_fraction) as usize);
+            let resize = match high == wide {
+                true => format!("resize the shorter side to {high} pixels"),
+                false => format!("resize until the picture just covers {high} x {wide}"),
+            };
             format!(
-                "resize the shorter side to {rows_px} x {columns_px} over the crop's side ({how}), then cut {rows} x {columns} \
-                 out of the centre"
+                "{resize} without changing the proportions ({how}), then cut {rows} x {columns} out of the centre"
             )
         }
         Fit::Pad => format!(
