@@ -64,7 +64,7 @@ fn surest(run: &RunRecord, test: &Test<'_>, told: &Predictions) -> Markup {
     html! {
         p {
             "The wrong answers with the highest confidence. Some may be errors of the labels."
-            @if has_maps { " Beside each picture are the places that spoke for the wrong class: red ones most, grey ones not." }
+            @if has_maps { " Under each picture are the places that spoke for the wrong class: red ones most, grey ones not." }
             @if has_near { " Below each picture are the training pictures that look most like it to the backbone. If they are in the wrong class, look at their labels, too." }
         }
         ul class="cards" {
@@ -126,7 +126,7 @@ fn pairs(run: &RunRecord, test: &Test<'_>) -> Markup {
             @for pair in pairs.iter().take(N_PAIRS) {
                 li {
                     span { (class(test, pair.target)) " → " strong { (class(test, pair.predicted)) } }
-                    small { (pair.n) " images, " (share(pair.share)) " of the class" }
+                    small { (pair.n) @if pair.n == 1 { " image, " } @else { " images, " } (share(pair.share)) " of the class" }
                     span class="row" {
                         @for i in examples(test.predictions, pair.target, pair.predicted) {
                             @if let Some(picture) = run.pictures.test(test.predictions.indices()[i]) { (image(picture)) }
