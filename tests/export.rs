@@ -26,13 +26,20 @@ fn contains(file: &[u8], text: &str) -> bool {
 #[test]
 fn an_onnx_file_has_the_names_of_all_that_a_caller_needs() {
     let sandbox = with_run("--set evaluation.flip=true");
-    let told = sandbox.trainer("export run").ok().says(&["run/model.onnx", "images: bytes (N, 32, 32, 3)", "(N, 10)"]);
+    let told = sandbox.trainer("export run").ok().says(&[
+        "run/model.onnx",
+        "images: bytes (N, 32, 32, 3)",
+        "(N, 10)",
+    ]);
     assert!(told.stdout.contains("resize the whole picture to 32 x 32"), "{}", told.stdout);
     let file = sandbox.read("run/model.onnx");
-    for text in ["class_names", "\"automobile\"", "probabilities", "logits", "features.0.weight", "tallow", "Gather"] {
+    for text in
+        ["class_names", "\"automobile\"", "probabilities", "logits", "features.0.weight", "tallow", "Gather"]
+    {
         assert!(contains(&file, text), "{text}");
     }
-    let halves = sandbox.trainer("export run/model.safetensors --weights f16 --out half.onnx --json").ok().json();
+    let halves =
+        sandbox.trainer("export run/model.safetensors --weights f16 --out half.onnx --json").ok().json();
     assert_eq!(halves["bytes"], sandbox.read("half.onnx").len());
     assert_eq!(halves["onnx"]["input_shape"], serde_json::json!([32, 32, 3]));
     assert!(sandbox.read("half.onnx").len() < file.len());

@@ -9,7 +9,7 @@ use tallow_core::{Progress, StopFlag};
 
 use crate::files::Files;
 use crate::fit::Preprocess;
-use crate::folder::{self, Entry, FolderError, Listing, ListingOptions, SplitName};
+use crate::folder::{self, FolderError, ListedPicture, Listing, ListingOptions, SplitName};
 use crate::scan::{Fault, scan};
 use crate::source::{Facts, Identity};
 use crate::{BadPicture, Dataset, Error, ImageSet, Normalization, stratified_split};
@@ -50,7 +50,7 @@ pub struct Photographs {
 
 /// A readable picture that is to be put into a set.
 struct Good {
-    entry: Entry,
+    entry: ListedPicture,
     facts: Facts,
     fitted: Option<Box<[u8]>>,
 }

@@ -78,7 +78,7 @@ const WEIGHTED_AVG: &str = "weighted avg";
 
 /// One entry of the mapping.
 #[derive(Serialize)]
-struct Entry {
+struct ReportLine {
     precision: f64,
     recall: f64,
     #[serde(rename = "f1-score")]
@@ -95,11 +95,14 @@ impl Serialize for NamedReport<'_> {
         for (i, class) in report.classes.iter().enumerate() {
             let (precision, recall, f1_score) = (class.precision, class.recall, class.f1_score);
             let (support, accuracy) = (class.support, Some(class.accuracy));
-            map.serialize_entry(&self.key(i), &Entry { precision, recall, f1_score, support, accuracy })?;
+            map.serialize_entry(
+                &self.key(i),
+                &ReportLine { precision, recall, f1_score, support, accuracy },
+            )?;
         }
         let average = |&Averages { precision, recall, f1_score }: &Averages| {
             let (support, accuracy) = (report.n(), None);
-            Entry { precision, recall, f1_score, support, accuracy }
+            ReportLine { precision, recall, f1_score, support, accuracy }
         };
         map.serialize_entry(ACCURACY, &report.accuracy)?;
         map.serialize_entry(MACRO_AVG, &average(&report.macro_avg))?;

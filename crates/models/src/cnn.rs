@@ -117,7 +117,7 @@ fn classifier(
 
 #[cfg(test)]
 mod tests {
-    use tallow_nn::{Ctx, Device, Dims, Layer, Path};
+    use tallow_nn::{Backend, Ctx, Device, Dims, Layer};
 
     use super::*;
 
@@ -150,7 +150,7 @@ mod tests {
             CnnConfig { input_px: [9, 14], widths: vec![2, 3, 4, 5], dropout: vec![0.1; 2], dense: 6 };
         let mut params = ParamStore::new(0, &Device::Cpu);
         let network = build(&config, 7, &mut params).unwrap();
-        let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu);
+        let mut ctx = Ctx::eval(Backend::Kernels, &Device::Cpu);
         let x = ctx.input(vec![0.5; 2 * 9 * 14 * 3], Dims { n: 2, c: 3, h: 9, w: 14 }).unwrap();
         assert_eq!(network.forward(x, &mut ctx).unwrap().dims(), Dims { n: 2, c: 7, h: 1, w: 1 });
     }

@@ -237,7 +237,7 @@ fn residual(
 
 #[cfg(test)]
 mod tests {
-    use tallow_nn::{Ctx, Device, Dims, Path};
+    use tallow_nn::{Backend, Ctx, Device, Dims};
 
     use super::*;
     use crate::backbone::is_statistic;
@@ -280,7 +280,7 @@ mod tests {
             let config = config([h, w]);
             for model in [built::<18>(&config, 3), built::<50>(&config, 3), built::<50>(&v1(config), 3)] {
                 let model = model.unwrap();
-                let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu);
+                let mut ctx = Ctx::eval(Backend::Kernels, &Device::Cpu);
                 let x = ctx.input(vec![0.5; h * w * 3], Dims { n: 1, c: 3, h, w }).unwrap();
                 assert_eq!(model.forward(x, &mut ctx).unwrap().dims(), Dims { n: 1, c: 3, h: 1, w: 1 });
             }
@@ -297,7 +297,7 @@ mod tests {
         let features = |features: &str| {
             let model = build(features).unwrap();
             let trunk = model.trunk.as_ref().unwrap();
-            let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu);
+            let mut ctx = Ctx::eval(Backend::Kernels, &Device::Cpu);
             let x = ctx.input(vec![0.5; 32 * 32 * 3], Dims { n: 1, c: 3, h: 32, w: 32 }).unwrap();
             let features = trunk.layer.forward(x, &mut ctx).unwrap().to_vec().unwrap();
             assert_eq!(features.len(), trunk.n_features);

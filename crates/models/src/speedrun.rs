@@ -170,7 +170,7 @@ fn build(
 
 #[cfg(test)]
 mod tests {
-    use tallow_nn::{Device, Path};
+    use tallow_nn::{Backend, Device};
 
     use super::*;
 
@@ -203,7 +203,7 @@ mod tests {
         let config = |input_px| config(input_px, &[4, 6, 8]);
         let mut params = ParamStore::new(0, &Device::Cpu);
         let network = build(&config([26, 50]), 7, &mut params).unwrap();
-        let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu);
+        let mut ctx = Ctx::eval(Backend::Kernels, &Device::Cpu);
         let x = ctx.input(vec![0.5; 2 * 26 * 50 * 3], Dims { n: 2, c: 3, h: 26, w: 50 }).unwrap();
         assert_eq!(network.forward(x, &mut ctx).unwrap().dims(), Dims { n: 2, c: 7, h: 1, w: 1 });
         let error = build(&config([32, 8]), 7, &mut ParamStore::new(0, &Device::Cpu)).err().unwrap();
@@ -217,7 +217,7 @@ mod tests {
     fn smaller_images_go_through_as_well() {
         let mut params = ParamStore::new(0, &Device::Cpu);
         let network = build(&config([32, 32], &[4, 6, 8]), 7, &mut params).unwrap();
-        let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu);
+        let mut ctx = Ctx::eval(Backend::Kernels, &Device::Cpu);
         for px in [9, 16, 24, 31] {
             let x = ctx.input(vec![0.5; 2 * px * px * 3], Dims { n: 2, c: 3, h: px, w: px }).unwrap();
             assert_eq!(network.forward(x, &mut ctx).unwrap().dims(), Dims { n: 2, c: 7, h: 1, w: 1 });
@@ -244,7 +244,7 @@ mod tests {
         let head = &tensors["head.weight"].data;
         let std = (head.iter().map(|w| w * w).sum::<f32>() / head.len() as f32).sqrt();
         assert!((std - 1.0).abs() < 0.03, "{std}");
-        let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu);
+        let mut ctx = Ctx::eval(Backend::Kernels, &Device::Cpu);
         let x = ctx.input(vec![0.5; 32 * 32 * 3], Dims { n: 1, c: 3, h: 32, w: 32 }).unwrap();
         let logits = network.forward(x, &mut ctx).unwrap().to_vec().unwrap();
         assert!(logits.iter().all(|logit| logit.abs() < 1.0), "divided by 256: {logits:?}");

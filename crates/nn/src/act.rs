@@ -86,17 +86,17 @@ impl Act {
         self.needs_grad
     }
 
-    /// Returns the values of the kernel path as `E`, without a copy unless the map is of the other type.
+    /// Returns the values of the kernel backend as `E`, without a copy unless the map is of the other type.
     pub(crate) fn as_map<E: MapElement>(&self, layer: &str) -> Result<Arc<Buffer<E>>> {
         match &self.data {
             Data::Host(data) => Ok(E::of(data)),
             Data::Candle(_) | Data::Graph(_) => {
-                Err(NnError::shape(layer, "an activation of another path came to the kernel path"))
+                Err(NnError::shape(layer, "an activation of another path came to the kernel backend"))
             }
         }
     }
 
-    /// Returns the values of the kernel path in f32.
+    /// Returns the values of the kernel backend in f32.
     pub(crate) fn as_host(&self, layer: &str) -> Result<Arc<Buffer<f32>>> {
         self.as_map(layer)
     }
@@ -105,7 +105,7 @@ impl Act {
         match &self.data {
             Data::Candle(tensor) => Ok(tensor),
             Data::Host(_) | Data::Graph(_) => {
-                Err(NnError::shape(layer, "an activation of another path came to the Candle path"))
+                Err(NnError::shape(layer, "an activation of another path came to the Candle backend"))
             }
         }
     }
@@ -115,7 +115,7 @@ impl Act {
         match self.data {
             Data::Graph(value) => Ok(value),
             Data::Host(_) | Data::Candle(_) => {
-                Err(NnError::shape(layer, "an activation with numbers came to the recording path"))
+                Err(NnError::shape(layer, "an activation with numbers came to the recording backend"))
             }
         }
     }
@@ -134,13 +134,13 @@ impl Act {
     }
 }
 
-/// Converts values in (N, H, W, C) order to an (N, C, H, W) tensor of the Candle path.
+/// Converts values in (N, H, W, C) order to an (N, C, H, W) tensor of the Candle backend.
 pub(crate) fn to_candle(values: &[f32], dims: Dims, device: &Device) -> Result<Tensor> {
     let Dims { n, c, h, w } = dims;
     Ok(Tensor::from_slice(values, (n, h, w, c), device)?.permute((0, 3, 1, 2))?.contiguous()?)
 }
 
-/// Returns the values of an (N, C, H, W) tensor of the Candle path in (N, H, W, C) order.
+/// Returns the values of an (N, C, H, W) tensor of the Candle backend in (N, H, W, C) order.
 pub(crate) fn from_candle(tensor: &Tensor) -> Result<Vec<f32>> {
     Ok(host::to_vec(&tensor.permute((0, 2, 3, 1))?)?)
 }

@@ -13,7 +13,7 @@ use candle_core::Device;
 
 use crate::act::{Act, Dims};
 use crate::ctx::Ctx;
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::{NnError, Result};
 use crate::map::{HostMap, MapElement as _};
 use crate::model::Model;
@@ -102,7 +102,7 @@ impl Ctx {
     /// Marks `x`, a map that becomes a vector, in a pass for explanation. The last one marked counts.
     pub(crate) fn watch(&mut self, x: Act) -> Result<Act> {
         let Dims { h, w, .. } = x.dims();
-        if !self.explains() || self.path() != Path::Kernels || h * w == 1 {
+        if !self.explains() || self.backend() != Backend::Kernels || h * w == 1 {
             return Ok(x);
         }
         let x = Act::host(x.dims(), x.as_host("explain")?, true);

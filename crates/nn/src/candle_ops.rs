@@ -1,4 +1,4 @@
-//! Operators with correct gradients for the Candle path, which uses Candle's autograd. Tensors are (N, C, H, W).
+//! Operators with correct gradients for the Candle backend, which uses Candle's autograd. Tensors are (N, C, H, W).
 //!
 //! Candle 0.11.1 computes some gradients wrongly. These operators are composed from operators with correct gradients:
 //!

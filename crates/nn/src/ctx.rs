@@ -1,15 +1,15 @@
 //! The context of one pass through a network: its path, whether it trains, and the tape for its backward pass.
 //!
-//! On the kernel path each layer pushes one closure. The closure computes the gradient of the layer's input from the
+//! On the kernel backend each layer pushes one closure. The closure computes the gradient of the layer's input from the
 //! gradient of its output, and stores the gradients of its parameters by name. [`Ctx::backward`] calls the closures in
-//! reverse order. On the Candle path the layers note the parameters that they used, and `backward` calls Candle's autograd.
+//! reverse order. On the Candle backend the layers note the parameters that they used, and `backward` calls Candle's autograd.
 
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor, Var};
 
 use crate::act::{Act, Dims, from_candle, to_candle};
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::{NnError, Result};
 use crate::gradients::Gradients;
 use crate::graph::Node;
@@ -51,7 +51,7 @@ pub struct TrainKey {
 
 /// The context of one forward pass and, in training, of its backward pass.
 pub struct Ctx {
-    path: Path,
+    backend: Backend,
     device: Device,
     train: Option<TrainKey>,
     precision: Precision,
@@ -65,19 +65,19 @@ pub struct Ctx {
 
 impl Ctx {
     /// Returns a context for training: with batch statistics, dropout, and a backward pass.
-    pub fn train(path: Path, device: &Device, key: TrainKey) -> Self {
-        Self::new(path, device, Some(key))
+    pub fn train(backend: Backend, device: &Device, key: TrainKey) -> Self {
+        Self::new(backend, device, Some(key))
     }
 
     /// Returns a context for inference: with running statistics, without dropout, and without data for a backward pass.
-    pub fn eval(path: Path, device: &Device) -> Self {
-        Self::new(path, device, None)
+    pub fn eval(backend: Backend, device: &Device) -> Self {
+        Self::new(backend, device, None)
     }
 
-    fn new(path: Path, device: &Device, train: Option<TrainKey>) -> Self {
+    fn new(backend: Backend, device: &Device, train: Option<TrainKey>) -> Self {
         let precision = Precision::default();
         Self {
-            path,
+            backend,
             device: device.clone(),
             train,
             precision,
@@ -90,9 +90,9 @@ impl Ctx {
         }
     }
 
-    /// Returns a context for inference on the kernel path that keeps a tape from the last map on.
+    /// Returns a context for inference on the kernel backend that keeps a tape from the last map on.
     pub(crate) fn explain(device: &Device) -> Self {
-        Self { explains: true, ..Self::new(Path::Kernels, device, None) }
+        Self { explains: true, ..Self::new(Backend::Kernels, device, None) }
     }
 
     /// Whether the pass is one for explanation.
@@ -110,7 +110,7 @@ impl Ctx {
 
     /// A context that records the operations of inference.
     pub(crate) fn record(device: &Device) -> Self {
-        Self::new(Path::Graph, device, None)
+        Self::new(Backend::Graph, device, None)
     }
 
     /// The operations recorded so far.
@@ -139,8 +139,8 @@ impl Ctx {
     }
 
     /// Returns the path that layers take.
-    pub fn path(&self) -> Path {
-        self.path
+    pub fn backend(&self) -> Backend {
+        self.backend
     }
 
     /// Returns the device that the pass runs on.
@@ -166,10 +166,10 @@ impl Ctx {
         if pixels.len() != dims.len() || pixels.is_empty() {
             return Err(NnError::shape("input", format!("{} numbers given for {dims}", pixels.len())));
         }
-        match self.path {
-            Path::Kernels => Ok(Act::host(dims, Buffer::of_batch(pixels), false)),
-            Path::Candle => Ok(Act::candle(dims, to_candle(&pixels, dims, &self.device)?)),
-            Path::Graph => {
+        match self.backend {
+            Backend::Kernels => Ok(Act::host(dims, Buffer::of_batch(pixels), false)),
+            Backend::Candle => Ok(Act::candle(dims, to_candle(&pixels, dims, &self.device)?)),
+            Backend::Graph => {
                 Err(NnError::shape("input", "a graph is recorded by Graph::record, without pixels"))
             }
         }
@@ -181,19 +181,19 @@ impl Ctx {
     /// As [`input`](Self::input).
     pub fn input_with_grad(&mut self, pixels: Vec<f32>, dims: Dims) -> Result<Act> {
         let act = self.input(pixels, dims)?;
-        match self.path {
-            Path::Kernels => Ok(Act::host(dims, act.as_host("input")?, true)),
-            Path::Candle => {
+        match self.backend {
+            Backend::Kernels => Ok(Act::host(dims, act.as_host("input")?, true)),
+            Backend::Candle => {
                 let var = Var::from_tensor(act.as_candle("input")?)?;
                 let tensor = var.as_tensor().clone();
                 self.input = Some(var);
                 Ok(Act::candle(dims, tensor))
             }
-            Path::Graph => Ok(act),
+            Backend::Graph => Ok(act),
         }
     }
 
-    /// In training, keeps the backward closure of a layer of the kernel path that computes in f32.
+    /// In training, keeps the backward closure of a layer of the kernel backend that computes in f32.
     pub(crate) fn push<R: Into<HostMap>>(
         &mut self,
         undo: impl FnOnce(Arc<Buffer<f32>>, &mut Gradients) -> Result<Option<R>> + Send + 'static,
@@ -201,7 +201,7 @@ impl Ctx {
         self.push_map(move |grad, grads| Ok(undo(f32::of(&grad), grads)?.map(Into::into)));
     }
 
-    /// In training, keeps the backward closure of a layer of the kernel path, with gradients in either precision.
+    /// In training, keeps the backward closure of a layer of the kernel backend, with gradients in either precision.
     pub(crate) fn push_map(
         &mut self,
         undo: impl FnOnce(HostMap, &mut Gradients) -> Result<Option<HostMap>> + Send + 'static,
@@ -219,7 +219,7 @@ impl Ctx {
         Ok((result?, inner))
     }
 
-    /// Returns a parameter as a tensor of the Candle path: tracked in training, detached in inference or if it is frozen.
+    /// Returns a parameter as a tensor of the Candle backend: tracked in training, detached in inference or if it is frozen.
     pub(crate) fn weight(&mut self, param: &Param) -> Tensor {
         if self.is_training() && !param.is_frozen() {
             self.used.push(param.clone());
@@ -242,8 +242,8 @@ impl Ctx {
             let problem = format!("{} gradients given for logits of {}", grad_logits.len(), logits.dims());
             return Err(NnError::shape("backward", problem));
         }
-        match self.path {
-            Path::Kernels => {
+        match self.backend {
+            Backend::Kernels => {
                 let mut grads = Gradients::default();
                 if logits.needs_grad() {
                     let input = self.tape.backward(grad_logits.into(), &mut grads)?;
@@ -251,8 +251,8 @@ impl Ctx {
                 }
                 Ok(grads)
             }
-            Path::Candle => self.backward_candle(logits, &grad_logits),
-            Path::Graph => Err(NnError::shape("backward", "a recorded pass has no gradients")),
+            Backend::Candle => self.backward_candle(logits, &grad_logits),
+            Backend::Graph => Err(NnError::shape("backward", "a recorded pass has no gradients")),
         }
     }
 

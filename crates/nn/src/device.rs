@@ -11,7 +11,7 @@ use crate::map::Precision;
 
 /// The way layers compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Path {
+pub enum Backend {
     /// `tallow-kernels` on (N, H, W, C) in main memory, with a tape.
     Kernels,
     /// Candle's operators on (N, C, H, W), with Candle's autograd.
@@ -20,7 +20,7 @@ pub enum Path {
     Graph,
 }
 
-impl Path {
+impl Backend {
     /// Returns the path for `device`.
     pub fn of(device: &Device) -> Self {
         match device {

@@ -1,11 +1,11 @@
 //! The parts of networks: layers, losses, optimisers and parameters on Candle tensors.
 //!
-//! A layer is `forward(x, ctx)`. The context states whether the pass trains, and which of two paths it takes ([`Path`]): on the
+//! A layer is `forward(x, ctx)`. The context states whether the pass trains, and which of two paths it takes ([`Backend`]): on the
 //! CPU `tallow-kernels` with a tape of our own, on CUDA and Metal Candle's operators and autograd. This crate handles layouts,
 //! devices and gradients, so models need no code for them.
 //!
 //! ```
-//! use tallow_nn::{CrossEntropy, Ctx, Dims, Layer, Linear, Optimizer, OptimizerConfig, ParamStore, Path, TrainKey};
+//! use tallow_nn::{CrossEntropy, Ctx, Dims, Layer, Linear, Optimizer, OptimizerConfig, ParamStore, Backend, TrainKey};
 //!
 //! let device = tallow_nn::device("cpu")?;
 //! let mut store = ParamStore::new(0, &device);
@@ -15,7 +15,7 @@
 //!
 //! let mut losses = Vec::new();
 //! for step in 0..20 {
-//!     let mut ctx = Ctx::train(Path::of(&device), &device, TrainKey { seed: 0, epoch: 0, first_position: step });
+//!     let mut ctx = Ctx::train(Backend::of(&device), &device, TrainKey { seed: 0, epoch: 0, first_position: step });
 //!     let x = ctx.input(vec![1.0, 0.0, 0.0, 1.0], Dims { n: 2, c: 2, h: 1, w: 1 })?;
 //!     let logits = layer.forward(x, &mut ctx)?;
 //!     let loss = CrossEntropy::default().forward(&logits, &[0, 2])?;
@@ -52,7 +52,7 @@ pub use act::{Act, Dims};
 pub use activation_map::ActivationMap;
 pub use candle_core::Device;
 pub use ctx::{Ctx, TrainKey};
-pub use device::{Path, device, device_name, native_precision};
+pub use device::{Backend, device, device_name, native_precision};
 pub use error::{NnError, Result};
 pub use gradients::Gradients;
 pub use graph::{Constant, Graph, Node, Op, Value};

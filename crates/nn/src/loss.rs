@@ -144,11 +144,11 @@ mod tests {
     use super::*;
     use crate::act::Dims;
     use crate::ctx::Ctx;
-    use crate::device::Path;
+    use crate::device::Backend;
 
     /// Returns the error message for 2 images and 3 classes.
     fn refusal(loss: &CrossEntropy, targets: &[u32]) -> String {
-        let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu);
+        let mut ctx = Ctx::eval(Backend::Kernels, &Device::Cpu);
         let logits = ctx.input(vec![0.5; 6], Dims { n: 2, c: 3, h: 1, w: 1 }).unwrap();
         loss.forward(&logits, targets).unwrap_err().to_string()
     }
@@ -172,7 +172,7 @@ mod tests {
     /// Two images, each with the probabilities 1/2, 1/4 and 1/4 for three classes.
     #[test]
     fn mixed_targets_by_hand() {
-        let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu);
+        let mut ctx = Ctx::eval(Backend::Kernels, &Device::Cpu);
         let ln_2 = std::f32::consts::LN_2;
         let logits = ctx.input([ln_2, 0.0, 0.0].repeat(2), Dims { n: 2, c: 3, h: 1, w: 1 }).unwrap();
         let weighted = CrossEntropy { class_weights: Some(vec![1.0, 2.0, 4.0]), ..CrossEntropy::default() };
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn maps_are_no_logits() {
-        let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu);
+        let mut ctx = Ctx::eval(Backend::Kernels, &Device::Cpu);
         let map = ctx.input(vec![0.5; 12], Dims { n: 2, c: 3, h: 2, w: 1 }).unwrap();
         assert!(CrossEntropy::default().forward(&map, &[0, 1]).is_err());
     }

@@ -9,7 +9,7 @@ use tallow_kernels::Element;
 
 use crate::folded::Folds;
 
-/// The number format of the kernel path.
+/// The number format of the kernel backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// Everything in f32.

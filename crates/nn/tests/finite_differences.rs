@@ -8,14 +8,14 @@
 mod common;
 
 use common::{Net, cases, output_weights, relative_error};
-use tallow_nn::Path;
+use tallow_nn::Backend;
 
 const STEP: f32 = 1e-2;
 const TOLERANCE: f64 = 1e-3;
 
 /// Returns `sum(r * layer(x))` of a training pass.
-fn objective(net: &Net, path: Path, x: &[f32]) -> f64 {
-    let pass = net.train(path, x, false);
+fn objective(net: &Net, backend: Backend, x: &[f32]) -> f64 {
+    let pass = net.train(backend, x, false);
     let weights = output_weights(pass.dims);
     pass.y.iter().zip(weights).map(|(&y, r)| f64::from(y) * f64::from(r)).sum()
 }
@@ -42,33 +42,33 @@ fn check(what: &str, gradient: &[f32], differences: &[f32]) {
     assert!(error <= TOLERANCE, "{what}: relative error {error:.1e}");
 }
 
-fn check_net(net: &Net, path: Path) {
+fn check_net(net: &Net, backend: Backend) {
     let x = net.input();
     let tensors = net.store.to_tensors().unwrap();
-    let pass = net.train(path, &x, true);
-    let expected = differences(&x, |x| objective(net, path, x));
-    check(&format!("{}, {path:?}, input", net.name), &pass.input_grad.unwrap(), &expected);
+    let pass = net.train(backend, &x, true);
+    let expected = differences(&x, |x| objective(net, backend, x));
+    check(&format!("{}, {backend:?}, input", net.name), &pass.input_grad.unwrap(), &expected);
 
     let names: Vec<String> = net.store.params().map(|p| p.name().to_owned()).collect();
-    assert_eq!(pass.grads.keys().cloned().collect::<Vec<_>>(), names, "{}, {path:?}", net.name);
+    assert_eq!(pass.grads.keys().cloned().collect::<Vec<_>>(), names, "{}, {backend:?}", net.name);
     for name in names {
         let expected = differences(&tensors[&name].data, |values| {
             let mut moved = tensors.clone();
             moved.get_mut(&name).unwrap().data = values.to_vec();
             net.store.load_tensors(&moved).unwrap();
-            objective(net, path, &x)
+            objective(net, backend, &x)
         });
         net.store.load_tensors(&tensors).unwrap();
-        check(&format!("{}, {path:?}, {name}", net.name), &pass.grads[&name], &expected);
+        check(&format!("{}, {backend:?}, {name}", net.name), &pass.grads[&name], &expected);
     }
 }
 
 #[test]
 fn kernel_path() {
-    cases().iter().for_each(|case| check_net(&Net::new(case), Path::Kernels));
+    cases().iter().for_each(|case| check_net(&Net::new(case), Backend::Kernels));
 }
 
 #[test]
 fn candle_path() {
-    cases().iter().for_each(|case| check_net(&Net::new(case), Path::Candle));
+    cases().iter().for_each(|case| check_net(&Net::new(case), Backend::Candle));
 }

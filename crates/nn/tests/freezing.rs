@@ -4,8 +4,8 @@ mod common;
 
 use common::{KEY, assert_close, normals, to_vec};
 use tallow_nn::{
-    After, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormAct, Ctx, Device, Dims, Flatten,
-    Gradients, Layer, Linear, ParamStore, Path, Precision, ResidualBlock, Scope, Sequential,
+    After, Backend, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, ConvNormAct, Ctx, Device, Dims,
+    Flatten, Gradients, Layer, Linear, ParamStore, Precision, ResidualBlock, Scope, Sequential,
 };
 
 const DIMS: Dims = Dims { n: 4, c: 3, h: 6, w: 5 };
@@ -34,11 +34,11 @@ fn network(store: &mut ParamStore) -> Sequential {
 }
 
 /// Runs one training pass with the parameters and statistics of `frozen` frozen. Returns its gradients, and the store after it.
-fn pass(path: Path, precision: Precision, frozen: impl Fn(&str) -> bool) -> (Gradients, ParamStore) {
+fn pass(backend: Backend, precision: Precision, frozen: impl Fn(&str) -> bool) -> (Gradients, ParamStore) {
     let mut store = ParamStore::new(3, &Device::Cpu);
     let network = network(&mut store);
     store.freeze(frozen);
-    let mut ctx = Ctx::train(path, &Device::Cpu, KEY).with_precision(precision);
+    let mut ctx = Ctx::train(backend, &Device::Cpu, KEY).with_precision(precision);
     let x = ctx.input(normals(DIMS.len(), "x"), DIMS).unwrap();
     let y = network.forward(x, &mut ctx).unwrap();
     let grads = ctx.backward(&y, normals(y.dims().len(), "dy")).unwrap();
@@ -53,18 +53,18 @@ fn names(grads: &Gradients) -> Vec<String> {
 /// With frozen weights and live statistics, the other gradients are the same as without freezing.
 #[test]
 fn only_what_is_not_frozen_gets_a_gradient() {
-    for path in [Path::Kernels, Path::Candle] {
-        let (all, _) = pass(path, Precision::F32, |_| false);
+    for backend in [Backend::Kernels, Backend::Candle] {
+        let (all, _) = pass(backend, Precision::F32, |_| false);
         for pattern in
             ["stem.", "layer1.", "layer2.last.bn", "fc.bias", "stem.conv.weight", "layer2.shortcut"]
         {
             let frozen = |name: &str| name.starts_with(pattern) && !name.contains("running");
-            let (some, _) = pass(path, Precision::F32, frozen);
+            let (some, _) = pass(backend, Precision::F32, frozen);
             let expected: Vec<String> = names(&all).into_iter().filter(|name| !frozen(name)).collect();
-            assert_eq!(names(&some), expected, "{path:?} {pattern}");
+            assert_eq!(names(&some), expected, "{backend:?} {pattern}");
             for (name, grad) in some.iter().filter(|(name, _)| !name.ends_with("conv.bias")) {
                 let expected = to_vec(all.get(name).unwrap());
-                assert_close(&format!("{path:?} {pattern}: {name}"), &to_vec(grad), &expected, 1e-6);
+                assert_close(&format!("{backend:?} {pattern}: {name}"), &to_vec(grad), &expected, 1e-6);
             }
         }
     }
@@ -74,8 +74,8 @@ fn only_what_is_not_frozen_gets_a_gradient() {
 #[test]
 fn a_frozen_trunk_is_inference() {
     let below = |name: &str| name.starts_with("stem.") || name.starts_with("layer1.");
-    let (ours, store) = pass(Path::Kernels, Precision::F32, below);
-    let (theirs, _) = pass(Path::Candle, Precision::F32, below);
+    let (ours, store) = pass(Backend::Kernels, Precision::F32, below);
+    let (theirs, _) = pass(Backend::Candle, Precision::F32, below);
     assert_eq!(names(&ours), names(&theirs));
     assert!(names(&ours).iter().all(|name| name.starts_with("layer2.") || name.starts_with("fc.")));
     for (name, grad) in ours.iter().filter(|(name, _)| !name.ends_with("conv.bias")) {
@@ -84,7 +84,7 @@ fn a_frozen_trunk_is_inference() {
     let tensors = store.to_tensors().unwrap();
     assert!(tensors["layer1.last.bn.running_mean"].data.iter().all(|&mean| mean == 0.0));
     assert!(tensors["layer2.last.bn.running_mean"].data.iter().all(|&mean| mean != 0.0));
-    let (narrow, _) = pass(Path::Kernels, Precision::Bf16, below);
+    let (narrow, _) = pass(Backend::Kernels, Precision::Bf16, below);
     assert_eq!(names(&narrow), names(&ours));
     assert_close(
         "bf16",
@@ -99,8 +99,8 @@ fn a_frozen_trunk_is_inference() {
 #[test]
 fn constant_statistics_have_their_own_gradients() {
     let statistics = |name: &str| name.contains("running");
-    let (ours, store) = pass(Path::Kernels, Precision::F32, statistics);
-    let (theirs, _) = pass(Path::Candle, Precision::F32, statistics);
+    let (ours, store) = pass(Backend::Kernels, Precision::F32, statistics);
+    let (theirs, _) = pass(Backend::Candle, Precision::F32, statistics);
     assert_eq!(names(&ours), names(&theirs));
     for (name, grad) in ours.iter() {
         assert_close(name, &to_vec(grad), &to_vec(theirs.get(name).unwrap()), 2e-5);

@@ -1,13 +1,13 @@
-//! Compares the kernel path with the Candle path, both on the CPU. Without a GPU there is no other test of the Candle path. The
+//! Compares the kernel backend with the Candle backend, both on the CPU. Without a GPU there is no other test of the Candle backend. The
 //! two add up sums in different orders, so the test has a tolerance, which is relative in norm.
 
 mod common;
 
 use common::{Case, KEY, Net, assert_close, assert_tensors_close, case, cases, conv, dims, normals, to_vec};
 use tallow_nn::{
-    Act, After, AvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, ConvNormAct, Ctx, DepthwiseConfig,
+    Act, After, AvgPool2d, Backend, BatchNorm2d, BatchNormConfig, Conv2d, ConvNormAct, Ctx, DepthwiseConfig,
     DepthwiseNormAct, Device, Dims, Dropout, Flatten, Init, InvertedResidual, Layer, LayerNorm,
-    LearnableAffine, Linear, MaxPool2d, NnError, Padding, ParamStore, Path, Relu, Residual, Result, Scope,
+    LearnableAffine, Linear, MaxPool2d, NnError, Padding, ParamStore, Relu, Residual, Result, Scope,
     Sequential,
 };
 
@@ -97,7 +97,7 @@ fn training_passes_agree() {
         for (step, name) in ["first batch", "second batch"].into_iter().enumerate() {
             let what = |part: &str| format!("{}, {name}, {part}", case.name);
             let x = normals(case.dims.len(), name);
-            let (a, b) = (ours.train(Path::Kernels, &x, true), theirs.train(Path::Candle, &x, true));
+            let (a, b) = (ours.train(Backend::Kernels, &x, true), theirs.train(Backend::Candle, &x, true));
             assert_eq!(a.dims, b.dims, "{}", case.name);
             assert_close(&what("output"), &a.y, &b.y, TOLERANCE);
             assert_close(&what("input gradient"), &a.input_grad.unwrap(), &b.input_grad.unwrap(), TOLERANCE);
@@ -122,7 +122,7 @@ fn inference_agrees_and_changes_nothing() {
         let net = Net::new(&case);
         let before = net.store.to_tensors().unwrap();
         let x = normals(case.dims.len(), "batch");
-        assert_close(case.name, &net.eval(Path::Kernels, &x), &net.eval(Path::Candle, &x), TOLERANCE);
+        assert_close(case.name, &net.eval(Backend::Kernels, &x), &net.eval(Backend::Candle, &x), TOLERANCE);
         assert_eq!(before, net.store.to_tensors().unwrap(), "{}", case.name);
     }
 }
@@ -130,11 +130,11 @@ fn inference_agrees_and_changes_nothing() {
 #[test]
 fn an_input_that_wants_no_gradient_gets_none_and_the_rest_stays() {
     for case in all_cases() {
-        for path in [Path::Kernels, Path::Candle] {
-            let what = format!("{}, {path:?}", case.name);
+        for backend in [Backend::Kernels, Backend::Candle] {
+            let what = format!("{}, {backend:?}", case.name);
             let x = normals(case.dims.len(), "batch");
-            let with = Net::new(&case).train(path, &x, true);
-            let without = Net::new(&case).train(path, &x, false);
+            let with = Net::new(&case).train(backend, &x, true);
+            let without = Net::new(&case).train(backend, &x, false);
             assert_eq!(without.input_grad, None, "{what}");
             assert_eq!(with.grads, without.grads, "{what}");
             assert_eq!(with.input_grad.map(|g| g.len()), Some(case.dims.len()), "{what}");
@@ -143,8 +143,8 @@ fn an_input_that_wants_no_gradient_gets_none_and_the_rest_stays() {
 }
 
 /// Returns the output and the input gradient of a layer without parameters, to be compared number by number.
-fn run(layer: &impl Layer, path: Path, x: &[f32], dims: Dims) -> (Vec<f32>, Vec<f32>) {
-    let mut ctx = Ctx::train(path, &Device::Cpu, KEY);
+fn run(layer: &impl Layer, backend: Backend, x: &[f32], dims: Dims) -> (Vec<f32>, Vec<f32>) {
+    let mut ctx = Ctx::train(backend, &Device::Cpu, KEY);
     let x = ctx.input_with_grad(x.to_vec(), dims).unwrap();
     let y = layer.forward(x, &mut ctx).unwrap();
     let grads = ctx.backward(&y, (1..=y.dims().len()).map(|i| i as f32).collect()).unwrap();
@@ -156,7 +156,7 @@ fn assert_same(layer: &impl Layer, x: &[f32], dims: Dims) -> (Vec<f32>, Vec<f32>
     let bits = |values: &[f32]| {
         values.iter().map(|v| if v.is_nan() { f32::NAN } else { *v }.to_bits()).collect::<Vec<_>>()
     };
-    let (ours, theirs) = (run(layer, Path::Kernels, x, dims), run(layer, Path::Candle, x, dims));
+    let (ours, theirs) = (run(layer, Backend::Kernels, x, dims), run(layer, Backend::Candle, x, dims));
     assert_eq!(bits(&ours.0), bits(&theirs.0), "outputs: {:?} {:?}", ours.0, theirs.0);
     assert_eq!(bits(&ours.1), bits(&theirs.1), "gradients: {:?} {:?}", ours.1, theirs.1);
     ours
@@ -216,10 +216,10 @@ fn dropout_masks_are_the_same_number_by_number() {
 #[test]
 fn batch_norm_of_one_value_per_channel_leaves_the_variance_alone() {
     let one = case("one value", dims(1, 3, 1, 1), |s| Ok(Box::new(BatchNorm2d::new(s, 3, NORM)?)));
-    for path in [Path::Kernels, Path::Candle] {
+    for backend in [Backend::Kernels, Backend::Candle] {
         let net = Net::new(&one);
         let before = net.store.to_tensors().unwrap();
-        let y = net.train(path, &[1.0, 2.0, 3.0], true).y;
+        let y = net.train(backend, &[1.0, 2.0, 3.0], true).y;
         let after = net.store.to_tensors().unwrap();
         // x and mean cancel only after both are multiplied by 1 / sqrt(eps) = 32
         assert_close("a constant is normalised to 0", &y, &before["bias"].data, 1e-4);
@@ -230,9 +230,9 @@ fn batch_norm_of_one_value_per_channel_leaves_the_variance_alone() {
 
 #[test]
 fn gradients_are_in_the_layout_of_their_parameters() {
-    for path in [Path::Kernels, Path::Candle] {
+    for backend in [Backend::Kernels, Backend::Candle] {
         let net = Net::new(&NETWORK);
-        let mut ctx = Ctx::train(path, &Device::Cpu, KEY);
+        let mut ctx = Ctx::train(backend, &Device::Cpu, KEY);
         let x = ctx.input(normals(NETWORK.dims.len(), "x"), NETWORK.dims).unwrap();
         let logits: Act = net.forward(x, &mut ctx);
         let grads = ctx.backward(&logits, vec![1.0; 5 * 10]).unwrap();
@@ -247,11 +247,11 @@ fn gradients_are_in_the_layout_of_their_parameters() {
 #[test]
 fn what_cannot_be_differentiated_is_refused() {
     let shape_error = |result: Result<_>| matches!(result, Err(NnError::Shape { .. }));
-    for path in [Path::Kernels, Path::Candle] {
-        let mut ctx = Ctx::eval(path, &Device::Cpu);
+    for backend in [Backend::Kernels, Backend::Candle] {
+        let mut ctx = Ctx::eval(backend, &Device::Cpu);
         let x = ctx.input_with_grad(vec![1.0, 2.0], dims(1, 2, 1, 1)).unwrap();
         assert!(shape_error(ctx.backward(&x, vec![1.0, 1.0])));
-        let mut ctx = Ctx::train(path, &Device::Cpu, KEY);
+        let mut ctx = Ctx::train(backend, &Device::Cpu, KEY);
         let x = ctx.input_with_grad(vec![1.0, 2.0], dims(1, 2, 1, 1)).unwrap();
         assert!(shape_error(ctx.backward(&x, vec![1.0])));
     }
@@ -259,8 +259,8 @@ fn what_cannot_be_differentiated_is_refused() {
 
 #[test]
 fn a_batch_of_another_size_or_of_nothing_is_refused() {
-    for path in [Path::Kernels, Path::Candle] {
-        let mut ctx = Ctx::eval(path, &Device::Cpu);
+    for backend in [Backend::Kernels, Backend::Candle] {
+        let mut ctx = Ctx::eval(backend, &Device::Cpu);
         for (len, dims) in [(5, dims(1, 3, 2, 1)), (7, dims(1, 3, 2, 1)), (0, dims(0, 3, 2, 1))] {
             assert!(ctx.input(vec![0.0; len], dims).is_err());
             assert!(ctx.input_with_grad(vec![0.0; len], dims).is_err());
@@ -271,12 +271,12 @@ fn a_batch_of_another_size_or_of_nothing_is_refused() {
 #[test]
 fn sizes_that_do_not_fit_are_refused_with_the_layers_name() {
     let refused = |name: &'static str, x: Dims, build: fn(&mut Scope<'_>) -> Result<Box<dyn Layer>>| {
-        for path in [Path::Kernels, Path::Candle] {
-            let mut ctx = Ctx::eval(path, &Device::Cpu);
+        for backend in [Backend::Kernels, Backend::Candle] {
+            let mut ctx = Ctx::eval(backend, &Device::Cpu);
             let layer = build(&mut ParamStore::new(0, &Device::Cpu).root().sub(name)).unwrap();
             let x = ctx.input(vec![0.0; x.len()], x).unwrap();
             let message = layer.forward(x, &mut ctx).unwrap_err().to_string();
-            assert!(message.contains(name), "{path:?}: {message}");
+            assert!(message.contains(name), "{backend:?}: {message}");
         }
     };
     refused("conv", dims(1, 2, 5, 5), |s| Ok(Box::new(Conv2d::new(s, 3, 4, conv(3, 3, 1, 0, true))?)));

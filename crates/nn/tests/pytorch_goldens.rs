@@ -5,8 +5,8 @@ mod common;
 
 use common::{KEY, assert_close, conv};
 use tallow_nn::{
-    AvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, Ctx, Device, Dims, Dropout, Flatten, Gelu,
-    GlobalAvgPool, HostTensor, Layer, Linear, MaxPool2d, ParamStore, Path, Relu, Residual, Result, Scope,
+    AvgPool2d, Backend, BatchNorm2d, BatchNormConfig, Conv2d, Ctx, Device, Dims, Dropout, Flatten, Gelu,
+    GlobalAvgPool, HostTensor, Layer, Linear, MaxPool2d, ParamStore, Relu, Residual, Result, Scope,
     Sequential, Tensors, decode,
 };
 
@@ -86,8 +86,8 @@ fn to_nhwc(t: &HostTensor) -> (Dims, Vec<f32>) {
 }
 
 /// Compares a training pass with `golden`: the output, and the gradients of the input and of each parameter.
-fn check_pass(what: &str, layer: &dyn Layer, path: Path, golden: &Tensors) {
-    let mut ctx = Ctx::train(path, &Device::Cpu, KEY);
+fn check_pass(what: &str, layer: &dyn Layer, backend: Backend, golden: &Tensors) {
+    let mut ctx = Ctx::train(backend, &Device::Cpu, KEY);
     let (dims, x) = to_nhwc(&golden["x"]);
     let x = ctx.input_with_grad(x, dims).unwrap();
     let y = layer.forward(x, &mut ctx).unwrap();
@@ -114,27 +114,27 @@ fn check_pass(what: &str, layer: &dyn Layer, path: Path, golden: &Tensors) {
     }
 }
 
-fn check_inference(what: &str, layer: &dyn Layer, path: Path, x: &HostTensor, y: &HostTensor) {
-    let mut ctx = Ctx::eval(path, &Device::Cpu);
+fn check_inference(what: &str, layer: &dyn Layer, backend: Backend, x: &HostTensor, y: &HostTensor) {
+    let mut ctx = Ctx::eval(backend, &Device::Cpu);
     let (dims, x) = to_nhwc(x);
     let x = ctx.input(x, dims).unwrap();
     let found = layer.forward(x, &mut ctx).unwrap().to_vec().unwrap();
     assert_close(&format!("{what}: inference"), &found, &to_nhwc(y).1, TOLERANCE);
 }
 
-fn check_layer(name: &str, build: Build, path: Path, golden: &Tensors) {
+fn check_layer(name: &str, build: Build, backend: Backend, golden: &Tensors) {
     let mut store = ParamStore::new(0, &Device::Cpu);
     let layer = build(&mut store.root()).unwrap();
     let case = below(golden, &format!("{name}/"));
-    let what = format!("{name}, {path:?}");
+    let what = format!("{name}, {backend:?}");
     store.load_tensors(&below(&case, "state.")).unwrap();
-    check_pass(&what, &*layer, path, &case);
+    check_pass(&what, &*layer, backend, &case);
     if let Some(y) = case.get("eval") {
         let second = below(golden, &format!("{name}, second batch/"));
-        check_pass(&format!("{what}, second batch"), &*layer, path, &second);
+        check_pass(&format!("{what}, second batch"), &*layer, backend, &second);
         let state = store.to_tensors().unwrap();
         common::assert_tensors_close(&what, &state, &below(&case, "after."), TOLERANCE);
-        check_inference(&what, &*layer, path, &case["x"], y);
+        check_inference(&what, &*layer, backend, &case["x"], y);
     }
 }
 
@@ -143,8 +143,8 @@ fn layers() {
     let (golden, versions) = decode(include_bytes!("fixtures/layers.safetensors")).unwrap();
     assert!(versions.unwrap().contains("torch"));
     for (name, build) in LAYERS {
-        check_layer(name, build, Path::Kernels, &golden);
-        check_layer(name, build, Path::Candle, &golden);
+        check_layer(name, build, Backend::Kernels, &golden);
+        check_layer(name, build, Backend::Candle, &golden);
     }
     let is_tested = |key: &&String| LAYERS.iter().any(|(name, _)| key.starts_with(&format!("{name}/")));
     let forgotten: Vec<_> =
@@ -158,13 +158,13 @@ fn a_network_from_pytorch() {
     let (weights, metadata) = decode(include_bytes!("fixtures/network.safetensors")).unwrap();
     assert_eq!(metadata, None);
     let (golden, _) = decode(include_bytes!("fixtures/network_passes.safetensors")).unwrap();
-    for path in [Path::Kernels, Path::Candle] {
+    for backend in [Backend::Kernels, Backend::Candle] {
         let mut store = ParamStore::new(0, &Device::Cpu);
         let net = network(&mut store.root()).unwrap();
         store.load_tensors(&weights).unwrap();
-        check_inference(&format!("{path:?}"), &*net, path, &golden["eval/x"], &golden["eval/y"]);
-        check_pass(&format!("{path:?}"), &*net, path, &below(&golden, "train/"));
+        check_inference(&format!("{backend:?}"), &*net, backend, &golden["eval/x"], &golden["eval/y"]);
+        check_pass(&format!("{backend:?}"), &*net, backend, &below(&golden, "train/"));
         let state = store.to_tensors().unwrap();
-        common::assert_tensors_close(&format!("{path:?}"), &state, &below(&golden, "after/"), TOLERANCE);
+        common::assert_tensors_close(&format!("{backend:?}"), &state, &below(&golden, "after/"), TOLERANCE);
     }
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use common::{KEY, assert_close};
 use tallow_nn::{
-    CrossEntropy, Ctx, Device, Dims, Gelu, Layer, Linear, Optimizer, OptimizerConfig, ParamGroup, ParamStore,
-    Path, Sequential, Tensors, decode, log_softmax,
+    Backend, CrossEntropy, Ctx, Device, Dims, Gelu, Layer, Linear, Optimizer, OptimizerConfig, ParamGroup,
+    ParamStore, Sequential, Tensors, decode, log_softmax,
 };
 
 /// Tolerance, relative in norm.
@@ -22,7 +22,7 @@ fn cross_entropy() {
     let (golden, _) = decode(include_bytes!("fixtures/losses.safetensors")).unwrap();
     let (logits, targets) = (&golden["logits"].data, targets(&golden));
     assert_close("log_softmax", &log_softmax(logits, 7), &golden["log_softmax"].data, TOLERANCE);
-    for path in [Path::Kernels, Path::Candle] {
+    for backend in [Backend::Kernels, Backend::Candle] {
         for (name, class_weights) in [("plain", None), ("weighted", Some(golden["weights"].data.clone()))] {
             for label_smoothing in [0.0, 0.1] {
                 let loss = CrossEntropy {
@@ -30,7 +30,7 @@ fn cross_entropy() {
                     class_weights: class_weights.clone(),
                     ..Default::default()
                 };
-                let mut ctx = Ctx::eval(path, &Device::Cpu);
+                let mut ctx = Ctx::eval(backend, &Device::Cpu);
                 let act = ctx.input(logits.clone(), Dims { n: 5, c: 7, h: 1, w: 1 }).unwrap();
                 let loss = loss.forward(&act, &targets).unwrap();
                 let case = format!("{name} {label_smoothing:.1}");
@@ -88,7 +88,7 @@ fn check(
     store.load_tensors(&below(golden, "start")).unwrap();
     let mut optimizer = Optimizer::new(config, groups, &store).unwrap();
     for step in 0..5 {
-        let mut ctx = Ctx::train(Path::Kernels, &Device::Cpu, KEY);
+        let mut ctx = Ctx::train(Backend::Kernels, &Device::Cpu, KEY);
         let x = ctx.input(golden["x"].data.clone(), Dims { n: 5, c: 4, h: 1, w: 1 }).unwrap();
         let logits = net.forward(x, &mut ctx).unwrap();
         let loss = CrossEntropy::default().forward(&logits, &targets(golden)).unwrap();

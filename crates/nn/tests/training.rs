@@ -5,9 +5,9 @@ mod common;
 
 use common::{conv, normals};
 use tallow_nn::{
-    BatchNorm2d, BatchNormConfig, Conv2d, CrossEntropy, Ctx, Device, Dims, Dropout, Flatten, Linear,
-    MaxPool2d, Model, Optimizer, OptimizerConfig, ParamStore, Path, Rate, Relu, Residual, Sequential,
-    SgdSettings, TrainKey, decode, encode,
+    Backend, BatchNorm2d, BatchNormConfig, Conv2d, CrossEntropy, Ctx, Device, Dims, Dropout, Flatten, Linear,
+    MaxPool2d, Model, Optimizer, OptimizerConfig, ParamStore, Rate, Relu, Residual, Sequential, SgdSettings,
+    TrainKey, decode, encode,
 };
 
 const N_CLASSES: usize = 5;
@@ -56,8 +56,8 @@ const ADAM: OptimizerConfig =
     OptimizerConfig::Adam { lr: 3e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
 
 /// Takes one step on the batch of `key.epoch`, and returns the loss.
-fn step(model: &Model, optimizer: &mut Optimizer, path: Path, dims: Dims, key: TrainKey) -> f32 {
-    let mut ctx = Ctx::train(path, &Device::Cpu, key);
+fn step(model: &Model, optimizer: &mut Optimizer, backend: Backend, dims: Dims, key: TrainKey) -> f32 {
+    let mut ctx = Ctx::train(backend, &Device::Cpu, key);
     let x = ctx.input(normals(dims.len(), &format!("batch {}", key.epoch)), dims).unwrap();
     let targets: Vec<u32> = (0..dims.n).map(|i| (i * i % N_CLASSES) as u32).collect();
     let logits = model.network.forward(x, &mut ctx).unwrap();
@@ -69,15 +69,15 @@ fn step(model: &Model, optimizer: &mut Optimizer, path: Path, dims: Dims, key: T
 
 #[test]
 fn one_batch_is_learnt_by_heart() {
-    for path in [Path::Kernels, Path::Candle] {
+    for backend in [Backend::Kernels, Backend::Candle] {
         let dims = Dims { n: 12, c: 3, h: 8, w: 6 };
         let model = small_resnet(0, 8, (8, 6), 0.1);
         let mut optimizer = Optimizer::new(&ADAM, &[], &model.params).unwrap();
         let key = |first_position| TrainKey { seed: 0, epoch: 0, first_position };
-        let mut losses = (0..100).map(|i| step(&model, &mut optimizer, path, dims, key(100 * i)));
+        let mut losses = (0..100).map(|i| step(&model, &mut optimizer, backend, dims, key(100 * i)));
         let first = losses.next().unwrap();
-        assert!(first > 1.0, "{path:?} begins at {first}");
-        assert!(losses.any(|loss| loss < 0.01), "{path:?} does not get below 0.01 in 100 steps");
+        assert!(first > 1.0, "{backend:?} begins at {first}");
+        assert!(losses.any(|loss| loss < 0.01), "{backend:?} does not get below 0.01 in 100 steps");
     }
 }
 
@@ -89,7 +89,7 @@ fn three_steps(config: &OptimizerConfig, n_threads: usize) -> (Vec<u32>, Vec<u8>
         let model = small_resnet(0, 16, (18, 20), 0.2);
         let mut optimizer = Optimizer::new(config, &[], &model.params).unwrap();
         let key = |epoch| TrainKey { seed: 3, epoch, first_position: 0 };
-        let losses = (0..3).map(|i| step(&model, &mut optimizer, Path::Kernels, dims, key(i)).to_bits());
+        let losses = (0..3).map(|i| step(&model, &mut optimizer, Backend::Kernels, dims, key(i)).to_bits());
         (losses.collect(), encode(&model.params.to_tensors().unwrap(), "").unwrap())
     })
 }
@@ -117,17 +117,17 @@ fn a_saved_run_goes_on_bit_for_bit() {
     for config in configs {
         let model = small_resnet(0, 4, (8, 6), 0.2);
         let mut optimizer = Optimizer::new(&config, &[], &model.params).unwrap();
-        (0..2).for_each(|i| _ = step(&model, &mut optimizer, Path::Kernels, dims, key(i)));
+        (0..2).for_each(|i| _ = step(&model, &mut optimizer, Backend::Kernels, dims, key(i)));
         let saved = encode(&model.params.to_tensors().unwrap(), "").unwrap();
         let state = encode(&optimizer.state(&model.params).unwrap(), "").unwrap();
         let n_steps = optimizer.n_steps();
-        (2..4).for_each(|i| _ = step(&model, &mut optimizer, Path::Kernels, dims, key(i)));
+        (2..4).for_each(|i| _ = step(&model, &mut optimizer, Backend::Kernels, dims, key(i)));
 
         let resumed = small_resnet(1, 4, (8, 6), 0.2);
         resumed.params.load_tensors(&decode(&saved).unwrap().0).unwrap();
         let mut optimizer_2 = Optimizer::new(&config, &[], &resumed.params).unwrap();
         optimizer_2.load_state(&resumed.params, n_steps, &decode(&state).unwrap().0).unwrap();
-        (2..4).for_each(|i| _ = step(&resumed, &mut optimizer_2, Path::Kernels, dims, key(i)));
+        (2..4).for_each(|i| _ = step(&resumed, &mut optimizer_2, Backend::Kernels, dims, key(i)));
 
         assert_eq!(model.params.to_tensors().unwrap(), resumed.params.to_tensors().unwrap(), "{config:?}");
         let states = (optimizer.state(&model.params).unwrap(), optimizer_2.state(&resumed.params).unwrap());
@@ -146,7 +146,7 @@ fn a_group_that_has_come_to_its_end_stays() {
     let grads = || {
         let dims = Dims { n: 6, c: 3, h: 8, w: 6 };
         let mut ctx =
-            Ctx::train(Path::Kernels, &Device::Cpu, TrainKey { seed: 3, epoch: 0, first_position: 0 });
+            Ctx::train(Backend::Kernels, &Device::Cpu, TrainKey { seed: 3, epoch: 0, first_position: 0 });
         let x = ctx.input(normals(dims.len(), "batch"), dims).unwrap();
         let logits = model.network.forward(x, &mut ctx).unwrap();
         let loss = CrossEntropy::default().forward(&logits, &[0, 1, 2, 3, 4, 0]).unwrap();
@@ -176,7 +176,7 @@ fn another_optimizers_state_is_refused_and_changes_nothing() {
     let model = small_resnet(0, 4, (8, 6), 0.2);
     let dims = Dims { n: 6, c: 3, h: 8, w: 6 };
     let mut optimizer = Optimizer::new(&ADAM, &[], &model.params).unwrap();
-    step(&model, &mut optimizer, Path::Kernels, dims, TrainKey { seed: 0, epoch: 0, first_position: 0 });
+    step(&model, &mut optimizer, Backend::Kernels, dims, TrainKey { seed: 0, epoch: 0, first_position: 0 });
     let good = optimizer.state(&model.params).unwrap();
 
     let mut bad = good.clone();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tallow_core::{Purpose, Stream};
 use tallow_models::{architectures, build};
-use tallow_nn::{Ctx, Device, Dims, Model, ParamStore, Path};
+use tallow_nn::{Backend, Ctx, Device, Dims, Model, ParamStore};
 use tallow_onnx::{Classifier, View, WeightType};
 
 const N_CLASSES: usize = 5;
@@ -52,7 +52,7 @@ fn logits(model: &Model, bytes: &[u8], [h, w]: [usize; 2], view: &View) -> Vec<f
             }
         }
     }
-    let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu);
+    let mut ctx = Ctx::eval(Backend::Kernels, &Device::Cpu);
     let x = ctx.input(x, Dims { n: N, c: 3, h, w }).unwrap();
     model.forward(x, &mut ctx).unwrap().to_vec().unwrap()
 }

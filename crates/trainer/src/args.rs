@@ -122,19 +122,19 @@ pub(crate) enum Command {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Precision {
+pub(crate) enum PrecisionArg {
     Auto,
     F32,
     Bf16,
 }
 
-impl Precision {
+impl PrecisionArg {
     /// Returns the precision as recipes express it.
-    pub(crate) fn in_recipe(self) -> tallow_training::Precision {
+    pub(crate) fn in_recipe(self) -> tallow_training::PrecisionSetting {
         match self {
-            Self::Auto => tallow_training::Precision::Auto,
-            Self::F32 => tallow_training::Precision::F32,
-            Self::Bf16 => tallow_training::Precision::Bf16,
+            Self::Auto => tallow_training::PrecisionSetting::Auto,
+            Self::F32 => tallow_training::PrecisionSetting::F32,
+            Self::Bf16 => tallow_training::PrecisionSetting::Bf16,
         }
     }
 }
@@ -240,9 +240,9 @@ pub(crate) struct BenchArgs {
     /// Measure whole training steps, or forward passes of a trained model
     #[arg(long, default_value = "train")]
     pub(crate) mode: BenchMode,
-    /// Precision in which activations are stored and multiplied
+    /// PrecisionArg in which activations are stored and multiplied
     #[arg(long, default_value = "auto")]
-    pub(crate) precision: Precision,
+    pub(crate) precision: PrecisionArg,
     /// Images per step
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub(crate) batch_size: usize,

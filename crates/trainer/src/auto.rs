@@ -67,7 +67,8 @@ pub(crate) fn recipe(
         }
     };
     let (batch_size, n_steps) = if name == "photos" { (64, HEAD_STEPS) } else { (32, NETWORK_STEPS) };
-    let is_trained = |entry: &&folder::Entry| entry.split.is_none_or(|split| split == SplitName::Train);
+    let is_trained =
+        |entry: &&folder::ListedPicture| entry.split.is_none_or(|split| split == SplitName::Train);
     let n_trained = listing.entries.iter().filter(is_trained).count();
     chosen.push(Override::new("epochs", epochs(n_steps, n_trained, batch_size) as i64));
     chosen.extend_from_slice(overrides);

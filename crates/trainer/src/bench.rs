@@ -14,7 +14,7 @@ use tallow_core::{Purpose, Stream};
 use tallow_dataset::Batch;
 use tallow_kernels::measured_peak_gflops;
 use tallow_kernels::profile::{self, Span};
-use tallow_nn::{CrossEntropy, Ctx, Device, Dims, Optimizer, OptimizerConfig, Path, Precision, TrainKey};
+use tallow_nn::{Backend, CrossEntropy, Ctx, Device, Dims, Optimizer, OptimizerConfig, Precision, TrainKey};
 use tallow_training::{Content, Learner, peak_rss_bytes};
 
 use crate::App;
@@ -67,12 +67,12 @@ pub(crate) struct Figures {
     pub(crate) peak_rss_bytes: Option<u64>,
     /// Mean duration of the profiled steps; the parts sum to it.
     pub(crate) profiled_step_secs: f64,
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: Vec<TimedPart>,
 }
 
 /// All calls of one kernel with one shape.
 #[derive(Serialize)]
-pub(crate) struct Part {
+pub(crate) struct TimedPart {
     pub(crate) op: &'static str,
     pub(crate) shape: String,
     pub(crate) calls_per_step: f64,
@@ -176,7 +176,7 @@ impl Bench {
     }
 
     pub(crate) fn precision(&self) -> &'static str {
-        tallow_training::Precision::from(self.learner.precision).as_str()
+        tallow_training::PrecisionSetting::from(self.learner.precision).as_str()
     }
 
     pub(crate) fn batch_size(&self) -> usize {
@@ -219,7 +219,7 @@ impl Bench {
 
     fn infer(&self, pixels: Vec<f32>) -> Result<()> {
         let Learner { model, precision, .. } = &self.learner;
-        let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu).with_precision(*precision);
+        let mut ctx = Ctx::eval(Backend::Kernels, &Device::Cpu).with_precision(*precision);
         let x = ctx.input(pixels, self.dims)?;
         let logits = Content::Images.forward(model, x, &mut ctx)?.to_vec()?;
         ensure!(logits.len() == self.dims.n * N_CLASSES, "{} logits came out", logits.len());
@@ -277,7 +277,7 @@ fn figures(args: &BenchArgs, bench: &Bench, measured: Measured) -> Figures {
 
 /// Returns the duration of the mean step and its parts, the longest first. `other` is last: the time outside kernels, in
 /// which layers allocate memory, pass data on and do bookkeeping.
-fn parts(profiled: &[(f64, Vec<Span>)]) -> (f64, Vec<Part>) {
+fn parts(profiled: &[(f64, Vec<Span>)]) -> (f64, Vec<TimedPart>) {
     let n_steps = profiled.len() as f64;
     let step_secs = profiled.iter().map(|(secs, _)| secs).sum::<f64>() / n_steps;
     let mut sums: BTreeMap<(&str, &str), (usize, f64, u64)> = BTreeMap::new();
@@ -287,9 +287,9 @@ fn parts(profiled: &[(f64, Vec<Span>)]) -> (f64, Vec<Part>) {
         *secs += span.secs;
         *flops += span.flops;
     }
-    let mut parts: Vec<Part> = sums
+    let mut parts: Vec<TimedPart> = sums
         .into_iter()
-        .map(|((op, shape), (n_calls, secs, flops))| Part {
+        .map(|((op, shape), (n_calls, secs, flops))| TimedPart {
             op,
             shape: shape.to_owned(),
             calls_per_step: n_calls as f64 / n_steps,
@@ -300,7 +300,7 @@ fn parts(profiled: &[(f64, Vec<Span>)]) -> (f64, Vec<Part>) {
         .collect();
     parts.sort_by(|a, b| b.secs_per_step.total_cmp(&a.secs_per_step));
     let other = (step_secs - parts.iter().map(|part| part.secs_per_step).sum::<f64>()).max(0.0);
-    parts.push(Part {
+    parts.push(TimedPart {
         op: "other",
         shape: String::new(),
         calls_per_step: 1.0,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::bench::{Figures, Part};
+use crate::bench::{Figures, TimedPart};
 
 pub(crate) fn text(f: &Figures) -> String {
     let [h, w] = f.input_px;
@@ -35,7 +35,7 @@ pub(crate) fn text(f: &Figures) -> String {
 }
 
 fn table(f: &Figures, text: &mut String) {
-    let width = |cell: fn(&Part) -> &str| f.parts.iter().map(|part| cell(part).len()).max().unwrap_or(0);
+    let width = |cell: fn(&TimedPart) -> &str| f.parts.iter().map(|part| cell(part).len()).max().unwrap_or(0);
     let (op, shape) =
         (width(|part| part.op).max("operation".len()), width(|part| &part.shape).max("shape".len()));
     let profiled_ms = 1e3 * f.profiled_step_secs;

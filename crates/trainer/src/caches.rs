@@ -14,7 +14,7 @@ use crate::args::CachesArgs;
 use crate::output;
 
 #[derive(Serialize)]
-struct Entry<'a> {
+struct CacheEntry<'a> {
     key: String,
     path: String,
     /// Number of pictures with features; the number of mirror images follows.
@@ -42,8 +42,8 @@ pub(crate) fn run(args: &CachesArgs, app: &App) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn entry(cache: &FeatureCache) -> Entry<'_> {
-    Entry {
+fn entry(cache: &FeatureCache) -> CacheEntry<'_> {
+    CacheEntry {
         key: cache.key(),
         path: cache.path.display().to_string(),
         n_pictures: cache.n_pictures,

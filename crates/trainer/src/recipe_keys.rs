@@ -36,7 +36,7 @@ Some tables have kinds: `optimizer.kind`, `schedule.kind`, `averaging.kind`, `mo
 
 /// A key in JSON.
 #[derive(Serialize)]
-struct Entry<'a> {
+struct KeyEntry<'a> {
     key: &'a str,
     section: &'a str,
     about: &'a str,
@@ -80,13 +80,13 @@ fn chosen<'a>(table: &'a KeyTable, section: &str) -> Result<Vec<&'a Key>> {
     Ok(keys)
 }
 
-fn entry(key: &Key) -> Entry<'_> {
+fn entry(key: &Key) -> KeyEntry<'_> {
     let (default, left_out) = match key.unset {
         Unset::Refused => (None, None),
         Unset::Is(text) => (value_of(text), None),
         Unset::Means(words) => (None, Some(words)),
     };
-    Entry {
+    KeyEntry {
         key: key.name,
         section: key.section(),
         about: key.about,

@@ -12,7 +12,7 @@ use crate::recipe_input::recipe_or_run;
 use crate::{output, recipe_diff, recipe_keys};
 
 #[derive(Serialize)]
-struct Entry {
+struct RecipeEntry {
     name: &'static str,
     about: String,
 }
@@ -43,12 +43,13 @@ fn one(name: &str, app: &App) -> Result<()> {
 
 fn all(app: &App) -> Result<()> {
     let about = |name| recipe_text(name).map(first_comment).unwrap_or_default();
-    let entries: Vec<Entry> = recipe_names().map(|name| Entry { name, about: about(name) }).collect();
+    let entries: Vec<RecipeEntry> =
+        recipe_names().map(|name| RecipeEntry { name, about: about(name) }).collect();
     if app.global.json {
         return output::json(&entries);
     }
     let width = recipe_names().map(str::len).max().unwrap_or_default();
-    for Entry { name, about } in entries {
+    for RecipeEntry { name, about } in entries {
         output::line(&format!("{name:width$}  {about}"))?;
     }
     output::line(

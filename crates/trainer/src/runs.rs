@@ -21,11 +21,11 @@ use crate::series::is_series;
 #[derive(Serialize)]
 struct Document<'a> {
     dir: &'a Path,
-    runs: Vec<Entry<'a>>,
+    runs: Vec<RunEntry<'a>>,
 }
 
 #[derive(Serialize)]
-struct Entry<'a> {
+struct RunEntry<'a> {
     name: &'a str,
     path: &'a Path,
     state: &'static str,
@@ -116,10 +116,10 @@ fn series_in(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn entry(run: &ListedRun) -> Entry<'_> {
+fn entry(run: &ListedRun) -> RunEntry<'_> {
     let record = &run.record;
     let (test_accuracy, test_accuracy_interval) = run.test_accuracy().unzip();
-    Entry {
+    RunEntry {
         name: &record.name,
         path: &record.path,
         state: run.state.word(),

@@ -3,7 +3,7 @@
 use tallow_core::{Bar, Progress, StopFlag, Unit};
 use tallow_dataset::{Batch, ImageSet};
 use tallow_metrics::Predictions;
-use tallow_nn::{Ctx, Dims, Model, Path, Precision, Trunk, log_softmax};
+use tallow_nn::{Backend, Ctx, Dims, Model, Precision, Trunk, log_softmax};
 
 use crate::error::{Result, TrainingError};
 use crate::feed::{Content, Feed};
@@ -73,7 +73,7 @@ pub(crate) fn logits(
     precision: Precision,
 ) -> Result<Vec<f32>> {
     let device = model.params.device();
-    let mut ctx = Ctx::eval(Path::of(device), device).with_precision(precision);
+    let mut ctx = Ctx::eval(Backend::of(device), device).with_precision(precision);
     let x =
         ctx.input(batch.images, Dims { n: batch.n, c: batch.channels, h: batch.height, w: batch.width })?;
     Ok(content.forward(model, x, &mut ctx)?.to_vec()?)
@@ -88,7 +88,7 @@ pub(crate) fn features(
     precision: Precision,
 ) -> Result<Vec<f32>> {
     let device = model.params.device();
-    let mut ctx = Ctx::eval(Path::of(device), device).with_precision(precision);
+    let mut ctx = Ctx::eval(Backend::of(device), device).with_precision(precision);
     let dims = Dims { n: batch.n, c: batch.channels, h: batch.height, w: batch.width };
     let x = ctx.input(std::mem::take(&mut batch.images), dims)?;
     Ok(trunk.layer.forward(x, &mut ctx)?.to_vec()?)

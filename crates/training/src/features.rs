@@ -27,7 +27,7 @@ use tallow_nn::{Model, Trunk, device_name, isa};
 use crate::data::Part;
 use crate::error::Result;
 use crate::feed::{Feed, Feeds, Input};
-use crate::recipe::Precision;
+use crate::recipe::PrecisionSetting;
 use crate::session::{Session, Watch};
 
 pub use cache::{AboutFeatures, FeatureCache, FeatureKey, feature_caches};
@@ -231,7 +231,7 @@ fn about(
     trunk: &Trunk,
     weights: Option<String>,
     input: Input,
-    precision: Precision,
+    precision: PrecisionSetting,
 ) -> AboutFeatures {
     let Input { preprocess, normalization: Normalization { mean, std } } = input;
     let key = FeatureKey {

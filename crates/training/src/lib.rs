@@ -95,7 +95,7 @@ pub use model_file::{ModelInfo, SavedModel, read_model};
 pub use novelty::Novelty;
 pub use predictor::{Answer, Predictor};
 pub use program::Program;
-pub use recipe::{Callbacks, DataConfig, LossConfig, Precision, Recipe, ValidateOn};
+pub use recipe::{Callbacks, DataConfig, LossConfig, PrecisionSetting, Recipe, ValidateOn};
 pub use recipe_source::{Override, load_recipe, load_recipe_with, recipe_names, recipe_text};
 pub use run_folder::{RunFolder, RunPlace};
 pub use schedule::{InvalidSetting, Schedule};

@@ -12,7 +12,7 @@ use crate::checkpoint::{MAX_FILE_BYTES, encoding};
 use crate::error::{Result, TrainingError};
 use crate::feed::Input;
 use crate::novelty::Novelty;
-use crate::recipe::{Precision, ValidateOn, is_0};
+use crate::recipe::{PrecisionSetting, ValidateOn, is_0};
 use crate::run_folder::RunFolder;
 use crate::views::Views;
 
@@ -60,7 +60,7 @@ pub struct ModelInfo {
     /// The epoch that the weights are from.
     pub epoch: u64,
     /// The precision of training and of evaluation.
-    pub precision: Precision,
+    pub precision: PrecisionSetting,
     /// The views of a picture over which logits are averaged.
     #[serde(default, skip_serializing_if = "Views::is_plain")]
     pub evaluation: Views,

@@ -35,11 +35,11 @@ struct Index<'a> {
     image_px: Option<[usize; 2]>,
     /// Number of training images per class.
     train_counts: Vec<u64>,
-    pictures: Vec<Entry<'a>>,
+    pictures: Vec<PictureEntry<'a>>,
 }
 
 #[derive(Serialize)]
-struct Entry<'a> {
+struct PictureEntry<'a> {
     file: String,
     role: &'static str,
     class: &'a str,
@@ -53,9 +53,9 @@ struct Entry<'a> {
     near: Option<(u32, f32)>,
 }
 
-fn entry<'a>(file: String, role: &'static str, set: &'a ImageSet, index: u32) -> Entry<'a> {
+fn entry<'a>(file: String, role: &'static str, set: &'a ImageSet, index: u32) -> PictureEntry<'a> {
     let class = &set.class_names()[set.label(index as usize) as usize];
-    Entry { file, role, class, index, name: set.file(index as usize), near: None }
+    PictureEntry { file, role, class, index, name: set.file(index as usize), near: None }
 }
 
 impl Session {
@@ -100,7 +100,7 @@ impl Session {
                 let (picture, file) = (set.read(near.index as usize)?, format!("near-{index}-{i}.png"));
                 self.recorder.run.write(&format!("images/{file}"), &to_png(&picture, MAX_NEAR_SIDE_PX)?)?;
                 let entry = entry(file, "near", set, near.index);
-                pictures.push(Entry { near: Some((index, near.similarity)), ..entry });
+                pictures.push(PictureEntry { near: Some((index, near.similarity)), ..entry });
             }
         }
         pictures.extend(self.maps(surest)?);
@@ -114,7 +114,7 @@ impl Session {
     }
 
     /// Writes what decided about test images, and returns the entries: none where the network cannot be explained.
-    fn maps(&self, indices: &[u32]) -> Result<Vec<Entry<'_>>> {
+    fn maps(&self, indices: &[u32]) -> Result<Vec<PictureEntry<'_>>> {
         let (set, input) = (&self.data.test.set, self.input());
         let mut entries = Vec::new();
         for &index in indices {
@@ -137,7 +137,7 @@ impl Session {
         set: &'a ImageSet,
         index: u32,
         picture: &Picture<'_>,
-    ) -> Result<Entry<'a>> {
+    ) -> Result<PictureEntry<'a>> {
         let name = set.file(index as usize);
         let max_side_px = if name.is_some() { MAX_PHOTOGRAPH_SIDE_PX } else { MAX_SIDE_PX };
         self.recorder.run.write(&format!("images/{file}"), &to_png(picture, max_side_px)?)?;

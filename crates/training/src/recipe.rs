@@ -35,7 +35,7 @@ pub struct Recipe {
     pub device: String,
     /// The precision in which activations are stored and multiplied.
     #[serde(default)]
-    pub precision: Precision,
+    pub precision: PrecisionSetting,
     /// Gradients with a larger global norm are scaled down to this norm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_grad_norm: Option<f64>,
@@ -88,7 +88,7 @@ fn auto() -> String {
 /// f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Precision {
+pub enum PrecisionSetting {
     /// The best precision that the device computes natively.
     #[default]
     Auto,
@@ -98,7 +98,7 @@ pub enum Precision {
     Bf16,
 }
 
-impl From<tallow_nn::Precision> for Precision {
+impl From<tallow_nn::Precision> for PrecisionSetting {
     fn from(precision: tallow_nn::Precision) -> Self {
         match precision {
             tallow_nn::Precision::F32 => Self::F32,
@@ -107,7 +107,7 @@ impl From<tallow_nn::Precision> for Precision {
     }
 }
 
-impl Precision {
+impl PrecisionSetting {
     /// Returns the name used in recipes.
     pub fn as_str(self) -> &'static str {
         match self {

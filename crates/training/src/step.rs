@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tallow_dataset::{Batch, Mixed};
 use tallow_metrics::argmax;
-use tallow_nn::{CrossEntropy, Ctx, Dims, Model, Optimizer, Path, Precision, Rate, TrainKey};
+use tallow_nn::{Backend, CrossEntropy, Ctx, Dims, Model, Optimizer, Precision, Rate, TrainKey};
 
 use crate::error::Result;
 use crate::feed::Content;
@@ -52,7 +52,7 @@ impl Learner {
         rate: impl Into<Rate>,
     ) -> Result<StepFigures> {
         let device = self.model.params.device().clone();
-        let mut ctx = Ctx::train(Path::of(&device), &device, key).with_precision(self.precision);
+        let mut ctx = Ctx::train(Backend::of(&device), &device, key).with_precision(self.precision);
         let x =
             ctx.input(batch.images, Dims { n: batch.n, c: batch.channels, h: batch.height, w: batch.width })?;
         let logits = content.forward(&self.model, x, &mut ctx)?;

@@ -17,7 +17,7 @@ use tallow_core::{Bar, FileError, Progress, StopFlag, Unit};
 use ureq::http::{HeaderMap, Response, Uri};
 use ureq::{Agent, Body};
 
-use super::part::{Origin, Part};
+use super::part::{Origin, PartialFile};
 use super::unpack::{HEAD_BYTES, require_gzip};
 use super::{FetchError, FetchRequest};
 
@@ -29,7 +29,7 @@ const STOP_POLL: Duration = Duration::from_millis(50);
 /// Downloads the missing bytes of `part`.
 pub(super) fn download(
     request: &FetchRequest,
-    part: &mut Part,
+    part: &mut PartialFile,
     progress: &dyn Progress,
     stop: &StopFlag,
 ) -> Result<(), FetchError> {
@@ -96,7 +96,7 @@ struct Attempts<'a> {
 }
 
 impl Attempts<'_> {
-    fn run(&self, part: &mut Part) -> Result<(), FetchError> {
+    fn run(&self, part: &mut PartialFile) -> Result<(), FetchError> {
         let mut most_bytes = part.n_bytes()?;
         let (mut n_vain, mut connected) = (0, false);
         loop {
@@ -131,7 +131,7 @@ impl Attempts<'_> {
     }
 
     /// Sends one request. `connected` is set once a server has answered.
-    fn attempt(&self, part: &mut Part, connected: &mut bool) -> Result<(), Failure> {
+    fn attempt(&self, part: &mut PartialFile, connected: &mut bool) -> Result<(), Failure> {
         // Without a length or a validator, nothing shows whether the server still has the same file.
         let origin =
             part.origin().filter(|origin| origin.total_bytes.is_some() || origin.validator.is_some());
@@ -164,7 +164,7 @@ impl Attempts<'_> {
 
     /// Takes a response with the whole archive. The existing part is deleted only if the response looks like an
     /// archive.
-    fn take_all(&self, response: Response<Body>, part: &mut Part) -> Result<(), Failure> {
+    fn take_all(&self, response: Response<Body>, part: &mut PartialFile) -> Result<(), Failure> {
         let headers = response.headers();
         let says_html = header(headers, "content-type").is_some_and(|value| value.contains("html"));
         let origin = Origin {
@@ -181,7 +181,13 @@ impl Attempts<'_> {
     }
 
     /// Appends `body` to the part, which already has `offset` bytes.
-    fn copy(&self, mut body: impl Read, mut file: File, offset: u64, part: &mut Part) -> Result<(), Failure> {
+    fn copy(
+        &self,
+        mut body: impl Read,
+        mut file: File,
+        offset: u64,
+        part: &mut PartialFile,
+    ) -> Result<(), Failure> {
         let total = part.origin().and_then(|origin| origin.total_bytes);
         let max_bytes = total.unwrap_or(u64::MAX).min(self.request.spec.max_bytes);
         let label = format!("downloading {}", self.request.spec.title);

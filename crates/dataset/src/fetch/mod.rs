@@ -26,7 +26,7 @@ use std::time::Duration;
 use tallow_core::{Bar, FileError, Progress, StopFlag, Unit, digest, files};
 
 pub use error::FetchError;
-use part::Part;
+use part::PartialFile;
 pub use spec::{Check, FileSpec, Packing, Spec, Which};
 use unpack::Packed;
 
@@ -222,7 +222,7 @@ fn install_from_url(
     progress: &dyn Progress,
     stop: &StopFlag,
 ) -> Result<(), FetchError> {
-    let mut part = Part::open(&request.data_dir, &request.spec.folder, url)?;
+    let mut part = PartialFile::open(&request.data_dir, &request.spec.folder, url)?;
     if let Err(error) = download::download(request, &mut part, progress, stop) {
         if part.n_bytes()? == 0 {
             part.remove()?; // there is nothing that a later call could continue

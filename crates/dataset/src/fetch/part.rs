@@ -18,7 +18,7 @@ pub(super) struct Origin {
 
 /// The partial download of one data set in a data folder. Only the holder of the folder's lock touches it.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct PartialFile {
     path: PathBuf,
     origin_path: PathBuf,
     url: String,
@@ -26,7 +26,7 @@ pub(super) struct Part {
     origin: Option<Origin>,
 }
 
-impl Part {
+impl PartialFile {
     /// Opens the part of the archive at `url` that an earlier call left, or starts an empty one.
     pub(super) fn open(data_dir: &Path, name: &str, url: &str) -> Result<Self, FileError> {
         let path = data_dir.join(format!("{name}.part"));

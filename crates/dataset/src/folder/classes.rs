@@ -10,7 +10,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::left_alone::{LeftAlone, all_bad, loops_notice};
 use super::tree::Folder;
-use super::{Entry, FolderError, Listing, Picture, SplitName, kind, words};
+use super::{FolderError, ListedPicture, Listing, Picture, SplitName, kind, words};
 
 /// A picture and the class that its folder or row gives.
 #[derive(Debug)]
@@ -180,7 +180,7 @@ fn missing(class_names: &[String], counts: &Counts) -> Vec<String> {
     notices
 }
 
-fn entries(mut labelled: Vec<Labelled>, class_names: &[String], ordered: bool) -> Vec<Entry> {
+fn entries(mut labelled: Vec<Labelled>, class_names: &[String], ordered: bool) -> Vec<ListedPicture> {
     let labels: BTreeMap<&str, u32> = class_names.iter().map(String::as_str).zip(0..).collect();
     let label = |labelled: &Labelled| labels.get(labelled.class.as_str()).copied().unwrap_or_default();
     if ordered {
@@ -195,7 +195,7 @@ fn entries(mut labelled: Vec<Labelled>, class_names: &[String], ordered: bool) -
     let entry = |labelled: Labelled| {
         let label = label(&labelled);
         let Picture { path, name } = labelled.picture;
-        Entry { path, name, label, split: labelled.split }
+        ListedPicture { path, name, label, split: labelled.split }
     };
     labelled.into_iter().map(entry).collect()
 }

@@ -67,7 +67,7 @@ impl Picture {
 
 /// A picture of a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct ListedPicture {
     /// Exact path.
     pub path: PathBuf,
     /// Path from the root, joined by `/`. Bytes that are not valid UTF-8 are U+FFFD. Not escaped.
@@ -105,7 +105,7 @@ pub struct Listing {
     pub class_names: Vec<String>,
     /// Pictures with a class, sorted by split, then class, then name. From a table: sorted by split, then in the order
     /// of the table.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<ListedPicture>,
     /// Pictures without a class: beside the class folders, or not in the table.
     pub unlabelled: Vec<Picture>,
     /// Files and links that cannot be read.

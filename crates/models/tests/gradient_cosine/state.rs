@@ -6,7 +6,8 @@ use std::io::Cursor;
 
 use tallow_core::{Purpose, Stream};
 use tallow_nn::{
-    CrossEntropy, Ctx, Device, Dims, Model, Optimizer, OptimizerConfig, ParamGroup, Path, Precision, TrainKey,
+    Backend, CrossEntropy, Ctx, Device, Dims, Model, Optimizer, OptimizerConfig, ParamGroup, Precision,
+    TrainKey,
 };
 
 /// Images in a batch, as in the recipe.
@@ -93,7 +94,7 @@ impl Reference {
 
     fn backward(&self, pixels: Vec<f32>, targets: &[u32], precision: Precision) -> tallow_nn::Gradients {
         let key = TrainKey { seed: 0, epoch: 0, first_position: 0 };
-        let mut ctx = Ctx::train(Path::Kernels, &Device::Cpu, key).with_precision(precision);
+        let mut ctx = Ctx::train(Backend::Kernels, &Device::Cpu, key).with_precision(precision);
         let x = ctx.input(pixels, Dims { n: targets.len(), c: 3, h: SIDE_PX, w: SIDE_PX }).unwrap();
         let logits = self.model.network.forward(x, &mut ctx).unwrap();
         let loss = self.criterion.forward(&logits, targets).unwrap();

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 use tallow_models::{architecture, build};
-use tallow_nn::{Ctx, Device, Dims, Gradients, Model, Path, Precision, TrainKey};
+use tallow_nn::{Backend, Ctx, Device, Dims, Gradients, Model, Precision, TrainKey};
 
 /// Tolerance in f32, relative in norm. Measured at every instruction set: logits 1e-6 (as torchvision's own f32), in training
 /// 6e-6, gradients 3e-5 (torchvision's own: 1e-5).
@@ -96,12 +96,19 @@ fn assert_close(what: &str, actual: &[f32], expected: &[f32], tolerance: f64) {
 }
 
 /// Compares the logits with those of every golden of this network.
-fn check_inference(model: &Model, name: &str, v1: bool, path: Path, precision: Precision, tolerance: f64) {
+fn check_inference(
+    model: &Model,
+    name: &str,
+    v1: bool,
+    backend: Backend,
+    precision: Precision,
+    tolerance: f64,
+) {
     let goldens = || GOLDENS.eval.iter().filter(|g| g.name == name && g.downsample_in_bottleneck == v1);
     assert!(goldens().count() > 0);
     for golden in goldens() {
-        let ctx = Ctx::eval(path, &Device::Cpu).with_precision(precision);
-        let what = format!("{name}, v1: {v1}, {path:?}, {precision:?}, {:?}", golden.batch);
+        let ctx = Ctx::eval(backend, &Device::Cpu).with_precision(precision);
+        let what = format!("{name}, v1: {v1}, {backend:?}, {precision:?}, {:?}", golden.batch);
         assert_close(&what, &logits(model, ctx, golden.batch), &golden.logits, tolerance);
     }
 }
@@ -115,7 +122,7 @@ fn both_languages_make_the_same_numbers() {
 #[test]
 fn logits_are_torchvisions() {
     for name in ["resnet34", "resnet101", "resnet152"] {
-        check_inference(&network(name, false), name, false, Path::Kernels, Precision::F32, TOLERANCE);
+        check_inference(&network(name, false), name, false, Backend::Kernels, Precision::F32, TOLERANCE);
     }
 }
 
@@ -123,15 +130,22 @@ fn logits_are_torchvisions() {
 fn logits_are_torchvisions_on_both_paths_and_in_bf16() {
     for name in ["resnet18", "resnet50"] {
         let model = network(name, false);
-        check_inference(&model, name, false, Path::Kernels, Precision::F32, TOLERANCE);
-        check_inference(&model, name, false, Path::Candle, Precision::F32, TOLERANCE);
-        check_inference(&model, name, false, Path::Kernels, Precision::Bf16, BF16_TOLERANCE);
+        check_inference(&model, name, false, Backend::Kernels, Precision::F32, TOLERANCE);
+        check_inference(&model, name, false, Backend::Candle, Precision::F32, TOLERANCE);
+        check_inference(&model, name, false, Backend::Kernels, Precision::Bf16, BF16_TOLERANCE);
     }
 }
 
 #[test]
 fn the_papers_place_of_the_stride() {
-    check_inference(&network("resnet50", true), "resnet50", true, Path::Kernels, Precision::F32, TOLERANCE);
+    check_inference(
+        &network("resnet50", true),
+        "resnet50",
+        true,
+        Backend::Kernels,
+        Precision::F32,
+        TOLERANCE,
+    );
     let logits = |v1: bool| {
         let goldens =
             GOLDENS.eval.iter().filter(move |g| g.name == "resnet50" && g.downsample_in_bottleneck == v1);
@@ -142,9 +156,9 @@ fn the_papers_place_of_the_stride() {
 }
 
 /// Runs a pass in training with the weights of `model`. The running statistics in `model` are updated.
-fn train(model: &Model, path: Path, golden: &Training) -> (Vec<f32>, Gradients) {
+fn train(model: &Model, backend: Backend, golden: &Training) -> (Vec<f32>, Gradients) {
     let dims = dims(golden.batch);
-    let mut ctx = Ctx::train(path, &Device::Cpu, TrainKey { seed: 0, epoch: 0, first_position: 0 });
+    let mut ctx = Ctx::train(backend, &Device::Cpu, TrainKey { seed: 0, epoch: 0, first_position: 0 });
     let x = ctx.input(closed_form::images(dims, golden.images), dims).unwrap();
     let logits = model.forward(x, &mut ctx).unwrap();
     let grad_logits = closed_form::values("grad_logits", logits.dims().len(), -1.0, 1.0);
@@ -158,14 +172,14 @@ fn check_sample(what: &str, tensor: &[f32], golden: &Sample, tolerance: f64) {
     assert!((norm / golden.norm - 1.0).abs() <= tolerance, "{what}: norm {norm}, expected {}", golden.norm);
 }
 
-fn check_training(name: &str, path: Path) {
+fn check_training(name: &str, backend: Backend) {
     let golden = GOLDENS.train.iter().find(|golden| golden.name == name).unwrap();
     let model = network(name, false);
-    let (logits, grads) = train(&model, path, golden);
-    assert_close(&format!("{name}, {path:?}: logits"), &logits, &golden.logits, TOLERANCE);
+    let (logits, grads) = train(&model, backend, golden);
+    assert_close(&format!("{name}, {backend:?}: logits"), &logits, &golden.logits, TOLERANCE);
     let state = model.params.to_tensors().unwrap();
     for (tensor_name, sample) in &golden.tensors {
-        let what = format!("{name}, {path:?}: {tensor_name}");
+        let what = format!("{name}, {backend:?}: {tensor_name}");
         let tensor = match grads.get(tensor_name) {
             Some(grad) => grad.flatten_all().unwrap().to_vec1().unwrap(),
             None => state[tensor_name].data.clone(),
@@ -176,11 +190,11 @@ fn check_training(name: &str, path: Path) {
 
 #[test]
 fn training_is_torchvisions() {
-    check_training("resnet18", Path::Kernels);
-    check_training("resnet50", Path::Kernels);
+    check_training("resnet18", Backend::Kernels);
+    check_training("resnet50", Backend::Kernels);
 }
 
 #[test]
 fn training_is_torchvisions_on_the_candle_path() {
-    check_training("resnet18", Path::Candle);
+    check_training("resnet18", Backend::Candle);
 }

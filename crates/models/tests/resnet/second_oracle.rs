@@ -1,4 +1,4 @@
-//! The second oracle: candle-transformers' ResNets, which share no code with ours on the kernel path.
+//! The second oracle: candle-transformers' ResNets, which share no code with ours on the kernel backend.
 //!
 //! They use torchvision's names. They have the stride only in the 3x3 convolution (v1.5), and cannot train: their batch norms
 //! always use the running statistics.
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use candle_core::{DType, Result, Tensor};
 use candle_nn::{Func, Module as _, VarBuilder};
 use candle_transformers::models::resnet;
-use tallow_nn::{Ctx, Device, Dims, Model, Path};
+use tallow_nn::{Backend, Ctx, Device, Dims, Model};
 
 use crate::{GOLDENS, TOLERANCE, assert_close, closed_form, dims, logits, network};
 
@@ -36,7 +36,7 @@ fn logits_are_candle_transformers() {
         let model = network(name, false);
         let oracle = oracle(&model, new);
         for batch in [[2, 64, 64], [1, 37, 90]] {
-            let ours = logits(&model, Ctx::eval(Path::Kernels, &Device::Cpu), batch);
+            let ours = logits(&model, Ctx::eval(Backend::Kernels, &Device::Cpu), batch);
             let what = format!("{name}, {batch:?}");
             assert_close(&what, &ours, &oracle_logits(&oracle, batch), TOLERANCE);
         }

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 use tallow_models::{architecture, build};
-use tallow_nn::{Ctx, Device, Dims, Gradients, Model, Path, Precision, TrainKey};
+use tallow_nn::{Backend, Ctx, Device, Dims, Gradients, Model, Precision, TrainKey};
 
 /// Tolerance in f32, relative in norm. timm's own f32 has an error of 2e-6.
 const TOLERANCE: f64 = 1e-4;
@@ -93,48 +93,48 @@ fn assert_close(what: &str, actual: &[f32], expected: &[f32], tolerance: f64) {
 }
 
 /// Compares the logits with those of every golden.
-fn check_inference(path: Path, precision: Precision, tolerance: f64) {
+fn check_inference(backend: Backend, precision: Precision, tolerance: f64) {
     for Inference { name, last_norm, batch, logits } in &GOLDENS.eval {
-        let mut ctx = Ctx::eval(path, &Device::Cpu).with_precision(precision);
+        let mut ctx = Ctx::eval(backend, &Device::Cpu).with_precision(precision);
         let x = ctx.input(pictures(dims(*batch), 0), dims(*batch)).unwrap();
         let found = network(name, last_norm).forward(x, &mut ctx).unwrap().to_vec().unwrap();
-        assert_close(&format!("{name}, {path:?}, {precision:?}, {batch:?}"), &found, logits, tolerance);
+        assert_close(&format!("{name}, {backend:?}, {precision:?}, {batch:?}"), &found, logits, tolerance);
     }
 }
 
 #[test]
 fn logits_are_timms() {
-    check_inference(Path::Kernels, Precision::F32, TOLERANCE);
+    check_inference(Backend::Kernels, Precision::F32, TOLERANCE);
 }
 
 #[test]
 fn logits_are_timms_on_the_candle_path() {
-    check_inference(Path::Candle, Precision::F32, TOLERANCE);
+    check_inference(Backend::Candle, Precision::F32, TOLERANCE);
 }
 
 #[test]
 fn logits_are_timms_in_bf16() {
-    check_inference(Path::Kernels, Precision::Bf16, BF16_TOLERANCE);
+    check_inference(Backend::Kernels, Precision::Bf16, BF16_TOLERANCE);
 }
 
 /// Runs a pass in training.
-fn train(model: &Model, path: Path, precision: Precision, golden: &Training) -> (Vec<f32>, Gradients) {
+fn train(model: &Model, backend: Backend, precision: Precision, golden: &Training) -> (Vec<f32>, Gradients) {
     let dims = dims(golden.batch);
     let key = TrainKey { seed: 0, epoch: 0, first_position: 0 };
-    let mut ctx = Ctx::train(path, &Device::Cpu, key).with_precision(precision);
+    let mut ctx = Ctx::train(backend, &Device::Cpu, key).with_precision(precision);
     let x = ctx.input(pictures(dims, golden.images), dims).unwrap();
     let logits = model.forward(x, &mut ctx).unwrap();
     let grad_logits = closed_form::values("grad_logits", logits.dims().len(), -1.0, 1.0);
     (logits.to_vec().unwrap(), ctx.backward(&logits, grad_logits).unwrap())
 }
 
-fn check_training(path: Path) {
+fn check_training(backend: Backend) {
     for golden in &GOLDENS.train {
         let (model, name) = (network(&golden.name, &golden.last_norm), &golden.name);
-        let (logits, grads) = train(&model, path, Precision::F32, golden);
-        assert_close(&format!("{name}, {path:?}: logits"), &logits, &golden.logits, TOLERANCE);
+        let (logits, grads) = train(&model, backend, Precision::F32, golden);
+        assert_close(&format!("{name}, {backend:?}: logits"), &logits, &golden.logits, TOLERANCE);
         for (tensor_name, sample) in &golden.tensors {
-            let what = format!("{name}, {path:?}: {tensor_name}");
+            let what = format!("{name}, {backend:?}: {tensor_name}");
             let (entries, norm) = sample_of(&grads, tensor_name, sample);
             assert_close(&what, &entries, &sample.entries, TOLERANCE);
             assert!(
@@ -160,7 +160,7 @@ fn sample_of(grads: &Gradients, name: &str, golden: &Sample) -> (Vec<f32>, f64) 
 fn training_is_timms_in_bf16() {
     for golden in &GOLDENS.train {
         let (model, name) = (network(&golden.name, &golden.last_norm), &golden.name);
-        let (logits, grads) = train(&model, Path::Kernels, Precision::Bf16, golden);
+        let (logits, grads) = train(&model, Backend::Kernels, Precision::Bf16, golden);
         assert_close(&format!("{name} in bf16: logits"), &logits, &golden.logits, BF16_TOLERANCE);
         for (tensor_name, sample) in &golden.tensors {
             let what = format!("{name} in bf16: {tensor_name}");
@@ -177,10 +177,10 @@ fn training_is_timms_in_bf16() {
 
 #[test]
 fn training_is_timms() {
-    check_training(Path::Kernels);
+    check_training(Backend::Kernels);
 }
 
 #[test]
 fn training_is_timms_on_the_candle_path() {
-    check_training(Path::Candle);
+    check_training(Backend::Candle);
 }

@@ -10,7 +10,7 @@ mod second_oracle;
 
 use serde::Deserialize;
 use tallow_models::{architecture, build};
-use tallow_nn::{Ctx, Device, Dims, Model, ParamStore, Path, Precision};
+use tallow_nn::{Backend, Ctx, Device, Dims, Model, ParamStore, Precision};
 
 /// Tolerance in f32, relative in the norm of all features. Our error is 8e-7 and that of timm's own f32 is 5e-7; with GELU's tanh
 /// form it would be 1e-4.
@@ -58,9 +58,9 @@ fn fill(params: &ParamStore) {
     params.load_tensors(&tensors).unwrap();
 }
 
-fn features(model: &Model, path: Path, precision: Precision, [n, h, w]: [usize; 3]) -> Vec<f32> {
+fn features(model: &Model, backend: Backend, precision: Precision, [n, h, w]: [usize; 3]) -> Vec<f32> {
     let dims = Dims { n, c: 3, h, w };
-    let mut ctx = Ctx::eval(path, &Device::Cpu).with_precision(precision);
+    let mut ctx = Ctx::eval(backend, &Device::Cpu).with_precision(precision);
     let x = ctx.input(closed_form::images(dims, 0), dims).unwrap();
     model.trunk.as_ref().unwrap().layer.forward(x, &mut ctx).unwrap().to_vec().unwrap()
 }
@@ -73,27 +73,31 @@ fn relative_error(actual: &[f32], expected: &[f32]) -> f64 {
 }
 
 /// Compares the features with those of every golden.
-fn check(path: Path, precision: Precision, tolerance: f64) {
+fn check(backend: Backend, precision: Precision, tolerance: f64) {
     let goldens: Goldens = serde_json::from_str(include_str!("../fixtures/vit.json")).unwrap();
     for Golden { name, batch, features: expected } in goldens.goldens {
-        let error = relative_error(&features(&network(&name, batch[1]), path, precision, batch), &expected);
-        assert!(error <= tolerance, "{name} {batch:?}, {path:?}, {precision:?}: relative error {error:.1e}");
+        let error =
+            relative_error(&features(&network(&name, batch[1]), backend, precision, batch), &expected);
+        assert!(
+            error <= tolerance,
+            "{name} {batch:?}, {backend:?}, {precision:?}: relative error {error:.1e}"
+        );
     }
 }
 
 #[test]
 fn features_are_timms() {
-    check(Path::Kernels, Precision::F32, TOLERANCE);
+    check(Backend::Kernels, Precision::F32, TOLERANCE);
 }
 
 #[test]
 fn features_are_timms_on_the_candle_path() {
-    check(Path::Candle, Precision::F32, TOLERANCE);
+    check(Backend::Candle, Precision::F32, TOLERANCE);
 }
 
 #[test]
 fn features_are_timms_in_bf16() {
-    check(Path::Kernels, Precision::Bf16, BF16_TOLERANCE);
+    check(Backend::Kernels, Precision::Bf16, BF16_TOLERANCE);
 }
 
 #[test]

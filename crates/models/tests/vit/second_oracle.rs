@@ -1,4 +1,4 @@
-//! The second oracle: candle-transformers' DINOv2, which shares no code with ours on the kernel path.
+//! The second oracle: candle-transformers' DINOv2, which shares no code with ours on the kernel backend.
 //!
 //! It uses GELU's tanh form and an epsilon of 1e-5 in norms. Our network uses the exact form and 1e-6, as in the paper's code.
 //! Features differ by 1.3e-4 for this reason, so the test cannot be stricter. For smaller images the oracle takes the nearest
@@ -6,7 +6,9 @@
 //! identity as its weight.
 
 use candle_transformers::models::dinov2::vit_small;
-use tallow_nn::{CandleModel, Ctx, Device, Dims, HostTensor, Layer as _, Model, ParamStore, Path, Precision};
+use tallow_nn::{
+    Backend, CandleModel, Ctx, Device, Dims, HostTensor, Layer as _, Model, ParamStore, Precision,
+};
 
 use crate::{closed_form, features, network, relative_error};
 
@@ -35,10 +37,10 @@ fn oracle(model: &Model) -> CandleModel {
 fn features_are_nearly_candle_transformers() {
     let model = network("vit_small_patch14_dinov2", SIDE);
     let dims = Dims { n: 1, c: 3, h: SIDE, w: SIDE };
-    let mut ctx = Ctx::eval(Path::Candle, &Device::Cpu);
+    let mut ctx = Ctx::eval(Backend::Candle, &Device::Cpu);
     let x = ctx.input(closed_form::images(dims, 0), dims).unwrap();
     let outputs = oracle(&model).forward(x, &mut ctx).unwrap().to_vec().unwrap();
-    let ours = features(&model, Path::Kernels, Precision::F32, [1, SIDE, SIDE]);
+    let ours = features(&model, Backend::Kernels, Precision::F32, [1, SIDE, SIDE]);
     let error = relative_error(&ours, &outputs[..N_FEATURES]);
     assert!(error < 5e-4, "relative error {error:.1e}");
     assert!(error > 1e-5, "the other GELU is not seen: {error:.1e}");

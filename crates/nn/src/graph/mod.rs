@@ -1,6 +1,6 @@
 //! A network as a list of operations: what it computes in inference, recorded and not computed.
 //!
-//! [`Graph::record`] runs a forward pass on [`Path::Graph`], where each layer appends neutral operations ([`Op`]) in
+//! [`Graph::record`] runs a forward pass on [`Backend::Graph`], where each layer appends neutral operations ([`Op`]) in
 //! place of computing. So a model needs no second description. Writing the operations in some format is left to others.
 
 mod op;

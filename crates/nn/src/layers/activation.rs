@@ -8,7 +8,7 @@ use super::{Layer, in_precision};
 use crate::act::Act;
 use crate::candle_ops;
 use crate::ctx::Ctx;
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::Result;
 use crate::graph::Op;
 use crate::map::{Buffer, MapElement};
@@ -37,10 +37,10 @@ impl Relu {
 
 impl Layer for Relu {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
-        match ctx.path() {
-            Path::Kernels => in_precision!(ctx, E => Self::forward_kernels::<E>(&x, ctx)),
-            Path::Candle => Ok(Act::candle(x.dims(), candle_ops::relu(x.as_candle("relu")?)?)),
-            Path::Graph => ctx.map_node(Op::Relu, &x),
+        match ctx.backend() {
+            Backend::Kernels => in_precision!(ctx, E => Self::forward_kernels::<E>(&x, ctx)),
+            Backend::Candle => Ok(Act::candle(x.dims(), candle_ops::relu(x.as_candle("relu")?)?)),
+            Backend::Graph => ctx.map_node(Op::Relu, &x),
         }
     }
 }
@@ -71,10 +71,10 @@ impl Gelu {
 
 impl Layer for Gelu {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
-        match ctx.path() {
-            Path::Kernels => in_precision!(ctx, E => Self::forward_kernels::<E>(&x, ctx)),
-            Path::Candle => Ok(Act::candle(x.dims(), x.as_candle("gelu")?.gelu_erf()?)),
-            Path::Graph => ctx.map_node(Op::Gelu, &x),
+        match ctx.backend() {
+            Backend::Kernels => in_precision!(ctx, E => Self::forward_kernels::<E>(&x, ctx)),
+            Backend::Candle => Ok(Act::candle(x.dims(), x.as_candle("gelu")?.gelu_erf()?)),
+            Backend::Graph => ctx.map_node(Op::Gelu, &x),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::Layer;
 use super::norm_act::Statistics;
 use crate::act::{Act, Dims};
 use crate::ctx::Ctx;
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::{NnError, Result};
 use crate::gradients::Gradients;
 use crate::graph::{Constant, Op};
@@ -262,10 +262,10 @@ fn bessel(count: usize) -> Option<f64> {
 impl Layer for BatchNorm2d {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
         self.check(&x)?;
-        match ctx.path() {
-            Path::Kernels => self.forward_kernels(&x, ctx),
-            Path::Candle => self.forward_candle(&x, ctx),
-            Path::Graph => self.record(&x, ctx),
+        match ctx.backend() {
+            Backend::Kernels => self.forward_kernels(&x, ctx),
+            Backend::Candle => self.forward_candle(&x, ctx),
+            Backend::Graph => self.record(&x, ctx),
         }
     }
 }

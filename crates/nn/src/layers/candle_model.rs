@@ -10,7 +10,7 @@ use candle_nn::var_builder::SimpleBackend;
 use super::Layer;
 use crate::act::{Act, Dims, to_candle};
 use crate::ctx::Ctx;
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::Result;
 use crate::graph::unrecordable;
 use crate::host;
@@ -79,17 +79,17 @@ impl CandleModel {
 
 impl Layer for CandleModel {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
-        let x = match ctx.path() {
-            Path::Kernels => to_candle(&x.as_host(&self.name)?, x.dims(), ctx.device())?,
-            Path::Candle => x.as_candle(&self.name)?.detach().to_dtype(DType::F32)?,
-            Path::Graph => return Err(unrecordable(&self.name, "a network of another crate")),
+        let x = match ctx.backend() {
+            Backend::Kernels => to_candle(&x.as_host(&self.name)?, x.dims(), ctx.device())?,
+            Backend::Candle => x.as_candle(&self.name)?.detach().to_dtype(DType::F32)?,
+            Backend::Graph => return Err(unrecordable(&self.name, "a network of another crate")),
         };
         let y = self.module(ctx.device())?.forward(&x)?;
         let (n, c) = y.dims2()?;
         let dims = Dims { n, c, h: 1, w: 1 };
-        match ctx.path() {
-            Path::Kernels => Ok(Act::host(dims, host::to_vec(&y)?, false)),
-            Path::Candle | Path::Graph => Ok(Act::candle(dims, y.reshape((n, c, 1, 1))?)),
+        match ctx.backend() {
+            Backend::Kernels => Ok(Act::host(dims, host::to_vec(&y)?, false)),
+            Backend::Candle | Backend::Graph => Ok(Act::candle(dims, y.reshape((n, c, 1, 1))?)),
         }
     }
 }
@@ -188,12 +188,12 @@ mod tests {
             assert_eq!(y.dims(), Dims { n: 1, c: 2, h: 1, w: 1 });
             y.to_vec().unwrap()
         };
-        assert_eq!(forward(Path::Kernels), [0.0, 0.0]);
+        assert_eq!(forward(Backend::Kernels), [0.0, 0.0]);
         tensors.get_mut("trunk.fc.weight").unwrap().data = vec![1.0, 0.0, 0.0, 0.0, 10.0, 100.0];
         tensors.get_mut("trunk.fc.bias").unwrap().data = vec![0.5, 0.0];
         store.load_tensors(&tensors).unwrap();
         // the means are 2, 3, 4
-        assert_eq!(forward(Path::Kernels), [5.0, 860.0]);
-        assert_eq!(forward(Path::Candle), [5.0, 860.0]);
+        assert_eq!(forward(Backend::Kernels), [5.0, 860.0]);
+        assert_eq!(forward(Backend::Candle), [5.0, 860.0]);
     }
 }

@@ -7,7 +7,7 @@ use super::residual::total;
 use super::{ConvNormAct, Layer, Sequential, in_precision};
 use crate::act::{Act, Dims};
 use crate::ctx::{Ctx, Tape};
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::{NnError, Result};
 use crate::graph::Op;
 use crate::map::{Buffer, HostMap, MapElement};
@@ -60,11 +60,11 @@ impl Concat {
     /// Concatenates the parts' maps, and pushes the backward pass of the concatenation and of the parts.
     fn join(&self, maps: &[Act], tapes: Vec<PartTape>, x_needs_grad: bool, ctx: &mut Ctx) -> Result<Act> {
         let dims = joined_dims(maps)?;
-        if ctx.path() == Path::Graph {
+        if ctx.backend() == Backend::Graph {
             let maps: Vec<&Act> = maps.iter().collect();
             return ctx.node(Op::Concat { axis: 1 }, &maps, vec![dims.c, dims.h, dims.w]);
         }
-        if ctx.path() == Path::Candle {
+        if ctx.backend() == Backend::Candle {
             let maps = maps.iter().map(|map| map.as_candle("concat")).collect::<Result<Vec<_>>>()?;
             return Ok(Act::candle(dims, Tensor::cat(&maps, 1)?));
         }
@@ -100,7 +100,7 @@ impl Layer for Concat {
             maps.push(y);
         }
         if let Some(conv) = &self.then
-            && ctx.path() == Path::Kernels
+            && ctx.backend() == Backend::Kernels
             && !ctx.is_training()
             && let Some(y) = in_precision!(ctx, E => conv.infer_joined::<E>(&maps, joined_dims(&maps)?))?
         {

@@ -7,7 +7,7 @@ use super::{Layer, in_precision};
 use crate::act::{Act, Dims};
 use crate::candle_ops;
 use crate::ctx::Ctx;
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::{NnError, Result};
 use crate::graph::{Constant, Op};
 use crate::init::Init;
@@ -222,10 +222,10 @@ fn dims_out(shape: &ConvShape) -> Dims {
 
 impl Layer for Conv2d {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
-        match ctx.path() {
-            Path::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x, ctx)),
-            Path::Candle => self.forward_candle(&x, ctx),
-            Path::Graph => self.record(&x, ctx),
+        match ctx.backend() {
+            Backend::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x, ctx)),
+            Backend::Candle => self.forward_candle(&x, ctx),
+            Backend::Graph => self.record(&x, ctx),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::residual::add_acts;
 use super::{BatchNorm2d, Conv2d, Layer, LearnableAffine, in_precision};
 use crate::act::{Act, Dims};
 use crate::ctx::Ctx;
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::{NnError, Result};
 use crate::folded::FoldedCache;
 use crate::gradients::Gradients;
@@ -216,12 +216,12 @@ impl ConvNormAct {
         learns || x.needs_grad() || residual.is_some_and(Act::needs_grad)
     }
 
-    /// Runs the block without a backward closure on the kernel path (inference, or no part learns), or as separate layers on the
-    /// Candle path.
+    /// Runs the block without a backward closure on the kernel backend (inference, or no part learns), or as separate layers on the
+    /// Candle backend.
     pub(super) fn forward_with(&self, x: Act, residual: Option<Act>, ctx: &mut Ctx) -> Result<Act> {
-        match ctx.path() {
-            Path::Kernels => in_precision!(ctx, E => self.infer::<E>(&x, residual.as_ref())),
-            Path::Candle | Path::Graph => {
+        match ctx.backend() {
+            Backend::Kernels => in_precision!(ctx, E => self.infer::<E>(&x, residual.as_ref())),
+            Backend::Candle | Backend::Graph => {
                 let x = self.conv.forward(x, ctx)?;
                 let x = self.norm.forward(x, ctx)?;
                 let x = match residual {
@@ -230,7 +230,7 @@ impl ConvNormAct {
                 };
                 let x = follow(self.after, x, ctx)?;
                 match &self.affine {
-                    Some(affine) if ctx.path() == Path::Graph => affine.record(&x, ctx),
+                    Some(affine) if ctx.backend() == Backend::Graph => affine.record(&x, ctx),
                     Some(affine) => affine.forward_candle(&x, ctx),
                     None => Ok(x),
                 }
@@ -268,7 +268,7 @@ impl<E: MapElement> Undo<E> {
 
 impl Layer for ConvNormAct {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
-        if ctx.path() != Path::Kernels || !ctx.is_training() || !self.needs_grad(&x, None) {
+        if ctx.backend() != Backend::Kernels || !ctx.is_training() || !self.needs_grad(&x, None) {
             return self.forward_with(x, None, ctx);
         }
         if self.is_its_layers() {

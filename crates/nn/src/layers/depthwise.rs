@@ -7,7 +7,7 @@ use super::{DepthwiseConfig, Layer, in_precision};
 use crate::act::{Act, Dims};
 use crate::candle_ops;
 use crate::ctx::Ctx;
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::{NnError, Result};
 use crate::graph::Constant;
 use crate::init::Init;
@@ -78,10 +78,10 @@ fn dims_out(shape: &DepthwiseShape) -> Dims {
 impl Layer for DepthwiseConv2d {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
         let shape = self.config.shape(x.dims(), &self.weight)?;
-        match ctx.path() {
-            Path::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x, shape, ctx)),
-            Path::Candle => self.forward_candle(&x, shape, ctx),
-            Path::Graph => self.config.record(&x, &self.weight, Some(Constant::learned(&self.bias)?), ctx),
+        match ctx.backend() {
+            Backend::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x, shape, ctx)),
+            Backend::Candle => self.forward_candle(&x, shape, ctx),
+            Backend::Graph => self.config.record(&x, &self.weight, Some(Constant::learned(&self.bias)?), ctx),
         }
     }
 }

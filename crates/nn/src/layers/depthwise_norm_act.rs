@@ -14,7 +14,7 @@ use super::{BatchNorm2d, Layer, LearnableAffine, in_precision};
 use crate::act::{Act, Dims};
 use crate::candle_ops;
 use crate::ctx::Ctx;
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::{NnError, Result};
 use crate::folded::Slot;
 use crate::gradients::Gradients;
@@ -231,10 +231,10 @@ impl<E: MapElement> Undo<E> {
 
 impl Layer for DepthwiseNormAct {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
-        match ctx.path() {
-            Path::Kernels => {}
-            Path::Candle => return self.forward_candle(x, ctx),
-            Path::Graph => return self.record(&x, ctx),
+        match ctx.backend() {
+            Backend::Kernels => {}
+            Backend::Candle => return self.forward_candle(x, ctx),
+            Backend::Graph => return self.record(&x, ctx),
         }
         let needs_grad = x.needs_grad() || self.learns();
         in_precision!(ctx, E => {

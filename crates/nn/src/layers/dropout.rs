@@ -8,7 +8,7 @@ use tallow_kernels as kernels;
 use super::{Layer, in_precision};
 use crate::act::{Act, Dims, to_candle};
 use crate::ctx::{Ctx, TrainKey};
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::{NnError, Result};
 use crate::map::{Buffer, MapElement};
 
@@ -81,15 +81,15 @@ impl Layer for Dropout {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
         let Some(train) = ctx.train_key().filter(|_| self.p > 0.0) else { return Ok(x) };
         let (dims, mask) = (x.dims(), self.mask(x.dims(), train));
-        match ctx.path() {
-            Path::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x, mask, ctx)),
-            Path::Candle => {
+        match ctx.backend() {
+            Backend::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x, mask, ctx)),
+            Backend::Candle => {
                 let x = x.as_candle("dropout")?;
                 let factors: Vec<f32> = mask.iter().map(|&keeps| f32::from(keeps) * self.factor()).collect();
                 let factors = to_candle(&factors, dims, ctx.device())?.to_dtype(x.dtype())?;
                 Ok(Act::candle(dims, (x * factors)?))
             }
-            Path::Graph => Ok(x), // a graph is of inference
+            Backend::Graph => Ok(x), // a graph is of inference
         }
     }
 }

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::{Layer, in_precision};
 use crate::act::{Act, Dims};
 use crate::ctx::Ctx;
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::Result;
 use crate::map::{Buffer, MapElement};
 
@@ -19,10 +19,10 @@ impl Layer for Flatten {
         let x = ctx.watch(x)?;
         let Dims { n, c, h, w } = x.dims();
         let dims = Dims { n, c: c * h * w, h: 1, w: 1 };
-        match ctx.path() {
-            Path::Kernels => in_precision!(ctx, E => forward_kernels::<E>(&x, dims, ctx)),
-            Path::Candle => Ok(Act::candle(dims, x.as_candle("flatten")?.reshape((n, c * h * w, 1, 1))?)),
-            Path::Graph => ctx.flat(&x),
+        match ctx.backend() {
+            Backend::Kernels => in_precision!(ctx, E => forward_kernels::<E>(&x, dims, ctx)),
+            Backend::Candle => Ok(Act::candle(dims, x.as_candle("flatten")?.reshape((n, c * h * w, 1, 1))?)),
+            Backend::Graph => ctx.flat(&x),
         }
     }
 }

@@ -6,7 +6,7 @@ use tallow_kernels as kernels;
 use super::{ConvNormAct, DepthwiseNormAct, Layer, ResidualBlock, in_precision};
 use crate::act::Act;
 use crate::ctx::Ctx;
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::{NnError, Result};
 use crate::map::{Buffer, MapElement};
 
@@ -111,7 +111,7 @@ impl Layer for Branch {
 
 impl Layer for InvertedResidual {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
-        if ctx.path() == Path::Kernels
+        if ctx.backend() == Backend::Kernels
             && (!ctx.is_training() || !self.needs_grad(&x))
             && let Some(y) = in_precision!(ctx, E => self.infer::<E>(&x)?)
         {
@@ -165,7 +165,7 @@ mod tests {
             for precision in [Precision::F32, Precision::Bf16] {
                 let mut store = ParamStore::new(3, &Device::Cpu);
                 let block = block(&mut store, with_start, stride)?;
-                let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu).with_precision(precision);
+                let mut ctx = Ctx::eval(Backend::Kernels, &Device::Cpu).with_precision(precision);
                 let dims = Dims { n: 3, c: 24, h: 9, w: 7 };
                 let pixels = (0..dims.len()).map(|i| ((i * 37 % 101) as f32 - 50.0) / 20.0).collect();
                 let x = ctx.input(pixels, dims)?;

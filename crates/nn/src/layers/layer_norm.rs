@@ -7,7 +7,7 @@ use tallow_kernels as kernels;
 use super::{Layer, in_precision};
 use crate::act::{Act, Dims};
 use crate::ctx::Ctx;
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::{NnError, Result};
 use crate::graph::{Constant, Op};
 use crate::init::Init;
@@ -72,7 +72,7 @@ impl LayerNorm {
         Ok(y)
     }
 
-    /// Normalises the last dimension of a tensor of the Candle path, for inference.
+    /// Normalises the last dimension of a tensor of the Candle backend, for inference.
     pub(super) fn infer_candle(&self, x: &Tensor) -> Result<Tensor> {
         let [weight, bias] = [&self.weight, &self.bias].map(|param| param.var().as_detached_tensor());
         Ok(candle_nn::LayerNorm::new(weight, bias, self.eps).forward(x)?)
@@ -133,10 +133,10 @@ impl LayerNorm {
 impl Layer for LayerNorm {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
         self.check(x.dims())?;
-        match ctx.path() {
-            Path::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x, ctx)),
-            Path::Candle => self.forward_candle(&x, ctx),
-            Path::Graph => self.record(&x, ctx),
+        match ctx.backend() {
+            Backend::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x, ctx)),
+            Backend::Candle => self.forward_candle(&x, ctx),
+            Backend::Graph => self.record(&x, ctx),
         }
     }
 }
@@ -168,18 +168,18 @@ mod tests {
             [(x[0] - mean) / std, (x[1] - mean) / std * 2.0 + 0.5, -(x[2] - mean) / std + 1.0]
         };
         let expected: Vec<f64> = pixels.iter().flat_map(row).collect();
-        for (path, precision, tolerance) in [
-            (Path::Kernels, Precision::F32, 1e-5),
-            (Path::Candle, Precision::F32, 1e-5),
-            (Path::Kernels, Precision::Bf16, 2e-2),
+        for (backend, precision, tolerance) in [
+            (Backend::Kernels, Precision::F32, 1e-5),
+            (Backend::Candle, Precision::F32, 1e-5),
+            (Backend::Kernels, Precision::Bf16, 2e-2),
         ] {
-            let mut ctx = Ctx::eval(path, &Device::Cpu).with_precision(precision);
+            let mut ctx = Ctx::eval(backend, &Device::Cpu).with_precision(precision);
             let x = pixels.iter().flatten().map(|&x| x as f32).collect();
             let y = norm.forward(ctx.input(x, dims).unwrap(), &mut ctx).unwrap().to_vec().unwrap();
             for (y, e) in y.iter().zip(&expected) {
                 assert!(
                     (f64::from(*y) - e).abs() <= tolerance * (1.0 + e.abs()),
-                    "{path:?} {precision:?}: {y} {e}"
+                    "{backend:?} {precision:?}: {y} {e}"
                 );
             }
         }

@@ -6,7 +6,7 @@ use tallow_kernels as kernels;
 use super::Layer;
 use crate::act::{Act, Dims};
 use crate::ctx::Ctx;
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::{NnError, Result};
 use crate::graph::{Constant, Op};
 use crate::init::Init;
@@ -106,10 +106,10 @@ impl Layer for Linear {
         if dims.c != f_in || dims.h * dims.w != 1 {
             return Err(NnError::shape(self.weight.name(), format!("expected {f_in} features, got {dims}")));
         }
-        match ctx.path() {
-            Path::Kernels => self.forward_kernels(&x, ctx),
-            Path::Candle => self.forward_candle(&x, ctx),
-            Path::Graph => self.record(&x, ctx),
+        match ctx.backend() {
+            Backend::Kernels => self.forward_kernels(&x, ctx),
+            Backend::Candle => self.forward_candle(&x, ctx),
+            Backend::Graph => self.record(&x, ctx),
         }
     }
 }

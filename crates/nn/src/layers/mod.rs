@@ -90,7 +90,7 @@ impl Layer for Sequential {
     }
 }
 
-/// Runs a part of the kernel path with `$E` as the type of the context's precision.
+/// Runs a part of the kernel backend with `$E` as the type of the context's precision.
 macro_rules! in_precision {
     ($ctx:expr, $E:ident => $body:expr) => {
         match $ctx.precision() {

@@ -5,7 +5,7 @@ use super::norm_act::Statistics;
 use super::{BatchNorm2d, Layer as _};
 use crate::act::Act;
 use crate::ctx::Ctx;
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::Result;
 use crate::graph::{Constant, Op};
 use crate::params::Param;
@@ -60,7 +60,7 @@ impl Norm {
     pub(super) fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
         match self {
             Self::Batch(norm) => norm.forward(x, ctx),
-            Self::Scale(scale) if ctx.path() == Path::Graph => {
+            Self::Scale(scale) if ctx.backend() == Backend::Graph => {
                 let c = scale.shape()[0];
                 ctx.map_node(Op::MulConstant(Constant::learned(scale)?.reshaped(&[c, 1, 1])), &x)
             }

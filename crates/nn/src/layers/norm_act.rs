@@ -10,7 +10,7 @@ use super::{BatchNorm2d, Gelu, Layer, LearnableAffine, MaxPool2d, Relu, in_preci
 use crate::act::{Act, Dims};
 use crate::candle_ops;
 use crate::ctx::Ctx;
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::graph::Op;
@@ -116,7 +116,7 @@ pub(super) fn dims_after(shape: &NormActShape) -> Dims {
     }
 }
 
-/// Applies activation and pooling as separate layers. Relu6, SiLU and hard swish only have a version for the Candle path.
+/// Applies activation and pooling as separate layers. Relu6, SiLU and hard swish only have a version for the Candle backend.
 pub(super) fn follow(after: After, x: Act, ctx: &mut Ctx) -> Result<Act> {
     match after {
         After::Nothing => Ok(x),
@@ -126,9 +126,9 @@ pub(super) fn follow(after: After, x: Act, ctx: &mut Ctx) -> Result<Act> {
             let x = Relu.forward(x, ctx)?;
             MaxPool2d { k: 2, stride: 2, padding: 0 }.forward(x, ctx)
         }
-        After::Relu6 if ctx.path() == Path::Graph => ctx.map_node(Op::Relu6, &x),
-        After::Silu if ctx.path() == Path::Graph => ctx.map_node(Op::Silu, &x),
-        After::HardSwish if ctx.path() == Path::Graph => ctx.map_node(Op::HardSwish, &x),
+        After::Relu6 if ctx.backend() == Backend::Graph => ctx.map_node(Op::Relu6, &x),
+        After::Silu if ctx.backend() == Backend::Graph => ctx.map_node(Op::Silu, &x),
+        After::HardSwish if ctx.backend() == Backend::Graph => ctx.map_node(Op::HardSwish, &x),
         After::Relu6 => by_candle(x, |z| candle_ops::relu(&z)? - candle_ops::relu(&(z - 6.0)?)?),
         After::Silu => by_candle(x, |z| z.silu()),
         After::HardSwish => by_candle(x, |z| {
@@ -165,9 +165,9 @@ impl NormAct {
 impl Layer for NormAct {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
         self.norm.check(&x)?;
-        match ctx.path() {
-            Path::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x, ctx)),
-            Path::Candle | Path::Graph => {
+        match ctx.backend() {
+            Backend::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x, ctx)),
+            Backend::Candle | Backend::Graph => {
                 let x = self.norm.forward(x, ctx)?;
                 follow(self.after, x, ctx)
             }

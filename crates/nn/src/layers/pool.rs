@@ -7,7 +7,7 @@ use super::{Layer, in_precision};
 use crate::act::{Act, Dims};
 use crate::candle_ops;
 use crate::ctx::Ctx;
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::{NnError, Result};
 use crate::graph::Op;
 use crate::map::{Buffer, MapElement};
@@ -86,12 +86,12 @@ impl Layer for MaxPool2d {
             ));
         }
         let x = if dims.h * dims.w == 1 { ctx.watch(x)? } else { x };
-        match ctx.path() {
-            Path::Kernels => in_precision!(ctx, E => Self::forward_kernels::<E>(&x, shape, dims, ctx)),
-            Path::Candle => {
+        match ctx.backend() {
+            Backend::Kernels => in_precision!(ctx, E => Self::forward_kernels::<E>(&x, shape, dims, ctx)),
+            Backend::Candle => {
                 Ok(Act::candle(dims, candle_ops::max_pool2d(x.as_candle("max_pool2d")?, &shape)?))
             }
-            Path::Graph => {
+            Backend::Graph => {
                 let Self { k, stride, padding } = *self;
                 ctx.node(Op::MaxPool2d { k, stride, padding }, &[&x], vec![dims.c, dims.h, dims.w])
             }
@@ -102,12 +102,12 @@ impl Layer for MaxPool2d {
 impl Layer for AvgPool2d {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
         let (shape, dims) = pool_shape("avg_pool2d", x.dims(), (self.k, self.k), self.stride, 0)?;
-        match ctx.path() {
-            Path::Kernels => in_precision!(ctx, E => avg_pool_kernels::<E>(&x, shape, dims, ctx)),
-            Path::Candle => {
+        match ctx.backend() {
+            Backend::Kernels => in_precision!(ctx, E => avg_pool_kernels::<E>(&x, shape, dims, ctx)),
+            Backend::Candle => {
                 Ok(Act::candle(dims, candle_ops::avg_pool2d(x.as_candle("avg_pool2d")?, &shape)?))
             }
-            Path::Graph => {
+            Backend::Graph => {
                 let Self { k, stride } = *self;
                 ctx.node(Op::AvgPool2d { k, stride }, &[&x], vec![dims.c, dims.h, dims.w])
             }
@@ -120,11 +120,11 @@ impl Layer for GlobalAvgPool {
         let x = ctx.watch(x)?;
         let Dims { h, w, .. } = x.dims();
         let (shape, dims) = pool_shape("global_avg_pool", x.dims(), (h, w), 1, 0)?;
-        match ctx.path() {
-            Path::Kernels => in_precision!(ctx, E => avg_pool_kernels::<E>(&x, shape, dims, ctx)),
-            Path::Candle => Ok(Act::candle(dims, x.as_candle("global_avg_pool")?.mean_keepdim((2, 3))?)),
-            Path::Graph if ctx.shape_of(&x)?.len() == 1 => Ok(x), // a vector already
-            Path::Graph => {
+        match ctx.backend() {
+            Backend::Kernels => in_precision!(ctx, E => avg_pool_kernels::<E>(&x, shape, dims, ctx)),
+            Backend::Candle => Ok(Act::candle(dims, x.as_candle("global_avg_pool")?.mean_keepdim((2, 3))?)),
+            Backend::Graph if ctx.shape_of(&x)?.len() == 1 => Ok(x), // a vector already
+            Backend::Graph => {
                 let mean = ctx.node(Op::GlobalAvgPool, &[&x], vec![dims.c, 1, 1])?;
                 ctx.flat(&mean)
             }

@@ -6,7 +6,7 @@ use super::residual::total;
 use super::{GlobalAvgPool, Layer, Sequential, in_precision};
 use crate::act::{Act, Dims};
 use crate::ctx::{Ctx, Tape};
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::Result;
 use crate::graph::Op;
 use crate::map::{Buffer, HostMap, MapElement};
@@ -58,8 +58,8 @@ impl Layer for PooledStages {
         }
         let (n, c) = (x.dims().n, means.iter().map(|mean| mean.dims().c).sum());
         let dims = Dims { n, c, h: 1, w: 1 };
-        match ctx.path() {
-            Path::Kernels => in_precision!(ctx, E => {
+        match ctx.backend() {
+            Backend::Kernels => in_precision!(ctx, E => {
                 ctx.push_map(move |dy, grads| {
                     let (dy, mut end, mut below) = (E::of(&dy), c, None);
                     for StageTape { layers, pool } in tapes.into_iter().rev() {
@@ -77,11 +77,11 @@ impl Layer for PooledStages {
                 });
                 side_by_side::<E>(&means, dims)
             }),
-            Path::Candle => {
+            Backend::Candle => {
                 let means = means.iter().map(|mean| mean.as_candle("pooled_stages"));
                 Ok(Act::candle(dims, Tensor::cat(&means.collect::<Result<Vec<_>>>()?, 1)?))
             }
-            Path::Graph => match means.as_slice() {
+            Backend::Graph => match means.as_slice() {
                 [only] => Ok(only.clone()),
                 _ => ctx.node(Op::Concat { axis: 1 }, &means.iter().collect::<Vec<_>>(), vec![c]),
             },

@@ -5,7 +5,7 @@ use tallow_kernels as kernels;
 use super::{ConvNormAct, Layer, Sequential, in_precision};
 use crate::act::Act;
 use crate::ctx::{Ctx, Tape};
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::{NnError, Result};
 use crate::graph::Op;
 use crate::map::{Buffer, HostMap, MapElement};
@@ -44,7 +44,7 @@ impl Layer for Residual {
         if dims != shortcut.dims() {
             return Err(NnError::shape("residual", format!("branch {dims}, shortcut {}", shortcut.dims())));
         }
-        if ctx.path() != Path::Kernels {
+        if ctx.backend() != Backend::Kernels {
             return add_acts(&branch, &shortcut, ctx);
         }
         in_precision!(ctx, E => {
@@ -98,7 +98,7 @@ impl<B: Layer> ResidualBlock<B> {
 
 impl<B: Layer> Layer for ResidualBlock<B> {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
-        if ctx.path() == Path::Kernels && ctx.is_training() {
+        if ctx.backend() == Backend::Kernels && ctx.is_training() {
             return in_precision!(ctx, E => self.train::<E>(x, ctx));
         }
         let branch = self.branch.forward(x.clone(), ctx)?;
@@ -112,7 +112,7 @@ impl<B: Layer> Layer for ResidualBlock<B> {
 
 /// Returns the sum of two activations on a path that fuses nothing.
 pub(super) fn add_acts(a: &Act, b: &Act, ctx: &mut Ctx) -> Result<Act> {
-    if ctx.path() == Path::Graph {
+    if ctx.backend() == Backend::Graph {
         let shape = ctx.shape_of(a)?;
         return ctx.node(Op::Add, &[a, b], shape);
     }

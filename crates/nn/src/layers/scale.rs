@@ -3,7 +3,7 @@
 use super::Layer;
 use crate::act::Act;
 use crate::ctx::Ctx;
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::Result;
 use crate::graph::Op;
 use crate::map::Buffer;
@@ -24,14 +24,14 @@ pub struct Scale {
 impl Layer for Scale {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
         let (dims, needs_grad, factor) = (x.dims(), x.needs_grad(), self.factor);
-        match ctx.path() {
-            Path::Kernels => {
+        match ctx.backend() {
+            Backend::Kernels => {
                 let y = scaled(&x.as_host("scale")?, factor);
                 ctx.push(move |dy, _| Ok(needs_grad.then(|| scaled(&dy, factor))));
                 Ok(Act::host(dims, y, needs_grad))
             }
-            Path::Candle => Ok(Act::candle(dims, (x.as_candle("scale")? * f64::from(factor))?)),
-            Path::Graph => ctx.map_node(Op::Scale(factor), &x),
+            Backend::Candle => Ok(Act::candle(dims, (x.as_candle("scale")? * f64::from(factor))?)),
+            Backend::Graph => ctx.map_node(Op::Scale(factor), &x),
         }
     }
 }

@@ -5,7 +5,7 @@ use tallow_kernels as kernels;
 use super::{Layer, in_precision};
 use crate::act::{Act, Dims};
 use crate::ctx::Ctx;
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::Result;
 use crate::graph::Op;
 use crate::map::{Buffer, MapElement};
@@ -42,13 +42,13 @@ impl Layer for ZeroPad2d {
         let Self { bottom, right } = *self;
         let dims = x.dims();
         let out = Dims { h: dims.h + bottom, w: dims.w + right, ..dims };
-        match ctx.path() {
-            Path::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x, out, ctx)),
-            Path::Candle => {
+        match ctx.backend() {
+            Backend::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x, out, ctx)),
+            Backend::Candle => {
                 let x = x.as_candle("zero_pad2d")?;
                 Ok(Act::candle(out, x.pad_with_zeros(2, 0, bottom)?.pad_with_zeros(3, 0, right)?))
             }
-            Path::Graph => {
+            Backend::Graph => {
                 let pad = Op::Pad { before: vec![0; 3], after: vec![0, bottom, right] };
                 ctx.node(pad, &[&x], vec![out.c, out.h, out.w])
             }

@@ -6,7 +6,7 @@ mod cases;
 use std::collections::BTreeMap;
 
 use tallow_core::{Purpose, Stream};
-use tallow_nn::{Act, Ctx, Device, Dims, HostTensor, Init, Layer, ParamStore, Path, Tensors, TrainKey};
+use tallow_nn::{Act, Backend, Ctx, Device, Dims, HostTensor, Init, Layer, ParamStore, Tensors, TrainKey};
 
 pub(crate) use cases::{Case, case, cases, conv, dims};
 
@@ -46,8 +46,8 @@ impl Net {
         spaced(self.dims.len(), self.name)
     }
 
-    pub(crate) fn train(&self, path: Path, x: &[f32], input_grad: bool) -> Pass {
-        let mut ctx = Ctx::train(path, &Device::Cpu, KEY);
+    pub(crate) fn train(&self, backend: Backend, x: &[f32], input_grad: bool) -> Pass {
+        let mut ctx = Ctx::train(backend, &Device::Cpu, KEY);
         let x = match input_grad {
             true => ctx.input_with_grad(x.to_vec(), self.dims),
             false => ctx.input(x.to_vec(), self.dims),
@@ -64,14 +64,14 @@ impl Net {
         }
     }
 
-    pub(crate) fn eval(&self, path: Path, x: &[f32]) -> Vec<f32> {
-        let mut ctx = Ctx::eval(path, &Device::Cpu);
+    pub(crate) fn eval(&self, backend: Backend, x: &[f32]) -> Vec<f32> {
+        let mut ctx = Ctx::eval(backend, &Device::Cpu);
         let x = ctx.input(x.to_vec(), self.dims).unwrap();
         self.forward(x, &mut ctx).to_vec().unwrap()
     }
 
     pub(crate) fn forward(&self, x: Act, ctx: &mut Ctx) -> Act {
-        self.layer.forward(x, ctx).unwrap_or_else(|e| panic!("{}, {:?}: {e}", self.name, ctx.path()))
+        self.layer.forward(x, ctx).unwrap_or_else(|e| panic!("{}, {:?}: {e}", self.name, ctx.backend()))
     }
 }
 

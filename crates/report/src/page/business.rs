@@ -4,17 +4,17 @@ use maud::{Markup, html};
 use tallow_metrics::{Band, Bands, ClassBand, CostTable, DecisionCosts};
 
 use super::coverage::{coverage, currency};
-use super::{Number, Part, Text, facts, long_table, name, plain, table};
+use super::{Number, Section, Text, facts, long_table, name, plain, table};
 use crate::analysis::{Options, Test, Trust};
 use crate::chart::grouped;
 use crate::error::Result;
 
-pub(super) fn part(
+pub(super) fn section(
     test: &Test<'_>,
     trust: &Trust,
     options: &Options,
     costs: Option<&CostTable>,
-) -> Result<Part> {
+) -> Result<Section> {
     let (coverage, charts) = coverage(trust, options.target_accuracy, costs)?;
     let body = html! {
         h3 { "What the model may decide alone" }
@@ -26,7 +26,7 @@ pub(super) fn part(
         h3 { "Which classes can be used" }
         (bands(test))
     };
-    Ok(Part { id: "business", heading: "For the business", body, charts })
+    Ok(Section { id: "business", heading: "For the business", body, charts })
 }
 
 /// Formats an amount in the currency of the cost table.

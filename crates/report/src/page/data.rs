@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{Part, figures};
+use super::{Section, figures};
 use crate::chart::{Bar, Format, bar_chart, picture_grid};
 use crate::error::Result;
 use crate::record::{Picture, Role, RunRecord};
@@ -32,7 +32,7 @@ pub fn sample_grids(run: &RunRecord, scale: f32) -> Result<Vec<(&'static str, Ve
     Ok(grids)
 }
 
-pub(super) fn part(run: &RunRecord) -> Option<Part> {
+pub(super) fn section(run: &RunRecord) -> Option<Section> {
     let charts: Vec<_> = balance(run).into_iter().collect();
     let samples: Vec<&Picture> = run.pictures.of(Role::Sample).collect();
     let augmented: Vec<&Picture> = run.pictures.of(Role::Augmented).collect();
@@ -46,7 +46,7 @@ pub(super) fn part(run: &RunRecord) -> Option<Part> {
         }
         (figures(&charts))
     };
-    Some(Part { id: "data", heading: "The data", body, charts })
+    Some(Section { id: "data", heading: "The data", body, charts })
 }
 
 fn grid(pictures: &[&Picture]) -> Markup {

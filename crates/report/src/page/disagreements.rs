@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::data::image;
-use super::{Part, Text, plain, table};
+use super::{Section, Text, plain, table};
 use crate::comparison::Comparison;
 use crate::record::Picture;
 use crate::shown::{shortened, shown};
@@ -14,7 +14,7 @@ const NAME_COLUMNS: usize = 24;
 
 /// Shows some images that one model gets right and another wrong, where both are sure; images with a picture in a run
 /// folder come first. Returns `None` if there are no such images.
-pub(super) fn part(comparison: &Comparison<'_>) -> Option<Part> {
+pub(super) fn section(comparison: &Comparison<'_>) -> Option<Section> {
     let first = &comparison.runs.first()?.test;
     let p = first.predictions;
     let mut found: Vec<(usize, f64, Option<&Picture>)> = (0..p.len())
@@ -54,7 +54,7 @@ pub(super) fn part(comparison: &Comparison<'_>) -> Option<Part> {
         p { "On " (n) " test images, some of the models are right and others are wrong. The table shows images on which both sides are surest, those with a picture first. Right answers are bold." }
         (table("Answers that differ", &columns, &rows))
     };
-    Some(Part { id: "disagreements", heading: "Where they disagree", body, charts: vec![] })
+    Some(Section { id: "disagreements", heading: "Where they disagree", body, charts: vec![] })
 }
 
 /// Returns how sure both sides are about image `i`: the highest confidence among the models that are right, or among

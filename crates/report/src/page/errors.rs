@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use tallow_metrics::{Predictions, confused_pairs, surest_errors};
 
 use super::data::{file_name, image};
-use super::{Number, Part, Text, plain, table};
+use super::{Number, Section, Text, plain, table};
 use crate::analysis::{N_PAIRS, N_SUREST, Test, examples};
 use crate::record::{Picture, Role, RunRecord};
 use crate::shown::{shortened, shown};
@@ -14,14 +14,14 @@ use crate::shown::{shortened, shown};
 const N_ROWS: usize = 10;
 
 /// `told` are the predictions whose probabilities are shown: calibrated ones, if possible.
-pub(super) fn part(run: &RunRecord, test: &Test<'_>, told: &Predictions) -> Part {
+pub(super) fn section(run: &RunRecord, test: &Test<'_>, told: &Predictions) -> Section {
     let body = html! {
         h3 { "Wrong with the highest confidence" }
         (surest(run, test, told))
         h3 { "The most confused pairs" }
         (pairs(run, test))
     };
-    Part { id: "errors", heading: "The errors", body, charts: vec![] }
+    Section { id: "errors", heading: "The errors", body, charts: vec![] }
 }
 
 /// Returns the name of a class, cut to 24 columns.

@@ -4,11 +4,11 @@ use maud::{Markup, html};
 use tallow_core::shown::shell_word;
 use tallow_metrics::FoldScores;
 
-use super::{Number, Part, Text, facts, percent, percent_interval, plain, table};
+use super::{Number, Section, Text, facts, percent, percent_interval, plain, table};
 use crate::chart::grouped;
 use crate::record::RunRecord;
 
-pub(super) fn part(run: &RunRecord) -> Option<Part> {
+pub(super) fn section(run: &RunRecord) -> Option<Section> {
     let summary = run.summary.as_ref()?;
     let folds = summary.folds.as_ref()?;
     let n: u64 = folds.n_images.iter().sum();
@@ -32,7 +32,7 @@ pub(super) fn part(run: &RunRecord) -> Option<Part> {
             "Each end of the interval is the outer one of two: that of the folds’ accuracies by Student’s distribution with Nadeau and Bengio’s correction (2003), because the folds share training images, and that of Wilson’s interval of all answers."
         }
     };
-    Some(Part { id: "folds", heading: "The folds", body, charts: vec![] })
+    Some(Section { id: "folds", heading: "The folds", body, charts: vec![] })
 }
 
 fn scores(folds: &FoldScores) -> Markup {

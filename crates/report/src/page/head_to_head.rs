@@ -7,7 +7,7 @@ use tallow_metrics::EpochRecord;
 
 use super::learning::losses;
 use super::{
-    Number, Part, Text, disagreements, figures, name, percent, percent_interval, plain, recipes,
+    Number, Section, Text, disagreements, figures, name, percent, percent_interval, plain, recipes,
     recommendation, table,
 };
 use crate::chart::{Axis, Bar, Chart, DotRow, Format, Line, LineChart, dot_chart, grouped, interval_chart};
@@ -21,16 +21,16 @@ use crate::shown::shown;
 /// Largest number of classes that are drawn; if there are more, those that differ most are drawn.
 const MAX_ROWS: usize = 30;
 
-pub(super) fn parts(comparison: &Comparison<'_>, folder: &Path) -> Vec<Part> {
+pub(super) fn parts(comparison: &Comparison<'_>, folder: &Path) -> Vec<Section> {
     let mut parts = vec![overview(comparison, folder), tests(comparison)];
-    parts.extend(recipes::part(comparison));
-    parts.extend(disagreements::part(comparison));
+    parts.extend(recipes::section(comparison));
+    parts.extend(disagreements::section(comparison));
     parts.extend(curves(comparison));
     parts.push(classes(comparison));
     parts
 }
 
-fn overview(comparison: &Comparison<'_>, folder: &Path) -> Part {
+fn overview(comparison: &Comparison<'_>, folder: &Path) -> Section {
     let columns = [
         ("run", Text),
         ("test accuracy", Number),
@@ -82,7 +82,7 @@ fn overview(comparison: &Comparison<'_>, folder: &Path) -> Part {
         p { "All runs were tested on the same " (grouped(n as f64, 0)) " images." @if has_features { " " (FEATURES_COUNT) } }
         (table("The runs side by side", &columns, &rows))
     };
-    Part { id: "runs", heading: "In short", body, charts }
+    Section { id: "runs", heading: "In short", body, charts }
 }
 
 /// Returns the time to make the model from scratch, in minutes.
@@ -142,7 +142,7 @@ fn against_time(comparison: &Comparison<'_>) -> Option<Chart> {
     Some(LineChart { name, title, x, y, lines: &lines, marks: &[], spots: &[] }.draw())
 }
 
-fn tests(comparison: &Comparison<'_>) -> Part {
+fn tests(comparison: &Comparison<'_>) -> Section {
     let columns = [
         ("the second against the first", Text),
         ("verdict", Text),
@@ -177,7 +177,7 @@ fn tests(comparison: &Comparison<'_>) -> Part {
             "The test says nothing about other seeds: a second run of the same recipe gives another model."
         }
     };
-    Part { id: "pairs", heading: "Which is better", body, charts: vec![] }
+    Section { id: "pairs", heading: "Which is better", body, charts: vec![] }
 }
 
 /// Allows a line break only before the second half of a verdict.
@@ -188,7 +188,7 @@ fn verdict_markup(verdict: &str) -> Markup {
     }
 }
 
-fn curves(comparison: &Comparison<'_>) -> Option<Part> {
+fn curves(comparison: &Comparison<'_>) -> Option<Section> {
     let n_epochs = comparison.runs.iter().map(|run| run.record.history.len()).max().unwrap_or(0);
     if n_epochs == 0 {
         return None;
@@ -238,12 +238,12 @@ fn curves(comparison: &Comparison<'_>) -> Option<Part> {
     .into_iter()
     .flatten()
     .collect();
-    Some(Part { id: "curves", heading: "Learning", body: figures(&charts), charts })
+    Some(Section { id: "curves", heading: "Learning", body: figures(&charts), charts })
 }
 
-fn classes(comparison: &Comparison<'_>) -> Part {
+fn classes(comparison: &Comparison<'_>) -> Section {
     let Some(first) = comparison.runs.first() else {
-        return Part { id: "classes", heading: "Class by class", body: html! {}, charts: vec![] };
+        return Section { id: "classes", heading: "Class by class", body: html! {}, charts: vec![] };
     };
     let names = first.test.class_names;
     let recalls = |class: usize| comparison.runs.iter().map(move |run| run.test.report.classes[class].recall);
@@ -278,7 +278,7 @@ fn classes(comparison: &Comparison<'_>) -> Part {
         (figures(&charts))
         details { summary { "Recall of every class as a table" } (table("Recall by class and run", &columns, &table_rows)) }
     };
-    Part { id: "classes", heading: "Class by class", body, charts }
+    Section { id: "classes", heading: "Class by class", body, charts }
 }
 
 #[cfg(test)]

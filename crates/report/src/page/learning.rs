@@ -3,11 +3,11 @@
 use maud::html;
 use tallow_metrics::EpochRecord;
 
-use super::{Number, Part, Text, figures, percent, plain, table};
+use super::{Number, Section, Text, figures, percent, plain, table};
 use crate::chart::{Axis, Chart, Format, Line, LineChart, Mark};
 use crate::record::{RunRecord, StepPoint};
 
-pub(super) fn part(run: &RunRecord) -> Option<Part> {
+pub(super) fn section(run: &RunRecord) -> Option<Section> {
     if run.history.is_empty() {
         return None;
     }
@@ -45,7 +45,7 @@ pub(super) fn part(run: &RunRecord) -> Option<Part> {
         @if let Some(epoch) = run.events.best_restored { p { "The model has the weights of epoch " (epoch) ", the best one." } }
         details { summary { "All epochs as a table" } (table("Learning, epoch by epoch", &columns, &rows)) }
     };
-    Some(Part { id: "learning", heading: "Learning", body, charts })
+    Some(Section { id: "learning", heading: "Learning", body, charts })
 }
 
 fn four(value: f64) -> String {

@@ -46,7 +46,7 @@ pub struct Report {
 }
 
 /// A part of a page.
-struct Part {
+struct Section {
     id: &'static str,
     heading: &'static str,
     body: Markup,
@@ -63,17 +63,17 @@ pub fn run_report(run: &RunRecord, options: &Options) -> Result<Report> {
     let mut parts = Vec::new();
     if let Some(test) = Test::of(run)? {
         let (trust, costs) = (Trust::of(run, &test)?, options.cost_table(test.class_names)?);
-        parts.push(verdict::part(run, &test, &trust, options, costs.as_ref())?);
-        parts.push(errors::part(run, &test, &trust.test));
-        parts.push(test::part(&test));
-        parts.extend(folds::part(run));
-        parts.push(business::part(&test, &trust, options, costs.as_ref())?);
-        parts.push(trust::part(&trust));
-        parts.extend(novelty::part(run, &test));
+        parts.push(verdict::section(run, &test, &trust, options, costs.as_ref())?);
+        parts.push(errors::section(run, &test, &trust.test));
+        parts.push(test::section(&test));
+        parts.extend(folds::section(run));
+        parts.push(business::section(&test, &trust, options, costs.as_ref())?);
+        parts.push(trust::section(&trust));
+        parts.extend(novelty::section(run, &test));
     }
-    parts.extend(learning::part(run));
-    parts.extend(data::part(run));
-    parts.push(trained::part(run));
+    parts.extend(learning::section(run));
+    parts.extend(data::section(run));
+    parts.push(trained::section(run));
     let dataset = run.summary.as_ref().map(|summary| shown(&summary.dataset)).unwrap_or_default();
     let title = match dataset.is_empty() {
         true => format!("{}: report", shown(&run.name)),
@@ -93,7 +93,7 @@ pub fn comparison_report(comparison: &Comparison<'_>, folder: &Path) -> Report {
     document(&title, &title, &html! {}, head_to_head::parts(comparison, folder))
 }
 
-fn document(title: &str, origin: &str, lead: &Markup, parts: Vec<Part>) -> Report {
+fn document(title: &str, origin: &str, lead: &Markup, parts: Vec<Section>) -> Report {
     let css = format!("{}{}{PAGE_CSS}", colors_css(), chart_css());
     // The policy allows only this style sheet, and images inside the page: nothing else is loaded, run or sent.
     let policy = format!(

@@ -5,13 +5,13 @@ use tallow_metrics::{FALSE_ALARM_RATE, NoveltyRecord, NoveltyTest};
 
 use super::coverage::whole;
 use super::data::{file_name, image};
-use super::{Number, Part, Text, figures, percent, plain};
+use super::{Number, Section, Text, figures, percent, plain};
 use crate::analysis::Test;
 use crate::chart::{Axis, Chart, Format, Line, LineChart, grouped};
 use crate::record::RunRecord;
 use crate::shown::{shortened, shown};
 
-pub(super) fn part(run: &RunRecord, test: &Test<'_>) -> Option<Part> {
+pub(super) fn section(run: &RunRecord, test: &Test<'_>) -> Option<Section> {
     let record = run.novelty.as_ref()?;
     let charts: Vec<Chart> = chart(record).into_iter().collect();
     let body = html! {
@@ -27,7 +27,7 @@ pub(super) fn part(run: &RunRecord, test: &Test<'_>) -> Option<Part> {
         (most_unlike(run, test, record))
         p class="muted" { "The distance is the relative Mahalanobis distance (Ren and others, 2021); the share is a conformal p-value (Bates and others, 2023)." }
     };
-    Some(Part { id: "novelty", heading: "None of these", body, charts })
+    Some(Section { id: "novelty", heading: "None of these", body, charts })
 }
 
 fn on_test(seen: &NoveltyTest) -> Markup {

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use tallow_core::keys::leaves;
 use toml::{Table, Value};
 
-use super::{Column, Part, Text, plain, table};
+use super::{Column, Section, Text, plain, table};
 use crate::comparison::Comparison;
 use crate::shown::{shortened, shown};
 
@@ -16,7 +16,7 @@ const MAX_ROWS: usize = 60;
 const PLACES: [&str; 2] = ["data.data_dir", "name"];
 
 /// Returns the part; `None` if the recipe of a run is unknown, or all recipes are the same.
-pub(super) fn part(comparison: &Comparison<'_>) -> Option<Part> {
+pub(super) fn section(comparison: &Comparison<'_>) -> Option<Section> {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let settings = |(_, recipe): &(String, Table)| -> BTreeMap<String, String> {
         leaves(recipe).into_iter().map(|(key, value)| (key, text(value))).collect()
@@ -49,5 +49,5 @@ pub(super) fn part(comparison: &Comparison<'_>) -> Option<Part> {
         (table("All settings that differ between the runs", &columns, &rows))
         @if differing.len() > MAX_ROWS { p { "And " (differing.len() - MAX_ROWS) " more." } }
     };
-    Some(Part { id: "recipes", heading: "Different settings", body, charts: vec![] })
+    Some(Section { id: "recipes", heading: "Different settings", body, charts: vec![] })
 }

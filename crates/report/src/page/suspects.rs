@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use tallow_metrics::{PredictionsTable, Suspect};
 
 use super::data::{file_name, image};
-use super::{Part, Report, document};
+use super::{Report, Section, document};
 use crate::chart::grouped;
 use crate::record::{Picture, RunRecord};
 use crate::shown::{shortened, shown};
@@ -33,7 +33,7 @@ pub fn suspects_report(
         }
     };
     let title = format!("{}: labels that may be wrong", shown(&run.name));
-    let part = Part { id: "suspects", heading: "The most suspect first", body, charts: vec![] };
+    let part = Section { id: "suspects", heading: "The most suspect first", body, charts: vec![] };
     document(&title, &title, &html! {}, vec![part])
 }
 

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use tallow_metrics::Bands;
 
-use super::{Number, Part, Text, facts, figures, long_table, percent, percent_interval, plain, table};
+use super::{Number, Section, Text, facts, figures, long_table, percent, percent_interval, plain, table};
 use crate::analysis::Test;
 use crate::chart::{Bar, Chart, Format, bar_chart, grouped, heat_map};
 use crate::shown::{shortened, shown};
@@ -11,7 +11,7 @@ use crate::shown::{shortened, shown};
 /// Largest number of classes that are drawn; if there are more, the lowest ones are drawn.
 const MAX_BARS: usize = 30;
 
-pub(super) fn part(test: &Test<'_>) -> Part {
+pub(super) fn section(test: &Test<'_>) -> Section {
     let matrix = heat_map(
         "confusion",
         "Which class was taken for which",
@@ -30,7 +30,7 @@ pub(super) fn part(test: &Test<'_>) -> Part {
         p class="muted" { "Whiskers: 95 % Wilson intervals; for F1, derived from the interval of TP / (TP + FP + FN). Of 100 such intervals of an accuracy, about 95 contain the accuracy that the model would have on an unlimited number of such images." }
     };
     let charts = [vec![matrix], scores].concat();
-    Part { id: "test", heading: "The test", body, charts }
+    Section { id: "test", heading: "The test", body, charts }
 }
 
 fn headline(test: &Test<'_>) -> Vec<(String, Markup)> {

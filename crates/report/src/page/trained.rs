@@ -3,14 +3,14 @@
 use maud::{Markup, html};
 use tallow_core::shown::shell_word;
 
-use super::{Part, facts, percent, percent_interval, plain, race};
+use super::{Section, facts, percent, percent_interval, plain, race};
 use crate::chart::grouped;
 use crate::comparison::{parameters, training_rate};
 use crate::record::RunRecord;
 use crate::shown::{shortened, shown};
 use crate::times::{duration, epochs, threads, utc};
 
-pub(super) fn part(run: &RunRecord) -> Part {
+pub(super) fn section(run: &RunRecord) -> Section {
     let body = html! {
         (figures_at_the_top(run))
         (facts(&entries(run)))
@@ -21,7 +21,7 @@ pub(super) fn part(run: &RunRecord) -> Part {
             details { summary { "The whole recipe, with all values" } pre { code { (text) } } }
         }
     };
-    Part { id: "run", heading: "What was trained", body, charts: vec![] }
+    Section { id: "run", heading: "What was trained", body, charts: vec![] }
 }
 
 fn figures_at_the_top(run: &RunRecord) -> Markup {

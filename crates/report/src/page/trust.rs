@@ -3,11 +3,11 @@
 use maud::html;
 use tallow_metrics::{MIN_CALIBRATION_PREDICTIONS, TEMPERATURES};
 
-use super::{Number, Part, Text, figures, percent, plain, table};
+use super::{Number, Section, Text, figures, percent, plain, table};
 use crate::analysis::{N_BINS, Trust};
 use crate::chart::reliability_chart;
 
-pub(super) fn part(trust: &Trust) -> Part {
+pub(super) fn section(trust: &Trust) -> Section {
     let chart = reliability_chart("reliability", "Share of right answers, by confidence", &trust.states);
     let columns = [("probabilities", Text), ("expected calibration error", Number), ("loss", Number)];
     let rows: Vec<_> = trust
@@ -43,7 +43,7 @@ pub(super) fn part(trust: &Trust) -> Part {
         }
         }
     };
-    Part { id: "trust", heading: "How far to trust a probability", body, charts: vec![chart] }
+    Section { id: "trust", heading: "How far to trust a probability", body, charts: vec![chart] }
 }
 
 fn meaning(temperature: f64) -> &'static str {

@@ -7,7 +7,7 @@ use tallow_metrics::{Bands, ConfusionMatrix, CostTable, Predictions};
 use super::advice::advice;
 use super::business::money;
 use super::coverage::promise;
-use super::{Part, percent, percent_interval};
+use super::{Section, percent, percent_interval};
 use crate::analysis::{Options, Test, Trust};
 use crate::chart::{Chart, ClassBar, class_bars, grouped};
 use crate::error::Result;
@@ -24,13 +24,13 @@ const N_PAIRS: usize = 3;
 /// Of the accuracies that can be promised and are at least this high, the lowest and the highest are shown.
 const FROM_TARGET: f64 = 0.95;
 
-pub(super) fn part(
+pub(super) fn section(
     run: &RunRecord,
     test: &Test<'_>,
     trust: &Trust,
     options: &Options,
     costs: Option<&CostTable>,
-) -> Result<Part> {
+) -> Result<Section> {
     let chart = picture(test);
     let body = html! {
         div class="verdict" {
@@ -52,7 +52,7 @@ pub(super) fn part(
             }
         }
     };
-    Ok(Part { id: "verdict", heading: "In short", body, charts: vec![chart] })
+    Ok(Section { id: "verdict", heading: "In short", body, charts: vec![chart] })
 }
 
 /// Shows the caveats and the missing files, before everything else.

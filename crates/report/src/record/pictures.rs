@@ -98,11 +98,11 @@ struct IndexFile {
     image_px: Option<[u32; 2]>,
     train_counts: Option<Vec<u64>>,
     #[serde(default)]
-    pictures: Vec<Entry>,
+    pictures: Vec<PictureEntry>,
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct PictureEntry {
     file: String,
     role: Role,
     class: String,
@@ -147,7 +147,7 @@ impl PictureIndex {
                 }
                 Ok(png) => {
                     total_bytes += png.len();
-                    let Entry { role, class, index, name, near, .. } = entry;
+                    let PictureEntry { role, class, index, name, near, .. } = entry;
                     pictures.push(Picture { role, class, index, name, near, png });
                 }
                 Err(problem) => problems.push(format!("images/{}: {problem}", entry.file)),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{LabelArgs, Precision};
+use super::{LabelArgs, PrecisionArg};
 
 /// The settings of a run, except its seed: everything that decides the run, and the machine it uses.
 #[derive(Debug, Clone, Default, Args)]
@@ -70,7 +70,7 @@ pub(crate) struct SettingsArgs {
     pub(crate) device: Option<String>,
     /// Precision in which activations are stored and multiplied
     #[arg(long, help_heading = "Machine")]
-    pub(crate) precision: Option<Precision>,
+    pub(crate) precision: Option<PrecisionArg>,
     /// Number of compute threads; results do not depend on it [default: all cores]
     #[arg(long, help_heading = "Machine", value_name = "N")]
     pub(crate) threads: Option<usize>,

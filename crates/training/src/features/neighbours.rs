@@ -12,7 +12,7 @@ use super::{Job, about, folder_of};
 use crate::data::Part;
 use crate::error::Result;
 use crate::feed::Input;
-use crate::recipe::Precision;
+use crate::recipe::PrecisionSetting;
 use crate::session::frozen_digest;
 
 /// Training images that pictures are compared with.
@@ -31,7 +31,7 @@ impl Neighbours {
     pub(crate) fn read(
         model: &Model,
         input: Input,
-        precision: Precision,
+        precision: PrecisionSetting,
         part: &Part,
         data_dir: &Path,
         n: usize,

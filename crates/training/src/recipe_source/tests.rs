@@ -1,7 +1,7 @@
 //! Recipes by name and from files, and the effect of overrides.
 
 use super::*;
-use crate::recipe::Precision;
+use crate::recipe::PrecisionSetting;
 
 #[test]
 fn built_in_recipes_are_valid_and_survive_their_own_text() {
@@ -20,7 +20,7 @@ fn overrides_replace_and_unknown_ones_are_refused() {
     let set = |text: &str| load_recipe("cnn", &[Override::parse(text).unwrap()]);
     assert_eq!(set("epochs=3").unwrap().epochs, 3);
     assert_eq!(set("optimizer.lr=0.125").unwrap().optimizer.lr(), 0.125);
-    assert_eq!(set("precision=f32").unwrap().precision, Precision::F32);
+    assert_eq!(set("precision=f32").unwrap().precision, PrecisionSetting::F32);
     let error = |text: &str| set(text).unwrap_err().to_string();
     let message = error("optimizer.lrr=1");
     assert!(

@@ -95,18 +95,18 @@ fn residual(scope: &mut Scope<'_>, fused: bool, c_out: usize) -> Sequential {
 
 /// Returns output, input gradient and parameter gradients of a training pass, the state after it, and the output of inference
 /// before and after it.
-fn run(build: Build, fused: bool, path: Path, precision: Precision) -> Vec<(String, Vec<f32>)> {
+fn run(build: Build, fused: bool, backend: Backend, precision: Precision) -> Vec<(String, Vec<f32>)> {
     let mut params = ParamStore::new(1, &Device::Cpu);
     let network = build(&mut params.root(), fused);
     let values = |len: usize, name: &str| Init::Normal { std: 1.0 }.values(len, 2, name);
     let infer = || {
-        let mut ctx = Ctx::eval(path, &Device::Cpu).with_precision(precision);
+        let mut ctx = Ctx::eval(backend, &Device::Cpu).with_precision(precision);
         let x = ctx.input(values(DIMS.len(), "x"), DIMS).unwrap();
         network.forward(x, &mut ctx).unwrap().to_vec().unwrap()
     };
     let mut out = vec![("inference before".into(), infer())];
     let key = TrainKey { seed: 0, epoch: 0, first_position: 0 };
-    let mut ctx = Ctx::train(path, &Device::Cpu, key).with_precision(precision);
+    let mut ctx = Ctx::train(backend, &Device::Cpu, key).with_precision(precision);
     let x = ctx.input_with_grad(values(DIMS.len(), "x"), DIMS).unwrap();
     let y = network.forward(x, &mut ctx).unwrap();
     out.push(("y".to_owned(), y.to_vec().unwrap()));
@@ -157,12 +157,12 @@ fn blocks_are_their_layers() {
         ("residual with a shortcut", |scope, fused| residual(scope, fused, 6)),
     ];
     for (name, build) in builds {
-        let separate = run(build, false, Path::Kernels, Precision::F32);
-        compare(name, &run(build, true, Path::Kernels, Precision::F32), &separate, 2e-5);
-        compare(name, &run(build, true, Path::Candle, Precision::F32), &separate, 2e-5);
+        let separate = run(build, false, Backend::Kernels, Precision::F32);
+        compare(name, &run(build, true, Backend::Kernels, Precision::F32), &separate, 2e-5);
+        compare(name, &run(build, true, Backend::Candle, Precision::F32), &separate, 2e-5);
         // in bf16 a number near 0 may round to the other side of a ReLU, so the block may have the error of its separate layers
-        let far = distances(&run(build, false, Path::Kernels, Precision::Bf16), &separate);
-        let fused = distances(&run(build, true, Path::Kernels, Precision::Bf16), &separate);
+        let far = distances(&run(build, false, Backend::Kernels, Precision::Bf16), &separate);
+        let fused = distances(&run(build, true, Backend::Kernels, Precision::Bf16), &separate);
         for ((part, fused), (_, far)) in fused.iter().zip(&far) {
             assert!(*fused <= 1.2 * far + 0.02, "{name} in bf16, {part}: {fused}, layers {far}");
         }
@@ -175,7 +175,7 @@ fn a_change_of_weights_is_noticed() {
     let mut params = ParamStore::new(1, &Device::Cpu);
     let network = block(After::Relu, true, &mut params.root());
     let infer = || {
-        let mut ctx = Ctx::eval(Path::Kernels, &Device::Cpu);
+        let mut ctx = Ctx::eval(Backend::Kernels, &Device::Cpu);
         let x = ctx.input(vec![1.0; DIMS.len()], DIMS).unwrap();
         network.forward(x, &mut ctx).unwrap().to_vec().unwrap()
     };

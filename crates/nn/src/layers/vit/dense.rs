@@ -92,7 +92,7 @@ impl Dense {
         self.weight.read(|weight| FoldedConv::new(s, weight, &scale, bias))
     }
 
-    /// Applies the layer to (n, tokens, c_in) on the Candle path.
+    /// Applies the layer to (n, tokens, c_in) on the Candle backend.
     pub(super) fn rows_candle(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
         let [weight, bias] = [&self.weight, &self.bias].map(|param| param.var().as_detached_tensor());
         let mut y = candle_nn::Linear::new(weight, Some(bias)).forward(x)?;
@@ -124,7 +124,7 @@ impl Dense {
         if self.after == After::Gelu { ctx.map_node(Op::Gelu, &y) } else { Ok(y) }
     }
 
-    /// Returns the bias as a tensor of the Candle path.
+    /// Returns the bias as a tensor of the Candle backend.
     pub(super) fn bias_candle(&self) -> Tensor {
         self.bias.var().as_detached_tensor()
     }

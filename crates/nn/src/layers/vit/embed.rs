@@ -99,7 +99,7 @@ impl Embedding {
         ctx.map_node(Op::AddConstant(Constant { shape, values, ..learnt }), &tokens)
     }
 
-    /// Converts images (n, 3, h, w) to tokens on the Candle path.
+    /// Converts images (n, 3, h, w) to tokens on the Candle backend.
     pub(super) fn infer_candle(&self, x: &Tensor) -> Result<Tensor> {
         let (n, width) = (x.dim(0)?, self.config.width);
         let weight = self.proj.weight().var().as_detached_tensor();

@@ -8,7 +8,7 @@
 //! features = the class token of norm(tokens), and the mean of its other tokens if the config says so
 //! ```
 //!
-//! On the kernel path every dense layer is a 1x1 convolution; bias, GELU, scale and residual are computed in its loop
+//! On the kernel backend every dense layer is a 1x1 convolution; bias, GELU, scale and residual are computed in its loop
 //! (`dense.rs`). There are no gradients here: a training pass fails unless all parameters are frozen.
 
 mod block;
@@ -25,7 +25,7 @@ pub use self::positions::PositionResize;
 use super::{Layer, LayerNorm, in_precision};
 use crate::act::{Act, Dims};
 use crate::ctx::Ctx;
-use crate::device::Path;
+use crate::device::Backend;
 use crate::error::{NnError, Result};
 use crate::graph::Op;
 use crate::map::{Buffer, HostMap, MapElement};
@@ -240,10 +240,10 @@ impl VisionTransformer {
 impl Layer for VisionTransformer {
     fn forward(&self, x: Act, ctx: &mut Ctx) -> Result<Act> {
         self.check(x.dims(), ctx)?;
-        match ctx.path() {
-            Path::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x)),
-            Path::Candle => self.forward_candle(&x),
-            Path::Graph => self.record(&x, ctx),
+        match ctx.backend() {
+            Backend::Kernels => in_precision!(ctx, E => self.forward_kernels::<E>(&x)),
+            Backend::Candle => self.forward_candle(&x),
+            Backend::Graph => self.record(&x, ctx),
         }
     }
 }

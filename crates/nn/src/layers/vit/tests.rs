@@ -40,8 +40,8 @@ fn features(network: &VisionTransformer, ctx: Ctx, n: usize) -> Vec<f32> {
     y.to_vec().unwrap()
 }
 
-fn eval(path: Path) -> Ctx {
-    Ctx::eval(path, &Device::Cpu)
+fn eval(backend: Backend) -> Ctx {
+    Ctx::eval(backend, &Device::Cpu)
 }
 
 fn relative_error(a: &[f32], b: &[f32]) -> f32 {
@@ -56,10 +56,10 @@ fn paths_agree() {
         {
             let config = VisionTransformerConfig { positions, layer_scale, features: features_of, ..CONFIG };
             let (_store, network) = network(config);
-            let ours = features(&network, eval(Path::Kernels), 3);
-            let error = relative_error(&ours, &features(&network, eval(Path::Candle), 3));
+            let ours = features(&network, eval(Backend::Kernels), 3);
+            let error = relative_error(&ours, &features(&network, eval(Backend::Candle), 3));
             assert!(error < 1e-5, "{config:?}: {error}");
-            let narrow = features(&network, eval(Path::Kernels).with_precision(Precision::Bf16), 3);
+            let narrow = features(&network, eval(Backend::Kernels).with_precision(Precision::Bf16), 3);
             let error = relative_error(&narrow, &ours);
             assert!(error < 4e-2 && error > 1e-4, "{config:?} in bf16: {error}");
         }
@@ -70,21 +70,21 @@ fn paths_agree() {
 fn an_image_has_the_same_bits_alone_and_among_more_than_go_through_at_once() {
     let (_store, network) = network(CONFIG);
     let n = MAX_TOKENS / CONFIG.n_tokens() + 2;
-    let together = features(&network, eval(Path::Kernels), n);
-    assert_eq!(features(&network, eval(Path::Kernels), 1)[..], together[..2 * 10]);
+    let together = features(&network, eval(Backend::Kernels), n);
+    assert_eq!(features(&network, eval(Backend::Kernels), 1)[..], together[..2 * 10]);
 }
 
 #[test]
 fn new_weights_are_seen() {
     let (store, network) = network(CONFIG);
-    let before = features(&network, eval(Path::Kernels), 1);
+    let before = features(&network, eval(Backend::Kernels), 1);
     for name in ["pos_embed", "blocks.1.ls2.gamma", "patch_embed.proj.bias"] {
         let mut tensors = store.to_tensors().unwrap();
         tensors.get_mut(name).unwrap().data.iter_mut().for_each(|x| *x *= 1.5);
         store.load_tensors(&tensors).unwrap();
-        let after = features(&network, eval(Path::Kernels), 1);
+        let after = features(&network, eval(Backend::Kernels), 1);
         assert!(relative_error(&after, &before) > 1e-4, "{name}");
-        assert!(relative_error(&after, &features(&network, eval(Path::Candle), 1)) < 1e-5, "{name}");
+        assert!(relative_error(&after, &features(&network, eval(Backend::Candle), 1)) < 1e-5, "{name}");
     }
 }
 
@@ -97,16 +97,16 @@ fn one_that_learns_and_images_of_another_size_are_refused() {
         network.forward(x, ctx).err().map(|e| e.to_string())
     };
     let fitting = Dims { n: 1, c: 3, h: 6, w: 12 };
-    for path in [Path::Kernels, Path::Candle] {
-        let refused = message(&mut Ctx::train(path, &Device::Cpu, key), fitting).unwrap();
+    for backend in [Backend::Kernels, Backend::Candle] {
+        let refused = message(&mut Ctx::train(backend, &Device::Cpu, key), fitting).unwrap();
         assert!(refused.contains("cannot be trained here: freeze it"), "{refused}");
-        let refused = message(&mut eval(path), Dims { n: 1, c: 3, h: 12, w: 6 }).unwrap();
+        let refused = message(&mut eval(backend), Dims { n: 1, c: 3, h: 12, w: 6 }).unwrap();
         assert!(refused.contains("expected 3 channels of 6 x 12 pixels"), "{refused}");
     }
     store.freeze(|name| name != "blocks.1.norm2.bias");
-    assert!(message(&mut Ctx::train(Path::Kernels, &Device::Cpu, key), fitting).is_some());
+    assert!(message(&mut Ctx::train(Backend::Kernels, &Device::Cpu, key), fitting).is_some());
     store.freeze(|_| true);
-    assert_eq!(message(&mut Ctx::train(Path::Kernels, &Device::Cpu, key), fitting), None);
+    assert_eq!(message(&mut Ctx::train(Backend::Kernels, &Device::Cpu, key), fitting), None);
 }
 
 #[test]
