@@ -7,12 +7,13 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::UNIX_EPOCH;
+use std::time::{Instant, UNIX_EPOCH};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tallow_core::digest::{self, Hasher};
 use tallow_core::{Bar, Progress, StopFlag, Unit, files};
+use tracing::debug;
 
 use crate::decode::{self, DecodeError, Format, decode};
 use crate::files::read_file;
@@ -70,7 +71,7 @@ pub(crate) fn scan(
 ) -> Result<Option<Vec<Finding>>, Error> {
     let kept_in = file_of(root, folder);
     let known = read(&kept_in);
-    let n_done = AtomicU64::new(0);
+    let (started, n_done) = (Instant::now(), AtomicU64::new(0));
     let n_new = paths.iter().filter(|path| known_of(path, &known).is_none()).count();
     let label = if n_new == 0 { "checking pictures" } else { "looking at pictures" };
     let bar = Bar::begin(progress, label, Some(paths.len() as u64), Unit::Items("pictures"));
@@ -92,6 +93,9 @@ pub(crate) fn scan(
     if n_new > 0 {
         write(&kept_in, paths, &findings)?;
     }
+    let n_bad = findings.iter().filter(|finding| finding.is_err()).count();
+    let (pictures, secs) = (paths.len(), started.elapsed().as_secs_f64());
+    debug!(pictures, decoded = n_new, bad = n_bad, secs, "pictures scanned");
     Ok(Some(findings))
 }
 

@@ -60,6 +60,7 @@ impl Pretrained {
             None => PretrainedConfig::default(),
         };
         let (classifier, input) = (architecture.classifier, architecture.pretrained_input(&config));
+        tracing::debug!(file = %files.model.display(), architecture = architecture.name, "pretrained weights");
         Ok(Some(Self { files, config, name: architecture.name, classifier, input }))
     }
 

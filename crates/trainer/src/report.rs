@@ -104,13 +104,15 @@ fn open(page: &Path, app: &App) {
 /// Writes pictures, page and charts at the end of a run and returns the page. The run is complete without them, so an error
 /// is only reported.
 pub(crate) fn after_training(session: &Session, app: &App) -> Option<PathBuf> {
-    let run_dir = session.run_dir();
+    let (run_dir, started) = (session.run_dir(), std::time::Instant::now());
     let told = |error: anyhow::Error| {
         let again = format!("trainer report {}", shell_word(run_dir));
         app.progress
             .say(&format!("Note: the run is over, but has no report: {error:#}. To try again: {again}"));
     };
-    of_session(session).map_err(told).ok()
+    let page = of_session(session).map_err(told).ok();
+    tracing::debug!(secs = started.elapsed().as_secs_f64(), "pictures and report written");
+    page
 }
 
 fn of_session(session: &Session) -> Result<PathBuf> {

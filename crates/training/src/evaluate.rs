@@ -1,9 +1,12 @@
 //! Evaluation: the same path for validation, the test, and every later evaluation of a model.
 
+use std::time::Instant;
+
 use tallow_core::{Bar, Progress, StopFlag, Unit};
 use tallow_dataset::{Batch, ImageSet};
 use tallow_metrics::Predictions;
 use tallow_nn::{Backend, Ctx, Dims, Model, Precision, Trunk, log_softmax};
+use tracing::debug;
 
 use crate::error::{Result, TrainingError};
 use crate::feed::{Content, Feed};
@@ -33,6 +36,7 @@ pub(crate) fn evaluate(
     let n_classes = part.set.class_names().len();
     let (mut targets, mut log_probs) = (Vec::new(), Vec::new());
     let bar = Bar::begin(progress, label, Some(part.len() as u64), Unit::Items("images"));
+    let started = Instant::now();
     for batch in feed.eval_batches(batch_size(feed))? {
         if stop.raised().is_some() {
             return Ok(None);
@@ -45,6 +49,7 @@ pub(crate) fn evaluate(
         log_probs.extend(log_softmax(&logits, n_classes));
         bar.advance(targets.len() as u64);
     }
+    debug!(label, images = targets.len(), secs = started.elapsed().as_secs_f64(), "evaluated");
     Ok(Some(Predictions::new(n_classes, targets, log_probs, part.indices.to_vec())?))
 }
 

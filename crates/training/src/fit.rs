@@ -7,6 +7,7 @@ use tallow_core::{Bar, StopSignal, Unit, duration};
 use tallow_dataset::{Batch, n_batches};
 use tallow_metrics::{EpochRecord, Predictions};
 use tallow_nn::{Rate, TrainKey, first_non_finite};
+use tracing::debug;
 
 use crate::averaging::Average;
 use crate::checkpoint::Checkpoint;
@@ -75,9 +76,15 @@ impl Session {
         let label = format!("epoch {}/{}", epoch + 1, self.recipe.epochs);
         let n_done = self.state.batch as u64;
         let _bar = Bar::go_on(watch.progress, &label, Some(n_steps as u64), Unit::Items("steps"), n_done);
+        let (started, mut waited_secs) = (Instant::now(), 0.0);
         loop {
             let step_started = Instant::now();
-            let Some(batch) = batches.next() else { return Ok(None) };
+            let Some(batch) = batches.next() else {
+                let secs = started.elapsed().as_secs_f64();
+                debug!(epoch = epoch + 1, steps = n_steps, secs, waited_secs, "steps taken");
+                return Ok(None);
+            };
+            waited_secs += step_started.elapsed().as_secs_f64();
             let figures = self.step(batch?, feeds.train.content())?;
             self.tell_step(&figures, step_started.elapsed().as_secs_f64(), pace, watch)?;
             if let Some(signal) = watch.stop.raised() {

@@ -6,12 +6,13 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tallow_core::{FileError, files};
 use tallow_dataset::{Fit, Interpolation};
 use tallow_metrics::{EpochRecord, Summary};
+use tracing::debug;
 
 use crate::checkpoint::{Checkpoint, encoding};
 use crate::error::{Result, TrainingError};
@@ -156,7 +157,9 @@ impl RunFolder {
     pub(crate) fn write_last(&self, checkpoint: &Checkpoint) -> Result<()> {
         let (last, previous, new) =
             (self.checkpoint("last"), self.checkpoint("previous"), self.checkpoint("new"));
-        files::write(&new, &checkpoint.to_bytes()?)?;
+        let (started, bytes) = (Instant::now(), checkpoint.to_bytes()?);
+        files::write(&new, &bytes)?;
+        debug!(bytes = bytes.len(), secs = started.elapsed().as_secs_f64(), "checkpoint written");
         if last.exists() {
             fs::rename(&last, &previous).map_err(FileError::new("rename", &last))?;
         }

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use tallow_core::{Bar, Progress, Unit};
 use tallow_dataset::{Identity, ImageSet, eval_batches};
 use tallow_nn::{HostTensor, Model, Precision, Trunk};
+use tracing::debug;
 
 use super::Features;
 use super::index::{Index, Listed};
@@ -97,7 +98,7 @@ impl<'a> Job<'a> {
         let label = format!("features of the {} images", wanted.part);
         let n_total = wanted.passes().len() * n;
         let bar = Bar::begin(watch.progress, &label, Some(n_total as u64), Unit::Items("images"));
-        let mut n_done = 0;
+        let (started, mut n_done, mut n_made) = (Instant::now(), 0, 0);
         for &mirrored in wanted.passes() {
             let pictures: Vec<Of> = wanted.pictures(mirrored).collect();
             let mut all = vec![0.0; n * width];
@@ -112,10 +113,13 @@ impl<'a> Job<'a> {
                 features.secs += secs;
                 features.own_secs += secs;
                 n_done += images.len();
+                n_made += images.len();
             }
             copy_twins(&pictures, &missing, &mut all, width);
             *(if mirrored { &mut features.mirrored } else { &mut features.plain }) = all;
         }
+        let secs = started.elapsed().as_secs_f64();
+        debug!(part = wanted.part, images = n_total, computed = n_made, secs, "features");
         Ok(Some(Arc::new(features)))
     }
 
