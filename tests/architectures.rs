@@ -74,11 +74,28 @@ fn plain([h, w]: [usize; 2]) -> View {
     View { rows: (0..h).collect(), columns: (0..w).collect(), weight: 1.0 }
 }
 
-/// The reference network of each architecture at a small size that is not square.
+/// The smallest architecture of each family: the others have the same layers.
+const SMALLEST: [&str; 8] = [
+    "cnn",
+    "convnext_atto",
+    "hgnetv2_b0",
+    "mobilenetv4_conv_small",
+    "resnet18",
+    "resnet50",
+    "speedrun",
+    "tf_efficientnet_lite0",
+];
+
+/// The reference network of each architecture at a small size that is not square, if networks can have one. Without files to leave, the
+/// vision transformers and the smallest of each other family.
 #[test]
 fn every_architecture_can_be_written() {
+    let leaves_all = std::env::var_os("TALLOW_ONNX_OUT").is_some();
     for architecture in architectures() {
         let name = architecture.name;
+        if !leaves_all && !SMALLEST.contains(&name) && !name.starts_with("vit") {
+            continue;
+        }
         let size = match name {
             "cnn" | "speedrun" => [32, 32],
             _ if name.contains("patch14") => [56, 56],
