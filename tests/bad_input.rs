@@ -389,3 +389,36 @@ fn a_standard_output_that_is_full_or_closed() {
         assert_eq!(closed.stderr, "status 0\n", "{command}");
     }
 }
+
+/// A run does not need a reader for its messages: with a full or a closed standard error it ends as usual.
+#[cfg(target_os = "linux")]
+#[test]
+fn messages_without_a_reader_are_dropped() {
+    let sandbox = Sandbox::new();
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    for (run, stderr) in [("full", full().into()), ("closed", std::process::Stdio::from(closed))] {
+        let mut command = support::trainer(&format!("{TINY} -v --run-dir {run}"));
+        let status =
+            command.current_dir(sandbox.path(".")).stderr(stderr).stdin(std::process::Stdio::null()).status();
+        assert!(status.unwrap().success(), "{run}");
+        assert!(sandbox.path(&format!("{run}/report.html")).exists(), "{run}");
+    }
+    let mut command = support::trainer("eval nowhere");
+    let status = command.current_dir(sandbox.path(".")).stderr(full()).status().unwrap();
+    assert_eq!(status.code(), Some(1), "an error stays one");
+}
+
+/// A report goes to a device by writing to it: the device stays.
+#[cfg(unix)]
+#[test]
+fn a_device_is_written_to_and_not_replaced() {
+    use std::os::unix::fs::FileTypeExt as _;
+    let sandbox = Sandbox::new();
+    sandbox.trainer(&format!("{TINY} --run-dir run")).ok();
+    std::os::unix::fs::symlink("/dev/null", sandbox.path("null")).unwrap();
+    sandbox.trainer("export run --out null").ok();
+    assert!(std::fs::metadata(sandbox.path("null")).unwrap().file_type().is_char_device());
+    assert!(std::fs::symlink_metadata(sandbox.path("null")).unwrap().is_symlink());
+}

@@ -51,8 +51,10 @@ fn remedy(source: &io::Error) -> &'static str {
 
 /// Writes `bytes` to `path` durably: the file holds the old content or the new content, never a part.
 ///
+/// A link is followed to its file. A device or a FIFO is written to, not replaced; nothing is durable there.
+///
 /// # Errors
-/// If the folder is missing or cannot be written, or if the disk is full. The old file is then untouched.
+/// If `path` is a folder, a socket or a link to nothing, the folder is missing or cannot be written, or if the disk is full. The old file is then untouched.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     write_with(path, |file| file.write_all(bytes))
 }
@@ -65,28 +67,90 @@ pub fn write_with(
     path: &Path,
     produce: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
 ) -> Result<(), FileError> {
+    let path = &match target(path).map_err(FileError::writing(path))? {
+        Target::File(path) => path,
+        Target::Stream => return write_stream(path, produce),
+    };
     let folder = folder_of(path);
+    let mut builder = tempfile::Builder::new();
     let mut temporary =
-        tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder).map_err(FileError::writing(path))?;
+        as_the_umask_says(builder.prefix(".tmp-")).tempfile_in(folder).map_err(FileError::writing(path))?;
     let mut writer = BufWriter::with_capacity(1 << 20, temporary.as_file_mut());
     produce(&mut writer).and_then(|()| writer.flush()).map_err(FileError::writing(path))?;
     drop(writer);
-    make_ordinary(temporary.as_file()).map_err(FileError::writing(path))?;
     temporary.as_file().sync_all().map_err(FileError::writing(path))?;
     temporary.persist(path).map_err(|e| FileError::writing(path)(e.error))?;
     sync_folder(folder)
 }
 
-/// Makes the file as readable as any new file: temporary files are created for their owner alone.
+/// The place that a path to write to names.
+enum Target {
+    /// A file, or no file yet.
+    File(PathBuf),
+    /// A device or a FIFO.
+    Stream,
+}
+
+/// Returns the place that `path` names.
+fn target(path: &Path) -> io::Result<Target> {
+    let refuse = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, what.to_owned()));
+    let Ok(link) = fs::symlink_metadata(path) else { return Ok(Target::File(path.to_owned())) };
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(_) if link.is_symlink() => {
+            return refuse("it is a link to nothing: remove it, or choose another file");
+        }
+        Err(e) => return Err(e),
+    };
+    if metadata.is_dir() {
+        return refuse("it is a folder: choose a file");
+    }
+    if is_stream(&metadata) {
+        return Ok(Target::Stream);
+    }
+    match (metadata.is_file(), link.is_symlink()) {
+        (false, _) => refuse("it is not a regular file: choose another"),
+        (true, true) => Ok(Target::File(fs::canonicalize(path)?)),
+        (true, false) => Ok(Target::File(path.to_owned())),
+    }
+}
+
 #[cfg(unix)]
-fn make_ordinary(file: &File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(fs::Permissions::from_mode(0o644))
+fn is_stream(metadata: &fs::Metadata) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    let kind = metadata.file_type();
+    kind.is_char_device() || kind.is_block_device() || kind.is_fifo()
 }
 
 #[cfg(not(unix))]
-fn make_ordinary(_file: &File) -> io::Result<()> {
-    Ok(())
+fn is_stream(_metadata: &fs::Metadata) -> bool {
+    false
+}
+
+/// Writes to a device or a FIFO.
+fn write_stream(
+    path: &Path,
+    produce: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
+) -> Result<(), FileError> {
+    let mut file = fs::OpenOptions::new().write(true).open(path).map_err(FileError::writing(path))?;
+    let mut writer = BufWriter::with_capacity(1 << 20, &mut file);
+    produce(&mut writer).and_then(|()| writer.flush()).map_err(FileError::writing(path))
+}
+
+/// Makes temporary files as readable as any new file, and not for their owner alone.
+#[cfg(unix)]
+fn as_the_umask_says<'a, 'b>(
+    builder: &'a mut tempfile::Builder<'b, 'b>,
+) -> &'a mut tempfile::Builder<'b, 'b> {
+    use std::os::unix::fs::PermissionsExt;
+    builder.permissions(fs::Permissions::from_mode(0o666)) // the system takes the umask off
+}
+
+#[cfg(not(unix))]
+fn as_the_umask_says<'a, 'b>(
+    builder: &'a mut tempfile::Builder<'b, 'b>,
+) -> &'a mut tempfile::Builder<'b, 'b> {
+    builder
 }
 
 /// Syncs `folder`, so that renames and new names in it survive a power cut.
@@ -99,6 +163,21 @@ pub fn sync_folder(folder: &Path) -> Result<(), FileError> {
         sync.map_err(FileError::new("sync the folder", folder))?;
     }
     Ok(())
+}
+
+/// Creates a folder in `parent` with a name that begins with `prefix`. It is removed with the returned value, unless that is kept.
+///
+/// # Errors
+/// If it cannot be created.
+pub fn temporary_folder(parent: &Path, prefix: &str) -> Result<tempfile::TempDir, FileError> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o777)); // the system takes the umask off
+    }
+    builder.tempdir_in(parent).map_err(FileError::new("create a folder in", parent))
 }
 
 /// Creates `folder` and its missing parents.
@@ -162,14 +241,44 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
+    /// As any file that `File::create` makes.
     #[cfg(unix)]
     #[test]
-    fn others_may_read_what_is_written() {
+    fn permissions_are_those_of_any_new_file() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.txt");
-        write(&path, b"one").unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+        File::create(folder.path().join("any")).unwrap();
+        write(&folder.path().join("a.txt"), b"one").unwrap();
+        assert_eq!(mode("a.txt"), mode("any"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_streams_are_written_to() {
+        use std::os::unix::fs::{FileTypeExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        write(&path("file"), b"one").unwrap();
+        symlink("file", path("link")).unwrap();
+        write(&path("link"), b"two").unwrap();
+        assert_eq!(fs::read(path("file")).unwrap(), b"two");
+        assert!(fs::symlink_metadata(path("link")).unwrap().is_symlink());
+
+        symlink("nowhere", path("dangling")).unwrap();
+        assert!(write(&path("dangling"), b"x").unwrap_err().to_string().contains("link to nothing"));
+        assert!(write(folder.path(), b"x").unwrap_err().to_string().contains("it is a folder"));
+
+        assert!(std::process::Command::new("mkfifo").arg(path("fifo")).status().unwrap().success());
+        let reader = std::thread::spawn({
+            let fifo = path("fifo");
+            move || fs::read(fifo).unwrap()
+        });
+        write(&path("fifo"), b"through").unwrap();
+        assert_eq!(reader.join().unwrap(), b"through");
+        assert!(fs::metadata(path("fifo")).unwrap().file_type().is_fifo());
+        write(Path::new("/dev/null"), b"gone").unwrap();
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! Progress on standard error: a bar with rate and time left on a terminal, plain lines if there is no terminal.
 //!
 //! The module also prints the errors of the binaries. It is behind the feature `terminal`, for the binaries only.
-#![expect(clippy::print_stderr, reason = "this is where the binaries' progress is printed")]
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -74,7 +73,7 @@ impl Progress for Terminal {
             work.bar.set_position(done);
             if plain && work.last_line.elapsed() >= PLAIN_LINE_EVERY {
                 work.last_line = Instant::now();
-                eprintln!("{}", plain_line(work));
+                print_line(&plain_line(work));
             }
         });
     }
@@ -99,19 +98,24 @@ impl Progress for Terminal {
         }
         let mut said = false;
         self.with_work(|work| {
-            work.bar.suspend(|| eprintln!("{line}"));
+            work.bar.suspend(|| print_line(line));
             said = true;
         });
         if !said {
-            eprintln!("{line}");
+            print_line(line);
         }
     }
+}
+
+/// Prints a line on standard error. A line that cannot be printed is dropped: a run must not end because its messages have no reader.
+fn print_line(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// Prints an error on standard error from its messages, outermost first. Skips a cause that an earlier message
 /// already contains.
 pub fn print_error(messages: impl IntoIterator<Item = String>) {
-    eprintln!("error: {}", error_text(messages));
+    print_line(&format!("error: {}", error_text(messages)));
 }
 
 fn error_text(messages: impl IntoIterator<Item = String>) -> String {

@@ -151,5 +151,6 @@ fn init_tracing(global: &Global) {
         .with_ansi(output::stderr_has_colors())
         .with_writer(std::io::stderr)
         .with_target(false)
+        .log_internal_errors(false) // a diagnostic that cannot be written is dropped
         .init();
 }

@@ -51,9 +51,7 @@ impl RunFolder {
             RunPlace::Under(parent) => parent,
         };
         let path = in_folder(parent, || {
-            let staging = tempfile::Builder::new().prefix(".new-run-").tempdir_in(parent);
-            let staging = staging.map_err(FileError::new("create a folder in", parent))?;
-            make_ordinary(staging.path())?;
+            let staging = files::temporary_folder(parent, ".new-run-")?;
             files::create_folder(&staging.path().join("checkpoints"))?;
             files::write(&staging.path().join("recipe.toml"), recipe.to_toml()?.as_bytes())?;
             files::write(&staging.path().join("checkpoints/last"), &first.to_bytes()?)?;
@@ -258,17 +256,4 @@ fn move_in(staging: &Path, place: &RunPlace, name: &str) -> Result<PathBuf> {
             }
         }
     }
-}
-
-/// Makes a temporary folder, which only its owner can read, as readable as any new folder.
-#[cfg(unix)]
-fn make_ordinary(path: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let permissions = fs::Permissions::from_mode(0o755);
-    Ok(fs::set_permissions(path, permissions).map_err(FileError::new("set the permissions of", path))?)
-}
-
-#[cfg(not(unix))]
-fn make_ordinary(_path: &Path) -> Result<()> {
-    Ok(())
 }
