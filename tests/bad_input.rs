@@ -145,7 +145,7 @@ fn keys_and_values_of_recipes() {
                 1,
                 &["epochs takes a whole number of 1 or more; found the text \"many\""],
             ),
-            ("+ --set epochs.x=1", 1, &["epochs takes a whole number", "no key \"epochs.x\""]),
+            ("+ --set epochs.x=1", 1, &["epochs takes a whole number", "no key is called \"epochs.x\""]),
             ("+ --set seed=-1", 1, &["seed takes a whole number; found -1"]),
             ("+ --set epochs", 1, &["--set", "expected key=value", "\"epochs\""]),
             ("+ --set name=../up", 1, &["name must be usable as a folder's name", "../up"]),

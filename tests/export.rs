@@ -26,12 +26,12 @@ fn contains(file: &[u8], text: &str) -> bool {
 #[test]
 fn an_onnx_file_has_the_names_of_all_that_a_caller_needs() {
     let sandbox = with_run("--set evaluation.flip=true");
-    let told = sandbox.trainer("export run").ok().says(&[
-        "run/model.onnx",
-        "images: bytes (N, 32, 32, 3)",
-        "(N, 10)",
-    ]);
-    assert!(told.stdout.contains("resize the whole picture to 32 x 32"), "{}", told.stdout);
+    let told = sandbox.trainer("export run").ok().stdout;
+    for text in
+        ["run/model.onnx", "images: bytes (N, 32, 32, 3)", "(N, 10)", "resize the whole picture to 32 x 32"]
+    {
+        assert!(told.contains(text), "{told}");
+    }
     let file = sandbox.read("run/model.onnx");
     for text in
         ["class_names", "\"automobile\"", "probabilities", "logits", "features.0.weight", "tallow", "Gather"]
@@ -50,7 +50,8 @@ fn an_onnx_file_has_the_names_of_all_that_a_caller_needs() {
 #[test]
 fn a_page_comes_with_its_model() {
     let sandbox = with_run("");
-    sandbox.trainer("export run --format web").ok().says(&["onnxruntime-web", "README.txt"]);
+    let told = sandbox.trainer("export run --format web").ok().stdout;
+    assert!(told.contains("onnxruntime-web") && told.contains("README.txt"), "{told}");
     let about = sandbox.json("run/web/model.json");
     assert_eq!(about["classes"][1], "automobile");
     assert_eq!(about["preprocess"]["size_px"], serde_json::json!([32, 32]));

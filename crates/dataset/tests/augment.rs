@@ -165,7 +165,11 @@ fn what_does_not_fit_the_images_is_refused() {
     let said = |augment: Augment| augment.validate(20, 30).unwrap_err().to_string();
     for fill in [CropFill::Zero, CropFill::Reflect] {
         let padded = |crop_padding_px| Augment { crop_padding_px, crop_fill: fill, ..Augment::default() };
-        assert!(said(padded(20)).contains("crop_padding_px = 20: at most 19"), "{}", said(padded(20)));
+        assert!(
+            said(padded(20)).contains("crop_padding_px = 20: expected at most 19"),
+            "{}",
+            said(padded(20))
+        );
         padded(19).validate(20, 30).unwrap();
     }
     let cut = |cutout_px| Augment { cutout_px, ..Augment::default() };

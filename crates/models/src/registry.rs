@@ -95,7 +95,7 @@ mod tests {
                 .contains("expected 1 to 4096 rows and columns, found [1000000000, 32]")
         );
         let dense = sized("input_px = [32, 32]\nwidths = [8, 8]\ndropout = [0]\ndense = 1000000000000");
-        assert!(dense.contains("the network would have more than 2147483648 numbers"), "{dense}");
+        assert!(dense.contains("the network would have more than 2147483648 values"), "{dense}");
         assert!(error("name = \"custom\"").contains("only that program can build it"));
         let message = error("name = \"cnn\"\nwidths = [8, 8]\ndropout = 0.1");
         assert!(message.starts_with("model.dropout takes a list of numbers in [0, 1)"), "{message}");

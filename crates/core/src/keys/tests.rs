@@ -64,7 +64,10 @@ fn what_is_wrong_is_said_in_words() {
             "n.x = 1",
             "n takes a whole number of 1 or more; found a table: it is not a table, and no key is called \"n.x\"",
         ),
-        ("shape = 3", "shape is a table with shape.kind, shape.radius, shape.sides, shape.filled; found 3"),
+        (
+            "shape = 3",
+            "shape must be a table with shape.kind, shape.radius, shape.sides, shape.filled; found 3",
+        ),
         ("n = 1", "shape.kind is missing: it takes one of circle, box"),
         ("shape.kind = 'box'", "n is missing"),
         ("marks = { at = [1] }", "marks must be a list of tables"),

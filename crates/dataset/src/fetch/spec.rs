@@ -129,6 +129,6 @@ mod tests {
         assert_eq!(lengths(Which::Cifar10), [30_730_000; 6]);
         assert_eq!(lengths(Which::Cifar100), [153_700_000, 30_740_000]);
         assert!(Spec::of(Which::Cifar10).files.iter().all(|file| file.sha256.is_some()));
-        assert!("cifar-10".parse::<Which>().unwrap_err().to_string().contains("cifar10 and cifar100"));
+        assert!("cifar-10".parse::<Which>().unwrap_err().to_string().contains("cifar10 or cifar100"));
     }
 }

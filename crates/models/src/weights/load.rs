@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn a_classifier_of_another_width_is_left_as_it_was_and_that_is_said() {
         for (n_file, n_network, says) in [
-            (1000, 10, "has 1000 classes, the network's 10"),
+            (1000, 10, "has 1000 classes, the network's classifier has 10"),
             (0, 10, "have no classifier"),
             (10, 0, "left out"),
         ] {

@@ -127,7 +127,7 @@ fn what_cannot_be_read_costs_the_others_nothing() {
         .map(|failed| failed["reason"].as_str().unwrap())
         .collect();
     assert_eq!(reasons[..2], ["ends early: the PNG is cut short", "text, not a picture"]);
-    assert_eq!(reasons[2], "too large: 40 x 40 pixels, at most 1000 pixels of this kind are read");
+    assert_eq!(reasons[2], "too large: 40 x 40 pixels, expected at most 1000 pixels for this format");
     assert_eq!(
         answer["pictures"][1]["predictions"],
         post(server.address, "/predict", &other).json()["pictures"][0]["predictions"]
