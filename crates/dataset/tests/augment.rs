@@ -173,7 +173,7 @@ fn what_does_not_fit_the_images_is_refused() {
         padded(19).validate(20, 30).unwrap();
     }
     let cut = |cutout_px| Augment { cutout_px, ..Augment::default() };
-    assert!(said(cut(21)).contains("cutout_px = 21: at most 20"), "{}", said(cut(21)));
+    assert!(said(cut(21)).contains("cutout_px = 21: expected at most 20"), "{}", said(cut(21)));
     cut(20).validate(20, 30).unwrap();
 }
 
