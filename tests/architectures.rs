@@ -1,5 +1,5 @@
-//! Every architecture as an ONNX file. With TALLOW_ONNX_OUT set to a folder, the files, images and the logits of the kernels
-//! are left there, for other programs that compute them: `tests/tract` and `python/check_onnx.py`.
+//! Writes every architecture as an ONNX file. If TALLOW_ONNX_OUT names a folder, the test leaves the files, images and the
+//! kernels' logits there. Other programs run the files and compare the logits: `tests/tract` and `python/check_onnx.py`.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,8 @@ use tallow_onnx::{Classifier, View, WeightType};
 const N_CLASSES: usize = 5;
 const N: usize = 2;
 
-/// Weights as large as those of trained networks: deviation sqrt(2 / inputs), norms near 1, variances above 0.
+/// Sets random weights of the size of trained ones: deviation sqrt(2 / inputs) for matrices and kernels, factors of norms near 1,
+/// variances above 0.
 fn randomise(params: &ParamStore) {
     let mut tensors = params.to_tensors().unwrap();
     for (index, (name, tensor)) in tensors.iter_mut().enumerate() {
@@ -39,7 +40,7 @@ fn pixels([h, w]: [usize; 2]) -> Vec<u8> {
 const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const STD: [f32; 3] = [0.229, 0.224, 0.225];
 
-/// The logits by the kernels, in f32, of the images as `view` sees them.
+/// Computes the logits of the view `view` of the images with the kernels, in f32.
 fn logits(model: &Model, bytes: &[u8], [h, w]: [usize; 2], view: &View) -> Vec<f32> {
     let mut x = Vec::with_capacity(bytes.len());
     for image in bytes.chunks(h * w * 3) {
@@ -74,7 +75,7 @@ fn plain([h, w]: [usize; 2]) -> View {
     View { rows: (0..h).collect(), columns: (0..w).collect(), weight: 1.0 }
 }
 
-/// The smallest architecture of each family: the others have the same layers.
+/// The smallest architecture of each family. The others of a family have the same layers.
 const SMALLEST: [&str; 8] = [
     "cnn",
     "convnext_atto",
@@ -86,8 +87,8 @@ const SMALLEST: [&str; 8] = [
     "tf_efficientnet_lite0",
 ];
 
-/// The reference network of each architecture at a small size that is not square, if networks can have one. Without files to leave, the
-/// vision transformers and the smallest of each other family.
+/// Writes the reference network of each architecture with a small input size, which is not square if the architecture allows
+/// this. Without TALLOW_ONNX_OUT, only the vision transformers and the smallest architecture of each other family are written.
 #[test]
 fn every_architecture_can_be_written() {
     let leaves_all = std::env::var_os("TALLOW_ONNX_OUT").is_some();
@@ -121,7 +122,8 @@ fn every_architecture_can_be_written() {
     leave("views", &model, [32, 32], &views);
 }
 
-/// Leaves the file, images, and the mean logits of the views by the kernels.
+/// Leaves the ONNX file, the images, and the mean of the views' logits, computed with the kernels. Does nothing without
+/// TALLOW_ONNX_OUT.
 fn leave(name: &str, model: &Model, size: [usize; 2], views: &[View]) {
     let Some(folder) = std::env::var_os("TALLOW_ONNX_OUT").map(PathBuf::from) else { return };
     randomise(&model.params);
@@ -151,7 +153,7 @@ fn halves_take_half_of_the_bytes() {
     assert!(halves < whole * 52 / 100, "{halves} of {whole}");
 }
 
-/// ResNet-50 at 224 x 224: 4.09 billion, as torchvision's documentation states.
+/// ResNet-50 at 224 x 224 has 4.09 billion multiply-adds, as torchvision's documentation states.
 #[test]
 fn multiply_adds_are_those_of_the_literature() {
     let mut table = architectures().iter().find(|a| a.name == "resnet50").unwrap().reference_table();

@@ -1,5 +1,5 @@
-//! A trained model taken elsewhere: ONNX files, the page for a browser, layers and explanations. What ONNX files compute is checked by
-//! `cargo xtask check-onnx`, the page by `tests/browser/web.py`.
+//! Tests `trainer export`, `summary` and `explain`: ONNX files, the page for a browser, lists of layers, and activation maps.
+//! `cargo xtask check-onnx` checks what the ONNX files compute, and `tests/browser/web.py` checks the page.
 
 mod support;
 
@@ -7,7 +7,7 @@ use std::fs;
 
 use support::{Sandbox, TINY};
 
-/// A sandbox with a finished run in `run`, and two of its test images as PNGs.
+/// Creates a sandbox with a finished run in `run`, and two of its test images as PNGs.
 fn with_run(args: &str) -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.trainer(&format!("{TINY} {args} --run-dir run")).ok();
@@ -43,7 +43,7 @@ fn an_onnx_file_has_the_names_of_all_that_a_caller_needs() {
     assert_eq!(halves["bytes"], sandbox.read("half.onnx").len());
     assert_eq!(halves["onnx"]["input_shape"], serde_json::json!([32, 32, 3]));
     assert!(sandbox.read("half.onnx").len() < file.len());
-    sandbox.trainer("export run").ok(); // the same again
+    sandbox.trainer("export run").ok(); // a second export gives the same bytes
     assert_eq!(sandbox.read("run/model.onnx"), file);
 }
 

@@ -1,4 +1,5 @@
-//! `trainer serve`, end to end: the answers are those of `predict`, whoever asks badly is told so, and a signal ends it well.
+//! Tests `trainer serve` end to end: its answers equal those of `predict`, bad requests get an error message, and a signal stops
+//! it cleanly.
 
 #[path = "support/drawn.rs"]
 mod drawn;
@@ -16,13 +17,13 @@ use support::{Running, Sandbox, wait_until};
 use tallow_core::{Purpose, Stream};
 use tallow_nn::encode;
 
-/// A server at work on a port of its own.
+/// A running server on a free port.
 struct Server {
     address: SocketAddr,
     running: Running,
 }
 
-/// Starts `trainer serve` with the words of `args`, and waits until it is ready.
+/// Starts `trainer serve` with the arguments `args`, and waits until it is ready.
 fn serve(sandbox: &Sandbox, args: &str) -> Server {
     let mut running = sandbox.start(&format!("serve {args} --port 0"));
     wait_until("the address is printed", || {
@@ -36,7 +37,7 @@ fn serve(sandbox: &Sandbox, args: &str) -> Server {
 }
 
 impl Server {
-    /// Sends a signal; it ends well.
+    /// Sends a signal, and asserts that the server exits with success and frees its port.
     fn end(self, signal: &str) {
         self.running.signal(signal);
         let ran = self.running.wait().ok();
@@ -44,14 +45,14 @@ impl Server {
     }
 }
 
-/// A sandbox with pictures and the model of a short run on them.
+/// Creates a sandbox with pictures and the model of a short run on them.
 fn with_run() -> Sandbox {
     let sandbox = photos();
     sandbox.trainer(&format!("--dataset photos --run-dir run --epochs 1 {TINY_RUN}")).ok();
     sandbox
 }
 
-/// Each picture with what is said of it, but for its name.
+/// Returns the answer about each picture without `file` and `nearest`.
 fn said(pictures: &Value) -> Vec<Value> {
     let without_name = |picture: &Value| {
         let mut picture = picture.clone();
@@ -77,7 +78,7 @@ fn answers_are_those_of_predict() {
     let files = names.iter().map(String::as_str).zip(bytes.iter().map(Vec::as_slice));
     let all = post_form(server.address, "/predict", files).with(200).json();
     assert_eq!(said(&all["pictures"]), expected);
-    // all at once, in whatever batches come of it
+    // all requests at once, in any batches
     let address = server.address;
     thread::scope(|scope| {
         let ask = |bytes| scope.spawn(move || post(address, "/predict", bytes).with(200).json());
@@ -164,7 +165,7 @@ fn what_cannot_be_served_is_told_with_a_remedy() {
 const HEAD: &str = "--recipe resnet18-head --offline --weights weights --set model.input_px=[32,32] --set batch_size=8 \
      --set epochs=1 --set augment.flip=none --dataset photos --run-dir head";
 
-/// A run on the features of a backbone that nobody trained.
+/// Creates a sandbox with a run on the features of an untrained backbone.
 fn with_head() -> Sandbox {
     let sandbox = Sandbox::new();
     let table = tallow_models::architecture("resnet18").unwrap().reference_table();
@@ -201,7 +202,7 @@ fn a_run_on_features_shows_the_nearest_training_pictures() {
         assert!(similarity(0) >= similarity(1) && similarity(0) < 1.001, "{nearest:?}");
         let file = nearest[0]["file"].as_str().unwrap();
         assert!(file.starts_with(nearest[0]["class"].as_str().unwrap()), "{file}");
-        // a picture that was trained on is nearest to itself, one that was not to another
+        // a training picture is nearest to itself; a picture that was not trained on is nearest to another
         if format!("photos/{file}") == asked.split(' ').nth(i).unwrap() {
             assert!(similarity(0) > 0.9999 && nearest[0]["class"] == class, "{nearest:?}");
             n_found += 1;
@@ -222,7 +223,7 @@ fn a_run_on_features_shows_the_nearest_training_pictures() {
     );
     server.end("TERM");
 
-    // pictures that are gone are said to be, and cost no answer
+    // if the training pictures are gone, the server says so, and still answers
     std::fs::remove_dir_all(sandbox.path("photos")).unwrap();
     let server = serve(&sandbox, "head");
     let answer = post(server.address, "/predict", &bytes[3]).with(200).json();

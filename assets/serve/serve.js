@@ -1,15 +1,15 @@
-// The page: pictures in, one request each, and what the model says beside them. Names of files and classes come from elsewhere, so
-// they only ever become text.
+// The page: takes pictures, sends one request for each, and shows the model's prediction beside it. The names of files and
+// classes are not trusted, so they are only ever inserted as text.
 "use strict";
 
 const TOP_K = 5;
-// Requests that are under way at a time; the server makes batches of them.
+// Largest number of requests at a time; the server makes batches of them.
 const MAX_ASKED = 4;
-// Pictures that are shown; the oldest make room.
+// Largest number of pictures on the page; the oldest are removed.
 const MAX_SHOWN = 60;
-// How often a picture is sent again where the server is busy.
+// How often a picture is sent, in total, while the server is busy.
 const MAX_TRIES = 5;
-// Pictures of so few pixels are shown as they are, enlarged without blur.
+// Pictures of at most this width are enlarged without blur, in px.
 const SMALL_PX = 64;
 
 const by = (id) => document.getElementById(id);
@@ -119,7 +119,7 @@ function remove(item) {
   item.remove();
 }
 
-// Asks about what waits, a few pictures at a time.
+// Sends the waiting pictures, a few at a time, and shows how many are left.
 function next() {
   while (models.length > 0 && nAsked < MAX_ASKED && waiting.length > 0) {
     const item = waiting.shift();
@@ -146,7 +146,7 @@ async function ask(item) {
   }
 }
 
-// What the server says about a file: an answer, or an error in words.
+// Returns the server's answer about a file, or an object whose `error` is a message.
 async function answer(file, { name }) {
   if (file.size > limits.max_body_bytes) {
     const megabytes = Math.floor(limits.max_body_bytes / 1048576);
@@ -226,7 +226,7 @@ function neighbour({ class: name, file, similarity, picture }) {
   return item;
 }
 
-// Another model looks at all pictures that are shown.
+// Asks the newly chosen model about all pictures on the page.
 function switchModel() {
   showModel();
   waiting.length = 0;
@@ -274,7 +274,7 @@ async function openCamera() {
 function shoot() {
   const video = by("video");
   if (video.videoWidth === 0) {
-    return; // it has not begun yet
+    return; // the video has not started yet
   }
   const canvas = document.createElement("canvas");
   canvas.width = video.videoWidth;
@@ -286,12 +286,12 @@ function shoot() {
   }, "image/jpeg", 0.95);
 }
 
-// What a person does
+// Events
 
 by("model").addEventListener("change", switchModel);
 by("files").addEventListener("change", (event) => {
   add(event.target.files);
-  event.target.value = ""; // the same file may be chosen again
+  event.target.value = ""; // so that the same file can be chosen again
 });
 by("camera").addEventListener("click", () => (by("viewfinder").hidden ? openCamera() : closeCamera()));
 by("shoot").addEventListener("click", shoot);

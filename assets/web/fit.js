@@ -1,8 +1,8 @@
-// A picture as an image of the model's size, in bytes: what Pillow's resizing gives, with the sizes of torchvision and timm. Canvas would
-// resize by rules of its own, and the model would see other pixels than those it was trained on.
+// Fits a picture to the model's input size, in bytes. Pixels are those of Pillow's resizing; sizes are those of torchvision and
+// timm. A canvas resizes by other rules, so the model would see other pixels than in training.
 "use strict";
 
-// Half of n; ties go to the even side.
+// Returns half of n; ties are rounded to even.
 function half(n) {
   return Math.floor(n / 2) + (n % 4 === 3 ? 1 : 0);
 }
@@ -13,7 +13,7 @@ function roundTiesToEven(x) {
   return rest > 0.5 || (rest === 0.5 && low % 2 === 1) ? low + 1 : low;
 }
 
-// The smallest size with the aspect ratio of `from` that covers `least`.
+// Returns the smallest size with the aspect ratio of `from` that covers `least`.
 function around(from, least) {
   if (least[0] === least[1]) {
     const shorter = Math.min(from[0], from[1]);
@@ -23,7 +23,7 @@ function around(from, least) {
   return from.map((side, axis) => Math.max(roundTiesToEven(side / ratio), least[axis]));
 }
 
-// The largest size with the aspect ratio of `from` that fits into `most`.
+// Returns the largest size with the aspect ratio of the first size that fits into the second.
 function within([height, width], [mostHeight, mostWidth]) {
   const side = (ratio, other) => Math.max(roundTiesToEven(ratio * other), 1);
   if (width / height > mostWidth / mostHeight) {
@@ -32,7 +32,8 @@ function within([height, width], [mostHeight, mostWidth]) {
   return [mostHeight, Math.min(side(width / height, mostHeight), mostWidth)];
 }
 
-// How each side is resized, cut and placed.
+// Returns for each side: its resized length, the first pixel and the number of pixels of it that are kept, and their position in
+// the result.
 function sides({ size_px: target, fit, crop_fraction: cropFraction }, from) {
   let resized = target;
   if (fit === "crop") {
@@ -61,7 +62,8 @@ function cubic(x) {
   return d < 2 ? (((d - 5) * d + 8) * d - 4) * a : 0;
 }
 
-// For each of `shown` pixels from `start` on: the first pixel of the picture that counts, and the weights from there on.
+// Returns, for each of `shown` resized pixels from `start` on, the first pixel of the picture that counts, and the weights of
+// that pixel and the following ones.
 function taps(from, { resized, start, shown }, interpolation) {
   const scale = from / resized;
   const wide = interpolation === "linear" ? 1 : Math.max(scale, 1);
@@ -83,7 +85,8 @@ function toByte(x) {
   return Math.min(255, Math.max(0, Math.floor(x + 0.5)));
 }
 
-// `pixels` are RGBA, of `height` x `width`; returns RGB of the model's size. Columns first, rounded to bytes, then rows.
+// Returns the picture in the model's size, as RGB bytes. `pixels` are RGBA bytes of `height` x `width`. Each row is resized first
+// and rounded to bytes, then each column.
 function fitted(pixels, height, width, preprocess) {
   const [rows, columns] = sides(preprocess, [height, width]);
   const across = taps(width, columns, preprocess.interpolation);

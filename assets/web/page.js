@@ -1,13 +1,13 @@
-// The page: pictures in, and beside each what the model says. onnxruntime-web computes in this browser. Names of files and classes come
-// from elsewhere, so they only ever become text.
+// The page: takes pictures, and shows the model's prediction beside each. onnxruntime-web computes in this browser. The names of
+// files and classes are not trusted, so they are only ever inserted as text.
 "use strict";
 
 const TOP_K = 5;
-// Pictures that are shown; the oldest make room.
+// Largest number of pictures on the page; the oldest are removed.
 const MAX_SHOWN = 60;
-// Pictures of so few pixels are shown as they are, enlarged without blur.
+// Pictures of at most this width are enlarged without blur, in px.
 const SMALL_PX = 64;
-// The longest side of a picture that is read as it is; larger ones are halved until they fit.
+// Longest side of a picture that is read in its own size, in px. Larger pictures are shrunk to this size first.
 const MAX_SIDE_PX = 8192;
 
 const by = (id) => document.getElementById(id);
@@ -74,7 +74,7 @@ function add(files) {
   next();
 }
 
-// The picture upright, on white, as bytes RGBA.
+// Returns the picture as RGBA bytes, upright and on white.
 async function pixels(file) {
   const options = { imageOrientation: "from-image", colorSpaceConversion: "none" };
   const bitmap = await createImageBitmap(file, options);

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""`trainer serve` and its peer (serve_peer.py) under the same load, in turn, on loopback.
+"""Measures `trainer serve` and its peer (serve_peer.py) under the same load on loopback, one after the other.
 
     python benches/peers/serve_compare.py --trainer target/release/trainer --run runs/cnn-1 --onnx cnn.onnx --picture cat.png
 
-The load is `wrk` (Debian: wrk): as many connections as asked for, each of which posts the picture again as soon as it has its
-answer. The peer competes in several modes, its best counts. Both answer the picture once before, and must agree.
+The load comes from `wrk` (Debian package: wrk). Each of its connections posts the picture again as soon as it has the answer;
+--connections sets their number. The peer runs in several modes, of which the best counts. Before the load, each server answers
+the picture once; these answers must agree.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import time
 import urllib.request
 
 PORT = 8765
-# Processes, threads of each, and whether requests go to a pool of threads.
+# The peer's modes: number of processes, threads of each, and whether requests run in a pool of threads.
 MODES = {
     "2 processes, 1 thread each": ["--workers", "2", "--threads", "1"],
     "1 process, 2 threads": ["--workers", "1", "--threads", "2"],
@@ -52,7 +53,7 @@ def wait_for(picture, process):
 
 
 def load(script, connections, seconds):
-    """Requests per second, and the median and the 99th percentile of their times in ms."""
+    """Returns the requests per second, and the median and the 99th percentile of their times in ms."""
     address = f"http://127.0.0.1:{PORT}/predict"
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "30s", "-s", script, address]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -66,7 +67,7 @@ def load(script, connections, seconds):
 
 
 def measured(command, picture, script, options):
-    """One start of a server: its answer, and its figures with each number of connections."""
+    """Starts a server and measures it. Returns its answer, and the figures of `load` for each number of connections."""
     process = subprocess.Popen(command)
     try:
         answer = wait_for(picture, process)

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""The peer of `trainer serve`: the same model in ONNX Runtime behind FastAPI and uvicorn; pictures are decoded by Pillow.
+"""The peer of `trainer serve`: serves the same model with ONNX Runtime behind FastAPI and uvicorn. Pillow decodes pictures.
 
     serve_peer.py export runs/cnn-1/model.safetensors cnn.onnx     # needs torch, torchvision, onnx, onnxscript, safetensors
     serve_peer.py serve cnn.onnx --port 8001                       # needs fastapi, uvicorn[standard], onnxruntime, pillow, numpy
 
-`POST /predict` takes the bytes of a picture and answers with the same keys. serve_compare.py puts both under the same load.
+`POST /predict` takes the bytes of a picture. The answer uses the keys of `trainer serve`, but not all of them. serve_compare.py
+puts both servers under the same load.
 """
 
 import argparse
@@ -12,12 +13,12 @@ import json
 import os
 import sys
 
-# Classes that are told of a picture.
+# Number of classes in an answer.
 TOP_K = 3
 
 
 def network(path, about, tensors):
-    """The network of a model file, with its weights."""
+    """Builds the PyTorch network of a model file, with its weights."""
     name = about["model"]["name"]
     if name.startswith("resnet"):
         sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../python"))
@@ -28,7 +29,7 @@ def network(path, about, tensors):
         raise SystemExit(f"{name}: cnn and ResNets can be exported")
     import pytorch_worker
 
-    # ours are features.N and classifier.N; within a layer torch has this order
+    # Tallow's keys start with features.N and classifier.N; within a layer, PyTorch has the tensors in this order
     rank = {"weight": 0, "bias": 1, "running_mean": 2, "running_var": 3}
 
     def place(key):
@@ -38,7 +39,7 @@ def network(path, about, tensors):
     module = pytorch_worker.cnn(about["preprocess"]["size_px"][0])
     wanted = [key for key in module.state_dict() if not key.endswith("num_batches_tracked")]
     state = {theirs: tensors[ours] for theirs, ours in zip(wanted, sorted(tensors, key=place), strict=True)}
-    module.load_state_dict(state, strict=False)  # it refuses other shapes all the same
+    module.load_state_dict(state, strict=False)  # other shapes are still refused
     return module.eval()
 
 
@@ -61,7 +62,8 @@ def export(options):
 
 
 def application(onnx, threads, in_threads):
-    """The app; `in_threads`: each request in a thread of the pool, as FastAPI does for plain functions, else on the event loop."""
+    """Creates the app. If `in_threads`, each request runs in a thread of the pool, as FastAPI does for plain functions; otherwise
+    on the event loop."""
     import io
 
     import numpy as np
@@ -108,7 +110,7 @@ def application(onnx, threads, in_threads):
 
 
 def worker_application():
-    """What a worker process of uvicorn imports."""
+    """Creates the app in a worker process of uvicorn."""
     return application(os.environ["PEER_ONNX"], int(os.environ["PEER_THREADS"]), os.environ["PEER_POOL"] == "1")
 
 

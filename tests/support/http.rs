@@ -1,4 +1,4 @@
-//! A client of HTTP/1.1 for tests: a request on a connection of its own, and its answer.
+//! An HTTP/1.1 client for tests. Each request has its own connection.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::io::{Read, Write};
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Whatever takes longer hangs.
+/// Read timeout: a server that takes longer counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a server said.
+/// The response of a server.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -33,14 +33,14 @@ impl Response {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 
-    /// The answer, which has this status.
+    /// Asserts that the response has this status, and returns it.
     #[track_caller]
     pub(crate) fn with(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text());
         self
     }
 
-    /// The message of a refusal with this status, which has all of `parts`.
+    /// Asserts that the response has this status, and that its error message contains all of `parts`. Returns the response.
     #[track_caller]
     pub(crate) fn refuses(self, status: u16, parts: &[&str]) -> Self {
         let told = self.with(status);
@@ -50,13 +50,13 @@ impl Response {
     }
 }
 
-/// The head of a request.
+/// Returns the head of a request.
 pub(crate) fn head(method: &str, path: &str, headers: &[(&str, &str)]) -> String {
     let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n{lines}\r\n")
 }
 
-/// Sends a request without its answer being waited for.
+/// Sends a request and returns its connection, without waiting for the response.
 pub(crate) fn begin(
     address: SocketAddr,
     method: &str,
@@ -76,11 +76,11 @@ pub(crate) fn begin(
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(head(method, path, &all).as_bytes()).unwrap();
-    let _ = stream.write_all(body); // a server that refuses it need not read it to its end
+    let _ = stream.write_all(body); // a server that refuses the body need not read all of it
     stream
 }
 
-/// Waits for the answer.
+/// Waits for the response on a connection, and reads it.
 #[track_caller]
 pub(crate) fn finish(mut stream: TcpStream) -> Response {
     let mut bytes = Vec::new();
@@ -97,7 +97,7 @@ pub(crate) fn finish(mut stream: TcpStream) -> Response {
     Response { status, headers: lines.map(header).collect(), body: bytes[split + 4..].to_vec() }
 }
 
-/// Sends a request and waits for its answer.
+/// Sends a request, and waits for the response.
 #[track_caller]
 pub(crate) fn send(
     address: SocketAddr,
@@ -120,10 +120,10 @@ pub(crate) fn post(address: SocketAddr, path: &str, picture: &[u8]) -> Response 
     send(address, "POST", path, &[("Content-Type", "application/octet-stream")], picture)
 }
 
-/// What says that a body is a form of [`form`].
+/// The header of a request with a body from [`form`].
 pub(crate) const FORM: (&str, &str) = ("Content-Type", "multipart/form-data; boundary=between");
 
-/// A form of files.
+/// Returns a `multipart/form-data` body with these files.
 pub(crate) fn form<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
     let mut body = Vec::new();
     for (i, (name, bytes)) in files.into_iter().enumerate() {

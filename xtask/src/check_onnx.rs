@@ -1,7 +1,7 @@
-//! `cargo xtask check-onnx`: every architecture as an ONNX file, computed by another program (`tests/tract`).
+//! `cargo xtask check-onnx`: writes every architecture as an ONNX file, and has another program (`tests/tract`) run the files.
 //!
-//! That program is a project of its own: its dependencies take minutes to compile, and would change the features that the
-//! workspace's are compiled with. The same files can be checked by ONNX Runtime: `python/check_onnx.py`.
+//! That program is a separate workspace. Its dependencies take minutes to compile, and would change the features with which the
+//! main workspace's dependencies are compiled. `python/check_onnx.py` checks the same files with ONNX Runtime.
 #![expect(clippy::print_stderr, reason = "says where the files are")]
 
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
-/// Writes the files, then has them computed.
+/// Writes the files, then runs and compares them. Removes the folder if all logits agree.
 ///
 /// # Errors
 /// If a command fails, or a logit differs.

@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: a tarball with the binary, completions, man pages, licence and README, and its digest.
+//! `cargo xtask dist`: makes a tarball with the binary, completions, man pages, licence and README, and a file with its digest.
 #![expect(clippy::print_stderr, reason = "says what is made")]
 
 use std::fs;
@@ -21,7 +21,7 @@ pub struct Args {
     pub binary: Option<PathBuf>,
 }
 
-/// Builds the binary, has it write its completions and man pages, and packs all.
+/// Builds the binary, lets it write its completions and man pages, and packs everything.
 ///
 /// # Errors
 /// If the build or the binary fails, or a file cannot be written.
@@ -61,7 +61,7 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Builds the binary of the profile `dist`, and returns its path.
+/// Builds the binary with the profile `dist`, and returns its path.
 fn build() -> Result<PathBuf> {
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--locked", "--profile", "dist", "-p", "trainer"]).current_dir(crate::root());
@@ -73,7 +73,7 @@ fn build() -> Result<PathBuf> {
     Ok(target.join("dist").join(format!("trainer{}", std::env::consts::EXE_SUFFIX)))
 }
 
-/// The target that rustc compiles for, such as `x86_64-unknown-linux-gnu`.
+/// Returns rustc's host target, such as `x86_64-unknown-linux-gnu`.
 fn target() -> Result<String> {
     let about = output(Path::new("rustc"), &["-vV"])?;
     let about = String::from_utf8_lossy(&about).into_owned();
@@ -81,7 +81,7 @@ fn target() -> Result<String> {
     host.context("rustc does not say what it compiles for")
 }
 
-/// What a program prints.
+/// Runs a program, and returns its standard output.
 fn output(program: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
     let done = Command::new(program).args(arguments).stdin(Stdio::null()).output();
     let done = done.with_context(|| format!("cannot run {}", program.display()))?;
@@ -91,7 +91,7 @@ fn output(program: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
     Ok(done.stdout)
 }
 
-/// The folder as a compressed tarball with the same bytes each time: sorted, without times or owners.
+/// Packs the folder into a compressed tarball. The bytes are reproducible: files are sorted, and times and owners are left out.
 fn packed(folder: &Path, name: &str) -> Result<Vec<u8>> {
     let mut paths = Vec::new();
     walk(folder, &mut paths)?;

@@ -175,11 +175,11 @@ pub fn readable_batches(
     BatchIter::start(0..n_batches, move |number| work.readable(number))
 }
 
-/// All of `indices` as one of [`readable_batches`], made by whoever asks with the threads that compute. No others are woken for it,
-/// which takes longer than a few small pictures.
+/// Returns all of `indices` as a single batch, like those of [`readable_batches`]. The caller makes it, with the pool of threads
+/// that compute. The pool that decodes is not used: waking it takes longer than decoding a few small pictures.
 ///
 /// # Errors
-/// As [`eval_batches`].
+/// Like [`eval_batches`].
 pub fn readable_batch(
     set: Arc<ImageSet>,
     indices: &[u32],
@@ -223,7 +223,7 @@ struct Work<T, M> {
     batch_size: usize,
     transform: T,
     mix: M,
-    /// Whether files are read by the threads of [`decoders`], and not by those that compute.
+    /// Whether the threads of [`decoders`] read files. If false, the threads that compute do.
     reads_apart: bool,
 }
 

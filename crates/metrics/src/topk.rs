@@ -1,7 +1,7 @@
 //! Ranks the scores of an image: which class has the highest score, and whether the true class is among the k best.
 //!
-//! Both use one order: higher scores first; of equal scores the lower class first; NaN after every number, so that
-//! a model that broke down is never rewarded for it. (PyTorch leaves the order of ties open and puts NaN first;
+//! [`argmax`] and [`in_top_k`] use one order: higher scores first; of equal scores the lower class first; NaN after every
+//! number, so that a diverged model is never rewarded for it. (PyTorch leaves the order of ties open and puts NaN first;
 //! scikit-learn's `top_k_accuracy_score` puts the higher class first and refuses NaN.)
 
 use crate::Predictions;
@@ -37,8 +37,8 @@ pub fn in_top_k(scores: &[f32], target: usize, k: usize) -> bool {
     ahead.count() < k
 }
 
-/// The `k` most probable classes with their probabilities, the most probable first and of equal ones the first, from the natural
-/// logarithms of all.
+/// Returns the `k` most probable classes with their probabilities, the most probable first. Of equal probabilities, the lower
+/// class comes first. `log_probs` are the natural logarithms of the probabilities of all classes.
 ///
 /// ```
 /// use tallow_metrics::most_probable;

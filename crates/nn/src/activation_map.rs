@@ -1,9 +1,10 @@
-//! Class activation maps: which places of the last map speak for a class.
+//! Class activation maps: how much each place of the last feature map speaks for a class.
 //!
-//! A pass for explanation is inference that keeps a tape from the last map on: the layer that turns a map into a vector marks
-//! its input ([`Ctx::watch`]). The map of a class is `relu(sum over channels of a * d logit / d a)` at each place. Behind a global
-//! mean this is the map of CAM and of Grad-CAM up to a factor; behind a dense layer on the flattened map it stays exact,
-//! where Grad-CAM's mean over places is not. Drawing maps is left to others.
+//! A pass for explanation is inference that keeps a tape from the last map on. The layer that turns the map into a vector marks
+//! its input ([`Ctx::watch`]). The activation map of a class is `relu(sum over channels of a * d logit / d a)` at each place of
+//! the map `a`. If global average pooling follows the map, this is the map of CAM and of Grad-CAM, up to a factor. If a linear
+//! layer on the flattened map follows, this formula stays exact; Grad-CAM, with its mean over places, does not. Drawing maps is
+//! left to others.
 //!
 //! # Source
 //! Zhou et al. 2015, <https://arxiv.org/abs/1512.04150>; Selvaraju et al. 2016, <https://arxiv.org/abs/1610.02391>;
@@ -27,16 +28,17 @@ pub struct ActivationMap {
     pub height: usize,
     /// Columns.
     pub width: usize,
-    /// Row by row, at least 0. The largest value is 1, unless all are 0: then no place speaks for the class.
+    /// The values row by row, in [0, 1]. The largest is 1. If no place speaks for the class, all are 0.
     pub values: Vec<f32>,
 }
 
 impl Model {
-    /// Returns for each image how much its places speak for a class. `pixels` are normalised, (N, H, W, C). `classes` has the
-    /// class of each image; `None` is the class with the largest logit.
+    /// Returns the activation map of each image for a class. `pixels` are normalised, (N, H, W, C). `classes` has the class of
+    /// each image; `None` is the class with the largest logit.
     ///
     /// # Errors
-    /// If the images do not fit, the device is not the CPU, or the network has no map before its vectors, as a vision transformer.
+    /// If the images do not fit, the device is not the CPU, or the network has no feature map before its vectors, like a vision
+    /// transformer.
     ///
     /// # Panics
     /// If a class does not exist.
@@ -50,7 +52,7 @@ impl Model {
             return Err(NnError::Device("activation maps are computed on the CPU: use --device cpu".into()));
         };
         let frozen: Vec<String> = self.params.frozen_names();
-        self.params.freeze(|_| true); // no statistic moves, and no gradient of a parameter is computed
+        self.params.freeze(|_| true); // keeps running statistics, and computes no gradients of parameters
         let maps = self.maps_of_frozen(pixels, dims, classes);
         self.params.freeze(|name| frozen.binary_search_by(|other| other.as_str().cmp(name)).is_ok());
         maps
@@ -99,7 +101,8 @@ impl Model {
 }
 
 impl Ctx {
-    /// Marks `x`, a map that becomes a vector, in a pass for explanation. The last one marked counts.
+    /// Marks `x`, a map that the calling layer turns into a vector, if this is a pass for explanation. Of several marked maps,
+    /// the last counts.
     pub(crate) fn watch(&mut self, x: Act) -> Result<Act> {
         let Dims { h, w, .. } = x.dims();
         if !self.explains() || self.backend() != Backend::Kernels || h * w == 1 {
@@ -108,7 +111,7 @@ impl Ctx {
         let x = Act::host(x.dims(), x.as_host("explain")?, true);
         self.set_watched(x.clone());
         self.push_map(|da: HostMap, grads| {
-            grads.watched.get_or_insert_with(|| f32::of(&da).to_vec()); // backwards, the last map comes first
+            grads.watched.get_or_insert_with(|| f32::of(&da).to_vec()); // the backward pass reaches the last map first
             Ok(None)
         });
         Ok(x)
@@ -122,7 +125,8 @@ mod tests {
         Conv2d, Conv2dConfig, Dropout, Flatten, GlobalAvgPool, Linear, ParamStore, Relu, Sequential,
     };
 
-    /// A convolution that passes two channels on, then the layer that makes vectors, and 3 classes.
+    /// Creates a model of an identity convolution with two channels, the layer that makes vectors, and a linear layer with 3
+    /// classes.
     fn model(is_pooled: bool) -> Model {
         let mut store = ParamStore::new(1, &Device::Cpu);
         let mut root = store.root();
@@ -149,7 +153,7 @@ mod tests {
         (0..DIMS.len()).map(|i| (i * 7 % 11) as f32).collect()
     }
 
-    /// Against the formula: the head is linear in the map, so its weights are the gradients.
+    /// Compares the maps with the formula. The head is linear in the map, so its weights are the gradients.
     #[test]
     fn maps_are_those_of_the_formula() {
         for is_pooled in [true, false] {

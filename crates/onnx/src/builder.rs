@@ -1,4 +1,4 @@
-//! Nodes and initializers as they come, with names that no two of them share.
+//! Collects the nodes and initializers of a graph, in the order in which they are added. Gives each a unique name.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use tallow_nn::Constant;
 use crate::proto::{self, AttributeProto, AttributeType, NodeProto, TensorProto};
 use crate::{OnnxError, WeightType};
 
-/// The nodes and initializers of a graph that is being written.
+/// The nodes and initializers of a graph that is being built.
 pub(crate) struct Builder {
     weights: WeightType,
     nodes: Vec<NodeProto>,
@@ -63,10 +63,10 @@ impl Builder {
         });
     }
 
-    /// A constant of the network, in f32 whatever it is stored in.
+    /// Adds a constant of the network. Returns the name of its f32 value: constants that are stored in f16 get a cast to f32.
     ///
     /// # Errors
-    /// If it is stored in f16, which cannot hold a number of it.
+    /// If the constant is stored in f16, and one of its numbers is too large for f16.
     pub(crate) fn weight(&mut self, constant: &Constant) -> Result<String, OnnxError> {
         if self.weights == WeightType::F32 {
             return Ok(self.floats(&constant.name, &constant.shape, &constant.values));
@@ -84,18 +84,18 @@ impl Builder {
         Ok(self.node(&format!("{stored}/f32"), "Cast", &[&stored], &[to]))
     }
 
-    /// An initializer of f32 numbers.
+    /// Adds an initializer of f32 numbers, and returns its name.
     pub(crate) fn floats(&mut self, name: &str, shape: &[usize], values: &[f32]) -> String {
         let raw_data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.initializer(name, proto::FLOAT, shape, raw_data)
     }
 
-    /// An initializer of one f32 number.
+    /// Adds an initializer of one f32 number (a scalar), and returns its name.
     pub(crate) fn float(&mut self, name: &str, value: f32) -> String {
         self.floats(name, &[], &[value])
     }
 
-    /// An initializer of a list of whole numbers.
+    /// Adds an initializer of a list of i64 numbers, and returns its name.
     pub(crate) fn ints(&mut self, name: &str, values: &[i64]) -> String {
         let raw_data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.initializer(name, proto::INT64, &[values.len()], raw_data)
@@ -108,7 +108,7 @@ impl Builder {
         name
     }
 
-    /// `name`, or with a number behind it where that is taken.
+    /// Returns `name`; if it is taken, `name` with a number appended.
     fn free_name(&mut self, name: &str) -> String {
         let mut free = name.to_owned();
         let mut number = 1;

@@ -1,9 +1,9 @@
-//! What stands before and behind the network: bytes to normalised maps, views, and logits to probabilities.
+//! Writes the nodes before and after the network: from bytes to normalised maps, the views, and from logits to probabilities.
 
 use crate::builder::{Attribute, Builder};
 use crate::{Classifier, INPUT, LOGITS, PROBABILITIES, View, proto};
 
-/// `(byte / 255 - mean) / std` as maps (N, 3, H, W), each operation in f32, as the network was trained with it.
+/// Writes `(byte / 255 - mean) / std` as maps (N, 3, H, W). Each operation is in f32, as in training.
 pub(crate) fn normalised(builder: &mut Builder, classifier: &Classifier<'_>) -> String {
     let white = builder.float("input/white", 255.0);
     let mean = builder.floats("input/mean", &[1, 3, 1, 1], &classifier.mean);
@@ -17,7 +17,7 @@ pub(crate) fn normalised(builder: &mut Builder, classifier: &Classifier<'_>) -> 
     builder.node("input/normalised", "Div", &[&centred, &std], &[])
 }
 
-/// The views of all images, view by view: (V * N, 3, H, W). Without views, the images.
+/// Writes the views of all images, view by view: (V * N, 3, H, W). Without views, returns the images unchanged.
 pub(crate) fn views(builder: &mut Builder, images: &str, views: &[View]) -> String {
     let mut seen = Vec::with_capacity(views.len());
     for (number, view) in views.iter().enumerate() {
@@ -32,7 +32,7 @@ pub(crate) fn views(builder: &mut Builder, images: &str, views: &[View]) -> Stri
     }
 }
 
-/// The places `order` of an axis; the tensor itself where they are in order.
+/// Writes a gather of the indices `order` along an axis. If they are 0, 1, 2, ..., returns the tensor unchanged.
 fn gathered(builder: &mut Builder, name: &str, x: &str, order: &[usize], axis: i64) -> String {
     if order.iter().enumerate().all(|(place, &from)| place == from) {
         return x.to_owned();
@@ -42,7 +42,7 @@ fn gathered(builder: &mut Builder, name: &str, x: &str, order: &[usize], axis: i
     builder.node(name, "Gather", &[x, &order], &[Attribute::Int("axis", axis)])
 }
 
-/// The outputs: the weighted mean of the views' logits, and its softmax at the temperature.
+/// Writes the outputs: the weighted mean of the views' logits, and the softmax of this mean divided by the temperature.
 pub(crate) fn answers(builder: &mut Builder, network: &str, n_classes: usize, classifier: &Classifier<'_>) {
     match classifier.views {
         [] => builder.named_node(LOGITS, "Identity", &[network], &[]),

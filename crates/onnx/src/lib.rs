@@ -1,8 +1,8 @@
-//! Trained networks as ONNX files: from bytes of an image to probabilities.
+//! Writes trained networks as ONNX files, which compute probabilities from the bytes of images.
 //!
-//! The file holds all that an answer needs but the resizing: images come in as bytes (N, H, W, 3) of the model's size,
-//! normalisation, test-time views, the network, and softmax with the calibration temperature are nodes. [`to_bytes`] writes
-//! it. Which network it is, [`Graph`] says; reading ONNX files is left to others.
+//! The input is images of the model's size, as bytes (N, H, W, 3). The file does not resize. Its nodes are the normalisation, the
+//! test-time views, the network, and softmax with the calibration temperature. [`to_bytes`] writes the file; [`Graph`] describes
+//! the network. Reading ONNX files is left to others.
 //!
 //! Opset 17, IR version 9, weights as raw data, N free.
 //!
@@ -39,42 +39,42 @@ pub const PROBABILITIES: &str = "probabilities";
 /// How weights are stored. Everything is computed in f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WeightType {
-    /// As they are.
+    /// All weights in f32, unchanged.
     #[default]
     F32,
-    /// Matrices and kernels rounded to f16: half of the bytes.
+    /// Matrices and kernels of linear layers and convolutions are rounded to f16: half of the bytes. The rest stays f32.
     F16,
 }
 
-/// A way to look at an image: pixel (row, column) is the image's pixel (`rows[row]`, `columns[column]`).
+/// A view of an image for test-time augmentation: its pixel (row, column) is the image's pixel (`rows[row]`, `columns[column]`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
-    /// The image's row for each row.
+    /// The image's row for each row of the view.
     pub rows: Vec<usize>,
-    /// The image's column for each column.
+    /// The image's column for each column of the view.
     pub columns: Vec<usize>,
-    /// The share of the view in the mean of the logits.
+    /// The weight of the view's logits in the sum over all views.
     pub weight: f32,
 }
 
-/// A network with what surrounds it.
+/// A network with its normalisation, views, calibration and metadata.
 #[derive(Clone, Debug)]
 pub struct Classifier<'a> {
-    /// From normalised images to logits.
+    /// The network, from normalised images to logits.
     pub graph: &'a Graph,
-    /// The mean of each channel, of pixels in 0 to 1.
+    /// Mean of each channel, for pixel values in [0, 1].
     pub mean: [f32; 3],
-    /// The deviation of each channel.
+    /// Standard deviation of each channel, for pixel values in [0, 1].
     pub std: [f32; 3],
-    /// The views whose logits are averaged; none where the network looks at the image alone.
+    /// The views for test-time augmentation; empty if the network gets only the image itself.
     pub views: &'a [View],
-    /// The logits are divided by it before softmax.
+    /// Calibration temperature: the logits are divided by it before softmax.
     pub temperature: f64,
     /// How weights are stored.
     pub weights: WeightType,
-    /// What the file says of itself, in one or a few sentences.
+    /// The file's description for people (`doc_string`), in one or a few sentences.
     pub description: &'a str,
-    /// Keys and values that readers of the file find beside the network, such as the class names.
+    /// Keys and values of the file's metadata (`metadata_props`), such as the class names.
     pub metadata: &'a [(&'a str, String)],
 }
 
@@ -84,12 +84,12 @@ pub enum OnnxError {
     /// The file would exceed protobuf's limit.
     #[error("the ONNX file would have {bytes} bytes, more than the {limit} that its format allows")]
     TooLarge {
-        /// Bytes of the file.
+        /// Size of the file, in bytes.
         bytes: usize,
-        /// The most bytes of a protobuf message.
+        /// Largest size of a protobuf message, in bytes.
         limit: usize,
     },
-    /// A number of the network does not fit.
+    /// The network's images do not have 3 channels.
     #[error("the images have {0} channels, expected 3")]
     Channels(usize),
     /// A weight is too large for f16.
@@ -102,10 +102,10 @@ pub enum OnnxError {
     },
 }
 
-/// Protobuf's limit of a message.
+/// Protobuf's limit on the size of a message, in bytes.
 const MAX_BYTES: usize = i32::MAX as usize;
 
-/// The bytes of the ONNX file of `classifier`.
+/// Returns the bytes of the ONNX file of `classifier`.
 ///
 /// # Errors
 /// If the images do not have 3 channels, a weight does not fit into f16, or the file would exceed 2 GiB.
@@ -151,7 +151,8 @@ pub fn to_bytes(classifier: &Classifier<'_>) -> Result<Vec<u8>, OnnxError> {
     }
 }
 
-/// Whether the operation sums products: its matrix or kernels are worth storing in fewer bytes.
+/// Returns whether the operation sums products: it is a convolution or a linear layer. Its weight is worth storing in fewer
+/// bytes.
 fn has_matrix(op: &Op) -> bool {
     matches!(op, Op::Conv2d { .. } | Op::Linear { .. })
 }

@@ -1,14 +1,14 @@
-//! The operations of a network as nodes.
+//! Writes the operations of a network as ONNX nodes.
 
 use tallow_nn::{Constant, Graph, Node, Op, Value};
 
 use crate::builder::{Attribute, Builder};
 use crate::{OnnxError, has_matrix};
 
-/// Writes all operations of `graph` on the tensor `images`, and returns the name of the result.
+/// Writes all operations of `graph`, applied to the tensor `images`. Returns the name of the result.
 ///
 /// # Errors
-/// If a weight cannot be stored.
+/// If a weight is too large for f16.
 pub(crate) fn write(builder: &mut Builder, graph: &Graph, images: String) -> Result<String, OnnxError> {
     let mut results: Vec<String> = Vec::with_capacity(graph.nodes.len());
     let name_of = |results: &[String], value: Value| match value {
@@ -23,7 +23,7 @@ pub(crate) fn write(builder: &mut Builder, graph: &Graph, images: String) -> Res
     Ok(name_of(&results, graph.output))
 }
 
-/// The node, or the few nodes, of one operation; returns the name of the result.
+/// Writes the node or nodes of one operation. Returns the name of the result.
 fn operation(builder: &mut Builder, node: &Node, inputs: &[&str]) -> Result<String, OnnxError> {
     let name = match node.layer() {
         Some(layer) => format!("{layer}/{}", node.op.name()),
@@ -136,7 +136,7 @@ fn batch_norm(builder: &mut Builder, name: &str, x: &str, constants: [&Constant;
     builder.node(name, "BatchNormalization", &[x, gamma, beta, mean, var], &attributes)
 }
 
-/// Of vectors, as one node; of tokens, the product with the transposed matrix, and the bias.
+/// Writes a linear layer. For vectors it is one `Gemm`; for tokens it is a product with the transposed matrix, then the bias.
 fn linear(builder: &mut Builder, name: &str, inputs: &[&str], is_of_vectors: bool) -> String {
     if is_of_vectors {
         return builder.node(name, "Gemm", inputs, &[Attribute::Int("transB", 1)]);
@@ -152,7 +152,7 @@ fn linear(builder: &mut Builder, name: &str, inputs: &[&str], is_of_vectors: boo
     }
 }
 
-/// `x * (erf(x / sqrt(2)) + 1) * 0.5`: the nodes that runtimes know as one.
+/// Writes `x * (erf(x / sqrt(2)) + 1) * 0.5`, in the nodes that runtimes recognise and fuse into one GELU.
 fn gelu(builder: &mut Builder, name: &str, x: &str) -> String {
     let root = builder.float(&format!("{name}/root"), std::f32::consts::SQRT_2);
     let one = builder.float(&format!("{name}/one"), 1.0);

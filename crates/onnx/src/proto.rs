@@ -1,4 +1,5 @@
-//! The messages of an ONNX file, as far as a network of ours needs them: names, numbers and types of `onnx.proto3`.
+//! The protobuf messages of an ONNX file, with the names, field numbers and types of `onnx.proto3`. Fields that Tallow's networks
+//! do not need are left out.
 //!
 //! # Source
 //! <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3>
@@ -153,7 +154,7 @@ pub(crate) enum Dimension {
     Param(String),
 }
 
-/// A tensor (N, `shape`) of the graph's input or output; N is free.
+/// Describes an input or output of the graph: a tensor (N, `shape`) with a dynamic batch size N.
 pub(crate) fn tensor_info(name: &str, elem_type: i32, shape: &[usize]) -> ValueInfoProto {
     let batch = Dimension::Param("N".to_owned());
     let sizes = shape.iter().map(|&size| Dimension::Value(size as i64));

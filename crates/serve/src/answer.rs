@@ -1,22 +1,22 @@
-//! What is said of a picture, in the words of `trainer predict --json`.
+//! The answer about a picture as JSON, with the keys of `trainer predict --json`.
 
 use serde::Serialize;
 use tallow_metrics::most_probable;
 
 use crate::served::Card;
 
-/// What a model says about a picture.
+/// A model's answer about one picture.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Answered {
     file: String,
     /// The most probable first.
     predictions: Vec<Prediction>,
-    /// The share of pictures like the training pictures that are at least as unlike them as this one; none where the model does not
-    /// know.
+    /// The share of known pictures that are at least as unlike the training pictures as this one
+    /// ([`typicality`](tallow_metrics::typicality)); `None` if the model cannot tell.
     typicality: Option<f64>,
-    /// Whether it is unlike anything that the model was trained on.
+    /// Whether the picture is unlike the training pictures; `None` if the model cannot tell.
     none_of_these: Option<bool>,
-    /// The training pictures that are nearest to it; left out where the model knows none.
+    /// The nearest training pictures; left out of the JSON if the server has no training pictures of the model.
     #[serde(skip_serializing_if = "Option::is_none")]
     nearest: Option<Vec<Nearest>>,
 }
@@ -31,16 +31,17 @@ struct Prediction {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Nearest {
     pub(crate) class: String,
-    /// Its file below the data set's folder, where it has one.
+    /// Path of its file below the data set's folder; `None` if it has no file of its own.
     pub(crate) file: Option<String>,
-    /// 1 for the same picture.
+    /// Cosine similarity of the features; 1 for the same picture.
     pub(crate) similarity: f32,
-    /// Where this server shows it.
+    /// Path of its image on this server.
     pub(crate) picture: String,
 }
 
 impl Answered {
-    /// Of the picture `file`, from the logarithms of the probabilities of all classes of the model `card`.
+    /// Creates the answer about the picture `file`. `log_probs` are the natural logarithms of the probabilities of all classes of
+    /// the model `card`; the answer has the `top_k` most probable ones.
     pub(crate) fn new(
         file: String,
         card: &Card,
@@ -66,7 +67,7 @@ impl Answered {
     }
 }
 
-/// Why there is no answer about a picture.
+/// A picture without an answer, and the reason.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Failed {
     pub(crate) file: String,
@@ -75,12 +76,12 @@ pub(crate) struct Failed {
     pub(crate) fault: Fault,
 }
 
-/// Whose fault it is.
+/// The cause of a failure, which determines the status of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The file is no picture that can be read.
+    /// The file is not a picture, or the picture cannot be decoded.
     Unreadable,
-    /// It has too many pixels.
+    /// The picture has too many pixels.
     TooLarge,
     /// The model or the program failed.
     Ours,

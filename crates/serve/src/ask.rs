@@ -1,4 +1,4 @@
-//! What a request asks: which model, about which pictures.
+//! Reads a request: the model, the number of classes, and the pictures.
 
 use axum::body::{Body, Bytes};
 use axum::extract::multipart::MultipartError;
@@ -12,9 +12,9 @@ use crate::posted::Posted;
 use crate::refusal::Refusal;
 use crate::server::Shared;
 
-/// How many classes are told where nobody says.
+/// Number of classes in an answer if the request does not set `top_k`.
 const DEFAULT_TOP_K: usize = 3;
-/// What a picture is called that comes without a name, as on the command line.
+/// Name of a picture that is sent without a name, as on the command line.
 const NO_NAME: &str = "-";
 
 #[derive(Deserialize)]
@@ -24,7 +24,8 @@ struct Parameters {
     top_k: Option<usize>,
 }
 
-/// The place of the model that the address names, and how many classes are to be told.
+/// Returns the index of the model that the query names (the first model by default), and the number of classes in the answer,
+/// which is at most the number of the model's classes.
 pub(crate) fn parameters(uri: &Uri, shared: &Shared) -> Result<(usize, usize), Refusal> {
     let bad = |error: String| Refusal::new(StatusCode::BAD_REQUEST, error);
     let Query(Parameters { model, top_k }) = Query::try_from_uri(uri)
@@ -45,7 +46,7 @@ pub(crate) fn parameters(uri: &Uri, shared: &Shared) -> Result<(usize, usize), R
     }
 }
 
-/// What a body is.
+/// The kind of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A form with files.
@@ -55,7 +56,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// By the header. What curl says where nobody tells it better is taken for a picture: its first bytes decide anyway.
+    /// Returns the kind that the `Content-Type` header names. A body without the header is a picture, and so is one with curl's
+    /// default, `application/x-www-form-urlencoded`. A picture's format is recognised by its first bytes.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
         let told = headers.get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
         let Some(told) = told else { return Ok(Self::Picture) };
@@ -75,7 +77,7 @@ impl Kind {
     }
 }
 
-/// The pictures of a body, `max` at most.
+/// Returns the pictures of a body. More than `max` are refused.
 pub(crate) async fn pictures(
     kind: Kind,
     parts: Parts,
@@ -96,7 +98,7 @@ pub(crate) async fn pictures(
 async fn of_form(parts: Parts, bytes: Bytes, max: usize) -> Result<Vec<Posted>, Refusal> {
     let bad = |error: String| Refusal::new(StatusCode::BAD_REQUEST, error);
     let broken = |e: MultipartError| bad(format!("the form cannot be read: {}", e.body_text()));
-    let request = Request::from_parts(parts, Body::from(bytes)); // it is in memory, and its length was checked
+    let request = Request::from_parts(parts, Body::from(bytes)); // in memory; its length was checked
     let form = Multipart::from_request(request, &()).await;
     let mut form = form.map_err(|e| bad(format!("the form cannot be read: {}", e.body_text())))?;
     let mut files = Vec::new();

@@ -1,4 +1,4 @@
-//! The body of a request, read up to a limit, within a time, and only while there is memory for it.
+//! Reads the body of a request, with limits on its length, on the time, and on the memory of all bodies together.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -12,14 +12,15 @@ use tokio::time::timeout;
 use crate::refusal::Refusal;
 use crate::server::Shared;
 
-/// Whoever takes longer to send a body is not waited for.
+/// Longest time in which a client may send a body.
 const MAX_TIME: Duration = Duration::from_secs(60);
-/// How long a body that is refused is still taken off the wire: a client that sends does not listen.
+/// Longest time for which the rest of a refused body is read and discarded: many clients read the answer only after they have
+/// sent the whole body.
 const DISCARDING: Duration = Duration::from_secs(2);
-/// What memory is given out by: a permit of the semaphore.
+/// Bytes of memory that one permit of the semaphore stands for.
 pub(crate) const BYTES_PER_PERMIT: usize = 1024;
 
-/// All of a body, and the leave to have it in memory.
+/// Reads the whole body. Returns the bytes, and the permits for their memory.
 pub(crate) async fn read(
     body: &mut Body,
     headers: &HeaderMap,
@@ -47,7 +48,7 @@ pub(crate) async fn read(
     }
 }
 
-/// All bytes; none where they are more than `limit`.
+/// Returns all bytes of a body; `None` if there are more than `limit`.
 async fn collect(body: &mut Body, limit: usize, announced: usize) -> Result<Option<Bytes>, axum::Error> {
     let mut bytes = Vec::with_capacity(announced);
     while let Some(data) = next(body).await {
@@ -60,13 +61,13 @@ async fn collect(body: &mut Body, limit: usize, announced: usize) -> Result<Opti
     Ok(Some(bytes.into()))
 }
 
-/// The next piece of a body.
+/// Returns the next piece of a body; `None` at its end.
 async fn next(body: &mut Body) -> Option<Result<Bytes, axum::Error>> {
     loop {
         match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await? {
             Ok(frame) => {
                 if let Ok(data) = frame.into_data() {
-                    return Some(Ok(data)); // trailers are nobody's business
+                    return Some(Ok(data)); // trailers are ignored
                 }
             }
             Err(e) => return Some(Err(e)),
@@ -74,7 +75,7 @@ async fn next(body: &mut Body) -> Option<Result<Bytes, axum::Error>> {
     }
 }
 
-/// Takes the rest of a body off the wire for a while, and throws it away.
+/// Reads the rest of a body and discards it, for at most [`DISCARDING`].
 pub(crate) async fn discard(body: &mut Body) {
     let _ = timeout(DISCARDING, async { while let Some(Ok(_)) = next(body).await {} }).await;
 }

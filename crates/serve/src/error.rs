@@ -1,26 +1,26 @@
-//! Why a server cannot begin, or ends before it was asked to.
+//! Why a server cannot start, or ends before it was asked to.
 
 use std::io;
 
-/// What keeps a server from its work.
+/// An error that keeps a server from starting, or ends it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// There is nothing to serve.
+    /// No model was passed.
     #[error("no model to serve: at least one is expected")]
     NoModel,
-    /// A network that takes images as they are, of one size that it does not name.
+    /// The model does not name the size that pictures are fitted to: it takes images without resizing.
     #[error(
         "the model {name:?} does not say to which size pictures are fitted: its own program made it, and only that can ask it"
     )]
     NoSize {
-        /// The model.
+        /// The model's name.
         name: String,
     },
-    /// The listener or the threads cannot be used.
+    /// An error of the listener or of a thread.
     #[error("cannot serve: {0}")]
     Io(#[from] io::Error),
-    /// The thread that computes has ended by itself.
+    /// The thread that computes ended before the server was asked to stop, or it panicked.
     #[error("the thread that computes answers has ended: this is a bug; start the server again")]
     Ended,
 }

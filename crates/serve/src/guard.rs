@@ -1,4 +1,4 @@
-//! What holds for every request: whom it may be addressed to, and the headers of its answer.
+//! Applies to every request: checks the name of the server in it, and adds the security headers to its response.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use crate::refusal::Refusal;
 use crate::server::Shared;
 
-/// The page takes nothing from elsewhere; pictures that are chosen on it are `blob:` addresses.
+/// The page loads nothing from other servers. Pictures that are chosen on the page are `blob:` addresses.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
      img-src 'self' blob: data:; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -23,10 +23,11 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
 ];
 
-/// The names that a server on `address` may be called by; none, and it may be by any, where others than this machine reach it.
+/// Returns the names of a server on `address` that the `Host` header of a request may have. `None` if other machines can reach
+/// the server: then every name is accepted.
 ///
-/// A page from elsewhere whose name was made to lead to this machine would otherwise be of one origin with the server, and could
-/// read its answers (DNS rebinding).
+/// Without this check, the owner of another site could make the site's name resolve to this machine. The pages of that site would
+/// then have the same origin as the server, and could read its answers (DNS rebinding).
 pub(crate) fn names(address: SocketAddr) -> Option<Vec<String>> {
     if !address.ip().is_loopback() {
         return None;
@@ -36,13 +37,13 @@ pub(crate) fn names(address: SocketAddr) -> Option<Vec<String>> {
     let mut names: Vec<String> =
         ["localhost", "127.0.0.1", "[::1]"].map(|host| format!("{host}:{port}")).into();
     if port == 80 {
-        names.extend(["localhost", "127.0.0.1", "[::1]"].map(str::to_owned)); // clients leave it out
+        names.extend(["localhost", "127.0.0.1", "[::1]"].map(str::to_owned)); // clients leave port 80 out
     }
     names.push(own);
     Some(names)
 }
 
-/// Refuses what is addressed to another, and puts the headers on every answer.
+/// Refuses requests that are addressed to another server. Adds the headers to every response, and counts it.
 pub(crate) async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let mut response = match foreign_name(&shared, &request) {
         Some(refusal) => refusal.into_response(),
@@ -55,7 +56,8 @@ pub(crate) async fn guard(State(shared): State<Arc<Shared>>, request: Request, n
     response
 }
 
-/// That a request is addressed to a name that is not this server's. Every browser sends a name; a program may leave it out.
+/// Returns a refusal if the `Host` header has a name that is not this server's. Every browser sends the header. A program may
+/// leave it out: such a request is accepted.
 fn foreign_name(shared: &Shared, request: &Request) -> Option<Refusal> {
     let names = shared.names.as_ref()?;
     let host = String::from_utf8_lossy(request.headers().get(header::HOST)?.as_bytes()).to_ascii_lowercase();

@@ -1,16 +1,16 @@
-//! Trained models behind HTTP: a page to drop pictures on, an API, metrics.
+//! Serves trained models over HTTP: a page for dropping pictures, an API, and metrics.
 //!
-//! The way of a request: one thread speaks HTTP and waits for nothing but sockets; it reads a body up to its limit and puts
-//! the pictures into a queue with an end ([`Limits::n_waiting`]). Another thread takes from the queue whatever waits, of one
-//! model, decodes it by all cores, has the model look at it once, and sends the answers back. Nobody waits for a batch to
-//! fill: while the processor is busy, requests gather by themselves.
+//! How a request is answered: one thread handles HTTP, and waits only for sockets. It reads the body up to a limit, and puts the
+//! pictures into a queue of limited length ([`Limits::n_waiting`]). A second thread takes the waiting requests of one model from
+//! the queue, decodes their pictures on all cores, runs the model on them as one batch, and sends the answers back. It does not
+//! wait for a batch to fill: while it computes, more requests collect in the queue.
 //!
-//! * [`serve`] works until it is asked to stop, then answers what it has taken on;
-//! * [`Served`] is a model with its name, opened by the caller: the crate reads no model files and knows no architecture;
-//! * `openapi.json`, which every server hands out, describes the API.
+//! * [`serve`] runs until it is asked to stop, then answers the requests that it has accepted;
+//! * [`Served`] is a model with its name. The caller opens it: this crate reads no model files and knows no architectures;
+//! * `openapi.json` describes the API. Every server returns it.
 //!
-//! What a picture is worth is said by [`Predictor`](tallow_training::Predictor), so that answers have the same bits as those of
-//! `trainer predict`. The crate prints nothing.
+//! [`Predictor`](tallow_training::Predictor) computes the predictions, so answers have the same bits as those of
+//! `trainer predict`. This crate prints nothing.
 #![forbid(unsafe_code)]
 
 mod answer;

@@ -1,31 +1,32 @@
-//! What `/metrics` says, in the text format of Prometheus.
+//! The figures of `/metrics`, in the text format of Prometheus.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Upper bounds of the histogram, in seconds.
+/// Upper bounds of the histogram's buckets, in seconds.
 const BOUNDS_SECS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-/// How much the latest batch counts in the pace.
+/// Weight of the latest batch in the moving mean of the time per picture.
 const WEIGHT_OF_LATEST: f64 = 0.2;
 
-/// What a server has done so far.
+/// Counts of what a server has done since it started.
 #[derive(Default)]
 pub(crate) struct Metrics(Mutex<Counts>);
 
 #[derive(Default)]
 struct Counts {
-    /// Requests by the status of their answer.
+    /// Number of requests for each status.
     requests: BTreeMap<u16, u64>,
-    /// Requests for predictions whose time is in each bucket, the last without a bound.
+    /// Number of answered requests for predictions in each bucket of time; the last bucket has no upper bound.
     buckets: [u64; BOUNDS_SECS.len() + 1],
+    /// Sum of the times of these requests.
     secs: f64,
-    /// Pictures that were answered, by the place of their model.
+    /// Number of answered pictures, by the index of the model.
     pictures: BTreeMap<usize, u64>,
     n_unreadable: u64,
     n_batches: u64,
-    /// A moving mean.
+    /// Moving mean over the batches.
     secs_per_picture: f64,
 }
 
@@ -35,14 +36,14 @@ impl Metrics {
         *self.lock().requests.entry(status).or_default() += 1;
     }
 
-    /// Counts the time of a request for predictions.
+    /// Counts an answered request for predictions and its time.
     pub(crate) fn took(&self, time: Duration) {
         let (secs, mut counts) = (time.as_secs_f64(), self.lock());
         counts.buckets[BOUNDS_SECS.partition_point(|&bound| bound < secs)] += 1;
         counts.secs += secs;
     }
 
-    /// Counts a batch of a model, of which some pictures were answered and some could not be read.
+    /// Counts a batch of the model with index `model`: its answered pictures, and those that could not be read.
     pub(crate) fn looked(&self, model: usize, n_answered: usize, n_unreadable: usize, time: Duration) {
         let mut counts = self.lock();
         *counts.pictures.entry(model).or_default() += n_answered as u64;
@@ -53,12 +54,13 @@ impl Metrics {
         counts.secs_per_picture += weight * (secs - counts.secs_per_picture);
     }
 
-    /// After how many whole seconds so many pictures will have been looked at; 1 at least, and an hour at most.
+    /// Estimates the time for `n_pictures` pictures in whole seconds, from 1 to 3600.
     pub(crate) fn wait_secs(&self, n_pictures: usize) -> u64 {
         (n_pictures as f64 * self.lock().secs_per_picture).ceil().clamp(1.0, 3600.0) as u64
     }
 
-    /// All of it, with the names of the models and what waits now.
+    /// Returns all figures as text. `models` are the models' names, `waiting` is the number of pictures in the queue, and
+    /// `capacity` is the largest number that may wait.
     pub(crate) fn text<'a>(
         &self,
         models: impl Iterator<Item = &'a str>,
@@ -106,7 +108,7 @@ impl Metrics {
     }
 }
 
-/// A label's value as the format wants it.
+/// Escapes a label's value as Prometheus's text format requires.
 fn label(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

@@ -1,4 +1,4 @@
-//! The page and the description of the API: files that are part of the program.
+//! The page and the description of the API, as files that are compiled into the program.
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};

@@ -1,4 +1,4 @@
-//! Pictures as they are posted: whole files in memory, decoded as files on disk are.
+//! Posted pictures: whole files in memory, which are decoded like files on disk.
 
 use axum::body::Bytes;
 use tallow_core::digest::Hasher;
@@ -8,25 +8,25 @@ use tallow_dataset::{BadPicture, Error, Identity, ImageSource, Picture};
 /// A file that was posted.
 #[derive(Clone, Debug)]
 pub(crate) struct Posted {
-    /// As its sender calls it.
+    /// The name that the client gives the file.
     pub(crate) name: String,
     pub(crate) bytes: Bytes,
 }
 
-/// Files that are looked at together.
+/// The posted files of one batch.
 pub(crate) struct PostedFiles {
     pub(crate) files: Vec<Posted>,
-    /// Pictures with more are refused before they are decoded.
+    /// Pictures with more pixels are refused before they are decoded.
     pub(crate) max_pixels: u64,
 }
 
 impl PostedFiles {
-    /// Whether file `i` was refused for the number of its pixels.
+    /// Returns whether file `i` has too many pixels.
     pub(crate) fn is_too_large(&self, i: usize) -> bool {
         matches!(self.check(i), Err(DecodeError::TooLarge { .. }))
     }
 
-    /// What the header says, before anything is allocated.
+    /// Checks the size in the header of file `i`, before anything is allocated.
     fn check(&self, i: usize) -> Result<(), DecodeError> {
         let probe = probe(&self.files[i].bytes)?;
         let (width, height, limit) = (probe.width, probe.height, self.max_pixels);

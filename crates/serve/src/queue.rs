@@ -1,4 +1,5 @@
-//! What waits to be looked at: requests come in at one end until it is full, and leave together at the other.
+//! The queue of waiting requests. The HTTP thread adds requests at the end, until the queue is full. The thread that computes
+//! takes several at a time from the front.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,34 +9,34 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use crate::answer::{Answered, Failed};
 use crate::posted::Posted;
 
-/// The outcome for each picture of a request, in its order.
+/// The outcome for each picture of a request, in the order of the pictures.
 pub(crate) type Outcomes = Vec<Result<Answered, Failed>>;
 
-/// The pictures of a request, and where their answers go.
+/// A request for predictions: its pictures, and the channel for their answers.
 pub(crate) struct Job {
-    /// The place of the model that is asked.
+    /// Index of the requested model.
     pub(crate) model: usize,
-    /// How many classes are told.
+    /// Number of classes in an answer.
     pub(crate) top_k: usize,
     pub(crate) files: Vec<Posted>,
     pub(crate) answers: oneshot::Sender<Outcomes>,
-    /// Leave to have the files in memory.
+    /// Permits for the memory of the files; they are returned when the job is dropped.
     pub(crate) _memory: OwnedSemaphorePermit,
 }
 
-/// Why a request cannot be taken on.
+/// Why the queue refuses a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// So many pictures wait already.
+    /// The request does not fit: this number of pictures wait already.
     Full(usize),
-    /// The server ends.
+    /// The server is stopping.
     Closed,
 }
 
 pub(crate) struct Queue {
     state: Mutex<State>,
     changed: Condvar,
-    /// Pictures that may wait.
+    /// Largest number of pictures that may wait.
     capacity: usize,
 }
 
@@ -51,7 +52,7 @@ impl Queue {
         Self { state: Mutex::default(), changed: Condvar::new(), capacity }
     }
 
-    /// Puts a request at the end. It is held for a moment at most.
+    /// Adds a request at the end. The call waits only for the lock, which is held briefly.
     pub(crate) fn push(&self, job: Job) -> Result<(), Refused> {
         let mut state = self.lock();
         if state.is_closed {
@@ -66,8 +67,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits for requests, then takes those of the first one's model, in their order, as far as they have `max_pictures` together;
-    /// one at least. None once the queue is closed and empty.
+    /// Waits for a request, then takes the first request and the later ones for the same model, in order, up to `max_pictures`
+    /// pictures in total. The first request is taken even if it has more. Returns `None` once the queue is closed and empty.
     pub(crate) fn take(&self, max_pictures: usize) -> Option<Vec<Job>> {
         let mut state = self.lock();
         let first = loop {
@@ -81,7 +82,7 @@ impl Queue {
         let (mut taken, mut left, mut is_full) = (vec![first], VecDeque::new(), false);
         for job in std::mem::take(&mut state.jobs) {
             let is_of_model = job.model == model;
-            // one that does not fit ends it, lest small requests overtake a large one for ever
+            // the first request that does not fit ends the batch: otherwise small requests could overtake a large one for ever
             is_full |= is_of_model && n + job.files.len() > max_pictures;
             if is_of_model && !is_full {
                 n += job.files.len();
@@ -95,7 +96,7 @@ impl Queue {
         Some(taken)
     }
 
-    /// Takes nothing on any more; what waits is still taken out.
+    /// Refuses further requests. Those that wait can still be taken.
     pub(crate) fn close(&self) {
         self.lock().is_closed = true;
         self.changed.notify_all();
@@ -105,7 +106,7 @@ impl Queue {
         self.lock().is_closed
     }
 
-    /// Pictures that wait.
+    /// Returns the number of waiting pictures.
     pub(crate) fn n_waiting(&self) -> usize {
         self.lock().n_pictures
     }

@@ -1,4 +1,4 @@
-//! Answers that are none: a status, and JSON that says what is wrong and what to do about it.
+//! Error responses: a status, and JSON that says what is wrong and what to do about it.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -7,19 +7,19 @@ use serde::Serialize;
 
 use crate::answer::{Failed, Fault};
 
-/// Why a request is not answered.
+/// The error response to a request.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     status: StatusCode,
     told: Told,
-    /// After how many seconds to try again.
+    /// Seconds after which the client should try again.
     retry_after_secs: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
 struct Told {
     error: String,
-    /// The pictures and what is wrong with each, where that is the reason.
+    /// The pictures and what is wrong with each; empty if the request was refused for another reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     failed: Vec<Failed>,
 }
@@ -29,7 +29,7 @@ impl Refusal {
         Self { status, told: Told { error: error.into(), failed: Vec::new() }, retry_after_secs: None }
     }
 
-    /// Of a request of whose pictures none was answered.
+    /// Creates the response to a request if none of its pictures has an answer.
     pub(crate) fn of_pictures(failed: Vec<Failed>) -> Self {
         let has = |fault| failed.iter().any(|failed| failed.fault == fault);
         let status = match () {
@@ -44,7 +44,7 @@ impl Refusal {
         Self { status, told: Told { error, failed }, retry_after_secs: None }
     }
 
-    /// That there is too much to do now.
+    /// Creates the response of a server that cannot accept the request now (503).
     pub(crate) fn busy(error: impl Into<String>, retry_after_secs: u64) -> Self {
         Self { retry_after_secs: Some(retry_after_secs), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, error) }
     }

@@ -1,4 +1,4 @@
-//! What can be asked, and by which address.
+//! The addresses of the server and their handlers.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,12 +21,12 @@ use crate::refusal::Refusal;
 use crate::server::Shared;
 use crate::{body, guard, page};
 
-/// The longest side of a training picture that is shown.
+/// Longest side of a training picture in a response, in px.
 const MAX_SHOWN_PX: usize = 160;
 
 type App = State<Arc<Shared>>;
 
-/// All routes; the description of the API names those that are not files of the page.
+/// Returns all routes. The description of the API lists those that are not files of the page.
 pub(crate) fn router(shared: &Arc<Shared>) -> Router {
     Router::new()
         .route("/", get(page::index))
@@ -91,7 +91,7 @@ async fn models(State(shared): App) -> Response {
     Json(json!({ "models": shared.cards, "limits": limits })).into_response()
 }
 
-/// A training picture, small. Its file is read and decoded apart from the thread that speaks HTTP.
+/// Returns a small version of a training picture. Another thread reads and decodes its file, so the HTTP thread is not blocked.
 async fn nearest(
     State(shared): App,
     place: Result<Path<(usize, usize)>, PathRejection>,
@@ -103,7 +103,7 @@ async fn nearest(
     if index >= set.len() {
         return Err(absent(&format!("the model has {} training pictures", set.len())));
     }
-    // it is never closed, and a few at a time leave the cores to those who ask about pictures
+    // the semaphore is never closed; its limit leaves the cores to the predictions
     let _turn = shared.showing.acquire().await;
     let drawn = spawn_blocking(move || to_png(&set.read(index)?, MAX_SHOWN_PX)).await;
     match drawn {

@@ -1,4 +1,4 @@
-//! A model that is served: what asks it, and what is told of it.
+//! A model that is served, and its description.
 
 use std::sync::Arc;
 
@@ -8,15 +8,15 @@ use tallow_training::Predictor;
 
 /// A model and its name.
 pub struct Served {
-    /// What requests call it; of several with one name the first is meant.
+    /// The name by which requests choose the model. If several models have the same name, requests get the first.
     pub name: String,
     /// The model.
     pub predictor: Predictor,
-    /// The training images that its answers name ([`Predictor::name_nearest`]), where they name any.
+    /// The training images that the answers name ([`Predictor::name_nearest`]); `None` if the answers name none.
     pub training_images: Option<Arc<ImageSet>>,
 }
 
-/// What is told of a model.
+/// The description of a model in the answer to `/models`.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Card {
     pub(crate) name: String,
@@ -25,14 +25,16 @@ pub(crate) struct Card {
     pub(crate) classes: Arc<[String]>,
     /// Rows and columns that pictures are fitted to.
     pub(crate) size_px: [usize; 2],
-    /// Whether its probabilities are calibrated on validation images.
+    /// Whether the probabilities are calibrated on validation images.
     pub(crate) calibrated: bool,
+    /// Whether answers say that a picture belongs to none of the classes.
     pub(crate) has_none_of_these: bool,
+    /// Whether answers name the nearest training pictures.
     pub(crate) has_nearest: bool,
 }
 
 impl Served {
-    /// None where the model names no size that pictures are fitted to.
+    /// Returns the model's description; `None` if the model does not name the size that pictures are fitted to.
     pub(crate) fn card(&self) -> Option<Card> {
         let info = self.predictor.info();
         Some(Card {

@@ -1,4 +1,4 @@
-//! A server at work: its two threads, and its end.
+//! Runs a server: starts its two threads, and stops them.
 
 use std::future::IntoFuture as _;
 use std::net::{SocketAddr, TcpListener};
@@ -22,25 +22,26 @@ use crate::routes::router;
 use crate::served::{Card, Served};
 use crate::{guard, worker};
 
-/// How often the flag is looked at that asks to stop.
+/// Interval at which the stop flag is checked.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long answers are waited for once the server was asked to stop.
+/// Longest wait for open requests after the server was asked to stop.
 const MAX_FAREWELL: Duration = Duration::from_secs(10);
-/// Training pictures that are made ready to be shown at a time.
+/// Largest number of training pictures that are decoded at a time to be shown.
 const N_SHOWING: usize = 2;
 
-/// What all requests share.
+/// State that all requests share.
 pub(crate) struct Shared {
     pub(crate) cards: Vec<Card>,
-    /// Of each model, where its answers name any.
+    /// The training images of each model; `None` if its answers name none.
     pub(crate) training_images: Vec<Option<Arc<ImageSet>>>,
     pub(crate) limits: Limits,
     pub(crate) queue: Queue,
     pub(crate) metrics: Metrics,
-    /// A permit for every [`BYTES_PER_PERMIT`] of bodies.
+    /// One permit for each [`BYTES_PER_PERMIT`] bytes of request bodies.
     pub(crate) memory: Arc<Semaphore>,
+    /// One permit for each training picture that may be decoded at a time.
     pub(crate) showing: Semaphore,
-    /// What the server may be called in a request, where that is bounded.
+    /// Names that the `Host` header of a request may have; `None` if every name is accepted.
     pub(crate) names: Option<Vec<String>>,
 }
 
@@ -61,22 +62,24 @@ impl Shared {
         })
     }
 
-    /// The place of the model with this name.
+    /// Returns the index of the first model with this name.
     pub(crate) fn place(&self, name: &str) -> Option<usize> {
         self.cards.iter().position(|card| card.name == name)
     }
 
-    /// That nothing more is taken on now, and when to try again.
+    /// Returns the refusal of a request that cannot be accepted now, with the time after which to try again.
     pub(crate) fn busy(&self, why: &str) -> Refusal {
         let secs = self.metrics.wait_secs(self.queue.n_waiting());
         Refusal::busy(format!("{why}: try again in {secs} s"), secs)
     }
 }
 
-/// Answers whoever asks at `listener`, until `stop` is raised; then whoever has asked, for ten seconds at most.
+/// Answers requests at `listener` until `stop` is raised. Then finishes the requests that were accepted before, for at most ten
+/// seconds.
 ///
 /// # Errors
-/// If there is no model, or one names no size that pictures are fitted to; if the listener or a thread cannot be had.
+/// If there is no model; if a model does not name the size that pictures are fitted to; if the listener or a thread fails; or if
+/// the thread that computes ends early.
 pub fn serve(
     listener: TcpListener,
     models: Vec<Served>,
@@ -106,7 +109,7 @@ pub fn serve(
     }
 }
 
-/// Closes the queue whichever way the thread that computes ends: nobody waits for it in vain.
+/// Closes the queue when the thread that computes ends, also by a panic: no request then waits in vain.
 struct Closing(Arc<Shared>);
 
 impl Drop for Closing {
@@ -115,11 +118,11 @@ impl Drop for Closing {
     }
 }
 
-/// Answers until the server is asked to stop, or cannot compute any more, and all that has asked before is answered or was
-/// waited for long enough.
+/// Answers requests until the server is asked to stop or the queue is closed. Then waits for open requests, for at most
+/// [`MAX_FAREWELL`].
 async fn answer(listener: TcpListener, shared: &Arc<Shared>, stop: &StopFlag) -> Result<(), ServeError> {
     let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|stream| {
-        let _ = stream.set_nodelay(true); // an answer waits for nothing; without it, it is only later
+        let _ = stream.set_nodelay(true); // sends answers at once; if this fails, they are only later
     });
     let end = || {
         let (stop, shared) = (stop.clone(), Arc::clone(shared));

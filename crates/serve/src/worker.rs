@@ -1,4 +1,5 @@
-//! The thread that computes: it takes what waits, has a model look at all of it once, and sends the answers back.
+//! The thread that computes: takes the waiting requests of one model, predicts all their pictures together, and sends the answers
+//! back.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,13 +16,14 @@ use crate::queue::Job;
 use crate::served::{Card, Served};
 use crate::server::Shared;
 
-/// Pictures that are taken at a time. The model looks at them in passes of its own size, and the next pass is decoded meanwhile.
+/// Largest number of pictures that are taken from the queue at a time; a single request may have more. The predictor splits them
+/// into passes. While one pass is computed, the pictures of the next are decoded.
 const MAX_PICTURES: usize = 256;
 
-/// Answers requests until the queue is closed and empty, or, in the middle of a batch, `abort` is raised.
+/// Answers requests until the queue is closed and empty. If `abort` is raised, the current batch is not finished.
 pub(crate) fn work(models: &[Served], shared: &Shared, abort: &StopFlag) {
     while let Some(jobs) = shared.queue.take(MAX_PICTURES) {
-        // nobody waits for the answer to a request that was given up
+        // skips requests whose clients have gone
         let jobs: Vec<Job> = jobs.into_iter().filter(|job| !job.answers.is_closed()).collect();
         if let Some(model) = jobs.first().map(|job| job.model) {
             let asked = Asked { served: &models[model], card: &shared.cards[model], model, shared, abort };
@@ -30,24 +32,25 @@ pub(crate) fn work(models: &[Served], shared: &Shared, abort: &StopFlag) {
     }
 }
 
-/// The model that is asked.
+/// The model that a batch is for.
 struct Asked<'a> {
     served: &'a Served,
     card: &'a Card,
-    /// Its place.
+    /// The model's index.
     model: usize,
     shared: &'a Shared,
     abort: &'a StopFlag,
 }
 
-/// Requests that a failure of the model left without an answer.
+/// Requests without an answer after the model failed, and the reason.
 struct Unanswered {
     jobs: VecDeque<Job>,
     reason: String,
 }
 
 impl Asked<'_> {
-    /// Answers all of `jobs`. Where the model fails at several together, each is asked alone, so that one costs no other its answer.
+    /// Answers all of `jobs`. If the model fails on several requests together, each is repeated alone, so that only the request
+    /// that causes the failure goes without an answer.
     fn answer(&self, jobs: Vec<Job>) {
         let Err(Unanswered { mut jobs, reason }) = self.look(jobs) else { return };
         match jobs.len() {
@@ -56,7 +59,7 @@ impl Asked<'_> {
         }
     }
 
-    /// Has the model look at all pictures once; each request is answered as soon as its last picture is.
+    /// Predicts all pictures as one batch. Each request is answered as soon as its last picture has an outcome.
     fn look(&self, jobs: Vec<Job>) -> Result<(), Unanswered> {
         let start = Instant::now();
         let files: Vec<Posted> = jobs.iter().flat_map(|job| &job.files).cloned().collect();
@@ -72,11 +75,11 @@ impl Asked<'_> {
                 *(if outcome.is_ok() { &mut n_answered } else { &mut n_unreadable }) += 1;
                 outcomes.push(outcome);
                 if let Some(job) = jobs.pop_front_if(|job| job.files.len() == outcomes.len()) {
-                    let _ = job.answers.send(std::mem::take(&mut outcomes)); // it may have been given up
+                    let _ = job.answers.send(std::mem::take(&mut outcomes)); // the client may have gone
                 }
                 Ok(())
             };
-            // from within the pool each kernel begins at once, where this thread would wake a thread of the pool and wait for it
+            // Inside rayon's pool each kernel starts at once. From this thread, each would have to wake the pool and wait for it.
             let set = Arc::new(set);
             rayon::scope(|_| {
                 self.served.predictor.predict::<TrainingError>(&set, &Silent, self.abort, on_answer)
@@ -90,7 +93,7 @@ impl Asked<'_> {
         }
     }
 
-    /// What is said of one picture.
+    /// Converts the predictor's answer about one picture.
     fn outcome(&self, answer: Answer, posted: &PostedFiles, top_k: usize) -> Result<Answered, Failed> {
         let i = answer.index as usize;
         let file = posted.files[i].name.clone();
@@ -123,11 +126,11 @@ impl Asked<'_> {
     }
 }
 
-/// Says that the model failed, for each picture of a request.
+/// Answers a request with `reason` for each of its pictures, after a failure of the model.
 fn fail(job: Job, reason: &str) {
     let failed = |file: &Posted| {
         Err(Failed { file: file.name.clone(), reason: reason.to_owned(), fault: Fault::Ours })
     };
     let outcomes = job.files.iter().map(failed).collect();
-    let _ = job.answers.send(outcomes); // it may have been given up
+    let _ = job.answers.send(outcomes); // the client may have gone
 }

@@ -1,8 +1,8 @@
-//! `trainer bench`: how fast an architecture trains or infers on this processor, and where the time goes.
+//! `trainer bench`: measures how fast an architecture trains or infers on this processor, and where the time goes.
 //!
-//! A step is a real one, with forward pass, loss, backward pass and optimiser, on one batch of synthetic images in memory. So
-//! the time for loading data is not measured. `bench_text` prints the figures; `bench_slices` works in slices, in turn with
-//! other programs.
+//! A training step is complete, with forward pass, loss, backward pass and optimiser. Each step uses the same batch of synthetic
+//! images in memory, so the time for loading data is not measured. `bench_text` formats the figures. `bench_slices` measures in
+//! slices, which alternate with those of other programs.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -24,10 +24,10 @@ use crate::{bench_slices, bench_text, output, train};
 const N_CLASSES: usize = 10;
 const LR: f64 = 0.01;
 
-/// Uncounted steps, which fill pools and caches.
+/// Steps that do not count; they fill pools and caches.
 const WARM_UP: Repeats = Repeats { min: 3, max: 3, secs: 0.0 };
 const TIMED: Repeats = Repeats { min: 5, max: 101, secs: 3.0 };
-/// Profiled steps, which measure where the time goes; separate from the timed steps.
+/// Steps that measure where the time goes. They are separate from the timed steps.
 const PROFILED: Repeats = Repeats { min: 2, max: 21, secs: 1.0 };
 
 /// Largest number of floats in a batch of images: 1 GiB.
@@ -110,7 +110,7 @@ pub(crate) fn run(args: &BenchArgs, app: &App) -> Result<ExitCode> {
     if let Some(signal) = app.stop.raised() {
         return Ok(ExitCode::from(signal.exit_status()));
     }
-    // the larger of two measurements is less disturbed
+    // of the two measurements, the larger is the less disturbed one
     let peak_gflops = peak_before.into_iter().chain(bench.peak_gflops()).max_by(f64::total_cmp);
     let measured = Measured { step_secs, profiled, peak_gflops, peak_rss_bytes };
     let figures = figures(args, &bench, measured);

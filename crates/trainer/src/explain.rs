@@ -1,4 +1,4 @@
-//! `trainer explain`: draws which places of pictures speak for a class.
+//! `trainer explain`: draws the places of pictures that speak for a class.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -18,7 +18,7 @@ use crate::args::ExplainArgs;
 use crate::predict::{Asked, Failed, asked};
 use crate::{model, output, train};
 
-/// Small images are enlarged by a whole factor up to this height and width.
+/// Small images are enlarged by the largest whole factor with which neither side exceeds this size, in px.
 const LEAST_SIDE_PX: usize = 224;
 
 /// What `--json` prints.
@@ -82,7 +82,7 @@ fn class_called(name: &str, predictor: &Predictor) -> Result<usize> {
     )
 }
 
-/// Draws every picture; stops where a stop was requested.
+/// Draws the map of every picture. Ends early if a stop was requested.
 fn draw(
     predictor: &Predictor,
     asked: &[Asked],
@@ -117,7 +117,8 @@ fn draw(
     Ok(())
 }
 
-/// The name of a map's file: `cat-tabby.png` for the class `tabby` of `holiday/cat.jpg`, with a number if that is taken.
+/// Returns the name of a map's file, such as `cat-tabby.png` for the picture `holiday/cat.jpg` and the class `tabby`. If the name
+/// is taken, a number is appended.
 fn free_name(picture: &str, class: &str, taken: &mut HashSet<String>) -> String {
     let stem = Path::new(picture).file_stem().map_or("picture".into(), |stem| stem.to_string_lossy());
     let plain = |text: &str| -> String {
@@ -133,7 +134,7 @@ fn free_name(picture: &str, class: &str, taken: &mut HashSet<String>) -> String 
     name
 }
 
-/// The picture as the model sees it, and the same under the colours of the map, as a PNG.
+/// Returns a PNG of the picture as the model sees it, with the same picture under the map's colours on its right.
 fn side_by_side(explanation: &Explanation) -> Result<Vec<u8>> {
     let (seen, overlay) = (&explanation.seen, explanation.overlay());
     let Picture { height, width, .. } = *seen;

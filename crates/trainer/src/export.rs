@@ -1,4 +1,4 @@
-//! `trainer export`: a trained model as a file that other programs read.
+//! `trainer export`: writes a trained model as a file that other programs read.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ use crate::App;
 use crate::args::{ExportArgs, ExportFormat, ExportWeights};
 use crate::{export_web, output};
 
-/// The most bytes of a `summary.json`.
+/// Largest accepted size of a `summary.json`, in bytes.
 const MAX_SUMMARY_BYTES: u64 = 16 << 20;
 
 /// What `--json` prints.
@@ -29,7 +29,7 @@ struct Document<'a> {
     onnx: Option<OnnxFacts<'a>>,
 }
 
-/// What a caller of the ONNX file has to know.
+/// Facts that a program needs to run the ONNX file.
 #[derive(Serialize)]
 struct OnnxFacts<'a> {
     input: &'a str,
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &ExportArgs, app: &App) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the model file again, elsewhere.
+/// Writes a copy of the model file to `--out`.
 fn safetensors(saved: &SavedModel, args: &ExportArgs, app: &App) -> Result<ExitCode> {
     if args.weights == ExportWeights::F16 {
         bail!("--weights f16 is for --format onnx and web: a safetensors file keeps the weights as they are")
@@ -96,7 +96,7 @@ fn sized(out: &Path, n_bytes: usize) -> String {
     format!("{}  {:.1} MB", out.display(), n_bytes as f64 / 1e6)
 }
 
-/// `name` in the run folder, or beside the model file.
+/// Returns the path of `name` in the run folder, or beside the model file.
 fn beside(model: &Path, name: &str) -> PathBuf {
     match model.is_dir() {
         true => model.join(name),
@@ -104,7 +104,7 @@ fn beside(model: &Path, name: &str) -> PathBuf {
     }
 }
 
-/// A trained network, built and recorded.
+/// A trained network, recorded as a graph.
 struct Network<'a> {
     info: &'a ModelInfo,
     graph: Graph,
@@ -156,7 +156,7 @@ impl<'a> Network<'a> {
         }
     }
 
-    /// What the page of a web export knows of the model.
+    /// Returns the description of the model for the page of a web export, as JSON.
     fn about(&self, path: &Path) -> Result<String> {
         let name = path.file_stem().map(|name| name.to_string_lossy().into_owned());
         let about = serde_json::json!({
@@ -182,7 +182,7 @@ impl<'a> Network<'a> {
         )
     }
 
-    /// What readers find by key.
+    /// Returns the keys and values of the ONNX file's metadata.
     fn metadata(&self) -> Result<Vec<(&'static str, String)>> {
         let info = self.info;
         let mut metadata = vec![
@@ -206,7 +206,7 @@ fn architecture(info: &ModelInfo) -> &str {
     info.model.get("name").and_then(toml::Value::as_str).unwrap_or_default()
 }
 
-/// The network of a model file with its weights, and how pictures are fitted to it.
+/// Builds the network of a model file with its weights. Returns it, and how pictures are fitted to its input size.
 pub(crate) fn built(saved: &SavedModel, path: &Path) -> Result<(Model, Preprocess)> {
     let SavedModel { info, weights, .. } = saved;
     let model = tallow_models::build(&info.model, info.class_names.len(), 0, &Device::Cpu)
@@ -221,7 +221,8 @@ pub(crate) fn built(saved: &SavedModel, path: &Path) -> Result<(Model, Preproces
     Ok((model, preprocess))
 }
 
-/// The licence of the pretrained weights that the run at `path` began with.
+/// Returns the licence of the pretrained weights that the run at `path` started from, read from the run's `summary.json`. `None`
+/// if the file does not exist or names no licence.
 fn licence_of(path: &Path) -> Result<Option<String>> {
     let path = path.join("summary.json");
     if !path.is_file() {
@@ -234,7 +235,7 @@ fn licence_of(path: &Path) -> Result<Option<String>> {
     Ok(summary.pretrained.and_then(|weights| weights.licence))
 }
 
-/// How a picture becomes an image of the model's size, for people.
+/// Describes in words how a picture is fitted to the model's input size.
 fn resizing(preprocess: &Preprocess) -> String {
     let Preprocess { size_px: [rows, columns], fit, crop_fraction, interpolation } = preprocess;
     let how = match interpolation {

@@ -1,5 +1,5 @@
-//! The folder of `trainer export --format web`: a static page that runs an ONNX file in a browser. The page and its scripts are in
-//! `assets/web`; it has the styles of the page that `trainer serve` shows.
+//! Writes the folder of `trainer export --format web`: a static page that runs an ONNX file in a browser. The page and its
+//! scripts are in `assets/web`. Its style sheet is that of the page of `trainer serve`.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ const FILES: [(&str, &str); 5] = [
     ("README.txt", include_str!("../../../assets/web/README.txt")),
 ];
 
-/// Writes the page, the ONNX file, and `about`, which is JSON, into `folder`.
+/// Writes the page, the ONNX file and the model's description `about` (JSON) into `folder`.
 ///
 /// # Errors
 /// If a file cannot be written.

@@ -1,4 +1,4 @@
-//! `trainer serve`: models behind HTTP. What a server does stands in `tallow-serve`; here models are opened, and the listener.
+//! `trainer serve`: serves models over HTTP. This file opens the models and the listener; `tallow-serve` is the server.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -73,7 +73,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener> {
     })
 }
 
-/// All models under their names, or the wish to stop that came while they were opened.
+/// Opens all models, and gives each a unique name. Returns the signal if a stop was requested meanwhile.
 fn open(args: &ServeArgs, app: &App) -> Result<std::result::Result<Vec<Served>, StopSignal>> {
     let mut models: Vec<Served> = Vec::new();
     for path in &args.models {
@@ -96,7 +96,8 @@ fn open(args: &ServeArgs, app: &App) -> Result<std::result::Result<Vec<Served>, 
     Ok(Ok(models))
 }
 
-/// The folder's name of a run, and of a model file that has the name of all; else the file's.
+/// Returns the name of the model at `path`. For a run folder, and for the file `model.safetensors` in a folder, it is the
+/// folder's name; for any other file, the file's name without its extension.
 fn name_of(path: &Path) -> String {
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let is_of_run = whole.file_name().is_some_and(|name| name == "model.safetensors");
@@ -108,10 +109,11 @@ fn name_of(path: &Path) -> String {
     named.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-/// Has a model name the nearest training pictures, where it makes features, and its run kept those of its pictures.
+/// Makes a model name the nearest training pictures in its answers. Does nothing if `n` is 0, the model has no features, or a
+/// stop was requested.
 ///
 /// # Errors
-/// Why it cannot.
+/// If the run's data set cannot be loaded or has changed, or the features of its training pictures are not cached any more.
 fn name_nearest(served: &mut Served, path: &Path, n: usize, app: &App) -> Result<()> {
     if n == 0 || !served.predictor.has_features() {
         return Ok(());
@@ -120,7 +122,7 @@ fn name_nearest(served: &mut Served, path: &Path, n: usize, app: &App) -> Result
     let config = RunFolder::recipe_of(run)?.data;
     let spec = Spec::parse(&config.dataset)?;
     let Ok(dataset) = source::load_local(&spec, &config, false, app)?.told(app) else {
-        return Ok(()); // somebody asked to stop
+        return Ok(()); // a stop was requested
     };
     let info = served.predictor.info();
     if dataset.digest != info.data_digest {

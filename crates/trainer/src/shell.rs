@@ -1,4 +1,4 @@
-//! `trainer completions` and `trainer man`: files for shells and for `man`, made from the definition of the commands.
+//! `trainer completions` and `trainer man`: make shell completions and man pages from the definitions of the commands.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use tallow_core::files;
 
 use crate::args::{Cli, CompletionsArgs, ManArgs};
 
-/// Prints the completions of a shell.
+/// Prints the completion script for a shell.
 pub(crate) fn completions(args: &CompletionsArgs) -> Result<ExitCode> {
     let shell = match args.shell {
         crate::args::ShellName::Bash => Shell::Bash,
@@ -36,7 +36,7 @@ pub(crate) fn man(args: &ManArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the page of `command` and those of its commands.
+/// Writes the man page of `command` and those of its subcommands.
 fn pages(command: &clap::Command, name: &str, args: &ManArgs) -> Result<()> {
     let page = clap_mangen::Man::new(command.clone()).title(name.to_uppercase());
     let mut roff = Vec::new();

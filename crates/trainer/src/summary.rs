@@ -1,4 +1,4 @@
-//! `trainer summary`: the layers of a network, with output sizes, parameters and multiply-adds.
+//! `trainer summary`: prints the layers of a network, with output shapes, parameters and multiply-adds.
 
 use std::process::ExitCode;
 
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &SummaryArgs, app: &App) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The network, its architecture's name, and the size of its images.
+/// Builds the network. Returns it, the name of its architecture, and the size of its images, [rows, columns] in px.
 fn network(args: &SummaryArgs) -> Result<(Model, String, [usize; 2])> {
     let name_in =
         |table: &toml::Table| table.get("name").and_then(toml::Value::as_str).unwrap_or_default().to_owned();
@@ -108,7 +108,7 @@ fn text(document: &Document<'_>) -> String {
     lines.iter().map(|line| aligned(line).trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-/// "1,234,567".
+/// Formats a number like "1,234,567".
 fn number(n: usize) -> String {
     grouped(n as f64, 0)
 }

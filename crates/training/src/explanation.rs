@@ -1,6 +1,6 @@
-//! Shows what decided: the places of a picture that speak for a class, drawn over the picture as the model sees it.
+//! Explains a prediction: draws the places of a picture that speak for a class over the picture as the model sees it.
 //!
-//! The maps come from `tallow-nn`; files and pages are left to others.
+//! The activation maps come from `tallow-nn`. Writing files and pages is left to others.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,18 +12,18 @@ use crate::error::Result;
 use crate::feed::Input;
 use crate::predictor::Predictor;
 
-/// Share of the map's colour at places with a value of 1.
+/// Share of the map's colour in a pixel whose map value is 1; the rest is the picture in grey.
 const MOST_COLOR: f32 = 0.75;
 
-/// The map's colours at 0 and 1: yellow and red.
+/// The map's colours for the values 0 and 1: yellow and red.
 const COLORS: [[f32; 3]; 2] = [[255.0, 225.0, 60.0], [215.0, 20.0, 30.0]];
 
-/// What decided about a picture.
+/// The explanation of a prediction about one picture.
 #[derive(Clone, Debug)]
 pub struct Explanation {
-    /// The picture as the model sees it: resized, in bytes.
+    /// The picture as the model sees it: resized, with bytes as pixels.
     pub seen: Picture<'static>,
-    /// The places that speak for a class, and the class.
+    /// The class, and how much each place speaks for it.
     pub map: ActivationMap,
 }
 
@@ -68,7 +68,8 @@ pub(crate) fn explain(
 }
 
 impl Explanation {
-    /// Returns the picture, in grey, under the map's colours: red places speak most for the class, places without colour do not.
+    /// Returns the picture in grey under the map's colours. Red places speak most for the class; places without colour do not
+    /// speak for it.
     pub fn overlay(&self) -> Picture<'static> {
         let Picture { height, width, channels, pixels } = &self.seen;
         let mut out = Vec::with_capacity(height * width * 3);

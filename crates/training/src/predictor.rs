@@ -1,5 +1,5 @@
-//! A trained model in use: predicts class probabilities for unlabelled pictures, and evaluates labelled ones. All evaluation
-//! and prediction uses this module, so that a picture gives the same bits everywhere.
+//! Uses a trained model: predicts class probabilities for unlabelled pictures, and evaluates labelled ones. All evaluation
+//! and prediction uses this module, so a picture gives the same bits everywhere.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,17 +34,18 @@ pub struct Answer {
     /// The picture's index in its set.
     pub index: u32,
     /// The natural logarithms of the class probabilities, in the order of the model's classes, calibrated by the model's
-    /// temperature if it has one. An error if the picture could not be read.
+    /// temperature if it has one. `Err` if the picture could not be read.
     pub log_probs: std::result::Result<Vec<f32>, DataError>,
     /// The share of known pictures that are at least as unlike the training pictures as this one
     /// ([`typicality`](tallow_metrics::typicality)). At [`FALSE_ALARM_RATE`](tallow_metrics::FALSE_ALARM_RATE) or below, the
     /// picture is considered new. `None` if the model has no novelty detector, or the picture could not be read.
     pub typicality: Option<f64>,
-    /// The training images nearest to it, the nearest first; empty unless [`Predictor::name_nearest`] was asked for.
+    /// The training images nearest to the picture, the nearest first. Empty if [`Predictor::name_nearest`] did not succeed
+    /// before, or the picture could not be read.
     pub nearest: Vec<Near>,
 }
 
-/// What a model says about a batch.
+/// A model's results for a batch.
 struct Seen {
     logits: Vec<f32>,
     typicalities: Option<Vec<f64>>,
@@ -72,21 +73,21 @@ impl Predictor {
         &self.info
     }
 
-    /// Whether it tells pictures that are none of its classes.
+    /// Returns whether the model can recognise pictures that belong to none of its classes.
     pub fn knows_none_of_these(&self) -> bool {
         self.novelty.is_some() && self.model.trunk.is_some()
     }
 
-    /// Whether it makes features of pictures, by which they can be compared.
+    /// Returns whether the model computes features, by which pictures can be compared.
     pub fn has_features(&self) -> bool {
         self.model.trunk.is_some()
     }
 
-    /// From now on answers name the `n` images of `part`, which the model was trained on, that are nearest to a picture. False, and
-    /// nothing changes, where their features are not all kept under `data_dir`.
+    /// Makes all later answers name the `n` images of `part` that are nearest to a picture. `part` has the images that the model
+    /// was trained on. Returns false, and changes nothing, if `data_dir` does not have the features of all of them.
     ///
     /// # Errors
-    /// If the model's weights cannot be had.
+    /// If the model's weights cannot be read.
     pub fn name_nearest(
         &mut self,
         part: &Part,
@@ -140,7 +141,7 @@ impl Predictor {
         let n_per_pass = images_per_pass(preprocess.as_ref().map_or([1, 1], |p| p.size_px));
         let indices: Arc<[u32]> = (0..set.len() as u32).collect();
         let (set_of, preprocess) = (set.clone(), preprocess.as_ref());
-        // what is looked at in one pass needs no thread that prepares the next
+        // a single pass needs no thread that prepares the next one
         let batches: Box<dyn Iterator<Item = _>> = match set.len() <= n_per_pass {
             true => Box::new(std::iter::once(readable_batch(set_of, &indices, normalization, preprocess))),
             false => Box::new(
@@ -203,8 +204,8 @@ impl Predictor {
         Ok(answers)
     }
 
-    /// Returns the logits of a batch. If the model has a novelty detector or knows its training images' features, those are computed
-    /// first, and the rest of the network reads them.
+    /// Returns the results for a batch. If the model has a novelty detector or training images to compare with, features are
+    /// computed first. The detector, the comparison and the rest of the network then use them.
     fn look(&self, mut batch: Batch) -> Result<Seen> {
         let (novelty, neighbours) = (self.novelty.as_ref(), self.neighbours.as_ref());
         let trunk = self.model.trunk.as_ref().filter(|_| novelty.is_some() || neighbours.is_some());

@@ -1,7 +1,7 @@
-//! Computes each ONNX file of a folder by `tract`, and compares its logits with those that lie beside it.
+//! Runs each ONNX file of a folder with `tract`, and compares the logits with those in a file beside it.
 //!
-//! `cargo test --workspace --test architectures` leaves the files where TALLOW_ONNX_OUT says: NAME.onnx, the images as bytes
-//! NAME.NxHxWx3.u8, and the kernels' logits NAME.logits.f32.
+//! `cargo test --workspace --test architectures` writes the files into the folder TALLOW_ONNX_OUT: NAME.onnx, the images as bytes
+//! in NAME.NxHxWx3.u8, and the kernels' logits in NAME.logits.f32.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use tract_onnx::prelude::*;
 
-/// Of logits, relative to the largest of them.
+/// Largest accepted error of a logit, relative to the largest absolute logit.
 const TOLERANCE: f32 = 1e-4;
 
 fn main() -> Result<()> {
@@ -29,7 +29,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The largest difference, relative to the largest logit.
+/// Runs one file, and compares its logits. Returns the largest error, relative to the largest absolute logit.
 fn check(file: &Path) -> Result<f32> {
     let name = file.file_stem().context("no name")?.to_string_lossy().into_owned();
     let folder = file.parent().context("no folder")?;
@@ -52,7 +52,7 @@ fn check(file: &Path) -> Result<f32> {
     Ok(error)
 }
 
-/// The bytes of the images and how many of which size there are.
+/// Reads the images. Returns their bytes, and their number, rows and columns [N, H, W].
 fn images(folder: &Path, name: &str) -> Result<(Vec<u8>, [usize; 3])> {
     for entry in fs::read_dir(folder)? {
         let file = entry?.file_name().to_string_lossy().into_owned();

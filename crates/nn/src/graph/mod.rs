@@ -1,7 +1,8 @@
-//! A network as a list of operations: what it computes in inference, recorded and not computed.
+//! A network as a list of operations. The operations of an inference pass are recorded, not computed.
 //!
-//! [`Graph::record`] runs a forward pass on [`Backend::Graph`], where each layer appends neutral operations ([`Op`]) in
-//! place of computing. So a model needs no second description. Writing the operations in some format is left to others.
+//! [`Graph::record`] runs a forward pass on [`Backend::Graph`]. On this backend each layer appends backend-independent operations
+//! ([`Op`]) instead of computing, so a model needs no second description. Writing the operations in a file format is left to
+//! others.
 
 mod op;
 
@@ -26,38 +27,38 @@ pub enum Value {
 pub struct Node {
     /// The operation.
     pub op: Op,
-    /// Its operands.
+    /// The operands.
     pub inputs: Vec<Value>,
-    /// The sizes of its result without the batch: (C, H, W) of a map, (C) of a vector, (T, C) of tokens.
+    /// Shape of the result without the batch: (C, H, W) for a map, (C) for a vector, (T, C) for tokens.
     pub shape: Vec<usize>,
 }
 
 impl Node {
-    /// The name of the layer that recorded the node, such as `layer1.0.conv1`; `None` for a layer without parameters.
+    /// Returns the name of the layer that recorded the node, such as `layer1.0.conv1`; `None` if the layer has no parameters.
     pub fn layer(&self) -> Option<&str> {
         let name = &self.op.constants().next()?.name;
         Some(name.rsplit_once('.').map_or(name.as_str(), |(layer, _)| layer))
     }
 
-    /// Numbers in the result for one image.
+    /// Returns the number of values in the result for one image.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
 
-    /// True where the result has no numbers.
+    /// Returns whether the result has no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// A network for inference as operations on (N, C, H, W) maps, in an order in which they can run. N is free.
+/// A network for inference, as operations on (N, C, H, W) maps in an order in which they can run. The batch size N is dynamic.
 #[derive(Clone, Debug)]
 pub struct Graph {
     /// Channels, rows and columns of the images.
     pub input: [usize; 3],
     /// The operations.
     pub nodes: Vec<Node>,
-    /// The result.
+    /// The result of the network.
     pub output: Value,
 }
 
@@ -74,7 +75,7 @@ impl Graph {
         Ok(Self { input, nodes: ctx.into_nodes(), output })
     }
 
-    /// The sizes of `value` without the batch.
+    /// Returns the shape of `value` without the batch.
     pub fn shape(&self, value: Value) -> &[usize] {
         match value {
             Value::Input => &self.input,
@@ -82,8 +83,8 @@ impl Graph {
         }
     }
 
-    /// Multiplications, each with its addition, of node `index` for one image. Only operations that sum products count:
-    /// convolutions, dense layers and products of matrices.
+    /// Returns the number of multiply-adds of node `index` for one image. Only operations that sum products count: convolutions,
+    /// linear layers and matrix products.
     pub fn multiply_adds(&self, index: usize) -> usize {
         let node = &self.nodes[index];
         let per_number = match &node.op {
@@ -97,7 +98,7 @@ impl Graph {
 }
 
 impl Ctx {
-    /// Appends an operation whose result has the sizes `shape`, without the batch.
+    /// Appends an operation. `shape` is the shape of its result without the batch.
     pub(crate) fn node(&mut self, op: Op, inputs: &[&Act], shape: Vec<usize>) -> Result<Act> {
         let n = inputs.first().map_or(1, |x| x.dims().n);
         let dims = match *shape.as_slice() {
@@ -111,13 +112,13 @@ impl Ctx {
         Ok(Act::graph(dims, Value::Node(index)))
     }
 
-    /// An operation whose result has the size of `x`.
+    /// Appends an operation with the operand `x` and a result of the same shape.
     pub(crate) fn map_node(&mut self, op: Op, x: &Act) -> Result<Act> {
         let shape = self.shape_of(x)?;
         self.node(op, &[x], shape)
     }
 
-    /// The sizes of a recorded activation without the batch.
+    /// Returns the shape of a recorded activation without the batch.
     pub(crate) fn shape_of(&self, x: &Act) -> Result<Vec<usize>> {
         Ok(match x.as_value("graph")? {
             Value::Input => vec![x.dims().c, x.dims().h, x.dims().w],
@@ -125,7 +126,7 @@ impl Ctx {
         })
     }
 
-    /// `x` as a map for each image; a vector has one pixel.
+    /// Returns `x` as a map for each image. A vector becomes a map of one pixel.
     pub(crate) fn as_map(&mut self, x: &Act) -> Result<Act> {
         let shape = self.shape_of(x)?;
         match *shape {
@@ -134,7 +135,7 @@ impl Ctx {
         }
     }
 
-    /// `x` as a vector for each image, in C, H, W order.
+    /// Returns `x` as a vector for each image, in C, H, W order.
     pub(crate) fn flat(&mut self, x: &Act) -> Result<Act> {
         let shape = self.shape_of(x)?;
         match shape.len() {
@@ -144,7 +145,7 @@ impl Ctx {
     }
 }
 
-/// The refusal of a layer that has no neutral operations.
+/// Returns the error of a layer that cannot be recorded.
 pub(crate) fn unrecordable(layer: &str, what: &str) -> NnError {
     NnError::shape(layer, format!("{what} cannot be recorded as a graph"))
 }

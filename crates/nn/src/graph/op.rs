@@ -1,29 +1,29 @@
-//! The operations that networks of this crate consist of, with their constants.
+//! The operations of this crate's networks, with their constants.
 
 use crate::error::Result;
 use crate::host;
 use crate::params::Param;
 
-/// Numbers that belong to the network.
+/// A parameter or buffer of the network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Constant {
     /// The name of the parameter or buffer, such as `layer1.0.conv1.weight`.
     pub name: String,
-    /// The sizes of its dimensions.
+    /// The shape.
     pub shape: Vec<usize>,
-    /// Its numbers, the last dimension fastest.
+    /// The values in row-major order.
     pub values: Vec<f32>,
-    /// Whether an optimiser could change it: a running mean is not learned.
+    /// Whether this is a parameter, which an optimiser can change. A buffer, such as a running mean, is not learned.
     pub is_learned: bool,
 }
 
 impl Constant {
-    /// A copy of a parameter.
+    /// Copies a parameter.
     pub(crate) fn learned(param: &Param) -> Result<Self> {
         Self::copy(param, true)
     }
 
-    /// A copy of a buffer.
+    /// Copies a buffer.
     pub(crate) fn buffer(buffer: &Param) -> Result<Self> {
         Self::copy(buffer, false)
     }
@@ -33,14 +33,14 @@ impl Constant {
         Ok(Self { name: param.name().to_owned(), shape: param.shape().to_vec(), values, is_learned })
     }
 
-    /// The same numbers with other sizes.
+    /// Returns the same values with another shape.
     pub(crate) fn reshaped(self, shape: &[usize]) -> Self {
         debug_assert_eq!(self.values.len(), shape.iter().product::<usize>());
         Self { shape: shape.to_vec(), ..self }
     }
 }
 
-/// An operation, with PyTorch's meaning. Axes count the batch as axis 0.
+/// An operation, with PyTorch's meaning. Axis 0 is the batch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     /// `torch.nn.functional.conv2d`: `weight` (c_out, c_in / groups, k_h, k_w).
@@ -53,10 +53,10 @@ pub enum Op {
         stride: usize,
         /// Rows of zeros above, columns to the left, rows below, columns to the right.
         padding: [usize; 4],
-        /// Groups of channels that are convolved apart.
+        /// Number of groups of channels that are convolved separately.
         groups: usize,
     },
-    /// `(x - mean) / sqrt(var + eps) * gamma + beta` per channel; no gamma is 1.
+    /// `(x - mean) / sqrt(var + eps) * gamma + beta` per channel. Without a gamma, the factor is 1.
     BatchNorm {
         /// Factors.
         gamma: Option<Constant>,
@@ -78,7 +78,7 @@ pub enum Op {
         /// Added to the variance.
         eps: f64,
     },
-    /// `x * weight^T + bias` on the last axis: `weight` (f_out, f_in).
+    /// `x * weight^T + bias` on the last axis, with `weight` (f_out, f_in).
     Linear {
         /// The matrix.
         weight: Constant,
@@ -93,9 +93,9 @@ pub enum Op {
     Silu,
     /// `x * relu6(x + 3) / 6`.
     HardSwish,
-    /// `x * Phi(x)`, exact.
+    /// `x * Phi(x)`, without approximation.
     Gelu,
-    /// The largest value of each k x k window; padding never wins.
+    /// The largest value of each k x k window. Padding counts as negative infinity.
     MaxPool2d {
         /// Rows and columns of the window.
         k: usize,
@@ -111,13 +111,13 @@ pub enum Op {
         /// Step of the window.
         stride: usize,
     },
-    /// The mean of each map; rows and columns stay as 1 x 1.
+    /// The mean of each map, as a map of 1 x 1.
     GlobalAvgPool,
-    /// One vector for each image.
+    /// Flattens all axes but the batch: one vector for each image.
     Flatten,
-    /// The sum of two tensors of one shape.
+    /// The sum of two tensors of the same shape.
     Add,
-    /// Tensors side by side along an axis.
+    /// Concatenates tensors along an axis.
     Concat {
         /// The axis.
         axis: usize,
@@ -128,31 +128,31 @@ pub enum Op {
     MulConstant(Constant),
     /// `factor * x`.
     Scale(f32),
-    /// Zeros before and after each axis but the batch.
+    /// Pads each axis except the batch with zeros.
     Pad {
         /// Zeros before each axis.
         before: Vec<usize>,
         /// Zeros after each axis.
         after: Vec<usize>,
     },
-    /// `torch.permute`, the batch first.
+    /// `torch.permute` with these axes. The batch stays first.
     Transpose(Vec<usize>),
-    /// `torch.reshape` to these sizes behind the batch.
+    /// `torch.reshape` to these sizes after the batch.
     Reshape(Vec<usize>),
-    /// The places `start` up to `end` of an axis.
+    /// The indices from `start` to `end - 1` of an axis.
     Slice {
         /// The axis.
         axis: usize,
-        /// The first place.
+        /// The first index.
         start: usize,
-        /// The place after the last.
+        /// The index after the last.
         end: usize,
     },
-    /// The product of two stacks of matrices, as `torch.matmul`.
+    /// The product of two batches of matrices, as in `torch.matmul`.
     MatMul,
     /// Softmax over the last axis.
     Softmax,
-    /// The mean over an axis, which disappears.
+    /// The mean over an axis. The result does not have this axis.
     Mean {
         /// The axis.
         axis: usize,
@@ -160,7 +160,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// The name of the kind of operation, as PyTorch's modules have it where there is one.
+    /// Returns the name of the kind of operation. It follows PyTorch if PyTorch has such an operation.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Conv2d { .. } => "conv2d",
@@ -191,7 +191,7 @@ impl Op {
         }
     }
 
-    /// Its constants.
+    /// Returns the constants of the operation.
     pub fn constants(&self) -> impl Iterator<Item = &Constant> {
         let all: [Option<&Constant>; 4] = match self {
             Self::Conv2d { weight, bias, .. } | Self::Linear { weight, bias } => {
@@ -207,7 +207,7 @@ impl Op {
         all.into_iter().flatten()
     }
 
-    /// How many of its numbers an optimiser could change.
+    /// Returns the number of learned values.
     pub fn n_parameters(&self) -> usize {
         self.constants().filter(|constant| constant.is_learned).map(|constant| constant.values.len()).sum()
     }

@@ -1,4 +1,4 @@
-//! What is answered: the predictor's bits, whatever else is asked at the same time.
+//! Answers have the predictor's bits, whatever other requests arrive at the same time.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use tallow_training::TrainingError;
 use crate::http::{FORM, begin, finish, form, get, post, post_form, send};
 use crate::support::{CLASSES, Server, noise, plain, predictor, wait_until};
 
-/// Classes and probabilities of a picture, as the predictor tells them of its file.
+/// Returns the classes and probabilities of each picture, as the predictor computes them from a file.
 fn expected(seed: u64, pictures: &[Vec<u8>]) -> Vec<Vec<(String, f64)>> {
     let folder = tempfile::tempdir().unwrap();
     let path = |(i, bytes): (usize, &Vec<u8>)| {
@@ -38,7 +38,7 @@ fn expected(seed: u64, pictures: &[Vec<u8>]) -> Vec<Vec<(String, f64)>> {
     told
 }
 
-/// The same of an answer.
+/// Returns the classes and probabilities of a picture in an answer.
 fn told(picture: &Value) -> Vec<(String, f64)> {
     let predictions = picture["predictions"].as_array().unwrap();
     let told = |p: &Value| (p["class"].as_str().unwrap().to_owned(), p["probability"].as_f64().unwrap());
@@ -133,7 +133,7 @@ fn what_cannot_be_read_costs_the_others_nothing() {
         post(server.address, "/predict", &other).json()["pictures"][0]["predictions"]
     );
 
-    // where none can be read, the status says so
+    // if none can be read, the status says so
     post(server.address, "/predict", b"hello").refuses(400, &["text, not a picture"]);
     post(server.address, "/predict", b"").refuses(400, &["an empty file"]);
     post(server.address, "/predict", &large).refuses(413, &["too large"]);
@@ -170,7 +170,7 @@ fn a_picture_may_be_called_whatever_its_sender_calls_it() {
         ("image/png", &picture),
         ("image/jpeg", &picture), // its first bytes say what it is
         ("application/octet-stream", &picture),
-        ("application/x-www-form-urlencoded", &picture), // what curl says where nobody tells it
+        ("application/x-www-form-urlencoded", &picture), // curl's default
     ] {
         send(server.address, "POST", "/predict", &[("Content-Type", kind)], body).with(200);
     }

@@ -1,4 +1,4 @@
-//! Many at once, and the end: a queue with an end, requests that are given up, and a farewell.
+//! Many requests at once, and stopping: a full queue, clients that disconnect, and the answers to open requests at the end.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -9,14 +9,14 @@ use tallow_serve::Limits;
 use crate::http::{begin, finish, get, post, post_form};
 use crate::support::{Server, noise, wait_until};
 
-/// What `/metrics` says of `name`.
+/// Returns the value of `name` in `/metrics`; 0 if it is missing.
 fn metric(server: &Server, name: &str) -> u64 {
     let text = get(server.address, "/metrics").text();
     let line = text.lines().find(|line| line.split(' ').next() == Some(name));
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
 }
 
-/// Has the first model stand still at a picture, whose answer is to come from what is returned.
+/// Holds the first model in the middle of a picture. Returns the connection on which the answer will come.
 fn occupied(server: &Server) -> TcpStream {
     server.watched[0].hold();
     let n_before = server.watched[0].batches().len();
@@ -28,7 +28,7 @@ fn occupied(server: &Server) -> TcpStream {
 #[test]
 fn a_full_queue_says_when_to_try_again() {
     let server = Server::start(Limits { n_waiting: 3, ..Limits::default() });
-    post(server.address, "/predict", &noise(0)).with(200); // so that a pace is known
+    post(server.address, "/predict", &noise(0)).with(200); // so that the time per picture is known
     let first = occupied(&server);
     let waiting: Vec<_> = (0..3).map(|i| begin(server.address, "POST", "/predict", &[], &noise(i))).collect();
     wait_until("three wait", || metric(&server, "tallow_queue_pictures") == 3);
@@ -54,7 +54,7 @@ fn what_was_given_up_is_not_looked_at() {
     let waiting = begin(server.address, "POST", "/predict", &[], &noise(2));
     wait_until("both wait", || metric(&server, "tallow_queue_pictures") == 2);
     drop(given_up);
-    std::thread::sleep(Duration::from_millis(100)); // the server hears of it by and by
+    std::thread::sleep(Duration::from_millis(100)); // until the server notices
     server.watched[0].let_go();
     finish(first).with(200);
     finish(waiting).with(200);
@@ -67,7 +67,7 @@ fn whoever_has_asked_is_answered_before_the_end() {
     let first = occupied(&server);
     let second = begin(server.address, "POST", "/predict", &[], &noise(2));
     wait_until("it waits", || metric(&server, "tallow_queue_pictures") == 1);
-    let idle = TcpStream::connect(server.address).unwrap(); // says nothing, and is not waited for
+    let idle = TcpStream::connect(server.address).unwrap(); // sends nothing
     let (address, watched) = (server.address, server.watched[0].clone());
     server.stop.raise(StopSignal::Interrupt);
     wait_until("nobody is let in any more", || TcpStream::connect(address).is_err());
@@ -126,7 +126,7 @@ fn everything_is_counted() {
         ("tallow_queue_pictures", 0),
         ("tallow_queue_capacity_pictures", 256),
     ] {
-        // what was asked to see it counts as well
+        // the requests for /metrics are counted as well
         let told = metric(&server, name);
         assert!(told == n || name.contains("200") && told > n, "{name}: {told}, expected {n}");
     }

@@ -1,4 +1,4 @@
-//! The description of the API, and the page, against what the server does.
+//! Compares the description of the API, and the page, with what the server does.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,8 @@ use tallow_serve::Limits;
 use crate::http::{Response, get, post, post_form};
 use crate::support::{CLASSES, SIZE_PX, Server, noise};
 
-/// That `value` is what `schema` of `description` says: its type, and of an object all required keys and no unknown one.
+/// Asserts that `value` fits `schema`, a part of `description`: it has the right type, and an object has all required keys and no
+/// unknown ones.
 fn check(description: &Value, schema: &Value, value: &Value, at: &str) {
     if let Some(reference) = schema["$ref"].as_str() {
         let target = description.pointer(reference.strip_prefix('#').unwrap());
@@ -43,7 +44,7 @@ fn check(description: &Value, schema: &Value, value: &Value, at: &str) {
     }
 }
 
-/// The schema of an answer of JSON.
+/// Returns the schema of a JSON response.
 fn schema<'a>(description: &'a Value, path: &str, method: &str, status: u16) -> &'a Value {
     let mut response = &description["paths"][path][method]["responses"][status.to_string()];
     if let Some(reference) = response["$ref"].as_str() {
@@ -92,7 +93,7 @@ fn every_route_is_described_and_every_description_is_a_route() {
             assert!(is_route, "{method} {path}: {}", answer.text());
         }
     }
-    // the source of the routes is the other side; files of the page are described by nobody
+    // the other direction, from the source of the routes; the files of the page are not described
     let routes: BTreeSet<&str> = include_str!("../../src/routes.rs")
         .split(".route(\"")
         .skip(1)

@@ -1,4 +1,4 @@
-//! The server on loopback, with networks that tests can hold back, break and look into.
+//! Tests the server on loopback, with networks that a test can pause, break and inspect.
 
 mod answers;
 mod crowd;

@@ -1,4 +1,4 @@
-//! What is not answered, and what is said instead.
+//! Requests that the server refuses, and its error messages.
 
 use std::io::Write as _;
 

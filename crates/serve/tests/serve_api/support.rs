@@ -1,4 +1,4 @@
-//! Servers of networks of one dense layer, and pictures for them.
+//! Servers with networks of one linear layer, and pictures for them.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Condvar, Mutex};
@@ -16,7 +16,7 @@ pub(crate) const CLASSES: [&str; 4] = ["cat", "<b>dog</b>", "owl", "ant"];
 /// Rows and columns that pictures are fitted to.
 pub(crate) const SIZE_PX: [usize; 2] = [6, 8];
 
-/// What a test sees of a network and does to it.
+/// A test's handle on a network: pauses it, and reads the sizes of its batches.
 #[derive(Default)]
 pub(crate) struct Watched {
     state: Mutex<State>,
@@ -26,12 +26,12 @@ pub(crate) struct Watched {
 #[derive(Default)]
 struct State {
     is_held: bool,
-    /// The sizes of the batches that came, one that is held included.
+    /// Sizes of the batches so far, including one that is held.
     batches: Vec<usize>,
 }
 
 impl Watched {
-    /// From now on batches wait.
+    /// Makes batches wait from now on.
     pub(crate) fn hold(&self) {
         self.state.lock().unwrap().is_held = true;
     }
@@ -46,7 +46,7 @@ impl Watched {
     }
 }
 
-/// A layer that passes on what it gets, when a test lets it; it fails at pictures that are white, and panics at black ones.
+/// A layer that returns its input, but waits while a test holds it. It fails on white pictures, and panics on black ones.
 struct Gate(Arc<Watched>);
 
 impl Layer for Gate {
@@ -69,7 +69,7 @@ impl Layer for Gate {
     }
 }
 
-/// What asks a network with weights of this seed.
+/// Creates a predictor of a network with weights of this seed.
 pub(crate) fn predictor(seed: u64, watched: &Arc<Watched>) -> Predictor {
     let mut params = ParamStore::new(seed, &Device::Cpu);
     let mut network = Sequential::new();
@@ -87,17 +87,17 @@ pub(crate) fn predictor(seed: u64, watched: &Arc<Watched>) -> Predictor {
     Predictor::new(serde_json::from_value(info).unwrap(), model, None)
 }
 
-/// A server at work, which ends with the test.
+/// A running server, which is stopped when it is dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    /// Of each model.
+    /// The handle on each model's network.
     pub(crate) watched: Vec<Arc<Watched>>,
     pub(crate) stop: StopFlag,
     work: Option<JoinHandle<Result<(), ServeError>>>,
 }
 
 impl Server {
-    /// Of the models "first" and "second".
+    /// Starts a server with the models "first" and "second".
     pub(crate) fn start(limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), StopFlag::default());
@@ -113,7 +113,7 @@ impl Server {
         Self { address, watched, stop, work: Some(work) }
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Asks the server to stop, and waits until it has.
     pub(crate) fn end(mut self) -> Result<(), ServeError> {
         self.stop.raise(StopSignal::Terminate);
         self.work.take().unwrap().join().unwrap()
@@ -130,12 +130,12 @@ impl Drop for Server {
     }
 }
 
-/// A PNG of one level.
+/// Returns a PNG with all values equal to `level`.
 pub(crate) fn plain(height: u32, width: u32, level: u8) -> Vec<u8> {
     png(height, width, &vec![level; (3 * height * width) as usize])
 }
 
-/// A PNG of noise, of a size of its own.
+/// Returns a PNG of noise. The content and the size depend on `i`.
 pub(crate) fn noise(i: u64) -> Vec<u8> {
     let mut stream = Stream::new(0, Purpose::Test, 0, i);
     let (height, width) = (9 + i as u32 % 5, 12 + i as u32 % 7);
@@ -150,7 +150,7 @@ fn png(height: u32, width: u32, pixels: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Waits until `is_so`; `what` is told if it never comes.
+/// Waits until `is_so` returns true. Panics with `what` after 30 s.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();

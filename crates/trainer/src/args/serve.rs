@@ -1,4 +1,4 @@
-//! What can be typed about serving models.
+//! Arguments of `trainer serve`.
 
 use std::net::IpAddr;
 use std::path::PathBuf;

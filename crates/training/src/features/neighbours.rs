@@ -1,4 +1,5 @@
-//! The training images that are nearest to pictures from outside, by the features that a run kept of its own.
+//! Finds the training images that are nearest to new pictures. It compares features; those of the training images come from the
+//! cache that the run wrote.
 
 use std::path::Path;
 
@@ -15,19 +16,19 @@ use crate::feed::Input;
 use crate::recipe::PrecisionSetting;
 use crate::session::frozen_digest;
 
-/// Training images that pictures are compared with.
+/// The training images that new pictures are compared with.
 pub(crate) struct Neighbours {
     part: Part,
     width: usize,
-    /// (images of the part, width): features of length 1.
+    /// Features of the images, scaled to length 1; shape (images of the part, width).
     rows: Vec<f32>,
-    /// How many are named of each picture.
+    /// Number of training images that are found for each picture.
     n: usize,
 }
 
 impl Neighbours {
-    /// Those of `part`, by the features of `model` that are kept under `data_dir`; none where it makes no features, or not all of
-    /// them are kept. Nothing is computed or written.
+    /// Reads the features of the images of `part` that `model` made, from the cache under `data_dir`. Returns `None` if the model
+    /// has no trunk, or the cache does not have the features of all images. No features are computed, and nothing is written.
     pub(crate) fn read(
         model: &Model,
         input: Input,
@@ -50,10 +51,10 @@ impl Neighbours {
         Ok(missing.is_empty().then(|| Self { part: part.clone(), width, rows, n }))
     }
 
-    /// The nearest of each picture, the nearest first.
+    /// Returns the `n` nearest training images of each picture, the nearest first.
     ///
     /// # Shapes
-    /// `features` (pictures, width), which become of length 1; the result (pictures, n).
+    /// `features` (pictures, width), of any length; result (pictures, n).
     pub(crate) fn nearest(&self, mut features: Vec<f32>) -> Vec<Vec<Near>> {
         features.chunks_exact_mut(self.width).for_each(normalize);
         let near =
@@ -63,7 +64,7 @@ impl Neighbours {
     }
 }
 
-/// Gives a row the length 1; one of zeros stays.
+/// Scales a row to length 1. A row of zeros stays unchanged.
 fn normalize(row: &mut [f32]) {
     let length = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
     row.iter_mut().for_each(|x| *x /= length);
