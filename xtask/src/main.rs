@@ -4,6 +4,7 @@
 pub mod check;
 pub mod check_cuda;
 pub mod check_onnx;
+pub mod check_wheel;
 pub mod dist;
 pub mod fetch_data;
 pub mod make_sample;
@@ -32,6 +33,8 @@ enum Command {
     CheckCuda,
     /// Have another program (tract) compute every architecture's ONNX file, and compare its logits with the kernels'
     CheckOnnx,
+    /// Build the Python package, install it into an environment of its own, and run the command
+    CheckWheel,
     /// Pack the release binary with completions and man pages
     Dist(dist::Args),
     /// Check what the compiler does not: layers, unsafe code, file headers and sizes, paths named in documents
@@ -59,6 +62,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Check => check::run(),
         Command::CheckCuda => check_cuda::run(),
         Command::CheckOnnx => check_onnx::run(),
+        Command::CheckWheel => check_wheel::run(),
         Command::Dist(args) => dist::run(&args),
         Command::Tidy => tidy::run(),
         Command::FetchData(args) => fetch_data::run(args),
