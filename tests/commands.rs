@@ -299,7 +299,9 @@ fn completions_and_man_pages_are_of_all_commands() {
     if let Ok(done) = Command::new("bash").arg("-n").arg(sandbox.path("trainer.bash")).status() {
         assert!(done.success(), "bash cannot read its completions");
     }
-    sandbox.trainer("man pages").ok();
+    let document = sandbox.trainer("completions fish --json").ok().json();
+    assert_eq!(document["shell"], "fish");
+    assert_eq!(sandbox.trainer("man pages --json").ok().json()["folder"], "pages");
     let page = sandbox.text("pages/trainer-data-suspects.1");
     assert!(page.contains("suspects"), "{page}");
     assert!(!sandbox.path("pages/trainer-man.1").exists(), "a hidden command has no page");

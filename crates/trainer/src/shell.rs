@@ -8,10 +8,12 @@ use clap::CommandFactory as _;
 use clap_complete::Shell;
 use tallow_core::files;
 
+use crate::App;
 use crate::args::{Cli, CompletionsArgs, ManArgs};
+use crate::output;
 
 /// Prints the completion script for a shell.
-pub(crate) fn completions(args: &CompletionsArgs) -> Result<ExitCode> {
+pub(crate) fn completions(args: &CompletionsArgs, app: &App) -> Result<ExitCode> {
     let shell = match args.shell {
         crate::args::ShellName::Bash => Shell::Bash,
         crate::args::ShellName::Zsh => Shell::Zsh,
@@ -19,6 +21,11 @@ pub(crate) fn completions(args: &CompletionsArgs) -> Result<ExitCode> {
     };
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "trainer", &mut script);
+    if app.global.json {
+        let script = String::from_utf8(script).context("the script is not text")?;
+        output::json(&serde_json::json!({ "shell": shell.to_string(), "script": script }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     match std::io::stdout().lock().write_all(&script) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(e).context("cannot write to standard output")
@@ -28,11 +35,14 @@ pub(crate) fn completions(args: &CompletionsArgs) -> Result<ExitCode> {
 }
 
 /// Writes a man page for each command.
-pub(crate) fn man(args: &ManArgs) -> Result<ExitCode> {
+pub(crate) fn man(args: &ManArgs, app: &App) -> Result<ExitCode> {
     files::create_folder(&args.out)?;
     let mut command = Cli::command();
     command.build();
     pages(&command, "trainer", args)?;
+    if app.global.json {
+        output::json(&serde_json::json!({ "folder": args.out }))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
