@@ -13,9 +13,9 @@ fn recipes_are_listed() {
     let expected = "\
 cnn                The reference network with a modern protocol: 20 epochs.
 cnn-5              The recipe cnn in 5 epochs: less regularisation, since there is less time to overfit.
-speedrun           94 % on CIFAR-10 in 9 epochs: the settings of Keller Jordan's record with Muon, \
+speedrun           Aims at 94 % on CIFAR-10 in 9 epochs: the settings of Keller Jordan's record with Muon, \
 https://arxiv.org/abs/2404.00498.
-quick              Beats the Keras baseline's 73.11 % on CIFAR-10 in less than a minute: a narrower speedrun, one epoch in \
+quick              Beats the Keras baseline's 73.11 % on CIFAR-10 in little more than a minute: a narrower speedrun, one epoch in \
 smaller batches.
 photos             Your own pictures: a linear head on the features of a frozen EfficientNet-Lite0, computed once per \
 picture and kept.

@@ -71,11 +71,7 @@ fn an_interrupted_run_of_everything_goes_on_bit_for_bit() {
     sandbox.write("everything.toml", EVERYTHING);
     sandbox.trainer("--recipe everything.toml --offline --threads 2 --run-dir alone").ok();
     let mut running = sandbox.start("--recipe everything.toml --offline --threads 1 --run-dir run");
-    let n_epochs = || {
-        let events = fs::read_to_string(sandbox.path("run/events.jsonl")).unwrap_or_default();
-        events.lines().filter(|line| line.contains(r#""event":"epoch""#)).count()
-    };
-    wait_until("2 epochs are over", || n_epochs() >= 2 || !running.is_at_work());
+    wait_until("2 epochs are over", || sandbox.n_epochs("run") >= 2 || !running.is_at_work());
     running.signal("INT");
     running.wait().ends_with(130);
     sandbox.trainer("--resume run --offline").ok().says(&["Going on with epoch"]);

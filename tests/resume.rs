@@ -72,11 +72,6 @@ fn ended_as_alone(sandbox: &Sandbox, name: &str) {
     assert_eq!(tested[0]["score"], other["test"]);
 }
 
-fn n_epochs_told(sandbox: &Sandbox, run: &str) -> usize {
-    let events = fs::read_to_string(sandbox.path(&format!("{run}/events.jsonl"))).unwrap_or_default();
-    events.lines().filter(|line| line.contains(r#""event":"epoch""#)).count()
-}
-
 /// Returns the last event of this kind in `run`.
 #[track_caller]
 fn event(sandbox: &Sandbox, kind: &str) -> Value {
@@ -89,7 +84,7 @@ fn event(sandbox: &Sandbox, kind: &str) -> Value {
 #[track_caller]
 fn interrupted(sandbox: &Sandbox, signal: &str) -> Ran {
     let mut running = sandbox.start("--recipe protocol.toml --threads 1 --run-dir run");
-    wait_until("2 epochs are over", || n_epochs_told(sandbox, "run") >= 2 || !running.is_at_work());
+    wait_until("2 epochs are over", || sandbox.n_epochs("run") >= 2 || !running.is_at_work());
     running.signal(signal);
     running.wait()
 }
@@ -208,7 +203,7 @@ fn logs_are_cut_back_to_the_checkpoint() {
     ended_as_alone(&sandbox, "run");
     let n_epochs = &sandbox.json("run/summary.json")["epochs_run"];
     assert_eq!(&event(&sandbox, "epoch")["record"]["epoch"], n_epochs, "every line can be read");
-    assert_eq!(Value::from(n_epochs_told(&sandbox, "run")), *n_epochs);
+    assert_eq!(Value::from(sandbox.n_epochs("run")), *n_epochs);
 }
 
 #[test]
@@ -307,7 +302,7 @@ fn a_summary_from_before_an_extension_is_no_last_word() {
     sandbox.trainer(&format!("{TINY} --run-dir run")).ok();
     let old = sandbox.read("run/summary.json");
     let mut running = sandbox.start("--resume run --epochs 200");
-    wait_until("it trains", || n_epochs_told(&sandbox, "run") >= 3 || !running.is_at_work());
+    wait_until("it trains", || sandbox.n_epochs("run") >= 3 || !running.is_at_work());
     running.signal("INT");
     running.wait().ends_with(130);
     sandbox.write("run/summary.json", &old);

@@ -83,10 +83,7 @@ fn an_interrupted_series_goes_on() {
     let args = changed(TINY, "--set precision=f32").replace("--epochs 2", "--epochs 30");
     sandbox.trainer(&format!("seeds {args} --seeds 3 --out alone")).ok();
     let command = format!("seeds {args} --seeds 3 --out run --threads 1");
-    let epochs = |seed: u32| {
-        let events = std::fs::read_to_string(sandbox.path(&format!("run/seed-{seed}/events.jsonl")));
-        events.unwrap_or_default().matches(r#""event":"epoch""#).count()
-    };
+    let epochs = |seed: u32| sandbox.n_epochs(&format!("run/seed-{seed}"));
     let mut running = sandbox.start(&command);
     wait_until("the second run trains", || epochs(1) >= 2 || !running.is_at_work());
     running.signal("INT");

@@ -44,11 +44,7 @@ fn a_run_that_was_interrupted_ends_as_one_left_alone() {
     let told = "features.0.weight is whitened: its filters are computed from the 2 x 2 patches of 40 training images";
     assert!(sandbox.text("alone/events.jsonl").contains(told));
     let mut running = sandbox.start("--recipe small.toml --run-dir run --threads 2");
-    let n_epochs = || {
-        let events = fs::read_to_string(sandbox.path("run/events.jsonl")).unwrap_or_default();
-        events.lines().filter(|line| line.contains(r#""event":"epoch""#)).count()
-    };
-    wait_until("2 epochs are over", || n_epochs() >= 2 || !running.is_at_work());
+    wait_until("2 epochs are over", || sandbox.n_epochs("run") >= 2 || !running.is_at_work());
     running.signal("INT");
     running.wait().ends_with(130);
     let resumed = sandbox.trainer("--resume run --threads 2").ok();

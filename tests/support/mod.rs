@@ -113,6 +113,12 @@ impl Sandbox {
         found
     }
 
+    /// Returns the number of epochs of the run `run` that are over.
+    pub(crate) fn n_epochs(&self, run: &str) -> usize {
+        let events = fs::read_to_string(self.path(run).join("events.jsonl")).unwrap_or_default();
+        events.lines().filter(|line| line.contains(r#""event":"epoch""#)).count()
+    }
+
     /// Runs `trainer` with the words of `args` and waits for its end.
     #[track_caller]
     pub(crate) fn trainer(&self, args: &str) -> Ran {

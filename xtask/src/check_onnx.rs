@@ -4,7 +4,7 @@
 //! main workspace's dependencies are compiled. `python/check_onnx.py` checks the same files with ONNX Runtime.
 #![expect(clippy::print_stderr, reason = "says where the files are")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
@@ -14,9 +14,7 @@ use anyhow::{Context as _, bail};
 /// # Errors
 /// If a command fails, or a logit differs.
 pub fn run() -> anyhow::Result<()> {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| crate::root().join("target"), PathBuf::from);
-    let folder = target.join("check-onnx");
+    let folder = crate::target().join("check-onnx");
     eprintln!("ONNX files in {}", folder.display());
     cargo("test --workspace --test architectures", &[], &folder)?;
     cargo("run --manifest-path tests/tract/Cargo.toml --", &[&folder], &folder)?;

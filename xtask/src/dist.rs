@@ -1,11 +1,11 @@
 //! `cargo xtask dist`: makes a tarball with the binary, completions, man pages, licence and README, and a file with its digest.
 #![expect(clippy::print_stderr, reason = "says what is made")]
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tallow_core::{digest, files};
@@ -30,7 +30,7 @@ pub fn run(args: &Args) -> Result<()> {
         Some(binary) => binary.clone(),
         None => build()?,
     };
-    let name = format!("tallow-{}-{}", env!("CARGO_PKG_VERSION"), target()?);
+    let name = format!("tallow-{}-{}", env!("CARGO_PKG_VERSION"), host()?);
     let folder = args.out.join(&name);
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
@@ -44,11 +44,11 @@ pub fn run(args: &Args) -> Result<()> {
             .with_context(|| format!("cannot copy {file}"))?;
     }
     for (shell, file) in [("bash", "trainer.bash"), ("zsh", "_trainer"), ("fish", "trainer.fish")] {
-        let script = output(&binary, &["completions", shell])?;
+        let script = crate::output(&binary, &[OsStr::new("completions"), OsStr::new(shell)])?;
         files::write(&folder.join("completions").join(file), &script)?;
     }
     let man = folder.join("man");
-    output(&binary, &["man", &man.to_string_lossy()])?;
+    crate::output(&binary, &[OsStr::new("man"), man.as_os_str()])?;
 
     let tarball = args.out.join(format!("{name}.tar.gz"));
     let bytes = packed(&folder, &name)?;
@@ -63,32 +63,16 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Builds the binary with the profile `dist`, and returns its path.
 fn build() -> Result<PathBuf> {
-    let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--locked", "--profile", "dist", "-p", "trainer"]).current_dir(crate::root());
-    if !cargo.stdin(Stdio::null()).status().context("cannot run cargo")?.success() {
-        bail!("the build failed");
-    }
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| crate::root().join("target"), PathBuf::from);
-    Ok(target.join("dist").join(format!("trainer{}", std::env::consts::EXE_SUFFIX)))
+    let words = "build --locked --profile dist -p trainer".split(' ').map(OsStr::new).collect::<Vec<_>>();
+    crate::output(Path::new("cargo"), &words)?;
+    Ok(crate::target().join("dist").join(format!("trainer{}", std::env::consts::EXE_SUFFIX)))
 }
 
 /// Returns rustc's host target, such as `x86_64-unknown-linux-gnu`.
-fn target() -> Result<String> {
-    let about = output(Path::new("rustc"), &["-vV"])?;
-    let about = String::from_utf8_lossy(&about).into_owned();
-    let host = about.lines().find_map(|line| line.strip_prefix("host: ").map(str::to_owned));
-    host.context("rustc does not say what it compiles for")
-}
-
-/// Runs a program, and returns its standard output.
-fn output(program: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
-    let done = Command::new(program).args(arguments).stdin(Stdio::null()).output();
-    let done = done.with_context(|| format!("cannot run {}", program.display()))?;
-    if !done.status.success() {
-        bail!("{} {}: {}", program.display(), arguments.join(" "), String::from_utf8_lossy(&done.stderr));
-    }
-    Ok(done.stdout)
+fn host() -> Result<String> {
+    let about = String::from_utf8(crate::output(Path::new("rustc"), &[OsStr::new("-vV")])?)?;
+    let host = about.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc does not say what it compiles for")?.to_owned())
 }
 
 /// Packs the folder into a compressed tarball. The bytes are reproducible: files are sorted, and times and owners are left out.

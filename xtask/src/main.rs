@@ -11,9 +11,11 @@ pub mod make_sample;
 pub mod recipe_keys;
 pub mod tidy;
 
-use std::path::Path;
-use std::process::ExitCode;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, ExitCode, Stdio};
 
+use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
 use tallow_core::terminal::print_error;
 
@@ -69,6 +71,20 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::MakeSample(args) => make_sample::run(args),
         Command::RecipeKeys => recipe_keys::run(),
     }
+}
+
+/// Cargo's target folder.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// Runs a program in the root of the repository, and returns its standard output. Its standard error is shown.
+fn output(program: &Path, arguments: &[&OsStr]) -> anyhow::Result<Vec<u8>> {
+    let mut command = Process::new(program);
+    command.args(arguments).current_dir(root()).stdin(Stdio::null()).stderr(Stdio::inherit());
+    let done = command.output().with_context(|| format!("cannot run {}", program.display()))?;
+    ensure!(done.status.success(), "{} failed ({})", program.display(), done.status);
+    Ok(done.stdout)
 }
 
 /// The root of the repository.

@@ -90,7 +90,7 @@ pub use normalization::Normalization;
 #[cfg(feature = "files")]
 pub use photographs::{Photographs, PhotographsRequest, load_photographs};
 #[cfg(feature = "picture")]
-pub use picture::{as_seen, images_to_show, to_png};
+pub use picture::{as_seen, denormalized, images_to_show, to_png};
 #[cfg(feature = "sample")]
 pub use sample::load_sample;
 pub use source::{Facts, Identity, ImageSource, Levels, Picture};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tallow_core::{Purpose, Stream};
 
+use crate::normalization::Normalization;
 use crate::pipeline::{Pipeline, Scratch};
 use crate::source::Picture;
 use crate::{Error, ImageSet, TrainLoader, stratified_subset};
@@ -58,13 +59,19 @@ pub fn as_seen(
     let transform = augment.draw(*seed, epoch, i, rows, columns);
     let mut values = vec![0.0; height * width * channels];
     pipeline.write(i as usize, &transform, &mut Scratch::default(), &mut values)?;
-    let byte = |(i, value): (usize, f32)| {
+    Ok(denormalized(&values, [height, width, channels], normalization))
+}
+
+/// Returns normalised values (height, width, channels) as the bytes that they come from.
+pub fn denormalized(values: &[f32], shape: [usize; 3], normalization: &Normalization) -> Picture<'static> {
+    let [height, width, channels] = shape;
+    let byte = |(i, value): (usize, &f32)| {
         let channel = i % channels;
         let share = value * normalization.std[channel] + normalization.mean[channel];
         (255.0 * share).round().clamp(0.0, 255.0) as u8
     };
-    let pixels = values.into_iter().enumerate().map(byte).collect();
-    Ok(Picture { height, width, channels, pixels: Cow::Owned(pixels) })
+    let pixels = values.iter().enumerate().map(byte).collect();
+    Picture { height, width, channels, pixels: Cow::Owned(pixels) }
 }
 
 /// Encodes `picture` (1 to 3 channels) as a PNG file. If a side is longer than `max_side_px`, the picture is shrunk to

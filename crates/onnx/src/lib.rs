@@ -16,7 +16,7 @@ mod operators;
 mod proto;
 
 use prost::Message as _;
-use tallow_nn::{Graph, Op};
+use tallow_nn::Graph;
 
 use self::builder::Builder;
 use self::proto::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};
@@ -149,10 +149,4 @@ pub fn to_bytes(classifier: &Classifier<'_>) -> Result<Vec<u8>, OnnxError> {
         bytes if bytes > MAX_BYTES => Err(OnnxError::TooLarge { bytes, limit: MAX_BYTES }),
         _ => Ok(model.encode_to_vec()),
     }
-}
-
-/// Returns whether the operation sums products: it is a convolution or a linear layer. Its weight is worth storing in fewer
-/// bytes.
-fn has_matrix(op: &Op) -> bool {
-    matches!(op, Op::Conv2d { .. } | Op::Linear { .. })
 }

@@ -2,8 +2,8 @@
 
 use tallow_nn::{Constant, Graph, Node, Op, Value};
 
+use crate::OnnxError;
 use crate::builder::{Attribute, Builder};
-use crate::{OnnxError, has_matrix};
 
 /// Writes all operations of `graph`, applied to the tensor `images`. Returns the name of the result.
 ///
@@ -31,7 +31,7 @@ fn operation(builder: &mut Builder, node: &Node, inputs: &[&str]) -> Result<Stri
     };
     let x = inputs.first().copied().unwrap_or_default();
     let mut constants = Vec::new();
-    if has_matrix(&node.op) {
+    if matches!(node.op, Op::Conv2d { .. } | Op::Linear { .. }) {
         for constant in node.op.constants() {
             constants.push(match constant.shape.len() {
                 1 => builder.floats(&constant.name, &constant.shape, &constant.values),

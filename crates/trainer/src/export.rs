@@ -14,7 +14,7 @@ use tallow_training::{ModelInfo, SavedModel, read_model};
 
 use crate::App;
 use crate::args::{ExportArgs, ExportFormat, ExportWeights};
-use crate::{export_web, output};
+use crate::{export_web, model, output};
 
 /// Largest accepted size of a `summary.json`, in bytes.
 const MAX_SUMMARY_BYTES: u64 = 16 << 20;
@@ -46,13 +46,12 @@ pub(crate) fn run(args: &ExportArgs, app: &App) -> Result<ExitCode> {
     }
     let network = Network::of(&saved, &args.model)?;
     let bytes = network.to_onnx(args)?;
-    let (out, format) = match args.format {
-        ExportFormat::Web => (args.out.clone().unwrap_or_else(|| beside(&args.model, "web")), "web"),
-        _ => (args.out.clone().unwrap_or_else(|| beside(&args.model, "model.onnx")), "onnx"),
-    };
-    match args.format {
-        ExportFormat::Web => export_web::write(&out, &bytes, &network.about(&args.model)?)?,
-        _ => files::write(&out, &bytes)?,
+    let is_web = args.format == ExportFormat::Web;
+    let [name, format] = if is_web { ["web", "web"] } else { ["model.onnx", "onnx"] };
+    let out = args.out.clone().unwrap_or_else(|| beside(&args.model, name));
+    match is_web {
+        true => export_web::write(&out, &bytes, &network.about(&args.model)?)?,
+        false => files::write(&out, &bytes)?,
     }
     let facts = network.facts();
     if app.global.json {
@@ -60,7 +59,7 @@ pub(crate) fn run(args: &ExportArgs, app: &App) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     output::line(&sized(&out, bytes.len()))?;
-    if args.format == ExportFormat::Web {
+    if is_web {
         let readme = out.join("README.txt");
         output::line(&format!("The page needs onnxruntime-web beside it: see {}", readme.display()))?;
         return Ok(ExitCode::SUCCESS);
@@ -208,11 +207,8 @@ fn architecture(info: &ModelInfo) -> &str {
 
 /// Builds the network of a model file with its weights. Returns it, and how pictures are fitted to its input size.
 pub(crate) fn built(saved: &SavedModel, path: &Path) -> Result<(Model, Preprocess)> {
-    let SavedModel { info, weights, .. } = saved;
-    let model = tallow_models::build(&info.model, info.class_names.len(), 0, &Device::Cpu)
-        .with_context(|| format!("{}: its architecture cannot be built", path.display()))?;
-    model.params.load_tensors(weights).with_context(|| path.display().to_string())?;
-    let Some(preprocess) = info.input(&model).preprocess else {
+    let model = model::built(saved, path, &Device::Cpu)?;
+    let Some(preprocess) = saved.info.input(&model).preprocess else {
         bail!(
             "{}: the model takes images of any size, but an exported model needs a fixed size",
             path.display()

@@ -3,14 +3,20 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use tallow_training::{Predictor, SavedModel, device, read_model};
+use tallow_training::{Device, Model, Predictor, SavedModel, device, read_model};
 
 /// Opens the model of a run folder or of a model file on `device_name`.
 pub(crate) fn open(path: &Path, device_name: &str) -> Result<Predictor> {
-    let SavedModel { info, weights, novelty } = read_model(path)?;
-    let device = device(device_name)?;
-    let model = tallow_models::build(&info.model, info.class_names.len(), 0, &device)
+    let saved = read_model(path)?;
+    let model = built(&saved, path, &device(device_name)?)?;
+    Ok(Predictor::new(saved.info, model, saved.novelty))
+}
+
+/// Builds the network of the model file at `path` on `device`, with its weights.
+pub(crate) fn built(saved: &SavedModel, path: &Path, device: &Device) -> Result<Model> {
+    let SavedModel { info, weights, .. } = saved;
+    let model = tallow_models::build(&info.model, info.class_names.len(), 0, device)
         .with_context(|| format!("{}: its architecture cannot be built", path.display()))?;
-    model.params.load_tensors(&weights).with_context(|| path.display().to_string())?;
-    Ok(Predictor::new(info, model, novelty))
+    model.params.load_tensors(weights).with_context(|| path.display().to_string())?;
+    Ok(model)
 }

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use tallow_dataset::{ImageSet, Picture, eval_batches};
+use tallow_dataset::{ImageSet, Picture, denormalized, eval_batches};
 use tallow_nn::{ActivationMap, Dims, Model};
 
 use crate::error::Result;
@@ -56,12 +56,7 @@ pub(crate) fn explain(
     let mut batches = batches.collect::<std::result::Result<Vec<_>, _>>()?;
     let batch = batches.remove(0); // one index gives one batch
     let (height, width, channels) = (batch.height, batch.width, batch.channels);
-    let byte = |(i, value): (usize, &f32)| {
-        let share = value * normalization.std[i % channels] + normalization.mean[i % channels];
-        (255.0 * share).round().clamp(0.0, 255.0) as u8
-    };
-    let pixels: Vec<u8> = batch.images.iter().enumerate().map(byte).collect();
-    let seen = Picture { height, width, channels, pixels: Cow::Owned(pixels) };
+    let seen = denormalized(&batch.images, [height, width, channels], normalization);
     let dims = Dims { n: 1, c: channels, h: height, w: width };
     let map = model.activation_maps(batch.images, dims, &[class])?.remove(0);
     Ok(Explanation { seen, map })

@@ -118,8 +118,10 @@ impl Session {
         let (set, input) = (&self.data.test.set, self.input());
         let mut entries = Vec::new();
         for &index in indices {
-            let Ok(explanation) = explain(&self.learner.model, &input, set, index, None) else {
-                return Ok(entries); // a vision transformer, or a model on a GPU
+            let explanation = match explain(&self.learner.model, &input, set, index, None) {
+                Ok(explanation) => explanation,
+                Err(error @ TrainingError::Data(_)) => return Err(error),
+                Err(_) => return Ok(entries), // a vision transformer, or a model on a GPU
             };
             let file = format!("map-{index}.png");
             let png = to_png(&explanation.overlay(), MAX_MAP_SIDE_PX)?;

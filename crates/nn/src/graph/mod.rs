@@ -11,7 +11,7 @@ use candle_core::Device;
 pub use self::op::{Constant, Op};
 use crate::act::{Act, Dims};
 use crate::ctx::Ctx;
-use crate::error::{NnError, Result};
+use crate::error::Result;
 
 /// A tensor of a [`Graph`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,9 +143,4 @@ impl Ctx {
             _ => self.node(Op::Flatten, &[x], vec![shape.iter().product()]),
         }
     }
-}
-
-/// Returns the error of a layer that cannot be recorded.
-pub(crate) fn unrecordable(layer: &str, what: &str) -> NnError {
-    NnError::shape(layer, format!("{what} cannot be recorded as a graph"))
 }

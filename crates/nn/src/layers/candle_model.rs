@@ -11,8 +11,7 @@ use super::Layer;
 use crate::act::{Act, Dims, to_candle};
 use crate::ctx::Ctx;
 use crate::device::Backend;
-use crate::error::Result;
-use crate::graph::unrecordable;
+use crate::error::{NnError, Result};
 use crate::host;
 use crate::init::Init;
 use crate::params::{Param, Scope};
@@ -82,7 +81,12 @@ impl Layer for CandleModel {
         let x = match ctx.backend() {
             Backend::Kernels => to_candle(&x.as_host(&self.name)?, x.dims(), ctx.device())?,
             Backend::Candle => x.as_candle(&self.name)?.detach().to_dtype(DType::F32)?,
-            Backend::Graph => return Err(unrecordable(&self.name, "a network of another crate")),
+            Backend::Graph => {
+                return Err(NnError::shape(
+                    &self.name,
+                    "a network of another crate cannot be recorded as a graph",
+                ));
+            }
         };
         let y = self.module(ctx.device())?.forward(&x)?;
         let (n, c) = y.dims2()?;
