@@ -1,13 +1,11 @@
 //! Mistakes of users and defects of files: each gives a message that names the file or field and a remedy, a status other
 //! than 0, and no half-written output.
 
-mod support;
-
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::process::Command;
 
-use support::{Ran, Sandbox, TINY, TINY_MODEL, changed, trainer};
+use crate::support::{Ran, Sandbox, TINY, TINY_MODEL, changed, trainer};
 
 /// The length of a file of CIFAR-10 in bytes, and of a record in it.
 const BATCH_BYTES: u64 = 30_730_000;
@@ -189,6 +187,27 @@ fn instruction_sets() {
     command.env("TALLOW_ISA", "portable");
     sandbox.start_command(command, "TALLOW_ISA=portable").wait().ok();
     assert_eq!(sandbox.json("runs/cnn-1/summary.json")["isa"], "portable");
+}
+
+/// A number of threads that no machine has is refused, wherever it comes from; what the libraries ignore stays ignored.
+#[test]
+fn too_many_threads() {
+    let sandbox = Sandbox::new();
+    let with = |variable: &str, n: &str, args: &str| {
+        let mut command = trainer(args);
+        command.env(variable, n);
+        sandbox.start_command(command, &format!("{variable}={n} trainer {args}")).wait()
+    };
+    for variable in ["RAYON_NUM_THREADS", "RAYON_RS_NUM_CPUS", "CANDLE_NUM_THREADS"] {
+        for args in [TINY, "data info --dataset sample", "recipes", "train --threads 1"] {
+            let expected = format!("error: {variable} must be 1 to 1024, it is 100000");
+            assert!(with(variable, "100000", args).fails(&[]).stderr.starts_with(&expected), "{args}");
+        }
+        for n in ["1", "0", "", "many"] {
+            with(variable, n, "recipes").ok();
+        }
+    }
+    with("RAYON_NUM_THREADS", &"1".repeat(30), "data info --dataset sample").ok(); // not a number that rayon takes
 }
 
 #[test]
@@ -399,13 +418,13 @@ fn messages_without_a_reader_are_dropped() {
     let (reader, closed) = std::io::pipe().unwrap();
     drop(reader);
     for (run, stderr) in [("full", full().into()), ("closed", std::process::Stdio::from(closed))] {
-        let mut command = support::trainer(&format!("{TINY} -v --run-dir {run}"));
+        let mut command = crate::support::trainer(&format!("{TINY} -v --run-dir {run}"));
         let status =
             command.current_dir(sandbox.path(".")).stderr(stderr).stdin(std::process::Stdio::null()).status();
         assert!(status.unwrap().success(), "{run}");
         assert!(sandbox.path(&format!("{run}/report.html")).exists(), "{run}");
     }
-    let mut command = support::trainer("eval nowhere");
+    let mut command = crate::support::trainer("eval nowhere");
     let status = command.current_dir(sandbox.path(".")).stderr(full()).status().unwrap();
     assert_eq!(status.code(), Some(1), "an error stays one");
 }

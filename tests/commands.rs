@@ -1,12 +1,10 @@
 //! The output of the small commands, word for word, and that of a run without a terminal.
 
-mod support;
-
 use std::fs;
 use std::process::Command;
 
+use crate::support::{Sandbox, TINY, repository};
 use serde_json::{Value, json};
-use support::{Sandbox, TINY, repository};
 
 #[test]
 fn recipes_are_listed() {
@@ -265,7 +263,7 @@ fn bench_works_in_slices_when_it_is_told_to() {
         assert!((number("images_per_second") * number("secs") / 2.0 / number("n_steps") - 1.0).abs() < 1e-9);
     }
     let secs = answers[1]["secs"].as_f64().unwrap();
-    assert!(secs > 0.15 && answers[1]["n_steps"].as_u64() > Some(1), "{}", answers[1]);
+    assert!(secs > 0.15 && answers[1]["n_steps"].as_u64() >= Some(1), "{}", answers[1]);
     assert_eq!(answers[2]["n_steps"], 1);
 
     for lines in ["soon\\n", "0\\n", "-1\\n", "inf\\n"] {

@@ -4,13 +4,11 @@
 //! They are in `tests/downstream`. A copy of each is built in the target folder, with the workspace's locked versions. So
 //! nothing is downloaded, and nothing is written among the sources.
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{Sandbox, repository};
+use crate::support::{Sandbox, repository};
 
 /// A copy of a program of `tests/downstream`, ready to build.
 struct Program {

@@ -1,11 +1,9 @@
 //! `trainer eval`: gives the run's own figures on any part of its data; and refuses other requests.
 
-mod support;
-
 use std::fs;
 
+use crate::support::{Sandbox, TINY, read_safetensors, with_description, with_header};
 use serde_json::{Value, json};
-use support::{Sandbox, TINY, read_safetensors, with_description, with_header};
 use tallow_dataset::cifar::CIFAR10_CLASSES;
 use tallow_metrics::{
     Predictions, expected_calibration_error, fit_temperature, parse_predictions_csv, wilson_interval,
@@ -196,7 +194,7 @@ fn a_temperature_that_is_none_is_refused() {
         sandbox.trainer("eval hostile.safetensors").fails(&["hostile.safetensors: its description", part]);
     }
     // not even JSON accepts it, as JSON has no such number
-    let (mut header, _) = read_safetensors(&model);
+    let (mut header, _) = read_safetensors(&with_description(&model, |_| ()));
     let text = header["__metadata__"]["tallow"].as_str().unwrap();
     let (before, after) = text.split_once("\"temperature\":").unwrap();
     let after = after.trim_start_matches(|c: char| !",}".contains(c));
@@ -210,7 +208,7 @@ fn a_temperature_that_is_none_is_refused() {
 fn the_confusion_matrix_fits_the_columns() {
     let sandbox = with_run("");
     let head = |columns: &str| {
-        let mut command = support::trainer("eval run");
+        let mut command = crate::support::trainer("eval run");
         command.env("COLUMNS", columns);
         let told =
             sandbox.start_command(command, &format!("COLUMNS={columns} trainer eval run")).wait().ok().stdout;

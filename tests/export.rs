@@ -1,11 +1,9 @@
 //! Tests `trainer export`, `summary` and `explain`: ONNX files, the page for a browser, lists of layers, and activation maps.
 //! `cargo xtask check-onnx` checks what the ONNX files compute, and `tests/browser/web.py` checks the page.
 
-mod support;
-
 use std::fs;
 
-use support::{Sandbox, TINY};
+use crate::support::{Sandbox, TINY};
 
 /// Creates a sandbox with a finished run in `run`, and two of its test images as PNGs.
 fn with_run(args: &str) -> Sandbox {
@@ -86,6 +84,13 @@ fn layers_are_listed_with_their_sizes() {
     let document = sandbox.trainer("summary --recipe cnn --classes 100 --json").ok().json();
     assert_eq!(document["architecture"], "cnn");
     assert_eq!(document["layers"].as_array().unwrap().last().unwrap()["output"], serde_json::json!([100]));
+    let wider = sandbox.trainer("summary --recipe cnn --set model.dense=256 --json").ok().json();
+    assert_eq!(
+        wider["layers"].as_array().unwrap().iter().filter(|layer| layer["output"][0] == 256).count(),
+        2,
+        "{wider}"
+    );
+    sandbox.trainer("summary run --set model.dense=256").ends_with(2);
 }
 
 #[test]

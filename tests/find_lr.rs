@@ -1,12 +1,8 @@
 //! `trainer find-lr`: a sweep of learning rates, the files it writes and those it leaves untouched.
 
-#[path = "support/drawn.rs"]
-mod drawn;
-mod support;
-
-use drawn::{CLASSES, draw};
+use crate::drawn::{CLASSES, draw};
+use crate::support::{Sandbox, TINY_MODEL};
 use serde_json::Value;
-use support::{Sandbox, TINY_MODEL};
 use tallow_nn::encode;
 
 const SWEEP: &str = "--precision f32 --batch-size 32 --train-subset 200 --from 1e-4";

@@ -2,16 +2,12 @@
 //! labels that the predictions contradict are listed.
 #![cfg(unix)]
 
-#[path = "support/drawn.rs"]
-mod drawn;
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use drawn::{CLASSES, TINY_RUN, brightened, draw, photos, picture};
-use support::{Ran, Sandbox};
+use crate::drawn::{CLASSES, TINY_RUN, brightened, draw, photos, picture};
+use crate::support::{Ran, Sandbox};
 use tallow_metrics::{PredictionsTable, parse_predictions_csv};
 
 /// Three folds of a small network that learns the drawn pictures in a second.
@@ -30,6 +26,7 @@ fn held_out(sandbox: &Sandbox, run: &str, fold: usize) -> BTreeSet<String> {
     answers(sandbox, &format!("{run}/folds/{fold}/evaluation/predictions_test.csv"))
         .files
         .into_iter()
+        .map(|file| file.into_raw())
         .collect()
 }
 
@@ -64,10 +61,20 @@ fn every_picture_is_answered_by_a_model_that_had_not_seen_it() {
     for run in ["again", "run/folds/2"] {
         assert!(!sandbox.path(&format!("{run}/model.safetensors")).exists(), "{run}");
     }
+    // killed before its pictures: it has no model file to draw the maps of its errors with
+    let images = |sandbox: &Sandbox| -> Vec<Vec<u8>> {
+        let names = sandbox.everything().into_iter().filter(|name| name.starts_with("again/images/"));
+        names.map(|name| sandbox.read(&name)).collect()
+    };
+    let drawn = images(&sandbox);
+    sandbox.write("again/checkpoints/ending", "");
+    fs::remove_dir_all(sandbox.path("again/images")).unwrap();
+    sandbox.trainer("--resume again").ok();
+    assert!(!drawn.is_empty() && images(&sandbox) == drawn, "the pictures of a fold's run");
     let fold = answers(&sandbox, "again/evaluation/predictions_test.csv");
     for (i, file) in fold.files.iter().enumerate() {
         let place = all.files.iter().position(|other| other == file).unwrap();
-        assert_eq!(fold.predictions.row(i), all.predictions.row(place), "{file}");
+        assert_eq!(fold.predictions.row(i), all.predictions.row(place), "{file:?}");
     }
 
     let summary = sandbox.json("run/summary.json");
@@ -82,6 +89,7 @@ fn every_picture_is_answered_by_a_model_that_had_not_seen_it() {
     sandbox.trainer("predict run photos/owl/00.png").ok();
     sandbox.trainer("card run").ok();
     sandbox.trainer("runs .").ok();
+    sandbox.trainer("verify run run/folds/1 again").ok();
     // the model file alone is enough to know that
     for args in ["eval run/model.safetensors --dataset photos", "eval run/model.safetensors"] {
         let refused = sandbox.trainer(args).ends_with(1);
@@ -170,6 +178,8 @@ fn a_killed_run_goes_on_in_its_fold() {
     }
     let folds = ["alone", "run"].map(|run| sandbox.json(&format!("{run}/summary.json"))["folds"].clone());
     assert_eq!(folds[0], folds[1]);
+    let n_tested = sandbox.text("run/events.jsonl").matches("\"event\":\"fold_tested\"").count();
+    assert_eq!(n_tested, 3, "each fold is recorded once");
     let error = sandbox.trainer("--resume run --offline --epochs 20").ends_with(1);
     assert!(error.stderr.contains("a run with folds cannot be extended"), "{}", error.stderr);
 }
@@ -190,10 +200,34 @@ fn wrong_labels_are_found() {
     assert!(csv.contains(",owl/cat.png,owl,cat,") && csv.contains(",cat/dog.png,cat,dog,"), "{csv}");
     let page = sandbox.text("run/suspects.html");
     assert!(page.contains("data:image/png") && page.contains("owl/cat.png") && page.contains("may be wrong"));
+    let verified = sandbox.trainer("verify run --json").ok().json();
+    assert_eq!(
+        verified["verified"][0]["unknown"],
+        serde_json::json!([]),
+        "the page and the table are recorded"
+    );
     let json = sandbox.trainer("data suspects run --json --max-shown 1").ok().json();
     assert_eq!(json["n"], 41);
     assert_eq!(json["suspects"].as_array().unwrap().len(), json["n_suspects"].as_u64().unwrap() as usize);
     assert_eq!(sandbox.text("run/suspects.html").matches("data:image/png").count(), 1);
+
+    // a table that has changed
+    let table = sandbox.text("run/evaluation/predictions_test.csv");
+    sandbox.write("run/evaluation/predictions_test.csv", table.replacen("owl/cat.png", "owl/cut.png", 1));
+    sandbox
+        .trainer("data suspects run")
+        .fails(&["predictions_test.csv has other content", "trainer verify run"]);
+    sandbox.write("run/evaluation/predictions_test.csv", table);
+    sandbox.trainer("verify run").ok();
+    let path = "run/folds/2/evaluation/predictions_test.csv";
+    let table = sandbox.text(path);
+    sandbox.write(path, table.replacen("-0.", "-0.1", 1));
+    sandbox.trainer("verify run").ends_with(1);
+    fs::remove_file(sandbox.path("run/summary.json")).unwrap();
+    sandbox.trainer("--resume run").fails(&[path, "were recorded", "remove the folder run/folds/2"]);
+    sandbox.write(path, table);
+    sandbox.trainer("--resume run").ok();
+    sandbox.trainer("verify run").ok();
 
     // pictures that are not those of the run, and a run without folds
     sandbox.write("photos/owl/new.png", picture(2, 18));

@@ -2,10 +2,8 @@
 //!
 //! The variable `TALLOW_CIFAR10_ARCHIVE` names the archive; without it the test prints that it is skipped.
 
-mod support;
-
+use crate::support::{Sandbox, TINY_MODEL};
 use serde_json::json;
-use support::{Sandbox, TINY_MODEL};
 use tallow_core::{Silent, StopFlag};
 use tallow_dataset::fetch::{FetchRequest, Which, fetch};
 

@@ -1,10 +1,8 @@
 //! A run with Muon: SGD for other parameters, groups with their own end, and a summed gradient; the run is resumed, and
 //! another optimiser is tried.
 
-mod support;
-
+use crate::support::{Sandbox, wait_until};
 use serde_json::Value;
-use support::{Sandbox, wait_until};
 
 const RECIPE: &str = r#"
 base = "cnn"

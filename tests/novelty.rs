@@ -1,12 +1,8 @@
 //! "None of these", end to end: a run on a frozen backbone's features stores a detector of new pictures, `predict` prints its
 //! result, and the report shows how well it works.
 
-#[path = "support/drawn.rs"]
-mod drawn;
-mod support;
-
-use drawn::{CLASSES, TINY_RUN, draw, photos, png};
-use support::Sandbox;
+use crate::drawn::{CLASSES, TINY_RUN, draw, photos, png};
+use crate::support::Sandbox;
 use tallow_core::{Purpose, Stream};
 use tallow_nn::{decode, encode};
 

@@ -2,14 +2,10 @@
 //! memory. Also recipe settings for pictures.
 #![cfg(unix)]
 
-#[path = "support/drawn.rs"]
-mod drawn;
-mod support;
-
 use std::fs;
 
-use drawn::{TINY_RUN, photos, png};
-use support::{Sandbox, TINY, wait_until};
+use crate::drawn::{TINY_RUN, photos, png};
+use crate::support::{Sandbox, TINY, wait_until};
 use tallow_dataset::{ImageSet, load_sample};
 use tallow_metrics::parse_history;
 use tallow_nn::encode;
@@ -147,7 +143,7 @@ fn images_in_files_train_as_images_in_memory() {
         for i in 0..set.len() {
             let file = format!("{split}-{i:04}.png");
             sandbox.write(&format!("files/{file}"), png(32, 32, &set.read(i).unwrap().pixels));
-            table += &format!("{file},{},{split}\n", set.class_names()[set.label(i) as usize]);
+            table += &format!("{file},{},{split}\n", set.class_names()[set.label(i) as usize].raw());
         }
     };
     write(&data.train, "train");

@@ -1,19 +1,16 @@
 //! A user's own pictures, end to end: which files form a data set, the messages about it, and the results of predict and
 //! eval. `photograph_runs` tests that runs on them repeat with the same bits.
 
-#[path = "support/drawn.rs"]
-mod drawn;
 #[path = "../crates/dataset/tests/decode/jpeg.rs"]
 mod jpeg;
-mod support;
 
 use std::fs;
 use std::io::{Cursor, Write as _};
 
-use drawn::{CLASSES, TINY_RUN, cut, draw, photos, picture, png};
+use crate::drawn::{CLASSES, TINY_RUN, cut, draw, photos, picture, png};
+use crate::support::Sandbox;
 use jpeg::Jpeg;
 use serde_json::{Value, json};
-use support::Sandbox;
 use tallow_metrics::parse_predictions_csv;
 
 /// One command, without a recipe.
@@ -42,19 +39,16 @@ fn one_command_trains_and_predict_answers_as_the_test_did() {
     let ran = ran.says(&["39 pictures of 3 classes", "recipe photos-cnn"]);
     assert_eq!(ran.stdout.lines().last(), Some("Report run/report.html"));
     let table = parse_predictions_csv(&sandbox.text("run/evaluation/predictions_test.csv")).unwrap();
-    assert_eq!(
-        (&table.class_names[..], table.files.len()),
-        (&["cat", "dog", "owl"].map(String::from)[..], 8)
-    );
+    assert_eq!((&table.class_names[..], table.files.len()), (&["cat", "dog", "owl"].map(Into::into)[..], 8));
 
-    let files: Vec<String> = table.files.iter().map(|file| format!("photos/{file}")).collect();
+    let files: Vec<String> = table.files.iter().map(|file| format!("photos/{}", file.raw())).collect();
     let together = sandbox.trainer(&format!("predict run {} --json", files.join(" "))).ok().json();
     assert_eq!(together["calibrated"], false, "validation has fewer than 20 pictures");
     for (i, (file, answer)) in files.iter().zip(list(&together["pictures"])).enumerate() {
         assert_eq!(answer["file"], **file);
-        assert!(file.contains(&table.class_names[table.predictions.targets()[i] as usize]), "{file}");
+        assert!(file.contains(table.class_names[table.predictions.targets()[i] as usize].raw()), "{file}");
         let top = &table.class_names[table.predictions.predicted(i) as usize];
-        assert_eq!(answer["predictions"][0]["class"], **top);
+        assert_eq!(answer["predictions"][0]["class"], *top.raw());
         for said in list(&answer["predictions"]) {
             let class = table.class_names.iter().position(|name| *name == text(&said["class"])).unwrap();
             let expected = f64::from(table.predictions.row(i)[class]).exp();
@@ -128,7 +122,7 @@ fn a_table_says_class_and_part() {
     let summary = sandbox.json("run/summary.json");
     assert_eq!([&summary["n_train"], &summary["n_val"], &summary["n_test"]], [26, 7, 6]);
     let table = parse_predictions_csv(&sandbox.text("run/evaluation/predictions_test.csv")).unwrap();
-    assert!(table.files.iter().all(|file| file.ends_with("04.png") || file.ends_with("09.png")));
+    assert!(table.files.iter().all(|file| ["04.png", "09.png"].iter().any(|end| file.raw().ends_with(end))));
     // eval uses the columns of the run unless others are given
     sandbox.trainer("eval run --split val").ok();
     sandbox.trainer("eval run --label-column other").fails(&["the model knows the classes a cat", "no cat"]);

@@ -1,13 +1,11 @@
 //! The visible output of a run: pictures, page and charts at its end; `data grid`; `report --open`; colour.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Cursor;
 
+use crate::support::{Sandbox, TINY, trainer};
 use serde_json::Value;
-use support::{Sandbox, TINY, trainer};
 use tallow_dataset::load_sample;
 
 /// Returns the entries of `images/index.json` with a role.
@@ -36,7 +34,7 @@ fn a_run_ends_with_pictures_a_page_and_charts() {
     for (role, set) in [("sample", &data.train), ("test", &data.test)] {
         for (file, i, class) in entries(&index, role) {
             assert_eq!(pixels(&sandbox, &file), *set.read(i as usize).unwrap().pixels, "{file}");
-            assert_eq!(class, set.class_names()[set.label(i as usize) as usize], "{file}");
+            assert_eq!(class, set.class_names()[set.label(i as usize) as usize].raw(), "{file}");
         }
     }
     assert!(entries(&index, "near").is_empty(), "a network that learns as a whole keeps no features");
@@ -69,17 +67,32 @@ fn a_run_without_augmentation_shows_each_image_once() {
     assert_eq!((entries(&index, "sample").len(), entries(&index, "augmented").len()), (25, 0));
 }
 
+/// The results stay, scripts can see what is missing, and the next resume makes it.
 #[test]
-fn a_report_that_cannot_be_written_is_no_failure_of_the_run() {
+fn a_report_that_cannot_be_written_has_a_status_of_its_own() {
     let sandbox = Sandbox::new();
     sandbox.trainer(&format!("{TINY} --run-dir run")).ok();
     for file in ["run/report.html", "run/summary.json"] {
         fs::remove_file(sandbox.path(file)).unwrap();
     }
     sandbox.write("run/report.html/in the way", "");
-    let ran = sandbox.trainer("train --resume run --offline").ok();
+    let ran = sandbox.trainer("train --resume run --offline").ends_with(3);
     assert!(ran.stdout.contains("Test accuracy") && !ran.stdout.contains("Report run"), "{}", ran.stdout);
-    ran.says(&["the run is over, but has no report", "report.html", "To try again: trainer report run"]);
+    ran.says(&[
+        "error: the model is trained and tested, but its report could not be written: ",
+        "run/report.html",
+        "To try again: trainer --resume run",
+    ]);
+    let summary = sandbox.read("run/summary.json");
+    let mut told = sandbox.trainer("train --resume run --offline --json").ends_with(3).json();
+    let missing = told.as_object_mut().unwrap().remove("missing");
+    assert_eq!(missing, Some(serde_json::json!(["report"])));
+    assert_eq!(told, serde_json::from_slice::<Value>(&summary).unwrap());
+
+    fs::remove_dir_all(sandbox.path("run/report.html")).unwrap();
+    let ran = sandbox.trainer("train --resume run --offline --json").ok();
+    assert_eq!(ran.stdout.as_bytes(), summary, "nothing is missing, and nothing was tested again");
+    assert!(sandbox.text("run/report.html").contains("</html>"));
 }
 
 #[test]
@@ -134,7 +147,7 @@ fn a_page_is_opened_and_is_there_where_it_cannot_be() {
         command.env("PATH", sandbox.path("bin"));
         let ran = sandbox.start_command(command, "report run --open").wait().ok();
         assert_eq!(ran.stdout, "run/report.html\n");
-        support::wait_until("the page is opened", || sandbox.path("opened").exists());
+        crate::support::wait_until("the page is opened", || sandbox.path("opened").exists());
         assert!(ran.says(&[says]).stdout.ends_with("report.html\n"));
         assert!(sandbox.text("opened").ends_with("run/report.html\n"));
     }

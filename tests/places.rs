@@ -2,15 +2,11 @@
 //! the new place.
 #![cfg(unix)]
 
-#[path = "support/drawn.rs"]
-mod drawn;
-mod support;
-
 use std::fs;
 use std::process::Command;
 
-use drawn::{TINY_RUN, photos};
-use support::{Ran, Sandbox, TINY, trainer};
+use crate::drawn::{TINY_RUN, photos};
+use crate::support::{Ran, Sandbox, TINY, trainer};
 use tallow_nn::encode;
 
 /// Runs `trainer` in the folder `below` of the sandbox.
@@ -54,6 +50,13 @@ fn weights_and_features_are_found_from_any_folder() {
     let head = "--recipe resnet18-head --dataset sample --offline --weights weights.safetensors \
          --set model.input_px=[32,32] --set data.train_subset=40 --set epochs=2 --run-dir run";
     sandbox.trainer(head).ok();
+    // killed before its pictures: the nearest training pictures are found by the features
+    let pictures = sandbox.read("run/images/index.json");
+    assert!(String::from_utf8_lossy(&pictures).contains("\"near\""));
+    sandbox.write("run/checkpoints/ending", "");
+    fs::remove_dir_all(sandbox.path("run/images")).unwrap();
+    sandbox.trainer("train --resume run --offline").ok();
+    assert!(sandbox.read("run/images/index.json") == pictures);
     fs::remove_file(sandbox.path("run/summary.json")).unwrap();
     trainer_in(&sandbox, "elsewhere", "train --resume ../run --offline").ok();
     assert!(!sandbox.path("elsewhere/data").exists(), "features are computed once");

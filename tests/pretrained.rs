@@ -4,11 +4,9 @@
 //! `TALLOW_PYTHON` a Python with torch, torchvision and safetensors. Tests without their variable print that they are
 //! skipped.
 
-mod support;
-
 use std::process::Command;
 
-use support::{Sandbox, repository};
+use crate::support::{Sandbox, repository};
 
 /// Returns the value of a variable; without it the test named `test` is skipped.
 #[expect(clippy::print_stderr, reason = "a test that did not take place must say so")]

@@ -1,11 +1,7 @@
 //! Backbones are tried before a run begins, within a time limit for everything.
 
-#[path = "support/drawn.rs"]
-mod drawn;
-mod support;
-
-use drawn::{CLASSES, draw};
-use support::Sandbox;
+use crate::drawn::{CLASSES, draw};
+use crate::support::Sandbox;
 use tallow_nn::encode;
 
 /// Small networks, so that a race is over in seconds.

@@ -1,8 +1,6 @@
 //! `trainer report`, `compare` and `card` on runs of the built binary.
 
-mod support;
-
-use support::{Sandbox, TINY};
+use crate::support::{Sandbox, TINY};
 
 #[test]
 fn a_run_becomes_a_page_charts_and_a_card() {

@@ -2,14 +2,12 @@
 //! must not be resumed are refused.
 #![cfg(unix)]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use crate::support::{Ran, Running, Sandbox, TINY, TINY_MODEL, wait_until};
 use serde_json::Value;
-use support::{Ran, Running, Sandbox, TINY, TINY_MODEL, wait_until};
 use tallow_core::{Purpose, Stream};
 use tallow_metrics::parse_history;
 
@@ -405,6 +403,19 @@ fn a_damaged_checkpoint_is_told_and_the_one_before_serves() {
         let told = ran.says(&["Note: ", "run/checkpoints/last", "continuing from run/checkpoints/previous"]);
         ended_as_alone(&sandbox, "run");
         assert!(!told.stdout.is_empty(), "{what}");
+    }
+
+    // killed in a save, before or between its renames, whatever became of the others
+    let part = &whole[..100];
+    for (of_last, of_previous) in [(None, part), (Some(part), part), (None, &whole[..])] {
+        restore_run(&sandbox, &saved);
+        fs::remove_file(&last).unwrap();
+        of_last.iter().for_each(|bytes| fs::write(&last, bytes).unwrap());
+        sandbox.write("run/checkpoints/previous", of_previous);
+        sandbox.write("run/checkpoints/new", &whole);
+        sandbox.trainer("--resume run").ok();
+        ended_as_alone(&sandbox, "run");
+        assert!(!sandbox.path("run/checkpoints/new").exists());
     }
 
     restore_run(&sandbox, &saved);

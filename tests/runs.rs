@@ -1,11 +1,9 @@
 //! `trainer runs` lists the runs of a folder, whatever else is in it; and every command supports `--json`.
 
-mod support;
-
 use std::fs;
 
+use crate::support::{Sandbox, TINY, trainer, wait_until};
 use serde_json::{Value, json};
-use support::{Sandbox, TINY, trainer, wait_until};
 
 /// Creates two runs, the second of them with a dishonest test, and other files and folders.
 fn with_runs() -> Sandbox {
@@ -160,6 +158,7 @@ fn every_command_honours_json() {
         "report runs/cnn-1 runs/cnn-2",
         "compare runs/cnn-1 runs/cnn-2",
         "card runs/cnn-1",
+        "verify runs/cnn-1 runs/cnn-2",
         "runs",
         "recipes",
         "recipes cnn",

@@ -1,10 +1,8 @@
 //! `trainer seeds`: trains one recipe with several seeds and summarises the runs; two such series are compared.
 #![cfg(unix)]
 
-mod support;
-
+use crate::support::{Sandbox, TINY, changed, wait_until};
 use serde_json::{Value, json};
-use support::{Sandbox, TINY, changed, wait_until};
 
 /// Makes a series of two small runs in `series`.
 fn series(sandbox: &Sandbox, changes: &str) {

@@ -1,19 +1,13 @@
 //! Tests `trainer serve` end to end: its answers equal those of `predict`, bad requests get an error message, and a signal stops
 //! it cleanly.
 
-#[path = "support/drawn.rs"]
-mod drawn;
-#[path = "support/http.rs"]
-mod http;
-mod support;
-
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
-use drawn::{CLASSES, TINY_RUN, draw, photos, png};
-use http::{get, post, post_form, send};
+use crate::drawn::{CLASSES, TINY_RUN, draw, photos, png};
+use crate::http::{get, post, post_form, send};
+use crate::support::{Running, Sandbox, wait_until};
 use serde_json::Value;
-use support::{Running, Sandbox, wait_until};
 use tallow_core::{Purpose, Stream};
 use tallow_nn::encode;
 

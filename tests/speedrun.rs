@@ -2,12 +2,10 @@
 //! of a picture, and interruptions do not change the bits.
 #![cfg(unix)]
 
-mod support;
-
 use std::fs;
 
+use crate::support::{Sandbox, read_safetensors, wait_until};
 use serde_json::Value;
-use support::{Sandbox, read_safetensors, wait_until};
 
 /// A few channels and images, with enough epochs to interrupt the run.
 const SMALL: &str = r#"

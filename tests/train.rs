@@ -1,9 +1,7 @@
 //! `trainer train`: the files of a run, its output, and what its results depend on.
 
-mod support;
-
+use crate::support::{Sandbox, TINY, TINY_MODEL, read_safetensors, wait_until};
 use serde_json::Value;
-use support::{Sandbox, TINY, TINY_MODEL, read_safetensors, wait_until};
 use tallow_metrics::{Summary, parse_history, parse_predictions_csv};
 
 /// Arguments that a user may type: only flags that make the run small.
@@ -62,6 +60,7 @@ fn a_run_folder_holds_this() {
         "runs/cnn-1/events.out.tfevents",
         "runs/cnn-1/history.csv",
         "runs/cnn-1/images",
+        "runs/cnn-1/manifest.json",
         "runs/cnn-1/model.safetensors",
         "runs/cnn-1/plots",
         "runs/cnn-1/recipe.toml",
@@ -316,6 +315,12 @@ fn class_weights_count_and_are_counted() {
     sandbox
         .trainer(&format!("{TINY} --set loss.class_weights=[1,2,3]"))
         .fails(&["loss.class_weights has 3 entries", "10 classes"]);
+    for none in ["[0,0,0,0,0,0,0,0,0,0]", "[0,0,0,0,0,0,0,0,0,1e-60]"] {
+        sandbox
+            .trainer(&format!("{TINY} --set loss.class_weights={none} --run-dir none"))
+            .fails(&["loss.class_weights is 0 for every class", "a weight above 0"]);
+        assert!(!sandbox.path("none").exists());
+    }
     assert_eq!(sandbox.everything(), [""; 0]);
 }
 

@@ -1,10 +1,8 @@
 //! A run records how its figures came about, and everything that shows the figures shows that too: validation on the test
 //! images, weights that had seen the images, a second test, a network that only its program can build.
 
-mod support;
-
+use crate::support::{Sandbox, TINY};
 use serde_json::{Value, json};
-use support::{Sandbox, TINY};
 
 /// Returns the caveats of a run, which must be the same in its summary and its model file.
 #[track_caller]

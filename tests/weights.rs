@@ -1,11 +1,13 @@
 //! Weights that do not fit or are not finite, and a training that makes weights non-finite: each is reported in a sentence,
-//! by name.
+//! by name. A stop while weights are downloaded keeps what came.
 
-mod support;
+#[path = "../crates/fetch/tests/server/mod.rs"]
+mod server;
 
 use std::fs;
 
-use support::{Ran, Sandbox, TINY, TINY_MODEL, read_safetensors};
+use crate::support::{Ran, Sandbox, TINY, TINY_MODEL, read_safetensors, with_description};
+use server::{Server, range_start, ranged, silent_after, with_head};
 use tallow_nn::{HostTensor, Tensors, decode, encode};
 
 /// A head on the features of a small ResNet.
@@ -54,9 +56,9 @@ fn weights_of_another_architecture_are_refused_in_one_sentence() {
     }
 }
 
-/// Returns a copy of the model file with one number replaced.
+/// Returns a copy of the model file with one number replaced, and without a digest.
 fn spoilt(sandbox: &Sandbox, tensor: &str, value: f32) -> Vec<u8> {
-    let bytes = sandbox.read("run/model.safetensors");
+    let bytes = with_description(&sandbox.read("run/model.safetensors"), |_| ());
     let (header, _) = read_safetensors(&bytes);
     let at = 8
         + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize
@@ -157,7 +159,7 @@ fn a_single_tensor_is_named() {
 fn the_licence_of_weights_is_told_before_they_are_got() {
     let sandbox = Sandbox::new();
     let said = |args: &str| {
-        let mut command = support::trainer(&format!("--dataset sample {args}"));
+        let mut command = crate::support::trainer(&format!("--dataset sample {args}"));
         command.env("HF_HOME", sandbox.path("hf")).env("HF_ENDPOINT", "http://127.0.0.1:9");
         sandbox.start_command(command, args).wait().ends_with(1).stderr
     };
@@ -172,4 +174,62 @@ fn the_licence_of_weights_is_told_before_they_are_got() {
         "{other}"
     );
     assert!(!said("--recipe lite0-head --weights nowhere").contains("licence"), "those are the user's own");
+}
+
+/// However the download began: weights that are named, or those of the backbone that is chosen for own pictures, or of those that
+/// are tried.
+#[cfg(unix)]
+#[test]
+fn a_stop_ends_a_download_of_weights_and_the_next_run_continues_it() {
+    let named = format!("{} --weights hf:timm/tiny", HEAD.replace("--offline ", ""));
+    for args in [named.as_str(), "--dataset photos", "--dataset photos --backbone auto"] {
+        let content = vec![7; 300_000];
+        let sha256 = tallow_core::digest::of_bytes(&content);
+        let listing = format!(
+            r#"{{"sha": "{}", "siblings": [{{"rfilename": "model.safetensors",
+                "lfs": {{"sha256": "{sha256}", "size": 300000}}}}]}}"#,
+            "a".repeat(40)
+        );
+        let server = Server::answering(move |request| match range_start(request) {
+            _ if request.starts_with("get /api/") => with_head(listing.as_bytes(), "200 OK", ""),
+            None => silent_after(&content, 100_000),
+            Some(_) => ranged(&content),
+        });
+        let sandbox = crate::drawn::photos();
+        let start = || {
+            let mut command = crate::support::trainer(args);
+            command.env("HF_ENDPOINT", &server.url).env("HF_HOME", sandbox.path("hf"));
+            command.env("ALL_PROXY", "http://127.0.0.1:9"); // not for loopback addresses
+            command.env_remove("HF_HUB_CACHE").env_remove("HF_HUB_OFFLINE").env_remove("HF_TOKEN");
+            sandbox.start_command(command, args)
+        };
+        let files = |ending: &str| {
+            let is_one = |name: &String| name.ends_with(&format!("{sha256}{ending}"));
+            sandbox
+                .everything()
+                .into_iter()
+                .filter(is_one)
+                .map(|name| sandbox.path(&name))
+                .collect::<Vec<_>>()
+        };
+        let first = start();
+        crate::support::wait_until("100,000 bytes are there", || {
+            files(".part").iter().any(|part| fs::metadata(part).is_ok_and(|part| part.len() == 100_000))
+        });
+        first.signal("INT");
+        let ran = first.wait().ends_with(130).says(&["Stopped.", "the same command"]);
+        assert!(
+            !ran.stderr.contains("error") && !ran.stderr.contains("no pretrained weights"),
+            "{}",
+            ran.stderr
+        );
+        assert_eq!((files("").len(), files(".part").len()), (0, 1), "{args}");
+
+        let second = start();
+        crate::support::wait_until("the download is complete", || !files("").is_empty());
+        drop(second);
+        let ranges: Vec<_> = server.requests().iter().filter_map(|head| range_start(head)).collect();
+        assert_eq!(ranges[0], 100_000, "{args}");
+        assert!(fs::read(&files("")[0]).unwrap() == vec![7; 300_000] && files(".part").is_empty(), "{args}");
+    }
 }

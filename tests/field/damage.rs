@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::outcomes::n_lines_with;
+use super::outcomes::n_lines_with;
+use super::{Field, TINY_RUN, array, text};
 use crate::support::{Ran, Sandbox};
-use crate::{Field, TINY_RUN, array, text};
 
 /// Memory limit of a scan, however many pixels a file has or claims to have.
 const MAX_BYTES: u64 = 1_000_000_000;

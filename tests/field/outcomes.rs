@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::{Field, array, shows_no_control_character, text};
 use crate::support::{Ran, Sandbox};
-use crate::{Field, array, shows_no_control_character, text};
 
 /// Cases with another outcome than the corpus' first: the number of the outcome, from 1, and the reason.
 const OTHER_OUTCOMES: [(&str, usize, &str); 6] = [

@@ -7,8 +7,8 @@ use std::path::Path;
 use serde_json::Value;
 use tallow_metrics::parse_predictions_csv;
 
+use super::{Field, TINY_RUN, array, text};
 use crate::support::{Ran, Sandbox, trainer};
-use crate::{Field, TINY_RUN, array, text};
 
 /// The output of `predict` by file: classes and probabilities, the most probable first.
 type Answers = BTreeMap<String, Answer>;
@@ -46,7 +46,7 @@ fn predict_says_what_the_evaluation_says() {
     field.trainer(&sandbox, &format!("train {TINY_RUN} --run-dir run"), name).ok();
     let table = sandbox.text("run/evaluation/predictions_test.csv");
     let table = parse_predictions_csv(&table).unwrap();
-    let files: Vec<_> = table.files.iter().map(|file| field.path(name).join(file)).collect();
+    let files: Vec<_> = table.files.iter().map(|file| field.path(name).join(file.raw())).collect();
     assert_eq!(files.len(), 12);
     let together = answers(&predict(&sandbox, "run", &files).ok());
     for (i, file) in files.iter().enumerate() {
@@ -56,7 +56,7 @@ fn predict_says_what_the_evaluation_says() {
             assert_eq!(one, of_many, "{file}");
         }
         for (class, probability) in &alone[file] {
-            let class = table.class_names.iter().position(|known| known == class).unwrap();
+            let class = table.class_names.iter().position(|known| known == class.as_str()).unwrap();
             // too few validation pictures for a temperature, so probabilities are those of the network
             let expected = f64::from(table.predictions.row(i)[class]).exp();
             assert!((probability - expected).abs() < 1e-3, "{file}: {probability}, expected {expected}");

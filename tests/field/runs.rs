@@ -5,9 +5,9 @@ use std::fs;
 
 use tallow_metrics::parse_predictions_csv;
 
-use crate::predicting::{answers, predict, same_answer};
+use super::predicting::{answers, predict, same_answer};
+use super::{Field, TINY_RUN, array, shows_no_control_character, text};
 use crate::support::{Ran, Sandbox};
-use crate::{Field, TINY_RUN, array, shows_no_control_character, text};
 
 /// Cases to train on; `imbalanced` has enough pictures of each class for validation.
 const TRAINED: [&str; 10] = [
@@ -41,8 +41,12 @@ fn each_kind_trains_to_the_end() {
         let table = parse_predictions_csv(&sandbox.text("run/evaluation/predictions_test.csv")).unwrap();
         assert_eq!(Some(table.predictions.len() as u64), summary["n_test"].as_u64(), "{name}");
         let expected: BTreeSet<&str> = array(&field.case(name)["classes"]).iter().map(text).collect();
-        assert_eq!(table.class_names.iter().map(String::as_str).collect::<BTreeSet<_>>(), expected, "{name}");
-        let files: BTreeSet<&String> = table.files.iter().collect();
+        assert_eq!(
+            table.class_names.iter().map(|name| name.raw()).collect::<BTreeSet<_>>(),
+            expected,
+            "{name}"
+        );
+        let files: BTreeSet<_> = table.files.iter().collect();
         match name {
             "cifar10-python" => assert!(files.iter().all(|file| file.is_empty()), "{name}: {files:?}"),
             _ => assert_eq!(files.len(), table.predictions.len(), "{name}: {files:?}"),
@@ -108,7 +112,7 @@ fn answers_are_names_in_one_order() {
     assert_eq!(table.class_names, names);
     for (i, file) in table.files.iter().enumerate() {
         let class = &table.class_names[table.predictions.targets()[i] as usize];
-        assert!(file.starts_with(&format!("{class}/")), "{file} is said to be {class}");
+        assert!(file.raw().starts_with(&format!("{}/", class.raw())), "{file:?} is said to be {class:?}");
     }
     let report = sandbox.trainer("eval run --json").ok().json()["report"].to_string();
     for name in names {

@@ -306,12 +306,13 @@ pub(crate) fn read_safetensors(bytes: &[u8]) -> (Value, BTreeMap<String, Vec<u8>
     (header, tensors)
 }
 
-/// Returns the model file with a changed description.
+/// Returns the model file with a changed description, and without the digest of the old one.
 pub(crate) fn with_description(model: &[u8], change: impl FnOnce(&mut Value)) -> Vec<u8> {
     let (mut header, _) = read_safetensors(model);
     let mut description: Value =
         serde_json::from_str(header["__metadata__"]["tallow"].as_str().unwrap()).unwrap();
     change(&mut description);
+    description.as_object_mut().unwrap().remove("file_digest");
     header["__metadata__"]["tallow"] = Value::String(description.to_string());
     with_header(model, &header)
 }

@@ -69,7 +69,7 @@ fn build() -> Result<PathBuf> {
 }
 
 /// Returns rustc's host target, such as `x86_64-unknown-linux-gnu`.
-fn host() -> Result<String> {
+pub(crate) fn host() -> Result<String> {
     let about = String::from_utf8(crate::output(Path::new("rustc"), &[OsStr::new("-vV")])?)?;
     let host = about.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(host.context("rustc does not say what it compiles for")?.to_owned())

@@ -7,9 +7,12 @@ pub mod check_onnx;
 pub mod check_wheel;
 pub mod dist;
 pub mod fetch_data;
+pub mod fuzz;
 pub mod make_sample;
 pub mod recipe_keys;
 pub mod tidy;
+#[cfg(unix)]
+pub mod torture;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -17,6 +20,8 @@ use std::process::{Command as Process, ExitCode, Stdio};
 
 use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
+#[cfg(unix)]
+use tallow_core::terminal::Terminal;
 use tallow_core::terminal::print_error;
 
 /// Chores of this repository.
@@ -39,6 +44,8 @@ enum Command {
     CheckWheel,
     /// Pack the release binary with completions and man pages
     Dist(dist::Args),
+    /// Give changed inputs to the readers of bytes from outside; needs a nightly compiler
+    Fuzz(fuzz::Args),
     /// Check what the compiler does not: layers, unsafe code, file headers and sizes, paths named in documents
     Tidy,
     /// Download CIFAR-10 or CIFAR-100 into the data folder
@@ -47,6 +54,9 @@ enum Command {
     MakeSample(make_sample::Args),
     /// Write docs/recipe-keys.md from the table of keys
     RecipeKeys,
+    /// Disturb small runs by kills, signals, faults and power losses, resume them, and compare their bits
+    #[cfg(unix)]
+    Torture(torture::Args),
 }
 
 fn main() -> ExitCode {
@@ -66,11 +76,21 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::CheckOnnx => check_onnx::run(),
         Command::CheckWheel => check_wheel::run(),
         Command::Dist(args) => dist::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Tidy => tidy::run(),
         Command::FetchData(args) => fetch_data::run(args),
         Command::MakeSample(args) => make_sample::run(args),
         Command::RecipeKeys => recipe_keys::run(),
+        #[cfg(unix)]
+        Command::Torture(args) => torture::run(&args, trainer, &Terminal::new(false)),
     }
+}
+
+/// Builds `trainer` with the profile and the features of the tests, and returns its path.
+#[cfg(unix)]
+fn trainer() -> anyhow::Result<PathBuf> {
+    output(Path::new("cargo"), &["build", "--workspace", "--bin", "trainer"].map(OsStr::new))?;
+    Ok(target().join("debug/trainer"))
 }
 
 /// Cargo's target folder.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sha2::Digest as _;
 
-use crate::files::FileError;
+use crate::files::{self, FileError};
 
 /// A digest under construction: [`update`](Self::update) adds bytes, [`finish`](Self::finish) returns the digest.
 #[derive(Clone, Default)]
@@ -59,9 +59,9 @@ pub fn of_bytes(bytes: &[u8]) -> String {
 /// Returns the digest of the content of the file at `path`.
 ///
 /// # Errors
-/// If the file cannot be read.
+/// If the file cannot be read, or is not a regular file.
 pub fn of_file(path: &Path) -> Result<String, FileError> {
-    let mut file = std::fs::File::open(path).map_err(FileError::reading(path))?;
+    let mut file = files::open(path)?;
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; 1 << 20];
     loop {

@@ -1,13 +1,19 @@
 //! Durable files: a file is either complete or absent, even after a power cut.
 //!
 //! Content goes to a temporary name in the same folder and is synced. The temporary file is then renamed to the final
-//! name, and the folder is synced. Logs, which grow line by line, are left to the modules that write them.
+//! name, and the folder is synced. `temporary.rs` creates temporary files, and removes those that killed processes left.
+//! `read.rs` reads files within bounds. Logs, which grow line by line, are left to the modules that write them.
+
+mod read;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+pub use read::{open, read_at_most, read_stream, read_text};
+
 use crate::shown::shown_path;
+use crate::temporary;
 
 /// A failed file operation: the operation, the path and the cause.
 #[derive(Debug, thiserror::Error)]
@@ -72,9 +78,7 @@ pub fn write_with(
         Target::Stream => return write_stream(path, produce),
     };
     let folder = folder_of(path);
-    let mut builder = tempfile::Builder::new();
-    let mut temporary =
-        as_the_umask_says(builder.prefix(".tmp-")).tempfile_in(folder).map_err(FileError::writing(path))?;
+    let mut temporary = temporary::file(folder).map_err(FileError::writing(path))?;
     let mut writer = BufWriter::with_capacity(1 << 20, temporary.as_file_mut());
     produce(&mut writer).and_then(|()| writer.flush()).map_err(FileError::writing(path))?;
     drop(writer);
@@ -137,22 +141,6 @@ fn write_stream(
     produce(&mut writer).and_then(|()| writer.flush()).map_err(FileError::writing(path))
 }
 
-/// Makes temporary files as readable as any new file, and not for their owner alone.
-#[cfg(unix)]
-fn as_the_umask_says<'a, 'b>(
-    builder: &'a mut tempfile::Builder<'b, 'b>,
-) -> &'a mut tempfile::Builder<'b, 'b> {
-    use std::os::unix::fs::PermissionsExt;
-    builder.permissions(fs::Permissions::from_mode(0o666)) // the system takes the umask off
-}
-
-#[cfg(not(unix))]
-fn as_the_umask_says<'a, 'b>(
-    builder: &'a mut tempfile::Builder<'b, 'b>,
-) -> &'a mut tempfile::Builder<'b, 'b> {
-    builder
-}
-
 /// Syncs `folder`, so that renames and new names in it survive a power cut.
 ///
 /// # Errors
@@ -165,43 +153,20 @@ pub fn sync_folder(folder: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Creates a folder in `parent` with a name that begins with `prefix`. It is removed with the returned value, unless that is kept.
+/// Creates `folder` and its missing parents, durably: after a power cut, none of them is missing while a later file is there.
 ///
 /// # Errors
-/// If it cannot be created.
-pub fn temporary_folder(parent: &Path, prefix: &str) -> Result<tempfile::TempDir, FileError> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(prefix);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o777)); // the system takes the umask off
-    }
-    builder.tempdir_in(parent).map_err(FileError::new("create a folder in", parent))
-}
-
-/// Creates `folder` and its missing parents.
-///
-/// # Errors
-/// If the folder cannot be created, or if a file of that name is in the way.
+/// If the folder cannot be created or synced, or if a file of that name is in the way.
 pub fn create_folder(folder: &Path) -> Result<(), FileError> {
-    fs::create_dir_all(folder).map_err(FileError::new("create the folder", folder))
-}
-
-/// Reads the whole file at `path`, which may have at most `max_bytes` bytes.
-///
-/// # Errors
-/// If the file cannot be read, is not a regular file, or is longer than `max_bytes`.
-pub fn read_at_most(path: &Path, max_bytes: u64) -> Result<Vec<u8>, FileError> {
-    let metadata = fs::metadata(path).map_err(FileError::reading(path))?;
-    let refuse = |what: String| FileError::reading(path)(io::Error::new(io::ErrorKind::InvalidData, what));
-    if !metadata.is_file() {
-        return Err(refuse("it is not a regular file".into()));
-    }
-    if metadata.len() > max_bytes {
-        return Err(refuse(format!("it has {} bytes, expected at most {max_bytes}", metadata.len())));
-    }
-    fs::read(path).map_err(FileError::reading(path))
+    let is_missing = |f: &&Path| !f.as_os_str().is_empty() && fs::symlink_metadata(f).is_err();
+    let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
+    fs::create_dir_all(folder).map_err(FileError::new("create the folder", folder))?;
+    // the name of a new folder is certain once the folder around it is synced
+    missing.into_iter().try_for_each(|folder| match sync_folder(folder_of(folder)) {
+        // only a folder that may be read can be synced
+        Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    })
 }
 
 /// Returns the folder that holds `path`; `.` if the path has no folder.
@@ -279,15 +244,5 @@ mod tests {
         assert!(fs::metadata(path("fifo")).unwrap().file_type().is_fifo());
         write(Path::new("/dev/null"), b"gone").unwrap();
         assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
-    }
-
-    #[test]
-    fn a_long_file_or_a_folder_is_not_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.txt");
-        write(&path, b"12345").unwrap();
-        assert_eq!(read_at_most(&path, 5).unwrap(), b"12345");
-        assert!(read_at_most(&path, 4).unwrap_err().to_string().contains("at most 4"));
-        assert!(read_at_most(folder.path(), 4).unwrap_err().to_string().contains("not a regular file"));
     }
 }

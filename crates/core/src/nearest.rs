@@ -1,5 +1,7 @@
 //! Suggestions for mistyped names: the known name that was probably meant.
 
+use crate::shown::shown;
+
 /// Returns the name of `names` that `word` is probably a typing error for: the nearest one, and the first of several
 /// equally near ones.
 ///
@@ -21,7 +23,7 @@ pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Opti
 /// Returns `: did you mean "cnn-5"?` if one of `names` is near `word`, and an empty text if not. For the end of a
 /// sentence.
 pub fn did_you_mean<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(word, names).map(|name| format!(": did you mean \"{name}\"?")).unwrap_or_default()
+    nearest(word, names).map(|name| format!(": did you mean \"{}\"?", shown(name))).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,8 +1,12 @@
 //! Progress on standard error: a bar with rate and time left on a terminal, plain lines if there is no terminal.
 //!
 //! The module also prints the errors of the binaries. It is behind the feature `terminal`, for the binaries only.
+//!
+//! Everything passes [`shown_lines`] or [`printable`]: whatever a caller forgot to escape, no character that acts reaches the
+//! terminal, except the codes of the bars themselves and colours.
+#![expect(clippy::disallowed_methods, reason = "this is the way to standard error")]
 
-use std::io::{IsTerminal, Write as _};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -10,6 +14,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressState, Prog
 
 use crate::duration;
 use crate::progress::{Progress, Unit};
+use crate::shown::{printable, shown_lines};
 
 /// Interval between plain lines if there is no terminal.
 const PLAIN_LINE_EVERY: Duration = Duration::from_secs(10);
@@ -33,7 +38,7 @@ struct Work {
 impl Terminal {
     /// Returns a drawer of bars and lines, which prints nothing if `quiet`.
     pub fn new(quiet: bool) -> Self {
-        Self { quiet, is_terminal: std::io::stderr().is_terminal(), work: Mutex::new(None) }
+        Self { quiet, is_terminal: io::stderr().is_terminal(), work: Mutex::new(None) }
     }
 
     fn with_work(&self, act: impl FnOnce(&mut Work)) {
@@ -53,17 +58,11 @@ impl Progress for Terminal {
             true => ProgressDrawTarget::stderr_with_hz(8),
             false => ProgressDrawTarget::hidden(),
         };
-        let columns =
-            terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| width.0.into());
+        let columns = terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| width.0.into());
+        let label = shown_lines(label).into_owned();
         let bar = ProgressBar::with_draw_target(total, target).with_position(done);
-        let bar = bar.with_style(style(total.is_some(), unit, columns, done)).with_prefix(label.to_owned());
-        let work = Work {
-            bar,
-            done_before: done,
-            label: label.to_owned(),
-            note: String::new(),
-            last_line: Instant::now(),
-        };
+        let bar = bar.with_style(style(total.is_some(), unit, columns, done)).with_prefix(label.clone());
+        let work = Work { bar, done_before: done, label, note: String::new(), last_line: Instant::now() };
         *self.work.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(work);
     }
 
@@ -80,8 +79,8 @@ impl Progress for Terminal {
 
     fn note(&self, text: &str) {
         self.with_work(|work| {
-            work.note = text.to_owned();
-            work.bar.set_message(text.to_owned());
+            work.note = shown_lines(text).into_owned();
+            work.bar.set_message(work.note.clone());
         });
     }
 
@@ -109,7 +108,21 @@ impl Progress for Terminal {
 
 /// Prints a line on standard error. A line that cannot be printed is dropped: a run must not end because its messages have no reader.
 fn print_line(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{}", shown_lines(line));
+}
+
+/// Standard error for texts of other crates, such as diagnostics. They must be written as whole texts, not in pieces.
+pub struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::stderr().lock().write_all(printable(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// Prints an error on standard error from its messages, outermost first. Skips a cause that an earlier message

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use tallow_core::FileError;
 use tallow_core::shown::shown_path;
+use tallow_core::{FileError, Foreign};
 
 /// A file that is not a picture, or a damaged picture.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +48,7 @@ pub enum Error {
         problem: String,
     },
     /// The data set is not in the data folder.
-    #[error("{dataset} is not in {}: get it with `{remedy}`", folder.display())]
+    #[error("{dataset} is not in {}: get it with `{remedy}`", shown_path(folder))]
     Absent {
         /// Name of the data set: "CIFAR-10", …
         dataset: &'static str,
@@ -61,7 +61,7 @@ pub enum Error {
     #[error(
         "{} has {found} bytes, expected {expected}: {} (see `trainer data verify`; get it again with \
          `{remedy}`)",
-        path.display(),
+        shown_path(path),
         length_trouble(*found, *expected)
     )]
     FileLength {
@@ -78,7 +78,7 @@ pub enum Error {
     #[error(
         "{}, record {record}: label {label}, expected 0 to {}: the file is damaged (see `trainer data \
          verify`; get it again with `{remedy}`)",
-        path.display(),
+        shown_path(path),
         n_classes - 1
     )]
     RecordLabel {
@@ -104,7 +104,7 @@ pub enum Error {
     #[error(
         "{}: {found} {part} images of class {class:?}, expected {expected}: a file is damaged or exists \
          twice (see `trainer data verify`; get it again with `{remedy}`)",
-        folder.display()
+        shown_path(folder)
     )]
     ClassCount {
         /// Folder of the data set.
@@ -112,7 +112,7 @@ pub enum Error {
         /// "training" or "test".
         part: &'static str,
         /// The class.
-        class: String,
+        class: Foreign,
         /// Number of images found.
         found: usize,
         /// Expected number of images.
@@ -208,7 +208,7 @@ pub enum Error {
 
 fn each(problems: &[(PathBuf, String)]) -> String {
     let lines: Vec<_> =
-        problems.iter().map(|(path, problem)| format!("{}: {problem}", path.display())).collect();
+        problems.iter().map(|(path, problem)| format!("{}: {problem}", shown_path(path))).collect();
     lines.join("\n")
 }
 

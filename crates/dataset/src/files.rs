@@ -1,17 +1,18 @@
 //! A source of pictures in files. A file is read and decoded each time its picture is requested.
 
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 
-use tallow_core::FileError;
 use tallow_core::digest::Hasher;
+use tallow_core::files::read_at_most;
 
 use crate::decode::decode;
 use crate::source::{Facts, Identity, ImageSource, Picture};
 use crate::{BadPicture, Error};
 
 /// Largest picture file that is read, in bytes.
-const MAX_FILE_BYTES: u64 = 1 << 30;
+pub const MAX_PICTURE_BYTES: u64 = 1 << 30;
 
 /// Picture files as an [`ImageSource`].
 pub struct Files {
@@ -66,20 +67,13 @@ impl ImageSource for Files {
 }
 
 /// Reads the bytes of a picture file.
-pub(crate) fn read_file(path: &PathBuf) -> Result<Vec<u8>, Error> {
-    let bad = |reason: String| BadPicture { path: path.clone(), reason };
-    let metadata = fs::metadata(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound if fs::symlink_metadata(path).is_ok() => bad("a broken link".into()),
-        std::io::ErrorKind::NotFound => bad("there is no such file".into()),
-        _ => bad(e.to_string()),
-    })?;
-    // reading a pipe or a device might never end
-    if !metadata.is_file() {
-        let what = if metadata.is_dir() { "a folder" } else { "a special file (such as a pipe)" };
-        return Err(bad(format!("{what}, not a picture")).into());
-    }
-    if metadata.len() > MAX_FILE_BYTES {
-        return Err(bad(format!("a file of {} MB, expected at most 1 GB", metadata.len() >> 20)).into());
-    }
-    Ok(fs::read(path).map_err(FileError::reading(path))?)
+pub(crate) fn read_file(path: &PathBuf) -> Result<Vec<u8>, BadPicture> {
+    read_at_most(path, MAX_PICTURE_BYTES).map_err(|e| {
+        let reason = match e.source.kind() {
+            io::ErrorKind::NotFound if fs::symlink_metadata(path).is_ok() => "a broken link".to_owned(),
+            io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            _ => e.source.to_string(),
+        };
+        BadPicture { path: path.clone(), reason }
+    })
 }

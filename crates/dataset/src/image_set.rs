@@ -5,6 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tallow_core::Foreign;
 use tallow_core::digest::Hasher;
 
 use crate::fit::{Fit, Fitter, Preprocess};
@@ -17,9 +18,10 @@ use crate::{Error, Normalization};
 pub struct ImageSet {
     source: Arc<dyn ImageSource>,
     labels: Arc<[u32]>,
-    class_names: Arc<[String]>,
-    /// Path of each picture's file relative to the data set's folder; `None` if pictures have no files.
-    files: Option<Arc<[String]>>,
+    class_names: Arc<[Foreign]>,
+    /// Text of the path of each picture's file, relative to the data set's folder ([`Foreign::of_path`]); `None` if pictures
+    /// have no files.
+    files: Option<Arc<[Foreign]>>,
     /// Cache of pictures at the model's input size, for sources that take time to read.
     kept: Option<Arc<Kept>>,
 }
@@ -36,7 +38,7 @@ impl ImageSet {
         channels: usize,
         pixels: Vec<u8>,
         labels: Vec<u32>,
-        class_names: Arc<[String]>,
+        class_names: Arc<[Foreign]>,
     ) -> Result<Self, Error> {
         let shape = [height, width, channels];
         if height == 0 || width == 0 || !(1..=3).contains(&channels) {
@@ -60,8 +62,8 @@ impl ImageSet {
     pub fn of(
         source: Arc<dyn ImageSource>,
         labels: Vec<u32>,
-        class_names: Arc<[String]>,
-        files: Option<Vec<String>>,
+        class_names: Arc<[Foreign]>,
+        files: Option<Vec<Foreign>>,
     ) -> Result<Self, Error> {
         let n = source.len();
         let n_files = files.as_ref().map_or(n, Vec::len);
@@ -89,7 +91,7 @@ impl ImageSet {
     ///
     /// # Errors
     /// If `places` has an index that is not a class.
-    pub fn with_classes(&self, class_names: Arc<[String]>, places: &[Option<u32>]) -> Result<Self, Error> {
+    pub fn with_classes(&self, class_names: Arc<[Foreign]>, places: &[Option<u32>]) -> Result<Self, Error> {
         let place = |&label: &u32| places.get(label as usize).copied().flatten().unwrap_or(0);
         let labels: Vec<u32> = self.labels.iter().map(place).collect();
         check_labels(&labels, &class_names)?;
@@ -208,12 +210,12 @@ impl ImageSet {
         self.source.identity(i)
     }
 
-    /// Returns the path of image `i`'s file relative to the data set's folder, if it has a file.
+    /// Returns the text of the path of image `i`'s file, relative to the data set's folder, if it has a file.
     ///
     /// # Panics
     /// If there is no such image, as for a slice.
-    pub fn file(&self, i: usize) -> Option<&str> {
-        self.files.as_ref().map(|files| files[i].as_str())
+    pub fn file(&self, i: usize) -> Option<&Foreign> {
+        self.files.as_ref().map(|files| &files[i])
     }
 
     /// Returns the class of image `i`.
@@ -230,7 +232,7 @@ impl ImageSet {
     }
 
     /// Returns the names of the classes, in the order of the labels.
-    pub fn class_names(&self) -> &Arc<[String]> {
+    pub fn class_names(&self) -> &Arc<[Foreign]> {
         &self.class_names
     }
 
@@ -251,8 +253,8 @@ impl ImageSet {
         self.block_shape().into_iter().flatten().for_each(&mut size);
         size(self.class_names.len());
         for name in self.class_names.iter() {
-            hasher.update(&(name.len() as u64).to_le_bytes());
-            hasher.update(name.as_bytes());
+            hasher.update(&(name.raw().len() as u64).to_le_bytes());
+            hasher.update(name.raw().as_bytes());
         }
         let labels: Vec<u8> = self.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
         hasher.update(&labels);
@@ -263,7 +265,7 @@ impl ImageSet {
     }
 }
 
-fn check_labels(labels: &[u32], class_names: &[String]) -> Result<(), Error> {
+fn check_labels(labels: &[u32], class_names: &[Foreign]) -> Result<(), Error> {
     let n_classes = class_names.len();
     match labels.iter().position(|&label| label as usize >= n_classes) {
         Some(i) => {
@@ -289,7 +291,7 @@ impl fmt::Debug for ImageSet {
 #[derive(Debug, Clone)]
 pub struct Dataset {
     /// "cifar10", "cifar100", "sample", or the name of a folder, table or archive.
-    pub name: String,
+    pub name: Foreign,
     /// Description of the data set if the name is not enough: "3,000 images of CIFAR-10".
     pub about: Option<&'static str>,
     /// Images to train and to validate on.
@@ -333,7 +335,7 @@ impl Dataset {
             indices.iter().for_each(|i| hasher.update(&i.to_le_bytes()));
         }
         Self {
-            name: name.to_owned(),
+            name: name.into(),
             about: None,
             train: Arc::new(train),
             val_indices: val_indices.map(Into::into),
@@ -349,8 +351,8 @@ impl Dataset {
 mod tests {
     use super::*;
 
-    fn names(n: usize) -> Arc<[String]> {
-        (0..n).map(|i| format!("class {i}")).collect()
+    fn names(n: usize) -> Arc<[Foreign]> {
+        (0..n).map(|i| format!("class {i}").into()).collect()
     }
 
     /// Two images of 2 rows, 3 columns, 3 channels.

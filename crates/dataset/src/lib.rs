@@ -34,6 +34,7 @@
 //! # Ok::<(), tallow_dataset::Error>(())
 //! ```
 #![forbid(unsafe_code)]
+#![warn(clippy::disallowed_methods)]
 
 mod augment;
 #[cfg(any(feature = "fetch", feature = "files"))]
@@ -74,7 +75,7 @@ mod staging;
 pub use augment::{Augment, CropFill, Flip, Jitter, RandomResizedCrop, Transform, Warp};
 pub use error::{BadPicture, Error};
 #[cfg(feature = "files")]
-pub use files::Files;
+pub use files::{Files, MAX_PICTURE_BYTES};
 pub use fit::{Fit, Fitter, Interpolation, Preprocess};
 pub use folds::stratified_folds;
 pub use image_set::{Dataset, ImageSet};
@@ -95,3 +96,5 @@ pub use picture::{as_seen, denormalized, images_to_show, to_png};
 pub use sample::load_sample;
 pub use source::{Facts, Identity, ImageSource, Levels, Picture};
 pub use split::{Split, stratified_split, stratified_subset};
+/// Text from outside: the type of the names of classes and files.
+pub use tallow_core::Foreign;

@@ -12,7 +12,8 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use rayon::prelude::*;
-use tallow_core::{Purpose, Stream, memory};
+use tallow_core::memory::ARENA;
+use tallow_core::{Purpose, Stream};
 
 use crate::pipeline::{Pipeline, Scratch};
 use crate::{Augment, Error, ImageSet, Mix, Mixed, Normalization, Preprocess, Transform};
@@ -246,7 +247,7 @@ impl<T: Fn(u32) -> Transform + Sync, M: Fn(&mut Batch, usize) + Sync> Work<T, M>
         let order = &self.order[first_position..self.order.len().min(first_position + self.batch_size)];
         let [height, width, channels] = self.pipeline.shape();
         let image_len = height * width * channels;
-        let mut images = memory::F32.take(order.len() * image_len);
+        let mut images = ARENA.take_loose::<f32>(order.len().saturating_mul(image_len));
         let results = self.write(order, &mut images, image_len)?;
         let (mut indices, mut failed) = (Vec::with_capacity(order.len()), Vec::new());
         for (place, (&index, result)) in order.iter().zip(results).enumerate() {

@@ -194,7 +194,7 @@ mod tests {
     fn image(h: usize, w: usize, channels: usize, level: impl Fn(usize, usize, usize) -> u8) -> ImageSet {
         let places = (0..h * w * channels).map(|i| (i / channels / w, i / channels % w, i % channels));
         let pixels = places.map(|(y, x, channel)| level(y, x, channel)).collect();
-        ImageSet::new(h, w, channels, pixels, vec![0], vec!["thing".to_owned()].into()).unwrap()
+        ImageSet::new(h, w, channels, pixels, vec![0], ["thing"].map(crate::Foreign::from).into()).unwrap()
     }
 
     /// Pseudo-random levels.

@@ -107,7 +107,7 @@ mod tests {
 
     fn set(pixels: Vec<u8>, channels: usize) -> ImageSet {
         let n = pixels.len() / (2 * channels);
-        ImageSet::new(1, 2, channels, pixels, vec![0; n], ["x".to_owned()].into()).unwrap()
+        ImageSet::new(1, 2, channels, pixels, vec![0; n], ["x"].map(crate::Foreign::from).into()).unwrap()
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tallow_core::shown::{shown, shown_path};
-use tallow_core::{Progress, StopFlag};
+use tallow_core::shown::shown_path;
+use tallow_core::{Foreign, Progress, StopFlag, path_text};
 
 use crate::files::Files;
 use crate::fit::Preprocess;
@@ -97,7 +97,7 @@ pub fn load_photographs(
     }
     notices.extend(bad.iter().map(|bad| format!("left out: {bad}")));
     notices.extend(unsupported.iter().map(|(what, paths)| not_read(what, paths, &listing.root)));
-    let class_names: Arc<[String]> = listing.class_names.into();
+    let class_names: Arc<[Foreign]> = listing.class_names.into();
     let parts = parts(good, &class_names, request, &mut notices)?;
     notices.extend(copies(&parts, &class_names));
     let dataset = dataset(request.path, parts, class_names, keep, &mut notices)?;
@@ -134,7 +134,7 @@ struct Parts {
 /// Divides pictures into training, validation and test: as their owner did, or at random if the owner did not.
 fn parts(
     good: Vec<Good>,
-    class_names: &[String],
+    class_names: &[Foreign],
     request: &PhotographsRequest<'_>,
     notices: &mut Vec<String>,
 ) -> Result<Parts, Error> {
@@ -199,14 +199,14 @@ fn by_chance(good: Vec<Good>, n_classes: usize, request: &PhotographsRequest<'_>
 /// Refuses classes without training pictures. Adds notices about classes without validation or test pictures.
 fn check_parts(
     parts: &Parts,
-    class_names: &[String],
+    class_names: &[Foreign],
     request: &PhotographsRequest<'_>,
     notices: &mut Vec<String>,
 ) -> Result<(), Error> {
     let path = request.path;
     let missing = |is_there: &dyn Fn(u32) -> bool| -> Vec<String> {
         let classes = (0..class_names.len() as u32).filter(|&class| !is_there(class));
-        classes.map(|class| shown(&class_names[class as usize]).into_owned()).collect()
+        classes.map(|class| class_names[class as usize].shown().into_owned()).collect()
     };
     let is_val = |i: usize| parts.val.as_ref().is_some_and(|val| val.binary_search(&(i as u32)).is_ok());
     let trains =
@@ -249,15 +249,15 @@ fn check_parts(
 
 /// Returns notices about byte-identical copies: test pictures that are copies of training pictures, and copies with two
 /// classes.
-fn copies(parts: &Parts, class_names: &[String]) -> Vec<String> {
+fn copies(parts: &Parts, class_names: &[Foreign]) -> Vec<String> {
     let mut first: HashMap<Identity, (&Good, bool)> = HashMap::new();
     let (mut leaks, mut contradictions) = (Vec::new(), Vec::new());
     let all = parts.train.iter().map(|good| (good, false)).chain(parts.test.iter().map(|good| (good, true)));
     for (good, is_test) in all {
         let &mut (other, is_other_test) = first.entry(good.facts.identity).or_insert((good, is_test));
-        let pair = || format!("{} = {}", shown(&other.entry.name), shown(&good.entry.name));
+        let pair = || format!("{} = {}", other.entry.name.shown(), good.entry.name.shown());
         if other.entry.label != good.entry.label {
-            let names = [other, good].map(|good| shown(&class_names[good.entry.label as usize]).into_owned());
+            let names = [other, good].map(|good| class_names[good.entry.label as usize].shown());
             contradictions.push(format!("{} ({} and {})", pair(), names[0], names[1]));
         }
         if is_test && !is_other_test {
@@ -290,7 +290,7 @@ fn copies(parts: &Parts, class_names: &[String]) -> Vec<String> {
 fn dataset(
     path: &Path,
     parts: Parts,
-    class_names: Arc<[String]>,
+    class_names: Arc<[Foreign]>,
     keep: Option<Preprocess>,
     notices: &mut Vec<String>,
 ) -> Result<Dataset, Error> {
@@ -335,5 +335,5 @@ fn dataset(
 fn name_of(path: &Path) -> String {
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let name = if whole.is_dir() { whole.file_name() } else { whole.file_stem() };
-    name.map_or("pictures".into(), |name| name.to_string_lossy().into_owned())
+    name.map_or("pictures".into(), |name| path_text(Path::new(name)))
 }

@@ -131,7 +131,7 @@ mod tests {
 
     /// A set of one-pixel images with these labels.
     fn set(labels: &[u32], n_classes: usize) -> ImageSet {
-        let names = (0..n_classes).map(|i| format!("class {i}")).collect();
+        let names = (0..n_classes).map(|i| format!("class {i}").into()).collect();
         ImageSet::new(1, 1, 1, vec![0; labels.len()], labels.to_vec(), names).unwrap()
     }
 
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn pixels_come_back_from_the_normalised_values() {
         let image: Vec<u8> = (0..2 * 3 * 3).map(|i| (i * 14) as u8).collect();
-        let names = vec!["thing".to_owned()].into();
+        let names = ["thing"].map(crate::Foreign::from).into();
         let set = Arc::new(ImageSet::new(2, 3, 3, image.clone(), vec![0], names).unwrap());
         let cfg = |augment: Augment| TrainLoader {
             batch_size: 1,

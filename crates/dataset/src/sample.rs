@@ -6,6 +6,8 @@
 use std::io::Cursor;
 use std::sync::Arc;
 
+use tallow_core::Foreign;
+
 use crate::cifar::CIFAR10_CLASSES;
 use crate::{Dataset, Error, ImageSet, Normalization};
 
@@ -52,7 +54,7 @@ fn decode(part: &'static str, png: &[u8], n_per_class: usize) -> Result<ImageSet
             labels.push(class as u32);
         }
     }
-    let class_names: Arc<[String]> = CIFAR10_CLASSES.iter().map(|&name| name.to_owned()).collect();
+    let class_names: Arc<[Foreign]> = CIFAR10_CLASSES.iter().map(|&name| name.into()).collect();
     ImageSet::new(SIDE_PX, SIDE_PX, 3, pixels, labels, class_names)
 }
 

@@ -12,7 +12,7 @@ use std::time::{Instant, UNIX_EPOCH};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tallow_core::digest::{self, Hasher};
-use tallow_core::{Bar, Progress, StopFlag, Unit, files};
+use tallow_core::{Bar, Progress, StopFlag, Unit, files, memory, path_text};
 use tracing::debug;
 
 use crate::decode::{self, DecodeError, Format, decode};
@@ -46,6 +46,7 @@ pub(crate) type Finding = Result<(Facts, Option<Box<[u8]>>), Fault>;
 /// A line of the file of scan results.
 #[derive(Serialize, Deserialize)]
 struct Line {
+    /// Text of the path.
     path: String,
     n_bytes: u64,
     modified_ns: u64,
@@ -102,10 +103,7 @@ pub(crate) fn scan(
 /// Reads and decodes one file.
 fn look_at(path: &PathBuf, keep: Option<Preprocess>) -> Finding {
     let bad = |reason: String| Fault::Bad(BadPicture { path: path.clone(), reason });
-    let bytes = read_file(path).map_err(|e| match e {
-        Error::BadPicture(picture) => Fault::Bad(picture),
-        other => bad(other.to_string()),
-    })?;
+    let bytes = read_file(path).map_err(Fault::Bad)?;
     let decoded = decode(&bytes).map_err(|e| match e {
         DecodeError::Unsupported { what, .. } => Fault::Unsupported { path: path.clone(), what },
         e => bad(e.to_string()),
@@ -124,7 +122,7 @@ fn look_at(path: &PathBuf, keep: Option<Preprocess>) -> Finding {
         format,
     };
     let fitted = keep.and_then(|preprocess| {
-        let mut out = vec![0; preprocess.size_px.iter().product::<usize>() * 3];
+        let mut out = memory::filled(0, preprocess.size_px.iter().product::<usize>() * 3);
         let mut fitter = Fitter::new(preprocess).ok()?;
         fitter.apply(pixels, [height, width, 3], &mut out).ok()?;
         Some(out.into_boxed_slice())
@@ -139,12 +137,11 @@ fn file_of(root: &Path, folder: &Path) -> PathBuf {
     folder.join("scans").join(format!("{}.jsonl", &name[..16]))
 }
 
-/// Returns the key of a scan result: name, size and modification time. `None` if the name is not valid UTF-8 or the
-/// file does not exist.
+/// Returns the key of a scan result: the path's text, size and modification time. `None` if the file does not exist.
 fn stamp(path: &Path) -> Option<(String, u64, u64)> {
     let metadata = path.metadata().ok()?;
     let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
-    Some((path.to_str()?.to_owned(), metadata.len(), modified.as_nanos() as u64))
+    Some((path_text(path), metadata.len(), modified.as_nanos() as u64))
 }
 
 fn known_of(path: &Path, known: &HashMap<String, Line>) -> Option<Facts> {

@@ -51,10 +51,10 @@ fn a_folder_is_read() {
     let folder = tempfile::tempdir().unwrap();
     write_folder(folder.path(), 4);
     let data = load_cifar_python(folder.path()).unwrap();
-    assert_eq!((data.name.as_str(), data.train.len(), data.test.len()), ("cifar10", 20, 4));
+    assert_eq!((data.name.raw(), data.train.len(), data.test.len()), ("cifar10", 20, 4));
     assert_eq!(data.train.labels()[..5], [0, 1, 2, 3, 0]);
     assert_eq!(pixel(&data, 2, 3, 31), [31, 3, 2]);
-    assert_eq!(data.train.class_names()[..], CIFAR10_CLASSES.map(str::to_owned)); // there is no meta file
+    assert_eq!(data.train.class_names()[..], CIFAR10_CLASSES); // there is no meta file
     let all: Vec<u32> = (0..20).collect();
     assert_eq!(data.normalization, Normalization::of(&data.train, &all).unwrap());
 }
@@ -85,8 +85,8 @@ fn coarse_labels_are_a_choice() {
     }
     let (fine, coarse) =
         (load_cifar_python(&folder).unwrap(), load_cifar100_coarse(data_dir.path()).unwrap());
-    assert_eq!((fine.name.as_str(), fine.train.labels()), ("cifar100", &[70, 30][..]));
-    assert_eq!((coarse.name.as_str(), coarse.train.labels()), ("cifar100-coarse", &[2, 19][..]));
+    assert_eq!((fine.name.raw(), fine.train.labels()), ("cifar100", &[70, 30][..]));
+    assert_eq!((coarse.name.raw(), coarse.train.labels()), ("cifar100-coarse", &[2, 19][..]));
     assert_eq!([&fine.train.class_names()[70], &coarse.train.class_names()[19]], ["rose", "vehicles_2"]);
 }
 

@@ -202,7 +202,7 @@ fn paths_for_prediction_are_walked_and_files_taken_as_they_are() {
         .with("c", "x");
     let walk = |name: &str| walk_pictures(&tree.path().join(name), &Silent, &StopFlag::default());
     let walked = walk("").unwrap();
-    let names: Vec<&str> = walked.pictures.iter().map(|picture| picture.name.as_str()).collect();
+    let names: Vec<&str> = walked.pictures.iter().map(|picture| picture.name.raw()).collect();
     assert_eq!(names, ["a.png", "b/1.png", "b/2.png"]);
     assert_eq!(walked.n_left_alone, 3);
     assert_eq!(walk("c").unwrap().pictures.len(), 1);
@@ -232,7 +232,7 @@ mod unix {
         let listing = tree.list_at("set", &ListingOptions::default()).unwrap();
         assert_eq!(counted(&listing), "cat 3, dog 3");
         let bad: Vec<(&str, &str)> =
-            listing.bad.iter().map(|bad| (bad.name.as_str(), bad.reason.as_str())).collect();
+            listing.bad.iter().map(|bad| (bad.name.raw(), bad.reason.as_str())).collect();
         assert_eq!(bad[0], ("cat/gone.png", "a broken link"));
         assert!(bad.len() == 2 && bad[1].0 == "cat/self", "{bad:?}");
         assert!(says(&listing, &["not followed", "cat/again, cat/all"]), "{:?}", listing.notices);
@@ -246,23 +246,76 @@ mod unix {
         assert!(refused.contains("no pictures of fox") && refused.contains("a broken link"), "{refused}");
     }
 
+    /// The name of a class is shown, written down and compared as text.
     #[test]
-    fn classes_of_different_bytes_that_are_no_utf8_are_not_merged() {
-        let tree = Tree::new(&["a/*1"]);
-        for name in [b"caf\xe9", b"caf\xe8"] {
-            std::fs::create_dir(tree.path().join(OsStr::from_bytes(name))).unwrap();
-            std::fs::write(tree.path().join(OsStr::from_bytes(name)).join("0.png"), PNG).unwrap();
+    fn a_class_folder_whose_name_is_no_utf8_is_refused_by_name() {
+        for below in ["", "train/"] {
+            let tree = Tree::new(&[&format!("{below}a/*1"), &format!("{below}b/*1")]);
+            let named = |name: &[u8]| inside(&tree, below).join(OsStr::from_bytes(name));
+            for name in [b"caf\xe9", b"caf\xe8"] {
+                std::fs::create_dir(named(name)).unwrap();
+                std::fs::write(named(name).join("0.png"), PNG).unwrap();
+            }
+            let refused = tree.refused();
+            assert!(refused.contains("caf\\xE8: the name of this folder is not UTF-8 text"), "{refused}");
+            for name in [b"caf\xe9", b"caf\xe8"] {
+                std::fs::rename(named(name).join("0.png"), named(name).join("0.txt")).unwrap();
+                std::fs::write(named(name).join("0.txt"), "notes").unwrap();
+            }
+            assert_eq!(tree.list().unwrap().class_names, ["a", "b"], "folders of notes are no classes");
         }
-        assert!(tree.refused().contains("caf\u{fffd} and caf\u{fffd}"));
     }
 
+    /// Names are the texts of paths: each leads back to its own file.
     #[test]
-    fn names_that_are_no_utf8_keep_their_path() {
-        let tree = Tree::new(&["a/*1", "b/*1"]);
-        let name = OsStr::from_bytes(b"caf\xe9.png");
-        std::fs::write(inside(&tree, "a").join(name), PNG).unwrap();
+    fn names_that_are_no_utf8_keep_their_bytes() {
+        let tree = Tree::new(&["a/*1", "b/*1", "a\\xE9/*1"]);
+        let names: [&[u8]; 3] = [b"caf\xe9.png", b"caf\xe8.png", b"caf\\xE9.png"];
+        for name in names {
+            std::fs::write(inside(&tree, "a").join(OsStr::from_bytes(name)), PNG).unwrap();
+        }
         let listing = tree.list().unwrap();
-        let entry = listing.entries.iter().find(|entry| entry.path.file_name() == Some(name)).unwrap();
-        assert_eq!(entry.name, "a/caf\u{fffd}.png");
+        assert_eq!(listing.class_names, ["a", "a\\xE9", "b"], "a class is called as its folder");
+        let found: Vec<&str> = listing.entries.iter().map(|entry| entry.name.raw()).collect();
+        let expected = [
+            "a/0.png",
+            "a/caf\\x5CxE9.png",
+            "a/caf\\xE8.png",
+            "a/caf\\xE9.png",
+            "a\\x5CxE9/0.png",
+            "b/0.png",
+        ];
+        assert_eq!(found, expected);
+        for entry in &listing.entries {
+            assert_eq!(tree.path().join(tallow_core::path_of(entry.name.raw())), entry.path);
+        }
+        let walked =
+            walk_pictures(&entry_of(&listing, "a/caf\\xE8.png"), &Silent, &StopFlag::default()).unwrap();
+        assert!(walked.pictures[0].name.raw().ends_with("/a/caf\\xE8.png"), "{:?}", walked.pictures);
+
+        let table = "file,label\na/0.png,x\na/caf\\xE9.png,y\na/caf\\xE8.png,x\nb/0.png,y\n";
+        let tree = tree.with("labels.csv", table);
+        let of_table = tree.list_at("labels.csv", &ListingOptions::default()).unwrap();
+        let path = entry_of(&of_table, "a/caf\\xE9.png");
+        assert_eq!(path.file_name(), Some(OsStr::from_bytes(b"caf\xe9.png")));
+    }
+
+    fn entry_of(listing: &tallow_dataset::folder::Listing, name: &str) -> std::path::PathBuf {
+        listing.entries.iter().find(|entry| entry.name == name).unwrap().path.clone()
+    }
+
+    /// A FIFO would make the program wait for a writer.
+    #[test]
+    fn a_fifo_among_pictures_is_named_and_not_opened() {
+        let tree = Tree::new(&["cat/*2", "dog/*2"]);
+        for name in ["cat/fifo.png", "dog/fifo"] {
+            let made = std::process::Command::new("mkfifo").arg(inside(&tree, name)).status().unwrap();
+            assert!(made.success());
+        }
+        let bad: Vec<_> = tree.list().unwrap().bad.into_iter().map(|bad| (bad.name, bad.reason)).collect();
+        let reason = || "neither a file nor a folder".to_owned();
+        assert_eq!(bad, [("cat/fifo.png".into(), reason()), ("dog/fifo".into(), reason())]);
+        let refused = tree.list_at("cat/fifo.png", &ListingOptions::default()).unwrap_err().to_string();
+        assert!(refused.contains("neither a file nor a folder"), "{refused}");
     }
 }

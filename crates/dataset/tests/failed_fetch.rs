@@ -45,7 +45,7 @@ fn what_can_be_gone_on_from_stays_and_that_is_said() {
     let data_dir = folder.path().join("data");
     let error = run(&request(&data_dir, &server.url)).unwrap_err();
     assert!(
-        matches!(error, FetchError::Cut { .. })
+        matches!(error, FetchError::Download(_))
             && error.to_string().contains("the part that arrived is kept")
     );
     assert_eq!(left_in(&data_dir), ["tiny.part", "tiny.part.json"]);

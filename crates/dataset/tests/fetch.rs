@@ -35,7 +35,7 @@ fn a_slow_server_is_waited_for_and_a_second_call_finds_the_data() {
 #[test]
 fn a_cut_is_resumed_within_the_call() {
     let (folder, archive) = (tempfile::tempdir().unwrap(), tiny_archive());
-    let server = Server::start(vec![cut_after(&archive, 90_000), hang_up(), rest(&archive)]);
+    let server = Server::start(vec![cut_after(&archive, 90_000), hang_up(), ranged(&archive)]);
     run(&request(folder.path(), &server.url)).unwrap();
     assert!(is_whole(folder.path()));
     let requests = server.requests();
@@ -47,7 +47,7 @@ fn a_cut_is_resumed_within_the_call() {
 #[test]
 fn a_cut_is_resumed_by_a_second_call() {
     let (folder, archive) = (tempfile::tempdir().unwrap(), tiny_archive());
-    let replies = vec![cut_after(&archive, 90_000), hang_up(), hang_up(), hang_up(), rest(&archive)];
+    let replies = vec![cut_after(&archive, 90_000), hang_up(), hang_up(), hang_up(), ranged(&archive)];
     let server = Server::start(replies);
     let request = request(folder.path(), &server.url);
     let message = run(&request).unwrap_err().to_string();
@@ -133,7 +133,7 @@ fn a_page_instead_of_data_is_told_and_leaves_what_was_there() {
     assert!(message.contains("an HTML page") && message.contains("login"), "{message}");
     assert!(names_in(folder.path()).is_empty());
 
-    let server = Server::start(vec![cut_after(&archive, 90_000), page(), rest(&archive)]);
+    let server = Server::start(vec![cut_after(&archive, 90_000), page(), ranged(&archive)]);
     let request = request(folder.path(), &server.url);
     assert!(matches!(run(&request), Err(FetchError::NotAnArchive { .. })));
     run(&request).unwrap();
@@ -176,21 +176,12 @@ fn no_server_is_told_at_once() {
 #[test]
 fn a_silent_server_is_given_up_and_asked_again() {
     let (folder, archive) = (tempfile::tempdir().unwrap(), tiny_archive());
-    let server = Server::start(vec![silent_after(&archive, 90_000), rest(&archive)]);
+    let server = Server::start(vec![silent_after(&archive, 90_000), ranged(&archive)]);
     let mut request = request(folder.path(), &server.url);
-    request.stall_timeout = Duration::from_millis(100);
+    request.patience.stall = Duration::from_millis(100);
     run(&request).unwrap();
     assert!(is_whole(folder.path()));
     assert_eq!(range_start(&server.requests()[1]), Some(90_000));
-}
-
-/// Sends a part and keeps the connection open until the other side closes it.
-fn silent_after(body: &[u8], n_bytes: usize) -> Reply {
-    let sent = cut_after(body, n_bytes);
-    Box::new(move |request, stream| {
-        sent(request, stream);
-        let _ = std::io::copy(stream, &mut std::io::sink());
-    })
 }
 
 /// Raises a stop flag as soon as this number of bytes has been downloaded.
@@ -212,9 +203,9 @@ impl Progress for StopAt {
 fn a_stop_keeps_what_came() {
     let (folder, archive) = (tempfile::tempdir().unwrap(), tiny_archive());
     // the server falls silent: the stop must not wait for the stall time-out
-    let server = Server::start(vec![silent_after(&archive, 90_000), rest(&archive)]);
+    let server = Server::start(vec![silent_after(&archive, 90_000), ranged(&archive)]);
     let mut request = request(folder.path(), &server.url);
-    request.stall_timeout = Duration::from_secs(60);
+    request.patience.stall = Duration::from_secs(60);
     let (stop, start) = (StopFlag::default(), Instant::now());
     let error = fetch(&request, &StopAt(90_000, stop.clone()), &stop).unwrap_err();
     assert!(matches!(error, FetchError::Stopped(StopSignal::Interrupt)), "{error}");
@@ -227,11 +218,7 @@ fn a_stop_keeps_what_came() {
 #[test]
 fn a_stop_while_unpacking_keeps_the_download() {
     let archive = tiny_archive();
-    let body = archive.clone();
-    let without_length: Reply = Box::new(move |_, stream| {
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
-        let _ = stream.write_all(&body);
-    });
+    let without_length = raw([&b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"[..], &archive].concat());
     for reply in [whole(&archive), without_length] {
         let folder = tempfile::tempdir().unwrap();
         let server = Server::start(vec![reply]);
@@ -263,11 +250,8 @@ fn stop_in_unpacking(request: &tallow_dataset::fetch::FetchRequest, stop: &StopF
 #[test]
 fn a_server_without_end_is_cut_off() {
     let folder = tempfile::tempdir().unwrap();
-    let endless: Reply = Box::new(|_, stream| {
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n\x1f\x8b");
-        while stream.write_all(&[0; 10_000]).is_ok() {}
-    });
-    let server = Server::start(vec![endless]);
+    let begin = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n\x1f\x8b";
+    let server = Server::start(vec![endless(begin, [0; 10_000])]);
     let message = run(&request(folder.path(), &server.url)).unwrap_err().to_string();
     assert!(message.contains("more than 1000000 bytes"), "{message}");
     assert!(names_in(folder.path()).is_empty());

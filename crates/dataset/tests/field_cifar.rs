@@ -58,7 +58,7 @@ fn the_ten_classes((folder, case): (PathBuf, &Value)) {
     has_these_classes(&data, case);
     for (set, part) in [(&data.train, "train"), (&data.test, "test")] {
         for (name, found) in set.class_names().iter().zip(set.class_counts()) {
-            assert_eq!(Some(found as u64), case["counts"][part][name].as_u64(), "{part}: {name}");
+            assert_eq!(Some(found as u64), case["counts"][part][name.raw()].as_u64(), "{part}: {name:?}");
         }
     }
     let record = &case["records"]["cifar-10-batches-py/data_batch_1"];

@@ -181,10 +181,7 @@ fn said(result: &Result<Listing, FolderError>) -> String {
     match result {
         Err(e) => e.to_string(),
         Ok(listing) => {
-            let bad = listing
-                .bad
-                .iter()
-                .map(|bad| format!("bad: {}: {}", tallow_core::shown(&bad.name), bad.reason));
+            let bad = listing.bad.iter().map(|bad| format!("bad: {}: {}", bad.name.shown(), bad.reason));
             listing.notices.iter().cloned().chain(bad).collect::<Vec<_>>().join("\n")
         }
     }

@@ -41,7 +41,7 @@ fn pixel(set: &ImageSet, image: usize, row: usize, column: usize) -> &[u8] {
 /// Values read from the bytes of the files without this crate.
 fn named_pixels_of_named_records(data: &Dataset) {
     let train = &data.train;
-    let labels = [0, 1, 9_999, 40_000, 49_999].map(|i| train.class_names()[train.label(i) as usize].as_str());
+    let labels = [0, 1, 9_999, 40_000, 49_999].map(|i| train.class_names()[train.label(i) as usize].raw());
     assert_eq!(labels, ["frog", "truck", "dog", "automobile", "automobile"]);
     assert_eq!(pixel(train, 0, 0, 0), [59, 62, 63]);
     assert_eq!(pixel(train, 0, 0, 31), [148, 124, 103]);

@@ -14,7 +14,7 @@ use tallow_dataset::{
 fn set() -> Arc<ImageSet> {
     let pixels = (0..23u32 * 60).map(|i| (i * 7 % 251) as u8).collect();
     let labels = (0..23).map(|i| i % 3).collect();
-    let names = ["a", "b", "c"].map(str::to_owned);
+    let names = ["a", "b", "c"].map(tallow_dataset::Foreign::from);
     Arc::new(ImageSet::new(4, 5, 3, pixels, labels, names.into()).unwrap())
 }
 
@@ -189,7 +189,7 @@ impl ImageSource for Steps {
 
 fn steps(damaged: &[usize]) -> Arc<ImageSet> {
     let source = Arc::new(Steps { n: 9, damaged: damaged.to_vec(), n_reads: AtomicUsize::new(0) });
-    let names = ["a", "b", "c"].map(str::to_owned);
+    let names = ["a", "b", "c"].map(tallow_dataset::Foreign::from);
     Arc::new(ImageSet::of(source, (0..9).map(|i| i % 3).collect(), names.into(), None).unwrap())
 }
 
@@ -250,7 +250,7 @@ fn where_that_is_wanted_pictures_that_cannot_be_read_cost_no_other_its_place() {
 #[test]
 fn pictures_are_kept_and_read_no_more() {
     let source = Arc::new(Steps { n: 9, damaged: vec![], n_reads: AtomicUsize::new(0) });
-    let names = ["a"].map(str::to_owned);
+    let names = ["a"].map(tallow_dataset::Foreign::from);
     let set = ImageSet::of(source.clone(), vec![0; 9], names.into(), None).unwrap();
     let mut there: Vec<Option<Box<[u8]>>> = vec![None; 9];
     there[4] = Some(vec![40; 2 * 4 * 3].into());

@@ -2,11 +2,12 @@
 #![allow(clippy::print_stdout)]
 
 use tallow_metrics::{
-    Bands, ClassificationReport, ConfusionMatrix, MetricsError, Predictions, top_k_accuracy, wilson_interval,
+    Bands, ClassificationReport, ConfusionMatrix, Foreign, MetricsError, Predictions, top_k_accuracy,
+    wilson_interval,
 };
 
 fn main() -> Result<(), MetricsError> {
-    let names = ["cat", "dog", "ship"];
+    let names = ["cat", "dog", "ship"].map(Foreign::from);
     // the probabilities of cat, dog and ship that a model gave to each of six images
     let probabilities: [[f32; 3]; 6] = [
         [0.80, 0.15, 0.05],
@@ -31,7 +32,7 @@ fn main() -> Result<(), MetricsError> {
     let bands = Bands::default();
     for (class, name) in names.iter().enumerate() {
         if let Some(found) = bands.of_class(&matrix, class) {
-            println!("{name}: {}", bands.sentence(found.band));
+            println!("{}: {}", name.shown(), bands.sentence(found.band));
         }
     }
     Ok(())

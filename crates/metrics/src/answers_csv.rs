@@ -1,15 +1,16 @@
 //! Writes a model's answers about pictures as CSV: one row per picture, its most probable classes first.
 
+use tallow_core::Foreign;
+
 use crate::FALSE_ALARM_RATE;
-use crate::csv_text::{push_field, push_name};
 
 /// The answer about one picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     /// Its file name, as the user gave it.
-    pub file: String,
+    pub file: Foreign,
     /// Classes and their probabilities, the most probable first.
-    pub top: Vec<(String, f64)>,
+    pub top: Vec<(Foreign, f64)>,
     /// Its [`typicality`](crate::typicality); `None` if the model cannot tell.
     pub typicality: Option<f64>,
 }
@@ -32,12 +33,9 @@ pub fn answers_to_csv(answers: &[Answer], top_k: usize) -> String {
     }
     csv.push_str(",typicality\n");
     for answer in answers {
-        push_name(&mut csv, &answer.file);
+        csv.push_str(&answer.file.in_csv());
         for (class, probability) in &answer.top {
-            csv.push(',');
-            push_name(&mut csv, class);
-            csv.push(',');
-            push_field(&mut csv, &probability.to_string());
+            csv.push_str(&format!(",{},{probability}", class.in_csv()));
         }
         csv.push(',');
         csv.push_str(&answer.typicality.map_or(String::new(), |typicality| typicality.to_string()));
@@ -52,7 +50,7 @@ mod tests {
 
     #[test]
     fn names_are_quoted_and_marked() {
-        let top = vec![("=1+1".to_owned(), 0.75), ("a,b".to_owned(), 0.25)];
+        let top = vec![("=1+1".into(), 0.75), ("a,b".into(), 0.25)];
         let answer = |file: &str, typicality| Answer { file: file.into(), top: top.clone(), typicality };
         let csv = answers_to_csv(&[answer("-x\n.png", None), answer("y", Some(0.5))], 2);
         assert_eq!(

@@ -2,6 +2,7 @@
 //! of the run's record, so that every place that shows a figure can show its caveats beside it.
 
 use serde::{Deserialize, Serialize};
+use tallow_core::Foreign;
 
 /// A fact about how a run came to be that limits what its figures prove.
 ///
@@ -15,26 +16,26 @@ pub enum Caveat {
     /// The run started from the weights of another run that had validated on the same test images.
     StartValidatedOnTest {
         /// The other run, or its model file.
-        from: String,
+        from: Foreign,
     },
     /// The run started from weights that had been trained on some of its validation images.
     StartTrainedOnValidation {
         /// The other run, or its model file.
-        from: String,
+        from: Foreign,
         /// Number of its validation images that those weights had been trained on.
         n: u64,
     },
     /// The run started from the weights of a model that had been tested on the same test images.
     StartTested {
         /// The other run, or its model file.
-        from: String,
+        from: Foreign,
     },
     /// The run started from weights that were trained on other data. It is unknown which images those weights have seen.
     StartUnknown {
         /// The other run, or its model file.
-        from: String,
+        from: Foreign,
         /// Name of the data that those weights were trained on; empty if unknown.
-        dataset: String,
+        dataset: Foreign,
     },
     /// The run was extended after its model had been tested.
     ExtendedAfterTest {
@@ -46,7 +47,7 @@ pub enum Caveat {
 impl Caveat {
     /// Returns `known`, completed with what the recipe says: whether validation used the test images, and which weights
     /// the run started from. Older programs did not write these two caveats into their records.
-    pub fn complete(known: Vec<Self>, validates_on_test: bool, init_from: Option<&str>) -> Vec<Self> {
+    pub fn complete(known: Vec<Self>, validates_on_test: bool, init_from: Option<Foreign>) -> Vec<Self> {
         let on_test =
             (validates_on_test && !known.contains(&Self::ValidatedOnTest)).then_some(Self::ValidatedOnTest);
         let is_of_start = |caveat: &Self| match caveat {
@@ -57,7 +58,7 @@ impl Caveat {
             | Self::StartUnknown { .. } => true,
         };
         let start = init_from.filter(|_| !known.iter().any(is_of_start));
-        let start = start.map(|from| Self::StartUnknown { from: from.to_owned(), dataset: String::new() });
+        let start = start.map(|from| Self::StartUnknown { from, dataset: Foreign::default() });
         on_test.into_iter().chain(known).chain(start).collect()
     }
 
@@ -84,7 +85,7 @@ impl Caveat {
         }
     }
 
-    /// Returns what happened and what follows from it, as sentences that end in a full stop.
+    /// Returns what happened and what follows from it, as sentences that end in a full stop. They are safe to show.
     pub fn sentence(&self) -> String {
         match self {
             Self::ValidatedOnTest => {
@@ -93,26 +94,32 @@ impl Caveat {
                     .to_owned()
             }
             Self::StartValidatedOnTest { from } => format!(
-                "The run began with the weights of {from}. These weights were validated on these test images, so \
-                 the test accuracy is not an honest estimate."
+                "The run began with the weights of {}. These weights were validated on these test images, so \
+                 the test accuracy is not an honest estimate.",
+                from.shown()
             ),
             Self::StartTrainedOnValidation { from, n } => format!(
-                "The run began with the weights of {from}. These weights had been trained on {n} of this \
+                "The run began with the weights of {}. These weights had been trained on {n} of this \
                  run's validation images, so the validation figures are too good. So are the probabilities \
-                 and thresholds that were chosen on validation."
+                 and thresholds that were chosen on validation.",
+                from.shown()
             ),
             Self::StartTested { from } => format!(
-                "The run began with the weights of {from}. These weights had already been tested on the \
-                 same images, so this is not the first look at the test images."
+                "The run began with the weights of {}. These weights had already been tested on the \
+                 same images, so this is not the first look at the test images.",
+                from.shown()
             ),
             Self::StartUnknown { from, dataset } if dataset.is_empty() => format!(
-                "The run began with the weights of {from}. It is not known whether these weights have seen this \
-                 run's validation or test images. If they have, the figures of this run are too good."
+                "The run began with the weights of {}. It is not known whether these weights have seen this \
+                 run's validation or test images. If they have, the figures of this run are too good.",
+                from.shown()
             ),
             Self::StartUnknown { from, dataset } => format!(
-                "The run began with the weights of {from}, which were trained on other data ({dataset}). It \
+                "The run began with the weights of {}, which were trained on other data ({}). It \
                  is not known whether those data share images with this run's validation or test images. If \
-                 they do, the figures of this run are too good."
+                 they do, the figures of this run are too good.",
+                from.shown(),
+                dataset.shown()
             ),
             Self::ExtendedAfterTest { epochs } => format!(
                 "The run was extended after {epochs} epochs, after its model had been tested. So this is \
@@ -141,8 +148,10 @@ mod tests {
     #[test]
     fn what_an_older_record_does_not_say_its_recipe_does() {
         let extended = Caveat::ExtendedAfterTest { epochs: 20 };
-        let unknown = Caveat::StartUnknown { from: "a".into(), dataset: String::new() };
-        let complete = |known: &[Caveat], on_test, from| Caveat::complete(known.to_vec(), on_test, from);
+        let unknown = Caveat::StartUnknown { from: "a".into(), dataset: Foreign::default() };
+        let complete = |known: &[Caveat], on_test, from: Option<&str>| {
+            Caveat::complete(known.to_vec(), on_test, from.map(Foreign::from))
+        };
         assert_eq!(
             complete(std::slice::from_ref(&extended), true, Some("a")),
             [Caveat::ValidatedOnTest, extended.clone(), unknown]

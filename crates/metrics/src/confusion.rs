@@ -1,6 +1,7 @@
 //! The confusion matrix: counts of (true class, predicted class).
 
-use crate::csv_text::push_name;
+use tallow_core::Foreign;
+
 use crate::error::{check_classes, check_length};
 use crate::{MetricsError, Predictions};
 
@@ -133,16 +134,16 @@ impl ConfusionMatrix {
     ///
     /// # Errors
     /// If the number of names is not the number of classes.
-    pub fn to_csv(&self, class_names: &[impl AsRef<str>]) -> Result<String, MetricsError> {
+    pub fn to_csv(&self, class_names: &[Foreign]) -> Result<String, MetricsError> {
         check_length("class_names", class_names.len(), self.n_classes)?;
         let mut csv = String::from("true");
         for name in class_names {
             csv.push(',');
-            push_name(&mut csv, name.as_ref());
+            csv.push_str(&name.in_csv());
         }
         csv.push('\n');
         for (target, name) in class_names.iter().enumerate() {
-            push_name(&mut csv, name.as_ref());
+            csv.push_str(&name.in_csv());
             for count in self.row(target) {
                 csv.push(',');
                 csv.push_str(&count.to_string());
@@ -201,10 +202,13 @@ mod tests {
     fn names_are_quoted_where_they_must_be() {
         let matrix = ConfusionMatrix::from_counts(2, vec![1, 2, 3, 4]).unwrap();
         assert_eq!(
-            matrix.to_csv(&["a, \"b\"", "c\nd"]).unwrap(),
+            matrix.to_csv(&["a, \"b\"", "c\nd"].map(Foreign::from)).unwrap(),
             "true,\"a, \"\"b\"\"\",\"c\nd\"\n\"a, \"\"b\"\"\",1,2\n\"c\nd\",3,4\n"
         );
-        assert_eq!(matrix.to_csv(&["=a", "b"]).unwrap(), "true,'=a,b\n'=a,1,2\nb,3,4\n");
-        assert_eq!(matrix.to_csv(&["a"]).unwrap_err().to_string(), "class_names has 1 entries, expected 2");
+        assert_eq!(matrix.to_csv(&["=a", "b"].map(Foreign::from)).unwrap(), "true,'=a,b\n'=a,1,2\nb,3,4\n");
+        assert_eq!(
+            matrix.to_csv(&["a".into()]).unwrap_err().to_string(),
+            "class_names has 1 entries, expected 2"
+        );
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! `costs_toml` reads a cost table from text.
 
+use tallow_core::Foreign;
+
 use crate::{ConfusionMatrix, Predictions, argmax};
 
 /// The cost of every decision: the price of every pair of a true and a predicted class, and the price of asking a person.
@@ -9,7 +11,7 @@ use crate::{ConfusionMatrix, Predictions, argmax};
 /// A correct answer costs nothing. [`from_toml`](Self::from_toml) reads a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CostTable {
-    pub(crate) currency: String,
+    pub(crate) currency: Foreign,
     pub(crate) n_classes: usize,
     pub(crate) prices: Vec<f64>, // (c, c) row-major, rows true; 0 on the diagonal
     pub(crate) ask_a_person: Option<f64>,
@@ -54,7 +56,7 @@ pub struct PairCost {
 
 impl CostTable {
     /// Returns the currency of the prices.
-    pub fn currency(&self) -> &str {
+    pub fn currency(&self) -> &Foreign {
         &self.currency
     }
 

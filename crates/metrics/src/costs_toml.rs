@@ -17,6 +17,8 @@
 use std::collections::HashMap;
 
 use serde::Deserialize;
+use tallow_core::shown::printable;
+use tallow_core::{Foreign, shown};
 
 use crate::csv_text::classes_by_name;
 use crate::{CostTable, MetricsError};
@@ -25,7 +27,7 @@ use crate::{CostTable, MetricsError};
 #[serde(deny_unknown_fields)]
 struct CostsFile {
     #[serde(default)]
-    currency: String,
+    currency: Foreign,
     ask_a_person: Option<f64>,
     #[serde(default = "one")]
     default_value: f64,
@@ -38,8 +40,8 @@ struct CostsFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PairPrice {
-    r#true: String,
-    predicted: String,
+    r#true: Foreign,
+    predicted: Foreign,
     price: f64,
 }
 
@@ -57,19 +59,21 @@ impl CostTable {
     /// # Errors
     /// If the text is not TOML, it holds an unknown key or an unknown class, a price is not a number or is below 0, a
     /// pair is listed twice, or both classes of a pair are the same.
-    pub fn from_toml(text: &str, class_names: &[impl AsRef<str>]) -> Result<Self, MetricsError> {
+    pub fn from_toml(text: &str, class_names: &[Foreign]) -> Result<Self, MetricsError> {
         let file: CostsFile =
-            toml::from_str(text).map_err(|e| error("the file", e.to_string().trim_end()))?;
+            toml::from_str(text).map_err(|e| error("the file", printable(&e.to_string()).trim_end()))?;
         let classes = classes_by_name(class_names)?;
         let n_classes = class_names.len();
         let default_value = checked("default_value", file.default_value)?;
 
         let mut values = vec![default_value; n_classes];
         for (name, value) in &file.value {
-            let key = format!("value.{name}");
+            let key = format!("value.{}", shown(name));
             let number = value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64));
-            let number = number.ok_or_else(|| error(&key, &format!("found {value}, expected a number")))?;
-            values[class(&classes, &key, name)?] = checked(&key, number)?;
+            let number = number.ok_or_else(|| {
+                error(&key, &format!("found {}, expected a number", shown(&value.to_string())))
+            })?;
+            values[class(&classes, &key, &name.as_str().into())?] = checked(&key, number)?;
         }
         let mut prices = Vec::with_capacity(n_classes * n_classes);
         for (target, value) in values.iter().enumerate() {
@@ -83,7 +87,7 @@ impl CostTable {
 
 fn put_pairs(
     pairs: &[PairPrice],
-    classes: &HashMap<&str, u32>,
+    classes: &HashMap<&Foreign, u32>,
     prices: &mut [f64],
 ) -> Result<(), MetricsError> {
     let mut seen = HashMap::new();
@@ -102,7 +106,7 @@ fn put_pairs(
     Ok(())
 }
 
-fn class(classes: &HashMap<&str, u32>, key: &str, name: &str) -> Result<usize, MetricsError> {
+fn class(classes: &HashMap<&Foreign, u32>, key: &str, name: &Foreign) -> Result<usize, MetricsError> {
     let unknown = || error(key, &format!("there is no class {name:?}; write its name as the data set does"));
     classes.get(name).map(|&class| class as usize).ok_or_else(unknown)
 }
@@ -125,20 +129,20 @@ mod tests {
                         true = \"cat\"\npredicted = \"dog\"\nprice = 5.5\n";
 
     fn read_error(text: &str) -> String {
-        CostTable::from_toml(text, &NAMES).unwrap_err().to_string()
+        CostTable::from_toml(text, &NAMES.map(Foreign::from)).unwrap_err().to_string()
     }
 
     #[test]
     fn the_nearest_price_counts() {
-        let table = CostTable::from_toml(TEXT, &NAMES).unwrap();
+        let table = CostTable::from_toml(TEXT, &NAMES.map(Foreign::from)).unwrap();
         let prices: Vec<f64> = (0..9).map(|i| table.price(i / 3, i % 3)).collect();
         assert_eq!(prices, [0.0, 5.5, 2.0, 3.0, 0.0, 3.0, 3.0, 3.0, 0.0]);
-        assert_eq!((table.currency(), table.ask_a_person()), ("EUR", Some(0.4)));
+        assert_eq!((table.currency().raw(), table.ask_a_person()), ("EUR", Some(0.4)));
     }
 
     #[test]
     fn an_empty_table_counts_errors() {
-        let table = CostTable::from_toml("", &NAMES).unwrap();
+        let table = CostTable::from_toml("", &NAMES.map(Foreign::from)).unwrap();
         assert_eq!((table.price(0, 1), table.price(1, 1), table.ask_a_person()), (1.0, 0.0, None));
     }
 
@@ -153,6 +157,7 @@ mod tests {
             ("true = \"cat\"", "true = \"\"", "costs: price[0].true: there is no class \"\""),
             ("5.5", "inf", "costs: price[0].price: found inf"),
             ("currency", "currencies", "costs: the file: TOML parse error at line 1"),
+            ("cat = 2", "\"\\u001b\" = 2", "costs: value.<U+001B>: there is no class \"\\u{1b}\""),
         ];
         for (from, to, expected) in cases {
             let found = read_error(&TEXT.replacen(from, to, 1));

@@ -1,52 +1,12 @@
-//! What this crate's CSV tables share: how a field is quoted, how a name is kept from being run as a formula, and a
-//! reader that names line and column in its errors.
+//! What this crate's CSV tables share: a reader that names line and column in its errors. Names are written as
+//! [`Foreign::in_csv`] writes them.
 
 use std::collections::HashMap;
 use std::str::FromStr;
 
+use tallow_core::{Foreign, shown};
+
 use crate::MetricsError;
-
-/// Characters at the start of a cell that spreadsheets treat as the start of a formula, or skip before one.
-/// Source: OWASP, <https://owasp.org/www-community/attacks/CSV_Injection>.
-const RUN_BY_SPREADSHEETS: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\n'];
-/// Tells a spreadsheet that the rest of the cell is text.
-const TEXT_MARK: char = '\'';
-
-/// Appends a name from outside, such as the name of a class or a file. A name that a spreadsheet would run, or that
-/// begins with an apostrophe, gets an apostrophe before it; [`Row::name`] removes it again. Numbers do not need this.
-pub(crate) fn push_name(csv: &mut String, name: &str) {
-    match name.starts_with(RUN_BY_SPREADSHEETS) || name.starts_with(TEXT_MARK) {
-        true => push_field(csv, &format!("{TEXT_MARK}{name}")),
-        false => push_field(csv, name),
-    }
-}
-
-/// Returns a name from outside as a CSV field: quoted where necessary, and with an apostrophe before it if a spreadsheet
-/// would run it or if it begins with an apostrophe.
-pub fn csv_name(name: &str) -> String {
-    let mut field = String::new();
-    push_name(&mut field, name);
-    field
-}
-
-/// Undoes [`push_name`]. An apostrophe that [`push_name`] would not have written is part of the name.
-fn unmarked(field: &str) -> &str {
-    match field.strip_prefix(TEXT_MARK) {
-        Some(name) if name.starts_with(RUN_BY_SPREADSHEETS) || name.starts_with(TEXT_MARK) => name,
-        _ => field,
-    }
-}
-
-/// Appends `field`, in quotation marks where RFC 4180 requires them.
-pub(crate) fn push_field(csv: &mut String, field: &str) {
-    if field.contains([',', '"', '\n', '\r']) {
-        csv.push('"');
-        csv.push_str(&field.replace('"', "\"\""));
-        csv.push('"');
-    } else {
-        csv.push_str(field);
-    }
-}
 
 /// A table in memory: every row has the same number of fields as the header.
 pub(crate) struct Table {
@@ -66,9 +26,9 @@ impl Row {
         self.fields.get(column).unwrap_or_default()
     }
 
-    /// Returns the name in a column that [`push_name`] wrote.
-    pub(crate) fn name(&self, column: usize) -> &str {
-        unmarked(self.text(column))
+    /// Returns the name in a column that [`Foreign::in_csv`] wrote.
+    pub(crate) fn name(&self, column: usize) -> Foreign {
+        Foreign::of_csv(self.text(column))
     }
 }
 
@@ -82,7 +42,7 @@ impl Table {
         let mut reader =
             csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
         for record in reader.records() {
-            let fields = record.map_err(|e| table.error(1, 0, e.to_string()))?;
+            let fields = record.map_err(|e| table.error(1, 0, shown(&e.to_string()).into_owned()))?;
             let line = fields.position().map_or(1, |start| first_line(text, start));
             if table.header.is_empty() {
                 table.header = fields.iter().map(str::to_owned).collect();
@@ -113,10 +73,10 @@ impl Table {
         text.parse().map_err(|_| self.error(row.line, column, format!("found {text:?}, expected {expected}")))
     }
 
-    /// Returns an error at `line`, counted from 1, and `column`, counted from 0.
+    /// Returns an error at `line`, counted from 1, and `column`, counted from 0. `problem` must be safe to show.
     pub(crate) fn error(&self, line: u64, column: usize, problem: String) -> MetricsError {
         let name = self.header.get(column).cloned().unwrap_or_else(|| (column + 1).to_string());
-        MetricsError::Csv { line, column: name, problem }
+        MetricsError::Csv { line, column: name.into(), problem }
     }
 }
 
@@ -132,13 +92,12 @@ fn first_line(text: &str, start: &csv::Position) -> u64 {
 ///
 /// # Errors
 /// If two classes have the same name.
-pub(crate) fn classes_by_name<S: AsRef<str>>(names: &[S]) -> Result<HashMap<&str, u32>, MetricsError> {
+pub(crate) fn classes_by_name(names: &[Foreign]) -> Result<HashMap<&Foreign, u32>, MetricsError> {
     let mut classes = HashMap::with_capacity(names.len());
     for (second, name) in names.iter().enumerate() {
-        let name = name.as_ref();
         if let Some(first) = classes.insert(name, second as u32) {
             return Err(MetricsError::DuplicateClassName {
-                name: name.into(),
+                name: name.clone(),
                 first: first as usize,
                 second,
             });
@@ -193,29 +152,25 @@ mod tests {
     }
 
     #[test]
-    fn no_name_is_run_and_each_comes_back() {
-        for (name, cell) in [
-            ("=1+1", "'=1+1"),
-            ("-5", "'-5"),
-            ("@a", "'@a"),
-            ("\t=1", "'\t=1"),
-            ("\r\"", "\"'\r\"\"\""),
-            ("'tis", "''tis"),
-            ("cat", "cat"),
-        ] {
-            let mut csv = String::from("a,b\n");
-            push_name(&mut csv, name);
-            assert_eq!(csv, format!("a,b\n{cell}"));
-            csv.push_str(",1\n");
+    fn each_name_comes_back() {
+        for name in ["=1+1", "-5", "@a", "\t=1", "\r\"", "'tis", "cat", "a, \"b\"\n"] {
+            let csv = format!("a,b\n{},1\n", Foreign::from(name).in_csv());
             assert_eq!(Table::read(&csv).unwrap().rows[0].name(0), name);
         }
-        assert_eq!(Table::read("a,b\n'tis,1\n").unwrap().rows[0].name(0), "'tis", "as it was written once");
+    }
+
+    #[test]
+    fn a_column_is_named_safely() {
+        assert_eq!(error("a\x1b,b\n1\n"), "line 2, column b: the row has 1 fields, the header 2");
+        let table = Table::read("a\x1b,b\nx,1\n").unwrap();
+        let error = table.parse::<u32>(&table.rows[0], 0, "a whole number").unwrap_err();
+        assert_eq!(error.to_string(), "line 2, column a<U+001B>: found \"x\", expected a whole number");
     }
 
     #[test]
     fn names_tell_classes_apart() {
-        assert_eq!(classes_by_name(&["b", "a"]).unwrap()["a"], 1);
-        let error = classes_by_name(&["a", "b", "a"]).unwrap_err().to_string();
+        assert_eq!(classes_by_name(&["b", "a"].map(Foreign::from)).unwrap()[&Foreign::from("a")], 1);
+        let error = classes_by_name(&["a", "b", "a"].map(Foreign::from)).unwrap_err().to_string();
         assert_eq!(error, "the class name \"a\" is used twice: classes 0 and 2; rename one of them");
     }
 }

@@ -1,6 +1,8 @@
 //! The errors of this crate.
 
-/// An input that does not fit, with its place and the expected value.
+use tallow_core::Foreign;
+
+/// An input that does not fit, with its place and the expected value. Its message is safe to show.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MetricsError {
@@ -88,7 +90,7 @@ pub enum MetricsError {
     #[error("the class name {name:?} is used twice: classes {first} and {second}; rename one of them")]
     DuplicateClassName {
         /// The name.
-        name: String,
+        name: Foreign,
         /// The first class that has it.
         first: usize,
         /// The second.
@@ -109,12 +111,12 @@ pub enum MetricsError {
         problem: String,
     },
     /// A text that is not the expected table.
-    #[error("line {line}, column {column}: {problem}")]
+    #[error("line {line}, column {}: {problem}", column.shown())]
     Csv {
         /// The line, counted from 1, the header included; for a row that spans several lines, its first line.
         line: u64,
         /// The column's name, or its number counted from 1 if it has no name.
-        column: String,
+        column: Foreign,
         /// What was found and what was expected.
         problem: String,
     },

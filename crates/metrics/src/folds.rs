@@ -1,6 +1,7 @@
 //! Scores of cross-validation: the accuracy over the folds, and its interval.
 
 use serde::{Deserialize, Serialize};
+use tallow_core::Foreign;
 
 use crate::student_t::student_t;
 use crate::{MetricsError, wilson_interval};
@@ -19,7 +20,7 @@ pub struct FoldScores {
     /// [`folds_interval`]: low, high.
     pub accuracy_interval: [f64; 2],
     /// The file in the run folder that holds the predictions.
-    pub predictions: String,
+    pub predictions: Foreign,
 }
 
 /// Returns the interval `[low, high]` of the accuracy over folds, two-sided, at `confidence`. Each fold is given as

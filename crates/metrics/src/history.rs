@@ -60,8 +60,8 @@ impl EpochRecord {
 /// Reads the text of `history.csv`.
 ///
 /// # Errors
-/// If the header is not one that this or an older program writes, a field is missing or not a number, the epochs are not
-/// 1, 2, 3, …, or the text does not end with a line end (it was cut off).
+/// If the header is not one that this or an older program writes, a field is missing or not a number, a row has neither of
+/// its validation figures, the epochs are not 1, 2, 3, …, or the text does not end with a line end (it was cut off).
 pub fn parse_history(text: &str) -> Result<Vec<EpochRecord>, MetricsError> {
     let table = Table::read(text)?;
     let header = table.header.join(",");
@@ -85,13 +85,20 @@ fn record(table: &Table, row: &Row, epoch: u64) -> Result<EpochRecord, MetricsEr
             format!("found {}, expected {epoch}, the next epoch", row.text(0)),
         ));
     }
+    let (val_accuracy, val_loss) = (optional("val_accuracy")?, optional("val_loss")?);
+    // a row without both has no such columns
+    if let Some(column) = table.header.iter().position(|column| column == "val_accuracy")
+        && val_accuracy.or(val_loss).is_none()
+    {
+        return Err(table.error(row.line, column, "it is empty, and so is val_loss".into()));
+    }
     Ok(EpochRecord {
         epoch,
         accuracy: number(1)?,
         loss: number(2)?,
         optimized_loss: optional("optimized_loss")?,
-        val_accuracy: optional("val_accuracy")?,
-        val_loss: optional("val_loss")?,
+        val_accuracy,
+        val_loss,
         learning_rate: number(table.header.len() - 1)?,
     })
 }
@@ -171,6 +178,10 @@ mod tests {
         assert_eq!(
             error(&format!("{WITHOUT_VAL}\n1,0.5,1\n")),
             "line 2, column optimized_loss: the row has 3 fields, the header 5"
+        );
+        assert_eq!(
+            error(&format!("{WITH_VAL}\n1,0.5,1,1,0.5,,0.1\n2,0.5,1,1,,,0.1\n")),
+            "line 3, column val_accuracy: it is empty, and so is val_loss"
         );
         assert!(error("epoch,loss\n1,2\n").starts_with("line 1, column epoch: the header is \"epoch,loss\""));
         assert!(error(&format!("{WITHOUT_VAL}\n1,0.5,1,1,0.")).contains("ends in the middle"));

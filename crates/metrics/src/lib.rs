@@ -33,9 +33,9 @@
 //! Records of a run: [`EpochRecord`], [`Summary`], [`predictions_to_csv`], each with its exact text form.
 //!
 //! ```
-//! use tallow_metrics::{Band, Bands, ClassificationReport, ConfusionMatrix, wilson_interval};
+//! use tallow_metrics::{Band, Bands, ClassificationReport, ConfusionMatrix, Foreign, wilson_interval};
 //!
-//! let names = ["cat", "dog"];
+//! let names = ["cat", "dog"].map(Foreign::from);
 //! let (targets, predicted) = ([0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 1, 1]);
 //! let matrix = ConfusionMatrix::from_pairs(names.len(), &targets, &predicted)?;
 //!
@@ -64,6 +64,7 @@
 //! # Ok::<(), tallow_metrics::MetricsError>(())
 //! ```
 #![forbid(unsafe_code)]
+#![warn(clippy::disallowed_methods)]
 
 mod answers_csv;
 mod bands;
@@ -109,7 +110,6 @@ pub use confusion::ConfusionMatrix;
 pub use costs::{CostTable, Decision, DecisionCosts, PairCost};
 pub use coverage::{CoveragePoint, coverage_at, coverage_curve};
 pub use coverage_promise::{Promise, promised_threshold};
-pub use csv_text::csv_name;
 pub use error::MetricsError;
 pub use folds::{FoldScores, folds_interval};
 pub use history::{EpochRecord, parse_history};
@@ -129,6 +129,8 @@ pub use report_text::NamedReport;
 pub use seeds::{SeedDifference, SeedMean, paired_difference, seed_mean, welch_difference};
 pub use summary::{PretrainedWeights, SplitScore, Summary, TestScore};
 pub use suspects::{Suspect, suspects};
+/// Text from outside: the type of the names in predictions and records.
+pub use tallow_core::Foreign;
 pub use temperature::{
     MIN_CALIBRATION_PREDICTIONS, TEMPERATURES, calibration_temperature, fit_temperature, with_temperature,
 };

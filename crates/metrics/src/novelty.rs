@@ -3,6 +3,7 @@
 //! leaves the computation of the scores to others.
 
 use serde::{Deserialize, Serialize};
+use tallow_core::Foreign;
 
 /// Share of pictures like the training pictures that may be reported as "none of the classes".
 pub const FALSE_ALARM_RATE: f64 = 0.05;
@@ -110,7 +111,7 @@ pub struct NoveltyTest {
 #[serde(deny_unknown_fields)]
 pub struct LeftOut {
     /// The name of the class.
-    pub class: String,
+    pub class: Foreign,
     /// Number of its pictures that were scored.
     pub n: u64,
     /// Share of those pictures that was noticed at [`FALSE_ALARM_RATE`].

@@ -9,7 +9,10 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use crate::csv_text::{Row, Table, classes_by_name, push_field, push_name};
+use tallow_core::Foreign;
+use tallow_core::foreign::csv_field;
+
+use crate::csv_text::{Row, Table, classes_by_name};
 use crate::error::check_length;
 use crate::{MetricsError, Predictions};
 
@@ -23,9 +26,9 @@ const LOG_PROB: &str = "log_prob:";
 #[derive(Clone, Debug, PartialEq)]
 pub struct PredictionsTable {
     /// The names of the classes, (c).
-    pub class_names: Vec<String>,
+    pub class_names: Vec<Foreign>,
     /// The file that each image came from, (n); empty if it has none.
-    pub files: Vec<String>,
+    pub files: Vec<Foreign>,
     /// Targets, log-probabilities and indices.
     pub predictions: Predictions,
 }
@@ -38,26 +41,26 @@ pub struct PredictionsTable {
 /// or two classes have the same name.
 pub fn predictions_to_csv(
     predictions: &Predictions,
-    class_names: &[impl AsRef<str>],
-    files: Option<&[String]>,
+    class_names: &[Foreign],
+    files: Option<&[Foreign]>,
 ) -> Result<String, MetricsError> {
     check_length("class_names", class_names.len(), predictions.n_classes())?;
-    check_length("files", files.map_or(predictions.len(), <[String]>::len), predictions.len())?;
+    check_length("files", files.map_or(predictions.len(), <[Foreign]>::len), predictions.len())?;
     classes_by_name(class_names)?;
 
     let mut csv = String::with_capacity(12 * predictions.log_probs().len());
     csv.push_str(&FIXED.join(","));
     for name in class_names {
         csv.push(',');
-        push_field(&mut csv, &format!("{LOG_PROB}{}", name.as_ref()));
+        csv.push_str(&csv_field(&format!("{LOG_PROB}{}", name.raw())));
     }
     csv.push('\n');
     for (i, (&index, &target)) in predictions.indices().iter().zip(predictions.targets()).enumerate() {
         let _ = write!(csv, "{index},"); // writing to a String cannot fail
-        push_name(&mut csv, files.map_or("", |files| &files[i]));
+        csv.extend(files.map(|files| files[i].in_csv()));
         for class in [target, predictions.predicted(i)] {
             csv.push(',');
-            push_name(&mut csv, class_names[class as usize].as_ref());
+            csv.push_str(&class_names[class as usize].in_csv());
         }
         for log_prob in predictions.row(i) {
             let _ = write!(csv, ",{log_prob}");
@@ -84,7 +87,7 @@ pub fn parse_predictions_csv(text: &str) -> Result<PredictionsTable, MetricsErro
     let mut log_probs = Vec::with_capacity(n * n_classes);
     for row in &table.rows {
         indices.push(table.parse(row, 0, "a whole number")?);
-        files.push(columns.file.map_or("", |column| row.name(column)).to_owned());
+        files.push(columns.file.map(|column| row.name(column)).unwrap_or_default());
         targets.push(class(&table, row, columns.target, &classes)?);
         for column in columns.log_probs..table.header.len() {
             log_probs.push(table.parse(row, column, "a number")?);
@@ -128,9 +131,9 @@ impl Columns {
         Ok(Self { file: has_file.then_some(1), target: first, predicted: first + 1, log_probs: first + 2 })
     }
 
-    fn class_names(&self, table: &Table) -> Result<Vec<String>, MetricsError> {
+    fn class_names(&self, table: &Table) -> Result<Vec<Foreign>, MetricsError> {
         let name = |(column, header): (usize, &String)| {
-            let name = header.strip_prefix(LOG_PROB).map(str::to_owned);
+            let name = header.strip_prefix(LOG_PROB).map(Foreign::from);
             name.ok_or_else(|| table.error(1, column, format!("expected {LOG_PROB:?} and a class name")))
         };
         table.header.iter().enumerate().skip(self.log_probs).map(name).collect()
@@ -151,11 +154,16 @@ impl Columns {
     }
 }
 
-fn class(table: &Table, row: &Row, column: usize, classes: &HashMap<&str, u32>) -> Result<u32, MetricsError> {
+fn class(
+    table: &Table,
+    row: &Row,
+    column: usize,
+    classes: &HashMap<&Foreign, u32>,
+) -> Result<u32, MetricsError> {
     let name = row.name(column);
     let unknown =
         || table.error(row.line, column, format!("{name:?} is not one of the classes in the header"));
-    classes.get(name).copied().ok_or_else(unknown)
+    classes.get(&name).copied().ok_or_else(unknown)
 }
 
 #[cfg(test)]
@@ -171,7 +179,7 @@ mod tests {
         let log_probs = vec![-0.25, -1.5, -0.1, f32::NEG_INFINITY];
         PredictionsTable {
             class_names: vec!["cat".into(), "dog".into()],
-            files: vec!["a.png".into(), String::new()],
+            files: vec!["a.png".into(), "".into()],
             predictions: Predictions::new(2, vec![0, 1], log_probs, vec![7, 2]).unwrap(),
         }
     }
@@ -227,8 +235,10 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_not_written() {
         let p = table().predictions;
-        let error =
-            |names: &[&str], files: Option<&[String]>| predictions_to_csv(&p, names, files).unwrap_err();
+        let error = |names: &[&str], files: Option<&[Foreign]>| {
+            let names: Vec<Foreign> = names.iter().map(|&name| name.into()).collect();
+            predictions_to_csv(&p, &names, files).unwrap_err()
+        };
         assert_eq!(error(&["a"], None).to_string(), "class_names has 1 entries, expected 2");
         assert_eq!(error(&["a", "b"], Some(&[])).to_string(), "files has 0 entries, expected 2");
         assert!(error(&["a", "a"], None).to_string().contains("used twice"));
@@ -245,11 +255,11 @@ mod tests {
                 (Just(names), prop::collection::vec(row, 0..6))
             })
         ) {
-            let class_names: Vec<String> = names.into_iter().collect();
+            let class_names: Vec<Foreign> = names.into_iter().map(Foreign::from).collect();
             let targets = rows.iter().map(|row| row.0).collect();
             let log_probs: Vec<f32> = rows.iter().flat_map(|row| row.1.clone()).collect();
             let indices = rows.iter().map(|row| row.2).collect();
-            let files: Vec<String> = rows.iter().map(|row| row.3.clone()).collect();
+            let files: Vec<Foreign> = rows.iter().map(|row| row.3.clone().into()).collect();
             let bits: Vec<u32> = log_probs.iter().map(|x| x.to_bits()).collect();
             let predictions = Predictions::new(class_names.len(), targets, log_probs, indices).unwrap();
             let csv = predictions_to_csv(&predictions, &class_names, Some(&files)).unwrap();

@@ -2,6 +2,7 @@
 //! images and chooses one. This module leaves the trials themselves to the caller.
 
 use serde::{Deserialize, Serialize};
+use tallow_core::Foreign;
 
 /// The version of [`RaceRecord`].
 pub const RACE_VERSION: u32 = 1;
@@ -22,7 +23,7 @@ pub struct RaceRecord {
     /// Index in `tried` of the chosen backbone.
     pub chosen: usize,
     /// The backbones that were not tried or could not be chosen, each with the reason.
-    pub left_out: Vec<(String, String)>,
+    pub left_out: Vec<(Foreign, Foreign)>,
     /// The time that the user allowed, in seconds.
     pub time_secs: Option<f64>,
     /// The planned time of the whole run, the race included, in seconds.
@@ -36,9 +37,9 @@ pub struct RaceRecord {
 #[serde(deny_unknown_fields)]
 pub struct Tried {
     /// The architecture.
-    pub model: String,
+    pub model: Foreign,
     /// Where its weights came from.
-    pub weights: String,
+    pub weights: Foreign,
     /// Rows and columns of the images.
     pub input_px: usize,
     /// Accuracy on the images, each classified by a model that was not trained on it.

@@ -1,5 +1,7 @@
 //! Precision, recall, F1 and support per class, and their averages.
 
+use tallow_core::Foreign;
+
 use crate::numpy_sum::numpy_sum;
 use crate::{ConfusionMatrix, MetricsError, NamedReport};
 
@@ -77,7 +79,7 @@ impl ClassificationReport {
     ///
     /// # Errors
     /// If the number of names is not the number of classes.
-    pub fn named<'a>(&'a self, class_names: &'a [impl AsRef<str>]) -> Result<NamedReport<'a>, MetricsError> {
+    pub fn named<'a>(&'a self, class_names: &'a [Foreign]) -> Result<NamedReport<'a>, MetricsError> {
         NamedReport::new(self, class_names)
     }
 
@@ -85,7 +87,7 @@ impl ClassificationReport {
     ///
     /// # Errors
     /// If the number of names is not the number of classes.
-    pub fn to_text(&self, class_names: &[impl AsRef<str>]) -> Result<String, MetricsError> {
+    pub fn to_text(&self, class_names: &[Foreign]) -> Result<String, MetricsError> {
         Ok(self.named(class_names)?.to_string())
     }
 }

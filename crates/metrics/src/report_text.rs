@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
+use tallow_core::Foreign;
 
 use crate::error::check_length;
 use crate::{Averages, ClassificationReport, MetricsError};
@@ -13,8 +14,8 @@ use crate::{Averages, ClassificationReport, MetricsError};
 /// A [`ClassificationReport`] with names for its classes.
 ///
 /// [`Display`](fmt::Display) prints, to the byte, what scikit-learn prints for `classification_report(y_true, y_pred,
-/// labels=range(c), target_names=names, digits=2, zero_division=0)`. Names are printed as they are, and their width is
-/// counted in characters. The caller must escape names from outside before it shows them on a terminal or a page.
+/// labels=range(c), target_names=names, digits=2, zero_division=0)`. Names are printed as they are shown
+/// ([`Foreign::shown`]), because the text is for people; their width is counted in characters.
 ///
 /// [`Serialize`] gives the mapping of `output_dict=True`: `{name: {"precision", "recall", "f1-score", "support"},
 /// "accuracy", "macro avg", "weighted avg"}`, in this order, with one more entry per class, its
@@ -23,33 +24,39 @@ use crate::{Averages, ClassificationReport, MetricsError};
 #[derive(Clone, Debug)]
 pub struct NamedReport<'a> {
     report: &'a ClassificationReport,
-    names: Vec<&'a str>,
+    names: &'a [Foreign],
 }
 
 impl<'a> NamedReport<'a> {
-    pub(crate) fn new(
-        report: &'a ClassificationReport,
-        class_names: &'a [impl AsRef<str>],
-    ) -> Result<Self, MetricsError> {
-        check_length("class_names", class_names.len(), report.classes.len())?;
-        Ok(Self { report, names: class_names.iter().map(AsRef::as_ref).collect() })
+    pub(crate) fn new(report: &'a ClassificationReport, names: &'a [Foreign]) -> Result<Self, MetricsError> {
+        check_length("class_names", names.len(), report.classes.len())?;
+        Ok(Self { report, names })
     }
 }
 
 impl fmt::Display for ClassificationReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let numbers: Vec<String> = (0..self.classes.len()).map(|class| class.to_string()).collect();
-        NamedReport { report: self, names: numbers.iter().map(String::as_str).collect() }.fmt(f)
+        self.write(&numbers, f)
     }
 }
 
 impl fmt::Display for NamedReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let report = self.report;
-        let longest = self.names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+        // an empty name leaves its place empty, as in scikit-learn's report
+        let shown = |name: &Foreign| if name.is_empty() { String::new() } else { name.shown().into_owned() };
+        let names: Vec<String> = self.names.iter().map(shown).collect();
+        self.report.write(&names, f)
+    }
+}
+
+impl ClassificationReport {
+    /// Writes the report with these names, which must be safe to show.
+    fn write(&self, names: &[impl AsRef<str>], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let longest = names.iter().map(|name| name.as_ref().chars().count()).max().unwrap_or(0);
         let width = longest.max(WEIGHTED_AVG.len());
         // If no prediction is correct, scikit-learn counts in floats, so that it prints the support with ".0".
-        let decimals = if report.accuracy == 0.0 && report.n() > 0 { ".0" } else { "" };
+        let decimals = if self.accuracy == 0.0 && self.n() > 0 { ".0" } else { "" };
         let support = |support: u64| format!("{support}{decimals}");
         let row = |f: &mut fmt::Formatter<'_>, name: &str, [p, r, f1]: [f64; 3], n: u64| {
             writeln!(f, "{name:>width$}  {p:>9.2} {r:>9.2} {f1:>9.2} {:>9}", support(n))
@@ -60,12 +67,12 @@ impl fmt::Display for NamedReport<'_> {
             "{:>width$}  {:>9} {:>9} {:>9} {:>9}\n",
             "", "precision", "recall", "f1-score", "support"
         )?;
-        for (name, class) in self.names.iter().zip(&report.classes) {
-            row(f, name, [class.precision, class.recall, class.f1_score], class.support)?;
+        for (name, class) in names.iter().zip(&self.classes) {
+            row(f, name.as_ref(), [class.precision, class.recall, class.f1_score], class.support)?;
         }
-        let (accuracy, n) = (report.accuracy, report.n());
+        let (accuracy, n) = (self.accuracy, self.n());
         writeln!(f, "\n{ACCURACY:>width$}  {:>9} {:>9} {accuracy:>9.2} {:>9}", "", "", support(n))?;
-        for (name, average) in [(MACRO_AVG, &report.macro_avg), (WEIGHTED_AVG, &report.weighted_avg)] {
+        for (name, average) in [(MACRO_AVG, &self.macro_avg), (WEIGHTED_AVG, &self.weighted_avg)] {
             row(f, name, [average.precision, average.recall, average.f1_score], n)?;
         }
         Ok(())
@@ -113,11 +120,11 @@ impl Serialize for NamedReport<'_> {
 
 impl NamedReport<'_> {
     fn key(&self, class: usize) -> String {
-        let name = self.names[class];
+        let name = &self.names[class];
         let taken =
-            [ACCURACY, MACRO_AVG, WEIGHTED_AVG].contains(&name) || self.names[..class].contains(&name);
-        let mut key = if taken { format!("{name} (class {class})") } else { name.to_owned() };
-        while taken && self.names.contains(&key.as_str()) {
+            [ACCURACY, MACRO_AVG, WEIGHTED_AVG].contains(&name.raw()) || self.names[..class].contains(name);
+        let mut key = if taken { format!("{} (class {class})", name.raw()) } else { name.raw().to_owned() };
+        while taken && self.names.iter().any(|other| *other == *key) {
             key.push('\''); // another class already has this name
         }
         key
@@ -126,6 +133,8 @@ impl NamedReport<'_> {
 
 #[cfg(test)]
 mod tests {
+    use tallow_core::Foreign;
+
     use crate::{ClassificationReport, ConfusionMatrix};
 
     fn report(n_classes: usize, counts: &[u64]) -> ClassificationReport {
@@ -142,20 +151,32 @@ mod tests {
 
     #[test]
     fn every_class_needs_a_name() {
-        let error = report(2, &[1; 4]).to_text(&["a"]).unwrap_err();
+        let error = report(2, &[1; 4]).to_text(&["a".into()]).unwrap_err();
         assert_eq!(error.to_string(), "class_names has 1 entries, expected 2");
     }
 
     #[test]
     fn no_entry_is_lost_to_another_of_the_same_name() {
         let report = report(3, &[1; 9]);
-        let json = serde_json::to_value(report.named(&["accuracy", "cat", "cat"]).unwrap()).unwrap();
+        let named = |names: [&str; 3]| {
+            serde_json::to_value(report.named(&names.map(Foreign::from)).unwrap()).unwrap()
+        };
+        let json = named(["accuracy", "cat", "cat"]);
         let keys: Vec<&String> = json.as_object().unwrap().keys().collect();
         let expected =
             ["accuracy (class 0)", "cat", "cat (class 2)", "accuracy", "macro avg", "weighted avg"];
         assert_eq!(keys, expected);
-        let json =
-            serde_json::to_value(report.named(&["cat (class 1)", "accuracy", "accuracy (class 1)"]).unwrap());
-        assert!(json.unwrap().get("accuracy (class 1)'").is_some());
+        let json = named(["cat (class 1)", "accuracy", "accuracy (class 1)"]);
+        assert!(json.get("accuracy (class 1)'").is_some());
+    }
+
+    #[test]
+    fn the_text_shows_names_and_the_mapping_has_them_as_they_are() {
+        let (report, names) = (report(2, &[1; 4]), ["a\x1b[2J", "b\n"].map(Foreign::from));
+        let text = report.to_text(&names).unwrap();
+        assert!(text.contains("\na<U+001B>[2J  ") && text.contains(" b<U+000A>  "), "{text}");
+        assert_eq!(text.lines().count(), 8);
+        let json = serde_json::to_value(report.named(&names).unwrap()).unwrap();
+        assert!(json.get("a\x1b[2J").is_some() && json.get("b\n").is_some());
     }
 }

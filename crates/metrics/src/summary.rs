@@ -1,6 +1,7 @@
 //! `summary.json`: the final record of a run.
 
 use serde::{Deserialize, Serialize};
+use tallow_core::Foreign;
 
 use crate::{Caveat, FoldScores};
 
@@ -9,14 +10,14 @@ use crate::{Caveat, FoldScores};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// The run folder.
-    pub run_dir: String,
+    pub run_dir: Foreign,
     /// Name of the data set.
-    pub dataset: String,
+    pub dataset: Foreign,
     /// Description of the data, if the name does not say it: "3,000 images of CIFAR-10".
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dataset_about: Option<String>,
+    pub dataset_about: Option<Foreign>,
     /// SHA-256 of the data.
-    pub data_digest: String,
+    pub data_digest: Foreign,
     /// Number of training images.
     pub n_train: u64,
     /// Number of validation images. For a run by folds whose data have a test part: number of images that the folds held
@@ -25,7 +26,7 @@ pub struct Summary {
     /// Number of test images. For a run by folds whose data have no test part: number of images that the folds held out.
     pub n_test: u64,
     /// The architecture, by name.
-    pub model: String,
+    pub model: Foreign,
     /// The pretrained weights that training started from; `None` without pretrained weights, and in summaries of older
     /// programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,15 +37,15 @@ pub struct Summary {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_trained_parameters: Option<u64>,
     /// The recipe, by name.
-    pub recipe: String,
+    pub recipe: Foreign,
     /// The seed of every random stream.
     pub seed: u64,
     /// The device that computed: "cpu", "cuda:0", "metal".
-    pub device: String,
+    pub device: Foreign,
     /// The instruction set in use: "portable", "avx2", "avx512", "avx512bf16", "neon".
-    pub isa: String,
+    pub isa: Foreign,
     /// The precision of the computation: "f32" or "bf16".
-    pub precision: String,
+    pub precision: Foreign,
     /// Number of threads that computed.
     pub threads: u64,
     /// Number of epochs that were run, including those before a resume.
@@ -82,7 +83,7 @@ pub struct Summary {
 impl Summary {
     /// Returns whether the test score is that of the folds because the data have no test part.
     pub fn is_tested_by_folds(&self) -> bool {
-        self.folds.as_ref().is_some_and(|folds| folds.predictions.ends_with("predictions_test.csv"))
+        self.folds.as_ref().is_some_and(|folds| folds.predictions.raw().ends_with("predictions_test.csv"))
     }
 
     /// Describes the time for the features, formatted with `duration`: the time that this run spent, and the time for
@@ -135,10 +136,10 @@ pub struct TestScore {
 #[serde(deny_unknown_fields)]
 pub struct PretrainedWeights {
     /// Where the weights came from: a commit on a hub, or a path.
-    pub origin: String,
+    pub origin: Foreign,
     /// Licence of the weights, as an SPDX identifier: the one that the weights state, or the one known from their page on
     /// the hub.
-    pub licence: Option<String>,
+    pub licence: Option<Foreign>,
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tallow_metrics::{
-    ConfusionMatrix, CostTable, Decision, Predictions, clopper_pearson_lower, compare_paired, coverage_curve,
-    expected_calibration_error, fit_temperature, promised_threshold, reliability_bins, with_temperature,
+    ConfusionMatrix, CostTable, Decision, Foreign, Predictions, clopper_pearson_lower, compare_paired,
+    coverage_curve, expected_calibration_error, fit_temperature, promised_threshold, reliability_bins,
+    with_temperature,
 };
 
 fn golden() -> Value {
@@ -132,7 +133,7 @@ fn promises_are_those_of_scipys_bounds() {
 
 fn cost_table(expected: &Value, with_person: bool) -> CostTable {
     let prices: Vec<f64> = get(expected, "prices");
-    let names: Vec<String> = (0..5).map(|class| format!("c{class}")).collect();
+    let names: Vec<Foreign> = (0..5).map(|class| format!("c{class}").into()).collect();
     let mut text = if with_person { format!("ask_a_person = {}\n", expected["ask"]) } else { String::new() };
     for (i, price) in prices.iter().enumerate().filter(|(i, _)| i / 5 != i % 5) {
         text += &format!("[[price]]\ntrue = \"c{}\"\npredicted = \"c{}\"\nprice = {price:?}\n", i / 5, i % 5);

@@ -4,8 +4,8 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tallow_metrics::{
-    ClassificationReport, ConfusionMatrix, Predictions, argmax, parse_predictions_csv, predictions_to_csv,
-    top_k_accuracy, wilson_interval,
+    ClassificationReport, ConfusionMatrix, Foreign, Predictions, argmax, parse_predictions_csv,
+    predictions_to_csv, top_k_accuracy, wilson_interval,
 };
 
 fn fixture(text: &str) -> Value {
@@ -16,11 +16,11 @@ fn get<T: DeserializeOwned>(value: &Value, key: &str) -> T {
     serde_json::from_value(value[key].clone()).unwrap()
 }
 
-fn report_cases() -> Vec<(String, Vec<String>, ConfusionMatrix, Value)> {
+fn report_cases() -> Vec<(String, Vec<Foreign>, ConfusionMatrix, Value)> {
     let cases: Vec<Value> = get(&fixture(include_str!("fixtures/reports.json")), "cases");
     assert!(cases.len() > 60);
     let read = |case: Value| {
-        let class_names: Vec<String> = get(&case, "class_names");
+        let class_names: Vec<Foreign> = get(&case, "class_names");
         let matrix = ConfusionMatrix::from_counts(class_names.len(), get(&case, "counts")).unwrap();
         (get(&case, "name"), class_names, matrix, case)
     };
@@ -53,7 +53,7 @@ fn a_report_is_scikit_learns_mapping_to_the_last_bit() {
         assert_eq!(ours["accuracy"], expected["accuracy"], "{name}");
         let accuracies: Vec<f64> = report.classes.iter().map(|class| class.accuracy).collect();
         assert_eq!(accuracies, get::<Vec<f64>>(&case, "one_vs_rest_accuracy"), "{name}");
-        assert_eq!(ours[&class_names[0]]["accuracy"].as_f64(), Some(accuracies[0]), "{name}");
+        assert_eq!(ours[class_names[0].raw()]["accuracy"].as_f64(), Some(accuracies[0]), "{name}");
         n_compared += 1;
     }
     assert!(n_compared > 30);
@@ -63,7 +63,7 @@ fn a_report_is_scikit_learns_mapping_to_the_last_bit() {
 fn without_names_classes_are_numbered() {
     let matrix = ConfusionMatrix::from_counts(2, vec![2, 1, 0, 3]).unwrap();
     let report = ClassificationReport::new(&matrix);
-    assert_eq!(report.to_string(), report.to_text(&["0", "1"]).unwrap());
+    assert_eq!(report.to_string(), report.to_text(&["0", "1"].map(Foreign::from)).unwrap());
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn who_was_taken_for_whom() {
     let shares: Vec<f64> = (0..p.n_classes()).flat_map(|class| matrix.row_shares(class).unwrap()).collect();
     assert_eq!(shares, get::<Vec<f64>>(&golden, "row_shares"));
     assert_eq!(matrix.accuracy(), p.accuracy());
-    let names: Vec<String> = get(&golden, "class_names");
+    let names: Vec<Foreign> = get(&golden, "class_names");
     assert_eq!(matrix.to_csv(&names).unwrap(), golden["confusion_csv"].as_str().unwrap());
 }
 
@@ -119,7 +119,7 @@ fn who_was_taken_for_whom() {
 fn predictions_are_written_as_python_writes_them_and_read_back() {
     let golden = fixture(include_str!("fixtures/predictions.json"));
     let p = predictions(&golden);
-    let (names, files): (Vec<String>, Vec<String>) = (get(&golden, "class_names"), get(&golden, "files"));
+    let (names, files): (Vec<Foreign>, Vec<Foreign>) = (get(&golden, "class_names"), get(&golden, "files"));
     let text = golden["predictions_csv"].as_str().unwrap();
     assert_eq!(predictions_to_csv(&p, &names, Some(&files)).unwrap(), text);
     let back = parse_predictions_csv(text).unwrap();

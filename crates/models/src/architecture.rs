@@ -2,7 +2,8 @@
 //! architectures is in `registry.rs`.
 
 use serde::de::DeserializeOwned;
-use tallow_nn::{Device, Model, ParamStore};
+use tallow_core::memory;
+use tallow_nn::{Device, Model, NetworkSize, ParamStore};
 
 use crate::error::ModelError;
 use crate::keys::completed;
@@ -11,6 +12,10 @@ use crate::weights::{PretrainedConfig, PretrainedInput};
 /// Largest number of rows or columns that a network is built for. A larger number is a mistake, and such a network would not fit
 /// in memory.
 const MAX_INPUT_PX: usize = 4096;
+
+/// Largest number of channels of a convolution, and of units of a dense layer, that a table may ask for. Published networks have up
+/// to 18,432 channels and 25,088 units.
+pub(crate) const MAX_WIDTH: usize = 1 << 16;
 
 /// An architecture that a `[model]` table can name.
 #[derive(Debug)]
@@ -109,7 +114,8 @@ impl Architecture {
     /// Builds the network of `table` on `device` for `n_classes` classes. `seed` decides the initial weights.
     ///
     /// # Errors
-    /// If a key is missing, unknown or out of range.
+    /// If a key is missing, unknown or out of range, or there is not enough memory for the network. The memory is compared before
+    /// any of it is requested.
     pub fn build(
         &self,
         table: &toml::Table,
@@ -117,9 +123,46 @@ impl Architecture {
         seed: u64,
         device: &Device,
     ) -> Result<Model, ModelError> {
+        let size = self.size(table, n_classes)?;
+        let n_numbers = size.n_values.saturating_add(size.n_at_once);
+        memory::check(n_numbers.saturating_mul(size_of::<f32>() as u64))
+            .map_err(|exhausted| ModelError::Memory { n_values: size.n_values, exhausted })?;
+        self.build_in(table, n_classes, ParamStore::new(seed, device))
+    }
+
+    /// Returns the sizes of the network of `table`. Nothing is allocated for its values.
+    ///
+    /// # Errors
+    /// If a key is missing, unknown or out of range.
+    pub fn size(&self, table: &toml::Table, n_classes: usize) -> Result<NetworkSize, ModelError> {
+        Ok(self.shapes(table, n_classes)?.size(self.input_px(table)?)?)
+    }
+
+    /// Builds the network of `table` from [shapes](ParamStore::shapes): it can be recorded and compared with weights, not run.
+    ///
+    /// # Errors
+    /// If a key is missing, unknown or out of range.
+    pub fn shapes(&self, table: &toml::Table, n_classes: usize) -> Result<Model, ModelError> {
+        self.build_in(table, n_classes, ParamStore::shapes())
+    }
+
+    fn build_in(
+        &self,
+        table: &toml::Table,
+        n_classes: usize,
+        params: ParamStore,
+    ) -> Result<Model, ModelError> {
         let input_px = Some(self.input_px(table)?);
-        let model = (self.build)(table, n_classes, ParamStore::new(seed, device))?;
+        let model = (self.build)(table, n_classes, params)?;
         Ok(Model { input_px, is_custom: false, ..model })
+    }
+}
+
+/// Refuses a width or a number of units, the value of `key`, that is 0 or too large.
+pub(crate) fn check_width(key: &'static str, width: usize) -> Result<(), ModelError> {
+    match (1..=MAX_WIDTH).contains(&width) {
+        true => Ok(()),
+        false => Err(ModelError::Value { key, problem: format!("expected 1 to {MAX_WIDTH}, found {width}") }),
     }
 }
 
@@ -127,5 +170,7 @@ impl Architecture {
 pub(crate) fn parse<T: DeserializeOwned>(table: &toml::Table) -> Result<T, ModelError> {
     let mut rest = completed(table)?;
     rest.remove("name");
-    rest.try_into().map_err(|e: toml::de::Error| ModelError::Table(format!("[model]: {}", e.message())))
+    rest.try_into().map_err(|e: toml::de::Error| {
+        ModelError::Table(format!("[model]: {}", tallow_core::shown(e.message())))
+    })
 }

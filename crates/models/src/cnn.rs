@@ -7,7 +7,7 @@ use tallow_nn::{
     ParamStore, Relu, Scope, Sequential,
 };
 
-use crate::architecture::{Architecture, InputSizes, parse};
+use crate::architecture::{Architecture, InputSizes, check_width, parse};
 use crate::error::ModelError;
 
 pub(crate) const ARCHITECTURE: Architecture = Architecture {
@@ -48,20 +48,16 @@ impl CnnConfig {
         let refuse = |key, problem: String| Err(ModelError::Value { key, problem });
         let n_stages = self.widths.len() / 2;
         let [h, w] = self.input_px;
-        if self.widths.is_empty() || self.widths.len() % 2 == 1 || self.widths.contains(&0) {
-            return refuse(
-                "widths",
-                format!("expected an even number of widths above 0, found {:?}", self.widths),
-            );
+        if self.widths.is_empty() || self.widths.len() % 2 == 1 {
+            return refuse("widths", format!("expected an even number of widths, found {:?}", self.widths));
         }
+        self.widths.iter().try_for_each(|&width| check_width("widths", width))?;
         if self.dropout.len() != n_stages || self.dropout.iter().any(|p| !(0.0..1.0).contains(p)) {
             let problem =
                 format!("expected {n_stages} rates in [0, 1), one per stage, found {:?}", self.dropout);
             return refuse("dropout", problem);
         }
-        if self.dense == 0 {
-            return refuse("dense", "expected at least 1 unit".into());
-        }
+        check_width("dense", self.dense)?;
         if n_stages >= 32 || h.min(w) >> n_stages == 0 {
             return refuse("input_px", format!("{h} x {w} cannot be halved {n_stages} times"));
         }

@@ -1,5 +1,8 @@
 //! [`ModelError`]: the errors of a recipe's `[model]` table.
 
+use tallow_core::memory::{Exhausted, in_words};
+use tallow_core::shown;
+
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -17,7 +20,7 @@ pub enum ModelError {
     )]
     Custom,
     /// No architecture has this name.
-    #[error("model.name: there is no model \"{name}\": expected one of {known}{nearest}")]
+    #[error("model.name: there is no model \"{}\": expected one of {known}{nearest}", shown(name))]
     UnknownName {
         /// The name in the table.
         name: String,
@@ -37,7 +40,41 @@ pub enum ModelError {
         /// The expected values and the value found.
         problem: String,
     },
+    /// There is not enough memory for the network.
+    #[error(
+        "[model]: the network has {n_values} weights and takes at least {}{}: choose a smaller network (fewer model.widths, \
+         model.dense or model.head.hidden) or smaller images (model.input_px)",
+        in_words(exhausted.n_bytes),
+        exhausted.free.map_or(String::new(), |free| format!(", but {free}"))
+    )]
+    Memory {
+        /// Number of its parameters and buffers.
+        n_values: u64,
+        /// The memory that it takes, and that there is.
+        exhausted: Exhausted,
+    },
     /// A layer could not be built.
     #[error(transparent)]
     Nn(#[from] tallow_nn::NnError),
+}
+
+#[cfg(test)]
+mod tests {
+    use tallow_core::memory::Room;
+
+    use super::*;
+
+    #[test]
+    fn too_large_a_network_is_named_with_its_size_and_the_keys_that_make_it_smaller() {
+        let free = Some(Room { bytes: 2_000_000_000, place: "on this machine" });
+        let exhausted = Exhausted { n_bytes: 8_000_000_000, free };
+        let message = ModelError::Memory { n_values: 2_000_000_000, exhausted }.to_string();
+        assert!(
+            message.starts_with(
+                "[model]: the network has 2000000000 weights and takes at least 8.0 GB, but 2.0 GB are free on this machine: "
+            ),
+            "{message}"
+        );
+        assert!(message.contains("model.dense") && message.contains("model.input_px"), "{message}");
+    }
 }

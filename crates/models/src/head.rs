@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tallow_nn::{BatchNorm2d, BatchNormConfig, Dropout, Linear, Relu, Scope, Sequential};
 
+use crate::architecture::check_width;
 use crate::error::ModelError;
 
 /// Layers that turn features into logits.
@@ -21,9 +22,7 @@ pub struct HeadConfig {
 impl HeadConfig {
     pub(crate) fn validate(&self) -> Result<(), ModelError> {
         let refuse = |key, problem: String| Err(ModelError::Value { key, problem });
-        if self.hidden == Some(0) {
-            return refuse("head.hidden", "expected at least 1 unit".into());
-        }
+        self.hidden.map_or(Ok(()), |hidden| check_width("head.hidden", hidden))?;
         if !(0.0..1.0).contains(&self.dropout) {
             return refuse("head.dropout", format!("expected a rate in [0, 1), found {}", self.dropout));
         }

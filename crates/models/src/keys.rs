@@ -112,12 +112,12 @@ const KEYS: &[Key] = &[
         "Channels of each convolution. Two convolutions form a stage, and each stage halves rows and \
          columns.",
     )
-    .range("above 0, an even number of them")
+    .range("from 1 to 65,536, an even number of them")
     .unit("channels")
     .of(&["cnn"])
     .or("[32, 32, 64, 64, 128, 128]"),
     Key::new("model.widths", Takes::Wholes(0), "Channels of each group. Each group halves rows and columns.")
-        .range("above 0")
+        .range("from 1 to 65,536")
         .unit("channels")
         .of(&["speedrun"])
         .or("[64, 256, 256]")
@@ -169,7 +169,7 @@ const KEYS: &[Key] = &[
         .or("[0.0, 0.1, 0.2]")
         .source("https://jmlr.org/papers/v15/srivastava14a.html"),
     Key::new("model.dense", Takes::Whole, "Units of the hidden dense layer.")
-        .range("of 1 or more")
+        .range("from 1 to 65,536")
         .unit("units")
         .of(&["cnn"])
         .or("128"),
@@ -251,7 +251,7 @@ const KEYS: &[Key] = &[
         .of(WITH_HEAD)
         .or("false"),
     Key::new("model.head.hidden", Takes::Whole, "Units of a hidden layer with ReLU.")
-        .range("of 1 or more")
+        .range("from 1 to 65,536")
         .unit("units")
         .of(WITH_HEAD)
         .or_else("no hidden layer: a linear head"),

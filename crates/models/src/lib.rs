@@ -17,6 +17,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![forbid(unsafe_code)]
+#![warn(clippy::disallowed_methods)]
 
 mod architecture;
 mod backbone;
@@ -42,7 +43,7 @@ pub use cnn::CnnConfig;
 pub use error::ModelError;
 pub use head::HeadConfig;
 pub use keys::with_model_keys;
-pub use registry::{architecture, architecture_of, architectures, build};
+pub use registry::{architecture, architecture_of, architectures, build, build_with};
 pub use resnet::{ResnetConfig, Stage};
 pub use speedrun::SpeedrunConfig;
 pub use timm::{Map, TimmConfig};

@@ -1,6 +1,6 @@
 //! The registry: the list of architectures. Each is defined in a file of its own.
 
-use tallow_nn::{Device, Model};
+use tallow_nn::{Device, Model, Tensors};
 
 use crate::architecture::Architecture;
 use crate::error::ModelError;
@@ -65,6 +65,24 @@ pub fn build(table: &toml::Table, n_classes: usize, seed: u64, device: &Device) 
     architecture_of(table)?.build(table, n_classes, seed, device)
 }
 
+/// Builds the network of `table` on `device` for `n_classes` classes, with the weights `tensors`. These are compared with the
+/// network's shapes before memory is requested for it: a table from a file cannot ask for more values than the file has.
+///
+/// # Errors
+/// As [`build`], and if the weights are not exactly those of the network.
+pub fn build_with(
+    table: &toml::Table,
+    n_classes: usize,
+    device: &Device,
+    tensors: &Tensors,
+) -> Result<Model, ModelError> {
+    let architecture = architecture_of(table)?;
+    architecture.shapes(table, n_classes)?.params.check_tensors(tensors)?;
+    let model = architecture.build(table, n_classes, 0, device)?;
+    model.params.load_tensors(tensors)?;
+    Ok(model)
+}
+
 fn names() -> String {
     ARCHITECTURES.iter().map(|architecture| architecture.name).collect::<Vec<_>>().join(", ")
 }
@@ -95,7 +113,11 @@ mod tests {
                 .contains("expected 1 to 4096 rows and columns, found [1000000000, 32]")
         );
         let dense = sized("input_px = [32, 32]\nwidths = [8, 8]\ndropout = [0]\ndense = 1000000000000");
-        assert!(dense.contains("the network would have more than 2147483648 values"), "{dense}");
+        assert_eq!(dense, "model.dense: expected 1 to 65536, found 1000000000000");
+        let hidden = error("name = \"resnet18\"\nhead = { hidden = 1000000000000 }");
+        assert_eq!(hidden, "model.head.hidden: expected 1 to 65536, found 1000000000000");
+        let many = sized("input_px = [4096, 4096]\nwidths = [8, 65536]\ndropout = [0]\ndense = 65536");
+        assert!(many.contains("the network would have more than 2147483648 values"), "{many}");
         assert!(error("name = \"custom\"").contains("only that program can build it"));
         let message = error("name = \"cnn\"\nwidths = [8, 8]\ndropout = 0.1");
         assert!(message.starts_with("model.dropout takes a list of numbers in [0, 1)"), "{message}");

@@ -10,7 +10,7 @@ use tallow_nn::{
     Init, Layer, Linear, MaxPool2d, Model, NormAct, Padding, ParamStore, Scale, Sequential,
 };
 
-use crate::architecture::{Architecture, InputSizes, parse};
+use crate::architecture::{Architecture, InputSizes, check_width, parse};
 use crate::error::ModelError;
 
 pub(crate) const ARCHITECTURE: Architecture = Architecture {
@@ -91,10 +91,10 @@ impl SpeedrunConfig {
             let problem = format!("expected a share in [0, 1], found {}", self.norm_momentum);
             return Err(ModelError::Value { key: "norm_momentum", problem });
         }
-        if self.widths.is_empty() || self.widths.contains(&0) {
-            let problem = format!("expected widths above 0, found {:?}", self.widths);
-            return Err(ModelError::Value { key: "widths", problem });
+        if self.widths.is_empty() {
+            return Err(ModelError::Value { key: "widths", problem: "expected at least one width".into() });
         }
+        self.widths.iter().try_for_each(|&width| check_width("widths", width))?;
         if self.last_map().contains(&0) {
             let problem =
                 format!("{h} x {w} is too small for {} groups: each group halves it", self.widths.len());

@@ -44,7 +44,7 @@ fn a_silent_server_is_given_up_and_asked_again() {
     let (folder, hub) = (tempfile::tempdir().unwrap(), TestHub::start());
     hub.reply(vec![silent_after(90_000)]);
     let mut options = hub.options(folder.path());
-    options.stall_timeout = Duration::from_millis(200);
+    options.patience.stall = Duration::from_millis(200);
     assert!(are_right(&get("hf:timm/tiny", &options).unwrap()));
     assert_eq!(hub.range_starts(), [None, Some(90_000)]);
 }
@@ -227,7 +227,7 @@ fn a_stop_keeps_what_came_and_does_not_wait_for_a_silent_server() {
     let (folder, hub) = (tempfile::tempdir().unwrap(), TestHub::start());
     hub.reply(vec![silent_after(90_000)]);
     let mut options = hub.options(folder.path());
-    options.stall_timeout = Duration::from_secs(60);
+    options.patience.stall = Duration::from_secs(60);
     let (stop, start) = (StopFlag::default(), Instant::now());
     let source = "hf:timm/tiny".parse().unwrap();
     let error = resolve(&source, &options, &StopAt(90_000, stop.clone()), &stop).unwrap_err();

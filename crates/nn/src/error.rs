@@ -1,5 +1,7 @@
 //! [`NnError`]: the errors of networks, such as shapes or weights that do not fit, and a missing device.
 
+use tallow_core::memory::Exhausted;
+
 use crate::misfit::Misfit;
 
 /// An error of this crate.
@@ -20,6 +22,15 @@ pub enum NnError {
     /// The bytes are not a valid safetensors file.
     #[error("not a readable safetensors file: {0}")]
     Format(String),
+    /// A file does not match the digest that it carries.
+    #[error(
+        "its content does not match the digest that it carries: it was damaged or changed after it was \
+         written, so use an intact copy"
+    )]
+    Digest,
+    /// There is no memory for a tensor.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
     /// Two parameters or buffers were declared with one name.
     #[error("the parameter {0} is declared twice")]
     Duplicate(String),

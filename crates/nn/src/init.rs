@@ -1,6 +1,7 @@
 //! Initial values of parameters. They depend only on the seed and the parameter's name.
 
 use rayon::prelude::*;
+use tallow_core::memory::filled;
 use tallow_core::rng::key_of_name;
 use tallow_core::{Purpose, Stream};
 
@@ -46,7 +47,7 @@ impl Init {
     /// Returns `len` initial values of the parameter called `name`.
     pub fn values(self, len: usize, seed: u64, name: &str) -> Vec<f32> {
         match self {
-            Self::Constant(value) => vec![value; len],
+            Self::Constant(value) => filled(value, len),
             Self::Uniform { bound } => draw(len, seed, name, 1, |stream| stream.uniform_f32(-bound, bound)),
             Self::Normal { std } => draw(len, seed, name, 2, |stream| std * stream.normal_f32()),
             Self::Dirac { c_in, k: [k_h, k_w] } => {
@@ -74,7 +75,7 @@ fn draw(
 ) -> Vec<f32> {
     const AT_ONCE: usize = 1 << 14;
     let key = key_of_name(name);
-    let mut values = vec![0.0; len];
+    let mut values = filled(0.0, len);
     values.par_chunks_mut(AT_ONCE).enumerate().for_each(|(i, values)| {
         let first = (i * AT_ONCE) as u64 * n_words;
         let mut stream = Stream::new(seed, Purpose::Init, 0, key).starting_at(first);

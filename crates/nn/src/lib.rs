@@ -27,6 +27,7 @@
 //! # Ok::<(), tallow_nn::NnError>(())
 //! ```
 #![forbid(unsafe_code)]
+#![warn(clippy::disallowed_methods)]
 
 mod act;
 mod activation_map;
@@ -34,9 +35,11 @@ mod candle_ops;
 mod ctx;
 mod device;
 mod error;
+mod file_digest;
 mod folded;
 mod gradients;
 mod graph;
+mod header;
 mod host;
 mod init;
 mod layers;
@@ -46,6 +49,7 @@ mod misfit;
 mod model;
 mod optim;
 mod params;
+mod size;
 mod weights;
 
 pub use act::{Act, Dims};
@@ -56,6 +60,7 @@ pub use device::{Backend, device, device_name, native_precision};
 pub use error::{NnError, Result};
 pub use gradients::Gradients;
 pub use graph::{Constant, Graph, Node, Op, Value};
+pub use header::MAX_HEADER_BYTES;
 pub use init::Init;
 pub use layers::{
     AvgPool2d, BatchNorm2d, BatchNormConfig, CandleModel, CandleModule, Concat, Conv2d, Conv2dConfig,
@@ -70,8 +75,11 @@ pub use misfit::{Misfit, NonFinite, first_non_finite};
 pub use model::{CUSTOM, Model, Trunk};
 pub use optim::{GroupOptimizer, Optimizer, OptimizerConfig, ParamGroup, Rate, SgdSettings};
 pub use params::{Param, ParamStore, Scope};
+pub use size::NetworkSize;
 pub use tallow_kernels::{
     After, CONV_VARIABLE, Isa, IsaError, MethodError, Padding, check_conv_method, detect_isa, isa,
     largest_products, linear_forward, linear_weight_grad,
 };
-pub use weights::{HostTensor, METADATA_KEY, Tensors, decode, encode, le_bytes};
+pub use weights::{
+    HostTensor, METADATA_KEY, Tensors, decode, encode, encode_with_digest, has_digest, le_bytes,
+};

@@ -1,10 +1,11 @@
-//! Feature maps in main memory, in f32 or bf16. Their memory goes back to a pool when the last reference is dropped.
+//! Feature maps in main memory, in f32 or bf16. Their memory goes back to the arena when the last reference is dropped.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use half::bf16;
-use tallow_core::memory::{self, Pool};
+use half::vec::{HalfBitsVecExt as _, HalfFloatVecExt as _};
+use tallow_core::memory::ARENA;
 use tallow_kernels::Element;
 
 use crate::folded::Folds;
@@ -19,9 +20,12 @@ pub enum Precision {
     Bf16,
 }
 
-/// An element type with a pool.
+/// An element type that the arena keeps arrays of, perhaps as another type of the same size.
 pub(crate) trait Pooled: Copy + Default + 'static {
-    fn pool() -> &'static Pool<Self>;
+    /// Returns an array of `len` numbers from the arena.
+    fn take(len: usize) -> Vec<Self>;
+    /// Gives back an array from [`take`](Self::take).
+    fn give(array: Vec<Self>);
 }
 
 /// An element type of feature maps.
@@ -35,55 +39,40 @@ pub(crate) trait MapElement: Element + Pooled + Folds {
 #[derive(Debug)]
 pub(crate) struct Buffer<E: Pooled> {
     values: Vec<E>,
-    fate: Fate,
-}
-
-/// What happens to a buffer's memory when the buffer is dropped.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Fate {
-    /// The memory came from the pool and goes back to it.
-    Pool,
-    /// The memory may have come from the pool; the pool decides whether to keep it.
-    MaybePool,
-    /// The memory is freed, because buffers of this size are not requested from the pool.
-    Free,
+    /// Gets the memory when the buffer is dropped.
+    give: fn(Vec<E>),
 }
 
 impl<E: Pooled> Buffer<E> {
     /// Returns `len` numbers with undefined values from earlier use of the memory. The caller must overwrite all of them.
     pub(crate) fn dirty(len: usize) -> Self {
-        Self { values: E::pool().take(len), fate: Fate::Pool }
+        Self { values: E::take(len), give: E::give }
     }
 }
 
 impl<E: Pooled> Buffer<E> {
-    /// Wraps numbers that did not come from the pool. Their memory is freed.
+    /// Wraps numbers that did not come from the arena. Their memory is freed, because the arena is not asked for this size.
     pub(crate) fn from_vec(values: Vec<E>) -> Self {
-        Self { values, fate: Fate::Free }
+        Self { values, give: drop }
     }
 }
 
 impl Buffer<f32> {
-    /// Wraps a batch of images. Its memory may have come from the pool.
+    /// Wraps a batch of images. Its memory may have come from the arena, which decides whether to keep it.
     pub(crate) fn of_batch(values: Vec<f32>) -> Self {
-        Self { values, fate: Fate::MaybePool }
+        Self { values, give: |values| ARENA.give_loose(values) }
     }
 }
 
 impl From<Vec<f32>> for Buffer<f32> {
     fn from(values: Vec<f32>) -> Self {
-        Self { values, fate: Fate::Free }
+        Self::from_vec(values)
     }
 }
 
 impl<E: Pooled> Drop for Buffer<E> {
     fn drop(&mut self) {
-        let values = std::mem::take(&mut self.values);
-        match self.fate {
-            Fate::Pool => E::pool().give(values),
-            Fate::MaybePool => E::pool().give_foreign(values),
-            Fate::Free => {}
-        }
+        (self.give)(std::mem::take(&mut self.values));
     }
 }
 
@@ -135,20 +124,36 @@ impl<E: MapElement> From<Arc<Buffer<E>>> for HostMap {
     }
 }
 
-macro_rules! pooled {
-    ($($element:ty: $pool:expr),*) => {$(
-        impl Pooled for $element {
-            fn pool() -> &'static Pool<Self> {
-                &$pool
-            }
-        }
-    )*};
+impl Pooled for f32 {
+    fn take(len: usize) -> Vec<Self> {
+        ARENA.take(len)
+    }
+
+    fn give(array: Vec<Self>) {
+        ARENA.give(array);
+    }
 }
 
-static BF16: Pool<bf16> = Pool::new();
-static U8: Pool<u8> = Pool::new();
+impl Pooled for u8 {
+    fn take(len: usize) -> Vec<Self> {
+        ARENA.take(len)
+    }
 
-pooled!(f32: memory::F32, bf16: BF16, u8: U8);
+    fn give(array: Vec<Self>) {
+        ARENA.give(array);
+    }
+}
+
+/// As the bits, without a copy.
+impl Pooled for bf16 {
+    fn take(len: usize) -> Vec<Self> {
+        ARENA.take::<u16>(len).reinterpret_into()
+    }
+
+    fn give(array: Vec<Self>) {
+        ARENA.give::<u16>(array.reinterpret_into());
+    }
+}
 
 impl MapElement for f32 {
     fn wrap(buffer: Arc<Buffer<Self>>) -> HostMap {

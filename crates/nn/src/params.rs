@@ -3,6 +3,8 @@
 //! The optimiser changes parameters. A buffer (such as a running mean) is part of the network's state and is saved with it, but
 //! has no gradient. Both are Candle variables in f32 on the network's device, also if the layers compute in bf16. Layers hold
 //! clones, which share the numbers.
+//!
+//! A store of [shapes](ParamStore::shapes) has no numbers. It tells how large a network would be before memory is requested for it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +25,8 @@ const MAX_NUMBERS: usize = 1 << 31;
 #[derive(Clone, Debug)]
 pub struct Param {
     name: Arc<str>,
+    shape: Arc<[usize]>,
+    /// In a store of shapes, a variable without numbers.
     var: Var,
     /// Counts the changes of all parameters and buffers of the network, which share this counter.
     generation: Arc<AtomicU64>,
@@ -42,7 +46,12 @@ impl Param {
 
     /// Returns the sizes of its dimensions.
     pub fn shape(&self) -> &[usize] {
-        self.var.dims()
+        &self.shape
+    }
+
+    /// Returns the number of its values.
+    pub(crate) fn n_values(&self) -> usize {
+        self.shape.iter().product()
     }
 
     /// Calls `read` with the numbers of a parameter in main memory, without a copy.
@@ -84,6 +93,7 @@ pub struct ParamStore {
     buffers: BTreeMap<String, Param>,
     /// Number of values in both.
     n_declared: usize,
+    has_values: bool,
 }
 
 impl ParamStore {
@@ -91,7 +101,13 @@ impl ParamStore {
     pub fn new(seed: u64, device: &Device) -> Self {
         let generation = Arc::default();
         let (params, buffers) = (BTreeMap::new(), BTreeMap::new());
-        Self { device: device.clone(), seed, generation, params, buffers, n_declared: 0 }
+        Self { device: device.clone(), seed, generation, params, buffers, n_declared: 0, has_values: true }
+    }
+
+    /// Returns an empty store for names and shapes alone: it takes no memory for values. A network that declares its parameters in
+    /// it can be recorded ([`Model::size`](crate::Model::size)), but not run, saved or loaded.
+    pub fn shapes() -> Self {
+        Self { has_values: false, ..Self::new(0, &Device::Cpu) }
     }
 
     /// Returns the scope without a prefix. `store.root().sub("layer1").sub("0")` declares `layer1.0.…`.
@@ -116,28 +132,32 @@ impl ParamStore {
 
     /// Freezes the parameters and buffers with names that satisfy `fits`, and unfreezes the rest: see [`Param::is_frozen`].
     pub fn freeze(&self, fits: impl Fn(&str) -> bool) {
-        for param in self.params.values().chain(self.buffers.values()) {
+        for param in self.all() {
             param.frozen.store(fits(param.name()), Ordering::Relaxed);
         }
     }
 
     /// Returns the names of the frozen parameters and buffers, sorted.
     pub(crate) fn frozen_names(&self) -> Vec<String> {
-        let all = self.params.values().chain(self.buffers.values());
         let mut names: Vec<String> =
-            all.filter(|param| param.is_frozen()).map(|param| param.name().to_owned()).collect();
+            self.all().filter(|param| param.is_frozen()).map(|param| param.name().to_owned()).collect();
         names.sort_unstable();
         names
     }
 
     /// Returns the number of values that training changes: those of the parameters that are not frozen.
     pub fn n_trained(&self) -> usize {
-        self.params.values().filter(|p| !p.is_frozen()).map(|p| p.var.elem_count()).sum()
+        self.params.values().filter(|p| !p.is_frozen()).map(Param::n_values).sum()
     }
 
     /// Returns the number of values of all parameters, frozen or not.
     pub fn n_parameters(&self) -> usize {
-        self.params.values().map(|p| p.var.elem_count()).sum()
+        self.params.values().map(Param::n_values).sum()
+    }
+
+    /// Iterates over the parameters and the buffers.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Param> {
+        self.params.values().chain(self.buffers.values())
     }
 
     /// Returns a copy of all parameters and buffers.
@@ -188,14 +208,27 @@ impl ParamStore {
         self.load(tensors, |_| true)
     }
 
-    fn load(&self, tensors: &Tensors, wanted: impl Fn(&Param) -> bool) -> Result<()> {
-        let all = || self.params.iter().chain(&self.buffers).filter(|(_, param)| wanted(param));
-        let expected = all().map(|(name, param)| (name.clone(), param.shape().to_vec())).collect();
-        if let Some(misfit) = Misfit::between(&expected, tensors) {
-            return Err(NnError::Weights(Box::new(misfit)));
+    /// Compares names and shapes of `tensors` with all parameters and buffers. A store of shapes can do so, too.
+    ///
+    /// # Errors
+    /// As [`load_tensors`](Self::load_tensors).
+    pub fn check_tensors(&self, tensors: &Tensors) -> Result<()> {
+        self.check(tensors, |_| true)
+    }
+
+    fn check(&self, tensors: &Tensors, wanted: impl Fn(&Param) -> bool) -> Result<()> {
+        let wanted = self.all().filter(|param| wanted(param));
+        let expected = wanted.map(|param| (param.name().to_owned(), param.shape().to_vec())).collect();
+        match Misfit::between(&expected, tensors) {
+            Some(misfit) => Err(NnError::Weights(Box::new(misfit))),
+            None => Ok(()),
         }
-        for (name, param) in all() {
-            param.set(&Tensor::from_slice(&tensors[name].data, param.shape(), &self.device)?)?;
+    }
+
+    fn load(&self, tensors: &Tensors, wanted: impl Fn(&Param) -> bool) -> Result<()> {
+        self.check(tensors, &wanted)?;
+        for param in self.all().filter(|param| wanted(param)) {
+            param.set(&Tensor::from_slice(&tensors[param.name()].data, param.shape(), &self.device)?)?;
         }
         Ok(())
     }
@@ -210,10 +243,13 @@ impl ParamStore {
             return Err(NnError::TooLarge { name, shape: shape.to_vec(), max: MAX_NUMBERS });
         };
         self.n_declared = all;
-        let values = init.values(n, self.seed, &name);
-        let var = Var::from_vec(values, shape, &self.device)?;
+        let var = match self.has_values {
+            true => Var::from_vec(init.values(n, self.seed, &name), shape, &self.device)?,
+            false => Var::from_vec(Vec::<f32>::new(), 0usize, &self.device)?,
+        };
         let generation = Arc::clone(&self.generation);
-        let param = Param { name: name.as_str().into(), var, generation, frozen: Arc::default() };
+        let (frozen, shape) = (Arc::default(), shape.into());
+        let param = Param { name: name.as_str().into(), shape, var, generation, frozen };
         let map = if buffer { &mut self.buffers } else { &mut self.params };
         map.insert(name, param.clone());
         Ok(param)

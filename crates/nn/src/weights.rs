@@ -6,9 +6,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use half::{bf16, f16};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo, TensorView};
+use tallow_core::memory::{self, Exhausted};
+use tallow_core::shown;
 
 use crate::error::{NnError, Result};
+use crate::file_digest;
+use crate::header::{self, Header};
 
 /// Key of the safetensors header that holds the text of [`encode`].
 pub const METADATA_KEY: &str = "tallow";
@@ -28,7 +32,7 @@ pub type Tensors = BTreeMap<String, HostTensor>;
 /// Returns the bytes of a safetensors file (f32) with `tensors`, and with `metadata` under [`METADATA_KEY`].
 ///
 /// # Errors
-/// If a shape does not agree with its data.
+/// If a shape does not agree with its data, or [`decode`] would refuse the header for its length.
 pub fn encode(tensors: &Tensors, metadata: &str) -> Result<Vec<u8>> {
     let bytes: Vec<(&String, &[usize], Vec<u8>)> =
         tensors.iter().map(|(name, t)| (name, t.shape.as_slice(), le_bytes(&t.data))).collect();
@@ -38,7 +42,26 @@ pub fn encode(tensors: &Tensors, metadata: &str) -> Result<Vec<u8>> {
         .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
         .map_err(|e| NnError::Format(e.to_string()))?;
     let metadata = HashMap::from([(METADATA_KEY.to_owned(), metadata.to_owned())]);
-    safetensors::serialize(views, Some(metadata)).map_err(|e| NnError::Format(e.to_string()))
+    let file = safetensors::serialize(views, Some(metadata)).map_err(|e| NnError::Format(e.to_string()))?;
+    header::check_len(&file)?;
+    Ok(file)
+}
+
+/// Returns the bytes of a file like [`encode`], with a digest of the whole file that [`decode`] checks. `metadata` is a JSON
+/// object; the digest becomes its last entry.
+///
+/// # Errors
+/// If a shape does not agree with its data, or `metadata` is not a JSON object with an entry.
+pub fn encode_with_digest(tensors: &Tensors, metadata: &str) -> Result<Vec<u8>> {
+    let mut bytes = encode(tensors, &file_digest::with_place(metadata)?)?;
+    file_digest::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Whether the bytes are a safetensors file that carries a digest. [`decode`] checks the digest.
+pub fn has_digest(bytes: &[u8]) -> bool {
+    header::read(bytes)
+        .is_ok_and(|header| text_in(&header.info).is_some_and(|text| file_digest::is_in(&text)))
 }
 
 /// Returns the numbers as bytes in little-endian order.
@@ -55,32 +78,54 @@ pub fn le_bytes(data: &[f32]) -> Vec<u8> {
 /// PyTorch counts the batches of a batch norm in an integer tensor `num_batches_tracked`. Only a batch norm without momentum
 /// needs this count; ours have a momentum, so these tensors are left out.
 ///
+/// The digest of [`encode_with_digest`] is checked, if the file has one, and is not part of the returned text.
+///
 /// # Errors
-/// If the bytes are not a safetensors file, or a tensor has another type.
+/// If the bytes are not a safetensors file, do not match their digest, a tensor has another type, or there is no memory for the
+/// tensors.
 pub fn decode(bytes: &[u8]) -> Result<(Tensors, Option<String>)> {
-    let format = |e: safetensors::SafeTensorError| NnError::Format(e.to_string());
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
-    let text = header.metadata().as_ref().and_then(|map| map.get(METADATA_KEY).cloned());
-    let file = SafeTensors::deserialize(bytes).map_err(format)?;
-    let wanted = file.iter().filter(|(name, _)| name.rsplit('.').next() != Some("num_batches_tracked"));
-    let tensors = wanted.map(|(name, view)| Ok((name.to_owned(), to_host(name, &view)?)));
+    let Header { info, data } = header::read(bytes)?;
+    let text = text_in(&info).map(|text| file_digest::check(bytes, text)).transpose()?;
+    let all = info.tensors();
+    let n_numbers: usize = all.values().map(|info| info.shape.iter().product::<usize>()).sum();
+    memory::check((n_numbers as u64).saturating_mul(4))?;
+    let wanted = all.into_iter().filter(|(name, _)| name.rsplit('.').next() != Some("num_batches_tracked"));
+    let tensors = wanted.map(|(name, info)| {
+        let (from, to) = info.data_offsets;
+        let bytes = data.get(from..to).unwrap_or_default(); // the header was compared with the data
+        let tensor = to_host(&name, info, bytes)?;
+        Ok((name, tensor))
+    });
     Ok((tensors.collect::<Result<_>>()?, text))
 }
 
-fn to_host(name: &str, view: &TensorView<'_>) -> Result<HostTensor> {
-    let halves = view.data().chunks_exact(2).map(|b| [b[0], b[1]]);
-    let data = match view.dtype() {
-        Dtype::F32 => {
-            view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-        }
-        Dtype::F16 => halves.map(|b| f16::from_le_bytes(b).to_f32()).collect(),
-        Dtype::BF16 => halves.map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
+/// Returns the text under [`METADATA_KEY`], if there is one.
+fn text_in(info: &Metadata) -> Option<String> {
+    info.metadata().as_ref().and_then(|map| map.get(METADATA_KEY).cloned())
+}
+
+fn to_host(name: &str, info: &TensorInfo, bytes: &[u8]) -> Result<HostTensor> {
+    let read = match info.dtype {
+        Dtype::F32 => widened(bytes, f32::from_le_bytes),
+        Dtype::F16 => widened(bytes, |b| f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => widened(bytes, |b| bf16::from_le_bytes(b).to_f32()),
         other => {
-            let problem = format!("tensor {name} has the type {other:?}, expected F32, F16 or BF16");
+            let problem = format!("tensor {} has the type {other:?}, expected F32, F16 or BF16", shown(name));
             return Err(NnError::Format(problem));
         }
     };
-    Ok(HostTensor { shape: view.shape().to_vec(), data })
+    Ok(HostTensor { shape: info.shape.clone(), data: read? })
+}
+
+/// Returns the numbers that `number` makes of each `N` bytes.
+fn widened<const N: usize>(
+    bytes: &[u8],
+    number: impl Fn([u8; N]) -> f32,
+) -> std::result::Result<Vec<f32>, Exhausted> {
+    let (numbers, _) = bytes.as_chunks::<N>();
+    let mut data = memory::try_filled(0.0, numbers.len())?;
+    data.iter_mut().zip(numbers).for_each(|(value, bytes)| *value = number(*bytes));
+    Ok(data)
 }
 
 #[cfg(test)]
@@ -109,6 +154,53 @@ mod tests {
         assert!(decode(&bytes[..bytes.len() - 1]).is_err());
         assert!(decode(b"").is_err());
         assert!(decode(b"<html></html>").is_err());
+    }
+
+    const METADATA: &str = "{\"names\":[\"\\\"file_digest\\\":\\\"00\"]}";
+
+    #[test]
+    fn a_digest_is_added_checked_and_taken_off_again() {
+        let bytes = encode_with_digest(&sample(), METADATA).unwrap();
+        assert_eq!(decode(&bytes).unwrap(), (sample(), Some(METADATA.to_owned())));
+        assert!(has_digest(&bytes) && !has_digest(&encode(&sample(), METADATA).unwrap()) && !has_digest(b""));
+        // any other program can compute it
+        let text = text_in(&header::read(&bytes).unwrap().info).unwrap();
+        let digits = &text[text.len() - 66..text.len() - 2];
+        let whole = String::from_utf8_lossy(&bytes);
+        assert_eq!(whole.matches(digits).count(), 1);
+        let at = bytes.windows(64).position(|window| window == digits.as_bytes()).unwrap();
+        let zeroed = [&bytes[..at], &[b'0'; 64], &bytes[at + 64..]].concat();
+        assert_eq!(tallow_core::digest::of_bytes(&zeroed), digits);
+        for none in ["", "{}", "[1]", "\"text\""] {
+            assert!(encode_with_digest(&sample(), none).is_err(), "{none}");
+        }
+    }
+
+    /// Of every bit of the file: either the flip is noticed, or nothing that is read from the file has changed but a name in
+    /// its metadata. A reader that knows the entries of its metadata refuses such a name.
+    #[test]
+    fn no_flipped_bit_changes_a_tensor_unnoticed() {
+        let whole = encode_with_digest(&sample(), METADATA).unwrap();
+        let mut n_digest = 0;
+        for at in 0..whole.len() {
+            for bit in 0..8 {
+                let mut bytes = whole.clone();
+                bytes[at] ^= 1 << bit;
+                match decode(&bytes) {
+                    Ok((tensors, text)) => {
+                        assert_eq!(tensors, sample(), "byte {at}, bit {bit}");
+                        let is_known = text.as_ref().is_some_and(|text| {
+                            let object: Option<serde_json::Value> = serde_json::from_str(text).ok();
+                            object.is_some_and(|object| object.as_object().unwrap().keys().eq(["names"]))
+                        });
+                        assert!(!is_known, "byte {at}, bit {bit}: {text:?}");
+                    }
+                    Err(NnError::Digest) => n_digest += 1,
+                    Err(_) => {} // not a safetensors file any more
+                }
+            }
+        }
+        assert!(n_digest > 8 * 64, "of the digits alone there are more: {n_digest}");
     }
 
     fn file_of(name: &str, dtype: Dtype) -> Vec<u8> {

@@ -9,6 +9,7 @@
 //! # Source
 //! <https://github.com/onnx/onnx/blob/main/docs/IR.md>, <https://onnx.ai/onnx/operators/>
 #![forbid(unsafe_code)]
+#![warn(clippy::disallowed_methods)]
 
 mod builder;
 mod ends;

@@ -1,10 +1,12 @@
 //! Computes the figures of a run's report once, from its predictions.
 
+use tallow_core::Foreign;
 use tallow_metrics::{
     ClassIntervals, ClassificationReport, ConfusionMatrix, CostTable, Predictions, calibration_temperature,
     class_intervals, confused_pairs, expected_calibration_error, reliability_bins, surest_errors,
     top_k_accuracy, wilson_interval, with_temperature,
 };
+use tallow_run_files::EARLIER;
 
 use crate::chart::Calibration;
 use crate::error::{ReportError, Result};
@@ -21,8 +23,8 @@ pub(crate) const N_SUREST: usize = 12;
 
 /// The results of a model on the test images.
 pub(crate) struct Test<'a> {
-    pub(crate) class_names: &'a [String],
-    pub(crate) files: &'a [String],
+    pub(crate) class_names: &'a [Foreign],
+    pub(crate) files: &'a [Foreign],
     pub(crate) predictions: &'a Predictions,
     pub(crate) matrix: ConfusionMatrix,
     pub(crate) report: ClassificationReport,
@@ -114,7 +116,7 @@ impl Trust {
             val_chose: run.summary.as_ref().is_none_or(|summary| summary.folds.is_none())
                 && (run.recipe_value(&["callbacks", "early_stopping"]).is_some()
                     || run.recipe_value(&["callbacks", "reduce_lr_on_plateau"]).is_some()
-                    || run.path.join("before-extension").is_dir()),
+                    || run.path.join(EARLIER).is_dir()),
             is_by_folds,
             is_independent: !run.caveats().iter().any(|c| c.spoils_test() || c.spoils_validation()),
         };
@@ -140,7 +142,7 @@ pub struct Options {
 }
 
 impl Options {
-    pub(crate) fn cost_table(&self, class_names: &[String]) -> Result<Option<CostTable>> {
+    pub(crate) fn cost_table(&self, class_names: &[Foreign]) -> Result<Option<CostTable>> {
         Ok(self.costs.as_ref().map(|text| CostTable::from_toml(text, class_names)).transpose()?)
     }
 

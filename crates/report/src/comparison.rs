@@ -1,6 +1,8 @@
 //! Compares several runs on the same test images, with a paired test for each two of them.
 
+use tallow_core::Foreign;
 use tallow_metrics::{Caveat, PairedComparison, Summary, Verdict, compare_paired};
+use tallow_run_files::TEST_PREDICTIONS;
 
 use crate::analysis::{CONFIDENCE, Test};
 use crate::chart::grouped;
@@ -26,7 +28,7 @@ pub struct Comparison<'a> {
 /// One of the compared runs.
 pub(crate) struct ComparedRun<'a> {
     /// Name of the run; its path if two runs have the same name.
-    pub(crate) label: String,
+    pub(crate) label: Foreign,
     pub(crate) record: &'a RunRecord,
     pub(crate) test: Test<'a>,
 }
@@ -44,11 +46,11 @@ impl<'a> Comparison<'a> {
         let mut compared: Vec<ComparedRun<'a>> = Vec::new();
         for record in runs {
             let twin = runs.iter().filter(|other| other.name == record.name).count() > 1;
-            let label = if twin { record.path.display().to_string() } else { record.name.clone() };
+            let label = if twin { Foreign::of_path(&record.path) } else { record.name.clone() };
             let Some(test) = Test::of(record)? else {
                 let mut problem = "has no test predictions to compare".to_owned();
-                if let Some(why) = record.problems.iter().find(|p| p.contains("predictions_test.csv")) {
-                    problem = format!("{problem}: {why}");
+                if let Some(why) = record.problems.iter().find(|p| p.raw().starts_with(TEST_PREDICTIONS)) {
+                    problem = format!("{problem}: {}", why.shown());
                 }
                 return Err(ReportError::Missing { run: label, problem });
             };
@@ -77,17 +79,24 @@ fn check_same_data(a: &ComparedRun<'_>, b: &ComparedRun<'_>) -> Result<()> {
     {
         return refuse(format!(
             "they were tested on different data ({}, digest {}, and {}, digest {})",
-            one.dataset, one.data_digest, other.dataset, other.data_digest
+            one.dataset.shown(),
+            one.data_digest.shown(),
+            other.dataset.shown(),
+            other.data_digest.shown()
         ));
     }
     if a.test.class_names != b.test.class_names {
         return refuse(format!(
             "their classes differ ({} and {})",
-            a.test.class_names.join(", "),
-            b.test.class_names.join(", ")
+            listed(a.test.class_names),
+            listed(b.test.class_names)
         ));
     }
     Ok(())
+}
+
+fn listed(names: &[Foreign]) -> String {
+    names.iter().map(shown).collect::<Vec<_>>().join(", ")
 }
 
 fn pairs(runs: &[ComparedRun<'_>]) -> Result<Vec<(usize, usize, PairedComparison)>> {

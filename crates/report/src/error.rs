@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use tallow_core::FileError;
+use tallow_core::shown::{shown, shown_path};
+use tallow_core::{FileError, Foreign};
 use tallow_metrics::MetricsError;
 
 /// The reason why a report cannot be made.
@@ -10,7 +11,7 @@ use tallow_metrics::MetricsError;
 #[non_exhaustive]
 pub enum ReportError {
     /// A folder that is not a run folder.
-    #[error("{} is not a run folder: {problem}", path.display())]
+    #[error("{} is not a run folder: {problem}", shown_path(path))]
     NotARun {
         /// The folder.
         path: PathBuf,
@@ -18,25 +19,25 @@ pub enum ReportError {
         problem: String,
     },
     /// Runs that cannot be compared.
-    #[error("{first} and {second} cannot be compared: {problem}")]
+    #[error("{} and {} cannot be compared: {problem}", first.shown(), second.shown())]
     NotComparable {
         /// One run.
-        first: String,
+        first: Foreign,
         /// The other.
-        second: String,
+        second: Foreign,
         /// The reason.
         problem: String,
     },
     /// Something that was asked for but that the run does not have.
-    #[error("{run}: {problem}")]
+    #[error("{}: {problem}", run.shown())]
     Missing {
         /// The run.
-        run: String,
+        run: Foreign,
         /// The missing thing, and the remedy.
         problem: String,
     },
     /// A chart or a picture that could not be drawn.
-    #[error("chart {name}: {problem}")]
+    #[error("chart {name}: {}", shown(problem))]
     Picture {
         /// The name of the chart or the picture.
         name: String,

@@ -21,6 +21,7 @@
 //! # Ok::<(), tallow_report::ReportError>(())
 //! ```
 #![forbid(unsafe_code)]
+#![warn(clippy::disallowed_methods)]
 
 pub mod chart;
 

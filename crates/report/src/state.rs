@@ -1,5 +1,7 @@
 //! The progress of a run, read from its files.
 
+use tallow_core::Foreign;
+
 use crate::record::RunRecord;
 
 /// A problem that is not damage: a run that has not finished has no summary.
@@ -12,10 +14,10 @@ pub enum RunState {
     Finished,
     /// A process works on the run.
     Running(Epochs),
-    /// The run has not finished, and no process works on it.
+    /// The run has not finished, or lacks its report or another file of its end; and no process works on it.
     Interrupted(Epochs),
     /// A file is missing or cannot be read; the text says which file and why.
-    Damaged(String),
+    Damaged(Foreign),
 }
 
 /// The number of finished epochs, and the total if the recipe gives it.
@@ -31,16 +33,16 @@ impl RunState {
     /// Returns the state of `run`; `in_use` says whether a process works on it.
     pub fn of(run: &RunRecord, in_use: bool) -> Self {
         let damage: Vec<&str> =
-            run.problems.iter().map(String::as_str).filter(|problem| *problem != NO_SUMMARY).collect();
+            run.problems.iter().map(Foreign::raw).filter(|problem| *problem != NO_SUMMARY).collect();
         if !damage.is_empty() {
-            return Self::Damaged(damage.join("; "));
+            return Self::Damaged(damage.join("; ").into());
         }
-        let n = run.recipe_value(&["epochs"]).and_then(|text| text.parse().ok());
+        let n = run.recipe_value(&["epochs"]).and_then(|text| text.raw().parse().ok());
         let epochs = Epochs { n_done: run.history.last().map_or(0, |record| record.epoch), n };
-        match (&run.summary, in_use) {
-            (_, true) => Self::Running(epochs),
-            (Some(_), false) => Self::Finished,
-            (None, false) => Self::Interrupted(epochs),
+        match run.summary.is_some() && !run.is_ending {
+            _ if in_use => Self::Running(epochs),
+            true => Self::Finished,
+            false => Self::Interrupted(epochs),
         }
     }
 

@@ -7,13 +7,14 @@ use std::fs;
 use std::path::Path;
 
 use common::write_run;
+use tallow_metrics::Foreign;
 use tallow_report::{Comparison, RunRecord, comparison_report, comparison_text};
 
-fn names(c: usize) -> Vec<String> {
-    (0..c).map(|i| format!("class {i}")).collect()
+fn names(c: usize) -> Vec<Foreign> {
+    (0..c).map(|i| format!("class {i}").into()).collect()
 }
 
-fn run(folder: &Path, name: &str, class_names: &[String], salt: usize) -> RunRecord {
+fn run(folder: &Path, name: &str, class_names: &[Foreign], salt: usize) -> RunRecord {
     write_run(&folder.join(name), class_names, salt);
     RunRecord::read(&folder.join(name)).unwrap()
 }

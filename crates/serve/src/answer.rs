@@ -1,6 +1,7 @@
 //! The answer about a picture as JSON, with the keys of `trainer predict --json`.
 
 use serde::Serialize;
+use tallow_core::Foreign;
 use tallow_metrics::most_probable;
 
 use crate::served::Card;
@@ -8,7 +9,7 @@ use crate::served::Card;
 /// A model's answer about one picture.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Answered {
-    file: String,
+    file: Foreign,
     /// The most probable first.
     predictions: Vec<Prediction>,
     /// The share of known pictures that are at least as unlike the training pictures as this one
@@ -23,16 +24,16 @@ pub(crate) struct Answered {
 
 #[derive(Clone, Debug, Serialize)]
 struct Prediction {
-    class: String,
+    class: Foreign,
     probability: f64,
 }
 
 /// A training picture near a posted one.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Nearest {
-    pub(crate) class: String,
+    pub(crate) class: Foreign,
     /// Path of its file below the data set's folder; `None` if it has no file of its own.
-    pub(crate) file: Option<String>,
+    pub(crate) file: Option<Foreign>,
     /// Cosine similarity of the features; 1 for the same picture.
     pub(crate) similarity: f32,
     /// Path of its image on this server.
@@ -43,7 +44,7 @@ impl Answered {
     /// Creates the answer about the picture `file`. `log_probs` are the natural logarithms of the probabilities of all classes of
     /// the model `card`; the answer has the `top_k` most probable ones.
     pub(crate) fn new(
-        file: String,
+        file: Foreign,
         card: &Card,
         top_k: usize,
         log_probs: &[f32],
@@ -70,7 +71,7 @@ impl Answered {
 /// A picture without an answer, and the reason.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Failed {
-    pub(crate) file: String,
+    pub(crate) file: Foreign,
     pub(crate) reason: String,
     #[serde(skip)]
     pub(crate) fault: Fault,
@@ -90,7 +91,7 @@ pub(crate) enum Fault {
 /// The answer to a request.
 #[derive(Serialize)]
 pub(crate) struct Answers<'a> {
-    pub(crate) model: &'a str,
+    pub(crate) model: &'a Foreign,
     pub(crate) pictures: Vec<Answered>,
     pub(crate) failed: Vec<Failed>,
 }

@@ -6,7 +6,7 @@ use axum::extract::{FromRequest as _, Multipart, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use serde::Deserialize;
-use tallow_core::did_you_mean;
+use tallow_core::{Foreign, did_you_mean, shown};
 
 use crate::posted::Posted;
 use crate::refusal::Refusal;
@@ -33,10 +33,10 @@ pub(crate) fn parameters(uri: &Uri, shared: &Shared) -> Result<(usize, usize), R
     let place = match model {
         None => 0,
         Some(name) => shared.place(&name).ok_or_else(|| {
-            let names = || shared.cards.iter().map(|card| card.name.as_str());
-            let known = names().collect::<Vec<_>>().join(", ");
-            let error =
-                format!("there is no model \"{name}\": {known} can be asked{}", did_you_mean(&name, names()));
+            let cards = || shared.cards.iter().map(|card| &card.name);
+            let known = cards().map(Foreign::shown).collect::<Vec<_>>().join(", ");
+            let nearest = did_you_mean(&name, cards().map(Foreign::raw));
+            let error = format!("there is no model \"{}\": {known} can be asked{nearest}", shown(&name));
             Refusal::new(StatusCode::NOT_FOUND, error)
         })?,
     };
@@ -103,7 +103,7 @@ async fn of_form(parts: Parts, bytes: Bytes, max: usize) -> Result<Vec<Posted>, 
     let mut form = form.map_err(|e| bad(format!("the form cannot be read: {}", e.body_text())))?;
     let mut files = Vec::new();
     while let Some(field) = form.next_field().await.map_err(broken)? {
-        let Some(name) = field.file_name().map(str::to_owned) else {
+        let Some(name) = field.file_name().map(Foreign::from) else {
             let error = format!(
                 "the field {:?} is no file: send pictures as files, and model and top_k in the address",
                 field.name().unwrap_or_default()

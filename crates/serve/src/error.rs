@@ -2,6 +2,8 @@
 
 use std::io;
 
+use tallow_core::Foreign;
+
 /// An error that keeps a server from starting, or ends it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -15,7 +17,7 @@ pub enum ServeError {
     )]
     NoSize {
         /// The model's name.
-        name: String,
+        name: Foreign,
     },
     /// An error of the listener or of a thread.
     #[error("cannot serve: {0}")]

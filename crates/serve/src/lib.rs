@@ -12,6 +12,7 @@
 //! [`Predictor`](tallow_training::Predictor) computes the predictions, so answers have the same bits as those of
 //! `trainer predict`. This crate prints nothing.
 #![forbid(unsafe_code)]
+#![warn(clippy::disallowed_methods)]
 
 mod answer;
 mod ask;

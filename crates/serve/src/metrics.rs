@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tallow_core::Foreign;
+
 /// Upper bounds of the histogram's buckets, in seconds.
 const BOUNDS_SECS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Weight of the latest batch in the moving mean of the time per picture.
@@ -63,7 +65,7 @@ impl Metrics {
     /// `capacity` is the largest number that may wait.
     pub(crate) fn text<'a>(
         &self,
-        models: impl Iterator<Item = &'a str>,
+        models: impl Iterator<Item = &'a Foreign>,
         waiting: usize,
         capacity: usize,
     ) -> String {
@@ -79,7 +81,7 @@ impl Metrics {
         head(&mut text, "pictures_total", "counter", "Pictures that were answered, by model.");
         for (place, model) in models.enumerate() {
             let n = counts.pictures.get(&place).unwrap_or(&0);
-            let _ = writeln!(text, "tallow_pictures_total{{model=\"{}\"}} {n}", label(model));
+            let _ = writeln!(text, "tallow_pictures_total{{model=\"{}\"}} {n}", model.in_label());
         }
         for (name, kind, help, value) in [
             ("unreadable_pictures_total", "counter", "Pictures that could not be read.", counts.n_unreadable),
@@ -108,11 +110,6 @@ impl Metrics {
     }
 }
 
-/// Escapes a label's value as Prometheus's text format requires.
-fn label(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,7 +124,7 @@ mod tests {
             metrics.took(Duration::from_millis(ms));
         }
         metrics.looked(1, 3, 1, Duration::from_secs(8));
-        let text = metrics.text(["a", "b\"\n"].into_iter(), 7, 9);
+        let text = metrics.text(["a", "b\"\n"].map(Foreign::from).iter(), 7, 9);
         for line in [
             "# TYPE tallow_requests_total counter",
             "tallow_requests_total{status=\"200\"} 2",

@@ -1,6 +1,7 @@
 //! Posted pictures: whole files in memory, which are decoded like files on disk.
 
 use axum::body::Bytes;
+use tallow_core::Foreign;
 use tallow_core::digest::Hasher;
 use tallow_dataset::decode::{DecodeError, decode, probe};
 use tallow_dataset::{BadPicture, Error, Identity, ImageSource, Picture};
@@ -9,7 +10,7 @@ use tallow_dataset::{BadPicture, Error, Identity, ImageSource, Picture};
 #[derive(Clone, Debug)]
 pub(crate) struct Posted {
     /// The name that the client gives the file.
-    pub(crate) name: String,
+    pub(crate) name: Foreign,
     pub(crate) bytes: Bytes,
 }
 
@@ -45,7 +46,7 @@ impl ImageSource for PostedFiles {
     fn read(&self, i: usize) -> Result<Picture<'_>, Error> {
         let file = &self.files[i];
         let decoded = self.check(i).and_then(|()| decode(&file.bytes));
-        let bad = |e: DecodeError| BadPicture { path: file.name.clone().into(), reason: e.to_string() };
+        let bad = |e: DecodeError| BadPicture { path: file.name.raw().into(), reason: e.to_string() };
         let image = decoded.map_err(bad)?.image;
         Ok(Picture { height: image.height, width: image.width, channels: 3, pixels: image.pixels.into() })
     }

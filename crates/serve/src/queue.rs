@@ -131,7 +131,7 @@ mod tests {
 
     /// A request of `n` pictures for a model.
     fn job(model: usize, n: usize) -> Job {
-        let file = Posted { name: format!("{model}"), bytes: Bytes::new() };
+        let file = Posted { name: model.to_string().into(), bytes: Bytes::new() };
         let memory = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         Job { model, top_k: 1, files: vec![file; n], answers: oneshot::channel().0, _memory: memory }
     }

@@ -121,7 +121,7 @@ async fn healthz(State(shared): App) -> Result<Response, Refusal> {
 }
 
 async fn metrics(State(shared): App) -> Response {
-    let names = shared.cards.iter().map(|card| card.name.as_str());
+    let names = shared.cards.iter().map(|card| &card.name);
     let text = shared.metrics.text(names, shared.queue.n_waiting(), shared.queue.capacity());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
+use tallow_core::Foreign;
 use tallow_dataset::ImageSet;
 use tallow_training::Predictor;
 
 /// A model and its name.
 pub struct Served {
     /// The name by which requests choose the model. If several models have the same name, requests get the first.
-    pub name: String,
+    pub name: Foreign,
     /// The model.
     pub predictor: Predictor,
     /// The training images that the answers name ([`Predictor::name_nearest`]); `None` if the answers name none.
@@ -19,10 +20,10 @@ pub struct Served {
 /// The description of a model in the answer to `/models`.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Card {
-    pub(crate) name: String,
+    pub(crate) name: Foreign,
     /// In the order of the model's answers.
     #[serde(serialize_with = "as_list")]
-    pub(crate) classes: Arc<[String]>,
+    pub(crate) classes: Arc<[Foreign]>,
     /// Rows and columns that pictures are fitted to.
     pub(crate) size_px: [usize; 2],
     /// Whether the probabilities are calibrated on validation images.
@@ -48,6 +49,6 @@ impl Served {
     }
 }
 
-fn as_list<S: Serializer>(names: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+fn as_list<S: Serializer>(names: &[Foreign], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(names)
 }

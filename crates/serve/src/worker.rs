@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use tallow_core::memory::Exhausted;
 use tallow_core::{Silent, StopFlag};
 use tallow_dataset::{Error as DataError, ImageSet};
 use tallow_training::{Answer, Near, TrainingError};
@@ -89,7 +90,13 @@ impl Asked<'_> {
         match looked {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(e)) => Err(Unanswered { jobs, reason: e.to_string() }),
-            Err(_) => Err(Unanswered { jobs, reason: "the program failed at it, which is a bug".into() }),
+            Err(payload) => {
+                let reason = match payload.downcast_ref::<Exhausted>() {
+                    Some(exhausted) => exhausted.to_string(),
+                    None => "the program failed at it, which is a bug".into(),
+                };
+                Err(Unanswered { jobs, reason })
+            }
         }
     }
 
@@ -119,7 +126,7 @@ impl Asked<'_> {
         let i = near.index as usize;
         Nearest {
             class: set.class_names()[set.label(i) as usize].clone(),
-            file: set.file(i).map(str::to_owned),
+            file: set.file(i).cloned(),
             similarity: near.similarity,
             picture: format!("/nearest/{}/{i}", self.model),
         }

@@ -11,14 +11,16 @@ mod shell;
 mod train;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tallow_core::path_text;
 
 pub(crate) use data::{CachesArgs, DataArgs, DataCommand, DuplicatesArgs, GridArgs, LabelArgs, SuspectsArgs};
 pub(crate) use export::{ExplainArgs, ExportArgs, ExportFormat, ExportWeights, SummaryArgs};
 pub(crate) use recipes::{DiffArgs, RecipesArgs, RecipesCommand};
-pub(crate) use runs::{RunsArgs, RunsColumn};
+pub(crate) use runs::{RunsArgs, RunsColumn, VerifyArgs};
 pub(crate) use series::{FindLrArgs, SeedsArgs};
 #[cfg(feature = "serve")]
 pub(crate) use serve::ServeArgs;
@@ -46,6 +48,9 @@ lists every key that --set takes, with its meaning.
 Without a command, trainer trains: `trainer` alone runs the recipe cnn on CIFAR-10, or on the embedded sample of it \
 if CIFAR-10 is not available.
 
+Exit status: 0 for success; 1 for an error; 2 for invalid arguments; 3 if a model is trained and tested, but its report or \
+another file of its end could not be written (--resume tries again); 130 or 143 if stopped by Ctrl-C or SIGTERM.
+
 Examples:
   trainer --dataset photos/                          train on your own pictures, with one folder for each class
   trainer predict runs/photos-1 cat.jpg              classify a picture with the trained model
@@ -56,6 +61,7 @@ Examples:
   trainer export runs/cnn-1 --format onnx            write the model for other programs
   trainer report runs/cnn-1                          write its report page again
   trainer runs                                       list all runs with their accuracies
+  trainer verify runs/cnn-1                          check that its files are as they were written
   trainer seeds --recipe cnn-5 --seeds 5             train a recipe with five seeds: mean and interval
   trainer find-lr --recipe cnn                       find a learning rate for a recipe
   trainer bench --model cnn                          measure how fast it is here, and where the time goes
@@ -107,6 +113,8 @@ pub(crate) enum Command {
     Card(CardArgs),
     /// List the runs of a folder with their state, progress and accuracy
     Runs(RunsArgs),
+    /// Check that the files of runs, and model files, are as they were written
+    Verify(VerifyArgs),
     /// List the built-in recipes, print one, compare two, or list every key that a recipe takes
     Recipes(RecipesArgs),
     /// Inspect data sets
@@ -184,7 +192,7 @@ pub(crate) struct EvalArgs {
     #[arg(value_name = "RUN|MODEL")]
     pub(crate) model: PathBuf,
     /// Another data set than the model's own, by name or path; classes are matched by name
-    #[arg(long, value_name = "PATH|NAME")]
+    #[arg(long, value_name = "PATH|NAME", value_parser = text_of_path())]
     pub(crate) dataset: Option<String>,
     #[command(flatten)]
     pub(crate) labels: LabelArgs,
@@ -311,6 +319,11 @@ pub(crate) struct CardArgs {
     /// A run folder
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
+}
+
+/// Parses a name or a path, as the text that a recipe holds.
+fn text_of_path() -> impl TypedValueParser<Value = String> {
+    OsStringValueParser::new().map(|given| path_text(Path::new(&given)))
 }
 
 /// Returns the arguments, with `train` inserted if they name no command.

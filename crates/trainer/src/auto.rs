@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use anyhow::Result;
-use tallow_core::Progress as _;
+use tallow_core::{Foreign, Progress as _, files, path_of};
+use tallow_dataset::MAX_PICTURE_BYTES;
 use tallow_dataset::decode::probe;
 use tallow_dataset::folder::{self, Listing, SplitName};
 use tallow_models::weights::PretrainedConfig;
@@ -12,7 +13,7 @@ use tallow_training::{Override, Recipe};
 
 use crate::App;
 use crate::args::SettingsArgs;
-use crate::pretrained::Pretrained;
+use crate::pretrained::{Pretrained, stopped};
 use crate::recipe_input::load_recipe;
 use crate::source::{Spec, listing_options};
 
@@ -42,7 +43,7 @@ pub(crate) fn recipe(
     let listing = folder::list(path, &options, &data_dir, &app.progress, &app.stop)?;
     let (n, n_classes) = (listing.entries.len(), listing.class_names.len());
     let side_px = typical_side_px(&listing);
-    let (name, mut chosen, why) = match backbone(settings, app) {
+    let (name, mut chosen, why) = match backbone(settings, app)? {
         Ok(model) => {
             let px: i64 = if side_px < SMALL_PX && n > MANY { 128 } else { 224 };
             let mut chosen = vec![Override::new("model.input_px", vec![px; 2])];
@@ -93,23 +94,24 @@ fn epochs(n_steps: usize, n: usize, batch_size: usize) -> usize {
 }
 
 /// Checks whether a pretrained backbone is available. Returns the architecture's name if the weights state one, or the reason
-/// why not.
-fn backbone(settings: &SettingsArgs, app: &App) -> Result<Option<String>, String> {
-    let recipe = load_recipe("photos", &[]).map_err(|e| e.to_string())?;
+/// why not. A stop is an error.
+fn backbone(settings: &SettingsArgs, app: &App) -> Result<std::result::Result<Option<String>, String>> {
+    let recipe = load_recipe("photos", &[])?;
     let mut model = recipe.model;
     if let Some(weights) = &settings.weights {
         // weights that the user names are used; an error is reported when they are loaded
-        let config = Path::new(weights).join("config.json");
+        let config = path_of(weights).join("config.json");
         let config = config.is_file().then(|| PretrainedConfig::read(&config).ok()).flatten();
-        let name = config.and_then(|config| config.architecture);
-        return Ok(name.filter(|name| tallow_models::architecture(name).is_ok()));
+        let name = config.and_then(|config| config.architecture).map(Foreign::into_raw);
+        return Ok(Ok(name.filter(|name| tallow_models::architecture(name).is_ok())));
     }
     if let Some(architecture) = tallow_models::architecture_of(&model).ok().and_then(|a| a.weights.as_ref()) {
         model.insert("weights".into(), architecture.source.into());
     }
     match Pretrained::find(&model, settings.offline, app) {
-        Ok(_) => Ok(None),
-        Err(e) => Err(first_sentence(&format!("{e:#}"))),
+        Ok(_) => Ok(Ok(None)),
+        Err(e) if stopped(&e).is_some() => Err(e),
+        Err(e) => Ok(Err(first_sentence(&format!("{e:#}")))),
     }
 }
 
@@ -123,7 +125,7 @@ fn first_sentence(text: &str) -> String {
 fn typical_side_px(listing: &Listing) -> u32 {
     let step = listing.entries.len().div_ceil(N_PROBED).max(1);
     let shorter = |path: &Path| {
-        let probe = probe(&std::fs::read(path).ok()?).ok()?;
+        let probe = probe(&files::read_at_most(path, MAX_PICTURE_BYTES).ok()?).ok()?;
         Some((probe.height).min(probe.width) as u32)
     };
     let mut sides: Vec<u32> = listing.entries.iter().step_by(step).filter_map(|e| shorter(&e.path)).collect();

@@ -10,11 +10,13 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
-use tallow_core::{Purpose, Stream};
+use tallow_core::{Purpose, Stream, memory};
 use tallow_dataset::Batch;
 use tallow_kernels::measured_peak_gflops;
 use tallow_kernels::profile::{self, Span};
-use tallow_nn::{Backend, CrossEntropy, Ctx, Device, Dims, Optimizer, OptimizerConfig, Precision, TrainKey};
+use tallow_nn::{
+    Backend, CrossEntropy, Ctx, Device, Dims, NetworkSize, Optimizer, OptimizerConfig, Precision, TrainKey,
+};
 use tallow_training::{Content, Learner, peak_rss_bytes};
 
 use crate::App;
@@ -133,6 +135,22 @@ fn repeat<T>(repeats: &Repeats, app: &App, mut work: impl FnMut() -> Result<T>) 
     Ok(results)
 }
 
+/// Compares the maps of a batch of `n` images with the memory that is free.
+fn check_memory(
+    size: &NetworkSize,
+    n: usize,
+    mode: BenchMode,
+    precision: Precision,
+) -> Result<(), memory::Exhausted> {
+    let n_maps = match mode {
+        BenchMode::Train => size.n_kept,
+        BenchMode::Infer => size.n_at_once,
+    };
+    let map_bytes = if precision == Precision::Bf16 { 2 } else { 4 };
+    let pixels_bytes = size.n_input.saturating_mul(2 * 4); // the batch, and the step's copy of it
+    memory::check(n_maps.saturating_mul(map_bytes).saturating_add(pixels_bytes).saturating_mul(n as u64))
+}
+
 impl Bench {
     fn new(args: &BenchArgs) -> Result<Self> {
         let architecture = tallow_models::architecture(&args.model).context("--model")?;
@@ -148,6 +166,9 @@ impl Bench {
         let len = len.with_context(|| {
             format!("--batch-size {n} of {h} x {w} pixels: expected 1 to {MAX_INPUT_LEN} numbers in a batch")
         })?;
+        let precision = args.precision.in_recipe().resolve(&Device::Cpu);
+        check_memory(&architecture.size(&table, N_CLASSES)?, n, args.mode, precision)
+            .with_context(|| format!("--batch-size {n} of {h} x {w} pixels"))?;
         let model = architecture.build(&table, N_CLASSES, 0, &Device::Cpu)?;
         let config = OptimizerConfig::Sgd { lr: LR, momentum: 0.9, nesterov: true, weight_decay: 0.0 };
         let mut stream = Stream::new(0, Purpose::Test, 0, 0);
@@ -156,7 +177,7 @@ impl Bench {
             learner: Learner {
                 criterion: CrossEntropy::default(),
                 optimizer: Optimizer::new(&config, &[], &model.params)?,
-                precision: args.precision.in_recipe().resolve(&Device::Cpu),
+                precision,
                 max_grad_norm: None,
                 model: model.into(),
             },

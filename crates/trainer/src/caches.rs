@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail, ensure};
 use serde::Serialize;
-use tallow_core::Progress as _;
+use tallow_core::shown::{shown, shown_path};
+use tallow_core::{Foreign, Progress as _};
 use tallow_training::{AboutFeatures, FeatureCache, feature_caches};
 
 use crate::App;
@@ -16,7 +17,7 @@ use crate::output;
 #[derive(Serialize)]
 struct CacheEntry<'a> {
     key: String,
-    path: String,
+    path: Foreign,
     /// Number of pictures with features; the number of mirror images follows.
     n_pictures: usize,
     n_mirrored: usize,
@@ -45,7 +46,7 @@ pub(crate) fn run(args: &CachesArgs, app: &App) -> Result<ExitCode> {
 fn entry(cache: &FeatureCache) -> CacheEntry<'_> {
     CacheEntry {
         key: cache.key(),
-        path: cache.path.display().to_string(),
+        path: Foreign::of_path(&cache.path),
         n_pictures: cache.n_pictures,
         n_mirrored: cache.n_mirrored,
         n_bytes: cache.n_bytes,
@@ -81,8 +82,10 @@ fn chosen<'a>(
             caches.iter().enumerate().filter(|(_, cache)| cache.key().starts_with(key)).collect();
         match fits[..] {
             [(place, cache)] if !key.is_empty() => chosen.insert(place, cache),
-            [] => bail!("--remove {key}: there is no such cache; `trainer data caches` lists them"),
-            _ => bail!("--remove {key}: {} caches begin with this: give more of the key", fits.len()),
+            [] => bail!("--remove {}: there is no such cache; `trainer data caches` lists them", shown(key)),
+            _ => {
+                bail!("--remove {}: {} caches begin with this: give more of the key", shown(key), fits.len())
+            }
         };
     }
     Ok(chosen.into_values().collect())
@@ -93,7 +96,7 @@ fn remove(caches: &[&FeatureCache], app: &App) -> Result<()> {
     for cache in caches {
         done.freed_bytes += cache.remove()?;
         done.removed.push(cache.key());
-        app.progress.say(&format!("Removed {}", cache.path.display()));
+        app.progress.say(&format!("Removed {}", shown_path(&cache.path)));
     }
     if app.global.json {
         return output::json(&done);
@@ -119,19 +122,20 @@ fn print(caches: &[FeatureCache], args: &CachesArgs) -> Result<()> {
             0 => String::new(),
             n => format!(", {n} mirrored"),
         };
-        output::line(&format!("{}  {}, {n_features} features a picture", cache.key(), key.trunk))?;
+        output::line(&format!("{}  {}, {n_features} features a picture", cache.key(), key.trunk.shown()))?;
         output::line(&format!("    {}{mirrored}", output::counted(cache.n_pictures as u64, "picture")))?;
-        output::line(&format!("    {} on {} ({}); {used}", key.precision, key.device, key.isa))?;
+        let [precision, device, isa] = [&key.precision, &key.device, &key.isa].map(Foreign::shown);
+        output::line(&format!("    {precision} on {device} ({isa}); {used}"))?;
     }
     let n_bytes = caches.iter().map(|cache| cache.n_bytes).sum();
     let folder = args.data_dir.join("features");
     output::line(&match caches.len() {
-        0 => format!("No features are kept in {}.", folder.display()),
+        0 => format!("No features are kept in {}.", shown_path(&folder)),
         n => format!(
             "{}, {} in {}. To remove some: trainer data caches --remove KEY...; all: --remove --all",
             output::counted(n as u64, "cache"),
             size(n_bytes),
-            folder.display()
+            shown_path(&folder)
         ),
     })
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use serde::Serialize;
 use tallow_core::shown::shown;
-use tallow_core::{Progress as _, StopSignal};
+use tallow_core::{Foreign, Progress as _, StopSignal};
 use tallow_dataset::cifar::{load_cifar100, verify_cifar10};
 use tallow_dataset::{Dataset, Error, ImageSet, Normalization, load_sample};
 
@@ -20,7 +20,7 @@ const BAR: usize = 30;
 
 #[derive(Serialize)]
 struct Info {
-    dataset: String,
+    dataset: Foreign,
     #[serde(skip_serializing_if = "Option::is_none")]
     about: Option<&'static str>,
     digest: String,
@@ -40,7 +40,7 @@ struct Info {
 
 #[derive(Serialize)]
 struct ClassInfo {
-    name: String,
+    name: Foreign,
     n_train: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     n_val: Option<usize>,
@@ -86,7 +86,7 @@ fn gather(dataset: &Dataset) -> Result<Info> {
         train.iter_mut().zip(&counts).for_each(|(train, val)| *train -= val);
         counts
     });
-    let class = |(i, name): (usize, &String)| ClassInfo {
+    let class = |(i, name): (usize, &Foreign)| ClassInfo {
         name: name.clone(),
         n_train: train[i],
         n_val: val.as_ref().map(|val| val[i]),
@@ -136,7 +136,7 @@ fn pictures(dataset: &Dataset) -> Option<PicturesInfo> {
 /// Prints shapes as NumPy does, and so the Keras baseline.
 fn print(info: &Info) -> Result<()> {
     let about = info.about.map(|about| format!(": {about}")).unwrap_or_default();
-    output::line(&format!("Data set              {}{about}", shown(&info.dataset)))?;
+    output::line(&format!("Data set              {}{about}", info.dataset.shown()))?;
     match &info.pictures {
         Some(pictures) => print_pictures(info, pictures)?,
         None => {
@@ -175,7 +175,7 @@ fn print(info: &Info) -> Result<()> {
             Some(_) => format!("  {}", "#".repeat((n_of(class) * BAR).div_ceil(largest))),
             None => String::new(),
         };
-        let name = shown(&class.name);
+        let name = class.name.shown();
         output::line(&format!(
             "{label:>5}  {name:<20} {:>8}{n_val} {:>8}{bar}",
             class.n_train, class.n_test
@@ -197,7 +197,7 @@ fn print_pictures(info: &Info, pictures: &PicturesInfo) -> Result<()> {
 
 #[derive(Serialize)]
 struct FileVerdict {
-    file: String,
+    file: Foreign,
     expected: Option<String>,
     actual: Option<String>,
     ok: bool,
@@ -207,7 +207,7 @@ struct FileVerdict {
 
 impl FileVerdict {
     fn ok(file: &str) -> Self {
-        Self { file: file.to_owned(), expected: None, actual: None, ok: true, reason: None }
+        Self { file: file.into(), expected: None, actual: None, ok: true, reason: None }
     }
 }
 
@@ -227,12 +227,12 @@ pub(crate) fn verify(args: &DataArgs, app: &App) -> Result<ExitCode> {
     } else {
         for FileVerdict { file, expected, actual, ok, reason } in &verdicts {
             let text = match (ok, expected, actual, reason) {
-                (true, ..) => format!("ok       {}", shown(file)),
-                (false, _, _, Some(reason)) => format!("BAD      {}: {}", shown(file), shown(reason)),
+                (true, ..) => format!("ok       {}", file.shown()),
+                (false, _, _, Some(reason)) => format!("BAD      {}: {}", file.shown(), shown(reason)),
                 (false, Some(expected), Some(actual), None) => {
-                    format!("WRONG    {file}: sha256 {actual}, expected {expected}")
+                    format!("WRONG    {}: sha256 {actual}, expected {expected}", file.shown())
                 }
-                (false, ..) => format!("MISSING  {file}"),
+                (false, ..) => format!("MISSING  {}", file.shown()),
             };
             output::line(&text)?;
         }
@@ -264,7 +264,7 @@ fn files(spec: &Spec, args: &DataArgs, app: &App) -> Result<Option<Vec<FileVerdi
     match source::load_local(spec, &args.labels.config(&args.data_dir), false, app) {
         Ok(loaded) => Ok(loaded.told(app).ok().map(|dataset| {
             let n = dataset.train.len() + dataset.test.len();
-            vec![FileVerdict::ok(&format!("{n} pictures of {}", dataset.name))]
+            vec![FileVerdict::ok(&format!("{n} pictures of {}", dataset.name.raw()))]
         })),
         Err(error) => match error.downcast::<Error>() {
             Ok(Error::BadPictures { bad, .. }) => Ok(Some(bad.into_iter().map(verdict).collect())),
@@ -275,7 +275,7 @@ fn files(spec: &Spec, args: &DataArgs, app: &App) -> Result<Option<Vec<FileVerdi
 }
 
 fn verdict(bad: tallow_dataset::BadPicture) -> FileVerdict {
-    let file = bad.path.to_string_lossy().into_owned();
+    let file = Foreign::of_path(&bad.path);
     FileVerdict { file, expected: None, actual: None, ok: false, reason: Some(bad.reason) }
 }
 
@@ -283,7 +283,7 @@ fn cifar10(args: &DataArgs, app: &App) -> Result<Vec<FileVerdict>> {
     let checks = verify_cifar10(&args.data_dir, &app.progress)?;
     let verdict = |check: tallow_dataset::cifar::FileCheck| FileVerdict {
         ok: check.is_ok(),
-        file: check.path.display().to_string(),
+        file: Foreign::of_path(&check.path),
         expected: Some(check.expected.to_owned()),
         actual: check.actual,
         reason: None,

@@ -11,13 +11,12 @@ use std::sync::OnceLock;
 use anyhow::{Result, bail};
 use rayon::prelude::*;
 use serde::Serialize;
-use tallow_core::shown::shown;
-use tallow_core::{Progress, StopFlag, StopSignal, Unit, files};
+use tallow_core::shown::shown_path;
+use tallow_core::{Foreign, Progress, StopFlag, StopSignal, Unit, files};
 use tallow_dataset::{
     Dataset, Detail, ImageSet, MAX_DUPLICATE_DISTANCE, MIN_CANDIDATE_SIMILARITY, descriptor_len, descriptors,
 };
 use tallow_kernels::largest_products;
-use tallow_metrics::csv_name;
 
 use crate::App;
 use crate::args::DuplicatesArgs;
@@ -53,21 +52,22 @@ pub(crate) struct Duplicate {
 
 #[derive(Serialize)]
 struct Found<'a> {
-    dataset: &'a str,
+    dataset: &'a Foreign,
     n_train: usize,
     n_test: usize,
     n_duplicates: usize,
     max_distance: f32,
     /// Files of training and test images, if images have files.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pairs: Vec<[String; 2]>,
+    pairs: Vec<[Foreign; 2]>,
+    #[serde(serialize_with = "output::path")]
     csv: PathBuf,
 }
 
 /// Returns the files of each pair, if images have files.
-fn pairs(duplicates: &[Duplicate], train: &ImageSet, test: &ImageSet) -> Vec<[String; 2]> {
+fn pairs(duplicates: &[Duplicate], train: &ImageSet, test: &ImageSet) -> Vec<[Foreign; 2]> {
     let pair = |d: &Duplicate| {
-        Some([train.file(d.train_index as usize)?.to_owned(), test.file(d.test_index as usize)?.to_owned()])
+        Some([train.file(d.train_index as usize)?.clone(), test.file(d.test_index as usize)?.clone()])
     };
     duplicates.iter().filter_map(pair).collect()
 }
@@ -82,17 +82,17 @@ pub(crate) fn run(args: &DuplicatesArgs, app: &App) -> Result<ExitCode> {
     let Some(duplicates) = find(train, test, &app.progress, &app.stop)? else {
         return Ok(ExitCode::from(app.stop.raised().map_or(1, StopSignal::exit_status)));
     };
-    let csv = args.out.clone().unwrap_or_else(|| format!("duplicates-{}.csv", dataset.name).into());
+    let csv = args.out.clone().unwrap_or_else(|| format!("duplicates-{}.csv", dataset.name.raw()).into());
     files::write(&csv, to_csv(&duplicates, train, test).as_bytes())?;
     let (n_train, n_test, n_duplicates) = (train.len(), test.len(), duplicates.len());
     if app.global.json {
-        let (dataset, max_distance) = (&*dataset.name, MAX_DUPLICATE_DISTANCE);
+        let (dataset, max_distance) = (&dataset.name, MAX_DUPLICATE_DISTANCE);
         let pairs = pairs(&duplicates, train, test);
         output::json(&Found { dataset, n_train, n_test, n_duplicates, max_distance, pairs, csv })?;
         return Ok(ExitCode::SUCCESS);
     }
     for [train, test] in pairs(&duplicates, train, test).iter().take(MAX_PAIRS_SHOWN) {
-        output::line(&format!("{} = {}", shown(train), shown(test)))?;
+        output::line(&format!("{} = {}", train.shown(), test.shown()))?;
     }
     let share = 100.0 * n_duplicates as f64 / n_test.max(1) as f64;
     output::line(&format!(
@@ -105,8 +105,8 @@ pub(crate) fn run(args: &DuplicatesArgs, app: &App) -> Result<ExitCode> {
          of at most {MAX_DUPLICATE_DISTANCE}. Judged by eye on CIFAR-10, about 95 of 100 such pairs show \
          the same photograph.\n\
          Pairs in {}",
-        dataset.name,
-        csv.display()
+        dataset.name.shown(),
+        shown_path(&csv)
     ))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -122,7 +122,7 @@ pub(crate) fn between_parts(dataset: &Dataset, app: &App) -> Result<Option<Vec<S
     let named: Vec<String> = pairs(&duplicates, train, test)
         .iter()
         .take(3)
-        .map(|[train, test]| format!("{} = {}", shown(test), shown(train)))
+        .map(|[train, test]| format!("{} = {}", test.shown(), train.shown()))
         .collect();
     Ok(Some(vec![format!(
         "{} of {} test pictures look like training pictures, so the test score is too good ({}{}): trainer data \
@@ -326,7 +326,7 @@ fn to_csv(duplicates: &[Duplicate], train: &ImageSet, test: &ImageSet) -> String
     for (i, Duplicate { test_index, train_index, distance }) in duplicates.iter().enumerate() {
         let _ = write!(csv, "{test_index},{train_index},{distance}"); // writing to a String cannot fail
         if let Some([train, test]) = names.get(i) {
-            let _ = write!(csv, ",{},{}", csv_name(test), csv_name(train));
+            let _ = write!(csv, ",{},{}", test.in_csv(), train.in_csv());
         }
         csv.push('\n');
     }
@@ -374,7 +374,15 @@ mod tests {
 
     fn set(pictures: &[Vec<u8>]) -> ImageSet {
         let labels = vec![0; pictures.len()];
-        ImageSet::new(SIDE, SIDE, 3, pictures.concat(), labels, vec!["thing".to_owned()].into()).unwrap()
+        ImageSet::new(
+            SIDE,
+            SIDE,
+            3,
+            pictures.concat(),
+            labels,
+            ["thing"].map(tallow_core::Foreign::from).into(),
+        )
+        .unwrap()
     }
 
     fn found(train: &[Vec<u8>], test: &[Vec<u8>]) -> Vec<Duplicate> {

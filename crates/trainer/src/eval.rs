@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
-use tallow_core::Progress as _;
 use tallow_core::shown::shown;
+use tallow_core::{Foreign, Progress as _};
 use tallow_dataset::Dataset;
 use tallow_metrics::{Bands, Caveat, ClassificationReport, ConfusionMatrix, Predictions, wilson_interval};
 use tallow_report::confusion_text;
@@ -25,8 +25,8 @@ const COLUMNS_ELSEWHERE: usize = 100;
 
 #[derive(Serialize)]
 struct Score<'a> {
-    model: String,
-    dataset: &'a str,
+    model: Foreign,
+    dataset: &'a Foreign,
     split: &'static str,
     n: usize,
     accuracy: f64,
@@ -79,7 +79,9 @@ pub(crate) fn run(args: &EvalArgs, app: &App) -> Result<ExitCode> {
 fn dataset(args: &EvalArgs, info: &ModelInfo, app: &App) -> Result<Option<Dataset>> {
     let mut config = match RunFolder::recipe_of(&args.model) {
         Ok(recipe) => recipe.data,
-        Err(_) => DataConfig { dataset: info.dataset.clone(), folds: info.folds, ..DataConfig::default() },
+        Err(_) => {
+            DataConfig { dataset: info.dataset.raw().to_owned(), folds: info.folds, ..DataConfig::default() }
+        }
     };
     if let Some(name) = &args.dataset {
         let data_dir = std::mem::take(&mut config.data_dir);
@@ -126,13 +128,13 @@ fn of_known_classes(part: &Part, info: &ModelInfo, dataset: &Dataset, app: &App)
         bail!(
             "the model knows the classes {}, but the data set {} has {}: choose another --dataset",
             some(&info.class_names),
-            shown(&dataset.name),
+            dataset.name.shown(),
             some(names)
         );
     }
     let is_known = |i: &u32| places[part.set.label(*i as usize) as usize].is_some();
     let (known, unknown): (Vec<u32>, Vec<u32>) = part.indices.iter().partition(|i| is_known(i));
-    let strangers: Vec<String> = names
+    let strangers: Vec<Foreign> = names
         .iter()
         .zip(&places)
         .filter(|(_, place)| place.is_none())
@@ -145,19 +147,20 @@ fn of_known_classes(part: &Part, info: &ModelInfo, dataset: &Dataset, app: &App)
             output::counted(unknown.len() as u64, "image")
         ));
     }
-    let absent: Vec<String> = info.class_names.iter().filter(|name| !names.contains(name)).cloned().collect();
+    let absent: Vec<Foreign> =
+        info.class_names.iter().filter(|name| !names.contains(name)).cloned().collect();
     if !absent.is_empty() {
         app.progress.say(&format!("Note: the data set has no images of {}", some(&absent)));
     }
-    ensure!(!known.is_empty(), "{} has no image of a class that the model knows", shown(&dataset.name));
+    ensure!(!known.is_empty(), "{} has no image of a class that the model knows", dataset.name.shown());
     let set = part.set.with_classes(info.class_names.clone().into(), &places)?;
     Ok(Part::new(&Arc::new(set), known))
 }
 
 /// Formats names for display; of many, only the first.
-fn some(names: &[String]) -> String {
+fn some(names: &[Foreign]) -> String {
     const MAX: usize = 12;
-    let shown: Vec<_> = names.iter().take(MAX).map(|name| shown(name)).collect();
+    let shown: Vec<_> = names.iter().take(MAX).map(Foreign::shown).collect();
     let more = if names.len() > MAX { ", …" } else { "" };
     format!("{}{more}", shown.join(", "))
 }
@@ -178,9 +181,9 @@ fn part(args: &EvalArgs, info: &ModelInfo, dataset: &Dataset) -> Result<Part> {
         dataset.digest == info.data_digest,
         "--split {split}: the model was trained on other data than {} (digest {}, expected {}), so it is \
          unknown which of its images were for validation",
-        dataset.name,
+        dataset.name.shown(),
         dataset.digest,
-        info.data_digest
+        info.data_digest.shown()
     );
     let data = TrainData::of_model(dataset.clone(), info)?;
     match args.split {
@@ -203,9 +206,9 @@ fn check_duplicates_count(args: &EvalArgs, info: &ModelInfo, dataset: &Dataset) 
         dataset.digest == info.data_digest,
         "--without-duplicates: the model was trained on other data than {} (digest {}, expected {}), so it \
          is unknown which of its images the model has seen",
-        dataset.name,
+        dataset.name.shown(),
         dataset.digest,
-        info.data_digest
+        info.data_digest.shown()
     );
     Ok(())
 }
@@ -235,7 +238,7 @@ fn report(
     let report = ClassificationReport::new(&matrix);
     let interval = wilson_interval(predictions.n_correct(), predictions.len() as u64, CONFIDENCE)?;
     let score = Score {
-        model: args.model.display().to_string(),
+        model: Foreign::of_path(&args.model),
         dataset: &dataset.name,
         split: args.split.as_str(),
         n: predictions.len(),
@@ -264,7 +267,7 @@ fn report(
         100.0 * score.accuracy,
         score.loss,
         score.n,
-        dataset.name
+        dataset.name.shown()
     ))?;
     if let Some(rest) = &score.without_duplicates {
         let [low, high] = rest.accuracy_interval.map(|share| 100.0 * share);

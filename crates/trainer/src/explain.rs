@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
-use tallow_core::shown::shown;
-use tallow_core::{Progress as _, did_you_mean, files};
+use tallow_core::shown::{shown, shown_path};
+use tallow_core::{Foreign, Progress as _, did_you_mean, files};
 use tallow_dataset::{Files, ImageSet, Picture, to_png};
+use tallow_run_files::{EXPLANATIONS, record};
 use tallow_training::{Explanation, Predictor};
 
 use crate::App;
@@ -24,15 +25,16 @@ const LEAST_SIDE_PX: usize = 224;
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Document {
-    model: String,
+    model: Foreign,
     pictures: Vec<Drawn>,
     failed: Vec<Failed>,
 }
 
 #[derive(Serialize)]
 struct Drawn {
-    file: String,
-    class: String,
+    file: Foreign,
+    class: Foreign,
+    #[serde(serialize_with = "output::path")]
     map: PathBuf,
 }
 
@@ -41,8 +43,8 @@ pub(crate) fn run(args: &ExplainArgs, app: &App) -> Result<ExitCode> {
     let predictor = model::open(&args.model, "cpu")?;
     let class = args.class.as_deref().map(|name| class_called(name, &predictor)).transpose()?;
     let out = args.out.clone().unwrap_or_else(|| match args.model.is_dir() {
-        true => args.model.join("explanations"),
-        false => args.model.with_file_name("explanations"),
+        true => args.model.join(EXPLANATIONS),
+        false => args.model.with_file_name(EXPLANATIONS),
     });
     let staging = tempfile::tempdir().context("cannot make a temporary folder")?;
     let mut failed = Vec::new();
@@ -51,20 +53,22 @@ pub(crate) fn run(args: &ExplainArgs, app: &App) -> Result<ExitCode> {
     if !asked.is_empty() {
         files::create_folder(&out)?;
         draw(&predictor, &asked, class, &out, &mut drawn, &mut failed, app)?;
+        let maps: Vec<&Path> = drawn.iter().map(|drawn| drawn.map.as_path()).collect();
+        record(files::folder_of(&out), &maps)?;
     }
     if let Some(signal) = app.stop.raised() {
         return Ok(ExitCode::from(signal.exit_status()));
     }
     for Failed { file, reason } in &failed {
-        app.progress.say(&format!("{}: {}", shown(file), shown(reason)));
+        app.progress.say(&format!("{}: {}", file.shown(), shown(reason)));
     }
     let status = if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if app.global.json {
-        output::json(&Document { model: args.model.display().to_string(), pictures: drawn, failed })?;
+        output::json(&Document { model: Foreign::of_path(&args.model), pictures: drawn, failed })?;
         return Ok(status);
     }
     for Drawn { file, class, map } in &drawn {
-        output::line(&format!("{}  {}  {}", shown(file), shown(class), map.display()))?;
+        output::line(&format!("{}  {}  {}", file.shown(), class.shown(), shown_path(map)))?;
     }
     Ok(status)
 }
@@ -78,7 +82,7 @@ fn class_called(name: &str, predictor: &Predictor) -> Result<usize> {
     bail!(
         "--class {}: the model has no such class{}",
         shown(name),
-        did_you_mean(name, names.iter().map(String::as_str))
+        did_you_mean(name, names.iter().map(Foreign::raw))
     )
 }
 
@@ -92,7 +96,7 @@ fn draw(
     failed: &mut Vec<Failed>,
     app: &App,
 ) -> Result<()> {
-    let class_names: Arc<[String]> = predictor.info().class_names.clone().into();
+    let class_names: Arc<[Foreign]> = predictor.info().class_names.clone().into();
     let paths: Vec<PathBuf> = asked.iter().map(|asked| asked.path.clone()).collect();
     let labels = vec![0; paths.len()]; // labels are not used
     let set = Arc::new(ImageSet::of(Arc::new(Files::unseen(paths)), labels, class_names.clone(), None)?);
@@ -119,12 +123,12 @@ fn draw(
 
 /// Returns the name of a map's file, such as `cat-tabby.png` for the picture `holiday/cat.jpg` and the class `tabby`. If the name
 /// is taken, a number is appended.
-fn free_name(picture: &str, class: &str, taken: &mut HashSet<String>) -> String {
-    let stem = Path::new(picture).file_stem().map_or("picture".into(), |stem| stem.to_string_lossy());
+fn free_name(picture: &Foreign, class: &Foreign, taken: &mut HashSet<String>) -> String {
+    let stem = Path::new(picture.raw()).file_stem().map_or("picture".into(), |stem| stem.to_string_lossy());
     let plain = |text: &str| -> String {
         text.chars().map(|c| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' }).take(60).collect()
     };
-    let base = format!("{}-{}", plain(&stem), plain(class));
+    let base = format!("{}-{}", plain(&stem), plain(class.raw()));
     let mut name = format!("{base}.png");
     let mut number = 1;
     while !taken.insert(name.clone()) {

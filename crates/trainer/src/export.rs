@@ -5,11 +5,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
-use tallow_core::files;
+use tallow_core::shown::shown_path;
+use tallow_core::{Foreign, files};
 use tallow_dataset::{Fit, Interpolation, Preprocess};
 use tallow_metrics::Summary;
 use tallow_nn::{Device, Graph, Model};
 use tallow_onnx::{Classifier, View, WeightType};
+use tallow_run_files::{ONNX, SUMMARY, WEB, record};
 use tallow_training::{ModelInfo, SavedModel, read_model};
 
 use crate::App;
@@ -22,6 +24,7 @@ const MAX_SUMMARY_BYTES: u64 = 16 << 20;
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Document<'a> {
+    #[serde(serialize_with = "output::path")]
     file: &'a Path,
     bytes: usize,
     format: &'a str,
@@ -35,7 +38,7 @@ struct OnnxFacts<'a> {
     input: &'a str,
     input_shape: [usize; 3],
     outputs: [&'a str; 2],
-    classes: &'a [String],
+    classes: &'a [Foreign],
     resizing: String,
 }
 
@@ -47,12 +50,13 @@ pub(crate) fn run(args: &ExportArgs, app: &App) -> Result<ExitCode> {
     let network = Network::of(&saved, &args.model)?;
     let bytes = network.to_onnx(args)?;
     let is_web = args.format == ExportFormat::Web;
-    let [name, format] = if is_web { ["web", "web"] } else { ["model.onnx", "onnx"] };
+    let [name, format] = if is_web { [WEB, "web"] } else { [ONNX, "onnx"] };
     let out = args.out.clone().unwrap_or_else(|| beside(&args.model, name));
     match is_web {
         true => export_web::write(&out, &bytes, &network.about(&args.model)?)?,
         false => files::write(&out, &bytes)?,
     }
+    record(files::folder_of(&out), &[&out])?;
     let facts = network.facts();
     if app.global.json {
         output::json(&Document { file: &out, bytes: bytes.len(), format, onnx: Some(facts) })?;
@@ -61,7 +65,7 @@ pub(crate) fn run(args: &ExportArgs, app: &App) -> Result<ExitCode> {
     output::line(&sized(&out, bytes.len()))?;
     if is_web {
         let readme = out.join("README.txt");
-        output::line(&format!("The page needs onnxruntime-web beside it: see {}", readme.display()))?;
+        output::line(&format!("The page needs onnxruntime-web beside it: see {}", shown_path(&readme)))?;
         return Ok(ExitCode::SUCCESS);
     }
     let OnnxFacts { input, input_shape: [rows, columns, _], outputs: [logits, probabilities], .. } = facts;
@@ -84,6 +88,7 @@ fn safetensors(saved: &SavedModel, args: &ExportArgs, app: &App) -> Result<ExitC
     };
     let bytes = saved.to_bytes()?;
     files::write(out, &bytes)?;
+    record(files::folder_of(out), &[out])?;
     match app.global.json {
         true => output::json(&Document { file: out, bytes: bytes.len(), format: "safetensors", onnx: None })?,
         false => output::line(&sized(out, bytes.len()))?,
@@ -92,7 +97,7 @@ fn safetensors(saved: &SavedModel, args: &ExportArgs, app: &App) -> Result<ExitC
 }
 
 fn sized(out: &Path, n_bytes: usize) -> String {
-    format!("{}  {:.1} MB", out.display(), n_bytes as f64 / 1e6)
+    format!("{}  {:.1} MB", shown_path(out), n_bytes as f64 / 1e6)
 }
 
 /// Returns the path of `name` in the run folder, or beside the model file.
@@ -108,13 +113,13 @@ struct Network<'a> {
     info: &'a ModelInfo,
     graph: Graph,
     preprocess: Preprocess,
-    licence: Option<String>,
+    licence: Option<Foreign>,
 }
 
 impl<'a> Network<'a> {
     fn of(saved: &'a SavedModel, path: &Path) -> Result<Self> {
         let (model, preprocess) = built(saved, path)?;
-        let graph = model.graph(preprocess.size_px).with_context(|| path.display().to_string())?;
+        let graph = model.graph(preprocess.size_px).with_context(|| shown_path(path))?;
         let licence = path.is_dir().then(|| licence_of(path)).transpose()?.flatten();
         Ok(Self { info: &saved.info, graph, preprocess, licence })
     }
@@ -159,7 +164,7 @@ impl<'a> Network<'a> {
     fn about(&self, path: &Path) -> Result<String> {
         let name = path.file_stem().map(|name| name.to_string_lossy().into_owned());
         let about = serde_json::json!({
-            "name": name.filter(|name| name != "model").unwrap_or_else(|| self.info.dataset.clone()),
+            "name": name.filter(|name| name != "model").unwrap_or_else(|| self.info.dataset.raw().to_owned()),
             "classes": self.info.class_names,
             "calibrated": self.info.temperature.is_some(),
             "preprocess": self.preprocess,
@@ -175,8 +180,8 @@ impl<'a> Network<'a> {
         };
         format!(
             "Classifies images into {n_classes} classes; trained on {} with the recipe {}. Images: {}. {calibrated}",
-            info.dataset,
-            info.recipe,
+            info.dataset.shown(),
+            info.recipe.shown(),
             resizing(&self.preprocess)
         )
     }
@@ -190,12 +195,12 @@ impl<'a> Network<'a> {
             ("resizing", resizing(&self.preprocess)),
             ("calibrated", info.temperature.is_some().to_string()),
             ("architecture", architecture(info).to_owned()),
-            ("dataset", info.dataset.clone()),
-            ("recipe", info.recipe.clone()),
+            ("dataset", info.dataset.raw().to_owned()),
+            ("recipe", info.recipe.raw().to_owned()),
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ];
         if let Some(licence) = &self.licence {
-            metadata.push(("license", licence.clone()));
+            metadata.push(("license", licence.raw().to_owned()));
         }
         Ok(metadata)
     }
@@ -211,7 +216,7 @@ pub(crate) fn built(saved: &SavedModel, path: &Path) -> Result<(Model, Preproces
     let Some(preprocess) = saved.info.input(&model).preprocess else {
         bail!(
             "{}: the model takes images of any size, but an exported model needs a fixed size",
-            path.display()
+            shown_path(path)
         );
     };
     Ok((model, preprocess))
@@ -219,14 +224,14 @@ pub(crate) fn built(saved: &SavedModel, path: &Path) -> Result<(Model, Preproces
 
 /// Returns the licence of the pretrained weights that the run at `path` started from, read from the run's `summary.json`. `None`
 /// if the file does not exist or names no licence.
-fn licence_of(path: &Path) -> Result<Option<String>> {
-    let path = path.join("summary.json");
+fn licence_of(path: &Path) -> Result<Option<Foreign>> {
+    let path = path.join(SUMMARY);
     if !path.is_file() {
         return Ok(None);
     }
     let bytes = files::read_at_most(&path, MAX_SUMMARY_BYTES)?;
     let summary: Summary = serde_json::from_slice(&bytes).with_context(|| {
-        format!("{}: it cannot be read; was it written by another version?", path.display())
+        format!("{}: it cannot be read; was it written by another version?", shown_path(&path))
     })?;
     Ok(summary.pretrained.and_then(|weights| weights.licence))
 }

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use tallow_core::{FileError, files};
+use tallow_run_files::ONNX;
 
 const FILES: [(&str, &str); 5] = [
     ("index.html", include_str!("../../../assets/web/index.html")),
@@ -22,6 +23,6 @@ pub(crate) fn write(folder: &Path, onnx: &[u8], about: &str) -> Result<(), FileE
     for (name, text) in FILES {
         files::write(&folder.join(name), text.as_bytes())?;
     }
-    files::write(&folder.join("model.onnx"), onnx)?;
+    files::write(&folder.join(ONNX), onnx)?;
     files::write(&folder.join("model.json"), about.as_bytes())
 }

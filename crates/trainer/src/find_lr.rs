@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail, ensure};
 use serde::Serialize;
-use tallow_core::shown::{shell_word, shown, shown_path};
-use tallow_core::{Progress as _, files};
+use tallow_core::shown::{shell_word, shown_path};
+use tallow_core::{Foreign, Progress as _, files, path_of};
 use tallow_metrics::{LrSweep, SuggestedRate, SweepPoint};
 use tallow_report::chart::{Axis, Chart, Format, Line, LineChart, Mark};
 use tallow_training::{Recipe, Watch};
@@ -23,7 +23,7 @@ const N_STEPS: std::ops::RangeInclusive<usize> = 30..=1_000;
 
 #[derive(Serialize)]
 struct Document<'a> {
-    recipe: &'a str,
+    recipe: &'a Foreign,
     seed: u64,
     /// Whether the loss diverged and so ended the sweep.
     diverged: bool,
@@ -32,6 +32,7 @@ struct Document<'a> {
     recipe_rate: f64,
     rule: &'static str,
     points: &'a [SweepPoint],
+    #[serde(serialize_with = "output::paths")]
     files: &'a [PathBuf],
 }
 
@@ -51,7 +52,7 @@ pub(crate) fn run(args: &FindLrArgs, app: &App) -> Result<ExitCode> {
         recipe.batch_size,
         args.from,
         args.to,
-        shown(&recipe.name),
+        recipe.name.shown(),
         recipe.seed,
         session.recipe().precision.as_str()
     ));
@@ -110,10 +111,9 @@ fn check(args: &FindLrArgs) -> Result<()> {
 
 /// Returns the command that trains with the rate.
 fn command(args: &FindLrArgs, suggestion: &SuggestedRate) -> String {
-    let recipe =
-        args.settings.recipe.as_ref().map(|recipe| format!(" --recipe {}", shell_word(Path::new(recipe))));
+    let recipe = args.settings.recipe.as_deref().map(|recipe| format!(" --recipe {}", shell_word(recipe)));
     let dataset =
-        args.settings.dataset.as_ref().map(|data| format!(" --dataset {}", shell_word(Path::new(data))));
+        args.settings.dataset.as_deref().map(|data| format!(" --dataset {}", shell_word(&path_of(data))));
     format!(
         "trainer train{}{} --set optimizer.lr={}",
         recipe.unwrap_or_default(),
@@ -208,6 +208,6 @@ fn chart(recipe: &Recipe, sweep: &LrSweep, suggestion: Option<&SuggestedRate>) -
         spots: &[],
     }
     .draw();
-    chart.origin = format!("recipe {}, seed {}", recipe.name, recipe.seed);
+    chart.origin = format!("recipe {}, seed {}", recipe.name.shown(), recipe.seed);
     chart
 }

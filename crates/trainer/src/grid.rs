@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde::Serialize;
-use tallow_core::files;
+use tallow_core::shown::shown_path;
+use tallow_core::{Foreign, files};
 use tallow_dataset::{as_seen, images_to_show, to_png};
 use tallow_report::chart::picture_grid;
 use tallow_report::{Picture, Role};
@@ -23,15 +24,15 @@ const MAX_SIDE_PX: usize = 160;
 
 #[derive(Serialize)]
 struct Drawn<'a> {
-    picture: String,
-    dataset: &'a str,
+    picture: Foreign,
+    dataset: &'a Foreign,
     images: Vec<Image<'a>>,
 }
 
 #[derive(Serialize)]
 struct Image<'a> {
     index: u32,
-    class: &'a str,
+    class: &'a Foreign,
 }
 
 pub(crate) fn run(args: &GridArgs, app: &App) -> Result<ExitCode> {
@@ -57,22 +58,23 @@ pub(crate) fn run(args: &GridArgs, app: &App) -> Result<ExitCode> {
         };
         let png = to_png(&shown, MAX_SIDE_PX)?;
         let class = set.class_names()[set.label(index as usize) as usize].clone();
-        let name = set.file(index as usize).map(str::to_owned);
+        let name = set.file(index as usize).cloned();
         Ok(Picture { role: Role::Sample, class, index, name, near: None, png })
     };
     let pictures = indices.iter().map(picture).collect::<Result<Vec<_>>>()?;
+    let of = data.dataset.name.shown();
     let what = match args.augmented {
-        true => format!("Training images of {}, augmented as by {}", data.dataset.name, recipe.name),
-        false => format!("Training images of {}", data.dataset.name),
+        true => format!("Training images of {of}, augmented as by {}", recipe.name.shown()),
+        false => format!("Training images of {of}"),
     };
     let png = picture_grid(&what, &pictures.iter().collect::<Vec<_>>(), PNG_SCALE)?;
     files::write(&args.out, &png)?;
     if !app.global.json {
-        output::line(&args.out.display().to_string())?;
+        output::line(&shown_path(&args.out))?;
         return Ok(ExitCode::SUCCESS);
     }
     let images = pictures.iter().map(|p| Image { index: p.index, class: &p.class }).collect();
-    let picture = args.out.display().to_string();
+    let picture = Foreign::of_path(&args.out);
     output::json(&Drawn { picture, dataset: &data.dataset.name, images })?;
     Ok(ExitCode::SUCCESS)
 }

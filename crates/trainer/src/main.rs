@@ -1,8 +1,10 @@
 //! The program: parses arguments, calls the commands, returns the exit status.
 //!
 //! Results go to standard output, everything else to standard error. Exit statuses: 0 for success, 1 for an error that a
-//! message explains, 2 for invalid arguments, 130 and 143 when stopped by Ctrl-C or SIGTERM.
+//! message explains, 2 for invalid arguments, 3 for a run that is trained and tested but lacks its report or another file of
+//! its end, 130 and 143 when stopped by Ctrl-C or SIGTERM.
 #![forbid(unsafe_code)]
+#![warn(clippy::disallowed_methods)]
 
 mod args;
 mod auto;
@@ -13,6 +15,7 @@ mod caches;
 mod calibration;
 mod data;
 mod duplicates;
+mod end;
 mod eval;
 mod event_pictures;
 mod explain;
@@ -43,14 +46,15 @@ mod summary;
 mod suspects;
 mod telling;
 mod train;
+mod verify;
 
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
-use tallow_core::terminal::{Terminal, print_error};
-use tallow_core::{Progress as _, StopFlag};
+use tallow_core::terminal::{Stderr, Terminal, print_error};
+use tallow_core::{Progress as _, StopFlag, memory};
 
 use args::{Cli, Command, DataCommand, Global};
 
@@ -73,13 +77,13 @@ fn main() -> ExitCode {
         Err(told) => return help_or_usage(&told),
     };
     init_tracing(&cli.global);
-    ended(run(cli))
+    ended(memory::caught(|| run(cli)).unwrap_or_else(|exhausted| Err(exhausted.into())))
 }
 
 /// Prints clap's message. Help and the version are ordinary results; anything else is an error.
 fn help_or_usage(told: &clap::Error) -> ExitCode {
     if told.use_stderr() {
-        let _ = told.print(); // if this cannot be printed, there is no way to report it
+        output::usage(told.render().ansi().to_string().trim_end());
         return ExitCode::from(2);
     }
     ended(output::colored(told.render().ansi().to_string().trim_end()).map(|()| ExitCode::SUCCESS))
@@ -102,6 +106,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let isa = tallow_training::detect_isa(variable("TALLOW_ISA").as_deref())?;
     tallow_training::check_conv_method(variable(tallow_training::CONV_VARIABLE).as_deref())?;
+    train::check_thread_variables(variable)?;
     tracing::debug!(isa = isa.as_str(), "instruction set");
     let stop = StopFlag::on_signals().context("cannot catch Ctrl-C")?;
     let started = Instant::now();
@@ -109,7 +114,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     if std::env::args_os().len() == 1 {
         app.progress.say(args::ALONE);
     }
-    match cli.command {
+    let ended = match cli.command {
         Command::Train(args) => train::run(&args, &app),
         Command::Seeds(args) => series::run(&args, &app),
         Command::FindLr(args) => find_lr::run(&args, &app),
@@ -125,6 +130,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Compare(args) => report::compare(&args, &app),
         Command::Card(args) => report::card(&args, &app),
         Command::Runs(args) => runs::run(&args, &app),
+        Command::Verify(args) => verify::run(&args, &app),
         Command::Recipes(args) => recipes::run(&args, &app),
         Command::Completions(args) => shell::completions(&args, &app),
         Command::Man(args) => shell::man(&args, &app),
@@ -134,6 +140,13 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Data { command: DataCommand::Duplicates(args) } => duplicates::run(&args, &app),
         Command::Data { command: DataCommand::Suspects(args) } => suspects::run(&args, &app),
         Command::Data { command: DataCommand::Caches(args) } => caches::run(&args, &app),
+    };
+    match ended.as_ref().err().and_then(pretrained::stopped) {
+        Some(signal) => {
+            app.progress.say("Stopped. What was downloaded is kept: run the same command to continue");
+            Ok(ExitCode::from(signal.exit_status()))
+        }
+        None => ended,
     }
 }
 
@@ -149,7 +162,7 @@ fn init_tracing(global: &Global) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(output::stderr_has_colors())
-        .with_writer(std::io::stderr)
+        .with_writer(|| Stderr)
         .with_target(false)
         .log_internal_errors(false) // a diagnostic that cannot be written is dropped
         .init();

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use tallow_core::shown::shown_path;
 use tallow_training::{Device, Model, Predictor, SavedModel, device, read_model};
 
 /// Opens the model of a run folder or of a model file on `device_name`.
@@ -15,8 +16,7 @@ pub(crate) fn open(path: &Path, device_name: &str) -> Result<Predictor> {
 /// Builds the network of the model file at `path` on `device`, with its weights.
 pub(crate) fn built(saved: &SavedModel, path: &Path, device: &Device) -> Result<Model> {
     let SavedModel { info, weights, .. } = saved;
-    let model = tallow_models::build(&info.model, info.class_names.len(), 0, device)
-        .with_context(|| format!("{}: its architecture cannot be built", path.display()))?;
-    model.params.load_tensors(weights).with_context(|| path.display().to_string())?;
-    Ok(model)
+    tallow_models::build_with(&info.model, info.class_names.len(), device, weights).with_context(|| {
+        format!("{}: the network that it describes cannot be built with its weights", shown_path(path))
+    })
 }

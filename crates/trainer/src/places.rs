@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use tallow_core::{path_of, path_text};
 use tallow_training::Recipe;
 
 /// Makes the paths in a new run's recipe absolute: those of the data folder, of pretrained weights and of the model that it
@@ -19,20 +20,17 @@ pub(crate) fn settle(recipe: &mut Recipe, keeps_features: bool) {
 
 /// Makes the path of pretrained weights absolute, if they are a path.
 pub(crate) fn settle_weights(recipe: &mut Recipe) {
-    if let Some(toml::Value::String(text)) = recipe.model.get_mut("weights")
-        && Path::new(text).exists()
-    {
-        *text = whole(Path::new(text)).to_string_lossy().into_owned();
+    if let Some(toml::Value::String(text)) = recipe.model.get_mut("weights") {
+        let path = path_of(text);
+        if path.exists() {
+            *text = path_text(&whole(&path));
+        }
     }
 }
 
-/// Returns the absolute path, with its symbolic links; returns `path` itself if the result is not UTF-8, as a recipe could
-/// not hold it.
+/// Returns the absolute path, with its symbolic links.
 pub(crate) fn whole(path: &Path) -> PathBuf {
-    match std::path::absolute(path) {
-        Ok(whole) if whole.to_str().is_some() => whole,
-        _ => path.to_owned(),
-    }
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 #[cfg(test)]

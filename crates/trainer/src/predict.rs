@@ -1,16 +1,16 @@
 //! `trainer predict`: predicts the classes of pictures with a trained model.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
-use tallow_core::shown::shown;
-use tallow_core::{Progress as _, files};
-use tallow_dataset::folder::walk_pictures;
-use tallow_dataset::{Files, ImageSet};
+use tallow_core::shown::{shown, shown_path};
+use tallow_core::{Foreign, Progress as _, files};
+use tallow_dataset::folder::{BadFile, Picture, walk_pictures};
+use tallow_dataset::{Files, ImageSet, MAX_PICTURE_BYTES};
 use tallow_metrics::{Answer, answers_to_csv, most_probable};
 use tallow_report::{columns, padded};
 use tallow_training::Predictor;
@@ -19,13 +19,10 @@ use crate::App;
 use crate::args::PredictArgs;
 use crate::{model, output, train};
 
-/// Size limit of a picture on standard input, in bytes.
-const MAX_STDIN_BYTES: u64 = 1 << 30;
-
 #[derive(Serialize)]
 struct Document<'a> {
-    model: String,
-    classes: &'a [String],
+    model: Foreign,
+    classes: &'a [Foreign],
     /// Whether the model has a temperature, fitted on validation images.
     calibrated: bool,
     pictures: Vec<Answered>,
@@ -34,7 +31,7 @@ struct Document<'a> {
 
 #[derive(Serialize)]
 struct Answered {
-    file: String,
+    file: Foreign,
     /// The predicted classes, the most probable first.
     predictions: Vec<Prediction>,
     /// The share of known pictures that are at least as unlike the training pictures as this one; `None` if the model has no
@@ -46,21 +43,21 @@ struct Answered {
 
 #[derive(Serialize)]
 struct Prediction {
-    class: String,
+    class: Foreign,
     probability: f64,
 }
 
 #[derive(Serialize)]
 pub(crate) struct Failed {
-    pub(crate) file: String,
+    pub(crate) file: Foreign,
     pub(crate) reason: String,
 }
 
 /// A picture to predict.
 pub(crate) struct Asked {
     pub(crate) path: PathBuf,
-    /// Its name as the user typed it; in a folder, joined to the folder's name.
-    pub(crate) name: String,
+    /// The text of its path as the user typed it; in a folder, joined to that of the folder.
+    pub(crate) name: Foreign,
 }
 
 pub(crate) fn run(args: &PredictArgs, app: &App) -> Result<ExitCode> {
@@ -77,7 +74,7 @@ pub(crate) fn run(args: &PredictArgs, app: &App) -> Result<ExitCode> {
         return Ok(ExitCode::from(app.stop.raised().map_or(1, tallow_core::StopSignal::exit_status)));
     }
     for Failed { file, reason } in &failed {
-        app.progress.say(&format!("{}: {}", shown(file), shown(reason)));
+        app.progress.say(&format!("{}: {}", file.shown(), shown(reason)));
     }
     if let Some(csv) = &args.csv {
         files::write(csv, answers_to_csv(&pictures, top_k).as_bytes())?;
@@ -100,22 +97,18 @@ pub(crate) fn asked(
             asked.push(from_stdin(staging)?);
             continue;
         }
-        let file = image.to_string_lossy().into_owned();
         match walk_pictures(image, &app.progress, &app.stop) {
             Ok(walked) => {
                 if image.is_dir() && walked.pictures.is_empty() {
-                    failed.push(Failed { file, reason: "there is no picture in this folder".into() });
+                    let reason = "there is no picture in this folder".into();
+                    failed.push(Failed { file: Foreign::of_path(image), reason });
                 }
-                let name = |name: String| match image.is_dir() {
-                    true => image.join(name).to_string_lossy().into_owned(),
-                    false => name,
-                };
-                asked.extend(walked.pictures.into_iter().map(|p| Asked { path: p.path, name: name(p.name) }));
-                failed.extend(
-                    walked.bad.into_iter().map(|bad| Failed { file: name(bad.name), reason: bad.reason }),
-                );
+                let picture = |p: Picture| Asked { name: Foreign::of_path(&p.path), path: p.path };
+                asked.extend(walked.pictures.into_iter().map(picture));
+                let bad = |bad: BadFile| Failed { file: Foreign::of_path(&bad.path), reason: bad.reason };
+                failed.extend(walked.bad.into_iter().map(bad));
             }
-            Err(e) => failed.push(Failed { reason: e.to_string(), file }),
+            Err(e) => failed.push(Failed { reason: e.to_string(), file: Foreign::of_path(image) }),
         }
     }
     Ok(asked)
@@ -124,12 +117,8 @@ pub(crate) fn asked(
 /// Saves the picture on standard input in a file.
 fn from_stdin(staging: &Path) -> Result<Asked> {
     let path = staging.join("standard-input");
-    let mut bytes = Vec::new();
-    std::io::stdin()
-        .lock()
-        .take(MAX_STDIN_BYTES)
-        .read_to_end(&mut bytes)
-        .context("cannot read standard input")?;
+    let stdin = std::io::stdin().lock();
+    let bytes = files::read_stream(stdin, MAX_PICTURE_BYTES).context("cannot read standard input")?;
     let mut file = std::fs::File::create(&path).context("cannot write a temporary file")?;
     file.write_all(&bytes).context("cannot write a temporary file")?;
     Ok(Asked { path, name: "-".into() })
@@ -144,8 +133,8 @@ fn answer(
     failed: &mut Vec<Failed>,
     app: &App,
 ) -> Result<bool> {
-    let class_names: Arc<[String]> = predictor.info().class_names.clone().into();
-    let (paths, names): (Vec<PathBuf>, Vec<String>) = asked.into_iter().map(|a| (a.path, a.name)).unzip();
+    let class_names: Arc<[Foreign]> = predictor.info().class_names.clone().into();
+    let (paths, names): (Vec<PathBuf>, Vec<Foreign>) = asked.into_iter().map(|a| (a.path, a.name)).unzip();
     let labels = vec![0; paths.len()]; // labels are not used
     let set = ImageSet::of(Arc::new(Files::unseen(paths)), labels, class_names.clone(), None)?;
     predictor.predict::<anyhow::Error>(&Arc::new(set), &app.progress, &app.stop, |answer| {
@@ -187,7 +176,7 @@ fn tell(
             predictions: answer.top.into_iter().map(prediction).collect(),
         };
         return output::json(&Document {
-            model: args.model.display().to_string(),
+            model: Foreign::of_path(&args.model),
             classes: &predictor.info().class_names,
             calibrated: predictor.info().temperature.is_some(),
             pictures: pictures.into_iter().map(answered).collect(),
@@ -195,24 +184,24 @@ fn tell(
         });
     }
     if let Some(csv) = &args.csv {
-        return output::line(&format!("{} predictions in {}", pictures.len(), csv.display()));
+        return output::line(&format!("{} predictions in {}", pictures.len(), shown_path(csv)));
     }
     output::line(table(&pictures, top_k).trim_end())
 }
 
 /// Formats one line per picture: its name, and its classes with their probabilities in percent.
 fn table(pictures: &[Answer], top_k: usize) -> String {
-    let names: Vec<String> = pictures.iter().map(|answer| shown(&answer.file).into_owned()).collect();
+    let names: Vec<String> = pictures.iter().map(|answer| answer.file.shown().into_owned()).collect();
     let width = |texts: &mut dyn Iterator<Item = &str>| texts.map(columns).max().unwrap_or(0);
     let name_width = width(&mut names.iter().map(String::as_str));
-    let classes = |place: usize| pictures.iter().filter_map(move |a| Some(shown(&a.top.get(place)?.0)));
+    let classes = |place: usize| pictures.iter().filter_map(move |a| Some(a.top.get(place)?.0.shown()));
     let widths: Vec<usize> =
         (0..top_k).map(|place| classes(place).map(|class| columns(&class)).max().unwrap_or(0)).collect();
     let mut text = String::new();
     for (name, answer) in names.iter().zip(pictures) {
         text.push_str(&padded(name, name_width));
         for ((class, probability), &width) in answer.top.iter().zip(&widths) {
-            text.push_str(&format!("  {} {:5.1} %", padded(&shown(class), width), 100.0 * probability));
+            text.push_str(&format!("  {} {:5.1} %", padded(&class.shown(), width), 100.0 * probability));
         }
         if answer.is_none_of_these() == Some(true) {
             text.push_str("  none of these? it is unlike the training pictures");

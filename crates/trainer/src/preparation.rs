@@ -4,8 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use tallow_core::StopSignal;
-use tallow_dataset::Dataset;
+use tallow_core::{StopSignal, path_text};
 use tallow_models::InputSizes;
 use tallow_training::{Override, Recipe, RunPlace, Session, TrainData, device, device_name};
 
@@ -38,7 +37,7 @@ pub(crate) fn overrides(settings: &SettingsArgs, seed: Option<u64>) -> Result<Ve
     let mut set = |key: &str, value: Option<toml::Value>| {
         overrides.extend(value.map(|value| recipe_input::flag(key, value)));
     };
-    let path = |path: &Path| toml::Value::from(path.to_string_lossy().into_owned());
+    let path = |path: &Path| toml::Value::from(path_text(path));
     let integer = |key: &str, n: Option<u64>| -> Result<Option<toml::Value>> {
         n.map(|n| i64::try_from(n).map(Into::into).with_context(|| format!("--{key} {n} is too large")))
             .transpose()
@@ -76,24 +75,6 @@ pub(crate) fn recipe(settings: &SettingsArgs, overrides: &[Override], app: &App)
         (None, Some(spec)) if spec.is_of_files() => auto::recipe(settings, &spec, overrides, app)?,
         (None, _) => load_recipe(DEFAULT_RECIPE, overrides)?,
     })
-}
-
-/// Refuses batches that do not fit into memory. The estimate counts the pixels of each image in f32 and feature maps of at
-/// least that size.
-fn ensure_batch_fits(recipe: &Recipe, dataset: &Dataset, input_px: [usize; 2]) -> Result<()> {
-    let n = recipe.batch_size.min(dataset.train.len());
-    let n_bytes = (n as u128) * (input_px[0] * input_px[1] * 3 * 4 * 4) as u128;
-    let free = source::free_memory_bytes().unwrap_or(usize::MAX) as u128;
-    ensure!(
-        n_bytes <= free,
-        "recipe: batch_size: {n} images of {} x {} pixels take more than {} GB of memory, but {} GB are \
-         free: choose a smaller batch_size or model.input_px",
-        input_px[0],
-        input_px[1],
-        n_bytes / 1_000_000_000,
-        free / 1_000_000_000
-    );
-    Ok(())
 }
 
 /// Loads weights, data and network, decides what the recipe leaves open, and starts or resumes the run. Returns the stop
@@ -157,8 +138,9 @@ pub(crate) fn session(
         "recipe: data.size_factors: a {} takes images of one size only: leave it out",
         architecture.name
     );
-    ensure_batch_fits(&recipe, &dataset, input_px)?;
     let n_classes = dataset.train.class_names().len();
+    let size = architecture.size(&recipe.model, n_classes)?;
+    recipe.check_memory(&size, input_px, dataset.train.len(), &device)?;
     let model = architecture.build(&recipe.model, n_classes, recipe.seed, &device)?;
     if let Some(pretrained) = &pretrained {
         pretrained.load_into(&model, &app.progress)?;

@@ -5,11 +5,13 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
-use tallow_core::Progress;
+use tallow_core::shown::{shown, shown_path};
+use tallow_core::{Foreign, Progress, StopSignal};
 use tallow_dataset::Normalization;
 use tallow_metrics::PretrainedWeights;
 use tallow_models::weights::{
-    HubOptions, PretrainedConfig, PretrainedInput, WeightFiles, WeightsSource, load_into, read, resolve,
+    HubOptions, PretrainedConfig, PretrainedInput, WeightFiles, WeightsError, WeightsSource, load_into, read,
+    resolve,
 };
 use tallow_models::{Architecture, PublishedWeights};
 use tallow_training::{Model, Recipe};
@@ -43,6 +45,14 @@ pub(crate) fn tell_licence(source: &WeightsSource, architecture: &Architecture, 
     app.progress.say(&format!("Weights {source}, {licence}"));
 }
 
+/// Returns the signal if the error is that a stop ended a download of weights.
+pub(crate) fn stopped(error: &anyhow::Error) -> Option<StopSignal> {
+    match error.downcast_ref() {
+        Some(WeightsError::Stopped(signal)) => Some(*signal),
+        _ => None,
+    }
+}
+
 impl Pretrained {
     /// Finds the weights that `model.weights` names, if any; downloads them if necessary, unless `offline`.
     pub(crate) fn find(model: &toml::Table, offline: bool, app: &App) -> Result<Option<Self>> {
@@ -60,7 +70,7 @@ impl Pretrained {
             None => PretrainedConfig::default(),
         };
         let (classifier, input) = (architecture.classifier, architecture.pretrained_input(&config));
-        tracing::debug!(file = %files.model.display(), architecture = architecture.name, "pretrained weights");
+        tracing::debug!(file = %shown_path(&files.model), architecture = architecture.name, "pretrained weights");
         Ok(Some(Self { files, config, name: architecture.name, classifier, input }))
     }
 
@@ -95,11 +105,13 @@ impl Pretrained {
     pub(crate) fn describe(&self, model: &mut toml::Table) -> Result<()> {
         let name = model.get("name").and_then(toml::Value::as_str).unwrap_or_default();
         if let Some(architecture) = &self.config.architecture {
+            let theirs = architecture.shown();
             ensure!(
                 architecture == name,
-                "{}: the weights are of a {architecture}, but the recipe's model.name is {name}: add --set \
-                 model.name={architecture}, or name other weights",
-                self.files.origin
+                "{}: the weights are of a {theirs}, but the recipe's model.name is {}: add --set \
+                 model.name={theirs}, or name other weights",
+                shown(&self.files.origin),
+                shown(name)
             );
         }
         if self.config.downsample_in_bottleneck {
@@ -125,11 +137,8 @@ impl Pretrained {
             let rest = self.origin().strip_prefix(weights.source);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
         };
-        let licence = published.filter(is_published).map(|weights| weights.licence.to_owned());
-        PretrainedWeights {
-            origin: self.origin().to_owned(),
-            licence: licence.or(self.config.licence.clone()),
-        }
+        let licence = published.filter(is_published).map(|weights| Foreign::from(weights.licence));
+        PretrainedWeights { origin: self.origin().into(), licence: licence.or(self.config.licence.clone()) }
     }
 
     /// Returns the normalisation of pixels, if the weights or their architecture state it.
@@ -143,11 +152,11 @@ impl Pretrained {
         let report = load_into(&model.params, read(path)?, self.classifier).with_context(|| {
             format!(
                 "{} holds no weights of a {}: name other weights, or another model.name",
-                path.display(),
+                shown_path(path),
                 self.name
             )
         })?;
-        progress.say(&format!("{} tensors from {}", report.n_loaded, self.files.origin));
+        progress.say(&format!("{} tensors from {}", report.n_loaded, shown(&self.files.origin)));
         if let Some(change) = report.replaced_classifier {
             progress.say(&format!("Note: {change}"));
         }

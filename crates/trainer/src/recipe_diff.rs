@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde::Serialize;
+use tallow_core::{path_text, shown};
 use tallow_report::{columns, padded};
 use tallow_training::{Recipe, recipe_settings};
 use toml::Value;
@@ -30,7 +31,8 @@ pub(crate) struct Difference {
 
 pub(crate) fn run(args: &DiffArgs, app: &App) -> Result<ExitCode> {
     let differences = differences(&recipe_or_run(&args.a)?, &recipe_or_run(&args.b)?)?;
-    let diff = Diff { a: &args.a, b: &args.b, differences };
+    let [a, b] = [path_text(&args.a), path_text(&args.b)];
+    let diff = Diff { a: &a, b: &b, differences };
     match app.global.json {
         true => output::json(&diff)?,
         false => output::line(&text(&diff))?,
@@ -56,15 +58,15 @@ pub(crate) fn differences(a: &Recipe, b: &Recipe) -> Result<Vec<Difference>> {
 pub(crate) fn text(diff: &Diff<'_>) -> String {
     let Diff { a, b, differences } = diff;
     if differences.is_empty() {
-        return format!("{a} and {b} are the same recipe");
+        return format!("{} and {} are the same recipe", shown(a), shown(b));
     }
-    let shown = |value: &Option<Value>| match value {
+    let value = |value: &Option<Value>| match value {
         None => "not set".to_owned(),
         Some(Value::Float(x)) => format!("{x:?}"), // 1e-7, which TOML writes as 0.0000001
-        Some(other) => other.to_string(),
+        Some(other) => shown(&other.to_string()).into_owned(),
     };
-    let row = |d: &Difference| [d.key.clone(), shown(&d.a), shown(&d.b)];
-    let head = ["key".to_owned(), (*a).to_owned(), (*b).to_owned()];
+    let row = |d: &Difference| [shown(&d.key).into_owned(), value(&d.a), value(&d.b)];
+    let head = ["key", a, b].map(|text| shown(text).into_owned());
     let rows: Vec<[String; 3]> = std::iter::once(head).chain(differences.iter().map(row)).collect();
     let width = |column: usize| rows.iter().map(|row| columns(&row[column])).max().unwrap_or(0);
     let (first, second) = (width(0), width(1));

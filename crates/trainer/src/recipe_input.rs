@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tallow_core::keys::{KeyTable, leaves};
 use tallow_models::with_model_keys;
+use tallow_run_files::RECIPE;
 use tallow_training::{Override, Recipe, RunFolder, TrainingError, load_recipe_with, recipe_keys};
 use toml::Value;
 
@@ -14,18 +15,17 @@ pub(crate) fn all_keys() -> KeyTable {
 }
 
 /// Loads the recipe `source` with `overrides`, and also checks and completes its `[model]` table.
-pub(crate) fn load_recipe(source: &str, overrides: &[Override]) -> Result<Recipe, TrainingError> {
+pub(crate) fn load_recipe(source: impl AsRef<Path>, overrides: &[Override]) -> Result<Recipe, TrainingError> {
     load_recipe_with(source, overrides, &all_keys())
 }
 
 /// Loads the recipe `source`, which may be a run folder.
-pub(crate) fn recipe_or_run(source: &str) -> Result<Recipe, TrainingError> {
-    let path = Path::new(source);
-    if !path.is_dir() {
+pub(crate) fn recipe_or_run(source: &Path) -> Result<Recipe, TrainingError> {
+    if !source.is_dir() {
         return load_recipe(source, &[]);
     }
-    RunFolder::recipe_of(path)?; // its error tells why the folder is not a run folder
-    load_recipe(&path.join("recipe.toml").to_string_lossy(), &[])
+    RunFolder::recipe_of(source)?; // its error tells why the folder is not a run folder
+    load_recipe(source.join(RECIPE), &[])
 }
 
 /// Returns the override of a flag. The flag's name is the last part of the key.

@@ -1,5 +1,6 @@
 //! `trainer recipes`: lists the recipes, prints one, and leads to the keys and to comparisons.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -28,8 +29,8 @@ pub(crate) fn run(args: &RecipesArgs, app: &App) -> Result<ExitCode> {
 }
 
 /// Prints a built-in recipe's text with its comments; for other recipes, all settings.
-fn one(name: &str, app: &App) -> Result<()> {
-    match recipe_text(name) {
+fn one(name: &Path, app: &App) -> Result<()> {
+    match name.to_str().and_then(recipe_text) {
         Some(text) if !app.global.json => output::line(text.trim_end()),
         _ => {
             let recipe = recipe_or_run(name)?;

@@ -1,19 +1,19 @@
-//! `trainer report`, `compare` and `card`: read run folders and write pages and texts; also writes the report at the end of a
-//! run.
+//! `trainer report`, `compare` and `card`: read run folders and write pages and texts; also writes the report and its pictures
+//! at the end of a run.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
-use tallow_core::shown::shell_word;
 use tallow_core::shown::shown_path;
-use tallow_core::{Progress as _, files};
+use tallow_core::{Progress as _, files, path_text};
 use tallow_metrics::{MetricsError, Predictions};
 use tallow_report::{
     Comparison, Options, Report, ReportError, RunRecord, comparison_figures, comparison_report,
     comparison_text, model_card, run_report, sample_grids, surest_wrong_images, wanted_test_images,
 };
+use tallow_run_files::{CARD, PAGE, PLOTS, record};
 use tallow_training::Session;
 
 use crate::App;
@@ -21,21 +21,20 @@ use crate::args::{CardArgs, CompareArgs, ReportArgs};
 use crate::output;
 use crate::series;
 
+/// Size limit of a file with costs, in bytes.
+const MAX_COSTS_BYTES: u64 = 1 << 20;
+
 /// Pixels of a PNG per unit of its chart.
 pub(crate) const PNG_SCALE: f32 = 2.0;
 
 pub(crate) fn report(args: &ReportArgs, app: &App) -> Result<ExitCode> {
     args.out.as_deref().map_or(Ok(()), check_out)?;
     let runs = read(&args.runs, app)?;
-    let costs = args
-        .costs
-        .as_ref()
-        .map(|path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display())))
-        .transpose()?;
+    let costs = args.costs.as_ref().map(|path| files::read_text(path, MAX_COSTS_BYTES)).transpose()?;
     let options = Options { costs, target_accuracy: args.target_accuracy };
     let (report, grids, out) = match &runs[..] {
         [run] => {
-            let out = args.out.clone().unwrap_or_else(|| run.path.join("report.html"));
+            let out = args.out.clone().unwrap_or_else(|| run.path.join(PAGE));
             let report = run_report(run, &options).map_err(|e| in_cost_file(e, args.costs.as_deref()))?;
             (report, sample_grids(run, PNG_SCALE)?, out)
         }
@@ -50,13 +49,15 @@ pub(crate) fn report(args: &ReportArgs, app: &App) -> Result<ExitCode> {
         }
     };
     let plots = write(&report, &grids, &out)?;
+    record(files::folder_of(&out), &[&plots[..], std::slice::from_ref(&out)].concat())?;
     if args.open {
         open(&out, app);
     }
     if app.global.json {
-        output::json(&serde_json::json!({ "report": out, "plots": plots }))?;
+        let plots: Vec<String> = plots.iter().map(|path| path_text(path)).collect();
+        output::json(&serde_json::json!({ "report": path_text(&out), "plots": plots }))?;
     } else {
-        output::line(&out.display().to_string())?;
+        output::line(&shown_path(&out))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -87,9 +88,8 @@ pub(crate) fn check_out(out: &Path) -> Result<()> {
 /// Adds the name of the cost file to an error in its table.
 fn in_cost_file(error: ReportError, costs: Option<&Path>) -> anyhow::Error {
     match (&error, costs) {
-        (ReportError::Metrics(MetricsError::Costs { .. }), Some(path)) => {
-            anyhow::Error::new(error).context(format!("{} is not a cost table for this run", path.display()))
-        }
+        (ReportError::Metrics(MetricsError::Costs { .. }), Some(path)) => anyhow::Error::new(error)
+            .context(format!("{} is not a cost table for this run", shown_path(path))),
         _ => error.into(),
     }
 }
@@ -97,37 +97,37 @@ fn in_cost_file(error: ReportError, costs: Option<&Path>) -> anyhow::Error {
 /// Opens `page` in the system's viewer. If that fails, reports it; the page exists all the same.
 fn open(page: &Path, app: &App) {
     if let Err(e) = open::that(page) {
-        app.progress.say(&format!("Note: {} could not be opened: {e}", page.display()));
+        app.progress.say(&format!("Note: {} could not be opened: {e}", shown_path(page)));
     }
 }
 
-/// Writes pictures, page and charts at the end of a run and returns the page. The run is complete without them, so an error
-/// is only reported.
-pub(crate) fn after_training(session: &Session, app: &App) -> Option<PathBuf> {
-    let (run_dir, started) = (session.run_dir(), std::time::Instant::now());
-    let told = |error: anyhow::Error| {
-        let again = format!("trainer report {}", shell_word(run_dir));
-        app.progress
-            .say(&format!("Note: the run is over, but has no report: {error:#}. To try again: {again}"));
-    };
-    let page = of_session(session).map_err(told).ok();
-    tracing::debug!(secs = started.elapsed().as_secs_f64(), "pictures and report written");
-    page
+/// Reads the record of a run that has just ended, all of it: what cannot be read now would be missing from its report unnoticed.
+pub(crate) fn whole(session: &Session) -> Result<RunRecord> {
+    let run = RunRecord::read(session.run_dir())?;
+    match run.problems.first() {
+        Some(problem) => bail!("{}", problem.shown()),
+        None => Ok(run),
+    }
 }
 
-fn of_session(session: &Session) -> Result<PathBuf> {
-    let run = RunRecord::read(session.run_dir())?;
+/// Writes the pictures that the report of a run shows.
+pub(crate) fn write_pictures(session: &Session) -> Result<()> {
+    let run = whole(session)?;
     let of = |choose: fn(&Predictions) -> Vec<u32>| {
         run.test.as_ref().map(|table| choose(&table.predictions)).unwrap_or_default()
     };
     let mut wanted = of(wanted_test_images);
     let unlike = run.novelty.iter().flat_map(|record| record.most_unlike.iter().map(|(index, _)| *index));
     wanted.extend(unlike.filter(|index| !wanted.contains(index)).collect::<Vec<_>>());
-    session.write_pictures(&wanted, &of(surest_wrong_images))?;
-    let run = RunRecord::read(session.run_dir())?;
-    let out = run.path.join("report.html");
+    Ok(session.write_pictures(&wanted, &of(surest_wrong_images))?)
+}
+
+/// Writes the report of a run: the page and its charts.
+pub(crate) fn write_page(session: &Session) -> Result<()> {
+    let run = whole(session)?;
+    let out = run.path.join(PAGE);
     write(&run_report(&run, &Options::default())?, &sample_grids(&run, PNG_SCALE)?, &out)?;
-    Ok(out)
+    Ok(())
 }
 
 pub(crate) fn compare(args: &CompareArgs, app: &App) -> Result<ExitCode> {
@@ -145,11 +145,12 @@ pub(crate) fn compare(args: &CompareArgs, app: &App) -> Result<ExitCode> {
 
 pub(crate) fn card(args: &CardArgs, app: &App) -> Result<ExitCode> {
     let runs = read(std::slice::from_ref(&args.run), app)?;
-    let out = args.run.join("README.md");
+    let out = args.run.join(CARD);
     files::write(&out, model_card(&runs[0])?.as_bytes())?;
+    record(&args.run, &[&out])?;
     match app.global.json {
-        true => output::json(&serde_json::json!({ "card": out }))?,
-        false => output::line(&out.display().to_string())?,
+        true => output::json(&serde_json::json!({ "card": path_text(&out) }))?,
+        false => output::line(&shown_path(&out))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -157,7 +158,7 @@ pub(crate) fn card(args: &CardArgs, app: &App) -> Result<ExitCode> {
 fn read(paths: &[PathBuf], app: &App) -> Result<Vec<RunRecord>> {
     let runs = paths.iter().map(|path| RunRecord::read(path)).collect::<Result<Vec<_>, _>>()?;
     for problem in runs.iter().flat_map(|run| &run.problems) {
-        app.progress.say(&format!("Note: {problem}"));
+        app.progress.say(&format!("Note: {}", problem.shown()));
     }
     Ok(runs)
 }
@@ -166,9 +167,13 @@ fn read(paths: &[PathBuf], app: &App) -> Result<Vec<RunRecord>> {
 /// the page has another name than report.html. Returns the paths of charts and grids.
 fn write(report: &Report, grids: &[(&str, Vec<u8>)], out: &Path) -> Result<Vec<PathBuf>> {
     let folder = files::folder_of(out);
-    let plots = match out.file_name().and_then(|name| name.to_str()) {
-        Some("report.html") => folder.join("plots"),
-        _ => folder.join(format!("{}-plots", out.file_stem().unwrap_or_default().to_string_lossy())),
+    let plots = match out.file_name() {
+        Some(name) if name == PAGE => folder.join(PLOTS),
+        _ => {
+            let mut name = out.file_stem().unwrap_or_default().to_owned();
+            name.push("-plots");
+            folder.join(name)
+        }
     };
     files::create_folder(&plots)?;
     let mut written = Vec::new();

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, ensure};
 use rayon::prelude::*;
 use serde::Serialize;
-use tallow_core::Progress as _;
 use tallow_core::shown::{shell_word, shown_path};
+use tallow_core::{Foreign, Progress as _};
 use tallow_metrics::Caveat;
 use tallow_report::{ListedRun, ReportError, RunRecord, RunState, is_honest, runs_text};
 use tallow_training::RunFolder;
@@ -20,21 +20,23 @@ use crate::series::is_series;
 
 #[derive(Serialize)]
 struct Document<'a> {
+    #[serde(serialize_with = "output::path")]
     dir: &'a Path,
     runs: Vec<RunEntry<'a>>,
 }
 
 #[derive(Serialize)]
 struct RunEntry<'a> {
-    name: &'a str,
+    name: &'a Foreign,
+    #[serde(serialize_with = "output::path")]
     path: &'a Path,
     state: &'static str,
     /// Number of completed epochs; the planned number follows.
     epochs_run: Option<u64>,
     epochs: Option<u64>,
-    dataset: Option<String>,
-    model: Option<String>,
-    recipe: Option<String>,
+    dataset: Option<Foreign>,
+    model: Option<Foreign>,
+    recipe: Option<Foreign>,
     seed: Option<u64>,
     test_accuracy: Option<f64>,
     test_accuracy_interval: Option<[f64; 2]>,
@@ -45,7 +47,7 @@ struct RunEntry<'a> {
     honest: bool,
     /// Reasons to distrust the run's figures.
     caveats: Vec<Caveat>,
-    problems: &'a [String],
+    problems: &'a [Foreign],
 }
 
 pub(crate) fn run(args: &RunsArgs, app: &App) -> Result<ExitCode> {
@@ -124,7 +126,7 @@ fn entry(run: &ListedRun) -> RunEntry<'_> {
         path: &record.path,
         state: run.state.word(),
         epochs_run: run.n_epochs(),
-        epochs: record.recipe_value(&["epochs"]).and_then(|text| text.parse().ok()),
+        epochs: record.recipe_value(&["epochs"]).and_then(|text| text.raw().parse().ok()),
         dataset: run.dataset(),
         model: run.model(),
         recipe: run.recipe(),
@@ -143,7 +145,7 @@ fn entry(run: &ListedRun) -> RunEntry<'_> {
 
 /// Sorts by `column`; runs with equal or unknown values are sorted by name.
 fn sort(runs: &mut [ListedRun], column: RunsColumn) {
-    let text = |a: Option<String>, b: Option<String>| last(a, b, |a, b| natural(a, b));
+    let text = |a: Option<Foreign>, b: Option<Foreign>| last(a, b, |a, b| natural(a.raw(), b.raw()));
     let number = |a: Option<f64>, b: Option<f64>| last(a, b, f64::total_cmp);
     let greatest_first = |a: Option<f64>, b: Option<f64>| last(a, b, |a, b| b.total_cmp(a));
     runs.sort_by(|a, b| {
@@ -162,7 +164,7 @@ fn sort(runs: &mut [ListedRun], column: RunsColumn) {
             RunsColumn::Time => number(a.seconds(), b.seconds()),
             RunsColumn::Started => greatest_first(a.started_unix_secs(), b.started_unix_secs()),
         };
-        order.then_with(|| natural(&a.record.name, &b.record.name))
+        order.then_with(|| natural(a.record.name.raw(), b.record.name.raw()))
     });
 }
 

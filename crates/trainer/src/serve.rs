@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, anyhow};
 use serde::Serialize;
-use tallow_core::shown::shown;
-use tallow_core::{Progress as _, StopSignal};
+use tallow_core::shown::{shown, shown_path};
+use tallow_core::{Foreign, Progress as _, StopSignal};
+use tallow_run_files::MODEL;
 use tallow_serve::{Limits, Served, serve};
 use tallow_training::{Part, RunFolder, TrainData};
 
@@ -19,7 +20,7 @@ use crate::{model, output, train};
 #[derive(Serialize)]
 struct Document<'a> {
     url: &'a str,
-    models: Vec<&'a str>,
+    models: Vec<&'a Foreign>,
 }
 
 pub(crate) fn run(args: &ServeArgs, app: &App) -> Result<ExitCode> {
@@ -38,7 +39,7 @@ pub(crate) fn run(args: &ServeArgs, app: &App) -> Result<ExitCode> {
         ));
     }
     if app.global.json {
-        let models = models.iter().map(|model| model.name.as_str()).collect();
+        let models = models.iter().map(|model| &model.name).collect();
         output::json(&Document { url: &url, models })?;
     } else {
         output::line(&url)?;
@@ -82,13 +83,13 @@ fn open(args: &ServeArgs, app: &App) -> Result<std::result::Result<Vec<Served>, 
         let is_taken = |name: &str| models.iter().any(|model| model.name == name);
         let numbered = (2..).map(|i| format!("{wanted}-{i}"));
         let name = std::iter::once(wanted.clone()).chain(numbered).find(|name| !is_taken(name));
-        let mut served = Served { name: name.unwrap_or(wanted), predictor, training_images: None };
+        let mut served = Served { name: name.unwrap_or(wanted).into(), predictor, training_images: None };
         let told = name_nearest(&mut served, path, usize::from(args.nearest), app);
         if let Some(signal) = app.stop.raised() {
             return Ok(Err(signal));
         }
         if let Err(why) = told {
-            let name = shown(&served.name);
+            let name = served.name.shown();
             app.progress.say(&format!("Note: no training pictures beside the answers of {name}: {why:#}"));
         }
         models.push(served);
@@ -100,7 +101,7 @@ fn open(args: &ServeArgs, app: &App) -> Result<std::result::Result<Vec<Served>, 
 /// folder's name; for any other file, the file's name without its extension.
 fn name_of(path: &Path) -> String {
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let is_of_run = whole.file_name().is_some_and(|name| name == "model.safetensors");
+    let is_of_run = whole.file_name().is_some_and(|name| name == MODEL);
     let named = match whole.parent().filter(|_| is_of_run) {
         Some(folder) => folder.file_name(),
         None if whole.is_dir() => whole.file_name(),
@@ -134,7 +135,7 @@ fn name_nearest(served: &mut Served, path: &Path, n: usize, app: &App) -> Result
             served.training_images = Some(part.set);
             Ok(())
         }
-        false => Err(anyhow!("their features are not kept any more in {}", config.data_dir.display())),
+        false => Err(anyhow!("their features are not kept any more in {}", shown_path(&config.data_dir))),
     }
 }
 

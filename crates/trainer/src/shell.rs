@@ -1,12 +1,11 @@
 //! `trainer completions` and `trainer man`: make shell completions and man pages from the definitions of the commands.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::CommandFactory as _;
 use clap_complete::Shell;
-use tallow_core::files;
+use tallow_core::{files, path_text};
 
 use crate::App;
 use crate::args::{Cli, CompletionsArgs, ManArgs};
@@ -21,17 +20,13 @@ pub(crate) fn completions(args: &CompletionsArgs, app: &App) -> Result<ExitCode>
     };
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "trainer", &mut script);
+    let script = String::from_utf8(script).context("the script is not text")?;
     if app.global.json {
-        let script = String::from_utf8(script).context("the script is not text")?;
         output::json(&serde_json::json!({ "shell": shell.to_string(), "script": script }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    match std::io::stdout().lock().write_all(&script) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(e).context("cannot write to standard output")
-        }
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    output::line(script.trim_end())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Writes a man page for each command.
@@ -41,7 +36,7 @@ pub(crate) fn man(args: &ManArgs, app: &App) -> Result<ExitCode> {
     command.build();
     pages(&command, "trainer", args)?;
     if app.global.json {
-        output::json(&serde_json::json!({ "folder": args.out }))?;
+        output::json(&serde_json::json!({ "folder": path_text(&args.out) }))?;
     }
     Ok(ExitCode::SUCCESS)
 }

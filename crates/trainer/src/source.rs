@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use tallow_core::shown::shown;
-use tallow_core::{Progress, StopSignal, did_you_mean};
+use tallow_core::shown::{shown, shown_path};
+use tallow_core::{Progress, StopSignal, did_you_mean, memory, path_of, path_text};
 use tallow_dataset::cifar::{load_cifar_python, load_cifar10, load_cifar100, load_cifar100_coarse};
 use tallow_dataset::fetch::{FetchError, FetchRequest, Fetched, Which, fetch};
 use tallow_dataset::folder::ListingOptions;
@@ -53,12 +53,12 @@ pub(crate) enum Spec {
 }
 
 impl Spec {
-    /// Parses a name, `folder:PATH`, or an existing path.
+    /// Parses a name, `folder:PATH`, or an existing path; a path is given as its text ([`path_text()`]).
     pub(crate) fn parse(text: &str) -> Result<Self> {
         if NAMES.contains(&text) {
             return Ok(Self::Named(text.to_owned()));
         }
-        let path = PathBuf::from(text.strip_prefix("folder:").unwrap_or(text));
+        let path = path_of(text.strip_prefix("folder:").unwrap_or(text));
         if path.exists() || text.starts_with("folder:") || text.contains(std::path::MAIN_SEPARATOR) {
             return Ok(Self::Path(path));
         }
@@ -74,11 +74,8 @@ impl Spec {
     /// Returns the data set's name for a recipe, which does not depend on the current folder.
     pub(crate) fn resolved(&self, dataset: &Dataset) -> String {
         match self {
-            Self::Named(_) => dataset.name.clone(),
-            Self::Path(path) => {
-                let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
-                whole.to_string_lossy().into_owned()
-            }
+            Self::Named(_) => dataset.name.raw().to_owned(),
+            Self::Path(path) => path_text(&path.canonicalize().unwrap_or_else(|_| path.clone())),
         }
     }
 
@@ -133,7 +130,7 @@ pub(crate) fn load(request: &Request<'_>, app: &App) -> Result<Loaded> {
     app.progress.say(&format!(
         "CIFAR-10 is not in {} ({why}).\nUsing the embedded sample of it: 2,000 training and 1,000 test images. \
          For all 60,000: cargo xtask fetch-data",
-        data_dir.display()
+        shown_path(data_dir)
     ));
     Ok(Loaded::named(load_sample()?))
 }
@@ -180,13 +177,13 @@ fn photographs(path: &Path, request: &Request<'_>, app: &App) -> Result<Loaded> 
     if !path.exists() {
         bail!(
             "{} does not exist: name the folder, the table or the archive with --dataset",
-            shown(&path.to_string_lossy())
+            shown_path(path)
         );
     }
     let config = request.config;
     let n_bytes = match request.is_read_once {
         true => MAX_KEPT_ONCE_BYTES,
-        false => free_memory_bytes().unwrap_or(2 << 30) / 2,
+        false => memory::free().map_or(1 << 30, |free| free.bytes / 2) as usize,
     };
     let photographs = PhotographsRequest {
         path,
@@ -198,8 +195,7 @@ fn photographs(path: &Path, request: &Request<'_>, app: &App) -> Result<Loaded> 
         keep: request.preprocess.map(|preprocess| (preprocess, n_bytes)),
     };
     let loaded = load_photographs(&photographs, &app.progress, &app.stop);
-    let Some(loaded) = loaded.with_context(|| format!("cannot use {}", shown(&path.to_string_lossy())))?
-    else {
+    let Some(loaded) = loaded.with_context(|| format!("cannot use {}", shown_path(path)))? else {
         return Ok(stopped(app));
     };
     Ok(Loaded::Dataset(Box::new(loaded.dataset), loaded.notices))
@@ -209,16 +205,8 @@ fn stopped(app: &App) -> Loaded {
     Loaded::Stopped(app.stop.raised().unwrap_or(StopSignal::Interrupt))
 }
 
-/// Returns the memory that is available without swapping, in bytes, if the system reports it.
-pub(crate) fn free_memory_bytes() -> Option<usize> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
-    let kib: usize = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib << 10)
-}
-
 fn fetch_cifar10(data_dir: &Path, app: &App) -> Result<Fetched, FetchError> {
-    app.progress.say(&format!("CIFAR-10 is not in {}: fetching it.", data_dir.display()));
+    app.progress.say(&format!("CIFAR-10 is not in {}: fetching it.", shown_path(data_dir)));
     fetch(&FetchRequest::new(Which::Cifar10, data_dir), &app.progress, &app.stop)
 }
 

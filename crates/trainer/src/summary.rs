@@ -1,12 +1,15 @@
 //! `trainer summary`: prints the layers of a network, with output shapes, parameters and multiply-adds.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
-use tallow_nn::{Device, Graph, Model};
+use tallow_core::Foreign;
+use tallow_core::shown::shown_path;
+use tallow_nn::{Graph, Model};
 use tallow_report::chart::grouped;
-use tallow_training::read_model;
+use tallow_training::{Override, read_model};
 
 use crate::App;
 use crate::args::SummaryArgs;
@@ -15,7 +18,7 @@ use crate::{export, output, recipe_input};
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Document<'a> {
-    architecture: &'a str,
+    architecture: &'a Foreign,
     input: [usize; 3],
     layers: &'a [Row],
     parameters: usize,
@@ -51,18 +54,21 @@ pub(crate) fn run(args: &SummaryArgs, app: &App) -> Result<ExitCode> {
 }
 
 /// Builds the network. Returns it, the name of its architecture, and the size of its images, [rows, columns] in px.
-fn network(args: &SummaryArgs) -> Result<(Model, String, [usize; 2])> {
-    let name_in =
-        |table: &toml::Table| table.get("name").and_then(toml::Value::as_str).unwrap_or_default().to_owned();
+fn network(args: &SummaryArgs) -> Result<(Model, Foreign, [usize; 2])> {
+    let name_in = |table: &toml::Table| -> Foreign {
+        table.get("name").and_then(toml::Value::as_str).unwrap_or_default().into()
+    };
     if let Some(path) = &args.model {
         let saved = read_model(path)?;
         let (model, preprocess) = export::built(&saved, path)?;
         return Ok((model, name_in(&saved.info.model), preprocess.size_px));
     }
-    let name = args.recipe.as_deref().unwrap_or_default();
-    let recipe = recipe_input::load_recipe(name, &[])?;
-    let model = tallow_models::build(&recipe.model, args.classes, 0, &Device::Cpu)
-        .with_context(|| format!("the network of the recipe {name} cannot be built"))?;
+    let source = args.recipe.as_deref().unwrap_or(Path::new(""));
+    let overrides = args.set.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    let recipe = recipe_input::load_recipe(source, &overrides)?;
+    let model = tallow_models::architecture_of(&recipe.model)
+        .and_then(|architecture| architecture.shapes(&recipe.model, args.classes))
+        .with_context(|| format!("the network of the recipe {} cannot be built", shown_path(source)))?;
     let size_px = model.input_px.context("the recipe's network takes images of any size")?;
     Ok((model, name_in(&recipe.model), size_px))
 }
@@ -94,7 +100,7 @@ fn text(document: &Document<'_>) -> String {
     }
     lines.push([
         "total".to_owned(),
-        document.architecture.to_owned(),
+        document.architecture.shown().into_owned(),
         format!("of {}", sizes(&document.input)),
         number(document.parameters),
         number(document.multiply_adds),

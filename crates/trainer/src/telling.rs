@@ -2,16 +2,21 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
-use tallow_core::shown::{shell_word, shown, shown_path};
-use tallow_core::{Progress as _, duration};
+use anyhow::Result;
+use serde::Serialize;
+use tallow_core::shown::{shell_word, shown, shown_lines, shown_path};
+use tallow_core::{Foreign, Progress as _, duration, files};
 use tallow_metrics::{Caveat, Summary};
 use tallow_report::chart::grouped;
 use tallow_report::shortened;
+use tallow_run_files::REPORT_TEXT;
 use tallow_training::{Event, Part, RunFolder, Session, ValidateOn, isa_name};
 
+use crate::train::Ended;
 use crate::{App, output};
 
+/// Size limit of a report as text, in bytes.
+const MAX_REPORT_BYTES: u64 = 64 << 20;
 /// Largest number of columns for a name given by the user.
 const NAME_COLUMNS: usize = 24;
 
@@ -133,20 +138,29 @@ fn epoch_line(event: &Event) -> String {
     )
 }
 
+/// The document that `--json` prints.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    /// The steps of the end that failed, by name. If none failed, the document is `summary.json`.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    missing: &'a [&'static str],
+}
+
 /// Prints the results: the report, the test accuracy with its interval and its caveats, and the next commands.
-pub(crate) fn conclude(summary: &Summary, run_dir: &Path, page: Option<&Path>, app: &App) -> Result<()> {
+pub(crate) fn conclude(ended: &Ended, run_dir: &Path, app: &App) -> Result<()> {
+    let Ended { summary, page, missing } = ended;
     let caveats = caveats(summary, run_dir)?;
     if app.global.json {
         caveats.iter().for_each(|caveat| app.progress.say(&caveat.sentence()));
         if let Some(page) = page {
-            app.progress.say(&format!("Report {}", page.display()));
+            app.progress.say(&format!("Report {}", shown_path(page)));
         }
-        return output::json(summary);
+        return output::json(&Document { summary, missing });
     }
-    let report = run_dir.join("evaluation/report.txt");
-    let report =
-        std::fs::read_to_string(&report).with_context(|| format!("cannot read {}", report.display()))?;
-    output::line(&format!("\n{report}"))?;
+    let report = files::read_text(&run_dir.join(REPORT_TEXT), MAX_REPORT_BYTES)?;
+    output::line(&format!("\n{}", shown_lines(&report)))?;
     if let Some(folds) = &summary.folds {
         let [low, high] = folds.accuracy_interval.map(|share| 100.0 * share);
         output::line(&format!(
@@ -156,7 +170,7 @@ pub(crate) fn conclude(summary: &Summary, run_dir: &Path, page: Option<&Path>, a
             100.0 * folds.accuracy,
             folds.loss,
             folds.n_images.iter().sum::<u64>(),
-            shown(&summary.dataset)
+            summary.dataset.shown()
         ))?;
     }
     if let Some(test) = summary.test.as_ref().filter(|_| !summary.is_tested_by_folds()) {
@@ -166,7 +180,7 @@ pub(crate) fn conclude(summary: &Summary, run_dir: &Path, page: Option<&Path>, a
             100.0 * test.accuracy,
             test.loss,
             summary.n_test,
-            shown(&summary.dataset)
+            summary.dataset.shown()
         ))?;
     }
     caveats.iter().try_for_each(|caveat| output::line(&caveat.sentence()))?;
@@ -176,16 +190,16 @@ pub(crate) fn conclude(summary: &Summary, run_dir: &Path, page: Option<&Path>, a
         duration(summary.train_seconds),
         rate(summary),
         output::counted(summary.threads, "thread"),
-        summary.device,
-        summary.isa,
-        summary.precision
+        summary.device.shown(),
+        summary.isa.shown(),
+        summary.precision.shown()
     ))?;
     if let Some(text) = summary.features_text(duration) {
         output::line(&format!("The backbone's features {text}; they are kept"))?;
     }
-    output::line(&format!("Run folder {}", run_dir.display()))?;
+    output::line(&format!("Run folder {}", shown_path(run_dir)))?;
     if let Some(page) = page {
-        output::line(&format!("Report {}", page.display()))?;
+        output::line(&format!("Report {}", shown_path(page)))?;
     }
     if RunFolder::recipe_of(run_dir)?.data.fold.is_none() {
         next_commands(run_dir, app);
@@ -217,9 +231,9 @@ fn rate(summary: &Summary) -> String {
 /// Returns the caveats of the summary, completed by those that follow from the recipe.
 fn caveats(summary: &Summary, run_dir: &Path) -> Result<Vec<Caveat>> {
     let recipe = RunFolder::recipe_of(run_dir)?;
-    let from = recipe.init_from.as_deref().map(shown_path);
+    let from = recipe.init_from.as_deref().map(Foreign::of_path);
     let on_test = recipe.data.validate_on == ValidateOn::Test;
-    Ok(Caveat::complete(summary.caveats.clone(), on_test, from.as_deref()))
+    Ok(Caveat::complete(summary.caveats.clone(), on_test, from))
 }
 
 #[cfg(test)]

@@ -1,23 +1,28 @@
 //! `trainer train`: turns flags and a recipe into a run.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 use tallow_core::shown::shell_word;
 use tallow_core::{Progress as _, StopSignal};
-use tallow_metrics::Summary;
+use tallow_metrics::{RaceRecord, Summary};
+use tallow_run_files::PAGE;
 use tallow_training::{Outcome, RunFolder, RunPlace, Session, TrainingError, Watch};
 
 use crate::App;
 use crate::args::{SettingsArgs, TrainArgs};
 use crate::preparation::{self, Place, RUNS, overrides, session};
 use crate::race::{self, Chosen};
-use crate::{event_pictures, report, telling};
+use crate::{end, telling};
 
 /// Largest number of threads. More than any machine has cores is a mistake, which would otherwise only show as a machine that
 /// hangs.
 const MAX_THREADS: usize = 1024;
+
+/// The environment variables from which rayon and Candle take numbers of threads; rayon still knows the second by its old name.
+const THREAD_VARIABLES: [&str; 3] = ["RAYON_NUM_THREADS", "RAYON_RS_NUM_CPUS", "CANDLE_NUM_THREADS"];
 
 pub(crate) fn run(args: &TrainArgs, app: &App) -> Result<ExitCode> {
     set_threads(args.settings.threads)?;
@@ -39,16 +44,14 @@ pub(crate) fn run(args: &TrainArgs, app: &App) -> Result<ExitCode> {
         race::write(race, &run_dir)?;
     }
     telling::begin(&session, app);
-    let ended = work(&mut session, &format!("trainer --resume {}", shell_word(&run_dir)), app)?;
-    let Ended { summary, page } = match ended {
-        Ok(ended) => ended,
-        Err(signal) => return Ok(ExitCode::from(signal.exit_status())),
-    };
-    telling::conclude(&summary, &run_dir, page.as_deref(), app)?;
-    if let Some(race) = race {
-        race::conclude(race, &run_dir, app)?;
+    let go_on = format!("trainer --resume {}", shell_word(&run_dir));
+    match work(&mut session, race.as_ref(), &go_on, app)? {
+        Ok(ended) => {
+            telling::conclude(&ended, &run_dir, app)?;
+            Ok(end::status(ended.missing.is_empty()))
+        }
+        Err(signal) => Ok(ExitCode::from(signal.exit_status())),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The result of a run that was not interrupted.
@@ -56,34 +59,35 @@ pub(crate) struct Ended {
     pub(crate) summary: Box<Summary>,
     /// The report page, if it could be written.
     pub(crate) page: Option<PathBuf>,
+    /// The steps of the end that failed, by name.
+    pub(crate) missing: Vec<&'static str>,
 }
 
-/// Trains the rest of the run and writes the report. Returns the stop signal if a stop was requested on the way. If the run
-/// is not complete, prints `go_on` as the command that continues it.
+/// Trains the rest of the run and takes the steps of its end, which add the time to the record `race`, if any. Returns the
+/// stop signal if a stop was requested on the way. If the run is not complete, prints `go_on` as the command that continues
+/// it.
 pub(crate) fn work(
     session: &mut Session,
+    race: Option<&RaceRecord>,
     go_on: &str,
     app: &App,
 ) -> Result<std::result::Result<Ended, StopSignal>> {
-    let run_dir = session.run_dir().to_owned();
-    let was_over = run_dir.join("summary.json").is_file();
-    let outcome = session.run(&mut Watch {
-        on_event: &mut |event| telling::event(event, app),
-        progress: &app.progress,
-        stop: &app.stop,
-    });
+    let page = session.run_dir().join(PAGE);
+    if !page.is_file() {
+        session.repeat_end(); // a run that is over, but has no report, gets one
+    }
+    let failed = RefCell::default();
+    let mut watch =
+        Watch { on_event: &mut |event| telling::event(event, app), progress: &app.progress, stop: &app.stop };
+    let outcome = session.run_with(&mut watch, &end::steps(race, go_on, &failed, app));
     if let Err(TrainingError::File(_)) = outcome {
         app.progress.say(&format!("To go on from the last checkpoint after correcting this: {go_on}"));
     }
     match outcome? {
         Outcome::Finished(summary) => {
-            let page = run_dir.join("report.html");
-            let page = match was_over && page.is_file() {
-                true => Some(page),
-                false => report::after_training(session, app),
-            };
-            event_pictures::log(session, app);
-            Ok(Ok(Ended { summary, page }))
+            let missing = failed.take();
+            let page = Some(page).filter(|page| page.is_file() && !missing.contains(&"report"));
+            Ok(Ok(Ended { summary, page, missing }))
         }
         Outcome::Interrupted(signal) => {
             app.progress.say(&format!("Stopped. To go on: {go_on}"));
@@ -95,10 +99,27 @@ pub(crate) fn work(
 /// Sets the number of threads of all computations to `n`.
 pub(crate) fn set_threads(n: Option<usize>) -> Result<()> {
     if let Some(n) = n {
-        ensure!((1..=MAX_THREADS).contains(&n), "--threads must be 1 to {MAX_THREADS}, it is {n}");
+        require_threads("--threads", n)?;
     }
     let builder = rayon::ThreadPoolBuilder::new().num_threads(n.unwrap_or(0));
     builder.build_global().context("cannot start the threads")
+}
+
+fn require_threads(what: &str, n: usize) -> Result<()> {
+    ensure!((1..=MAX_THREADS).contains(&n), "{what} must be 1 to {MAX_THREADS}, it is {n}");
+    Ok(())
+}
+
+/// Refuses environment variables that ask for too many threads, whatever the command: the first computation would start them.
+/// The libraries ignore 0 and what is not a number.
+pub(crate) fn check_thread_variables(variable: impl Fn(&str) -> Option<String>) -> Result<()> {
+    for name in THREAD_VARIABLES {
+        match variable(name).map(|text| text.parse::<usize>()) {
+            Some(Ok(n)) if n > 0 => require_threads(name, n)?,
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Returns the recipe, or that of the run to resume, with the flags applied. Returns the stop signal if a stop was requested

@@ -4,9 +4,10 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use tallow_core::shown::shown_path;
+use tallow_core::Foreign;
 use tallow_metrics::Caveat;
 use tallow_nn::{CUSTOM, Model};
+use tallow_run_files::MODEL;
 use toml::{Table, Value};
 
 use crate::data::TrainData;
@@ -28,7 +29,8 @@ pub(crate) fn begin_with(recipe: &Recipe, model: &Model, data: &TrainData) -> Re
     let own = (recipe.data.validate_on == ValidateOn::Test).then_some(Caveat::ValidatedOnTest);
     let Some(path) = &recipe.init_from else { return Ok(own.into_iter().collect()) };
     let SavedModel { info, weights, .. } = read_model(path)?;
-    let name = |table: &Table| table.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let name =
+        |table: &Table| -> Foreign { table.get("name").and_then(Value::as_str).unwrap_or_default().into() };
     model.params.load_tensors(&weights).map_err(|e| TrainingError::OtherNetwork {
         path: path.clone(),
         theirs: name(&info.model),
@@ -41,14 +43,14 @@ pub(crate) fn begin_with(recipe: &Recipe, model: &Model, data: &TrainData) -> Re
 /// Completes the known caveats of a resumed run with those that follow from its recipe.
 pub(crate) fn completed(known: Vec<Caveat>, recipe: &Recipe) -> Vec<Caveat> {
     let from = recipe.init_from.as_deref().map(called);
-    Caveat::complete(known, recipe.data.validate_on == ValidateOn::Test, from.as_deref())
+    Caveat::complete(known, recipe.data.validate_on == ValidateOn::Test, from)
 }
 
 /// Returns a short name for the run folder or model file at `path`. A model card should not contain the path itself.
-fn called(path: &Path) -> String {
-    let is_of_run = path.file_name().is_some_and(|name| name == "model.safetensors");
+fn called(path: &Path) -> Foreign {
+    let is_of_run = path.file_name().is_some_and(|name| name == MODEL);
     let named = if is_of_run { path.parent().unwrap_or(path) } else { path };
-    shown_path(Path::new(named.file_name().unwrap_or(path.as_os_str())))
+    Foreign::of_path(Path::new(named.file_name().unwrap_or(path.as_os_str())))
 }
 
 /// Returns the caveats that follow from starting with the model at `path`: what that model has already seen of the run's
@@ -78,7 +80,7 @@ fn of_start(path: &Path, info: &ModelInfo, data: &TrainData) -> Vec<Caveat> {
             }
             // it is unknown which of these validation images the weights before those had seen
             Caveat::StartTrainedOnValidation { .. } | Caveat::StartUnknown { .. } => {
-                Some(Caveat::StartUnknown { from: from.clone(), dataset: String::new() })
+                Some(Caveat::StartUnknown { from: from.clone(), dataset: Foreign::default() })
             }
             Caveat::StartTested { .. } | Caveat::ExtendedAfterTest { .. } => None, // the caveat below says as much
         });

@@ -17,9 +17,9 @@ const MODEL: &str = "model.";
 const OPTIMIZER: &str = "optimizer.";
 const AVERAGE: &str = "average.";
 
-/// The content of a checkpoint file.
+/// The content of a checkpoint file: everything that a run needs to go on.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Checkpoint {
+pub struct Checkpoint {
     pub(crate) state: State,
     pub(crate) model: Tensors,
     pub(crate) optimizer: Tensors,
@@ -35,7 +35,11 @@ struct Envelope {
 }
 
 impl Checkpoint {
-    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
+    /// Returns the bytes of the file.
+    ///
+    /// # Errors
+    /// If the state cannot be encoded.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let prefixed = |prefix: &'static str, tensors: &Tensors| {
             tensors.iter().map(|(name, t)| (format!("{prefix}{name}"), t.clone())).collect::<Vec<_>>()
         };
@@ -53,9 +57,16 @@ impl Checkpoint {
     /// # Errors
     /// If the file is missing or damaged, or has another version.
     pub(crate) fn read(path: &Path) -> Result<Self> {
+        Self::from_bytes(&files::read_at_most(path, MAX_FILE_BYTES)?, path)
+    }
+
+    /// Reads the bytes of the file `path`, which messages name, and checks their digest.
+    ///
+    /// # Errors
+    /// If they are damaged, or have another version.
+    pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self> {
         let damaged = |problem: String| TrainingError::Damaged { path: path.to_owned(), problem };
-        let bytes = files::read_at_most(path, MAX_FILE_BYTES)?;
-        let (mut tensors, metadata) = decode(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let (mut tensors, metadata) = decode(bytes).map_err(|e| damaged(e.to_string()))?;
         let envelope: Envelope = metadata
             .and_then(|text| serde_json::from_str(&text).ok())
             .ok_or_else(|| damaged("it is not a checkpoint".into()))?;
@@ -84,6 +95,14 @@ impl Checkpoint {
     pub(crate) fn into_weights(self) -> Tensors {
         self.average.unwrap_or(self.model)
     }
+}
+
+/// Reads the checkpoint at `path` only to check it.
+///
+/// # Errors
+/// If the file is missing, damaged or does not match its digest, or has another version.
+pub fn check_checkpoint(path: &Path) -> Result<()> {
+    Checkpoint::read(path).map(drop)
 }
 
 /// Returns the digest of a state's text and of tensors: names, shapes and the bits of every number.

@@ -1,8 +1,8 @@
 //! Checks before a run begins or is resumed: they refuse recipes that do not fit the model or the data, and settings that may
 //! not change. `recipe.rs` checks what can be checked on a recipe alone.
 
+use tallow_core::Foreign;
 use tallow_core::keys::leaves;
-use tallow_core::shown;
 use tallow_dataset::{Augment, Dataset, n_batches};
 use tallow_nn::Model;
 use toml::{Table, Value};
@@ -88,8 +88,8 @@ pub(crate) fn check_same_data(state: &State, dataset: &Dataset) -> Result<()> {
         return Ok(());
     }
     let names = dataset.train.class_names();
-    let without = |all: &[String], others: &[String]| -> Vec<String> {
-        all.iter().filter(|name| !others.contains(name)).map(|name| shown(name).into_owned()).collect()
+    let without = |all: &[Foreign], others: &[Foreign]| -> Vec<String> {
+        all.iter().filter(|name| !others.contains(name)).map(|name| name.shown().into_owned()).collect()
     };
     let mut what = Vec::new();
     if !state.class_names.is_empty() {
@@ -125,8 +125,10 @@ pub(crate) fn check_unchanged(then: &Recipe, now: &Recipe, is_frozen: bool) -> R
 /// # Errors
 /// If a value cannot be written as TOML: a seed above 2^63 - 1.
 pub fn settings(recipe: &Recipe) -> Result<Vec<(String, Value)>> {
-    let table = Table::try_from(recipe)
-        .map_err(|e| TrainingError::Recipe { origin: recipe.name.clone(), problem: e.to_string() })?;
+    let table = Table::try_from(recipe).map_err(|e| TrainingError::Recipe {
+        origin: recipe.name.raw().to_owned(),
+        problem: e.to_string(),
+    })?;
     Ok(leaves(&table).into_iter().map(|(key, value)| (key, value.clone())).collect())
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use tallow_core::Foreign;
 
 /// The value of `loss.class_weights`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,21 +31,33 @@ pub enum Balanced {
 }
 
 impl ClassWeights {
-    /// Returns the first weight that is negative or not finite, if any.
+    /// Returns the first weight that is negative or not a finite f32, if any.
     pub(crate) fn out_of_range(&self) -> Option<f64> {
         let given: Vec<f64> = match self {
             Self::Word(_) => Vec::new(),
             Self::List(weights) => weights.clone(),
             Self::ByName(weights) => weights.values().copied().collect(),
         };
-        given.into_iter().find(|weight| !(*weight >= 0.0 && weight.is_finite()))
+        given.into_iter().find(|weight| !(*weight >= 0.0 && (*weight as f32).is_finite()))
     }
 
     /// Returns a weight for each of `class_names`, which have `counts` training images.
     ///
     /// # Errors
-    /// If the number of weights is wrong or a class name is unknown; the message says which.
-    pub(crate) fn resolve(&self, class_names: &[String], counts: &[usize]) -> Result<Vec<f32>, String> {
+    /// If the number of weights is wrong, a class name is unknown, or no training image has a weight above 0, so that nothing
+    /// could be learnt; the message says which.
+    pub(crate) fn resolve(&self, class_names: &[Foreign], counts: &[usize]) -> Result<Vec<f32>, String> {
+        let weights = self.of_classes(class_names, counts)?;
+        let is_learnt = |(weight, count): (&f32, &usize)| *weight > 0.0 && *count > 0;
+        match weights.iter().zip(counts).any(is_learnt) {
+            true => Ok(weights),
+            false => Err("is 0 for every class that has training images, so nothing can be learnt: give at \
+                          least one of them a weight above 0"
+                .into()),
+        }
+    }
+
+    fn of_classes(&self, class_names: &[Foreign], counts: &[usize]) -> Result<Vec<f32>, String> {
         match self {
             Self::Word(Balanced::Balanced) => Ok(balanced(counts)),
             Self::List(weights) if weights.len() != class_names.len() => Err(format!(
@@ -53,18 +66,21 @@ impl ClassWeights {
                 class_names.len()
             )),
             Self::List(weights) => Ok(weights.iter().map(|&weight| weight as f32).collect()),
-            Self::ByName(weights) => match weights.keys().find(|name| !class_names.contains(name)) {
-                Some(name) => {
-                    let nearest = tallow_core::did_you_mean(name, class_names.iter().map(String::as_str));
-                    Err(format!(
-                        "names the class {name:?}, which does not exist; the classes are {}{nearest}",
-                        class_names.join(", ")
-                    ))
+            Self::ByName(weights) => {
+                match weights.keys().find(|name| !class_names.iter().any(|class| class == *name)) {
+                    Some(name) => {
+                        let nearest = tallow_core::did_you_mean(name, class_names.iter().map(Foreign::raw));
+                        Err(format!(
+                            "names the class {name:?}, which does not exist; the classes are {}{nearest}",
+                            class_names.iter().map(Foreign::shown).collect::<Vec<_>>().join(", ")
+                        ))
+                    }
+                    None => Ok(class_names
+                        .iter()
+                        .map(|name| weights.get(name.raw()).map_or(1.0, |&w| w as f32))
+                        .collect()),
                 }
-                None => {
-                    Ok(class_names.iter().map(|name| weights.get(name).map_or(1.0, |&w| w as f32)).collect())
-                }
-            },
+            }
         }
     }
 }
@@ -88,7 +104,7 @@ mod tests {
             class_weights: ClassWeights,
         }
         let loss: Loss = toml::from_str(toml).map_err(|e| e.to_string())?;
-        loss.class_weights.resolve(&["cat", "dog", "fox"].map(str::to_owned), &[10, 0, 30])
+        loss.class_weights.resolve(&["cat", "dog", "fox"].map(Foreign::from), &[10, 0, 30])
     }
 
     #[test]
@@ -111,7 +127,16 @@ mod tests {
             let message = resolved(&format!("class_weights = {wrong}")).unwrap_err();
             assert!(message.contains("expected \"balanced\", a list of numbers, or a table"), "{message}");
         }
+        // of these classes, dog has no images; 1e-50 is 0 in f32
+        for none in ["[0, 0, 0]", "[0, 5, 0]", "{ cat = 0, fox = 0 }", "[1e-50, 0, 0]"] {
+            let message = resolved(&format!("class_weights = {none}")).unwrap_err();
+            assert!(
+                message.starts_with("is 0 for every class that has training images"),
+                "{none}: {message}"
+            );
+        }
         assert_eq!(ClassWeights::List(vec![1.0, -2.0]).out_of_range(), Some(-2.0));
+        assert_eq!(ClassWeights::List(vec![1.0, 1e39]).out_of_range(), Some(1e39));
         assert_eq!(
             ClassWeights::ByName([("cat".into(), f64::INFINITY)].into()).out_of_range(),
             Some(f64::INFINITY)

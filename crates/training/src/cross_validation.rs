@@ -9,8 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tallow_core::shown::shown_path;
 use tallow_core::{FileError, StopSignal, files};
 use tallow_metrics::{FoldScores, Predictions, Summary, folds_interval, parse_predictions_csv};
+use tallow_run_files::{CHECKPOINTS, FOLDS, Manifest, SUMMARY, TEST_PREDICTIONS, VAL_PREDICTIONS};
 
 use crate::checkpoint::MAX_FILE_BYTES;
 use crate::data::TrainData;
@@ -19,7 +21,7 @@ use crate::event::Event;
 use crate::feed::{Feed, Feeds};
 use crate::finish::CONFIDENCE;
 use crate::recipe::{DataConfig, Recipe};
-use crate::run_folder::RunPlace;
+use crate::run_folder::{RunFolder, RunPlace};
 use crate::session::{Outcome, Session, Watch};
 
 /// The results of all folds.
@@ -48,12 +50,14 @@ impl Session {
     ) -> Result<std::result::Result<Folded, StopSignal>> {
         let initial = self.learner.model.params.learned_tensors()?;
         let n_folds = self.recipe.data.folds;
+        // the checkpoints of the run's own training come after the record of the folds
+        let is_recorded = self.state.epoch > 0 || self.state.batch > 0;
         let mut ended = Vec::with_capacity(n_folds);
         for fold in 0..n_folds {
             let data = self.data.of_fold(fold);
-            let folder = self.run_dir().join("folds").join((fold + 1).to_string());
-            if !folder.join("summary.json").is_file() {
-                if self.state.epoch > 0 || self.state.batch > 0 {
+            let folder = self.run_dir().join(FOLDS).join((fold + 1).to_string());
+            if !RunFolder::has_ended(&folder) {
+                if is_recorded {
                     let problem = "the run's own model is already in training, but this fold is not \
                                    finished: start a new run";
                     return Err(TrainingError::Damaged { path: folder, problem: problem.into() });
@@ -66,7 +70,11 @@ impl Session {
             }
             let (summary, predictions) = read_fold(&folder, &data)?;
             remove_checkpoints(&folder)?;
-            self.emit(watch, tested(fold, n_folds, &predictions, summary.train_seconds))?;
+            let event = tested(fold, n_folds, &predictions, summary.train_seconds);
+            match is_recorded {
+                true => (watch.on_event)(&event),
+                false => self.emit(watch, event)?,
+            }
             ended.push((predictions, summary.train_seconds));
         }
         folded(&ended, self.is_tested_by_folds()).map(Ok)
@@ -97,7 +105,7 @@ impl Session {
 
 /// Removes the checkpoints of a finished fold, which only a resume would need.
 fn remove_checkpoints(folder: &Path) -> Result<()> {
-    let checkpoints = folder.join("checkpoints");
+    let checkpoints = folder.join(CHECKPOINTS);
     match fs::remove_dir_all(&checkpoints) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             Err(FileError::new("remove the folder", &checkpoints)(e).into())
@@ -134,17 +142,21 @@ fn tested(fold: usize, n_folds: usize, predictions: &Predictions, train_secs: f6
 fn read_fold(folder: &Path, data: &TrainData) -> Result<(Summary, Predictions)> {
     let damaged = |path: &PathBuf, problem: String| TrainingError::Damaged {
         path: path.clone(),
-        problem: format!("{problem}: remove the folder {} and continue with --resume", folder.display()),
+        problem: format!("{problem}: remove the folder {} and continue with --resume", shown_path(folder)),
     };
+    let manifest = Manifest::read(folder)?;
     let text = |name: &str| -> Result<(PathBuf, String)> {
         let path = folder.join(name);
         let bytes = files::read_at_most(&path, MAX_FILE_BYTES)?;
+        if let Some(difference) = manifest.as_ref().and_then(|manifest| manifest.difference(name, &bytes)) {
+            return Err(damaged(&path, format!("it {difference}")));
+        }
         let text = String::from_utf8(bytes).map_err(|_| damaged(&path, "it is not text".into()))?;
         Ok((path, text))
     };
-    let (path, summary) = text("summary.json")?;
+    let (path, summary) = text(SUMMARY)?;
     let summary = serde_json::from_str(&summary).map_err(|e| damaged(&path, e.to_string()))?;
-    let (path, table) = text("evaluation/predictions_test.csv")?;
+    let (path, table) = text(TEST_PREDICTIONS)?;
     let table = parse_predictions_csv(&table).map_err(|e| damaged(&path, e.to_string()))?;
     let (predictions, held_out) = (table.predictions, &data.test);
     let targets = held_out.indices.iter().map(|&i| held_out.set.label(i as usize));
@@ -176,7 +188,7 @@ fn folded(folds: &[(Predictions, f64)], is_test: bool) -> Result<Folded> {
         accuracy: predictions.accuracy().unwrap_or_default(),
         loss: predictions.mean_nll().unwrap_or_default(),
         accuracy_interval: folds_interval(&counts, CONFIDENCE)?,
-        predictions: format!("evaluation/predictions_{}.csv", if is_test { "test" } else { "val" }),
+        predictions: if is_test { TEST_PREDICTIONS } else { VAL_PREDICTIONS }.into(),
     };
     Ok(Folded { predictions, scores, train_secs: folds.iter().map(|fold| fold.1).sum() })
 }

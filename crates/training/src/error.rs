@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use tallow_core::FileError;
+use tallow_core::shown::{shell_word, shown, shown_lines, shown_path};
+use tallow_core::{FileError, Foreign};
 use tallow_metrics::MetricsError;
 use tallow_nn::{NnError, NonFinite};
+use tallow_run_files::ManifestError;
 
 use crate::schedule::InvalidSetting;
 
@@ -15,6 +17,9 @@ pub enum TrainingError {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The manifest of a run folder cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
     /// Data that cannot be used.
     #[error(transparent)]
     Data(#[from] tallow_dataset::Error),
@@ -28,7 +33,10 @@ pub enum TrainingError {
     #[error("recipe: {0}")]
     Setting(#[from] InvalidSetting),
     /// No recipe has this name.
-    #[error("there is no recipe \"{name}\": expected one of {known}, or a file ending in .toml{nearest}")]
+    #[error(
+        "there is no recipe \"{}\": expected one of {known}, or a file ending in .toml{nearest}",
+        shown(name)
+    )]
     UnknownRecipe {
         /// The name that was asked for.
         name: String,
@@ -38,7 +46,7 @@ pub enum TrainingError {
         nearest: String,
     },
     /// An override given beside the recipe that matches no key, or has the wrong type for its key.
-    #[error("{given}: {problem}")]
+    #[error("{}: {}", shown(given), shown(problem))]
     Override {
         /// The override as it was given: `--set epoch=3`.
         given: String,
@@ -46,11 +54,11 @@ pub enum TrainingError {
         problem: String,
     },
     /// A recipe that cannot be read.
-    #[error("recipe {origin}: {problem}")]
+    #[error("recipe {}: {}", shown(origin), shown_lines(problem))]
     Recipe {
         /// The recipe's name or file.
         origin: String,
-        /// The problem, with the key.
+        /// The problem, with the key; the lines of the file that it quotes are lines here too.
         problem: String,
     },
     /// A value of a recipe that is out of range.
@@ -62,7 +70,7 @@ pub enum TrainingError {
         problem: String,
     },
     /// A folder that is not a run folder.
-    #[error("{} is not a run folder: {problem}", path.display())]
+    #[error("{} is not a run folder: {problem}", shown_path(path))]
     NotARun {
         /// The folder.
         path: PathBuf,
@@ -70,13 +78,17 @@ pub enum TrainingError {
         problem: String,
     },
     /// The run folder exists already.
-    #[error("{} exists already: choose another --run-dir, or continue that run: --resume {}", .0.display(), .0.display())]
+    #[error(
+        "{} exists already: choose another --run-dir, or continue that run: --resume {}",
+        shown_path(.0),
+        shell_word(.0)
+    )]
     RunExists(PathBuf),
     /// Another process works on the run folder.
-    #[error("{} is in use by another process: wait for it or stop it", .0.display())]
+    #[error("{} is in use by another process: wait for it or stop it", shown_path(.0))]
     RunInUse(PathBuf),
     /// A checkpoint or model file that cannot be used.
-    #[error("{}: {problem}", path.display())]
+    #[error("{}: {}", shown_path(path), shown(problem))]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -85,17 +97,19 @@ pub enum TrainingError {
     },
     /// A model file whose weights a run cannot start from.
     #[error(
-        "{}: the file has a {theirs}, but the recipe's model is a {ours}: {problem}. Give the recipe the \
-         same [model], or name another file",
-        path.display()
+        "{}: the file has a {}, but the recipe's model is a {}: {problem}. Give the recipe the same [model], or \
+         name another file",
+        shown_path(path),
+        theirs.shown(),
+        ours.shown()
     )]
     OtherNetwork {
         /// The run folder or file.
         path: PathBuf,
         /// The architecture in the file.
-        theirs: String,
+        theirs: Foreign,
         /// The recipe's architecture.
-        ours: String,
+        ours: Foreign,
         /// The mismatch.
         problem: String,
     },
@@ -104,8 +118,11 @@ pub enum TrainingError {
     NotAPng(String),
     /// A setting that may not change when a run is resumed.
     #[error(
-        "--resume: {key} is {now} now, but the run was started with {then}; only --epochs may change, and \
-         only to a larger number"
+        "--resume: {} is {} now, but the run was started with {}; only --epochs may change, and only to a larger \
+         number",
+        shown(key),
+        shown(now),
+        shown(then)
     )]
     Changed {
         /// The key.
@@ -123,8 +140,9 @@ pub enum TrainingError {
     OtherWeights,
     /// The data are not those that the run was started with.
     #[error(
-        "the data have changed since the run was started ({what}; digest {now}, expected {then}): start a \
-         new run with the new data; if the classes are the same, it can --init-from this run"
+        "the data have changed since the run was started ({what}; digest {now}, expected {}): start a \
+         new run with the new data; if the classes are the same, it can --init-from this run",
+        shown(then)
     )]
     OtherData {
         /// The run's digest.
@@ -167,7 +185,7 @@ pub enum TrainingError {
         "{label}: the model's answer to image {index}{} is {value}, not a finite number: its weights or \
          activations grew too large. Train with a lower learning rate (--lr) or in f32 (--precision f32), \
          or use an earlier model; the last good checkpoint of a run is kept",
-        file.as_ref().map_or(String::new(), |file| format!(" ({})", tallow_core::shown(file)))
+        file.as_ref().map_or(String::new(), |file| format!(" ({})", file.shown()))
     )]
     NonFiniteAnswer {
         /// The purpose of the evaluation: "validation", "test".
@@ -175,7 +193,7 @@ pub enum TrainingError {
         /// The image's index in its set.
         index: u32,
         /// The user's file that the image is from, if it has one.
-        file: Option<String>,
+        file: Option<Foreign>,
         /// The first logit that is not finite.
         value: f32,
     },

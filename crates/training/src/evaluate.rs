@@ -15,6 +15,9 @@ use crate::views::{Views, logits_of_views};
 /// Approximate number of pixels per forward pass; results do not depend on it.
 const BATCH_PX: usize = 1 << 18;
 
+/// Largest number of pixels per forward pass of more than one image.
+const MAX_BATCH_PX: usize = 1 << 22;
+
 /// Number of feature rows per forward pass, and the largest number of images.
 const MAX_BATCH: usize = 1024;
 
@@ -66,7 +69,7 @@ pub(crate) fn check_finite(
 ) -> Result<()> {
     let Some(at) = logits.iter().position(|logit| !logit.is_finite()) else { return Ok(()) };
     let index = indices[at / n_classes];
-    let file = set.file(index as usize).map(str::to_owned);
+    let file = set.file(index as usize).cloned();
     Err(TrainingError::NonFiniteAnswer { label: label.to_owned(), index, file, value: logits[at] })
 }
 
@@ -110,7 +113,22 @@ pub(crate) fn batch_size(feed: &Feed) -> usize {
     }
 }
 
-/// Number of images of this size per forward pass: about [`BATCH_PX`] pixels, but at least 8 images.
+/// Number of images of this size per forward pass: about [`BATCH_PX`] pixels, but at least 8 images, or as many of them as have
+/// [`MAX_BATCH_PX`] pixels.
 pub(crate) fn images_per_pass([h, w]: [usize; 2]) -> usize {
-    (BATCH_PX / (h * w).max(1)).clamp(8, MAX_BATCH)
+    let px = h.saturating_mul(w).max(1);
+    let at_least = (MAX_BATCH_PX / px).clamp(1, 8);
+    (BATCH_PX / px).clamp(at_least, MAX_BATCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_has_some_images_but_not_any_number_of_pixels() {
+        let of_side = |px| images_per_pass([px, px]);
+        assert_eq!([1, 32, 96, 224, 518, 724].map(of_side), [1024, 256, 28, 8, 8, 8]);
+        assert_eq!([1024, 2048, 4096, usize::MAX].map(of_side), [4, 1, 1, 1]);
+    }
 }

@@ -5,23 +5,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tallow_core::{FileError, files};
+use tallow_core::files;
 use tallow_metrics::{Caveat, Summary};
+use tallow_run_files::{EARLIER, MODEL, SUMMARY, TEST_PREDICTIONS, VAL_PREDICTIONS};
 
 use crate::averaging::Averaging;
+use crate::checkpoint::MAX_FILE_BYTES;
 use crate::error::{Result, TrainingError};
 use crate::event::Event;
 use crate::model_file::read_model;
-use crate::recipe::Recipe;
+use crate::recipe::{MAX_EPOCHS, Recipe};
+use crate::run_folder::MAX_SUMMARY_BYTES;
 use crate::schedule::{InvalidSetting, not_negative, require};
 use crate::session::{Session, Watch};
 
 /// Default start of an extension, as a share of the recipe's learning rate: low enough to keep what was learnt, high enough
 /// to learn more.
 const FACTOR: f64 = 0.2;
-
-/// The subfolder of a run folder for the models from before its extensions.
-const EARLIER: &str = "before-extension";
 
 /// One entry of a recipe's `extensions`: epochs added to a run whose schedule had ended.
 ///
@@ -54,7 +54,9 @@ impl Extension {
     pub(crate) fn validate(&self) -> std::result::Result<(), InvalidSetting> {
         not_negative("extensions.factor", self.factor)?;
         let rule = format!("must be more than from_epoch, which is {}", self.from_epoch);
-        require(self.to_epoch > self.from_epoch, "extensions.to_epoch", rule, self.to_epoch)
+        require(self.to_epoch > self.from_epoch, "extensions.to_epoch", rule, self.to_epoch)?;
+        let rule = format!("must be at most {MAX_EPOCHS}");
+        require(self.to_epoch <= MAX_EPOCHS, "extensions.to_epoch", rule, self.to_epoch)
     }
 }
 
@@ -195,17 +197,12 @@ fn rounded(rate: f64) -> f64 {
 fn keep(run: &Path, to: &Path) -> Result<()> {
     files::create_folder(files::folder_of(to))?;
     files::create_folder(to)?;
-    for name in [
-        "model.safetensors",
-        "evaluation/predictions_val.csv",
-        "evaluation/predictions_test.csv",
-        "summary.json",
-    ] {
+    for name in [MODEL, VAL_PREDICTIONS, TEST_PREDICTIONS, SUMMARY] {
         let (from, path) = (run.join(name), to.join(Path::new(name).file_name().unwrap_or_default()));
-        match fs::read(&from) {
+        match files::read_at_most(&from, MAX_FILE_BYTES) {
             Ok(bytes) => files::write(&path, &bytes)?,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(FileError::reading(&from)(e).into()),
+            Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e.into()),
         }
     }
     Ok(())
@@ -217,9 +214,9 @@ fn earlier_models(folder: &Path) -> Vec<(PathBuf, f64)> {
     let mut found: Vec<(u64, PathBuf, f64)> = entries
         .flatten()
         .filter_map(|entry| {
-            let summary = fs::read(entry.path().join("summary.json")).ok()?;
+            let summary = files::read_at_most(&entry.path().join(SUMMARY), MAX_SUMMARY_BYTES).ok()?;
             let summary: Summary = serde_json::from_slice(&summary).ok()?;
-            let model = Some(entry.path().join("model.safetensors")).filter(|model| model.is_file());
+            let model = Some(entry.path().join(MODEL)).filter(|model| model.is_file());
             Some((summary.epochs_run, model?, summary.val?.accuracy))
         })
         .collect();

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use tallow_core::memory;
+use tallow_core::memory::ARENA;
 use tallow_dataset::{
     Batch, BatchIter, Fit, Flip, ImageSet, Interpolation, Normalization, Preprocess, TrainLoader,
     epoch_order, n_batches,
@@ -74,7 +74,7 @@ impl Features {
         first_position: usize,
         mirror: impl Fn(u32) -> bool,
     ) -> Batch {
-        let mut images = memory::F32.take(indices.len() * self.width);
+        let mut images = ARENA.take_loose::<f32>(indices.len() * self.width);
         for (row, &i) in images.chunks_exact_mut(self.width).zip(indices) {
             row.copy_from_slice(self.row(i, mirror(i)));
         }
@@ -236,13 +236,13 @@ fn about(
     let Input { preprocess, normalization: Normalization { mean, std } } = input;
     let key = FeatureKey {
         kernels_version: KERNELS_VERSION,
-        trunk: trunk.description.clone(),
+        trunk: trunk.description.clone().into(),
         weights: weights.unwrap_or_default(),
         interpolation: described(preprocess),
         mean,
         std,
         precision: precision.as_str().into(),
-        device: device_name(model.params.device()),
+        device: device_name(model.params.device()).into(),
         isa: isa().as_str().into(),
     };
     AboutFeatures { n_features: trunk.n_features, key }

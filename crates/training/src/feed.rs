@@ -11,6 +11,9 @@ use crate::error::Result;
 use crate::features::Features;
 use crate::recipe::Recipe;
 
+/// Largest number of rows or columns of a network's images.
+pub(crate) const MAX_INPUT_PX: usize = 4096;
+
 /// Batches in order; a batch that cannot be made ends them.
 pub(crate) type Batches = Box<dyn Iterator<Item = Result<Batch>>>;
 

@@ -1,14 +1,18 @@
 //! The end of a run: chooses the weights to keep, evaluates the test set once, and writes all results.
 
-use tallow_core::StopSignal;
+use tallow_core::{Foreign, StopSignal};
 use tallow_dataset::ImageSet;
 use tallow_metrics::{
     ClassificationReport, ConfusionMatrix, Predictions, SplitScore, Summary, TestScore,
     calibration_temperature, predictions_to_csv, wilson_interval,
 };
 use tallow_nn::{device_name, isa};
+use tallow_run_files::{
+    CONFUSION_MATRIX, MODEL, NOVELTY, REPORT_JSON, REPORT_TEXT, TEST_PREDICTIONS, VAL_PREDICTIONS,
+};
 
 use crate::checkpoint::encoding;
+use crate::ending::EndStep;
 use crate::error::Result;
 use crate::evaluate::evaluate;
 use crate::event::Event;
@@ -23,9 +27,17 @@ use crate::step::Learner;
 pub const CONFIDENCE: f64 = 0.95;
 
 impl Session {
-    /// Evaluates the weights to keep, and writes `model.safetensors`, `evaluation/` and `summary.json`. The model file is
-    /// written after validation, which gives its temperature, and after a test with finite results.
-    pub(crate) fn finish(&mut self, feeds: &Feeds, watch: &mut Watch<'_>) -> Result<Outcome> {
+    /// Evaluates the weights to keep, writes `model.safetensors`, `evaluation/` and `summary.json`, and takes `steps`. The
+    /// model file is written after validation, which gives its temperature, and after a test with finite results.
+    ///
+    /// Until the summary is there, a resumed run does all of this again from the last checkpoint, and every file gets the same
+    /// bits again. The summary makes the results final: from then on the test images are not looked at again.
+    pub(crate) fn finish(
+        &mut self,
+        feeds: &Feeds,
+        watch: &mut Watch<'_>,
+        steps: &[EndStep<'_>],
+    ) -> Result<Outcome> {
         let mut epoch = self.restore_best(watch)?;
         let mut val = match self.validation(feeds, watch)? {
             Ok(val) => val,
@@ -49,13 +61,14 @@ impl Session {
         self.write_model(epoch, temperature, novelty)?;
         self.write_evaluation(val.as_ref(), &test)?;
         if let Some(record) = record {
-            self.recorder.run.write_json("evaluation/novelty.json", &record)?;
+            self.recorder.run.write_json(NOVELTY, &record)?;
         }
         let summary = self.summary(val.as_ref(), &test)?;
         if let Some(score) = summary.test {
             self.emit(watch, Event::Tested { epoch: self.state.epoch, score })?;
         }
-        self.recorder.run.write_json("summary.json", &summary)?;
+        self.recorder.run.write_last_word(&summary, &self.recipe, !steps.is_empty())?;
+        self.take_steps(steps, Vec::new())?;
         Ok(Outcome::Finished(Box::new(summary)))
     }
 
@@ -92,7 +105,7 @@ impl Session {
         let provenance = Provenance { dataset, input, epoch, temperature, caveats };
         let info = ModelInfo::new(&self.recipe, provenance);
         let weights = self.learner.model.params.to_tensors()?;
-        self.recorder.run.write("model.safetensors", &SavedModel { info, weights, novelty }.to_bytes()?)
+        self.recorder.run.write(MODEL, &SavedModel { info, weights, novelty }.to_bytes()?)
     }
 
     /// Returns the model's predictions for the images of `feed`, with all views that the recipe asks for, or the signal that
@@ -109,60 +122,64 @@ impl Session {
         Ok(seen.ok_or_else(|| watch.stop.raised().unwrap_or(StopSignal::Interrupt)))
     }
 
-    /// Loads the best epoch's weights if the recipe says so, otherwise the averaged weights, if there are any. Returns the
-    /// epoch of the weights.
+    /// Loads the weights to keep, and returns their epoch.
     fn restore_best(&mut self, watch: &mut Watch<'_>) -> Result<u64> {
+        let Some(epoch) = self.load_best()? else { return Ok(self.state.epoch) };
+        self.emit(watch, Event::BestRestored { epoch })?;
+        Ok(epoch)
+    }
+
+    /// Loads the best epoch's weights if the recipe says so, and returns that epoch. Otherwise loads the averaged weights, if
+    /// there are any.
+    pub(crate) fn load_best(&mut self) -> Result<Option<u64>> {
         let Some((weights, best)) = self.best.take().zip(self.state.best) else {
             self.swap_weights(self.average.as_ref())?;
-            return Ok(self.state.epoch);
+            return Ok(None);
         };
         self.learner.model.params.load_learned(&weights)?;
-        self.emit(watch, Event::BestRestored { epoch: best.epoch })?;
-        Ok(best.epoch)
+        Ok(Some(best.epoch))
     }
 
     fn write_evaluation(&self, val: Option<&Predictions>, test: &Predictions) -> Result<()> {
         let names = self.data.dataset.train.class_names();
         let csv = |predictions: &Predictions, set: &ImageSet| {
-            let file = |&i: &u32| set.file(i as usize).map(str::to_owned);
-            let files: Option<Vec<String>> = predictions.indices().iter().map(file).collect();
+            let file = |&i: &u32| set.file(i as usize).cloned();
+            let files: Option<Vec<Foreign>> = predictions.indices().iter().map(file).collect();
             predictions_to_csv(predictions, names, files.as_deref())
         };
         if let Some(val) = val {
             let set = self.data.val.as_ref().map_or(&self.data.train.set, |part| &part.set);
-            self.recorder.run.write("evaluation/predictions_val.csv", csv(val, set)?.as_bytes())?;
+            self.recorder.run.write(VAL_PREDICTIONS, csv(val, set)?.as_bytes())?;
         }
-        self.recorder
-            .run
-            .write("evaluation/predictions_test.csv", csv(test, &self.data.test.set)?.as_bytes())?;
+        self.recorder.run.write(TEST_PREDICTIONS, csv(test, &self.data.test.set)?.as_bytes())?;
         let matrix = ConfusionMatrix::from_predictions(test);
-        self.recorder.run.write("evaluation/confusion_matrix.csv", matrix.to_csv(names)?.as_bytes())?;
+        self.recorder.run.write(CONFUSION_MATRIX, matrix.to_csv(names)?.as_bytes())?;
         let report = ClassificationReport::new(&matrix);
-        self.recorder.run.write("evaluation/report.txt", report.to_text(names)?.as_bytes())?;
+        self.recorder.run.write(REPORT_TEXT, report.to_text(names)?.as_bytes())?;
         let json = serde_json::to_string_pretty(&report.named(names)?).map_err(encoding)?;
-        self.recorder.run.write("evaluation/report.json", format!("{json}\n").as_bytes())
+        self.recorder.run.write(REPORT_JSON, format!("{json}\n").as_bytes())
     }
 
     fn summary(&self, val: Option<&Predictions>, test: &Predictions) -> Result<Summary> {
         let (recipe, state, data) = (&self.recipe, &self.state, &self.data);
         let model_name = recipe.model.get("name").and_then(toml::Value::as_str).unwrap_or_default();
         Ok(Summary {
-            run_dir: self.recorder.run.path().display().to_string(),
+            run_dir: Foreign::of_path(self.recorder.run.path()),
             dataset: data.dataset.name.clone(),
-            dataset_about: data.dataset.about.map(str::to_owned),
-            data_digest: data.dataset.digest.clone(),
+            dataset_about: data.dataset.about.map(Foreign::from),
+            data_digest: data.dataset.digest.clone().into(),
             n_train: data.train.len() as u64,
             n_val: val.map_or(0, Predictions::len) as u64,
             n_test: test.len() as u64,
-            model: model_name.to_owned(),
+            model: model_name.into(),
             pretrained: state.pretrained.clone(),
             n_parameters: self.learner.model.params.n_parameters() as u64,
             n_trained_parameters: Some(self.learner.model.params.n_trained() as u64),
             recipe: recipe.name.clone(),
             seed: recipe.seed,
-            device: device_name(self.learner.model.params.device()),
-            isa: isa().as_str().to_owned(),
-            precision: recipe.precision.as_str().to_owned(),
+            device: device_name(self.learner.model.params.device()).into(),
+            isa: isa().as_str().into(),
+            precision: recipe.precision.as_str().into(),
             threads: rayon::current_num_threads() as u64,
             epochs_run: state.epoch,
             best_epoch: state.best.map(|best| best.epoch),

@@ -34,6 +34,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![forbid(unsafe_code)]
+#![warn(clippy::disallowed_methods)]
 
 mod averaging;
 mod beginning;
@@ -43,6 +44,7 @@ mod checks;
 mod class_weights;
 mod cross_validation;
 mod data;
+mod ending;
 mod error;
 mod evaluate;
 mod event;
@@ -53,17 +55,20 @@ mod feed;
 mod finish;
 mod fit;
 mod keys;
+mod last_word;
 mod lr_finder;
 mod memory;
 mod model_file;
 mod novelty;
 mod pace;
+mod path_text;
 mod pictures;
 mod predictor;
 mod program;
 mod recipe;
 mod recipe_source;
 mod recorder;
+mod rotation;
 mod run_folder;
 mod schedule;
 mod session;
@@ -79,9 +84,11 @@ pub use callbacks::{
     EarlyStopping, EarlyStoppingState, EarlyStoppingVerdict, Monitor, ReduceLrOnPlateau,
     ReduceLrOnPlateauState,
 };
+pub use checkpoint::{Checkpoint, check_checkpoint};
 pub use checks::settings as recipe_settings;
 pub use class_weights::{Balanced, ClassWeights};
 pub use data::{Part, TrainData};
+pub use ending::EndStep;
 pub use error::{Result, TrainingError};
 pub use event::Event;
 pub use explanation::Explanation;
@@ -91,12 +98,12 @@ pub use feed::{Content, Input, train_loader};
 pub use finish::CONFIDENCE;
 pub use keys::recipe_keys;
 pub use memory::peak_rss_bytes;
-pub use model_file::{ModelInfo, SavedModel, read_model};
+pub use model_file::{ModelInfo, SavedModel, check_model, read_model};
 pub use novelty::Novelty;
 pub use predictor::{Answer, Predictor};
 pub use program::Program;
 pub use recipe::{Callbacks, DataConfig, LossConfig, PrecisionSetting, Recipe, ValidateOn};
-pub use recipe_source::{Override, load_recipe, load_recipe_with, recipe_names, recipe_text};
+pub use recipe_source::{Override, load_recipe, load_recipe_with, parse_recipe, recipe_names, recipe_text};
 pub use run_folder::{RunFolder, RunPlace};
 pub use schedule::{InvalidSetting, Schedule};
 pub use session::{Outcome, Session, Watch};

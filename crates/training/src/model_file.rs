@@ -1,16 +1,22 @@
 //! `model.safetensors`: weights and, under one metadata key, everything needed to use them.
+//!
+//! The file carries a digest of all its bytes, which `tallow-nn` writes and checks. No damage goes unnoticed: a file whose
+//! description lost its digest has an unknown entry, or no description that can be read. Older files, and files that somebody
+//! changed on purpose, have no digest and are accepted.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tallow_core::files;
+use tallow_core::shown::shell_word;
+use tallow_core::{Foreign, files};
 use tallow_dataset::{Fit, Interpolation, Normalization, Preprocess};
 use tallow_metrics::{Caveat, TEMPERATURES};
-use tallow_nn::{Model, Tensors, decode, encode, first_non_finite};
+use tallow_nn::{Model, Tensors, decode, encode_with_digest, first_non_finite, has_digest};
+use tallow_run_files::{CHECKPOINTS, MODEL};
 
 use crate::checkpoint::{MAX_FILE_BYTES, encoding};
 use crate::error::{Result, TrainingError};
-use crate::feed::Input;
+use crate::feed::{Input, MAX_INPUT_PX};
 use crate::novelty::Novelty;
 use crate::recipe::{PrecisionSetting, ValidateOn, is_0};
 use crate::run_folder::RunFolder;
@@ -30,7 +36,7 @@ pub struct ModelInfo {
     /// The architecture: the recipe's `[model]` table.
     pub model: toml::Table,
     /// The classes, in the order of the logits.
-    pub class_names: Vec<String>,
+    pub class_names: Vec<Foreign>,
     /// The mean of the training pixels, per channel, in 0..1.
     pub mean: [f32; 3],
     /// The standard deviation of the training pixels, per channel.
@@ -40,9 +46,9 @@ pub struct ModelInfo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preprocess: Option<Preprocess>,
     /// The data set that the model was trained on.
-    pub dataset: String,
+    pub dataset: Foreign,
     /// The digest of that data set.
-    pub data_digest: String,
+    pub data_digest: Foreign,
     /// The seed of the split into training and validation images.
     pub split_seed: u64,
     /// The share of the training images that was split off for validation.
@@ -56,7 +62,7 @@ pub struct ModelInfo {
     #[serde(default, skip_serializing_if = "is_0")]
     pub folds: usize,
     /// The recipe's name.
-    pub recipe: String,
+    pub recipe: Foreign,
     /// The epoch that the weights are from.
     pub epoch: u64,
     /// The precision of training and of evaluation.
@@ -94,7 +100,7 @@ impl ModelInfo {
             std: from.input.normalization.std,
             preprocess: from.input.preprocess,
             dataset: from.dataset.name.clone(),
-            data_digest: from.dataset.digest.clone(),
+            data_digest: from.dataset.digest.clone().into(),
             split_seed: recipe.seed,
             val_fraction: recipe.data.val_fraction,
             validate_on: recipe.data.validate_on,
@@ -144,19 +150,43 @@ impl SavedModel {
         let novelty = self.novelty.iter().flat_map(Novelty::to_tensors);
         let mut tensors = self.weights.clone();
         tensors.extend(novelty.map(|(name, tensor)| (format!("{NOVELTY}{name}"), tensor)));
-        Ok(encode(&tensors, &metadata)?)
+        Ok(encode_with_digest(&tensors, &metadata)?)
+    }
+
+    /// Reads the bytes of the file `path`, which messages name.
+    ///
+    /// # Errors
+    /// If they are damaged, were not written by this program, or have NaN or infinite numbers in a tensor.
+    pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self> {
+        from_bytes(bytes, path)
     }
 }
 
 /// Reads the model of a run folder, or a model file.
 ///
 /// # Errors
-/// If the file is missing or damaged, was not written by this program, or has NaN or infinite numbers in a tensor.
+/// If the file is missing, damaged or does not match its digest, was not written by this program, or has NaN or infinite numbers
+/// in a tensor.
 pub fn read_model(path: &Path) -> Result<SavedModel> {
     let path = model_path(path)?;
-    let damaged = |problem: String| TrainingError::Damaged { path: path.clone(), problem };
+    from_bytes(&files::read_at_most(&path, MAX_FILE_BYTES)?, &path)
+}
+
+/// Reads a model as [`read_model`] does, only to check it. Returns whether the file carries a digest of its content.
+///
+/// # Errors
+/// The same as [`read_model`].
+pub fn check_model(path: &Path) -> Result<bool> {
+    let path = model_path(path)?;
     let bytes = files::read_at_most(&path, MAX_FILE_BYTES)?;
-    let (mut tensors, metadata) = decode(&bytes).map_err(|e| damaged(e.to_string()))?;
+    from_bytes(&bytes, &path)?;
+    Ok(has_digest(&bytes))
+}
+
+/// Reads the content of the model file at `path`.
+fn from_bytes(bytes: &[u8], path: &Path) -> Result<SavedModel> {
+    let damaged = |problem: String| TrainingError::Damaged { path: path.to_owned(), problem };
+    let (mut tensors, metadata) = decode(bytes).map_err(|e| damaged(e.to_string()))?;
     let Some(metadata) = metadata else {
         return Err(damaged(
             "it holds weights, but no description of the model: it was not written by this program".into(),
@@ -177,6 +207,7 @@ pub fn read_model(path: &Path) -> Result<SavedModel> {
             "its description has the temperature {temperature}, expected a number from {low} to {high}"
         )));
     }
+    check_ranges(&info).map_err(damaged)?;
     if info.validate_on == ValidateOn::Test && !info.caveats.contains(&Caveat::ValidatedOnTest) {
         info.caveats.push(Caveat::ValidatedOnTest); // of a file without this caveat, written before there were caveats
     }
@@ -199,20 +230,99 @@ pub fn read_model(path: &Path) -> Result<SavedModel> {
     Ok(SavedModel { info, weights: tensors, novelty })
 }
 
+/// Refuses numbers that decide how large pictures and batches become, or that no picture can be normalised with. Whether the
+/// weights are those of the network that the table describes is checked where that is built, before memory is requested for it.
+fn check_ranges(info: &ModelInfo) -> std::result::Result<(), String> {
+    if let Some(preprocess) = &info.preprocess {
+        preprocess.validate().map_err(|e| format!("its description: {e}"))?;
+        if preprocess.size_px.iter().any(|px| *px > MAX_INPUT_PX) {
+            return Err(format!(
+                "its description has pictures of {:?} pixels, expected at most {MAX_INPUT_PX} rows and columns: use the file \
+                 that the run wrote",
+                preprocess.size_px
+            ));
+        }
+    }
+    let of_std = |std: &f32| *std > 0.0 && std.is_finite();
+    if !info.mean.iter().all(|mean| mean.is_finite()) || !info.std.iter().all(of_std) {
+        return Err(format!(
+            "its description has the mean {:?} and the standard deviation {:?}, expected finite numbers, and \
+             deviations above 0: use the file that the run wrote",
+            info.mean, info.std
+        ));
+    }
+    info.evaluation.validate().map_err(|e| format!("its description: {e}"))
+}
+
 /// Returns the model file for `path`, a run folder or a model file.
 fn model_path(path: &Path) -> Result<PathBuf> {
     if !path.is_dir() {
         return Ok(path.to_owned());
     }
-    let file = path.join("model.safetensors");
+    let file = path.join(MODEL);
     if file.is_file() {
         return Ok(file);
     }
     let is_of_fold = RunFolder::recipe_of(path).is_ok_and(|recipe| recipe.data.fold.is_some());
-    let problem = match path.join("checkpoints").is_dir() {
-        _ if is_of_fold => "it has no model.safetensors: the run of a fold keeps no model".to_owned(),
-        true => format!("it has no model.safetensors yet: finish the run with --resume {}", path.display()),
-        false => "it has no model.safetensors".to_owned(),
+    let problem = match path.join(CHECKPOINTS).is_dir() {
+        _ if is_of_fold => format!("it has no {MODEL}: the run of a fold keeps no model"),
+        true => format!("it has no {MODEL} yet: finish the run with --resume {}", shell_word(path)),
+        false => format!("it has no {MODEL}"),
     };
     Err(TrainingError::NotARun { path: path.to_owned(), problem })
+}
+
+#[cfg(test)]
+mod tests {
+    use tallow_nn::HostTensor;
+
+    use super::*;
+
+    fn sample() -> SavedModel {
+        let info = ModelInfo {
+            version: VERSION,
+            model: toml::Table::from_iter([("name".to_owned(), "cnn".into())]),
+            class_names: vec!["cat".into(), "dog".into()],
+            mean: [0.5; 3],
+            std: [0.25; 3],
+            preprocess: None,
+            dataset: "pets".into(),
+            data_digest: "d1".into(),
+            split_seed: 7,
+            val_fraction: 0.1,
+            validate_on: ValidateOn::Split,
+            train_subset: None,
+            folds: 0,
+            recipe: "cnn".into(),
+            epoch: 3,
+            precision: PrecisionSetting::F32,
+            evaluation: Views::default(),
+            temperature: Some(1.5),
+            caveats: Vec::new(),
+        };
+        let tensor = HostTensor { shape: vec![2, 1], data: vec![0.5, -1.25] };
+        SavedModel { info, weights: Tensors::from([("fc.weight".to_owned(), tensor)]), novelty: None }
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let (whole, path) = (sample().to_bytes().unwrap(), Path::new("model.safetensors"));
+        assert!(from_bytes(&whole, path).unwrap() == sample() && has_digest(&whole));
+        assert_eq!(from_bytes(&whole, path).unwrap().to_bytes().unwrap(), whole, "a copy has the same bytes");
+        for at in 0..whole.len() {
+            for bit in 0..8 {
+                let mut bytes = whole.clone();
+                bytes[at] ^= 1 << bit;
+                assert!(from_bytes(&bytes, path).is_err(), "byte {at}, bit {bit}");
+            }
+            assert!(from_bytes(&whole[..at], path).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_an_older_program_has_no_digest_and_is_read() {
+        let metadata = serde_json::to_string(&sample().info).unwrap();
+        let bytes = tallow_nn::encode(&sample().weights, &metadata).unwrap();
+        assert!(from_bytes(&bytes, Path::new("old")).unwrap() == sample() && !has_digest(&bytes));
+    }
 }

@@ -4,8 +4,9 @@
 use std::fs;
 
 use serde::Serialize;
-use tallow_core::FileError;
+use tallow_core::{FileError, Foreign};
 use tallow_dataset::{Augment, ImageSet, Picture, as_seen, images_to_show, to_png};
+use tallow_run_files::{IMAGE_INDEX, IMAGES};
 
 use crate::error::{Result, TrainingError};
 use crate::explanation::explain;
@@ -42,12 +43,12 @@ struct Index<'a> {
 struct PictureEntry<'a> {
     file: String,
     role: &'static str,
-    class: &'a str,
+    class: &'a Foreign,
     /// The image's index in its data set.
     index: u32,
     /// The image's file below the data set's folder, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
+    name: Option<&'a Foreign>,
     /// For a picture near a test image: that image's index, and the cosine similarity of their features.
     #[serde(skip_serializing_if = "Option::is_none")]
     near: Option<(u32, f32)>,
@@ -98,7 +99,7 @@ impl Session {
         for &index in surest {
             for (i, near) in self.nearest(index, N_NEAREST).into_iter().enumerate() {
                 let (picture, file) = (set.read(near.index as usize)?, format!("near-{index}-{i}.png"));
-                self.recorder.run.write(&format!("images/{file}"), &to_png(&picture, MAX_NEAR_SIDE_PX)?)?;
+                self.recorder.run.write(&format!("{IMAGES}/{file}"), &to_png(&picture, MAX_NEAR_SIDE_PX)?)?;
                 let entry = entry(file, "near", set, near.index);
                 pictures.push(PictureEntry { near: Some((index, near.similarity)), ..entry });
             }
@@ -110,7 +111,7 @@ impl Session {
             train_counts: self.train_counts(),
             pictures,
         };
-        self.recorder.run.write_json("images/index.json", &index)
+        self.recorder.run.write_json(IMAGE_INDEX, &index)
     }
 
     /// Writes what decided about test images, and returns the entries: none where the network cannot be explained.
@@ -125,7 +126,7 @@ impl Session {
             };
             let file = format!("map-{index}.png");
             let png = to_png(&explanation.overlay(), MAX_MAP_SIDE_PX)?;
-            self.recorder.run.write(&format!("images/{file}"), &png)?;
+            self.recorder.run.write(&format!("{IMAGES}/{file}"), &png)?;
             entries.push(entry(file, "map", set, index));
         }
         Ok(entries)
@@ -142,13 +143,13 @@ impl Session {
     ) -> Result<PictureEntry<'a>> {
         let name = set.file(index as usize);
         let max_side_px = if name.is_some() { MAX_PHOTOGRAPH_SIDE_PX } else { MAX_SIDE_PX };
-        self.recorder.run.write(&format!("images/{file}"), &to_png(picture, max_side_px)?)?;
+        self.recorder.run.write(&format!("{IMAGES}/{file}"), &to_png(picture, max_side_px)?)?;
         Ok(entry(file, role, set, index))
     }
 
     /// Removes pictures from an earlier end of the run.
     fn clear_pictures(&self) -> Result<()> {
-        let folder = self.recorder.run.path().join("images");
+        let folder = self.recorder.run.path().join(IMAGES);
         match fs::remove_dir_all(&folder) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 Err(FileError::new("remove the folder", &folder)(e).into())

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use tallow_core::Foreign;
 use tallow_dataset::{Augment, Fit, Interpolation, Mix, Normalization, Preprocess};
 use tallow_nn::{Device, OptimizerConfig, ParamGroup, Reduction, native_precision};
 
@@ -17,12 +18,15 @@ use crate::schedule::Schedule;
 use crate::views::Views;
 use crate::whitening::Whitening;
 
+/// Largest number of epochs. Its product with the steps of an epoch, which are fewer than 2^32, fits into 64 bits.
+pub(crate) const MAX_EPOCHS: u64 = 1_000_000_000;
+
 /// All settings of a run. Unknown keys are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// The recipe's name; the names of run folders contain it.
-    pub name: String,
+    pub name: Foreign,
     /// Passes over the training data.
     pub epochs: u64,
     /// Images per step.
@@ -40,7 +44,7 @@ pub struct Recipe {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_grad_norm: Option<f64>,
     /// The run folder or model file whose weights the run starts from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::path_text::optional")]
     pub init_from: Option<PathBuf>,
     /// The images.
     #[serde(default)]
@@ -131,9 +135,11 @@ impl PrecisionSetting {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// `auto`, `cifar10`, `cifar100`, `cifar100-coarse`, `sample`, or the path of a folder, a table of labels or an archive.
+    /// `auto`, `cifar10`, `cifar100`, `cifar100-coarse`, `sample`, or the path of a folder, a table of labels or an archive, as
+    /// [`path_text`](tallow_core::path_text()).
     pub dataset: String,
     /// The folder of data sets.
+    #[serde(with = "crate::path_text")]
     pub data_dir: PathBuf,
     /// The share of the training images that is kept for validation; 0: none.
     pub val_fraction: f64,
@@ -283,10 +289,14 @@ impl Recipe {
         if self.epochs == 0 {
             return value("epochs", "must be at least 1, it is 0".into());
         }
+        if self.epochs > MAX_EPOCHS {
+            return value("epochs", format!("must be at most {MAX_EPOCHS}, it is {}", self.epochs));
+        }
         if self.batch_size == 0 {
             return value("batch_size", "must be at least 1, it is 0".into());
         }
-        if self.name.is_empty() || self.name.contains(['/', '\\', '\0']) || self.name.starts_with('.') {
+        let name = self.name.raw();
+        if name.is_empty() || name.contains(['/', '\\', '\0']) || name.starts_with('.') {
             return value("name", format!("must be usable as a folder's name, it is {:?}", self.name));
         }
         let fraction = self.data.val_fraction;
@@ -318,9 +328,10 @@ impl Recipe {
             return value("loss.label_smoothing", format!("must lie in [0, 1), it is {smoothing}"));
         }
         if let Some(w) = self.loss.class_weights.as_ref().and_then(ClassWeights::out_of_range) {
-            return value("loss.class_weights", format!("must be 0 or more, one is {w}"));
+            return value("loss.class_weights", format!("must be 0 or more and at most 3.4e38, one is {w}"));
         }
         self.whitening.map_or(Ok(()), Whitening::validate)?;
+        self.evaluation.validate()?;
         self.optimizer.validate()?;
         self.schedule.validate()?;
         self.extensions.iter().try_for_each(Extension::validate)?;
@@ -391,6 +402,6 @@ impl Recipe {
     /// If a value cannot be written as TOML: a seed above 2^63 - 1.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self)
-            .map_err(|e| TrainingError::Recipe { origin: self.name.clone(), problem: e.to_string() })
+            .map_err(|e| TrainingError::Recipe { origin: self.name.raw().to_owned(), problem: e.to_string() })
     }
 }

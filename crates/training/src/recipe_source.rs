@@ -3,10 +3,10 @@
 //! A recipe is checked against the table of keys (`keys`) before serde reads it. So messages name whole keys, and missing
 //! values are filled in.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tallow_core::keys::{Extent, KeyTable};
-use tallow_core::{did_you_mean, files};
+use tallow_core::{did_you_mean, files, path_of, path_text};
 use toml::{Table, Value};
 
 use crate::error::{Result, TrainingError};
@@ -97,7 +97,7 @@ impl Override {
 ///
 /// # Errors
 /// If the recipe does not exist, or one of its keys or values cannot be used.
-pub fn load_recipe(source: &str, overrides: &[Override]) -> Result<Recipe> {
+pub fn load_recipe(source: impl AsRef<Path>, overrides: &[Override]) -> Result<Recipe> {
     load_recipe_with(source, overrides, &recipe_keys())
 }
 
@@ -105,9 +105,24 @@ pub fn load_recipe(source: &str, overrides: &[Override]) -> Result<Recipe> {
 ///
 /// # Errors
 /// The same as [`load_recipe`].
-pub fn load_recipe_with(source: &str, overrides: &[Override], keys: &KeyTable) -> Result<Recipe> {
-    let fail = |problem: String| TrainingError::Recipe { origin: source.to_owned(), problem };
-    let mut table = load_table(source, keys, 0)?;
+pub fn load_recipe_with(source: impl AsRef<Path>, overrides: &[Override], keys: &KeyTable) -> Result<Recipe> {
+    let source = source.as_ref();
+    resolve(load_table(source, keys, 0)?, source, overrides, keys)
+}
+
+/// Reads a recipe from the text of a file, and validates it. Messages call the file `origin`, and a file that it names as its
+/// `base` is relative to that path.
+///
+/// # Errors
+/// The same as [`load_recipe`].
+pub fn parse_recipe(text: &str, origin: &Path, keys: &KeyTable) -> Result<Recipe> {
+    resolve(parse_table(text, &stem(origin), origin, keys, 0)?, origin, &[], keys)
+}
+
+/// Applies `overrides` to the table of the recipe `source`, fills in missing values, and validates the result.
+fn resolve(mut table: Table, source: &Path, overrides: &[Override], keys: &KeyTable) -> Result<Recipe> {
+    let origin = path_text(source);
+    let fail = |problem: String| TrainingError::Recipe { origin: origin.clone(), problem };
     // the kind of a table decides what its other keys mean, so it is set first, whatever the order of the overrides
     let (kinds, others): (Vec<&Override>, Vec<_>) =
         overrides.iter().partition(|o| keys.tagged_by(&o.key).is_some());
@@ -119,7 +134,7 @@ pub fn load_recipe_with(source: &str, overrides: &[Override], keys: &KeyTable) -
     keys.check(&table, Extent::Whole).map_err(fail)?;
     let recipe: Recipe =
         table.try_into().map_err(|e: toml::de::Error| fail(e.to_string().trim().replace('\n', " ")))?;
-    recipe.validate().map_err(|e| e.in_recipe(source))?;
+    recipe.validate().map_err(|e| e.in_recipe(&origin))?;
     Ok(recipe)
 }
 
@@ -139,26 +154,32 @@ fn apply(given: &Override, table: &mut Table, keys: &KeyTable) -> std::result::R
     }
 }
 
-fn load_table(source: &str, keys: &KeyTable, depth: usize) -> Result<Table> {
-    let fail = |problem: String| TrainingError::Recipe { origin: source.to_owned(), problem };
-    let (text, name) = match recipe_text(source) {
-        Some(text) => (text.to_owned(), source.to_owned()),
-        None if source.ends_with(".toml") => {
-            let path = Path::new(source);
-            let bytes = files::read_at_most(path, MAX_BYTES)?;
-            let text = String::from_utf8(bytes).map_err(|_| fail("it is not UTF-8 text".into()))?;
-            (text, path.file_stem().unwrap_or_default().to_string_lossy().into_owned())
+fn load_table(source: &Path, keys: &KeyTable, depth: usize) -> Result<Table> {
+    let origin = path_text(source);
+    match recipe_text(&origin) {
+        Some(text) => parse_table(text, &origin, source, keys, depth),
+        None if source.as_os_str().as_encoded_bytes().ends_with(b".toml") => {
+            let bytes = files::read_at_most(source, MAX_BYTES)?;
+            let problem = "it is not UTF-8 text".to_owned();
+            let text = String::from_utf8(bytes)
+                .map_err(|_| TrainingError::Recipe { origin: origin.clone(), problem })?;
+            parse_table(&text, &stem(source), source, keys, depth)
         }
         None => {
             let known = recipe_names().collect::<Vec<_>>().join(", ");
-            let nearest = did_you_mean(source, recipe_names());
-            return Err(TrainingError::UnknownRecipe { name: source.to_owned(), known, nearest });
+            let nearest = did_you_mean(&origin, recipe_names());
+            Err(TrainingError::UnknownRecipe { name: origin, known, nearest })
         }
-    };
-    let mut table: Table = toml::from_str(&text).map_err(|e| fail(e.to_string()))?;
+    }
+}
+
+/// Parses the text of the recipe `source`, which is called `name` unless it says otherwise, and merges it into its `base`.
+fn parse_table(text: &str, name: &str, source: &Path, keys: &KeyTable, depth: usize) -> Result<Table> {
+    let fail = |problem: String| TrainingError::Recipe { origin: path_text(source), problem };
+    let mut table: Table = toml::from_str(text).map_err(|e| fail(e.to_string()))?;
     let base = table.remove("base");
     keys.check(&table, Extent::Part).map_err(fail)?;
-    table.entry("name").or_insert(Value::String(name));
+    table.entry("name").or_insert(Value::String(name.to_owned()));
     match base {
         None => Ok(table),
         Some(_) if depth == MAX_DEPTH => {
@@ -173,12 +194,17 @@ fn load_table(source: &str, keys: &KeyTable, depth: usize) -> Result<Table> {
     }
 }
 
-/// Returns the path of a `base`; a file named in a file is relative to it.
-fn base_path(source: &str, base: &str) -> String {
-    if recipe_text(base).is_some() || Path::new(base).is_absolute() {
-        return base.to_owned();
+/// Returns the name of the recipe in the file `source`. It is for people and for new folders, and no way to the file.
+fn stem(source: &Path) -> String {
+    source.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Returns the path of a `base`, or its name if it is built in; a file named in a file is relative to it.
+fn base_path(source: &Path, base: &str) -> PathBuf {
+    if recipe_text(base).is_some() {
+        return base.into();
     }
-    Path::new(source).with_file_name(base).to_string_lossy().into_owned()
+    source.with_file_name(path_of(base)) // replaces all of `source` if `base` is absolute
 }
 
 /// Merges `over` into `base`: tables are merged key by key, everything else is replaced. A table with a different `kind` or
@@ -212,7 +238,7 @@ fn inner_table<'t>(table: &'t mut Table, path: &str) -> std::result::Result<&'t 
         let next = table.entry(part).or_insert_with(|| Value::Table(Table::new()));
         table = next
             .as_table_mut()
-            .ok_or_else(|| format!("{part} is not a table here: set its whole value instead"))?;
+            .ok_or_else(|| format!("{part:?} is not a table here: set its whole value instead"))?;
     }
     Ok(table)
 }

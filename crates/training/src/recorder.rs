@@ -11,7 +11,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use tallow_core::FileError;
-use tallow_metrics::EpochRecord;
+use tallow_metrics::{EpochRecord, TestScore};
+use tallow_run_files::{EVENTS, HISTORY};
 
 use crate::checkpoint::encoding;
 use crate::error::Result;
@@ -51,13 +52,13 @@ impl Recorder {
     pub(crate) fn cut_back(&self, state: &State, recipe: &Recipe) -> Result<()> {
         if self.events_bytes() > state.events_bytes {
             let cut = self.run.events.set_len(state.events_bytes);
-            cut.map_err(FileError::writing(&self.run.path().join("events.jsonl")))?;
+            cut.map_err(FileError::writing(&self.run.path().join(EVENTS)))?;
         }
         let mut text = format!("{}\n", EpochRecord::csv_header(recipe.has_validation()));
         for record in &state.history {
             text += &format!("{}\n", record.to_csv_row());
         }
-        self.run.write("history.csv", text.as_bytes())
+        self.run.write(HISTORY, text.as_bytes())
     }
 
     /// Begins the TensorBoard file, or continues it at the length recorded in `state`.
@@ -84,9 +85,27 @@ impl Recorder {
         }
     }
 
-    /// Adds a picture to the TensorBoard file under `tag`, if the file is open.
-    pub(crate) fn record_picture(&self, epoch: u64, tag: &str, png: &[u8]) -> Result<()> {
-        self.event_file.as_ref().map_or(Ok(()), |file| file.append_picture(epoch, tag, png))
+    /// Writes the end of the TensorBoard file: the test's score, and `pictures` under their tags. Replaces what follows the
+    /// checkpoint with `state`, so it can be repeated.
+    pub(crate) fn record_end(
+        &self,
+        state: &State,
+        recipe: &Recipe,
+        score: Option<TestScore>,
+        pictures: &[(String, Vec<u8>)],
+    ) -> Result<()> {
+        let (file, is_new) = EventFile::open(self.run.path(), state.tfevents_bytes)?;
+        if is_new {
+            file.begin(recipe)?;
+        }
+        if let Some(score) = score {
+            file.record(&Event::Tested { epoch: state.epoch, score })?;
+        }
+        for (tag, png) in pictures {
+            file.append_picture(state.epoch, tag, png)?;
+        }
+        file.sync()?;
+        Ok(())
     }
 
     /// Records the lengths of the logs in `state`, for a checkpoint. By then the logs are on disk.
@@ -98,7 +117,7 @@ impl Recorder {
 
     /// Appends one row to `history.csv`.
     fn append_history(&self, record: &EpochRecord) -> Result<()> {
-        let path = self.run.path().join("history.csv");
+        let path = self.run.path().join(HISTORY);
         let append = |path: &Path| -> io::Result<()> {
             let mut file = OpenOptions::new().append(true).open(path)?;
             file.write_all(format!("{}\n", record.to_csv_row()).as_bytes())?;
@@ -115,7 +134,7 @@ impl Recorder {
         line.push('\n');
         let mut events = &self.run.events;
         let written = events.write_all(line.as_bytes()).and_then(|()| events.sync_data());
-        Ok(written.map_err(FileError::writing(&self.run.path().join("events.jsonl")))?)
+        Ok(written.map_err(FileError::writing(&self.run.path().join(EVENTS)))?)
     }
 
     /// Returns the length of `events.jsonl` in bytes.
@@ -128,7 +147,6 @@ impl Recorder {
 mod tests {
     use std::fs;
 
-    use tallow_metrics::TestScore;
     use tallow_nn::Tensors;
 
     use super::*;
@@ -216,5 +234,15 @@ mod tests {
         recorder.cut_back(&state, &recipe).unwrap();
         recorder.open_event_file(&state, &recipe).unwrap();
         assert_eq!(logs(&recorder), saved);
+
+        let png = [&b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"[..], &[0, 0, 0, 1, 0, 0, 0, 1]].concat();
+        let pictures = [("a".to_owned(), png)];
+        let end = || {
+            recorder.record_end(&state, &recipe, Some(score), &pictures).unwrap();
+            logs(&recorder)
+        };
+        let first = end();
+        assert!(first.2 > saved.2 && (&first.0, &first.1) == (&saved.0, &saved.1));
+        assert_eq!(end(), first, "the end can be written again");
     }
 }

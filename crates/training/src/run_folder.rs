@@ -1,7 +1,7 @@
 //! The run folder: holds all files of a run and keeps them whole. `recorder.rs` decides the content of its logs.
 //!
 //! A folder gets its final name only once it has a recipe and a first checkpoint. So a run can be resumed whenever it is
-//! killed. `last` becomes `previous` before a new `last` is moved in.
+//! killed. `rotation.rs` saves the checkpoints that continue a run.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -9,19 +9,31 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tallow_core::temporary::{self, TemporaryFolder};
 use tallow_core::{FileError, files};
 use tallow_dataset::{Fit, Interpolation};
 use tallow_metrics::{EpochRecord, Summary};
+use tallow_run_files::{CHECKPOINTS, ENDING, EVENTS, HISTORY, LAST_CHECKPOINT, RECIPE, SUMMARY};
 use tracing::debug;
 
 use crate::checkpoint::{Checkpoint, encoding};
 use crate::error::{Result, TrainingError};
 use crate::recipe::Recipe;
 use crate::recipe_source::{Override, load_recipe};
+use crate::rotation::Rotation;
+
+/// Prefix of the temporary name of a run folder that is not complete yet.
+const STAGING: &str = ".new-run-";
+
+/// Size limit of the list of steps that were taken at the end, in bytes.
+const MAX_ENDING_BYTES: u64 = 1 << 16;
 
 /// Number of attempts, and the time between them, to lock a folder that is in use.
 const N_TRIES: usize = 5;
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
+
+/// Size limit of a summary, in bytes.
+pub(crate) const MAX_SUMMARY_BYTES: u64 = 16 << 20;
 
 /// The place of a new run folder.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +50,7 @@ pub struct RunFolder {
     path: PathBuf,
     /// `events.jsonl`, open for appending, and locked.
     pub(crate) events: File,
+    rotation: Rotation,
 }
 
 impl RunFolder {
@@ -51,21 +64,22 @@ impl RunFolder {
             RunPlace::Under(parent) => parent,
         };
         let path = in_folder(parent, || {
-            let staging = files::temporary_folder(parent, ".new-run-")?;
-            files::create_folder(&staging.path().join("checkpoints"))?;
-            files::write(&staging.path().join("recipe.toml"), recipe.to_toml()?.as_bytes())?;
-            files::write(&staging.path().join("checkpoints/last"), &first.to_bytes()?)?;
+            temporary::remove_folders(parent, STAGING);
+            let staging = TemporaryFolder::new(parent, STAGING)?;
+            files::create_folder(&staging.path().join(CHECKPOINTS))?;
+            files::write(&staging.path().join(RECIPE), recipe.to_toml()?.as_bytes())?;
+            files::write(&staging.path().join(LAST_CHECKPOINT), &first.to_bytes()?)?;
             files::write(
-                &staging.path().join("history.csv"),
+                &staging.path().join(HISTORY),
                 format!("{}\n", EpochRecord::csv_header(recipe.has_validation())).as_bytes(),
             )?;
-            files::write(&staging.path().join("events.jsonl"), b"")?;
-            let path = move_in(staging.path(), place, &recipe.name)?;
-            let _ = staging.keep(); // the staging folder was renamed
+            files::write(&staging.path().join(EVENTS), b"")?;
+            let path = move_in(staging.path(), place, recipe.name.raw())?;
+            staging.keep();
             Ok(path)
         })?;
         files::sync_folder(parent)?;
-        Self::open(&path)
+        Ok(Self { rotation: Rotation::new(&path, true), ..Self::open(&path)? })
     }
 
     /// Opens a folder to resume its run.
@@ -73,9 +87,7 @@ impl RunFolder {
     /// # Errors
     /// If it is not a run folder, or another process works on it.
     pub fn open(path: &Path) -> Result<Self> {
-        for (part, is_there) in
-            [("recipe.toml", Path::is_file as fn(&Path) -> bool), ("checkpoints", Path::is_dir)]
-        {
+        for (part, is_there) in [(RECIPE, Path::is_file as fn(&Path) -> bool), (CHECKPOINTS, Path::is_dir)] {
             if !is_there(&path.join(part)) {
                 return Err(TrainingError::NotARun {
                     path: path.to_owned(),
@@ -83,7 +95,7 @@ impl RunFolder {
                 });
             }
         }
-        let log = path.join("events.jsonl");
+        let log = path.join(EVENTS);
         let events =
             OpenOptions::new().create(true).append(true).open(&log).map_err(FileError::writing(&log))?;
         // a process that only checks whether the folder is in use holds the lock for an instant
@@ -96,7 +108,7 @@ impl RunFolder {
             locked = events.try_lock();
         }
         match locked {
-            Ok(()) => Ok(Self { path: path.to_owned(), events }),
+            Ok(()) => Ok(Self { path: path.to_owned(), events, rotation: Rotation::new(path, false) }),
             Err(fs::TryLockError::WouldBlock) => Err(TrainingError::RunInUse(path.to_owned())),
             Err(fs::TryLockError::Error(e)) => Err(FileError::new("lock", &log)(e).into()),
         }
@@ -104,10 +116,21 @@ impl RunFolder {
 
     /// Whether a process works on the run folder `path`, as far as this can be determined.
     pub fn is_in_use(path: &Path) -> bool {
-        let log = path.join("events.jsonl");
+        let log = path.join(EVENTS);
         let Some(file) = log.is_file().then(|| File::open(&log).ok()).flatten() else { return false };
         // the lock is released at once, with the file
         matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
+    }
+
+    /// Whether the run in `path` has ended. The summary alone does not say so: the steps that follow it may be left to do.
+    pub fn has_ended(path: &Path) -> bool {
+        path.join(SUMMARY).is_file() && !path.join(ENDING).exists()
+    }
+
+    /// Removes the temporary files that killed processes left in the folder, and the incomplete run folders beside it.
+    pub(crate) fn remove_leftovers(&self) {
+        temporary::remove_files(&self.path);
+        temporary::remove_folders(files::folder_of(&self.path), STAGING);
     }
 
     /// Returns the path of the folder.
@@ -120,11 +143,11 @@ impl RunFolder {
     /// # Errors
     /// If the folder has no recipe, or the recipe cannot be read.
     pub fn recipe_of(path: &Path) -> Result<Recipe> {
-        let recipe = path.join("recipe.toml");
+        let recipe = path.join(RECIPE);
         if !recipe.is_file() {
             return Err(TrainingError::NotARun {
                 path: path.to_owned(),
-                problem: "it has no recipe.toml".into(),
+                problem: format!("it has no {RECIPE}"),
             });
         }
         Self::load(path, &[])
@@ -136,7 +159,7 @@ impl RunFolder {
     /// # Errors
     /// The same as [`load_recipe`].
     pub fn load(path: &Path, overrides: &[Override]) -> Result<Recipe> {
-        let mut recipe = load_recipe(&path.join("recipe.toml").to_string_lossy(), overrides)?;
+        let mut recipe = load_recipe(path.join(RECIPE), overrides)?;
         let data = &mut recipe.data;
         data.interpolation.get_or_insert(Interpolation::Linear);
         data.fit.get_or_insert(Fit::Squash);
@@ -144,44 +167,25 @@ impl RunFolder {
     }
 
     pub(crate) fn write_recipe(&self, recipe: &Recipe) -> Result<()> {
-        Ok(files::write(&self.path.join("recipe.toml"), recipe.to_toml()?.as_bytes())?)
+        Ok(files::write(&self.path.join(RECIPE), recipe.to_toml()?.as_bytes())?)
     }
 
     fn checkpoint(&self, name: &str) -> PathBuf {
-        self.path.join("checkpoints").join(name)
+        self.path.join(CHECKPOINTS).join(name)
     }
 
     /// Makes `checkpoint` the last one, and the former last one the previous.
-    pub(crate) fn write_last(&self, checkpoint: &Checkpoint) -> Result<()> {
-        let (last, previous, new) =
-            (self.checkpoint("last"), self.checkpoint("previous"), self.checkpoint("new"));
+    pub(crate) fn write_last(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let (started, bytes) = (Instant::now(), checkpoint.to_bytes()?);
-        files::write(&new, &bytes)?;
+        self.rotation.save(&bytes)?;
         debug!(bytes = bytes.len(), secs = started.elapsed().as_secs_f64(), "checkpoint written");
-        if last.exists() {
-            fs::rename(&last, &previous).map_err(FileError::new("rename", &last))?;
-        }
-        fs::rename(&new, &last).map_err(FileError::new("rename", &new))?;
-        Ok(files::sync_folder(files::folder_of(&last))?)
+        Ok(())
     }
 
-    /// Reads the last checkpoint. If it is damaged or missing, reads the previous one and also returns the problem as a text.
-    pub(crate) fn read_last(&self) -> Result<(Checkpoint, Option<String>)> {
-        let last_error = match Checkpoint::read(&self.checkpoint("last")) {
-            Ok(checkpoint) => return Ok((checkpoint, None)),
-            Err(e) => e,
-        };
-        match Checkpoint::read(&self.checkpoint("previous")) {
-            Ok(checkpoint) => {
-                let notice =
-                    format!("{last_error}; continuing from {}", self.checkpoint("previous").display());
-                Ok((checkpoint, Some(notice)))
-            }
-            Err(previous) => Err(TrainingError::Damaged {
-                path: self.path.clone(),
-                problem: format!("no checkpoint can be read ({last_error}; {previous}): start a new run"),
-            }),
-        }
+    /// Reads the newest checkpoint that can be read. If that takes passing over a damaged or missing file, also returns this
+    /// as a text.
+    pub(crate) fn read_last(&mut self) -> Result<(Checkpoint, Option<String>)> {
+        self.rotation.read()
     }
 
     pub(crate) fn write_best(&self, checkpoint: &Checkpoint) -> Result<()> {
@@ -207,8 +211,22 @@ impl RunFolder {
 
     /// Returns the run's summary, if it has been written.
     pub(crate) fn read_summary(&self) -> Option<Summary> {
-        let bytes = fs::read(self.path.join("summary.json")).ok()?;
+        let bytes = files::read_at_most(&self.path.join(SUMMARY), MAX_SUMMARY_BYTES).ok()?;
         serde_json::from_slice(&bytes).ok()
+    }
+
+    /// Returns the steps of the end that were taken, by name; `None` unless the end has begun and is not complete.
+    pub(crate) fn read_ending(&self) -> Option<Vec<String>> {
+        let path = self.path.join(ENDING);
+        let bytes = path.exists().then(|| files::read_at_most(&path, MAX_ENDING_BYTES))?;
+        let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        // if the list is damaged, the steps are taken again
+        Some(text.unwrap_or_default().lines().map(str::to_owned).collect())
+    }
+
+    /// Records the steps of the end that were taken.
+    pub(crate) fn write_ending(&self, taken: &[String]) -> Result<()> {
+        self.write(ENDING, taken.iter().map(|name| format!("{name}\n")).collect::<String>().as_bytes())
     }
 
     /// Removes a file of the folder, if it is there.

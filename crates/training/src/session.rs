@@ -8,6 +8,7 @@ use tallow_core::{Progress, StopFlag, StopSignal};
 use tallow_dataset::n_batches;
 use tallow_metrics::{PretrainedWeights, Summary};
 use tallow_nn::{CrossEntropy, Model, Optimizer, Tensors};
+use tallow_run_files::{BEST_CHECKPOINT, ENDING, MANIFEST, SUMMARY};
 
 use crate::averaging::Average;
 use crate::beginning::{begin_with, completed, recorded_model};
@@ -15,6 +16,7 @@ use crate::checkpoint::{Checkpoint, digest};
 use crate::checks::{check_batches, check_folds, check_same_data, check_sizes, check_trunk, check_unchanged};
 use crate::cross_validation::Folded;
 use crate::data::TrainData;
+use crate::ending::EndStep;
 use crate::error::{Result, TrainingError};
 use crate::event::Event;
 use crate::feed::{Feeds, Input};
@@ -58,8 +60,10 @@ pub struct Session {
     pub(crate) average: Option<Average>,
     /// The best epoch's weights, if the run restores them at its end.
     pub(crate) best: Option<Tensors>,
-    /// The summary of a run that was complete before it was resumed.
-    finished: Option<Summary>,
+    /// The summary of a run that had its results before it was resumed.
+    pub(crate) finished: Option<Summary>,
+    /// The steps of the end of such a run that were taken, if not all were.
+    pub(crate) taken: Option<Vec<String>>,
     /// Notices for the user before training begins.
     pub(crate) notices: Vec<String>,
     /// Start of the time that is not yet counted in the state.
@@ -162,7 +166,7 @@ impl Session {
         check_unchanged(&then, &recipe, frozen.is_some())?;
         // the run keeps the horizon that it was started with
         let recipe = Recipe { schedule: then.schedule.clone(), ..recipe }.extended(&then, extension_lr)?;
-        let run = RunFolder::open(path)?;
+        let mut run = RunFolder::open(path)?;
         let (checkpoint, notice) = run.read_last()?;
         let mut state = checkpoint.state;
         state.caveats = completed(state.caveats, &recipe);
@@ -181,14 +185,18 @@ impl Session {
             run.read_summary().filter(|s| state.is_trained(&recipe) && s.epochs_run == state.epoch);
         let mut session =
             Self { finished, average, ..Self::new(recipe, model, data, criterion, optimizer, state, run) };
+        session.recorder.run.remove_leftovers();
         if session.finished.is_some() {
+            session.taken = session.recorder.run.read_ending();
             return Ok(session);
         }
+        session.recorder.run.remove(MANIFEST)?; // it speaks of a run that is over
         session.recorder.cut_back(&session.state, &session.recipe)?;
         session.notices.extend(notice);
         session.best = session.read_best()?;
         session.extend(&then)?;
-        session.recorder.run.remove("summary.json")?;
+        session.recorder.run.remove(SUMMARY)?;
+        session.recorder.run.remove(ENDING)?;
         Ok(session)
     }
 
@@ -215,6 +223,7 @@ impl Session {
             average: None,
             best: None,
             finished: None,
+            taken: None,
             notices: Vec::new(),
             clock,
             last_saved,
@@ -236,13 +245,14 @@ impl Session {
         self.state.pretrained = Some(weights);
     }
 
-    /// Adds a picture under `tag` to the TensorBoard file of a run that has just ended. A run that was complete before stays
-    /// as it is.
+    /// Writes `pictures`, PNGs under tags, to the TensorBoard file of a run that has its results. Replaces those of an earlier
+    /// call.
     ///
     /// # Errors
-    /// If `png` is not a PNG, or the file cannot be written.
-    pub fn log_image(&self, tag: &str, png: &[u8]) -> Result<()> {
-        self.recorder.record_picture(self.state.epoch, tag, png)
+    /// If a picture is not a PNG, or the file cannot be written.
+    pub fn log_pictures(&self, pictures: &[(String, Vec<u8>)]) -> Result<()> {
+        let score = self.recorder.run.read_summary().and_then(|summary| summary.test);
+        self.recorder.record_end(&self.state, &self.recipe, score, pictures)
     }
 
     /// Returns the recipe with all defaults resolved.
@@ -266,11 +276,17 @@ impl Session {
     /// # Errors
     /// If the loss or weights become NaN or infinite, or a file cannot be read or written.
     pub fn run(&mut self, watch: &mut Watch<'_>) -> Result<Outcome> {
+        self.run_with(watch, &[])
+    }
+
+    /// Does the same as [`run`](Self::run), and then takes `steps` in order. A run that was killed in these steps, or in which
+    /// one of them failed, takes the rest of them when it is resumed.
+    ///
+    /// # Errors
+    /// The same as [`run`](Self::run).
+    pub fn run_with(&mut self, watch: &mut Watch<'_>, steps: &[EndStep<'_>]) -> Result<Outcome> {
         if let Some(summary) = self.finished.take() {
-            let text =
-                "the run is over, and nothing is left to train; a larger --epochs would extend it".to_owned();
-            (watch.on_event)(&Event::Notice { text });
-            return Ok(Outcome::Finished(Box::new(summary)));
+            return self.end_again(summary, watch, steps);
         }
         self.recorder.open_event_file(&self.state, &self.recipe)?;
         for text in std::mem::take(&mut self.notices) {
@@ -296,7 +312,7 @@ impl Session {
         if let Some(signal) = self.fit(&feeds, watch)? {
             return Ok(Outcome::Interrupted(signal));
         }
-        self.finish(&feeds, watch)
+        self.finish(&feeds, watch, steps)
     }
 
     /// Returns how images become the network's input.
@@ -311,13 +327,13 @@ impl Session {
 
     /// Reads the best epoch's weights, if there are any and the run restores them. The file may be of a later epoch than the
     /// state. Then that epoch was over when the run was killed, and it will be run and written again.
-    fn read_best(&self) -> Result<Option<Tensors>> {
+    pub(crate) fn read_best(&self) -> Result<Option<Tensors>> {
         let Some(best) = self.state.best.filter(|_| self.restores_best()) else { return Ok(None) };
         let checkpoint = self.recorder.run.read_best()?;
         match checkpoint.state.best.filter(|b| b.epoch >= best.epoch) {
             Some(_) => Ok(Some(checkpoint.into_weights())),
             None => Err(TrainingError::Damaged {
-                path: self.recorder.run.path().join("checkpoints/best"),
+                path: self.recorder.run.path().join(BEST_CHECKPOINT),
                 problem: format!("it is not from epoch {}: start a new run", best.epoch),
             }),
         }

@@ -1,6 +1,7 @@
 //! The state of a run: everything except weights and optimiser state that it needs to resume with the same bits.
 
 use serde::{Deserialize, Serialize};
+use tallow_core::Foreign;
 use tallow_metrics::{Caveat, EpochRecord, PretrainedWeights, WeightedMean};
 
 use crate::callbacks::{EarlyStoppingState, ReduceLrOnPlateauState};
@@ -21,7 +22,7 @@ pub(crate) struct State {
     pub data_digest: String,
     /// The classes, in the order of the logits; empty in a checkpoint of an older program that did not write them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) class_names: Vec<String>,
+    pub(crate) class_names: Vec<Foreign>,
     /// The digest of the frozen weights, which are not part of a checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) frozen_digest: Option<String>,
@@ -93,7 +94,7 @@ impl State {
     pub(crate) fn new(
         recipe: &Recipe,
         data_digest: &str,
-        class_names: &[String],
+        class_names: &[Foreign],
         frozen_digest: Option<String>,
     ) -> Self {
         Self {
@@ -133,7 +134,7 @@ impl State {
 
     /// Returns the number of steps taken so far; an epoch has `steps_per_epoch`.
     pub(crate) fn n_steps(&self, steps_per_epoch: usize) -> u64 {
-        self.epoch * steps_per_epoch as u64 + self.batch as u64
+        self.epoch.saturating_mul(steps_per_epoch as u64).saturating_add(self.batch as u64)
     }
 
     pub(crate) fn to_json(&self) -> Result<String> {

@@ -8,7 +8,8 @@ use tallow_nn::{Model, Precision};
 
 use crate::error::Result;
 use crate::evaluate::logits;
-use crate::feed::Content;
+use crate::feed::{Content, MAX_INPUT_PX};
+use crate::schedule::{InvalidSetting, require};
 
 /// The `[evaluation]` table: the views of a picture that are evaluated. By default, only the picture itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,15 @@ pub struct Views {
 }
 
 impl Views {
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`] names the key whose value cannot be used.
+    pub(crate) fn validate(&self) -> std::result::Result<(), InvalidSetting> {
+        let rule = format!("must be at most {MAX_INPUT_PX}");
+        require(self.shift_px <= MAX_INPUT_PX, "evaluation.shift_px", rule, self.shift_px)
+    }
+
     /// Whether only the picture itself is evaluated.
     pub(crate) fn is_plain(&self) -> bool {
         *self == Self::default()

@@ -1,16 +1,17 @@
-//! Checks that README.md and ARCHITECTURE.md exist and name only existing paths and packages, and that ARCHITECTURE.md names
-//! every package.
+//! Checks that README.md, ARCHITECTURE.md and SECURITY.md exist and name only existing paths and packages, and that
+//! ARCHITECTURE.md names every package.
 
 use super::Finding;
 use super::workspace::{SOURCE_FOLDERS, TextFile, Workspace};
 
 const README: &str = "README.md";
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
+const SECURITY: &str = "SECURITY.md";
 
-/// Checks both documents. `exists` tells whether a path, relative to the root of the repository, exists.
+/// Checks the documents. `exists` tells whether a path, relative to the root of the repository, exists.
 pub(super) fn check(workspace: &Workspace, exists: impl Fn(&str) -> bool) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for document in [README, ARCHITECTURE] {
+    for document in [README, ARCHITECTURE, SECURITY] {
         match workspace.file(document) {
             Some(file) => findings.extend(check_names(workspace, file, &exists)),
             None => findings.push(Finding::new(document, 1, "is missing: write it")),
@@ -96,7 +97,7 @@ mod tests {
         };
         let workspace = Workspace {
             packages: vec![core],
-            files: vec![file(README, readme), file(ARCHITECTURE, architecture)],
+            files: vec![file(README, readme), file(ARCHITECTURE, architecture), file(SECURITY, "")],
             ..Workspace::default()
         };
         let exists = |path: &str| ["crates/core/src/lib.rs", "assets/recipes"].contains(&path);
@@ -107,7 +108,8 @@ mod tests {
     fn a_missing_document_is_a_finding() {
         let found: Vec<String> =
             check(&Workspace::default(), |_| true).iter().map(ToString::to_string).collect();
-        assert_eq!(found, ["README.md:1: is missing: write it", "ARCHITECTURE.md:1: is missing: write it"]);
+        let missing = ["README.md", "ARCHITECTURE.md", "SECURITY.md"];
+        assert_eq!(found, missing.map(|name| format!("{name}:1: is missing: write it")));
     }
 
     #[test]

@@ -6,16 +6,21 @@ use super::Finding;
 use super::workspace::{Package, Workspace};
 
 /// The packages of the repository, bottom up, each with the packages of the repository that it may import.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("tallow-core", &[]),
+    ("tallow-fetch", &["tallow-core"]),
     ("tallow-kernels", &["tallow-core"]),
+    ("tallow-run-files", &["tallow-core"]),
     ("tallow-metrics", &["tallow-core"]),
-    ("tallow-dataset", &["tallow-core"]),
+    ("tallow-dataset", &["tallow-fetch", "tallow-core"]),
     ("tallow-nn", &["tallow-kernels", "tallow-core"]),
-    ("tallow-models", &["tallow-nn", "tallow-core"]),
+    ("tallow-models", &["tallow-nn", "tallow-fetch", "tallow-core"]),
     ("tallow-onnx", &["tallow-nn"]),
-    ("tallow-report", &["tallow-metrics", "tallow-core"]),
-    ("tallow-training", &["tallow-nn", "tallow-dataset", "tallow-metrics", "tallow-core"]),
+    ("tallow-report", &["tallow-metrics", "tallow-run-files", "tallow-core"]),
+    (
+        "tallow-training",
+        &["tallow-nn", "tallow-dataset", "tallow-metrics", "tallow-run-files", "tallow-core"],
+    ),
     ("tallow-serve", &["tallow-training", "tallow-nn", "tallow-dataset", "tallow-metrics", "tallow-core"]),
     (
         "trainer",
@@ -28,6 +33,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
             "tallow-nn",
             "tallow-dataset",
             "tallow-metrics",
+            "tallow-run-files",
             "tallow-kernels",
             "tallow-core",
         ],
@@ -36,8 +42,16 @@ const LAYERS: [(&str, &[&str]); 12] = [
 ];
 
 /// Packages that must compile without Candle.
-const WITHOUT_CANDLE: [&str; 6] =
-    ["tallow-core", "tallow-kernels", "tallow-metrics", "tallow-dataset", "tallow-report", "xtask"];
+const WITHOUT_CANDLE: [&str; 8] = [
+    "tallow-core",
+    "tallow-fetch",
+    "tallow-kernels",
+    "tallow-run-files",
+    "tallow-metrics",
+    "tallow-dataset",
+    "tallow-report",
+    "xtask",
+];
 
 pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {
     workspace.packages.iter().flat_map(|package| check_package(workspace, package)).collect()

@@ -1,10 +1,11 @@
 //! `cargo xtask tidy`: checks rules of this repository that no compiler checks. It also runs as a test.
 //!
 //! Each rule is a function from the repository's content ([`workspace`]) to findings: [`layers`] checks imports, [`sources`]
-//! checks files, [`docs`] checks the two documents.
+//! checks files, [`docs`] checks the documents, [`lock`] checks the crates of others.
 
 mod docs;
 mod layers;
+mod lock;
 mod sources;
 mod workspace;
 
@@ -54,6 +55,7 @@ fn check() -> anyhow::Result<Vec<Finding>> {
     let workspace = Workspace::read(crate::root())?;
     let mut findings = layers::check(&workspace);
     findings.extend(sources::check(&workspace));
+    findings.extend(lock::check(&workspace));
     findings.extend(docs::check(&workspace, |path| crate::root().join(path).exists()));
     Ok(findings)
 }

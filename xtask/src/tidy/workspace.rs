@@ -8,8 +8,8 @@ use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
 /// The folders with the repository's sources.
-pub(super) const SOURCE_FOLDERS: [&str; 8] =
-    ["crates", "xtask", "assets", "tests", "benches", "python", ".ci", ".cargo"];
+pub(super) const SOURCE_FOLDERS: [&str; 9] =
+    ["crates", "xtask", "assets", "tests", "fuzz", "benches", "python", ".ci", ".cargo"];
 
 /// The repository, read once.
 #[derive(Default)]
@@ -86,7 +86,10 @@ impl Workspace {
 fn text_files(root: &Path) -> anyhow::Result<Vec<TextFile>> {
     let mut files = Vec::new();
     let mut paths = SOURCE_FOLDERS.map(str::to_owned).to_vec();
-    paths.extend(names_in(root)?.into_iter().filter(|name| name.ends_with(".md") || name == "Cargo.toml"));
+    let is_text = |name: &String| {
+        name.ends_with(".md") || ["Cargo.toml", "Cargo.lock", "deny.toml"].contains(&name.as_str())
+    };
+    paths.extend(names_in(root)?.into_iter().filter(is_text));
     while let Some(path) = paths.pop() {
         let full = root.join(&path);
         if full.is_dir() {

@@ -126,7 +126,7 @@ impl Check<'_> {
             Value::String(text) => problem + &did_you_mean(text, entry.takes.words().iter().copied()),
             Value::Table(table) if entry.takes != Takes::Table && !table.is_empty() => {
                 let inner: Vec<String> =
-                    table.keys().map(|name| format!("\"{}\"", joined(key, name))).collect();
+                    table.keys().map(|name| format!("\"{}\"", crate::shown(&joined(key, name)))).collect();
                 format!("{problem}: it is not a table, and no key is called {}", inner.join(", "))
             }
             Value::Integer(_) | Value::Float(_) | Value::Boolean(_)

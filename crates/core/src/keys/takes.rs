@@ -97,7 +97,7 @@ pub fn found(value: &Value) -> String {
         Value::Integer(n) => format!("{n}"),
         Value::Float(_) | Value::Boolean(_) => value.to_string(),
         Value::Datetime(_) => format!("the date {value}"),
-        Value::Array(_) => format!("the list {value}"),
+        Value::Array(_) => format!("the list {}", crate::shown(&value.to_string())),
         Value::Table(_) => "a table".to_owned(),
     }
 }

@@ -4,12 +4,11 @@
 //! 1,024 bytes of red, then of green, then of blue, each row by row. The format is described at
 //! <https://www.cs.toronto.edu/~kriz/cifar.html>. Downloading the files is left to `fetch`.
 
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tallow_core::{FileError, Progress, Unit, digest};
+use tallow_core::{FileError, Foreign, Progress, Unit, digest, files, memory};
 
 use super::names::{CIFAR10_CLASSES, CIFAR100_CLASSES, CIFAR100_SUPERCLASSES};
 use super::{PLANE, SIDE_PX, push_pixels};
@@ -157,11 +156,11 @@ impl Layout {
     ) -> Result<ImageSet, Error> {
         let n_images = files.len() * n_records;
         let mut labels = Vec::with_capacity(n_images);
-        let mut pixels = Vec::with_capacity(n_images * 3 * PLANE);
+        let mut pixels = memory::with_capacity(n_images * 3 * PLANE);
         for file in files {
             self.read_file(&folder.join(file), n_records, &mut labels, &mut pixels)?;
         }
-        let class_names: Arc<[String]> = self.class_names.iter().map(|&name| name.to_owned()).collect();
+        let class_names: Arc<[Foreign]> = self.class_names.iter().map(|&name| name.into()).collect();
         let set = ImageSet::new(SIDE_PX, SIDE_PX, 3, pixels, labels, class_names)?;
         let expected = n_images / self.class_names.len();
         match set.class_counts().into_iter().zip(self.class_names).find(|(found, _)| *found != expected) {
@@ -169,7 +168,7 @@ impl Layout {
             Some((found, &class)) => Err(Error::ClassCount {
                 folder: folder.to_owned(),
                 part,
-                class: class.to_owned(),
+                class: class.into(),
                 found,
                 expected,
                 remedy: self.remedy,
@@ -185,7 +184,7 @@ impl Layout {
         labels: &mut Vec<u32>,
         pixels: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        let file = File::open(path).map_err(FileError::reading(path))?;
+        let file = files::open(path)?;
         let mut record = vec![0; self.n_record_bytes()];
         let expected = (n_records * record.len()) as u64;
         let found = file.metadata().map_err(FileError::reading(path))?.len();
@@ -212,6 +211,8 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use std::fs;
+
+    use tallow_core::{Purpose, Stream};
 
     use super::*;
 
@@ -288,6 +289,31 @@ mod tests {
         assert!(message.contains("one.bin, record 2: label 2, expected 0 to 1"), "{message}");
         let message = refusal("two.bin", |bytes| bytes[0] = 1);
         assert!(message.contains("3 training images of class \"left\", expected 4"), "{message}");
+    }
+
+    #[test]
+    fn changed_files_are_read_or_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&SMALL, folder.path());
+        let path = folder.path().join("small/two.bin");
+        let whole = fs::read(&path).unwrap();
+        let mut n_read = 0;
+        for i in 0..200 {
+            let (mut bytes, mut stream) = (whole.clone(), Stream::new(0, Purpose::Test, 0, i));
+            for _ in 0..stream.below(4) {
+                let at = stream.below(bytes.len() as u32) as usize;
+                bytes[at] = stream.next_u32() as u8;
+            }
+            if stream.below(4) == 0 {
+                bytes.resize(stream.below(2 * bytes.len() as u32) as usize, 0);
+            }
+            fs::write(&path, bytes).unwrap();
+            if let Ok(data) = SMALL.load(folder.path()) {
+                assert_eq!(data.train.class_counts(), [4, 4]);
+                n_read += 1;
+            }
+        }
+        assert!((50..200).contains(&n_read), "{n_read}");
     }
 
     #[test]

@@ -5,10 +5,11 @@
 //! come from the folder's own meta file. Batches may have any number of rows, because people write their own data in
 //! this format. All files are read before an error is returned, so that the error names every bad file.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tallow_core::files;
+use tallow_core::{Foreign, files};
 
 use super::names::{CIFAR10_CLASSES, CIFAR100_CLASSES, CIFAR100_SUPERCLASSES};
 use super::pickle::Pickle;
@@ -121,11 +122,11 @@ impl Layout {
         Ok(Dataset::new(self.name, train, test, normalization))
     }
 
-    fn official_names(&self) -> Arc<[String]> {
-        self.class_names.iter().map(|&name| name.to_owned()).collect()
+    fn official_names(&self) -> Arc<[Foreign]> {
+        self.class_names.iter().map(|&name| name.into()).collect()
     }
 
-    fn class_names(&self, folder: &Path) -> Result<Arc<[String]>, (PathBuf, String)> {
+    fn class_names(&self, folder: &Path) -> Result<Arc<[Foreign]>, (PathBuf, String)> {
         let path = folder.join(self.meta_file);
         if !path.exists() {
             return Ok(self.official_names());
@@ -133,16 +134,17 @@ impl Layout {
         self.read_names(&path).map_err(|problem| (path, problem))
     }
 
-    fn read_names(&self, path: &Path) -> Result<Arc<[String]>, String> {
+    fn read_names(&self, path: &Path) -> Result<Arc<[Foreign]>, String> {
         let bytes = read(path)?;
         let pickle = Pickle::read(&bytes)?;
         let names = pickle.root().get(self.names_key).and_then(|names| names.items());
         let names = names.ok_or_else(|| format!("it has no list {:?}", self.names_key))?;
-        let names: Option<Arc<[String]>> = names.map(|name| Some(name.text()?.to_owned())).collect();
+        let names: Option<Arc<[Foreign]>> = names.map(|name| Some(name.text()?.into())).collect();
         let names = names.ok_or_else(|| format!("{:?} has an entry that is not a text", self.names_key))?;
-        match names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
+        let mut seen = HashSet::new();
+        match names.iter().find(|name| !seen.insert(*name)) {
             _ if names.is_empty() => Err(format!("{:?} is empty", self.names_key)),
-            Some((_, name)) => Err(format!("{:?} has {name:?} twice", self.names_key)),
+            Some(name) => Err(format!("{:?} has {name:?} twice", self.names_key)),
             None => Ok(names),
         }
     }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use tallow_core::shown::shown_path;
 use tallow_core::{FileError, StopSignal};
+use tallow_fetch::Kind;
 
 /// Reason why a data set could not be fetched.
 #[derive(Debug, thiserror::Error)]
@@ -44,22 +46,9 @@ pub enum FetchError {
         /// Actual content.
         what: &'static str,
     },
-    /// The download broke off, and further attempts did not help.
-    #[error(
-        "the download from {url} broke off after {n_bytes}{} bytes: {reason} (the part that arrived is \
-         kept: run the same command to continue)",
-        of_total(*total_bytes)
-    )]
-    Cut {
-        /// The address.
-        url: String,
-        /// Bytes that have been downloaded.
-        n_bytes: u64,
-        /// Total bytes of the download, if known.
-        total_bytes: Option<u64>,
-        /// Reason of the interruption.
-        reason: String,
-    },
+    /// The download failed otherwise.
+    #[error(transparent)]
+    Download(tallow_fetch::Error),
     /// A digest is not the expected one.
     #[error("{what} is not the official one: SHA-256 {actual}, expected {expected}; {remedy}")]
     Digest {
@@ -86,7 +75,7 @@ pub enum FetchError {
     #[error("the unpacked files were rejected and deleted: {0}")]
     Data(#[source] crate::Error),
     /// Another fetch is under way.
-    #[error("another fetch is writing to {} (it holds {}): wait for it to end", lock.parent().unwrap_or(lock).display(), lock.display())]
+    #[error("another fetch is writing to {} (it holds {}): wait for it to end", shown_path(lock.parent().unwrap_or(lock)), shown_path(lock))]
     Busy {
         /// The lock file.
         lock: PathBuf,
@@ -96,13 +85,28 @@ pub enum FetchError {
     Stopped(StopSignal),
 }
 
-fn of_total(total_bytes: Option<u64>) -> String {
-    total_bytes.map_or(String::new(), |total| format!(" of {total}"))
-}
-
 impl FetchError {
     /// Returns whether the archive itself is to blame, so that keeping it would only repeat the failure.
     pub(super) fn blames_archive(&self) -> bool {
         matches!(self, Self::NotAnArchive { .. } | Self::Digest { .. } | Self::Archive { .. } | Self::Data(_))
+    }
+}
+
+impl From<tallow_fetch::Error> for FetchError {
+    fn from(error: tallow_fetch::Error) -> Self {
+        let url = error.url.clone();
+        match error.kind {
+            Kind::File(error) => Self::File(error),
+            Kind::Connect(reason) => Self::Connect { url, reason },
+            Kind::Status(status) => Self::Status { url, status },
+            Kind::Content(what) => Self::NotAnArchive { from: url, what },
+            Kind::TooLong(max_bytes) => Self::Archive {
+                from: url,
+                reason: format!("it has more than {max_bytes} bytes"),
+                remedy: "the download was deleted; check the address",
+            },
+            Kind::Stopped(signal) => Self::Stopped(signal),
+            _ => Self::Download(error),
+        }
     }
 }

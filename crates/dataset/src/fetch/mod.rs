@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! complete data set in the data folder? -> done
-//! download to FOLDER.part (see `download`)         or use the local archive
+//! download to FOLDER.part (see `tallow_fetch`)     or use the local archive
 //! check the digest, if it should be the official archive
 //! unpack into a staging folder beside (see `unpack`); check sizes, digests, labels
 //! rename into place, sync
@@ -12,22 +12,21 @@
 //! blame for a failure, and the next call continues it. Empty folders that a failed call created are removed. Only one
 //! fetch at a time writes to a data folder.
 
-mod download;
 mod error;
-mod part;
 mod spec;
 mod unpack;
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use tallow_core::shown::shown_path;
 use tallow_core::{Bar, FileError, Progress, StopFlag, Unit, digest, files};
+use tallow_fetch::{Client, RemoteFile, remove_part};
 
 pub use error::FetchError;
-use part::PartialFile;
 pub use spec::{Check, FileSpec, Packing, Spec, Which};
+pub use tallow_fetch::Patience;
 use unpack::Packed;
 
 use crate::staging;
@@ -44,25 +43,14 @@ pub struct FetchRequest {
     pub data_dir: PathBuf,
     /// Address (http, https) or local archive; `None`: the official address.
     pub from: Option<String>,
-    /// Time-out for resolving a name and for connecting.
-    pub connect_timeout: Duration,
-    /// Time-out for a connected server that sends nothing.
-    pub stall_timeout: Duration,
-    /// Wait before a download that broke off is continued; doubled after each attempt without new bytes.
-    pub retry_delay: Duration,
+    /// How long the download waits.
+    pub patience: Patience,
 }
 
 impl FetchRequest {
-    /// Creates a request for `dataset` from its official address, with time-outs of 5 s and 30 s.
+    /// Creates a request for `dataset` from its official address.
     pub fn new(dataset: Which, data_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            spec: Spec::of(dataset),
-            data_dir: data_dir.into(),
-            from: None,
-            connect_timeout: Duration::from_secs(5),
-            stall_timeout: Duration::from_secs(30),
-            retry_delay: Duration::from_secs(1),
-        }
+        Self { spec: Spec::of(dataset), data_dir: data_dir.into(), from: None, patience: Patience::default() }
     }
 }
 
@@ -138,13 +126,15 @@ fn get_alone(
     match look(request, &path, progress)? {
         Found::Whole => return Ok(Fetched::AlreadyThere { path }), // another call was quicker
         Found::Absent => {}
-        Found::Damaged(why) => progress.say(&format!("{} is incomplete or damaged: {why}", path.display())),
+        Found::Damaged(why) => {
+            progress.say(&format!("{} is incomplete or damaged: {why}", shown_path(&path)))
+        }
     }
     match source {
         Source::Url(url) => install_from_url(request, &url, progress, stop)?,
         Source::File(archive) => {
-            let from = archive.display().to_string();
-            let packed = Packed { path: &archive, from: &from, remedy: "use another archive" };
+            let from = shown_path(&archive);
+            let packed = Packed { path: &archive, from: &from, sha256: None, remedy: "use another archive" };
             install(request, &packed, false, progress, stop)?;
         }
     }
@@ -222,18 +212,17 @@ fn install_from_url(
     progress: &dyn Progress,
     stop: &StopFlag,
 ) -> Result<(), FetchError> {
-    let mut part = PartialFile::open(&request.data_dir, &request.spec.folder, url)?;
-    if let Err(error) = download::download(request, &mut part, progress, stop) {
-        if part.n_bytes()? == 0 {
-            part.remove()?; // there is nothing that a later call could continue
-        }
-        return Err(error);
-    }
+    let FetchRequest { spec, data_dir, patience, .. } = request;
+    let part = data_dir.join(format!("{}.part", spec.folder));
+    let label = format!("downloading {}", spec.title);
+    let (max_bytes, check) = (spec.max_bytes, unpack::check_is_gzip);
+    let remote = RemoteFile { url, label: &label, n_bytes: None, max_bytes, check };
+    let sha256 = Client::new(None, *patience, progress, stop).download(&remote, &part)?.sha256;
     let remedy = "the download was deleted: try again, or give another address with `--from`";
-    let packed = Packed { path: part.path(), from: url, remedy };
-    let installed = install(request, &packed, url == request.spec.url, progress, stop);
+    let packed = Packed { path: &part, from: url, sha256: Some(sha256), remedy };
+    let installed = install(request, &packed, url == spec.url, progress, stop);
     if installed.as_ref().err().is_none_or(FetchError::blames_archive) {
-        part.remove()?;
+        remove_part(&part)?;
     }
     installed
 }
@@ -266,7 +255,10 @@ fn check_packing(spec: &Spec, packed: &Packed<'_>, is_official: bool) -> Result<
     if !is_official && n_bytes != packing.n_bytes {
         return Ok(());
     }
-    let actual = digest::of_file(packed.path)?;
+    let actual = match &packed.sha256 {
+        Some(sha256) => sha256.clone(),
+        None => digest::of_file(packed.path)?,
+    };
     if actual == packing.sha256 {
         return Ok(());
     }
@@ -286,7 +278,7 @@ fn move_into_place(new: &Path, path: &Path, progress: &dyn Progress) -> Result<(
         }
         rename(path, &aside)?;
         rename(new, path).inspect_err(|_| drop(fs::rename(&aside, path)))?;
-        progress.say(&format!("the old contents of {} are now in {}", path.display(), aside.display()));
+        progress.say(&format!("the old contents of {} are now in {}", shown_path(path), shown_path(&aside)));
     } else {
         rename(new, path)?;
     }

@@ -7,37 +7,33 @@ use std::path::{Component, Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 use tallow_core::digest::Hasher;
-use tallow_core::{Bar, FileError, Progress, StopFlag, Unit, files};
+use tallow_core::{Bar, FileError, Foreign, Progress, StopFlag, Unit, files};
 use tar::{Archive, Entry, EntryType};
 
 use super::FetchError;
 use super::spec::{FileSpec, Spec};
 use crate::capped::Capped;
 
-/// Number of first bytes that show the kind of a file.
-pub(super) const HEAD_BYTES: u64 = 512;
-
-/// Refuses content that begins with `head` if it is not a gzip file. The error recognises HTML pages of a server or a
-/// captive network.
-pub(super) fn require_gzip(head: &[u8], says_html: bool, from: &str) -> Result<(), FetchError> {
-    if head.starts_with(&[0x1f, 0x8b]) {
-        return Ok(());
+/// Checks whether content that begins with `head` is a gzip file. If not, returns what it is: often an HTML page of a server
+/// or a captive network.
+pub(super) fn check_is_gzip(head: &[u8], says_html: bool) -> Result<(), &'static str> {
+    let text = String::from_utf8_lossy(head).trim_start().to_ascii_lowercase();
+    match head {
+        [0x1f, 0x8b, ..] => Ok(()),
+        [] => Err("empty"),
+        _ if says_html || text.starts_with("<!doctype html") || text.starts_with("<html") => {
+            Err("an HTML page")
+        }
+        _ => Err("something else"),
     }
-    let text = String::from_utf8_lossy(&head[..head.len().min(HEAD_BYTES as usize)])
-        .trim_start()
-        .to_ascii_lowercase();
-    let what = match head {
-        [] => "empty",
-        _ if says_html || text.starts_with("<!doctype html") || text.starts_with("<html") => "an HTML page",
-        _ => "something else",
-    };
-    Err(FetchError::NotAnArchive { from: from.to_owned(), what })
 }
 
 /// An archive to be unpacked: its path, its name in messages, and the remedy that an error about it suggests.
 pub(super) struct Packed<'a> {
     pub(super) path: &'a Path,
     pub(super) from: &'a str,
+    /// Its digest, if it is known already.
+    pub(super) sha256: Option<String>,
     pub(super) remedy: &'static str,
 }
 
@@ -51,7 +47,9 @@ pub(super) fn unpack(
 ) -> Result<(), FetchError> {
     let file = File::open(packed.path).map_err(FileError::reading(packed.path))?;
     let mut file = BufReader::with_capacity(1 << 16, file);
-    require_gzip(file.fill_buf().map_err(FileError::reading(packed.path))?, false, packed.from)?;
+    let head = file.fill_buf().map_err(FileError::reading(packed.path))?;
+    check_is_gzip(head, false)
+        .map_err(|what| FetchError::NotAnArchive { from: packed.from.to_owned(), what })?;
     let swelled = Cell::new(false);
     let unzipped = Capped::new(MultiGzDecoder::new(file), spec.max_bytes, &swelled);
     let folder = staging.join(&spec.folder);
@@ -104,7 +102,7 @@ impl Unpacking<'_> {
             return Err(FetchError::Stopped(signal));
         }
         let path = entry.path().map_err(|e| self.damaged(&e))?.into_owned();
-        let name = path.display();
+        let name = Foreign::of_path(&path);
         if path.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
             return Err(self.refuse(format!("{name:?} points outside the folder")));
         }

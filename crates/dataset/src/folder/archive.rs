@@ -41,8 +41,7 @@ const HEAD_BYTES: u64 = 265;
 /// If the file cannot be read, or is an archive of a kind that is not supported.
 pub(super) fn packing(path: &Path) -> Result<Option<Packing>, FolderError> {
     let mut head = Vec::new();
-    let reading = |file: File| file.take(HEAD_BYTES).read_to_end(&mut head);
-    File::open(path).and_then(reading).map_err(FileError::reading(path))?;
+    files::open(path)?.take(HEAD_BYTES).read_to_end(&mut head).map_err(FileError::reading(path))?;
     let unknown = |kind: &str| {
         let reason = format!("cannot read a {kind} archive: unpack it, and give the folder");
         Err(FolderError::Archive { path: path.to_owned(), reason })
@@ -112,7 +111,7 @@ fn sha256(
     progress: &dyn Progress,
     stop: &StopFlag,
 ) -> Result<String, FolderError> {
-    let mut file = File::open(path).map_err(FileError::reading(path))?;
+    let mut file = files::open(path)?;
     let bar = Bar::begin(progress, &format!("reading {}", shown_path(path)), Some(n_bytes), Unit::Bytes);
     let (mut hasher, mut buffer, mut done) = (Hasher::new(), vec![0; 1 << 20], 0);
     loop {

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use tallow_core::shown;
+use tallow_core::{Foreign, shown};
 use unicode_normalization::UnicodeNormalization;
 
 use super::left_alone::{LeftAlone, all_bad, loops_notice};
@@ -16,7 +16,7 @@ use super::{FolderError, ListedPicture, Listing, Picture, SplitName, kind, words
 #[derive(Debug)]
 pub(super) struct Labelled {
     pub(super) split: Option<SplitName>,
-    pub(super) class: String,
+    pub(super) class: Foreign,
     pub(super) picture: Picture,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Draft {
     pub(super) about: PathBuf,
     pub(super) labelled: Vec<Labelled>,
     /// Class folders that must have pictures and have none: the name, and what was found in place of pictures.
-    pub(super) empty: Vec<(String, String)>,
+    pub(super) empty: Vec<(Foreign, String)>,
     pub(super) unlabelled: Vec<Picture>,
     pub(super) notices: Vec<String>,
     /// Label tables that were read.
@@ -90,18 +90,17 @@ impl Draft {
         counts
     }
 
-    fn class_names(&self, counts: &Counts) -> Result<Vec<String>, FolderError> {
+    fn class_names(&self, counts: &Counts) -> Result<Vec<Foreign>, FolderError> {
         let path = self.about.clone();
-        let found: BTreeSet<&str> =
-            counts.values().flat_map(|classes| classes.keys()).map(String::as_str).collect();
-        let all: BTreeSet<&str> =
-            found.iter().copied().chain(self.empty.iter().map(|(name, _)| name.as_str())).collect();
+        let found: BTreeSet<&Foreign> = counts.values().flat_map(|classes| classes.keys()).collect();
+        let all: BTreeSet<&Foreign> =
+            found.iter().copied().chain(self.empty.iter().map(|(name, _)| name)).collect();
         if let Some(names) = twins(&all) {
             return Err(FolderError::TwinNames { path, names });
         }
         let trained = counts.get(&Some(SplitName::Train)).or_else(|| counts.get(&None));
-        let mut empty: BTreeMap<&str, &str> =
-            self.empty.iter().map(|(name, holds)| (name.as_str(), holds.as_str())).collect();
+        let mut empty: BTreeMap<&Foreign, &str> =
+            self.empty.iter().map(|(name, holds)| (name, holds.as_str())).collect();
         if let Some(trained) = trained {
             for &name in found.iter().filter(|name| !trained.contains_key(**name)) {
                 empty.entry(name).or_insert("there are some in other splits");
@@ -110,27 +109,27 @@ impl Draft {
         if !empty.is_empty() {
             let part = if counts.contains_key(&None) { "" } else { "training " };
             let classes: Vec<String> =
-                empty.iter().map(|(name, holds)| format!("{} ({holds})", shown(name))).collect();
+                empty.iter().map(|(name, holds)| format!("{} ({holds})", name.shown())).collect();
             return Err(FolderError::EmptyClasses { path, part, classes: classes.join(", ") });
         }
         if let (1, Some(class)) = (found.len(), found.first()) {
-            let class = shown(class).into_owned();
+            let class = class.shown().into_owned();
             return Err(FolderError::OneClass { path, class, hint: self.hint.clone() });
         }
-        let mut names: Vec<String> = found.into_iter().map(str::to_owned).collect();
+        let mut names: Vec<Foreign> = found.into_iter().cloned().collect();
         put_in_order(&mut names);
         Ok(names)
     }
 }
 
-type Counts = BTreeMap<Option<SplitName>, BTreeMap<String, usize>>;
+type Counts = BTreeMap<Option<SplitName>, BTreeMap<Foreign, usize>>;
 
 /// Returns the names that differ only in case, surrounding spaces, or Unicode normal form, grouped in words; `None` if
 /// there are none.
-fn twins(names: &BTreeSet<&str>) -> Option<String> {
-    let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+fn twins(names: &BTreeSet<&Foreign>) -> Option<String> {
+    let mut groups: BTreeMap<String, Vec<&Foreign>> = BTreeMap::new();
     for &name in names {
-        let plain: String = name.trim().nfc().collect::<String>().to_lowercase().nfc().collect();
+        let plain: String = name.raw().trim().nfc().collect::<String>().to_lowercase().nfc().collect();
         groups.entry(plain).or_default().push(name);
     }
     let groups: Vec<String> = groups
@@ -145,23 +144,24 @@ fn twins(names: &BTreeSet<&str>) -> Option<String> {
 }
 
 /// Returns the name in quotes. Combining characters, which may make no visible difference, are written as their codes.
-fn told_apart(name: &str) -> String {
+fn told_apart(name: &Foreign) -> String {
     let is_combining = unicode_normalization::char::is_combining_mark;
     let spelt: String =
-        name.chars().map(|c| if is_combining(c) { shown::code(c) } else { c.to_string() }).collect();
+        name.raw().chars().map(|c| if is_combining(c) { shown::code(c) } else { c.to_string() }).collect();
     format!("\"{}\"", shown(&spelt))
 }
 
 /// Sorts the names by value if all are numbers, otherwise by code point.
-fn put_in_order(names: &mut [String]) {
-    let value = |name: &str| -> Option<f64> {
+fn put_in_order(names: &mut [Foreign]) {
+    let value = |name: &Foreign| -> Option<f64> {
+        let name = name.raw();
         let is_number = name.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-'));
         if is_number { name.parse().ok() } else { None }
     };
     if names.iter().all(|name| value(name).is_some()) {
         names.sort_by(|a, b| {
             let by_value = value(a).partial_cmp(&value(b)).unwrap_or(Ordering::Equal);
-            by_value.then_with(|| a.len().cmp(&b.len())).then_with(|| a.cmp(b))
+            by_value.then_with(|| a.raw().len().cmp(&b.raw().len())).then_with(|| a.cmp(b))
         });
     } else {
         names.sort();
@@ -169,20 +169,20 @@ fn put_in_order(names: &mut [String]) {
 }
 
 /// Returns a notice for each class that a split lacks.
-fn missing(class_names: &[String], counts: &Counts) -> Vec<String> {
+fn missing(class_names: &[Foreign], counts: &Counts) -> Vec<String> {
     let mut notices = Vec::new();
     for (split, classes) in counts {
         let Some(split) = split else { continue };
         for name in class_names.iter().filter(|name| !classes.contains_key(*name)) {
-            notices.push(format!("{} has no {} pictures", shown(name), split.adjective()));
+            notices.push(format!("{} has no {} pictures", name.shown(), split.adjective()));
         }
     }
     notices
 }
 
-fn entries(mut labelled: Vec<Labelled>, class_names: &[String], ordered: bool) -> Vec<ListedPicture> {
-    let labels: BTreeMap<&str, u32> = class_names.iter().map(String::as_str).zip(0..).collect();
-    let label = |labelled: &Labelled| labels.get(labelled.class.as_str()).copied().unwrap_or_default();
+fn entries(mut labelled: Vec<Labelled>, class_names: &[Foreign], ordered: bool) -> Vec<ListedPicture> {
+    let labels: BTreeMap<&Foreign, u32> = class_names.iter().zip(0..).collect();
+    let label = |labelled: &Labelled| labels.get(&labelled.class).copied().unwrap_or_default();
     if ordered {
         labelled.sort_by_key(|labelled| labelled.split);
     } else {
@@ -203,8 +203,8 @@ fn entries(mut labelled: Vec<Labelled>, class_names: &[String], ordered: bool) -
 /// Returns a hint about an archive in a folder without pictures.
 pub(super) fn archive_hint(folder: &Folder) -> String {
     let is_archive = |name: &str| matches!(kind::suffix(name).as_str(), "zip" | "tar" | "gz" | "tgz");
-    match folder.others.iter().find(|file| is_archive(&file.name)) {
-        Some(file) => format!("; {} is an archive: give its path", shown(&file.name)),
+    match folder.others.iter().find(|file| is_archive(file.name.raw())) {
+        Some(file) => format!("; {} is an archive: give its path", file.name.shown()),
         None => String::new(),
     }
 }
@@ -213,8 +213,8 @@ pub(super) fn archive_hint(folder: &Folder) -> String {
 mod tests {
     use super::*;
 
-    fn in_order(names: &[&str]) -> Vec<String> {
-        let mut names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    fn in_order(names: &[&str]) -> Vec<Foreign> {
+        let mut names: Vec<Foreign> = names.iter().map(|&name| name.into()).collect();
         put_in_order(&mut names);
         names
     }
@@ -232,7 +232,10 @@ mod tests {
 
     #[test]
     fn twins_are_named_together_and_can_be_told_apart() {
-        let names = |names: &[&'static str]| twins(&names.iter().copied().collect());
+        let names = |names: &[&str]| {
+            let names: Vec<Foreign> = names.iter().map(|&name| name.into()).collect();
+            twins(&names.iter().collect())
+        };
         assert_eq!(names(&["Cat", "cat", "dog"]).unwrap(), "\"Cat\" and \"cat\"");
         assert_eq!(names(&["caf\u{e9}", "cafe\u{301}"]).unwrap(), "\"cafe<U+0301>\" and \"caf\u{e9}\"");
         assert_eq!(names(&["cat", "cat "]).unwrap(), "\"cat\" and \"cat \"");

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use tallow_core::shown::shown_path;
-use tallow_core::{FileError, StopSignal};
+use tallow_core::shown::{shown, shown_path};
+use tallow_core::{FileError, StopSignal, path_text};
 
 use super::kind::READ_KINDS;
 
@@ -97,6 +97,15 @@ pub enum FolderError {
         path: PathBuf,
         /// Similar names, grouped: `"Cat" and "cat"`.
         names: String,
+    },
+    /// A class folder's name is not text.
+    #[error(
+        "{}: the name of this folder is not UTF-8 text, so it cannot be the name of a class: rename the folder",
+        shown(&path_text(path))
+    )]
+    ClassName {
+        /// Path of the class folder.
+        path: PathBuf,
     },
     /// Folders may be splits or classes; it is unclear which.
     #[error("{}: {what}", shown_path(path))]

@@ -2,9 +2,10 @@
 //! Whether a picture can be decoded is left to the decoders.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+
+use tallow_core::files;
 
 /// Names of the supported formats, for messages.
 pub(super) const READ_KINDS: &str = "JPEG, PNG, GIF, BMP, TIFF and WebP";
@@ -116,7 +117,7 @@ pub(super) fn is_picture(path: &Path, name: &str) -> io::Result<bool> {
         return Ok(false);
     }
     let mut head = Vec::new();
-    File::open(path)?.take(HEAD_BYTES).read_to_end(&mut head)?;
+    files::open(path).map_err(|e| e.source)?.take(HEAD_BYTES).read_to_end(&mut head)?;
     Ok(begins_as_picture(&head))
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use tallow_core::shown;
+use tallow_core::{path_text, shown};
 
 use super::classes::{Draft, Labelled};
 use super::columns::{self, Columns};
@@ -29,7 +29,7 @@ struct Source {
 impl Source {
     fn open(path: &Path, options: &ListingOptions, lookup: &Lookup<'_>) -> Result<Self, FolderError> {
         let table = Table::read(path)?;
-        let home = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let home = path_text(Path::new(path.file_stem().unwrap_or_default()));
         let columns = columns::choose(&table, options, lookup, &home)?;
         columns::require_files(&table, &columns, lookup, &home)?;
         columns::require_classes(&table, &columns)?;
@@ -62,7 +62,7 @@ pub(super) fn of_folder(
     notices: &mut Vec<String>,
     unused: &mut Vec<FolderError>,
 ) -> Result<Option<Draft>, FolderError> {
-    let tables: Vec<&Picture> = level.others.iter().filter(|file| kind::is_table(&file.name)).collect();
+    let tables: Vec<&Picture> = level.others.iter().filter(|file| kind::is_table(file.name.raw())).collect();
     if tables.is_empty() {
         return Ok(None);
     }
@@ -77,8 +77,8 @@ pub(super) fn of_folder(
     if sources.iter().any(Source::has_two_labels) {
         sources.retain(Source::has_two_labels); // a table with a single label is a form for answers
     }
-    let names: Vec<&str> = sources.iter().map(|source| file_name(&source.table.path)).collect();
-    let names = words::all(names);
+    let names: Vec<String> = sources.iter().map(|source| file_name(&source.table.path)).collect();
+    let names = words::all(names.iter().map(String::as_str));
     if sources.is_empty() {
         return if options.any() && !unused.is_empty() { Err(unused.swap_remove(0)) } else { Ok(None) };
     }
@@ -109,8 +109,9 @@ fn require_one_or_splits(level: &Folder, sources: &mut [Source], names: &str) ->
     }
 }
 
-fn file_name(path: &Path) -> &str {
-    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+/// Returns the text of a file's own name.
+fn file_name(path: &Path) -> String {
+    path_text(Path::new(path.file_name().unwrap_or_default()))
 }
 
 /// Returns whether all labels are names of folders, and each picture that a row names is in the folder of its label.
@@ -133,12 +134,12 @@ fn folders_say_the_same(
             let label = row.get(source.columns.label).unwrap_or_default().trim();
             let Hit::One(i) = lookup.find(cell, &source.home) else { continue };
             let name = &lookup.picture(i).name;
-            if !name.split('/').any(|folder| folder == label) {
+            if !name.raw().split('/').any(|folder| folder == label) {
                 let reason = format!(
                     "row {} says that {} is {}, but its folder is another class: if the table is right, \
                      give its path; if not, move it away",
                     row.number,
-                    shown(name),
+                    name.shown(),
                     shown(label)
                 );
                 return Err(FolderError::Table { path: source.table.path.clone(), reason });
@@ -185,7 +186,7 @@ impl<'a> Reading<'a> {
         }
         self.grave.append(&mut self.slight);
         let unlisted =
-            self.draft.unlabelled.iter().map(|picture| format!("{} is not in any row", shown(&picture.name)));
+            self.draft.unlabelled.iter().map(|picture| format!("{} is not in any row", picture.name.shown()));
         self.grave.extend(unlisted);
         let path = if sources.len() == 1 { self.draft.about } else { self.level.path.clone() };
         Err(FolderError::Troubles { path, troubles: capped(self.grave).join("\n  ") })
@@ -193,7 +194,11 @@ impl<'a> Reading<'a> {
 
     /// Returns the table's name if there are several tables.
     fn prefix(&self, sources: &[Source], source: &Source) -> String {
-        if sources.len() == 1 { String::new() } else { format!("{}, ", shown(file_name(&source.table.path))) }
+        if sources.len() == 1 {
+            String::new()
+        } else {
+            format!("{}, ", shown(&file_name(&source.table.path)))
+        }
     }
 
     /// Adds a row to the draft, or returns the problem that prevents it.
@@ -206,7 +211,7 @@ impl<'a> Reading<'a> {
             Hit::One(i) => self.lookup.picture(i).clone(),
             Hit::Elsewhere(picture) => picture,
             Hit::Several(hits) => {
-                let names = words::some(hits.iter().map(|&i| self.lookup.picture(i).name.as_str()));
+                let names = words::some(hits.iter().map(|&i| self.lookup.picture(i).name.raw()));
                 return Err(format!("{file} could be {names}"));
             }
         };
@@ -229,7 +234,7 @@ impl<'a> Reading<'a> {
             Some((first, place)) => self.again((*first, *place), row.number, &file, (class, split)),
             None => {
                 self.listed.insert(picture.path.clone(), (row.number, self.draft.labelled.len()));
-                self.draft.labelled.push(Labelled { split, class: class.to_owned(), picture });
+                self.draft.labelled.push(Labelled { split, class: class.into(), picture });
                 Ok(())
             }
         }
@@ -246,8 +251,8 @@ impl<'a> Reading<'a> {
         let Some(before) = self.draft.labelled.get(place) else {
             return Err(format!("{file} is {}, but has no label in row {first}", shown(class)));
         };
-        if before.class != class {
-            return Err(format!("{file} is {}, but {} in row {first}", shown(class), shown(&before.class)));
+        if before.class != *class {
+            return Err(format!("{file} is {}, but {} in row {first}", shown(class), before.class.shown()));
         }
         if before.split != split {
             return Err(format!("{file} is in another split than in row {first}"));

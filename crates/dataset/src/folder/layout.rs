@@ -1,7 +1,5 @@
 //! Decides what a level of folders is: a wrapping folder, classes, or splits (see `splits`).
 
-use std::collections::HashSet;
-
 use tallow_core::shown;
 
 use super::classes::{Draft, Labelled, archive_hint};
@@ -29,9 +27,9 @@ fn standing(folder: &Folder) -> Standing {
     } else if within.iter().any(|within| within.folders.iter().any(Folder::is_run)) {
         Standing::Run
     } else if within.iter().any(|folder| !folder.others.is_empty())
-        && within
-            .iter()
-            .all(|folder| folder.bad.is_empty() && folder.others.iter().all(|file| kind::is_note(&file.name)))
+        && within.iter().all(|folder| {
+            folder.bad.is_empty() && folder.others.iter().all(|file| kind::is_note(file.name.raw()))
+        })
     {
         Standing::Notes
     } else {
@@ -50,7 +48,7 @@ fn candidates(level: &Folder) -> Vec<&Folder> {
 pub(super) fn wrapped(level: &Folder) -> Option<&Folder> {
     let candidates = candidates(level);
     let [only] = candidates.as_slice() else { return None };
-    let has_table = only.others.iter().any(|file| kind::is_table(&file.name));
+    let has_table = only.others.iter().any(|file| kind::is_table(file.name.raw()));
     let is_split = SplitName::of_word(only.own_name()).is_some();
     let wraps = only.pictures.is_empty() && only.with_pictures().next().is_some() && !is_split;
     (level.pictures.is_empty() && only.n_pictures() > 0 && (wraps || has_table)).then_some(*only)
@@ -118,23 +116,16 @@ fn add_split(draft: &mut Draft, split: SplitName, folder: &Folder) -> Result<(),
 /// Adds the class folders of `level`. A class that validation or test lacks is not an error here; the counts of
 /// pictures show it later.
 fn add_classes(draft: &mut Draft, split: Option<SplitName>, level: &Folder) -> Result<(), FolderError> {
-    let mut classes = HashSet::new();
     for folder in candidates(level) {
-        let class = folder.own_name();
-        if !classes.insert(class) {
-            // the names differ only in bytes that are not valid UTF-8
-            let class = shown(class);
-            return Err(FolderError::TwinNames {
-                path: level.path.clone(),
-                names: format!("{class} and {class}"),
-            });
-        }
+        let Some(class) = folder.path.file_name().and_then(|name| name.to_str()) else {
+            return Err(FolderError::ClassName { path: folder.path.clone() });
+        };
         let pictures = folder.all_pictures();
         if pictures.is_empty() && matches!(split, None | Some(SplitName::Train)) {
-            draft.empty.push((class.to_owned(), contents(folder)));
+            draft.empty.push((class.into(), contents(folder)));
         }
         draft.notices.extend(model_beside(folder));
-        let labelled = |picture| Labelled { split, class: class.to_owned(), picture };
+        let labelled = |picture| Labelled { split, class: class.into(), picture };
         draft.labelled.extend(pictures.into_iter().map(labelled));
     }
     draft.notices.extend(no_classes(level));
@@ -172,7 +163,7 @@ fn run_contents(folder: &Folder) -> String {
     let mut pictures = Vec::new();
     let mut folders = vec![folder];
     while let Some(folder) = folders.pop() {
-        pictures.extend(folder.pictures.iter().map(|picture| picture.name.as_str()));
+        pictures.extend(folder.pictures.iter().map(|picture| picture.name.raw()));
         folders.extend(&folder.folders);
     }
     pictures.sort_unstable();
@@ -192,13 +183,14 @@ fn last_part(name: &str) -> &str {
 /// training.
 fn model_beside(folder: &Folder) -> Option<String> {
     let within = folder.within();
-    let model = within.iter().flat_map(|folder| &folder.others).find(|file| kind::is_model(&file.name))?;
+    let model =
+        within.iter().flat_map(|folder| &folder.others).find(|file| kind::is_model(file.name.raw()))?;
     Some(format!(
         "{}/ is a class of {}, and holds a trained model ({}): move the folder away if a training run wrote \
          it",
         shown(&folder.name),
         words::pictures(folder.n_pictures()),
-        shown(&model.name)
+        model.name.shown()
     ))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use tallow_core::shown;
+use tallow_core::{Foreign, shown};
 
 use super::tree::{Folder, last};
 use super::{BadFile, kind, words};
@@ -18,7 +18,7 @@ const MAX_KINDS: usize = 8;
 pub(super) struct LeftAlone {
     pub(super) n: usize,
     /// By kind (".txt", "hidden or of the system"): the number of files, and the first names.
-    kinds: BTreeMap<String, (usize, Vec<String>)>,
+    kinds: BTreeMap<String, (usize, Vec<Foreign>)>,
 }
 
 impl LeftAlone {
@@ -32,10 +32,10 @@ impl LeftAlone {
 
     fn add(&mut self, folder: &Folder, used: &[PathBuf], in_run: bool) {
         for name in &folder.system {
-            self.count("hidden or of the system".into(), name);
+            self.count("hidden or of the system".into(), &name.as_str().into());
         }
         for file in folder.others.iter().filter(|file| !used.contains(&file.path)) {
-            let suffix = kind::suffix(&file.name);
+            let suffix = kind::suffix(file.name.raw());
             let kind = if suffix.is_empty() { "without a suffix".into() } else { format!(".{suffix}") };
             self.count(if in_run { "of a training run".into() } else { kind }, &file.name);
         }
@@ -47,24 +47,24 @@ impl LeftAlone {
         }
     }
 
-    fn count(&mut self, kind: String, name: &str) {
+    fn count(&mut self, kind: String, name: &Foreign) {
         self.n += 1;
         let (n, examples) = self.kinds.entry(kind).or_default();
         *n += 1;
         if examples.len() < MAX_EXAMPLES {
-            examples.push(name.to_owned());
+            examples.push(name.clone());
         }
     }
 
     /// Returns a few names: one of every kind before a second of any kind.
-    pub(super) fn examples(&self) -> Vec<String> {
+    pub(super) fn examples(&self) -> Vec<Foreign> {
         let nth = |i: usize| self.kinds.values().filter_map(move |(_, examples)| examples.get(i));
         (0..MAX_EXAMPLES).flat_map(nth).take(MAX_EXAMPLES).cloned().collect()
     }
 
     /// Returns a line such as `2 .txt (a.txt), 1 .pdf (b.pdf)`; `None` if nothing was ignored.
     pub(super) fn line(&self) -> Option<String> {
-        let mut kinds: Vec<(&String, &(usize, Vec<String>))> = self.kinds.iter().collect();
+        let mut kinds: Vec<(&String, &(usize, Vec<Foreign>))> = self.kinds.iter().collect();
         kinds.sort_by_key(|(_, (n, _))| std::cmp::Reverse(*n));
         let n_rest: usize = kinds.iter().skip(MAX_KINDS).map(|(_, (n, _))| n).sum();
         let mut parts: Vec<String> = kinds
@@ -72,7 +72,7 @@ impl LeftAlone {
             .take(MAX_KINDS)
             .map(|(kind, (n, examples))| {
                 let more = if *n > MAX_IN_LINE { ", …" } else { "" };
-                let names = words::all(examples.iter().take(MAX_IN_LINE).map(String::as_str));
+                let names = words::all(examples.iter().take(MAX_IN_LINE).map(Foreign::raw));
                 format!("{n} {} ({names}{more})", shown(kind))
             })
             .collect();
@@ -106,7 +106,9 @@ pub(super) fn contents(folder: &Folder) -> String {
     let bad = all_bad(folder);
     match (LeftAlone::of(folder, &[]).line(), bad.as_slice()) {
         (None, []) => "empty".into(),
-        (None, [first, ..]) => format!("{} of {}: {}", bad.len(), shown(last(&first.name)), first.reason),
+        (None, [first, ..]) => {
+            format!("{} of {}: {}", bad.len(), shown(last(first.name.raw())), first.reason)
+        }
         (Some(line), []) => line,
         (Some(line), [first, ..]) => format!("{line}, {} that cannot be read ({})", bad.len(), first.reason),
     }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use tallow_core::path_of;
 use unicode_normalization::UnicodeNormalization;
 
 use super::Picture;
@@ -36,7 +37,7 @@ impl<'a> Lookup<'a> {
         let mut lookup = Self { folder: &tree.path, pictures: Vec::new(), by_last: HashMap::new() };
         let skip = if tree.name.is_empty() { 0 } else { tree.name.len() + 1 };
         for picture in tree.within().into_iter().flat_map(|folder| &folder.pictures) {
-            let name: String = picture.name[skip..].nfc().collect();
+            let name: String = picture.name.raw()[skip..].nfc().collect();
             let (i, own) = (lookup.pictures.len(), last(&name));
             let stem = without_picture_suffix(own);
             if stem != own {
@@ -69,9 +70,11 @@ impl<'a> Lookup<'a> {
         if hit != Hit::Nothing {
             return hit;
         }
-        let path = self.folder.join(cell);
-        if path.is_file() {
-            return Hit::Elsewhere(Picture { path, name: cell.to_owned() });
+        // as it is typed, or as this program writes names that are not UTF-8
+        for path in [self.folder.join(cell), self.folder.join(path_of(cell))] {
+            if path.is_file() {
+                return Hit::Elsewhere(Picture { path, name: cell.into() });
+            }
         }
         if cell.contains('\\') { self.find_below(&cell.replace('\\', "/"), home) } else { Hit::Nothing }
     }

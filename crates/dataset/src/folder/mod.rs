@@ -41,7 +41,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tallow_core::shown::shown_path;
-use tallow_core::{FileError, Progress, StopFlag, files};
+use tallow_core::{FileError, Foreign, Progress, StopFlag, files, path_text};
 
 use classes::Draft;
 pub use error::FolderError;
@@ -54,8 +54,8 @@ pub(crate) use words::pictures;
 pub struct Picture {
     /// Exact path.
     pub path: PathBuf,
-    /// Path from the root, joined by `/`. Bytes that are not valid UTF-8 are U+FFFD. Not escaped.
-    pub name: String,
+    /// Text of the path from the root.
+    pub name: Foreign,
 }
 
 impl Picture {
@@ -70,8 +70,8 @@ impl Picture {
 pub struct ListedPicture {
     /// Exact path.
     pub path: PathBuf,
-    /// Path from the root, joined by `/`. Bytes that are not valid UTF-8 are U+FFFD. Not escaped.
-    pub name: String,
+    /// Text of the path from the root.
+    pub name: Foreign,
     /// Label: index into [`Listing::class_names`].
     pub label: u32,
     /// Split that the owner put the picture into; `None` if the data set has no splits.
@@ -84,8 +84,8 @@ pub struct BadFile {
     /// Exact path.
     pub path: PathBuf,
     /// Path from the root, like [`Picture::name`].
-    pub name: String,
-    /// Reason: "a link to nothing".
+    pub name: Foreign,
+    /// Reason: "a link to nothing". Safe to show.
     pub reason: String,
 }
 
@@ -102,7 +102,7 @@ pub struct Listing {
     pub root: PathBuf,
     /// Class names; the index of a name is its label. Sorted by value if all names are numbers (2 before 10), otherwise
     /// by code point.
-    pub class_names: Vec<String>,
+    pub class_names: Vec<Foreign>,
     /// Pictures with a class, sorted by split, then class, then name. From a table: sorted by split, then in the order
     /// of the table.
     pub entries: Vec<ListedPicture>,
@@ -113,7 +113,7 @@ pub struct Listing {
     /// Number of ignored files and folders: notes, and system files.
     pub n_left_alone: usize,
     /// A few names of ignored files.
-    pub left_alone_examples: Vec<String>,
+    pub left_alone_examples: Vec<Foreign>,
     /// Notices for the user about how the path was read, one line each, safe to print.
     pub notices: Vec<String>,
 }
@@ -184,7 +184,7 @@ enum Given {
 fn what_is(path: &Path) -> Result<Given, FolderError> {
     let metadata = metadata(path)?;
     let no_data_set = |what| Err(FolderError::NoDataSet { path: path.to_owned(), what });
-    let name = path.to_string_lossy();
+    let name = path_text(path);
     if metadata.is_dir() {
         Ok(Given::Folder)
     } else if !metadata.is_file() {
@@ -239,7 +239,7 @@ pub struct Walked {
     /// Number of other files.
     pub n_left_alone: usize,
     /// A few names of ignored files.
-    pub left_alone_examples: Vec<String>,
+    pub left_alone_examples: Vec<Foreign>,
 }
 
 /// Returns all pictures in a folder and below it. If `path` is a file, returns that file, whatever its name.
@@ -248,7 +248,7 @@ pub struct Walked {
 /// If `path` does not exist, or a folder cannot be read.
 pub fn walk_pictures(path: &Path, progress: &dyn Progress, stop: &StopFlag) -> Result<Walked, FolderError> {
     if !metadata(path)?.is_dir() {
-        let picture = Picture { path: path.to_owned(), name: path.to_string_lossy().into_owned() };
+        let picture = Picture { path: path.to_owned(), name: Foreign::of_path(path) };
         return Ok(Walked { pictures: vec![picture], ..Walked::default() });
     }
     let tree = tree::walk(path, progress, stop)?;

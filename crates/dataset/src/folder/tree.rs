@@ -6,7 +6,7 @@ use std::fs::{self, DirEntry, FileType};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tallow_core::{Bar, FileError, Progress, StopFlag, Unit};
+use tallow_core::{Bar, FileError, Progress, StopFlag, Unit, path_text};
 
 use super::{BadFile, FolderError, Picture, kind};
 
@@ -18,7 +18,7 @@ const MAX_DEPTH: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Folder {
     pub(super) path: PathBuf,
-    /// Path from the root, joined by `/`, as lossy UTF-8; empty for the root.
+    /// Text of the path from the root ([`path_text`]); empty for the root.
     pub(super) name: String,
     pub(super) pictures: Vec<Picture>,
     /// Files that are not pictures.
@@ -41,7 +41,7 @@ impl Folder {
     /// Returns whether an earlier training of this program wrote the folder: it has the marker files and no pictures
     /// beside them.
     pub(super) fn is_run(&self) -> bool {
-        self.pictures.is_empty() && self.others.iter().any(|file| kind::marks_run(last(&file.name)))
+        self.pictures.is_empty() && self.others.iter().any(|file| kind::marks_run(last(file.name.raw())))
     }
 
     /// Returns this folder and all folders below it, without run folders and their contents.
@@ -126,11 +126,11 @@ impl Walk<'_> {
     fn take(&mut self, entry: &DirEntry, folder: &mut Folder) -> Result<(), FolderError> {
         let path = entry.path();
         let own_name = entry.file_name();
-        let found = Picture { name: joined(&folder.name, &own_name), path };
+        let found = Picture { name: joined(&folder.name, &own_name).into(), path };
         let link_or_not = entry.file_type().map_err(FileError::reading(&found.path))?;
         if kind::is_system(&own_name) {
             let slash = if link_or_not.is_dir() { "/" } else { "" };
-            folder.system.push(format!("{}{slash}", found.name));
+            folder.system.push(format!("{}{slash}", found.name.raw()));
             return Ok(());
         }
         let file_type = match followed(&found.path, link_or_not) {
@@ -142,16 +142,16 @@ impl Walk<'_> {
         };
         if file_type.is_dir() {
             if link_or_not.is_symlink() && self.leads_back(&found.path)? {
-                folder.loops.push(found.name);
+                folder.loops.push(found.name.into_raw());
             } else {
-                folder.folders.push(self.folder(found.path, found.name)?);
+                folder.folders.push(self.folder(found.path, found.name.into_raw())?);
             }
         } else if file_type.is_file() {
-            match kind::is_picture(&found.path, last(&found.name)) {
+            match kind::is_picture(&found.path, last(found.name.raw())) {
                 Ok(true) => folder.pictures.push(found),
                 Ok(false) => folder.others.push(found),
                 // the suffix shows that it is not a picture
-                Err(_) if !kind::suffix(last(&found.name)).is_empty() => folder.others.push(found),
+                Err(_) if !kind::suffix(last(found.name.raw())).is_empty() => folder.others.push(found),
                 Err(e) => folder.bad.push(BadFile::new(found, format!("cannot be read: {e}"))),
             }
         } else {
@@ -184,6 +184,6 @@ fn followed(path: &Path, link_or_not: FileType) -> Result<FileType, String> {
 }
 
 fn joined(folder: &str, own_name: &OsStr) -> String {
-    let own_name = own_name.to_string_lossy();
-    if folder.is_empty() { own_name.into_owned() } else { format!("{folder}/{own_name}") }
+    let own_name = path_text(Path::new(own_name));
+    if folder.is_empty() { own_name } else { format!("{folder}/{own_name}") }
 }

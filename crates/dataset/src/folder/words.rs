@@ -20,7 +20,7 @@ pub(super) fn some<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 
 /// Returns the names of pictures, like [`some`].
 pub(super) fn some_pictures(pictures: &[Picture]) -> String {
-    some(pictures.iter().map(|picture| picture.name.as_str()))
+    some(pictures.iter().map(|picture| picture.name.raw()))
 }
 
 /// Returns `a, b, c`, each name safe to print.

@@ -1,16 +1,20 @@
-//! A tiny data set, archives of it, and a loopback server that gives scripted replies, one connection after the other.
+//! A tiny data set, archives of it, and requests for it.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+#[path = "../../../fetch/tests/server/mod.rs"]
+mod server;
+
+use std::io::Write;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tallow_core::{Purpose, StopFlag, Stream, digest};
-use tallow_dataset::fetch::{FetchError, FetchRequest, Fetched, FileSpec, Spec, Which, fetch};
+use tallow_dataset::fetch::{FetchError, FetchRequest, Fetched, FileSpec, Patience, Spec, Which, fetch};
+
+#[allow(unused_imports, reason = "each test program uses a part of it")]
+pub(crate) use server::*;
 
 /// Returns the names and contents of the data set "tiny": random bytes, which do not compress.
 pub(crate) fn tiny() -> Vec<(&'static str, Vec<u8>)> {
@@ -75,9 +79,12 @@ pub(crate) fn request(data_dir: &Path, from: &str) -> FetchRequest {
             check: None,
         },
         from: Some(from.to_owned()),
-        connect_timeout: Duration::from_secs(1),
-        stall_timeout: Duration::from_secs(1),
-        retry_delay: Duration::from_millis(10),
+        patience: Patience {
+            connect: Duration::from_secs(1),
+            stall: Duration::from_secs(1),
+            retry_delay: Duration::from_millis(10),
+            ..Patience::default()
+        },
         ..FetchRequest::new(Which::Cifar10, data_dir)
     }
 }
@@ -101,84 +108,4 @@ pub(crate) fn names_in(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = entries.filter(|name| name != ".fetch.lock").collect();
     names.sort();
     names
-}
-
-/// Handles one connection, after its request has been read.
-pub(crate) type Reply = Box<dyn FnOnce(&str, &mut TcpStream) + Send>;
-
-/// A server that answers one connection per reply, then ends.
-pub(crate) struct Server {
-    pub(crate) url: String,
-    requests: Arc<Mutex<Vec<String>>>,
-}
-
-impl Server {
-    pub(crate) fn start(replies: Vec<Reply>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/tiny.tar.gz", listener.local_addr().unwrap());
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&requests);
-        std::thread::spawn(move || {
-            for reply in replies {
-                let Ok((mut stream, _)) = listener.accept() else { return };
-                let lines = BufReader::new(stream.try_clone().unwrap()).lines();
-                let head: Vec<String> =
-                    lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
-                let head = head.join("\n").to_ascii_lowercase();
-                seen.lock().unwrap().push(head.clone());
-                reply(&head, &mut stream);
-            }
-        });
-        Self { url, requests }
-    }
-
-    /// Returns the heads of the requests so far, in lower case.
-    pub(crate) fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
-    }
-}
-
-/// Writes a head: status, announced length, further lines.
-pub(crate) fn head(stream: &mut TcpStream, status: &str, n_bytes: usize, more: &str) {
-    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {n_bytes}\r\nConnection: close\r\n{more}\r\n");
-    let _ = stream.write_all(head.as_bytes());
-}
-
-/// Replies with all of `body` and an ETag.
-pub(crate) fn whole(body: &[u8]) -> Reply {
-    cut_after(body, body.len())
-}
-
-/// Announces all of `body`, but ends after `n_bytes` of it.
-pub(crate) fn cut_after(body: &[u8], n_bytes: usize) -> Reply {
-    let body = body.to_vec();
-    Box::new(move |_, stream| {
-        head(stream, "200 OK", body.len(), "ETag: \"one\"\r\n");
-        let _ = stream.write_all(&body[..n_bytes]);
-    })
-}
-
-/// Replies with the requested `Range` and an ETag.
-pub(crate) fn rest(body: &[u8]) -> Reply {
-    let body = body.to_vec();
-    Box::new(move |request, stream| {
-        let start = range_start(request).expect("a range");
-        let range = format!("Content-Range: bytes {start}-{}/{}\r\n", body.len() - 1, body.len());
-        head(stream, "206 Partial Content", body.len() - start, &format!("ETag: \"one\"\r\n{range}"));
-        let _ = stream.write_all(&body[start..]);
-    })
-}
-
-/// Replies with a status and an empty body.
-pub(crate) fn status(status: &'static str) -> Reply {
-    Box::new(move |_, stream| head(stream, status, 0, ""))
-}
-
-/// Closes the connection without a reply.
-pub(crate) fn hang_up() -> Reply {
-    Box::new(|_, _| {})
-}
-
-pub(crate) fn range_start(request: &str) -> Option<usize> {
-    request.lines().find_map(|line| line.strip_prefix("range: bytes=")?.strip_suffix('-')?.parse().ok())
 }

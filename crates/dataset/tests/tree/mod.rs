@@ -80,7 +80,7 @@ pub(crate) fn counts(listing: &Listing) -> BTreeMap<String, usize> {
     for entry in &listing.entries {
         let class = &listing.class_names[entry.label as usize];
         let split = entry.split.map(|split| format!("{split:?}/").to_lowercase()).unwrap_or_default();
-        *counts.entry(format!("{split}{class}")).or_default() += 1;
+        *counts.entry(format!("{split}{}", class.raw())).or_default() += 1;
     }
     counts
 }
@@ -93,7 +93,7 @@ pub(crate) fn counted(listing: &Listing) -> String {
 
 /// Returns the names of the entries, in their order.
 pub(crate) fn names(listing: &Listing) -> Vec<&str> {
-    listing.entries.iter().map(|entry| entry.name.as_str()).collect()
+    listing.entries.iter().map(|entry| entry.name.raw()).collect()
 }
 
 /// Returns whether one notice contains all of `words`.

@@ -1,5 +1,5 @@
 //! AVX-512 and AVX-512-BF16 in plain Rust, for tests: the loops, packing, transforms and pairs of 16 lanes run on
-//! every processor.
+//! every processor. A test of an instruction set that the processor lacks runs with them instead.
 
 use half::bf16;
 
@@ -7,6 +7,8 @@ use super::depthwise::{lines_task, sums_task};
 use super::element::Element;
 use super::kernel::{Arch, ForwardTask, Kernels, NV, WeightTask, forward_task, weight_grad_task};
 use crate::depthwise::{LinesTask, SumsTask};
+use crate::error::IsaError;
+use crate::isa::{Isa, detect_isa};
 
 /// Defines an instruction set with arrays as vectors, and a function that returns its loops.
 macro_rules! emulate {
@@ -106,3 +108,35 @@ macro_rules! emulate {
 
 emulate!(Avx512, f32_kernels, f32, 1);
 emulate!(Avx512Bf16, bf16_kernels, bf16, 2);
+
+/// An element type with emulated loops.
+pub(super) trait Emulated: Element {
+    fn emulated() -> Kernels<Self>;
+}
+
+impl Emulated for f32 {
+    fn emulated() -> Kernels<Self> {
+        f32_kernels()
+    }
+}
+
+impl Emulated for bf16 {
+    fn emulated() -> Kernels<Self> {
+        bf16_kernels()
+    }
+}
+
+/// Returns the loops of `isa`, or the emulated ones if the processor does not have it. Then it must not be offered either.
+pub(super) fn kernels_or_emulated<E: Emulated>(isa: Isa) -> Kernels<E> {
+    match detect_isa(Some(isa.as_str())) {
+        Ok(found) => {
+            assert_eq!(found, isa);
+            Kernels::of(isa).unwrap_or_else(|| panic!("{isa:?} has no loops"))
+        }
+        Err(IsaError::Unavailable { requested, available }) => {
+            assert!(requested == isa.as_str() && !available.split(", ").any(|name| name == requested));
+            E::emulated()
+        }
+        Err(other) => panic!("{isa:?}: {other}"),
+    }
+}

@@ -1,10 +1,12 @@
 //! Copies of a task's input in the layout that the kernels need: padded, and for the weight gradient with
-//! neighbouring pixels side by side. A scratch belongs to a thread, which keeps it from one task to the next. The
-//! module also has memory for packed weights and sums, which is kept from one step to the next.
+//! neighbouring pixels side by side. A scratch belongs to a thread, which keeps it from one task to the next. Tasks are
+//! cut to fit into the caches, so it stays small. Memory for packed weights and sums comes from the arena of the process,
+//! which keeps it from one step to the next.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tallow_core::memory::{self, ARENA};
 
 use super::element::Element;
 use super::geometry::{Geometry, Task};
@@ -31,33 +33,17 @@ pub(super) fn with<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
 /// An array in memory that any thread may have used before. Fresh memory costs page faults, and every step needs the
 /// same amount. Few arrays are in use at a time, and their lengths differ from layer to layer, so each array takes
 /// the shortest memory that fits.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Reused<E> {
     words: Vec<u64>,
     len: usize,
     element: PhantomData<E>,
 }
 
-/// Memory that was given back.
-static FREE_WORDS: Mutex<Vec<Vec<u64>>> = Mutex::new(Vec::new());
-
-/// Largest number of free memory blocks.
-const MAX_FREE: usize = 16;
-
-fn free_words() -> MutexGuard<'static, Vec<Vec<u64>>> {
-    FREE_WORDS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl<E: Element> Reused<E> {
     /// Returns `len` numbers. They hold whatever the memory held before.
     pub(super) fn new(len: usize) -> Self {
-        let n_words = (len * size_of::<E>()).div_ceil(size_of::<u64>());
-        let mut free = free_words();
-        let fitting = free.iter().enumerate().filter(|(_, words)| words.len() >= n_words);
-        let best = fitting.min_by_key(|(_, words)| words.len()).map(|(i, _)| i);
-        let words = best.map(|i| free.swap_remove(i));
-        drop(free); // release the lock: zeroing takes time
-        Self { words: words.unwrap_or_else(|| vec![0; n_words]), len, element: PhantomData }
+        Self { words: ARENA.take_at_least(n_words::<E>(len)), len, element: PhantomData }
     }
 
     pub(super) fn as_slice(&self) -> &[E] {
@@ -70,15 +56,25 @@ impl<E: Element> Reused<E> {
     }
 }
 
+impl<E> Clone for Reused<E> {
+    fn clone(&self) -> Self {
+        let n_words = n_words::<E>(self.len);
+        let mut words = ARENA.take_at_least::<u64>(n_words);
+        words[..n_words].copy_from_slice(&self.words[..n_words]);
+        Self { words, len: self.len, element: PhantomData }
+    }
+}
+
 impl<E> Drop for Reused<E> {
     fn drop(&mut self) {
-        let mut free = free_words();
-        free.push(std::mem::take(&mut self.words));
-        if free.len() > MAX_FREE {
-            let smallest = free.iter().enumerate().min_by_key(|(_, words)| words.len()).map(|(i, _)| i);
-            smallest.map(|i| free.swap_remove(i));
-        }
+        ARENA.give(std::mem::take(&mut self.words));
     }
+}
+
+/// Returns the number of words that `len` numbers take. If the bytes of so many numbers overflow, the result is more than
+/// any allocation gives.
+fn n_words<E>(len: usize) -> usize {
+    len.saturating_mul(size_of::<E>()).div_ceil(size_of::<u64>())
 }
 
 impl Scratch {
@@ -93,10 +89,8 @@ impl Scratch {
 }
 
 fn as_elements<E: Element>(buffer: &mut Vec<u64>, len: usize) -> &mut [E] {
-    let n_words = (len * size_of::<E>()).div_ceil(size_of::<u64>());
-    if buffer.len() < n_words {
-        buffer.resize(n_words, 0);
-    }
+    let n_words = n_words::<E>(len);
+    memory::grow(buffer, 0, n_words);
     let start = buffer.as_mut_ptr().cast::<E>();
     // SAFETY: the buffer holds n_words * 8 >= len * size_of::<E>() initialised bytes; u64 is aligned at least as E (f32
     // or bf16), any bits are a valid E, and the slice borrows the buffer exclusively.

@@ -1,19 +1,16 @@
-//! Compares every instruction set that the processor has with plain loops in f64, on shapes that reach every tail of
-//! the loops.
+//! Compares every instruction set with plain loops in f64, on shapes that reach every tail of the loops. Those that the
+//! processor lacks are emulated.
 
 use half::bf16;
 use proptest::prelude::*;
 use tallow_core::{Purpose, Stream};
 
+use super::emulated::{Emulated, kernels_or_emulated};
 use super::winograd::Scheme;
 use super::*;
 use crate::conv::ConvShape;
-use crate::isa::{Isa, detect_isa};
+use crate::isa::Isa;
 use crate::padding::Padding;
-
-fn available(isa: Isa) -> bool {
-    detect_isa(Some(isa.as_str())).is_ok()
-}
 
 /// Random numbers, exact in `E`.
 fn random<E: Element>(len: usize, seed: u64) -> Vec<E> {
@@ -62,11 +59,8 @@ fn check(what: &str, actual: impl Iterator<Item = f32>, expected: &[f64], tolera
     );
 }
 
-fn all_three<E: Element>(isa: Isa, s: &ConvShape, tolerance: f64) {
-    if !available(isa) {
-        return;
-    }
-    check_all_three(&Kernels::<E>::of(isa).unwrap(), &format!("{isa:?} {s:?}"), s, tolerance);
+fn all_three<E: Emulated>(isa: Isa, s: &ConvShape, tolerance: f64) {
+    check_all_three(&kernels_or_emulated::<E>(isa), &format!("{isa:?} {s:?}"), s, tolerance);
 }
 
 /// Checks forward convolution, input gradient and weight gradient.
@@ -166,12 +160,10 @@ proptest! {
 
     #[test]
     fn winograd_is_right(s in winograd_shapes()) {
-        for isa in [Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| available(*isa)) {
-            check_winograd(Kernels::<f32>::of(isa).unwrap(), &format!("{isa:?}"), &s, 1e-5);
+        for isa in [Isa::Avx2, Isa::Avx512] {
+            check_winograd(kernels_or_emulated::<f32>(isa), &format!("{isa:?}"), &s, 1e-5);
         }
-        if available(Isa::Avx512Bf16) {
-            check_winograd(Kernels::<bf16>::of(Isa::Avx512Bf16).unwrap(), "bf16", &s, 1e-2);
-        }
+        check_winograd(kernels_or_emulated::<bf16>(Isa::Avx512Bf16), "bf16", &s, 1e-2);
         check_winograd(emulated::f32_kernels(), "emulated", &s, 1e-5);
         check_winograd(emulated::bf16_kernels(), "emulated bf16", &s, 1e-2);
     }
@@ -221,7 +213,7 @@ fn shapes_of_networks_are_right() {
 }
 
 /// Returns output, moments and both gradients, computed on this number of threads.
-fn run_on<E: Element>(isa: Isa, c_in: usize, threads: usize) -> (Vec<E>, Option<Moments>, Vec<E>, Vec<f32>) {
+fn run_on<E: Emulated>(isa: Isa, c_in: usize, threads: usize) -> (Vec<E>, Option<Moments>, Vec<E>, Vec<f32>) {
     let s = ConvShape {
         n: 70,
         h: 9,
@@ -236,7 +228,7 @@ fn run_on<E: Element>(isa: Isa, c_in: usize, threads: usize) -> (Vec<E>, Option<
     let (x, dy): (Vec<E>, Vec<E>) = (random(s.x_len(), 1), random(s.y_len(), 3));
     let w: Vec<f32> = random(s.weight_len(), 2);
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
-        let kernels = Kernels::<E>::of(isa).unwrap();
+        let kernels = kernels_or_emulated::<E>(isa);
         let (mut y, mut dx) = (vec![E::default(); s.y_len()], vec![E::default(); s.x_len()]);
         let mut dw = vec![0.0; s.weight_len()];
         let packed = PackedWeights::new(&kernels, &s, &w, None);
@@ -251,15 +243,13 @@ fn run_on<E: Element>(isa: Isa, c_in: usize, threads: usize) -> (Vec<E>, Option<
 fn threads_do_not_change_a_bit() {
     // few channels use the direct loop, more channels Winograd's transforms in f32
     for c_in in [6, 64] {
-        for isa in [Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| available(*isa)) {
+        for isa in [Isa::Avx2, Isa::Avx512] {
             let one = run_on::<f32>(isa, c_in, 1);
             assert_eq!(one, run_on(isa, c_in, 2));
             assert_eq!(one, run_on(isa, c_in, 16));
         }
-        if available(Isa::Avx512Bf16) {
-            let one = run_on::<bf16>(Isa::Avx512Bf16, c_in, 1);
-            assert_eq!(one, run_on(Isa::Avx512Bf16, c_in, 2));
-            assert_eq!(one, run_on(Isa::Avx512Bf16, c_in, 16));
-        }
+        let one = run_on::<bf16>(Isa::Avx512Bf16, c_in, 1);
+        assert_eq!(one, run_on(Isa::Avx512Bf16, c_in, 2));
+        assert_eq!(one, run_on(Isa::Avx512Bf16, c_in, 16));
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use serde_json::Value;
-use tallow_core::files;
+use tallow_core::{Foreign, files};
 
 use super::error::WeightsError;
 use super::input::PretrainedInput;
@@ -21,9 +21,9 @@ const MAX_INPUT_PX: usize = 4096;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PretrainedConfig {
     /// `architecture`, or `model_type` if that is absent; for example `resnet50`.
-    pub architecture: Option<String>,
+    pub architecture: Option<Foreign>,
     /// `license` of `pretrained_cfg`, or of the top level if that is absent: an SPDX identifier in lower case, as on hubs.
-    pub licence: Option<String>,
+    pub licence: Option<Foreign>,
     /// `num_classes`: the classifier's width.
     pub n_classes: Option<usize>,
     /// `downsample_in_bottleneck`: whether a bottleneck that halves the map has the stride in its first 1x1 convolution (the
@@ -39,9 +39,16 @@ impl PretrainedConfig {
     /// # Errors
     /// If the file cannot be read, or a value is not of the expected form. The message names the file and the field.
     pub fn read(path: &Path) -> Result<Self, WeightsError> {
-        let bytes = files::read_at_most(path, MAX_CONFIG_BYTES)?;
+        Self::from_bytes(&files::read_at_most(path, MAX_CONFIG_BYTES)?, path)
+    }
+
+    /// Reads the bytes of the file `path`, which messages name.
+    ///
+    /// # Errors
+    /// If a value is not of the expected form. The message names the file and the field.
+    pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, WeightsError> {
         let refuse = |(field, problem)| WeightsError::Config { path: path.to_owned(), field, problem };
-        Self::parse(&bytes).map_err(refuse)
+        Self::parse(bytes).map_err(refuse)
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, (String, String)> {
@@ -59,12 +66,12 @@ impl PretrainedConfig {
         let rgb = "three numbers, for red, green and blue";
         let is_size = |px: &usize| (1..=MAX_INPUT_PX).contains(px);
         Ok(Self {
-            architecture: match top.get("architecture", "a text", text)? {
-                None => top.get("model_type", "a text", text)?,
+            architecture: match top.get("architecture", "a text", foreign)? {
+                None => top.get("model_type", "a text", foreign)?,
                 architecture => architecture,
             },
-            licence: match stated.get("license", "a text", text)? {
-                None => top.get("license", "a text", text)?,
+            licence: match stated.get("license", "a text", foreign)? {
+                None => top.get("license", "a text", foreign)?,
                 licence => licence,
             },
             n_classes: top.get("num_classes", "a number of classes", size)?,
@@ -124,6 +131,10 @@ fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
+fn foreign(value: &Value) -> Option<Foreign> {
+    value.as_str().map(Foreign::from)
+}
+
 fn size(value: &Value) -> Option<usize> {
     value.as_u64().and_then(|size| usize::try_from(size).ok())
 }
@@ -159,8 +170,8 @@ mod tests {
     #[test]
     fn timms_layout() {
         let expected = PretrainedConfig {
-            architecture: Some("resnet18".to_owned()),
-            licence: Some("apache-2.0".to_owned()),
+            architecture: Some("resnet18".into()),
+            licence: Some("apache-2.0".into()),
             n_classes: Some(1000),
             downsample_in_bottleneck: false,
             input: PretrainedInput { input_px: Some([224, 192]), ..PretrainedInput::imagenet(224, 0.95) },
@@ -179,7 +190,7 @@ mod tests {
         );
         let other =
             parse(r#"{"model_type": "resnet", "downsample_in_bottleneck": true, "num_classes": null}"#);
-        assert_eq!((other.architecture.as_deref(), other.n_classes), (Some("resnet"), None));
+        assert_eq!((other.architecture, other.n_classes), (Some("resnet".into()), None));
         assert!(other.downsample_in_bottleneck);
         assert_eq!(parse("{}"), PretrainedConfig::default());
     }

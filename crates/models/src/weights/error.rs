@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use tallow_core::memory::Exhausted;
+use tallow_core::shown::{shown, shown_path};
 use tallow_core::{FileError, StopSignal};
 use tallow_nn::{NnError, NonFinite};
 
@@ -27,7 +29,7 @@ pub enum WeightsError {
     #[error(
         "there is neither a folder nor a file {}: expected a folder with config.json and model.safetensors, a \
          safetensors file, or hf:OWNER/NAME[@REVISION]",
-        path.display()
+        shown_path(path)
     )]
     Absent {
         /// The path.
@@ -37,7 +39,7 @@ pub enum WeightsError {
     #[error(
         "the folder {} has no {missing}: expected config.json and model.safetensors (if you name a \
          safetensors file instead, it needs no config.json)",
-        folder.display()
+        shown_path(folder)
     )]
     Folder {
         /// The folder.
@@ -46,18 +48,26 @@ pub enum WeightsError {
         missing: &'static str,
     },
     /// The file is damaged, or is not a safetensors file.
-    #[error("{} is damaged or is not a safetensors file: {source} (get it again)", path.display())]
+    #[error("{} is damaged or is not a safetensors file: {source} (get it again)", shown_path(path))]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong with the file.
         source: NnError,
     },
+    /// There is no memory for the tensors of the file.
+    #[error("{}: {exhausted}", shown_path(path))]
+    Exhausted {
+        /// The file.
+        path: PathBuf,
+        /// How much memory was wanted.
+        exhausted: Exhausted,
+    },
     /// A tensor holds NaN or infinity.
     #[error(
         "{} holds {broken}: such weights cannot classify anything; get the file again, or name another with \
          --weights",
-        path.display()
+        shown_path(path)
     )]
     NonFinite {
         /// The file.
@@ -66,7 +76,7 @@ pub enum WeightsError {
         broken: NonFinite,
     },
     /// A value in `config.json` is not of the expected form.
-    #[error("{}: {field}: {problem}", path.display())]
+    #[error("{}: {field}: {}", shown_path(path), shown(problem))]
     Config {
         /// The file.
         path: PathBuf,
@@ -83,10 +93,11 @@ pub enum WeightsError {
     NoCache,
     /// The model is not complete in the cache, and the hub cannot be reached.
     #[error(
-        "{model} is not complete in the cache {} and cannot be downloaded: {reason}. Either run once with a \
+        "{model} is not complete in the cache {} and cannot be downloaded: {}. Either run once with a \
          network connection{} (HF_HOME sets the place of the cache), or give --weights a folder with \
          config.json and model.safetensors, or a file",
-        cache_dir.display(),
+        shown_path(cache_dir),
+        shown(reason),
         if reason.starts_with("http") { "" } else { " and without this setting" }
     )]
     Unreachable {
@@ -98,7 +109,7 @@ pub enum WeightsError {
         reason: String,
     },
     /// The hub refused the request.
-    #[error("{url} returned status {status}: {}", remedy_of(*status))]
+    #[error("{} returned status {status}: {}", shown(url), remedy_of(*status))]
     Status {
         /// The address.
         url: String,
@@ -107,8 +118,10 @@ pub enum WeightsError {
     },
     /// The answer is not one that a hub gives.
     #[error(
-        "{url}: {problem} (check that HF_ENDPOINT names a Hugging Face hub, and that the network does not \
-         require a login)"
+        "{}: {} (check that HF_ENDPOINT names a Hugging Face hub, and that the network does not \
+         require a login)",
+        shown(url),
+        shown(problem)
     )]
     Answer {
         /// The address.
@@ -129,21 +142,9 @@ pub enum WeightsError {
         /// The file.
         file: &'static str,
     },
-    /// The download broke off, and further attempts brought nothing new.
-    #[error(
-        "the download from {url} broke off after {n_bytes} of {total_bytes} bytes: {reason} (the part that \
-         arrived is kept: run the same command to continue)"
-    )]
-    Cut {
-        /// The address.
-        url: String,
-        /// Number of bytes downloaded so far.
-        n_bytes: u64,
-        /// Number of bytes of the whole file.
-        total_bytes: u64,
-        /// Why it broke off.
-        reason: String,
-    },
+    /// The download failed otherwise.
+    #[error(transparent)]
+    Download(tallow_fetch::Error),
     /// The digest or the length of the download differs from the hub's statement.
     #[error(
         "the file from {url} does not match the hub's statement: {actual}, expected {expected}; the \

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use tallow_core::files;
-use tallow_nn::{ParamStore, Tensors};
+use tallow_nn::{NnError, ParamStore, Tensors};
 
 use super::error::WeightsError;
 
@@ -31,6 +31,9 @@ pub fn read(path: &Path) -> Result<Tensors, WeightsError> {
                 Some(broken) => Err(WeightsError::NonFinite { path: path.to_owned(), broken }),
                 None => Ok(tensors),
             }
+        }
+        Err(NnError::Exhausted(exhausted)) => {
+            Err(WeightsError::Exhausted { path: path.to_owned(), exhausted })
         }
         Err(source) => Err(WeightsError::Damaged { path: path.to_owned(), source }),
     }

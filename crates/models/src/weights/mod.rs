@@ -17,7 +17,7 @@ mod source;
 
 use std::path::{Path, PathBuf};
 
-use tallow_core::{Progress, StopFlag};
+use tallow_core::{Progress, StopFlag, path_text};
 
 pub use config::PretrainedConfig;
 pub use error::WeightsError;
@@ -25,6 +25,7 @@ pub use hub::HubOptions;
 pub use input::PretrainedInput;
 pub use load::{Report, WidthChange, load_into, read};
 pub use source::{HubModel, WeightsSource};
+pub use tallow_fetch::Patience;
 
 /// Name of the file that describes a network, in a folder or on the hub.
 const CONFIG_FILE: &str = "config.json";
@@ -38,7 +39,8 @@ pub struct WeightFiles {
     pub config: Option<PathBuf>,
     /// The safetensors file.
     pub model: PathBuf,
-    /// Origin of the weights, for the records: the path, or `hf:OWNER/NAME@COMMIT`, which always names the same weights.
+    /// Origin of the weights, for the records: the text of the path ([`path_text()`]), or `hf:OWNER/NAME@COMMIT`, which always
+    /// names the same weights.
     pub origin: String,
     /// The commit on the hub; `None` for local files.
     pub commit: Option<String>,
@@ -66,7 +68,7 @@ pub fn resolve(
 }
 
 fn local(path: &Path) -> Result<WeightFiles, WeightsError> {
-    let origin = path.display().to_string();
+    let origin = path_text(path);
     if path.is_file() {
         return Ok(WeightFiles { config: None, model: path.to_owned(), origin, commit: None });
     }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use tallow_core::{path_of, path_text};
+
 use super::error::WeightsError;
 
 /// The text of a model on the hub begins with this.
@@ -11,7 +13,7 @@ const HUB_PREFIX: &str = "hf:";
 /// The hub's limit for owner and for name of a model.
 const MAX_NAME_CHARS: usize = 96;
 
-/// The source of pretrained weights. Displays as the text that it was parsed from.
+/// The source of pretrained weights. Displays as the text that it was parsed from: for a path, its [`path_text()`].
 ///
 /// ```
 /// use tallow_models::weights::WeightsSource;
@@ -57,7 +59,7 @@ impl fmt::Display for HubModel {
 impl fmt::Display for WeightsSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Path(path) => path.display().fmt(f),
+            Self::Path(path) => path_text(path).fmt(f),
             Self::Hub(model) => model.fmt(f),
         }
     }
@@ -73,7 +75,7 @@ impl FromStr for WeightsSource {
         if text.is_empty() {
             return refuse("it is empty");
         }
-        let Some(model) = text.strip_prefix(HUB_PREFIX) else { return Ok(Self::Path(text.into())) };
+        let Some(model) = text.strip_prefix(HUB_PREFIX) else { return Ok(Self::Path(path_of(text))) };
         let (id, revision) = match model.split_once('@') {
             Some((id, revision)) => (id, Some(revision)),
             None => (model, None),
@@ -119,6 +121,13 @@ mod tests {
             let source: WeightsSource = text.parse().unwrap();
             assert_eq!(matches!(source, WeightsSource::Hub(_)), text.starts_with("hf:"));
             assert_eq!(source.to_string(), text);
+        }
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStrExt as _;
+            let WeightsSource::Path(path) = "caf\\xE9/w".parse().unwrap() else { panic!("no path") };
+            assert_eq!(path.as_os_str().as_bytes(), b"caf\xe9/w");
+            assert_eq!(WeightsSource::Path(path).to_string(), "caf\\xE9/w");
         }
         let WeightsSource::Hub(model) = "hf:a/b".parse().unwrap() else { panic!("a path") };
         assert_eq!((model.id(), model.revision()), ("a/b", "main"));

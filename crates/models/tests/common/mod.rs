@@ -1,17 +1,22 @@
 //! A small hub on loopback: serves one model at one commit like the real hub, or with the errors that a test sets.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+#[path = "../../../fetch/tests/server/mod.rs"]
+mod server;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sha1::Digest as _;
 use tallow_core::{Purpose, Silent, StopFlag, Stream, digest};
-use tallow_models::weights::{HubOptions, WeightFiles, WeightsError, resolve};
+use tallow_models::weights::{HubOptions, Patience, WeightFiles, WeightsError, resolve};
 use tallow_nn::{HostTensor, Tensors};
+
+use server::Server;
+#[allow(unused_imports, reason = "each test program uses a part of it")]
+pub(crate) use server::{Reply, hang_up, range_start, ranged, status, with_head};
 
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 pub(crate) const CONFIG: &str = r#"{"architecture": "resnet18", "num_classes": 1000}"#;
@@ -28,12 +33,8 @@ pub(crate) fn model_file() -> Vec<u8> {
     tallow_nn::encode(&weights(), "").unwrap()
 }
 
-/// Answers one connection. Gets the head of the request, in lower case.
-pub(crate) type Reply = Box<dyn FnOnce(&str, &mut TcpStream) + Send>;
-
 #[derive(Default)]
 struct State {
-    requests: Vec<String>,
     /// Replies to the next requests for the weights, one each; the ordinary replies follow.
     replies: VecDeque<Reply>,
     files: BTreeMap<&'static str, Vec<u8>>,
@@ -47,6 +48,7 @@ struct State {
 /// A hub that runs until the test program ends.
 pub(crate) struct TestHub {
     pub(crate) url: String,
+    server: Server,
     state: Arc<Mutex<State>>,
 }
 
@@ -58,16 +60,9 @@ impl TestHub {
             ("model.safetensors", model_file()),
         ]);
         let state = Arc::new(Mutex::new(State { files, ..State::default() }));
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let shared = Arc::clone(&state);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let shared = Arc::clone(&shared);
-                std::thread::spawn(move || answer(&shared, stream.unwrap()));
-            }
-        });
-        Self { url, state }
+        let server = Server::answering(move |head| reply_to(head, &mut shared.lock().unwrap()));
+        Self { url: server.url.clone(), server, state }
     }
 
     pub(crate) fn reply(&self, replies: Vec<Reply>) {
@@ -92,7 +87,7 @@ impl TestHub {
 
     /// Returns the heads of the requests so far, in lower case.
     pub(crate) fn requests(&self) -> Vec<String> {
-        self.state.lock().unwrap().requests.clone()
+        self.server.requests()
     }
 
     /// Returns the start of the range in each request for the weights; `None` for a request of the whole file.
@@ -105,9 +100,12 @@ impl TestHub {
     pub(crate) fn options(&self, folder: &Path) -> HubOptions {
         HubOptions {
             endpoint: self.url.clone(),
-            connect_timeout: Duration::from_secs(2),
-            stall_timeout: Duration::from_secs(2),
-            retry_delay: Duration::from_millis(5),
+            patience: Patience {
+                connect: Duration::from_secs(2),
+                stall: Duration::from_secs(2),
+                retry_delay: Duration::from_millis(5),
+                ..Patience::default()
+            },
             ..HubOptions::new(folder.join("hub"))
         }
     }
@@ -163,15 +161,10 @@ pub(crate) fn git_blob(content: &[u8]) -> String {
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn answer(state: &Mutex<State>, mut stream: TcpStream) {
-    let lines = BufReader::new(stream.try_clone().unwrap()).lines();
-    let head: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
-    let head = head.join("\n").to_ascii_lowercase();
-    let mut state = state.lock().unwrap();
-    state.requests.push(head.clone());
+fn reply_to(head: &str, state: &mut State) -> Reply {
     let is_allowed = state.token.is_none_or(|token| head.contains(&format!("authorization: bearer {token}")));
     let path = head.split(' ').nth(1).unwrap_or("").to_owned();
-    let reply = if let Some(refusal) = state.status {
+    if let Some(refusal) = state.status {
         status(refusal)
     } else if !is_allowed {
         status("401 Unauthorized")
@@ -191,72 +184,21 @@ fn answer(state: &Mutex<State>, mut stream: TcpStream) {
                 state.files.get(file.as_str()).map_or_else(|| status("404 Not Found"), |body| ranged(body))
             }
         }
-    };
-    drop(state);
-    reply(&head, &mut stream);
-}
-
-/// Writes a head: status, announced length, further lines.
-pub(crate) fn head(stream: &mut TcpStream, status: &str, n_bytes: usize, more: &str) {
-    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {n_bytes}\r\nConnection: close\r\n{more}\r\n");
-    let _ = stream.write_all(head.as_bytes());
-}
-
-/// Answers with all of `body`, even if the request has a range.
-pub(crate) fn with_head(body: &[u8], status: &'static str, more: &str) -> Reply {
-    let (body, more) = (body.to_vec(), more.to_owned());
-    Box::new(move |_, stream| {
-        head(stream, status, body.len(), &more);
-        let _ = stream.write_all(&body);
-    })
-}
-
-/// Answers with `body`, or with the requested range of it.
-pub(crate) fn ranged(body: &[u8]) -> Reply {
-    let body = body.to_vec();
-    Box::new(move |request, stream| match range_start(request) {
-        None => with_head(&body, "200 OK", "")(request, stream),
-        Some(start) if start >= body.len() => status("416 Range Not Satisfiable")(request, stream),
-        Some(start) => {
-            let range = format!("Content-Range: bytes {start}-{}/{}\r\n", body.len() - 1, body.len());
-            with_head(&body[start..], "206 Partial Content", &range)(request, stream);
-        }
-    })
+    }
 }
 
 /// Announces all of the weights, and closes the connection after `n_bytes` of them.
 pub(crate) fn cut_after(n_bytes: usize) -> Reply {
-    Box::new(move |_, stream| {
-        let body = model_file();
-        head(stream, "200 OK", body.len(), "");
-        let _ = stream.write_all(&body[..n_bytes]);
-    })
+    server::cut_after(&model_file(), n_bytes)
 }
 
 /// Announces all of the weights, sends `n_bytes` of them, and keeps the connection until the other side closes it.
 pub(crate) fn silent_after(n_bytes: usize) -> Reply {
-    Box::new(move |request, stream| {
-        cut_after(n_bytes)(request, stream);
-        let _ = std::io::copy(stream, &mut std::io::sink());
-    })
+    server::silent_after(&model_file(), n_bytes)
 }
 
 /// Redirects the client to another address for the weights.
 pub(crate) fn redirect(to: &str, more: &str) -> Reply {
     let location = format!("Location: {to}/timm/tiny/resolve/{COMMIT}/model.safetensors");
     with_head(b"", "302 Found", &format!("{location}?file=..%2f..%2fx\r\n{more}"))
-}
-
-/// Answers with a status and a meaningless body.
-pub(crate) fn status(status: &'static str) -> Reply {
-    with_head(b"<html>", status, "")
-}
-
-/// Closes the connection without an answer.
-pub(crate) fn hang_up() -> Reply {
-    Box::new(|_, _| {})
-}
-
-pub(crate) fn range_start(request: &str) -> Option<usize> {
-    request.lines().find_map(|line| line.strip_prefix("range: bytes=")?.strip_suffix('-')?.parse().ok())
 }

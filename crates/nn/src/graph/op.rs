@@ -11,7 +11,8 @@ pub struct Constant {
     pub name: String,
     /// The shape.
     pub shape: Vec<usize>,
-    /// The values in row-major order.
+    /// The values in row-major order; empty if the network was built from shapes alone
+    /// ([`ParamStore::shapes`](crate::ParamStore::shapes)).
     pub values: Vec<f32>,
     /// Whether this is a parameter, which an optimiser can change. A buffer, such as a running mean, is not learned.
     pub is_learned: bool,
@@ -33,9 +34,14 @@ impl Constant {
         Ok(Self { name: param.name().to_owned(), shape: param.shape().to_vec(), values, is_learned })
     }
 
+    /// Returns the number of values that the shape has.
+    pub(crate) fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
     /// Returns the same values with another shape.
     pub(crate) fn reshaped(self, shape: &[usize]) -> Self {
-        debug_assert_eq!(self.values.len(), shape.iter().product::<usize>());
+        debug_assert_eq!(self.len(), shape.iter().product::<usize>());
         Self { shape: shape.to_vec(), ..self }
     }
 }
@@ -209,6 +215,6 @@ impl Op {
 
     /// Returns the number of learned values.
     pub fn n_parameters(&self) -> usize {
-        self.constants().filter(|constant| constant.is_learned).map(|constant| constant.values.len()).sum()
+        self.constants().filter(|constant| constant.is_learned).map(Constant::len).sum()
     }
 }

@@ -68,7 +68,7 @@ impl Conv2d {
     /// # Errors
     /// If the stride or a size is 0, or the name is taken.
     pub fn new(scope: &mut Scope<'_>, c_in: usize, c_out: usize, config: Conv2dConfig) -> Result<Self> {
-        let init = Init::torch_default(c_in * config.k_h * config.k_w);
+        let init = Init::torch_default(c_in.saturating_mul(config.k_h).saturating_mul(config.k_w));
         Self::declare(scope, &[c_out, c_in, config.k_h, config.k_w], config, [init, init])
     }
 

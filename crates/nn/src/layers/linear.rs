@@ -45,7 +45,7 @@ impl Linear {
         bias: bool,
         init: Init,
     ) -> Result<Self> {
-        if f_in * f_out == 0 {
+        if f_in == 0 || f_out == 0 {
             return Err(NnError::shape(scope.name(), format!("a size of 0: {f_in} to {f_out} features")));
         }
         let weight = scope.param("weight", &[f_out, f_in], init)?;

@@ -166,6 +166,11 @@ impl OptimizerConfig {
         }
     }
 
+    /// Returns the number of values that this optimiser keeps for each value that it updates itself.
+    pub fn n_states(&self) -> usize {
+        self.slot_names().len()
+    }
+
     /// Returns the SGD that updates the parameters that [`Muon`](Self::Muon) does not; `None` for any other optimiser.
     pub(super) fn beside(&self) -> Option<Self> {
         match *self {

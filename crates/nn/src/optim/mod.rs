@@ -14,6 +14,7 @@ pub use groups::{GroupOptimizer, ParamGroup};
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
+use tallow_core::memory::filled;
 use tallow_kernels::optim::{AdamConfig, MuonConfig, SgdConfig, adam_step, muon_step, sgd_step};
 
 use crate::error::{NnError, Result};
@@ -68,7 +69,7 @@ impl Optimizer {
         for param in learning(store) {
             let n = resolved[param.name()].config.slot_names().len();
             let zero = match store.device().is_cpu() {
-                true => Slots::Host(vec![vec![0.0; param.var().elem_count()]; n]),
+                true => Slots::Host((0..n).map(|_| filled(0.0, param.n_values())).collect()),
                 false => Slots::Device(vec![param.var().zeros_like()?; n]),
             };
             slots.insert(param.name().to_owned(), zero);

@@ -50,6 +50,9 @@ pub fn grouped(value: f64, decimals: usize) -> String {
     fraction.map_or(format!("{sign}{out}"), |f| format!("{sign}{out}.{f}"))
 }
 
+/// Largest absolute value on an axis: the length of an axis is finite, too.
+const FARTHEST: f64 = 1e300;
+
 /// One axis: its range, its ticks and its label.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Axis {
@@ -72,7 +75,7 @@ impl Axis {
         values: impl IntoIterator<Item = f64>,
         n_ticks: usize,
     ) -> Self {
-        let finite = values.into_iter().filter(|v| v.is_finite());
+        let finite = values.into_iter().filter(|v| v.is_finite()).map(|v| v.clamp(-FARTHEST, FARTHEST));
         let (low, high) =
             finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
         let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
@@ -190,6 +193,14 @@ mod tests {
         for values in [vec![], vec![0.5], vec![0.0], vec![f64::NAN]] {
             let axis = Axis::holding("", Format::Number, values, 4);
             assert!(axis.low < axis.high && axis.ticks().len() >= 2, "{axis:?}");
+        }
+    }
+
+    #[test]
+    fn the_largest_numbers_have_few_ticks() {
+        for values in [[f64::MIN, f64::MAX], [f64::MAX, f64::MAX], [0.0, f64::MIN_POSITIVE]] {
+            let axis = Axis::holding("", Format::Number, values, 5);
+            assert!(axis.low < axis.high && (2..20).contains(&axis.ticks().len()), "{axis:?}");
         }
     }
 

@@ -37,7 +37,7 @@ fn frame(title: &str, pictures: &[&Picture]) -> Chart {
     let body = html! {
         @for (i, picture) in pictures.iter().enumerate() {
             @let Area { left, top, width, height } = place(i);
-            (text(left + width / 2.0, top + height + 14.0, "label", "middle", &super::name(&picture.class, NAME_COLUMNS)))
+            (text(left + width / 2.0, top + height + 14.0, "label", "middle", &super::name(&picture.class.shown(), NAME_COLUMNS)))
         }
     };
     Chart {
@@ -92,7 +92,7 @@ mod tests {
         image.data_mut()[..4].copy_from_slice(&[255, 0, 0, 255]);
         Picture {
             role: Role::Sample,
-            class: class.to_owned(),
+            class: class.into(),
             index: 7,
             name: None,
             near: None,

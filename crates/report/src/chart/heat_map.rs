@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use maud::{Markup, html};
+use tallow_core::Foreign;
 use tallow_metrics::{Band, Bands, ConfusionMatrix};
 
 use super::axis::grouped;
@@ -29,7 +30,7 @@ pub fn heat_map(
     title: &str,
     matrix: &ConfusionMatrix,
     bands: &Bands,
-    class_names: &[String],
+    class_names: &[Foreign],
 ) -> Chart {
     let c = matrix.n_classes();
     let (cell_width, cell_height) = match c {
@@ -44,7 +45,8 @@ pub fn heat_map(
     } else {
         ((NAME_PITCH_PX / cell_height).ceil() as usize, "small", 9.5)
     };
-    let names: Vec<String> = class_names.iter().map(|name| super::name(name, MAX_NAME_COLUMNS)).collect();
+    let names: Vec<String> =
+        class_names.iter().map(|name| super::name(&name.shown(), MAX_NAME_COLUMNS)).collect();
     let widest = names.iter().map(|name| text_px(name, font_px)).fold(40.0, f64::max);
     let room = every as f64 * cell_width - 4.0;
     let upright = names.iter().any(|name| text_px(name, font_px) > room);
@@ -166,7 +168,7 @@ fn cell(
 }
 
 /// Describes a cell in words.
-fn says(matrix: &ConfusionMatrix, (target, predicted): (usize, usize), class_names: &[String]) -> String {
+fn says(matrix: &ConfusionMatrix, (target, predicted): (usize, usize), class_names: &[Foreign]) -> String {
     let (count, support) = (matrix.count(target, predicted), matrix.support(target));
     let share = Format::Percent.write(count as f64 / support.max(1) as f64, 0.001);
     let [true_class, taken_for] = [target, predicted].map(|class| shown(&class_names[class]));
@@ -211,7 +213,7 @@ fn legend(top: f64, bands: &Bands) -> Markup {
     }
 }
 
-fn description(matrix: &ConfusionMatrix, class_names: &[String]) -> String {
+fn description(matrix: &ConfusionMatrix, class_names: &[Foreign]) -> String {
     let pairs = tallow_metrics::confused_pairs(matrix);
     let worst = pairs.iter().take(5).map(|pair| {
         let share = Format::Percent.write(pair.share, 0.001);
@@ -238,7 +240,7 @@ mod tests {
     fn drawn(c: usize) -> (Chart, String) {
         let counts = (0..c * c).map(|i| if i / c == i % c { 900 } else { (i % 7) as u64 * 10 }).collect();
         let matrix = ConfusionMatrix::from_counts(c, counts).unwrap();
-        let names: Vec<String> = (0..c).map(|i| format!("<class & {i}>")).collect();
+        let names: Vec<Foreign> = (0..c).map(|i| format!("<class & {i}>").into()).collect();
         let chart = heat_map("h", "Confusion", &matrix, &Bands::default(), &names);
         let svg = chart.to_svg();
         (chart, svg)

@@ -128,7 +128,7 @@ fn px(x: f64) -> String {
 /// Returns a name cut to `max_columns`, in a picture too. A name with codes is cut to twice that, because a cut code says
 /// little. The middle is left out, because names of many classes often begin alike.
 fn name(text: &str, max_columns: usize) -> String {
-    let text = crate::shown::shown(text);
+    let text = tallow_core::shown(text).into_owned();
     let max_columns = if text.chars().all(fonts::can_draw) { max_columns } else { 2 * max_columns };
     if fonts::drawn_columns(&text) <= max_columns {
         return text;

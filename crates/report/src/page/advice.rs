@@ -148,7 +148,7 @@ fn still_learning(run: &RunRecord) -> Option<Markup> {
     let losses: Vec<f64> = run.history.iter().filter_map(|record| record.val_loss).collect();
     let (&last, before) = losses.split_last()?;
     let &quarter = before.get(before.len().checked_sub(1 + before.len() / 4)?)?;
-    let planned = run.recipe_value(&["epochs"]).and_then(|epochs| epochs.parse().ok()).unwrap_or(0);
+    let planned = run.recipe_value(&["epochs"]).and_then(|epochs| epochs.raw().parse().ok()).unwrap_or(0);
     let n_epochs = planned.max(run.history.len() as u64);
     let per_epoch = (1.0 - last / quarter) / (1 + before.len() / 4) as f64;
     (per_epoch > STILL_FALLING).then(|| {

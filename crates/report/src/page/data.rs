@@ -1,6 +1,7 @@
 //! The part about the data. It is left out if the run folder has neither pictures nor counts of them.
 
 use maud::{Markup, html};
+use tallow_core::Foreign;
 
 use super::{Section, figures};
 use crate::chart::{Bar, Format, bar_chart, picture_grid};
@@ -76,8 +77,8 @@ pub(super) fn image(picture: &Picture) -> Markup {
 }
 
 /// Returns the last part of a file's name, cut to 18 columns.
-pub(super) fn file_name(name: &str) -> String {
-    shortened(name.rsplit('/').next().unwrap_or(name), 18)
+pub(super) fn file_name(name: &Foreign) -> String {
+    shortened(&name.raw().rsplit('/').next().unwrap_or_default().into(), 18)
 }
 
 /// Draws the number of images per class: training images if the folder has their counts, otherwise test images.

@@ -56,7 +56,9 @@ fn surest(run: &RunRecord, test: &Test<'_>, told: &Predictions) -> Markup {
             ("probability of the true class", Number),
         ];
         let row = |&i: &usize| {
-            vec![plain(name(i)), super::name(&of(i)), super::name(&taken(i)), plain(sure(i)), plain(own(i))]
+            let [of, taken] =
+                [p.targets()[i], p.predicted(i)].map(|c| super::name(&test.class_names[c as usize]));
+            vec![plain(name(i)), of, taken, plain(sure(i)), plain(own(i))]
         };
         let rows: Vec<Vec<Markup>> = worst.iter().map(row).collect();
         return table("The wrong answers with the highest confidence", &columns, &rows);

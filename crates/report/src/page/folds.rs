@@ -11,7 +11,7 @@ use crate::record::RunRecord;
 pub(super) fn section(run: &RunRecord) -> Option<Section> {
     let summary = run.summary.as_ref()?;
     let folds = summary.folds.as_ref()?;
-    let n: u64 = folds.n_images.iter().sum();
+    let n = folds.n_images.iter().fold(0, |sum: u64, n| sum.saturating_add(*n));
     let body = html! {
         (facts(&[
             (
@@ -23,7 +23,7 @@ pub(super) fn section(run: &RunRecord) -> Option<Section> {
         ]))
         (scores(folds))
         p {
-            "Each fold was held out in turn, and classified by a model that was trained on the others with the same recipe. So every image has an answer from a model that had seen neither the image nor a copy of it. These answers are in " code { (folds.predictions) } "; with them, " code { "trainer data suspects " (shell_word(&run.path)) } " finds labels that may be wrong. The run’s own model was trained afterwards, on "
+            "Each fold was held out in turn, and classified by a model that was trained on the others with the same recipe. So every image has an answer from a model that had seen neither the image nor a copy of it. These answers are in " code { (folds.predictions.shown()) } "; with them, " code { "trainer data suspects " (shell_word(&run.path)) } " finds labels that may be wrong. The run’s own model was trained afterwards, on "
             @if summary.n_train == n { "all images" } @else { (grouped(summary.n_train as f64, 0)) " images; the others decided when to stop or to lower the learning rate" }
             ". It saw more images than each of these models, so it is probably better than they are. "
             @if summary.is_tested_by_folds() { "On this page, “test images” are the images of these answers." }

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use maud::{Markup, html};
 use tallow_metrics::EpochRecord;
+use tallow_run_files::PAGE;
 
 use super::learning::losses;
 use super::{
     Number, Section, Text, disagreements, figures, name, percent, percent_interval, plain, recipes,
-    recommendation, table,
+    recommendation, table, unbroken,
 };
 use crate::chart::{Axis, Bar, Chart, DotRow, Format, Line, LineChart, dot_chart, grouped, interval_chart};
 use crate::comparison::{
@@ -93,7 +94,7 @@ pub(super) fn minutes(run: &ComparedRun<'_>) -> Option<f64> {
 /// Returns the name of a run, as a link to its own report if there is one.
 fn linked(run: &ComparedRun<'_>, folder: &Path) -> Markup {
     let label = html! { (name(&run.label)) (mark(run.record)) };
-    match relative(&run.record.path.join("report.html"), folder) {
+    match relative(&run.record.path.join(PAGE), folder) {
         Some(href) => html! { a href=(href) { (label) } },
         None => label,
     }
@@ -107,16 +108,16 @@ fn relative(to: &Path, folder: &Path) -> Option<String> {
     let mut href = "./".to_owned();
     from.components().skip(shared).for_each(|_| href.push_str("../"));
     let rest: Vec<String> =
-        to.components().skip(shared).map(|part| encoded(&part.as_os_str().to_string_lossy())).collect();
+        to.components().skip(shared).map(|part| encoded(part.as_os_str().as_encoded_bytes())).collect();
     href.push_str(&rest.join("/"));
     Some(href)
 }
 
 /// Percent-encodes a part of a URL: every byte except unreserved characters (RFC 3986, section 2).
-fn encoded(part: &str) -> String {
+fn encoded(part: &[u8]) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let code = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    part.bytes().map(code).collect()
+    part.iter().copied().map(code).collect()
 }
 
 /// Draws accuracy against the minutes of each run; `None` if the time of a run is unknown.
@@ -183,7 +184,7 @@ fn tests(comparison: &Comparison<'_>) -> Section {
 /// Allows a line break only before the second half of a verdict.
 fn verdict_markup(verdict: &str) -> Markup {
     match verdict.split_once(" by ") {
-        Some((first, second)) => html! { (name(first)) " " (name(&format!("by {second}"))) },
+        Some((first, second)) => html! { (unbroken(first)) " " (unbroken(&format!("by {second}"))) },
         None => plain(verdict),
     }
 }
@@ -297,5 +298,6 @@ mod tests {
         std::fs::create_dir(&pages).unwrap();
         assert_eq!(relative(&to, &pages).unwrap(), "./../runs/javascript%3Aa%20b/report.html");
         assert_eq!(relative(&run.join("absent.html"), &pages), None);
+        assert_eq!(encoded(b"caf\xe9/\xc3\xa9"), "caf%E9%2F%C3%A9");
     }
 }

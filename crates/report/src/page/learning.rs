@@ -131,7 +131,7 @@ pub(super) type Reading = fn(&EpochRecord) -> Option<f64>;
 pub(super) fn losses(run: &RunRecord) -> (Reading, Reading) {
     let is_new = run.history.iter().any(|record| record.optimized_loss.is_some());
     let sets = |keys: &[&str]| run.recipe_value(keys);
-    let smoothing = sets(&["loss", "label_smoothing"]).and_then(|text| text.parse::<f64>().ok());
+    let smoothing = sets(&["loss", "label_smoothing"]).and_then(|text| text.raw().parse::<f64>().ok());
     let is_plain = smoothing.unwrap_or(0.0) == 0.0
         && sets(&["loss", "class_weights"]).is_none()
         && sets(&["mix"]).is_none();

@@ -23,6 +23,7 @@ mod verdict;
 use std::path::Path;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use tallow_core::Foreign;
 
 use crate::analysis::{Options, Test, Trust};
 pub use data::sample_grids;
@@ -213,9 +214,13 @@ fn percent_interval([low, high]: [f64; 2]) -> String {
 }
 
 /// Shows the name of a class or a run in a table: a short name without line breaks, a very long one cut.
-fn name(text: &str) -> Markup {
-    let text = shortened(text, 80);
-    let class = if columns(&text) <= 24 { "name" } else { "" };
+fn name(text: &Foreign) -> Markup {
+    unbroken(&shortened(text, 80))
+}
+
+/// Shows a short text without line breaks.
+fn unbroken(text: &str) -> Markup {
+    let class = if columns(text) <= 24 { "name" } else { "" };
     html! { span class=(class) { (text) } }
 }
 

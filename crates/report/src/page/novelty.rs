@@ -9,7 +9,7 @@ use super::{Number, Section, Text, figures, percent, plain};
 use crate::analysis::Test;
 use crate::chart::{Axis, Chart, Format, Line, LineChart, grouped};
 use crate::record::RunRecord;
-use crate::shown::{shortened, shown};
+use crate::shown::shortened;
 
 pub(super) fn section(run: &RunRecord, test: &Test<'_>) -> Option<Section> {
     let record = run.novelty.as_ref()?;
@@ -36,7 +36,7 @@ fn on_test(seen: &NoveltyTest) -> Markup {
     html! {
         "On the test images, it asked this about " strong { (share(n_alarms, n)) } ". "
         @if n_alarms > 0 && n > n_alarms {
-            "Of its answers about those images, " (share(n_right_of_alarms, n_alarms)) " were right; of the others, " (share(n_right - n_right_of_alarms, n - n_alarms)) "."
+            "Of its answers about those images, " (share(n_right_of_alarms, n_alarms)) " were right; of the others, " (share(n_right.saturating_sub(n_right_of_alarms), n - n_alarms)) "."
         }
     }
 }
@@ -118,7 +118,7 @@ fn most_unlike(run: &RunRecord, test: &Test<'_>, record: &NoveltyRecord) -> Mark
                     small class="file" {
                         @match test.files.get(place).filter(|file| !file.is_empty()) {
                             Some(file) => (file_name(file)),
-                            None => (shown(&format!("test image {}", picture.index))),
+                            None => { "test image " (picture.index) }
                         }
                     }
                 }

@@ -21,7 +21,7 @@ pub(super) fn told(run: &RunRecord) -> Markup {
         }
         (rows(race))
         @if !race.left_out.is_empty() {
-            p { "Left out: " @for (i, (what, reason)) in race.left_out.iter().enumerate() { @if i > 0 { "; " } (shown(what)) " (" (shortened(&shown(reason), 160)) ")" } "." }
+            p { "Left out: " @for (i, (what, reason)) in race.left_out.iter().enumerate() { @if i > 0 { "; " } (shown(what)) " (" (shortened(reason, 160)) ")" } "." }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
+use tallow_core::Foreign;
 use tallow_core::keys::leaves;
 use toml::{Table, Value};
 
@@ -17,8 +18,8 @@ const PLACES: [&str; 2] = ["data.data_dir", "name"];
 
 /// Returns the part; `None` if the recipe of a run is unknown, or all recipes are the same.
 pub(super) fn section(comparison: &Comparison<'_>) -> Option<Section> {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let settings = |(_, recipe): &(String, Table)| -> BTreeMap<String, String> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string().into(), Foreign::from);
+    let settings = |(_, recipe): &(String, Table)| -> BTreeMap<String, Foreign> {
         leaves(recipe).into_iter().map(|(key, value)| (key, text(value))).collect()
     };
     // a recipe that cannot be read cannot be compared
@@ -42,7 +43,7 @@ pub(super) fn section(comparison: &Comparison<'_>) -> Option<Section> {
             Some(value) => plain(shortened(value, 60)),
             None => html! { span class="muted" { "not set" } },
         });
-        std::iter::once(html! { code { (shown(key)) } }).chain(values).collect()
+        std::iter::once(html! { code { (tallow_core::shown(key)) } }).chain(values).collect()
     };
     let rows: Vec<Vec<Markup>> = differing.iter().take(MAX_ROWS).map(row).collect();
     let body = html! {

@@ -46,7 +46,7 @@ fn cards(table: &PredictionsTable, suspects: &[Suspect], pictures: &[Picture]) -
             @for (suspect, picture) in suspects.iter().zip(pictures) {
                 @let (i, label) = (suspect.position, p.targets()[suspect.position]);
                 @let file = names.get(i).filter(|file| !file.is_empty());
-                @let name = file.map_or_else(|| format!("training image {}", p.indices()[i]), |file| shown(file));
+                @let name = file.map_or_else(|| format!("training image {}", p.indices()[i]), shown);
                 li title=(name) {
                     (image(picture))
                     span { "label " (class(label)) ", " (sure(suspect.p_label)) }

@@ -1,7 +1,8 @@
 //! The part that describes what was trained, and how to train it again.
 
 use maud::{Markup, html};
-use tallow_core::shown::shell_word;
+use tallow_core::Foreign;
+use tallow_core::shown::{shell_word, shown_lines};
 
 use super::{Section, facts, percent, percent_interval, plain, race};
 use crate::chart::grouped;
@@ -18,7 +19,7 @@ pub(super) fn section(run: &RunRecord) -> Section {
         h3 { "To repeat the run" }
         pre { code { (commands(run)) } }
         @if let Some((text, _)) = &run.recipe {
-            details { summary { "The whole recipe, with all values" } pre { code { (text) } } }
+            details { summary { "The whole recipe, with all values" } pre { code { (shown_lines(text)) } } }
         }
     };
     Section { id: "run", heading: "What was trained", body, charts: vec![] }
@@ -47,7 +48,7 @@ fn figures_at_the_top(run: &RunRecord) -> Markup {
                     Some(trained) => {
                         span class="figure" { (grouped(trained as f64, 0)) }
                         span { "parameters were trained" }
-                        span class="muted" { (grouped((summary.n_parameters - trained) as f64, 0)) " are frozen" }
+                        span class="muted" { (grouped(summary.n_parameters.saturating_sub(trained) as f64, 0)) " are frozen" }
                     }
                     None => {
                         span class="figure" { (grouped(summary.n_parameters as f64, 0)) }
@@ -61,11 +62,11 @@ fn figures_at_the_top(run: &RunRecord) -> Markup {
 
 fn entries(run: &RunRecord) -> Vec<(String, Markup)> {
     let mut out: Vec<(String, Markup)> = Vec::new();
-    let mut put = |term: &str, fact: String| out.push((term.to_owned(), plain(shown(&fact))));
+    let mut put = |term: &str, fact: String| out.push((term.to_owned(), plain(fact)));
     if let Some(s) = &run.summary {
         let count = |n: u64| grouped(n as f64, 0);
-        let about = s.dataset_about.as_ref().map(|about| format!(": {about}")).unwrap_or_default();
-        put("Data", format!("{}{about}", s.dataset));
+        let about = s.dataset_about.as_ref().map(|about| format!(": {}", about.shown())).unwrap_or_default();
+        put("Data", format!("{}{about}", s.dataset.shown()));
         put(
             "Images",
             match &s.folds {
@@ -97,26 +98,29 @@ fn entries(run: &RunRecord) -> Vec<(String, Markup)> {
     }
     let recipe_name = run.recipe_value(&["name"]).or(run.summary.as_ref().map(|s| s.recipe.clone()));
     if let Some(name) = recipe_name {
-        put("Recipe", name);
+        put("Recipe", shown(&name));
     }
     let optimiser = ["kind", "lr", "weight_decay"].map(|key| run.recipe_value(&["optimizer", key]));
     if let [Some(kind), lr, decay] = optimiser {
-        let batch =
-            run.recipe_value(&["batch_size"]).map(|n| format!(", batches of {n}")).unwrap_or_default();
-        let lr = lr.map(|lr| format!(", learning rate {lr}")).unwrap_or_default();
-        let decay = decay.map(|d| format!(", weight decay {d}")).unwrap_or_default();
-        put("Optimiser", format!("{kind}{lr}{decay}{batch}"));
+        let batch = run
+            .recipe_value(&["batch_size"])
+            .map(|n| format!(", batches of {}", n.shown()))
+            .unwrap_or_default();
+        let lr = lr.map(|lr| format!(", learning rate {}", lr.shown())).unwrap_or_default();
+        let decay = decay.map(|d| format!(", weight decay {}", d.shown())).unwrap_or_default();
+        put("Optimiser", format!("{}{lr}{decay}{batch}", kind.shown()));
     }
     if let Some(s) = &run.summary {
         let trained =
             if s.n_trained_parameters.is_some_and(|n| n != s.n_parameters) { " trained" } else { "" };
-        put("Model", format!("{}, {} parameters{trained}", s.model, parameters(s)));
+        put("Model", format!("{}, {} parameters{trained}", s.model.shown(), parameters(s)));
         if let Some(weights) = &s.pretrained {
-            let licence = weights.licence.as_deref().unwrap_or("licence unknown");
-            put("Pretrained weights", format!("{}, {licence}", weights.origin));
+            let licence = weights.licence.as_ref().map_or("licence unknown".into(), Foreign::shown);
+            put("Pretrained weights", format!("{}, {licence}", weights.origin.shown()));
         }
         put("Seed", s.seed.to_string());
-        put("Computed on", format!("{}, {}, {}, {}", s.device, s.isa, s.precision, threads(s.threads)));
+        let [device, isa, precision] = [&s.device, &s.isa, &s.precision].map(Foreign::shown);
+        put("Computed on", format!("{device}, {isa}, {precision}, {}", threads(s.threads)));
         let memory = s.peak_rss_bytes.map(|b| format!(", peak memory {} MB", grouped(b as f64 / 1e6, 0)));
         put("Training took", format!("{}{}", duration(s.train_seconds), memory.unwrap_or_default()));
         if let Some(text) = s.features_text(duration) {
@@ -133,13 +137,13 @@ fn entries(run: &RunRecord) -> Vec<(String, Markup)> {
         );
     }
     if let Some(versions) = run.events.versions() {
-        put("Versions", shown(&versions));
+        put("Versions", versions);
     }
     if let Some(commit) = &run.events.git_commit {
         put("Git commit", shown(commit));
     }
     if let Some(s) = &run.summary {
-        put("Digest of the data", s.data_digest.clone());
+        put("Digest of the data", shown(&s.data_digest));
     }
     out
 }

@@ -3,6 +3,7 @@
 
 use maud::{Markup, html};
 use tallow_metrics::{Bands, ConfusionMatrix, CostTable, Predictions};
+use tallow_run_files::EARLIER;
 
 use super::advice::advice;
 use super::business::money;
@@ -69,7 +70,7 @@ pub(super) fn warnings(run: &RunRecord) -> Markup {
         @if !others.is_empty() {
             div class="notice" role="note" { ul { @for caveat in others { li { (caveat.sentence()) } } } }
         }
-        @if run.summary.is_none() && run.path.join("before-extension").is_dir() {
+        @if run.summary.is_none() && run.path.join(EARLIER).is_dir() {
             div class="notice" role="note" { p { "The run is being extended: the figures below are those of the model that it had before." } }
         }
         @if !run.problems.is_empty() {
@@ -85,7 +86,7 @@ pub(super) fn warnings(run: &RunRecord) -> Markup {
 /// Shows the notices of the run about its data and itself, each once.
 fn notices(run: &RunRecord) -> Markup {
     let mut said: Vec<String> = Vec::new();
-    for notice in run.events.notices.iter().map(|notice| shown(notice)) {
+    for notice in run.events.notices.iter().map(shown) {
         if !said.contains(&notice) {
             said.push(notice);
         }

@@ -2,11 +2,11 @@
 //!
 //! Another crate writes the lines. Unknown lines are skipped, so that runs of newer programs can be shown too.
 
-use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
 use serde::Deserialize;
+use tallow_core::{Foreign, files};
 
 /// Largest length of the first line.
 const MAX_LINE_BYTES: u64 = 64 << 10;
@@ -25,13 +25,13 @@ pub struct RunEvents {
     /// Number of times that the run was resumed.
     pub n_resumed: u64,
     /// Notices to the user.
-    pub notices: Vec<String>,
+    pub notices: Vec<Foreign>,
     /// The steps of all epochs; each point combines a few consecutive steps.
     pub steps: Vec<StepPoint>,
     /// Names and versions of the training software, at the last start.
-    pub versions: Vec<(&'static str, String)>,
+    pub versions: Vec<(&'static str, Foreign)>,
     /// The git commit of the folder that the run was last started in; it ends in `-dirty` if files had been changed.
-    pub git_commit: Option<String>,
+    pub git_commit: Option<Foreign>,
 }
 
 /// A few consecutive steps.
@@ -48,10 +48,7 @@ pub struct StepPoint {
 /// Reads the start time from the first line of the file at `path`, if it can be read.
 pub(super) fn first(path: &Path) -> RunEvents {
     let mut text = String::new();
-    // opening a named pipe would block
-    if path.is_file()
-        && let Ok(file) = File::open(path)
-    {
+    if let Ok(file) = files::open(path) {
         let _ = BufReader::new(file).take(MAX_LINE_BYTES).read_line(&mut text);
     }
     RunEvents::parse(&text)
@@ -65,7 +62,7 @@ struct EventLine {
     epoch: Option<u64>,
     batch: Option<u64>,
     to: Option<f64>,
-    text: Option<String>,
+    text: Option<Foreign>,
     program: Option<Program>,
     record: Option<Record>,
     #[serde(default)]
@@ -89,15 +86,15 @@ struct Point {
 /// The training software.
 #[derive(Deserialize)]
 struct Program {
-    tallow: Option<String>,
-    candle: Option<String>,
-    git_commit: Option<String>,
+    tallow: Option<Foreign>,
+    candle: Option<Foreign>,
+    git_commit: Option<Foreign>,
 }
 
 impl RunEvents {
     /// Returns the versions of the training software in words: `Tallow 0.1.0, Candle 0.11.1`.
     pub fn versions(&self) -> Option<String> {
-        let named = self.versions.iter().map(|(name, version)| format!("{name} {version}"));
+        let named = self.versions.iter().map(|(name, version)| format!("{name} {}", version.shown()));
         (!self.versions.is_empty()).then(|| named.collect::<Vec<_>>().join(", "))
     }
 

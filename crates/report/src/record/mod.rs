@@ -1,16 +1,22 @@
 //! Reads a run folder.
 //!
-//! Reading never stops at a file that is missing or damaged: the report shows the rest and lists the problems.
+//! Reading never stops at a file that is missing or damaged: the report shows the rest and lists the problems. A file that the
+//! run's manifest contradicts counts as damaged, so that no figure comes from a table that somebody or something changed.
 
 mod events;
 mod pictures;
 
 use std::path::{Path, PathBuf};
 
-use tallow_core::files;
+use tallow_core::shown::shell_word;
+use tallow_core::{Foreign, files};
 use tallow_metrics::{
     Caveat, EpochRecord, NOVELTY_VERSION, NoveltyRecord, PredictionsTable, RACE_VERSION, RaceRecord, Summary,
     parse_history, parse_predictions_csv,
+};
+use tallow_run_files::{
+    Difference, ENDING, EVENTS, HISTORY, MANIFEST, Manifest, NOVELTY, RACE, RECIPE, SUMMARY,
+    TEST_PREDICTIONS, VAL_PREDICTIONS,
 };
 
 pub use events::{RunEvents, StepPoint};
@@ -29,12 +35,14 @@ const MAX_BRIEF_BYTES: u64 = 64 << 20;
 pub struct RunRecord {
     /// The folder.
     pub path: PathBuf,
-    /// The folder's name.
-    pub name: String,
+    /// The text of the folder's name.
+    pub name: Foreign,
     /// `recipe.toml`, as text and as a table.
     pub recipe: Option<(String, toml::Table)>,
-    /// `summary.json`; `None` until the run has finished.
+    /// `summary.json`; `None` until the run has its results.
     pub summary: Option<Summary>,
+    /// Whether steps that follow the results, such as the report, are left to do.
+    pub is_ending: bool,
     /// `history.csv`.
     pub history: Vec<EpochRecord>,
     /// `events.jsonl`.
@@ -50,7 +58,7 @@ pub struct RunRecord {
     /// `images/index.json` and the pictures that it lists.
     pub pictures: PictureIndex,
     /// The missing and damaged files, each with the problem and, if known, the line and the field.
-    pub problems: Vec<String>,
+    pub problems: Vec<Foreign>,
 }
 
 impl RunRecord {
@@ -59,18 +67,22 @@ impl RunRecord {
     /// # Errors
     /// If it is not a folder, or has neither `recipe.toml` nor `summary.json` nor `history.csv`.
     pub fn read(path: &Path) -> Result<Self> {
-        let (mut run, mut reader) = Self::begin(path, MAX_TEXT_BYTES)?;
-        run.events =
-            reader.parse("events.jsonl", false, |text| Ok(RunEvents::parse(&text))).unwrap_or_default();
+        let (manifest, problem) = match Manifest::read(path) {
+            Ok(manifest) => (manifest, None),
+            Err(e) => (None, Some(Foreign::from(e.to_string()))),
+        };
+        let (mut run, mut reader) = Self::begin(path, MAX_TEXT_BYTES, manifest)?;
+        reader.problems.extend(problem);
+        run.events = reader.parse(EVENTS, false, |text| Ok(RunEvents::parse(&text))).unwrap_or_default();
         let has_validation = run.history.iter().any(|record: &EpochRecord| record.val_loss.is_some());
         let predictions = |text: String| parse_predictions_csv(&text).map_err(|e| e.to_string());
-        run.val = reader.parse("evaluation/predictions_val.csv", has_validation, predictions);
-        run.test = reader.parse("evaluation/predictions_test.csv", true, predictions);
-        run.novelty = reader.parse("evaluation/novelty.json", false, |text| {
+        run.val = reader.parse(VAL_PREDICTIONS, has_validation, predictions);
+        run.test = reader.parse(TEST_PREDICTIONS, true, predictions);
+        run.novelty = reader.parse(NOVELTY, false, |text| {
             let record: NoveltyRecord = serde_json::from_str(&text).map_err(|e| e.to_string())?;
             of_version(record.version, NOVELTY_VERSION, record)
         });
-        run.race = reader.parse("race.json", false, |text| {
+        run.race = reader.parse(RACE, false, |text| {
             let record: RaceRecord = serde_json::from_str(&text).map_err(|e| e.to_string())?;
             of_version(record.version, RACE_VERSION, record)
         });
@@ -80,44 +92,42 @@ impl RunRecord {
     }
 
     /// Reads only the small files of the run folder at `path`: the recipe, the summary, the history and the start time.
-    /// The other files are left out, and are not reported as problems.
+    /// The other files are left out, and are not reported as problems. Nothing is compared with the manifest.
     ///
     /// # Errors
     /// As [`read`](Self::read).
     pub fn read_brief(path: &Path) -> Result<Self> {
-        let (mut run, reader) = Self::begin(path, MAX_BRIEF_BYTES)?;
-        run.events = events::first(&path.join("events.jsonl"));
+        let (mut run, reader) = Self::begin(path, MAX_BRIEF_BYTES, None)?;
+        run.events = events::first(&path.join(EVENTS));
         run.problems = reader.problems;
         Ok(run)
     }
 
     /// Reads recipe, summary and history, and returns them with the reader.
-    fn begin(path: &Path, max_bytes: u64) -> Result<(Self, Reader<'_>)> {
+    fn begin(path: &Path, max_bytes: u64, manifest: Option<Manifest>) -> Result<(Self, Reader<'_>)> {
         let not_a_run =
             |problem: &str| ReportError::NotARun { path: path.to_owned(), problem: problem.to_owned() };
         if !path.is_dir() {
             return Err(not_a_run("there is no such folder"));
         }
-        if !["recipe.toml", "summary.json", "history.csv"].iter().any(|file| path.join(file).is_file()) {
-            return Err(not_a_run("it has neither recipe.toml nor summary.json nor history.csv"));
+        if ![RECIPE, SUMMARY, HISTORY].iter().any(|file| path.join(file).is_file()) {
+            return Err(not_a_run(&format!("it has neither {RECIPE} nor {SUMMARY} nor {HISTORY}")));
         }
-        let mut reader = Reader { path, max_bytes, problems: Vec::new() };
-        let recipe = reader.parse("recipe.toml", true, |text| {
-            let table: toml::Table =
-                toml::from_str(&text).map_err(|e| e.to_string().trim_end().to_owned())?;
+        let mut reader = Reader { path, max_bytes, manifest, problems: Vec::new() };
+        let recipe = reader.parse(RECIPE, true, |text| {
+            let table: toml::Table = toml::from_str(&text).map_err(|e| one_line(&e))?;
             Ok((text, table))
         });
-        let summary = reader.parse("summary.json", true, |text| {
-            serde_json::from_str::<Summary>(&text).map_err(|e| e.to_string())
-        });
-        let history =
-            reader.parse("history.csv", true, |text| parse_history(&text).map_err(|e| e.to_string()));
+        let summary = reader
+            .parse(SUMMARY, true, |text| serde_json::from_str::<Summary>(&text).map_err(|e| e.to_string()));
+        let history = reader.parse(HISTORY, true, |text| parse_history(&text).map_err(|e| e.to_string()));
         let absolute = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let run = Self {
             path: path.to_owned(),
-            name: absolute.file_name().unwrap_or(absolute.as_os_str()).to_string_lossy().into_owned(),
+            name: Foreign::of_path(Path::new(absolute.file_name().unwrap_or(absolute.as_os_str()))),
             recipe,
             summary,
+            is_ending: path.join(ENDING).exists(),
             history: history.unwrap_or_default(),
             events: RunEvents::default(),
             val: None,
@@ -131,24 +141,30 @@ impl RunRecord {
     }
 
     /// Returns a value of the recipe as text, given its keys.
-    pub fn recipe_value(&self, keys: &[&str]) -> Option<String> {
+    pub fn recipe_value(&self, keys: &[&str]) -> Option<Foreign> {
         let (_, table) = self.recipe.as_ref()?;
         let (first, rest) = keys.split_first()?;
         let value = rest.iter().try_fold(table.get(*first)?, |value, key| value.get(key))?;
-        Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        Some(value.as_str().map_or_else(|| value.to_string().into(), Foreign::from))
     }
 
     /// Returns the caveats of the run. For a run of an older program, they are derived from its recipe.
     pub fn caveats(&self) -> Vec<Caveat> {
         let known = self.summary.as_ref().map(|summary| summary.caveats.clone()).unwrap_or_default();
-        let on_test = self.recipe_value(&["data", "validate_on"]).as_deref() == Some("test");
-        Caveat::complete(known, on_test, self.recipe_value(&["init_from"]).as_deref())
+        let on_test = self.recipe_value(&["data", "validate_on"]).is_some_and(|on| on == "test");
+        Caveat::complete(known, on_test, self.recipe_value(&["init_from"]))
     }
 
     /// Returns the epoch with the best monitored value; `None` if no value was monitored.
     pub fn best_epoch(&self) -> Option<u64> {
         self.summary.as_ref().and_then(|summary| summary.best_epoch)
     }
+}
+
+/// Returns the place of an error and what is wrong there, without the drawing of the line in the file.
+fn one_line(error: &toml::de::Error) -> String {
+    let drawn = error.to_string();
+    format!("{}: {}", drawn.lines().next().unwrap_or_default(), error.message())
 }
 
 fn of_version<T>(version: u32, expected: u32, record: T) -> std::result::Result<T, String> {
@@ -158,11 +174,19 @@ fn of_version<T>(version: u32, expected: u32, record: T) -> std::result::Result<
     }
 }
 
+/// Describes a file of the run folder `run` that its manifest contradicts.
+fn changed(difference: Difference, run: &Path) -> String {
+    let run = shell_word(run);
+    format!("it {difference} in {MANIFEST}, so it is not used: trainer verify {run} says what to do")
+}
+
 /// Reads the files of a folder and collects their problems.
 struct Reader<'a> {
     path: &'a Path,
     max_bytes: u64,
-    problems: Vec<String>,
+    /// Sizes and digests of the files, if they are known and are to be compared.
+    manifest: Option<Manifest>,
+    problems: Vec<Foreign>,
 }
 
 impl Reader<'_> {
@@ -173,17 +197,27 @@ impl Reader<'_> {
         parse: impl FnOnce(String) -> std::result::Result<T, String>,
     ) -> Option<T> {
         let path = self.path.join(name);
-        if !path.exists() {
-            if expected {
-                self.problems.push(format!("{name} is missing"));
+        match path.try_exists() {
+            Ok(true) => {}
+            Ok(false) => {
+                let problem = expected.then(|| format!("{name} is missing").into());
+                self.problems.extend(problem);
+                return None;
             }
-            return None;
+            // whether it is there is not known: this is not the same as a run without it
+            Err(e) => {
+                self.problems.push(format!("{name}: {e}").into());
+                return None;
+            }
         }
         let read = files::read_at_most(&path, self.max_bytes).map_err(|e| e.to_string());
         let text = read.and_then(|bytes| {
+            if let Some(difference) = self.manifest.as_ref().and_then(|m| m.difference(name, &bytes)) {
+                return Err(changed(difference, self.path));
+            }
             let text = String::from_utf8(bytes);
             text.map_err(|e| format!("byte {} is not UTF-8", e.utf8_error().valid_up_to()))
         });
-        text.and_then(parse).map_err(|problem| self.problems.push(format!("{name}: {problem}"))).ok()
+        text.and_then(parse).map_err(|problem| self.problems.push(format!("{name}: {problem}").into())).ok()
     }
 }

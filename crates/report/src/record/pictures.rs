@@ -33,7 +33,8 @@ use std::path::Path;
 
 use base64::Engine as _;
 use serde::Deserialize;
-use tallow_core::files;
+use tallow_core::{Foreign, files};
+use tallow_run_files::{IMAGE_INDEX, IMAGES};
 
 const VERSION: u32 = 1;
 const MAX_INDEX_BYTES: u64 = 4 << 20;
@@ -63,11 +64,11 @@ pub struct Picture {
     /// The purpose of the picture.
     pub role: Role,
     /// The true class of the image.
-    pub class: String,
+    pub class: Foreign,
     /// Index of the image in its data set.
     pub index: u32,
     /// The user's file that the image came from; `None` if there is no such file.
-    pub name: Option<String>,
+    pub name: Option<Foreign>,
     /// For a training image near a test image: the index of the test image, and the cosine between the features of both.
     pub near: Option<(u32, f32)>,
     /// The content of the PNG file.
@@ -103,21 +104,26 @@ struct IndexFile {
 
 #[derive(Deserialize)]
 struct PictureEntry {
-    file: String,
+    file: Foreign,
     role: Role,
-    class: String,
+    class: Foreign,
     index: u32,
-    name: Option<String>,
+    name: Option<Foreign>,
     near: Option<(u32, f32)>,
 }
 
 impl PictureIndex {
     /// Reads `run/images`. Damaged entries are left out, and reported in `problems`.
-    pub(super) fn read(run: &Path, problems: &mut Vec<String>) -> Self {
-        let folder = run.join("images");
-        let path = folder.join("index.json");
-        if !path.is_file() {
-            return Self::default();
+    pub(super) fn read(run: &Path, problems: &mut Vec<Foreign>) -> Self {
+        let folder = run.join(IMAGES);
+        let path = run.join(IMAGE_INDEX);
+        match path.try_exists() {
+            Ok(true) => {}
+            Ok(false) => return Self::default(),
+            Err(e) => {
+                problems.push(format!("{IMAGE_INDEX}: {e}").into());
+                return Self::default();
+            }
         }
         let read = files::read_at_most(&path, MAX_INDEX_BYTES).map_err(|e| e.to_string());
         let index =
@@ -125,11 +131,12 @@ impl PictureIndex {
         let index = match index {
             Ok(index) if index.version == VERSION => index,
             Ok(index) => {
-                problems.push(format!("images/index.json: version is {}, expected {VERSION}", index.version));
+                let problem = format!("{IMAGE_INDEX}: version is {}, expected {VERSION}", index.version);
+                problems.push(problem.into());
                 return Self::default();
             }
             Err(problem) => {
-                problems.push(format!("images/index.json: {problem}"));
+                problems.push(format!("{IMAGE_INDEX}: {problem}").into());
                 return Self::default();
             }
         };
@@ -139,10 +146,11 @@ impl PictureIndex {
             if !seen.insert(entry.file.clone()) {
                 continue;
             }
-            match png(&folder, &entry.file) {
+            match png(&folder, entry.file.raw()) {
                 Ok(bytes) if total_bytes + bytes.len() > MAX_TOTAL_BYTES => {
-                    problems
-                        .push(format!("images/: more than {MAX_TOTAL_BYTES} bytes, the rest is left out"));
+                    let problem =
+                        format!("{IMAGES}/: more than {MAX_TOTAL_BYTES} bytes, the rest is left out");
+                    problems.push(problem.into());
                     break;
                 }
                 Ok(png) => {
@@ -150,7 +158,7 @@ impl PictureIndex {
                     let PictureEntry { role, class, index, name, near, .. } = entry;
                     pictures.push(Picture { role, class, index, name, near, png });
                 }
-                Err(problem) => problems.push(format!("images/{}: {problem}", entry.file)),
+                Err(problem) => problems.push(format!("{IMAGES}/{}: {problem}", entry.file.shown()).into()),
             }
         }
         Self { image_px: index.image_px, train_counts: index.train_counts, pictures }

@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 
+use tallow_core::Foreign;
 use tallow_metrics::{Bands, Caveat, PretrainedWeights, Summary};
+use tallow_run_files::{SUMMARY, TEST_PREDICTIONS};
 
 use crate::analysis::{Test, Trust};
 use crate::chart::grouped;
 use crate::error::{ReportError, Result};
 use crate::record::RunRecord;
-use crate::shown::shown;
 use crate::times::{duration, epochs};
 
 /// Largest number of classes that are named in a sentence.
@@ -21,20 +22,25 @@ const MAX_ROWS: usize = 60;
 /// data, and how to load the model from Rust and from Python.
 ///
 /// # Errors
-/// If the run has no summary or no test predictions, because it has not finished.
+/// If the run has no summary or no test predictions, because it has not finished or they are damaged.
 pub fn model_card(run: &RunRecord) -> Result<String> {
-    let missing = |what: &str| ReportError::Missing {
-        run: run.name.clone(),
-        problem: format!("has no {what}, but a model card needs it: finish the run first"),
+    let missing = |what: &str| {
+        let damage = run.problems.iter().find(|problem| problem.raw().starts_with(&format!("{what}:")));
+        let problem = match damage {
+            Some(damage) => format!("a model card cannot be made: {}", damage.shown()),
+            None => format!("has no {what}, but a model card needs it: finish the run first"),
+        };
+        ReportError::Missing { run: run.name.clone(), problem }
     };
-    let summary = run.summary.as_ref().ok_or_else(|| missing("summary.json"))?;
-    let test = Test::of(run)?.ok_or_else(|| missing("evaluation/predictions_test.csv"))?;
+    let summary = run.summary.as_ref().ok_or_else(|| missing(SUMMARY))?;
+    let test = Test::of(run)?.ok_or_else(|| missing(TEST_PREDICTIONS))?;
     let trust = Trust::of(run, &test)?;
-    let name = md(&run.name);
-    let (model, dataset) = (code(&summary.model), md(&summary.dataset));
-    let classes: Vec<String> = test.class_names.iter().take(MAX_NAMES).map(|name| md(name)).collect();
+    let name = run.name.in_markdown();
+    let (model, dataset) = (summary.model.in_markdown_code(), summary.dataset.in_markdown());
+    let classes: Vec<String> = test.class_names.iter().take(MAX_NAMES).map(Foreign::in_markdown).collect();
     let more = if test.class_names.len() > MAX_NAMES { ", …" } else { "" };
-    let about = summary.dataset_about.as_ref().map(|about| format!(" ({})", md(about))).unwrap_or_default();
+    let about =
+        summary.dataset_about.as_ref().map(|about| format!(" ({})", about.in_markdown())).unwrap_or_default();
     let mut out = metadata(run, &test);
     // writing to a String cannot fail
     let _ = write!(
@@ -87,10 +93,10 @@ pub fn model_card(run: &RunRecord) -> Result<String> {
     Ok(out)
 }
 
-/// YAML between two lines of `---`; texts are JSON strings, which are also valid YAML.
+/// YAML between two lines of `---`.
 fn metadata(run: &RunRecord, test: &Test<'_>) -> String {
-    let quoted = |text: &str| serde_json::Value::from(shown(text)).to_string();
-    let (dataset, model) = run.summary.as_ref().map_or(("", ""), |s| (s.dataset.as_str(), s.model.as_str()));
+    let unnamed = Foreign::default();
+    let (dataset, model) = run.summary.as_ref().map_or((&unnamed, &unnamed), |s| (&s.dataset, &s.model));
     let metric = |kind: &str, name: &str, value: f64| {
         format!("          - type: {kind}\n            name: {name}\n            value: {value:.4}\n")
     };
@@ -99,11 +105,11 @@ fn metadata(run: &RunRecord, test: &Test<'_>) -> String {
          datasets:\n  - {}\nmetrics:\n  - accuracy\n  - f1\nmodel-index:\n  - name: {}\n    results:\n      - task:\n          \
          type: image-classification\n        dataset:\n          type: {}\n          name: {}\n          split: test\n        \
          metrics:\n{}{}---\n",
-        quoted(model),
-        quoted(dataset),
-        quoted(&run.name),
-        quoted(dataset),
-        quoted(dataset),
+        model.in_yaml(),
+        dataset.in_yaml(),
+        run.name.in_yaml(),
+        dataset.in_yaml(),
+        dataset.in_yaml(),
         metric("accuracy", "Accuracy", test.accuracy()),
         metric("f1", "Macro F1", test.report.macro_avg.f1_score),
     )
@@ -111,8 +117,7 @@ fn metadata(run: &RunRecord, test: &Test<'_>) -> String {
 
 /// The caveats of the run, placed before all figures.
 fn warnings(run: &RunRecord) -> String {
-    let quoted =
-        |caveat: &Caveat| format!("> **Read the figures with care.** {}\n\n", md(&caveat.sentence()));
+    let quoted = |caveat: &Caveat| format!("> **Read the figures with care.** {}\n\n", md(caveat.sentence()));
     run.caveats().iter().map(quoted).collect()
 }
 
@@ -126,7 +131,7 @@ fn figures(run: &RunRecord, test: &Test<'_>) -> String {
         ),
     ];
     if let Some((class, share)) = test.matrix.largest_class() {
-        let always = format!("accuracy of always “{}”", md(&test.class_names[class]));
+        let always = format!("accuracy of always “{}”", test.class_names[class].in_markdown());
         rows.push((always, format!("{:.2} %", 100.0 * share)));
     }
     rows.extend(
@@ -146,14 +151,14 @@ fn figures(run: &RunRecord, test: &Test<'_>) -> String {
                 s.features_text(duration)
                     .map(|text| format!(" (the backbone's features {text})"))
                     .unwrap_or_default(),
-                md(&s.device),
-                md(&s.isa),
-                md(&s.precision)
+                s.device.in_markdown(),
+                s.isa.in_markdown(),
+                s.precision.in_markdown()
             ),
         ));
     }
     if let Some(versions) = run.events.versions() {
-        rows.push(("made with".to_owned(), md(&versions)));
+        rows.push(("made with".to_owned(), md(versions)));
     }
     let rows: String = rows.iter().map(|(name, value)| format!("| {name} | {value} |\n")).collect();
     format!(
@@ -181,12 +186,16 @@ fn bands(test: &Test<'_>) -> String {
         let band = bands.of_class(&test.matrix, class);
         let word = band.map_or("no images", |b| b.band.name());
         let other = band.and_then(|b| {
-            Some(format!("{} ({:.0} of 1,000)", md(&test.class_names[b.confused_with?]), b.errors_per_1000))
+            Some(format!(
+                "{} ({:.0} of 1,000)",
+                test.class_names[b.confused_with?].in_markdown(),
+                b.errors_per_1000
+            ))
         });
         let _ = writeln!(
             out,
             "| {} | {:.3} | {} | {} | {word} | {} |",
-            md(name),
+            name.in_markdown(),
             scores.precision,
             found(scores.recall),
             found(scores.f1_score),
@@ -223,11 +232,11 @@ fn data(run: &RunRecord) -> String {
     format!(
         "{}: {} images to train on, {}. SHA-256 of the data: {}. Recipe {}, seed {}; `recipe.toml` of the \
          run has all settings.\n",
-        md(&s.dataset),
+        s.dataset.in_markdown(),
         grouped(s.n_train as f64, 0),
         others(run, s),
-        code(&s.data_digest),
-        code(&s.recipe),
+        s.data_digest.in_markdown_code(),
+        s.recipe.in_markdown_code(),
         s.seed
     )
 }
@@ -262,13 +271,16 @@ fn others(run: &RunRecord, s: &Summary) -> String {
 fn licence(summary: &Summary) -> String {
     let Some(PretrainedWeights { origin, licence }) = &summary.pretrained else { return String::new() };
     // a path on the owner's disk does not belong on a card
-    let origin = match origin.starts_with("hf:") {
-        true => code(origin),
+    let origin = match origin.raw().starts_with("hf:") {
+        true => origin.in_markdown_code(),
         false => "a file of the owner".to_owned(),
     };
     let licence = match licence {
         Some(licence) => {
-            format!("Their licence is {}; it also binds everyone who passes this model on.", md(licence))
+            format!(
+                "Their licence is {}; it also binds everyone who passes this model on.",
+                licence.in_markdown()
+            )
         }
         None => "Their licence is unknown: check it before you pass this model on.".to_owned(),
     };
@@ -302,41 +314,7 @@ fn loading(run: &RunRecord) -> String {
     )
 }
 
-/// Escapes a name for Markdown: no part of it is markup, ends a cell of a table, or is HTML.
-fn md(text: &str) -> String {
-    let mut out = String::new();
-    for c in shown(text).chars() {
-        if "\\`*_{}[]<>#|~!&@".contains(c) {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    // text that looks like an address must not become a link
-    out.replace("://", r"\://").replace("www.", r"www\.")
-}
-
-/// Returns a text to be shown literally: between more backticks than any run of backticks in the text.
-fn code(text: &str) -> String {
-    let text = shown(text);
-    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
-    let fence = "`".repeat(longest + 1);
-    let space = if longest > 0 { " " } else { "" };
-    format!("{fence}{space}{text}{space}{fence}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_no_markup() {
-        assert_eq!(md("a|b *c* <script>\n"), r"a\|b \*c\* \<script\>\<U+000A\>");
-        assert_eq!(md("&lt; https://x www.y a@b"), r"\&lt; https\://x www\.y a\@b");
-    }
-
-    #[test]
-    fn code_is_shown_as_it_is() {
-        assert_eq!(code("vit_small"), "`vit_small`");
-        assert_eq!(code("a``b`"), "``` a``b` ```");
-    }
+/// Returns a sentence that holds names, as Markdown.
+fn md(sentence: String) -> String {
+    Foreign::from(sentence).in_markdown()
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use tallow_core::Foreign;
 use tallow_metrics::{Band, Bands, ConfusionMatrix, confused_pairs};
 
 use crate::shown::{columns, padded, shortened, shown};
@@ -26,7 +27,7 @@ const N_PAIRS: usize = 20;
 /// If the number of names is not the number of classes.
 pub fn confusion_text(
     matrix: &ConfusionMatrix,
-    class_names: &[String],
+    class_names: &[Foreign],
     bands: &Bands,
     color: bool,
     max_columns: usize,
@@ -47,7 +48,7 @@ struct Layout {
 
 impl Layout {
     /// Returns the widest layout that fits; `None` if the matrix does not fit.
-    fn of(matrix: &ConfusionMatrix, class_names: &[String], max_columns: usize) -> Option<Self> {
+    fn of(matrix: &ConfusionMatrix, class_names: &[Foreign], max_columns: usize) -> Option<Self> {
         let longest = class_names.iter().map(|name| columns(&shown(name))).max().unwrap_or(0);
         let most = (0..matrix.n_classes()).flat_map(|class| matrix.row(class)).max().copied().unwrap_or(0);
         let least = most.to_string().len().max(MIN_HEAD_COLUMNS) + 2;
@@ -68,7 +69,7 @@ impl Layout {
 
 fn table(
     matrix: &ConfusionMatrix,
-    class_names: &[String],
+    class_names: &[Foreign],
     bands: &Bands,
     color: bool,
     Layout { name: widest, cell: width }: Layout,
@@ -152,7 +153,7 @@ fn painted(text: &str, band: Option<Band>, color: bool) -> String {
 
 fn pairs(
     matrix: &ConfusionMatrix,
-    class_names: &[String],
+    class_names: &[Foreign],
     bands: &Bands,
     color: bool,
     max_columns: usize,
@@ -191,11 +192,11 @@ fn pairs(
 mod tests {
     use super::*;
 
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| name.to_string()).collect()
+    fn names(names: &[&str]) -> Vec<Foreign> {
+        names.iter().map(|name| Foreign::from(*name)).collect()
     }
 
-    fn three() -> (ConfusionMatrix, Vec<String>) {
+    fn three() -> (ConfusionMatrix, Vec<Foreign>) {
         let counts = vec![900, 60, 40, 20, 980, 0, 0, 30, 970];
         (ConfusionMatrix::from_counts(3, counts).unwrap(), names(&["cat", "a very long name", "猫"]))
     }
@@ -234,7 +235,8 @@ Of 1,000 images of the true class:
         let n = 12;
         let counts = (0..n * n).map(|i| if i % (n + 1) == 0 { 9_000 } else { i as u64 % 700 }).collect();
         let matrix = ConfusionMatrix::from_counts(n, counts).unwrap();
-        let names: Vec<String> = (0..n).map(|i| format!("class number {i} of the twelve, 猫")).collect();
+        let names: Vec<Foreign> =
+            (0..n).map(|i| format!("class number {i} of the twelve, 猫").into()).collect();
         for width in 50..400 {
             let text = confusion_text(&matrix, &names, &Bands::default(), false, width);
             let widest = text.lines().map(columns).max().unwrap();
@@ -267,7 +269,7 @@ Of 1,000 images of the true class:
         let mut counts = vec![0; 200 * 200];
         counts[1] = 7;
         let matrix = ConfusionMatrix::from_counts(200, counts).unwrap();
-        let many: Vec<String> = (0..200).map(|i| format!("c{i}")).collect();
+        let many: Vec<Foreign> = (0..200).map(|i| format!("c{i}").into()).collect();
         let text = confusion_text(&matrix, &many, &Bands::default(), false, 100);
         assert_eq!(text.lines().count(), 2);
         assert!(text.contains("c0 taken for c1      7 times, 100.0 %  failing"), "{text}");

@@ -1,6 +1,7 @@
 //! The figures of a comparison for other programs: the same as in the text and on the page, but not rounded.
 
 use serde::Serialize;
+use tallow_core::Foreign;
 use tallow_metrics::{Caveat, Verdict};
 
 use crate::comparison::{ComparedRun, Comparison};
@@ -19,9 +20,9 @@ pub struct ComparisonFigures {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunFigures {
     /// Name of the run; its path if two runs have the same name.
-    pub run: String,
+    pub run: Foreign,
     /// The run folder.
-    pub path: String,
+    pub path: Foreign,
     /// Number of test images.
     pub n_test: usize,
     /// Share of test images classified correctly.
@@ -52,9 +53,9 @@ pub struct RunFigures {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PairFigures {
     /// Name of the first run.
-    pub first: String,
+    pub first: Foreign,
     /// Name of the second run.
-    pub second: String,
+    pub second: Foreign,
     /// "better", "worse" or "not_told_apart".
     pub verdict: &'static str,
     /// Accuracy of the second run minus accuracy of the first, as a share.
@@ -102,7 +103,7 @@ fn figures(run: &ComparedRun<'_>) -> RunFigures {
     let summary = run.record.summary.as_ref();
     RunFigures {
         run: run.label.clone(),
-        path: run.record.path.display().to_string(),
+        path: Foreign::of_path(&run.record.path),
         n_test: run.test.predictions.len(),
         accuracy: run.test.accuracy(),
         accuracy_interval: run.test.accuracy_interval,

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use crate::honesty::is_honest;
 use crate::record::RunRecord;
-use crate::shown::{columns, padded, shortened, shown};
+use crate::shown::{columns, fitted, padded, shown};
 use crate::state::RunState;
 use crate::times::utc;
-use tallow_core::duration;
+use tallow_core::{Foreign, duration};
 
 /// A run in a list of runs.
 #[derive(Clone, Debug)]
@@ -20,29 +20,30 @@ pub struct ListedRun {
 
 impl ListedRun {
     /// Returns the name of the data set, or of the user's folder or file.
-    pub fn dataset(&self) -> Option<String> {
+    pub fn dataset(&self) -> Option<Foreign> {
         let of_recipe = || {
             let text = self.record.recipe_value(&["data", "dataset"])?;
-            Some(text.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or(&text).to_owned())
+            let last = text.raw().rsplit(['/', '\\']).find(|part| !part.is_empty());
+            Some(last.map_or_else(|| text.clone(), Foreign::from))
         };
         self.record.summary.as_ref().map(|s| s.dataset.clone()).or_else(of_recipe)
     }
 
     /// Returns the architecture.
-    pub fn model(&self) -> Option<String> {
+    pub fn model(&self) -> Option<Foreign> {
         let of_recipe = || self.record.recipe_value(&["model", "name"]);
         self.record.summary.as_ref().map(|s| s.model.clone()).or_else(of_recipe)
     }
 
     /// Returns the name of the recipe.
-    pub fn recipe(&self) -> Option<String> {
+    pub fn recipe(&self) -> Option<Foreign> {
         let of_recipe = || self.record.recipe_value(&["name"]);
         self.record.summary.as_ref().map(|s| s.recipe.clone()).or_else(of_recipe)
     }
 
     /// Returns the seed.
     pub fn seed(&self) -> Option<u64> {
-        let of_recipe = || self.record.recipe_value(&["seed"])?.parse().ok();
+        let of_recipe = || self.record.recipe_value(&["seed"])?.raw().parse().ok();
         self.record.summary.as_ref().map(|s| s.seed).or_else(of_recipe)
     }
 
@@ -145,7 +146,8 @@ fn is_marked(run: &ListedRun) -> bool {
 }
 
 fn row(run: &ListedRun, marks: bool) -> Vec<String> {
-    let of = |value: Option<String>| value.map_or("-".to_owned(), |text| shown(&text));
+    let of = |value: Option<String>| value.unwrap_or("-".to_owned());
+    let named = |value: Option<Foreign>| of(value.as_ref().map(shown));
     let percent = |share: f64| format!("{:.2} %", 100.0 * share);
     let mark = match marks {
         true if is_marked(run) => "*",
@@ -156,9 +158,9 @@ fn row(run: &ListedRun, marks: bool) -> Vec<String> {
     vec![
         shown(&run.record.name),
         run.state.to_string(),
-        of(run.dataset()),
-        of(run.model()),
-        of(run.recipe()),
+        named(run.dataset()),
+        named(run.model()),
+        named(run.recipe()),
         of(run.seed().map(|seed| seed.to_string())),
         of(test.map(|(accuracy, _)| percent(accuracy))) + mark,
         of(test.map(|(_, [low, high])| format!("{:.2} to {:.2}", 100.0 * low, 100.0 * high))),
@@ -176,7 +178,7 @@ fn fit(rows: &mut [Vec<String>], max_columns: Option<usize>) -> Vec<(usize, usiz
         kept.iter().map(|&i| width(rows, i) + 2).sum::<usize>().saturating_sub(2)
     };
     let cut = |rows: &mut [Vec<String>], i: usize, max: usize| {
-        rows.iter_mut().for_each(|row| row[i] = shortened(&row[i], max));
+        rows.iter_mut().for_each(|row| row[i] = fitted(&row[i], max));
     };
     let mut kept: Vec<usize> = (0..HEADER.len()).collect();
     if let Some(max_columns) = max_columns
@@ -222,6 +224,7 @@ mod tests {
             name: name.into(),
             recipe: Some((recipe.into(), table)),
             summary,
+            is_ending: false,
             history: vec![],
             events: RunEvents { started_unix_secs: Some(951_782_400.0), ..Default::default() },
             val: None,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use tallow_metrics::{EpochRecord, Predictions, Summary, TestScore, predictions_to_csv};
+use tallow_metrics::{EpochRecord, Foreign, Predictions, Summary, TestScore, predictions_to_csv};
 
 /// `n` predictions for `c` classes by a fixed rule, about three out of four correct; another `salt` gives another model.
 pub(crate) fn predictions(n: usize, c: usize, salt: usize) -> Predictions {
@@ -20,7 +20,7 @@ pub(crate) fn predictions(n: usize, c: usize, salt: usize) -> Predictions {
 }
 
 /// Writes a complete run folder with these classes to `path`.
-pub(crate) fn write_run(path: &Path, class_names: &[String], salt: usize) {
+pub(crate) fn write_run(path: &Path, class_names: &[Foreign], salt: usize) {
     fs::create_dir_all(path.join("evaluation")).unwrap();
     let n = 8 * class_names.len().max(25);
     let p = predictions(n, class_names.len(), salt);

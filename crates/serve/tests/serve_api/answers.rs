@@ -21,7 +21,7 @@ fn expected(seed: u64, pictures: &[Vec<u8>]) -> Vec<Vec<(String, f64)>> {
         path
     };
     let paths = pictures.iter().enumerate().map(path).collect();
-    let names = CLASSES.map(str::to_owned).to_vec().into();
+    let names = CLASSES.map(tallow_dataset::Foreign::from).into();
     let set = ImageSet::of(Arc::new(Files::unseen(paths)), vec![0; pictures.len()], names, None).unwrap();
     let mut told = Vec::new();
     let done = predictor(seed, &Arc::default()).predict::<TrainingError>(

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::text_of_path;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
     /// Print the shapes, classes, counts, mean and deviation of a data set
@@ -24,7 +26,7 @@ pub(crate) enum DataCommand {
 pub(crate) struct DataArgs {
     /// A folder of pictures, a table of labels, an archive; or auto, cifar10, cifar100, cifar100-coarse, sample. auto is
     /// CIFAR-10 if it exists, else the embedded sample
-    #[arg(long, value_name = "PATH|NAME", default_value = "auto")]
+    #[arg(long, value_name = "PATH|NAME", default_value = "auto", value_parser = text_of_path())]
     pub(crate) dataset: String,
     #[command(flatten)]
     pub(crate) labels: LabelArgs,
@@ -44,9 +46,9 @@ pub(crate) struct GridArgs {
     pub(crate) augmented: bool,
     /// The recipe that gives data set, split, seed and augmentation
     #[arg(long, value_name = "NAME|FILE", default_value = "cnn")]
-    pub(crate) recipe: String,
+    pub(crate) recipe: PathBuf,
     /// Use another data set than the recipe's, by name or path
-    #[arg(long, value_name = "PATH|NAME")]
+    #[arg(long, value_name = "PATH|NAME", value_parser = text_of_path())]
     pub(crate) dataset: Option<String>,
     #[command(flatten)]
     pub(crate) labels: LabelArgs,
@@ -81,7 +83,7 @@ pub(crate) struct SuspectsArgs {
     /// A run trained with --folds
     pub(crate) run: PathBuf,
     /// Present place of the run's data set [default: where it was]
-    #[arg(long, value_name = "PATH|NAME")]
+    #[arg(long, value_name = "PATH|NAME", value_parser = text_of_path())]
     pub(crate) dataset: Option<String>,
     /// Folder of data sets [default: that of the run]
     #[arg(long, value_name = "DIR")]

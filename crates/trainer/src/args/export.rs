@@ -82,7 +82,7 @@ Multiply-adds are counted for one image, in convolutions, dense layers and atten
 
 Examples:
   trainer summary runs/cnn-1
-  trainer summary --recipe cnn
+  trainer summary --recipe cnn --set model.dense=256
   trainer summary --recipe speedrun --classes 100 --json")]
 pub(crate) struct SummaryArgs {
     /// A run folder, or a model file
@@ -90,8 +90,11 @@ pub(crate) struct SummaryArgs {
     pub(crate) model: Option<PathBuf>,
     /// The network of a built-in recipe, or of a file ending in .toml
     #[arg(long)]
-    pub(crate) recipe: Option<String>,
+    pub(crate) recipe: Option<PathBuf>,
+    /// Set a value of the recipe, such as model.dense=256; may be given more than once
+    #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "model")]
+    pub(crate) set: Vec<String>,
     /// Classes of a recipe's network
-    #[arg(long, value_name = "N", default_value_t = 10, requires = "recipe")]
+    #[arg(long, value_name = "N", default_value_t = 10, conflicts_with = "model")]
     pub(crate) classes: usize,
 }

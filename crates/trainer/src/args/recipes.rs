@@ -1,5 +1,7 @@
 //! The command line of `trainer recipes`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
@@ -17,7 +19,7 @@ Examples:
 pub(crate) struct RecipesArgs {
     /// Print this recipe: the text of a built-in one, or all settings of a file ending in .toml or of a run folder
     #[arg(value_name = "NAME|FILE|RUN")]
-    pub(crate) name: Option<String>,
+    pub(crate) name: Option<PathBuf>,
     /// List every key that recipes and --set accept, or those of one table or key
     #[arg(long, value_name = "SECTION", num_args = 0..=1, default_missing_value = "", conflicts_with = "name")]
     pub(crate) keys: Option<String>,
@@ -38,8 +40,8 @@ pub(crate) enum RecipesCommand {
 pub(crate) struct DiffArgs {
     /// A built-in recipe, a file ending in .toml, or a run folder
     #[arg(value_name = "A")]
-    pub(crate) a: String,
+    pub(crate) a: PathBuf,
     /// Another recipe, file or run folder
     #[arg(value_name = "B")]
-    pub(crate) b: String,
+    pub(crate) b: PathBuf,
 }

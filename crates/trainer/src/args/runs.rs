@@ -1,4 +1,4 @@
-//! The command line for folders of runs.
+//! The command line for folders of runs, and for the check of runs.
 
 use std::path::PathBuf;
 
@@ -19,6 +19,23 @@ pub(crate) struct RunsArgs {
     /// The column to sort by; the latest, the most accurate or the fastest runs come first
     #[arg(long, value_name = "COLUMN", default_value = "started")]
     pub(crate) sort: RunsColumn,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Compares every file of a run with the sizes and digests in its manifest.json, the model file and the checkpoints with the \
+digests that they carry, and the tables of predictions with the accuracies in summary.json. A run that is not finished, or of \
+an older version, has no manifest; then the rest is checked. Files that nobody recorded are listed. This command changes \
+nothing. It exits with status 1 if anything differs.
+
+Examples:
+  trainer verify runs/cnn-1
+  trainer verify runs/* --json
+  trainer verify model.safetensors")]
+pub(crate) struct VerifyArgs {
+    /// Run folders or model files
+    #[arg(required = true, value_name = "RUN|MODEL")]
+    pub(crate) paths: Vec<PathBuf>,
 }
 
 /// The columns of the table of runs.

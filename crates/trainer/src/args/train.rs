@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{LabelArgs, PrecisionArg};
+use super::{LabelArgs, PrecisionArg, text_of_path};
 
 /// The settings of a run, except its seed: everything that decides the run, and the machine it uses.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct SettingsArgs {
     /// A built-in recipe, or a file ending in .toml [default: cnn; for your own pictures, a suitable one]
     #[arg(long)]
-    pub(crate) recipe: Option<String>,
+    pub(crate) recipe: Option<PathBuf>,
     /// Set any other value of the recipe, such as optimizer.weight_decay=0.01; may be given more than once. All keys:
     /// trainer recipes --keys
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -19,7 +19,7 @@ pub(crate) struct SettingsArgs {
 
     /// A folder of pictures, a table of labels (.csv), an archive (.zip, .tar, .tar.gz); or auto, cifar10, cifar100,
     /// cifar100-coarse, sample. auto is CIFAR-10, downloaded if necessary, else the embedded sample
-    #[arg(long, help_heading = "Data", value_name = "PATH|NAME")]
+    #[arg(long, help_heading = "Data", value_name = "PATH|NAME", value_parser = text_of_path())]
     pub(crate) dataset: Option<String>,
     #[command(flatten)]
     pub(crate) labels: LabelArgs,
@@ -62,7 +62,7 @@ pub(crate) struct SettingsArgs {
 
     /// Pretrained weights for the recipe's model: a folder with config.json and model.safetensors, a file, or
     /// hf:OWNER/NAME@REVISION on the Hugging Face hub; the revision is optional
-    #[arg(long, help_heading = "Training", value_name = "SOURCE")]
+    #[arg(long, help_heading = "Training", value_name = "SOURCE", value_parser = text_of_path())]
     pub(crate) weights: Option<String>,
 
     /// auto, cpu, cuda, cuda:N or metal
@@ -90,7 +90,14 @@ pub(crate) struct TrainArgs {
     #[arg(long, help_heading = "Backbone", value_name = "auto|NAME", conflicts_with_all = ["resume", "init_from"])]
     pub(crate) backbone: Option<String>,
     /// Backbones to try: names, or weights as for --weights, each optionally with an input size such as :128
-    #[arg(long, help_heading = "Backbone", value_name = "LIST", value_delimiter = ',', conflicts_with_all = ["resume", "init_from", "weights"])]
+    #[arg(
+        long,
+        help_heading = "Backbone",
+        value_name = "LIST",
+        value_delimiter = ',',
+        value_parser = text_of_path(),
+        conflicts_with_all = ["resume", "init_from", "weights"]
+    )]
     pub(crate) candidates: Vec<String>,
     /// Time limit for everything, such as 90s or 10m; backbone, size and epochs are chosen to fit it, and printed first
     #[arg(long, help_heading = "Backbone", value_name = "TIME", value_parser = args_time, conflicts_with_all = ["resume", "init_from"])]
@@ -112,6 +119,9 @@ fn args_time(text: &str) -> Result<f64, String> {
 }
 
 const TRAIN_EXAMPLES: &str = "\
+If the model is trained and tested, but its report or another file of its end cannot be written, the results stay, the exit \
+status is 3, and --json names what is missing. --resume tries again.
+
 Examples:
   trainer train --dataset photos/
   trainer train --dataset photos/ --backbone auto --time 10m

@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use tallow_core::{Foreign, path_of, shown};
 use tallow_models::weights::{HubOptions, PretrainedConfig, WeightsSource, resolve};
 use tallow_models::{Architecture, InputSizes, architecture, architectures};
 use tallow_training::Override;
 
 use crate::App;
+use crate::pretrained::stopped;
 
 /// The value of `--backbone` that asks for a race.
 pub(super) const AUTO: &str = "auto";
@@ -17,7 +19,7 @@ const SIZES_PX: [usize; 2] = [128, 224];
 const FROM_THE_HUB: [&str; 3] = ["tf_efficientnet_lite0", "mobilenetv4_conv_medium", "hgnetv2_b0"];
 
 /// Candidates that are not taken, each with the reason.
-pub(super) type LeftOut = Vec<(String, String)>;
+pub(super) type LeftOut = Vec<(Foreign, Foreign)>;
 
 /// A backbone at one size.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,8 +73,9 @@ pub(super) fn find(
     for text in &named {
         match of_text(text, offline, app) {
             Ok(candidates) => found.extend(candidates),
-            Err(e) if named.len() > 1 => left_out.push((text.clone(), format!("{e:#}"))),
-            Err(e) => return Err(e.context(format!("{text} cannot be tried"))),
+            Err(e) if stopped(&e).is_some() => return Err(e),
+            Err(e) if named.len() > 1 => left_out.push((text.as_str().into(), format!("{e:#}").into())),
+            Err(e) => return Err(e.context(format!("{} cannot be tried", shown(text)))),
         }
     }
     found.sort_by_key(|candidate| (candidate.input_px, candidate.n_bytes));
@@ -92,7 +95,7 @@ fn of_text(text: &str, offline: bool, app: &App) -> Result<Vec<Candidate>> {
         let Some(published) = &known.weights else { bail!("there are no published weights of a {source}") };
         return had(known, published.source, px, offline, app);
     }
-    if !source.starts_with("hf:") && !Path::new(source).exists() {
+    if !source.starts_with("hf:") && !path_of(source).exists() {
         architecture(source)?; // its error lists the known names
     }
     let files = resolve(&source.parse()?, &hub(offline)?, &app.progress, &app.stop)?;
@@ -100,7 +103,7 @@ fn of_text(text: &str, offline: bool, app: &App) -> Result<Vec<Candidate>> {
     let name = PretrainedConfig::read(&config)?
         .architecture
         .context("its config.json does not name an architecture")?;
-    at_sizes(architecture(&name)?, source, px, size_of(&files.model))
+    at_sizes(architecture(name.raw())?, source, px, size_of(&files.model))
 }
 
 /// Returns the candidates of published weights, if the weights are available.
@@ -119,14 +122,15 @@ fn had(
 
 /// Returns the backbones on disk and, if the network may be used, a few small ones from the hub.
 fn of_themselves(offline: bool, app: &App) -> Result<(Vec<Candidate>, LeftOut)> {
-    let (mut found, mut left_out) = (Vec::new(), Vec::new());
+    let (mut found, mut left_out) = (Vec::new(), LeftOut::new());
     for known in architectures() {
         let Some(published) = &known.weights else { continue };
         let may_fetch = !offline && FROM_THE_HUB.contains(&known.name);
         match had(known, published.source, None, !may_fetch, app) {
             Ok(candidates) => found.extend(candidates),
+            Err(e) if stopped(&e).is_some() => return Err(e),
             Err(e) if FROM_THE_HUB.contains(&known.name) => {
-                left_out.push((known.name.to_owned(), format!("{e:#}")))
+                left_out.push((known.name.into(), format!("{e:#}").into()))
             }
             Err(_) => {} // it was never downloaded
         }
@@ -135,7 +139,8 @@ fn of_themselves(offline: bool, app: &App) -> Result<(Vec<Candidate>, LeftOut)> 
         }
     }
     if found.is_empty() && app.stop.raised().is_none() {
-        let reason = left_out.first().map(|(_, reason)| reason.as_str()).unwrap_or_default();
+        let reason =
+            left_out.first().map(|(_, reason): &(Foreign, Foreign)| reason.shown()).unwrap_or_default();
         bail!("no pretrained weights are available ({reason}): name some with --candidates or --weights");
     }
     found.sort_by_key(|candidate: &Candidate| (candidate.input_px, candidate.n_bytes));

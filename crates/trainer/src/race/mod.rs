@@ -11,10 +11,12 @@ mod trial;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use tallow_core::shown::shown_path;
 use tallow_core::{Progress as _, StopSignal, duration, files};
 use tallow_dataset::{Dataset, stratified_subset};
 use tallow_metrics::RaceRecord;
 use tallow_report::chart::grouped;
+use tallow_run_files::RACE;
 use tallow_training::{Override, Recipe, ValidateOn};
 
 use self::candidates::{Candidate, LeftOut};
@@ -23,14 +25,13 @@ use crate::App;
 use crate::args::TrainArgs;
 use crate::auto::head_epochs;
 use crate::duplicates;
+use crate::pretrained::stopped;
 use crate::recipe_input::load_recipe;
 use crate::source::{self, Loaded, Request, Spec};
 
 /// Each backbone is tried on one in this many training pictures, within the limits below.
 const SHARE: usize = 10;
 const N_TRIED: std::ops::RangeInclusive<usize> = 1_000..=2_000;
-/// The file of a run folder that records the race.
-const RACE_FILE: &str = "race.json";
 /// Number of folds of a trial.
 const N_FOLDS: usize = 3;
 /// Largest number of epochs of a trial; the order of backbones shows early.
@@ -54,12 +55,13 @@ pub(crate) fn recipe(
     overrides: &[Override],
     app: &App,
 ) -> Result<std::result::Result<Chosen, StopSignal>> {
-    let base = args.settings.recipe.as_deref().unwrap_or("photos");
+    let base = args.settings.recipe.as_deref().unwrap_or(Path::new("photos"));
     let recipe = load_recipe(base, overrides)?;
     ensure!(
         recipe.model.get("unfreeze").and_then(toml::Value::as_str) == Some("none"),
-        "--backbone, --candidates and --time choose among frozen backbones, but in the recipe {base} the \
-         whole network learns: leave --recipe out, or choose --recipe lite0-head"
+        "--backbone, --candidates and --time choose among frozen backbones, but in the recipe {} the \
+         whole network learns: leave --recipe out, or choose --recipe lite0-head",
+        shown_path(base)
     );
     let (candidates, mut left_out) = candidates::find(
         args.backbone.as_deref(),
@@ -103,15 +105,15 @@ pub(crate) fn recipe(
 /// Writes `race.json` into the run folder.
 pub(crate) fn write(race: &RaceRecord, run_dir: &Path) -> Result<()> {
     let text = serde_json::to_string_pretty(race)?;
-    Ok(files::write(&run_dir.join(RACE_FILE), format!("{text}\n").as_bytes())?)
+    Ok(files::write(&run_dir.join(RACE), format!("{text}\n").as_bytes())?)
 }
 
 /// Reports the duration of everything and the planned duration, and adds the duration to the record.
-pub(crate) fn conclude(race: RaceRecord, run_dir: &Path, app: &App) -> Result<()> {
+pub(crate) fn conclude(race: &RaceRecord, run_dir: &Path, app: &App) -> Result<()> {
     let took = app.started.elapsed().as_secs_f64();
     let of = race.time_secs.map_or(String::new(), |time| format!(" of {}", duration(time)));
     app.progress.say(&format!("Planned {}{of}, took {}", duration(race.planned_secs), duration(took)));
-    write(&RaceRecord { took_secs: Some(took), ..race }, run_dir)
+    write(&RaceRecord { took_secs: Some(took), ..race.clone() }, run_dir)
 }
 
 /// Returns a tenth of the training pictures, balanced over the classes, with the groups of copies and near-duplicates.
@@ -121,7 +123,7 @@ fn some_of(dataset: &Dataset, recipe: &Recipe, app: &App) -> Result<Option<Datas
     let n = (all.len() / SHARE).clamp(*N_TRIED.start(), *N_TRIED.end()).min(all.len());
     let train = set.subset(&stratified_subset(set.labels(), &all, n, recipe.seed)?);
     let none = train.subset(&[]);
-    let mut some = Dataset::new(&dataset.name, train, none, dataset.normalization);
+    let mut some = Dataset::new(dataset.name.raw(), train, none, dataset.normalization);
     let Some(found) = duplicates::groups(&some.train, &app.progress, &app.stop)? else { return Ok(None) };
     some.groups = Some(found.groups.into());
     Ok(Some(some))
@@ -140,7 +142,7 @@ impl Plan<'_> {
         let mut ran: Vec<Ran> = Vec::new();
         for (i, candidate) in candidates.into_iter().enumerate() {
             if let Some(reason) = self.why_not(&candidate, &ran) {
-                left_out.push((candidate.label(), reason));
+                left_out.push((candidate.label().into(), reason.into()));
                 continue;
             }
             let epochs = head_epochs(some.train.len(), 64).min(MAX_TRIAL_EPOCHS);
@@ -163,12 +165,15 @@ impl Plan<'_> {
                     ran.push(Ran { candidate, trial });
                 }
                 Ok(Err(signal)) => return Ok(Err(signal)),
-                Err(e) => left_out.push((candidate.label(), format!("{e:#}"))),
+                Err(e) if stopped(&e).is_some() => return Err(e),
+                Err(e) => left_out.push((candidate.label().into(), format!("{e:#}").into())),
             }
         }
         if ran.is_empty() {
-            let reasons: Vec<String> =
-                left_out.iter().map(|(what, reason)| format!("{what}: {reason}")).collect();
+            let reasons: Vec<String> = left_out
+                .iter()
+                .map(|(what, reason)| format!("{}: {}", what.shown(), reason.shown()))
+                .collect();
             anyhow::bail!("no backbone could be tried. {}", reasons.join("; "));
         }
         Ok(Ok(ran))

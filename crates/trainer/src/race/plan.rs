@@ -1,7 +1,9 @@
 //! Estimates the duration of a run with each tried backbone, chooses one and reports the choice.
 
+use std::path::Path;
+
 use anyhow::Result;
-use tallow_core::{Progress as _, duration};
+use tallow_core::{Foreign, Progress as _, duration};
 use tallow_dataset::{Dataset, Flip, ImageSet};
 use tallow_metrics::{RACE_VERSION, RaceRecord, Tried, quickest_of_the_best, wilson_interval};
 use tallow_report::chart::grouped;
@@ -24,7 +26,7 @@ const MIN_EPOCHS: usize = 5;
 /// What all runs on the user's pictures have in common, whatever the backbone.
 pub(super) struct Plan<'a> {
     pub(super) args: &'a TrainArgs,
-    base: &'a str,
+    base: &'a Path,
     overrides: &'a [Override],
     /// The typical shorter side of the pictures, in pixels.
     side_px: usize,
@@ -69,7 +71,7 @@ fn score(trial: &Trial) -> (f64, [f64; 2]) {
 impl<'a> Plan<'a> {
     pub(super) fn new(
         args: &'a TrainArgs,
-        base: &'a str,
+        base: &'a Path,
         overrides: &'a [Override],
         recipe: &Recipe,
         dataset: &Dataset,
@@ -178,7 +180,8 @@ impl<'a> Plan<'a> {
         }
         for (ran, _) in ran.iter().zip(&epochs).filter(|(_, epochs)| epochs.is_none()) {
             let secs = self.run_secs(&ran.trial, self.epochs);
-            left_out.push((ran.candidate.label(), format!("it takes about {}", duration(secs))));
+            left_out
+                .push((ran.candidate.label().into(), format!("it takes about {}", duration(secs)).into()));
         }
         let right: Vec<Vec<bool>> = in_time.iter().map(|&i| ran[i].trial.right.clone()).collect();
         let secs: Vec<f64> = in_time.iter().map(|&i| self.run_secs(&ran[i].trial, self.epochs)).collect();
@@ -188,8 +191,8 @@ impl<'a> Plan<'a> {
         let planned_secs = self.app.started.elapsed().as_secs_f64() + self.run_secs(&winner.trial, epochs);
         self.say_plan(winner, epochs, planned_secs, &left_out);
         let tried = |ran: &Ran| Tried {
-            model: ran.candidate.architecture.to_owned(),
-            weights: ran.candidate.weights.clone(),
+            model: ran.candidate.architecture.into(),
+            weights: ran.candidate.weights.clone().into(),
             input_px: ran.candidate.input_px,
             accuracy: score(&ran.trial).0,
             accuracy_interval: score(&ran.trial).1,
@@ -210,7 +213,7 @@ impl<'a> Plan<'a> {
         Ok(Chosen { recipe: self.recipe(&winner.candidate, epochs)?, race: Some(race) })
     }
 
-    fn say_plan(&self, winner: &Ran, epochs: usize, planned_secs: f64, left_out: &[(String, String)]) {
+    fn say_plan(&self, winner: &Ran, epochs: usize, planned_secs: f64, left_out: &[(Foreign, Foreign)]) {
         let trial = &winner.trial;
         self.app.progress.say(&format!(
             "Plan   {}: features of {} more pictures {}, {} of its head {}; in all about {}{}",
@@ -223,7 +226,7 @@ impl<'a> Plan<'a> {
             self.time_secs.map_or(String::new(), |time| format!(" of {}", duration(time)))
         ));
         for (what, reason) in left_out {
-            self.app.progress.say(&format!("Left out: {what}: {reason}"));
+            self.app.progress.say(&format!("Left out: {}: {}", what.shown(), reason.shown()));
         }
     }
 }

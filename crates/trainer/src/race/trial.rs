@@ -4,12 +4,14 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use tallow_core::{Silent, StopSignal};
+use tallow_core::{Silent, StopSignal, files};
 use tallow_dataset::{Dataset, Flip};
 use tallow_metrics::parse_predictions_csv;
+use tallow_run_files::TEST_PREDICTIONS;
 use tallow_training::{Outcome, Recipe, RunPlace, Session, TrainData, Watch, device, device_name};
 
 use crate::pretrained::Pretrained;
+use crate::suspects::MAX_TABLE_BYTES;
 use crate::{App, inputs};
 
 /// The result of a trial.
@@ -52,6 +54,8 @@ pub(super) fn run(
     dataset.normalization = inputs::normalization(&recipe, Some(&pretrained), &dataset);
     recipe.data.normalization = Some(dataset.normalization);
     let n_classes = dataset.train.class_names().len();
+    let size = architecture.size(&recipe.model, n_classes)?;
+    recipe.check_memory(&size, input_px, dataset.train.len(), &device)?;
     let model = architecture.build(&recipe.model, n_classes, recipe.seed, &device)?;
     ensure!(model.trunk.is_some(), "only frozen backbones can be tried: model.unfreeze must be \"none\"");
     pretrained.load_into(&model, &Silent)?;
@@ -65,8 +69,8 @@ pub(super) fn run(
         Outcome::Finished(summary) => summary,
         Outcome::Interrupted(signal) => return Ok(Err(signal)),
     };
-    let path = folder.join("evaluation/predictions_test.csv");
-    let table = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let path = folder.join(TEST_PREDICTIONS);
+    let table = files::read_text(&path, MAX_TABLE_BYTES)?;
     let answers = parse_predictions_csv(&table)?.predictions;
     let features_secs = summary.features_seconds.unwrap_or_default();
     let own_secs = summary.features_own_seconds.unwrap_or_default() + summary.train_seconds;

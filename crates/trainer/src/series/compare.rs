@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
-use tallow_core::shown;
 use tallow_core::shown::shown_path;
 use tallow_metrics::{Caveat, SeedDifference, SeedMean, paired_difference, welch_difference};
 use tallow_training::CONFIDENCE;
@@ -60,7 +59,7 @@ fn compared(first: &(Series, Vec<SeriesRun>), second: &(Series, Vec<SeriesRun>))
         ensure!(
             n >= 2,
             "{} has {}, but at least two are needed to know how much runs differ: continue with more --seeds",
-            shown(&figures.path),
+            figures.path.shown(),
             output::counted(n as u64, "run")
         );
     }
@@ -79,7 +78,10 @@ fn compared(first: &(Series, Vec<SeriesRun>), second: &(Series, Vec<SeriesRun>))
 fn told(compared: &Compared, runs: [&[SeriesRun]; 2]) -> String {
     let [first, second] = &compared.series;
     let is_twin = first.series == second.series;
-    let label = |figures: &Figures| shown(if is_twin { &figures.path } else { &figures.series }).into_owned();
+    let label = |figures: &Figures| match is_twin {
+        true => figures.path.shown().into_owned(),
+        false => figures.series.shown().into_owned(),
+    };
     let header = ["series", "seeds", "test accuracy", "deviation", "95 % interval", "seconds"];
     let row = |figures: &Figures| {
         let accuracy = figures.test_accuracy.as_ref();

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tallow_core::files;
 use tallow_core::shown::shown_path;
+use tallow_core::{Foreign, files};
 use tallow_metrics::Summary;
-use tallow_training::Recipe;
+use tallow_run_files::{PAGE, RECIPE, SUMMARY};
+use tallow_training::{Recipe, RunFolder};
 
 use crate::recipe_diff::{self, Diff};
 use crate::recipe_input::load_recipe;
@@ -66,7 +67,7 @@ impl Series {
         if series.run_folders()?.is_empty() {
             return Ok(series); // no run was begun with the recipe in this folder
         }
-        let then = load_recipe(&series.recipe_path().to_string_lossy(), &[])?;
+        let then = load_recipe(series.recipe_path(), &[])?;
         let mut differences = recipe_diff::differences(&then, &series.recipe)?;
         differences.retain(|difference| !MAY_DIFFER.contains(&difference.key.as_str()));
         if !differences.is_empty() {
@@ -82,17 +83,17 @@ impl Series {
 
     /// Reads the series at `path` with its finished runs; there must be at least one.
     pub(super) fn read(path: &Path) -> Result<(Self, Vec<SeriesRun>)> {
-        let recipe = load_recipe(&path.join(RECIPE_FILE).to_string_lossy(), &[])?;
+        let recipe = load_recipe(path.join(RECIPE_FILE), &[])?;
         let series = Self { path: path.to_owned(), recipe };
         let runs = series.runs()?;
         ensure!(!runs.is_empty(), "{} has no finished run: continue with trainer seeds", shown_path(path));
         Ok((series, runs))
     }
 
-    /// Returns the name of the series' folder.
-    pub(super) fn name(&self) -> String {
+    /// Returns the text of the name of the series' folder.
+    pub(super) fn name(&self) -> Foreign {
         let whole = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
-        whole.file_name().unwrap_or(whole.as_os_str()).to_string_lossy().into_owned()
+        Foreign::of_path(Path::new(whole.file_name().unwrap_or(whole.as_os_str())))
     }
 
     pub(super) fn recipe_path(&self) -> PathBuf {
@@ -106,7 +107,7 @@ impl Series {
     /// Whether the run with this seed is finished and has its report.
     pub(super) fn has_finished(&self, seed: u64) -> bool {
         let run = self.run_path(seed);
-        ["summary.json", "report.html"].iter().all(|file| run.join(file).is_file())
+        RunFolder::has_ended(&run) && run.join(PAGE).is_file()
     }
 
     /// Creates the folder with the recipe, unless it already has runs.
@@ -130,7 +131,7 @@ impl Series {
     pub(super) fn runs(&self) -> Result<Vec<SeriesRun>> {
         let mut runs = Vec::new();
         for (seed, name) in self.run_folders()? {
-            let path = self.path.join(&name).join("summary.json");
+            let path = self.path.join(&name).join(SUMMARY);
             if !path.is_file() {
                 continue;
             }
@@ -174,9 +175,9 @@ impl Series {
                 summary.train_seconds,
                 number(summary.features_own_seconds),
                 summary.threads,
-                summary.device,
-                summary.isa,
-                summary.precision
+                summary.device.in_csv(),
+                summary.isa.in_csv(),
+                summary.precision.in_csv()
             ));
         }
         let path = self.path.join(TABLE_FILE);
@@ -199,7 +200,7 @@ impl Series {
                 continue;
             };
             // names such as seed-00 and seed-+0 also parse as 0
-            if name == format!("{RUN_PREFIX}{seed}") && self.path.join(name).join("recipe.toml").is_file() {
+            if name == format!("{RUN_PREFIX}{seed}") && self.path.join(name).join(RECIPE).is_file() {
                 found.push((seed, name.to_owned()));
             }
         }

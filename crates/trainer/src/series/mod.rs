@@ -11,7 +11,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 use tallow_core::shown::{shell_word, shown_path};
-use tallow_core::{Progress as _, StopSignal, duration};
+use tallow_core::{Progress as _, StopSignal, duration, temporary};
+use tallow_run_files::RECIPE;
 use tallow_training::{Override, Recipe, RunFolder, RunPlace, Session};
 
 use self::folder::Series;
@@ -19,7 +20,7 @@ use crate::App;
 use crate::args::{SeedsArgs, SettingsArgs};
 use crate::preparation::{self, Place, RUNS, overrides, session};
 use crate::train::{set_threads, work};
-use crate::{output, recipe_input, telling};
+use crate::{end, output, recipe_input, telling};
 
 pub(crate) use compare::compare;
 pub(crate) use folder::is_series;
@@ -28,9 +29,12 @@ pub(crate) fn run(args: &SeedsArgs, app: &App) -> Result<ExitCode> {
     set_threads(args.settings.threads)?;
     let recipe = recipe(args, app)?;
     let seeds = recipe.seed..recipe.seed.checked_add(args.seeds).context("the seeds are too large")?;
-    let path = args.out.clone().unwrap_or_else(|| Path::new(RUNS).join(format!("{}-seeds", recipe.name)));
+    let path =
+        args.out.clone().unwrap_or_else(|| Path::new(RUNS).join(format!("{}-seeds", recipe.name.raw())));
     let series = Series::open(path, recipe)?;
+    temporary::remove_files(&series.path);
     let go_on = go_on(args, &series);
+    let mut is_complete = true;
     for (i, seed) in seeds.enumerate() {
         if series.has_finished(seed) {
             continue;
@@ -40,12 +44,13 @@ pub(crate) fn run(args: &SeedsArgs, app: &App) -> Result<ExitCode> {
             return Ok(ExitCode::from(signal.exit_status()));
         }
         app.progress.say(&format!("Run {} of {}, seed {seed}", i + 1, args.seeds));
-        if let Err(signal) = train_one(args, &series, seed, &go_on, app)? {
-            return Ok(ExitCode::from(signal.exit_status()));
+        match train_one(args, &series, seed, &go_on, app)? {
+            Ok(is_whole) => is_complete &= is_whole,
+            Err(signal) => return Ok(ExitCode::from(signal.exit_status())),
         }
     }
     conclude(&series, app)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(end::status(is_complete))
 }
 
 /// Returns the recipe of the first run.
@@ -69,17 +74,17 @@ fn go_on(args: &SeedsArgs, series: &Series) -> String {
     command
 }
 
-/// Trains the run with this seed, from its start or from its last checkpoint, and adds it to the table. Returns the stop
-/// signal if a stop was requested on the way.
+/// Trains the run with this seed, from its start or from its last checkpoint, and adds it to the table. Returns whether no
+/// step of its end failed, or the stop signal if a stop was requested on the way.
 fn train_one(
     args: &SeedsArgs,
     series: &Series,
     seed: u64,
     go_on: &str,
     app: &App,
-) -> Result<std::result::Result<(), StopSignal>> {
+) -> Result<std::result::Result<bool, StopSignal>> {
     let run = series.run_path(seed);
-    let is_new = !run.join("recipe.toml").is_file();
+    let is_new = !run.join(RECIPE).is_file();
     let begun = match is_new {
         true => begin(args, series, seed, &run, app),
         false => go_on_with(args, &run, app),
@@ -96,7 +101,7 @@ fn train_one(
         return Err(e);
     }
     telling::begin(&session, app);
-    let ended = match work(&mut session, go_on, app)? {
+    let ended = match work(&mut session, None, go_on, app)? {
         Ok(ended) => ended,
         Err(signal) => return Ok(Err(signal)),
     };
@@ -109,7 +114,7 @@ fn train_one(
         shell_word(&run)
     ));
     series.write_table(&series.runs()?)?;
-    Ok(Ok(()))
+    Ok(Ok(ended.missing.is_empty()))
 }
 
 fn begin(

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use serde::Serialize;
+use tallow_core::Foreign;
 use tallow_core::shown::shown_path;
 use tallow_metrics::{Caveat, SeedMean, Summary, seed_mean};
 use tallow_report::{columns, padded};
@@ -15,10 +16,10 @@ use super::folder::{Series, SeriesRun};
 /// The figures of a series.
 #[derive(Serialize)]
 pub(super) struct Figures {
-    pub(super) series: String,
-    pub(super) path: String,
-    recipe: String,
-    dataset: String,
+    pub(super) series: Foreign,
+    pub(super) path: Foreign,
+    recipe: Foreign,
+    dataset: Foreign,
     pub(super) runs: Vec<RunFigures>,
     /// `None` if no run was tested.
     pub(super) test_accuracy: Option<SeedMean>,
@@ -27,7 +28,7 @@ pub(super) struct Figures {
     confidence: f64,
     /// Reasons to distrust the accuracies.
     pub(super) caveats: Vec<Caveat>,
-    table: Option<String>,
+    table: Option<Foreign>,
 }
 
 /// The figures of one run.
@@ -64,7 +65,7 @@ pub(super) fn figures(series: &Series, runs: &[SeriesRun], table: Option<&Path>)
     }
     Ok(Figures {
         series: series.name(),
-        path: series.path.display().to_string(),
+        path: Foreign::of_path(&series.path),
         recipe: series.recipe.name.clone(),
         dataset: runs.first().map(|run| run.summary.dataset.clone()).unwrap_or_default(),
         runs: figures,
@@ -72,7 +73,7 @@ pub(super) fn figures(series: &Series, runs: &[SeriesRun], table: Option<&Path>)
         seconds: seed_mean(&seconds, CONFIDENCE)?,
         confidence: CONFIDENCE,
         caveats,
-        table: table.map(|path| path.display().to_string()),
+        table: table.map(Foreign::of_path),
     })
 }
 
@@ -128,6 +129,7 @@ fn told(mean: &SeedMean, scale: f64, decimals: usize, unit: &str) -> String {
 /// Returns a notice if the runs used different kinds of machines, precisions or numbers of threads.
 pub(super) fn unlike(runs: &[SeriesRun]) -> Option<String> {
     let kind = |Summary { device, isa, precision, threads, .. }: &Summary| {
+        let [device, isa, precision] = [device, isa, precision].map(Foreign::shown);
         format!("{device}, {isa}, {precision}, {}", crate::output::counted(*threads, "thread"))
     };
     let kinds: BTreeSet<String> = runs.iter().map(|run| kind(&run.summary)).collect();

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use tallow_core::digest::Hasher;
-use tallow_core::{FileError, files};
+use tallow_core::{FileError, Foreign, files, temporary};
 
 use super::index::Index;
 use super::shard::{Of, is_shard_name};
@@ -38,7 +38,7 @@ pub struct FeatureKey {
     /// Version of the kernels; changes when they give other bits than before.
     pub kernels_version: u32,
     /// Architecture, strides and input size.
-    pub trunk: String,
+    pub trunk: Foreign,
     /// The digest of the trunk's weights and statistics.
     pub weights: String,
     /// How images are resized.
@@ -48,11 +48,11 @@ pub struct FeatureKey {
     /// Standard deviation that the difference is divided by.
     pub std: [f32; 3],
     /// The precision of the trunk's computation.
-    pub precision: String,
+    pub precision: Foreign,
     /// The device of the trunk's computation.
-    pub device: String,
+    pub device: Foreign,
     /// The instruction set.
-    pub isa: String,
+    pub isa: Foreign,
 }
 
 /// The content of `key.json`: the key, and further information for people.
@@ -162,10 +162,11 @@ pub(super) fn folder_of(data_dir: &Path, about: &AboutFeatures) -> Result<PathBu
     Ok(data_dir.join(FEATURES).join(key_name(&about.key)?))
 }
 
-/// Creates the folder for these features and writes its `key.json`.
+/// Creates the folder for these features, removes the files of killed runs in it, and writes its `key.json`.
 pub(super) fn folder_for(data_dir: &Path, about: &AboutFeatures) -> Result<PathBuf> {
     let folder = folder_of(data_dir, about)?;
     files::create_folder(&folder)?;
+    temporary::remove_files(&folder);
     let text = serde_json::to_string_pretty(about).map_err(encoding)?;
     files::write(&folder.join(KEY_FILE), format!("{text}\n").as_bytes())?;
     Ok(folder)
@@ -283,6 +284,17 @@ mod tests {
         fs::remove_file(folder.join("train-notes.safetensors")).unwrap();
         assert_eq!(cache.remove().unwrap(), cache.n_bytes);
         assert_eq!(fs::read_dir(data.path().join(FEATURES)).unwrap().count(), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_next_use_removes_what_a_killed_run_left() {
+        let data = tempfile::tempdir().unwrap();
+        let folder = folder_for(data.path(), &about("a")).unwrap();
+        shard(&folder, 0..3, false);
+        fs::write(folder.join(".tmp-aB3dE6"), "a part of a shard").unwrap();
+        folder_for(data.path(), &about("a")).unwrap();
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
     }
 
     /// Features of whole data sets, as an older program cached them. They are no longer used; they are listed and can be

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rayon::prelude::*;
-use tallow_core::{Bar, Progress, Unit};
+use tallow_core::{Bar, Progress, Unit, memory};
 use tallow_dataset::{Identity, ImageSet, eval_batches};
 use tallow_nn::{HostTensor, Model, Precision, Trunk};
 use tracing::debug;
@@ -101,7 +101,7 @@ impl<'a> Job<'a> {
         let (started, mut n_done, mut n_made) = (Instant::now(), 0, 0);
         for &mirrored in wanted.passes() {
             let pictures: Vec<Of> = wanted.pictures(mirrored).collect();
-            let mut all = vec![0.0; n * width];
+            let mut all = memory::filled(0.0, n.saturating_mul(width));
             let (missing, secs) = self.read(&pictures, &mut all, watch.progress);
             features.secs += secs;
             n_done += n - missing.len();

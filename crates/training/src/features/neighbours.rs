@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use rayon::prelude::*;
-use tallow_core::Progress;
+use tallow_core::{Progress, memory};
 use tallow_nn::{Model, largest_products};
 
 use super::nearest::Near;
@@ -45,7 +45,7 @@ impl Neighbours {
         let identity = |&i: &u32| Of { identity: part.set.identity(i as usize), mirrored: false };
         let pictures: Vec<Of> = part.indices.par_iter().map(identity).collect();
         let width = trunk.n_features;
-        let mut rows = vec![0.0; pictures.len() * width];
+        let mut rows = memory::filled(0.0, pictures.len().saturating_mul(width));
         let (missing, _) = job.read(&pictures, &mut rows, progress);
         rows.par_chunks_exact_mut(width).for_each(normalize);
         Ok(missing.is_empty().then(|| Self { part: part.clone(), width, rows, n }))
@@ -80,7 +80,9 @@ mod tests {
 
     #[test]
     fn the_nearest_of_the_part_point_the_same_way() {
-        let set = ImageSet::new(1, 1, 1, vec![0; 5], vec![0; 5], Arc::new(["a".to_owned()])).unwrap();
+        let set =
+            ImageSet::new(1, 1, 1, vec![0; 5], vec![0; 5], ["a"].map(tallow_core::Foreign::from).into())
+                .unwrap();
         let part = Part::new(&Arc::new(set), vec![4, 2, 1]);
         let mut rows = vec![3.0, 0.0, /**/ 0.0, 0.5, /**/ 0.0, 0.0];
         rows.chunks_exact_mut(2).for_each(normalize);

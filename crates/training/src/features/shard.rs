@@ -2,12 +2,13 @@
 //!
 //! A file is written either completely or not at all. Later damage is detected on reading.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use tallow_core::digest::{Hasher, hex};
+use tallow_core::shown::shown_path;
 use tallow_core::{Progress, files};
 use tallow_dataset::Identity;
 use tallow_nn::{HostTensor, METADATA_KEY, Tensors, decode, encode};
@@ -91,7 +92,7 @@ pub(super) fn is_shard_name(name: &str) -> bool {
 
 /// Reads only the header of the shard at `path` and returns the pictures it names; `None` if the file is not a shard.
 pub(super) fn read_pictures(path: &Path) -> Option<Vec<Of>> {
-    let mut file = File::open(path).ok()?;
+    let mut file = files::open(path).ok()?;
     let mut length = [0; 8];
     file.read_exact(&mut length).ok()?;
     let length = u64::from_le_bytes(length);
@@ -132,7 +133,7 @@ pub(super) fn read_shard(path: &Path, n: usize, width: usize, progress: &dyn Pro
     let shard = read();
     if shard.is_none() {
         let _ = fs::remove_file(path); // another run may have removed it already
-        progress.say(&format!("{} is damaged: these features are computed again", path.display()));
+        progress.say(&format!("{} is damaged: these features are computed again", shown_path(path)));
     }
     shard
 }

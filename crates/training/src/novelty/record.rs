@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use tallow_core::Foreign;
 use tallow_dataset::stratified_subset;
 use tallow_metrics::{
     FALSE_ALARM_RATE, LeftOut, MIN_KNOWN, NOVELTY_VERSION, NoveltyRecord, NoveltyTest, Predictions, auroc,
@@ -167,7 +168,7 @@ impl Labelled<'_> {
         &self,
         train: &[u32],
         apart: &[u32],
-        names: &[String],
+        names: &[Foreign],
     ) -> Result<(Vec<LeftOut>, Vec<[f64; 2]>)> {
         if self.n_classes < 3 || apart.is_empty() {
             return Ok((Vec::new(), Vec::new()));

@@ -101,7 +101,7 @@ fn a_file_that_names_a_kind_gets_the_stated_values() {
     let text = "epochs=2\nbatch_size=8\nmodel.name='cnn'\noptimizer.kind='adam'\nschedule.kind='one_cycle'\n[callbacks.early_stopping]";
     std::fs::write(&path, text).unwrap();
     let recipe = load_recipe(&path, &[]).unwrap();
-    assert_eq!((recipe.name.as_str(), recipe.optimizer.lr()), ("short", 0.001));
+    assert_eq!((recipe.name.raw(), recipe.optimizer.lr()), ("short", 0.001));
     assert_eq!(recipe.callbacks.early_stopping.unwrap().patience, 10);
     std::fs::write(&path, text.replace("optimizer.kind='adam'", "optimizer.lr=0.1")).unwrap();
     let message = load_recipe(&path, &[]).unwrap_err().to_string();
@@ -120,6 +120,33 @@ fn a_file_that_names_a_kind_gets_the_stated_values() {
     );
 }
 
+/// Paths in a recipe are texts of paths: bytes that are not UTF-8 survive, and all else stays as it was.
+#[cfg(unix)]
+#[test]
+fn paths_of_any_bytes_survive_a_recipe_and_lead_to_one() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    let named = |name: &[u8]| PathBuf::from(OsStr::from_bytes(name));
+    let plain = load_recipe("cnn", &[Override::new("data.data_dir", "a b/ü")]).unwrap();
+    assert!(plain.to_toml().unwrap().contains("data_dir = \"a b/ü\""));
+    let recipe = Recipe { init_from: Some(named(b"r\xfcn\\xE9")), ..plain };
+    let data = crate::DataConfig { data_dir: named(b"d\xe4ta\\x"), ..recipe.data.clone() };
+    let recipe = Recipe { data, ..recipe };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(named(b"\xe4.toml"));
+    std::fs::write(&path, recipe.to_toml().unwrap()).unwrap();
+    assert_eq!(load_recipe(&path, &[]).unwrap(), recipe);
+
+    let of = |name: &[u8]| folder.path().join(named(name));
+    std::fs::write(of(b"b.toml"), "base = '\\xE4.toml'\nseed = 7").unwrap();
+    assert_eq!(load_recipe(of(b"b.toml"), &[]).unwrap().init_from, recipe.init_from);
+    let absolute = toml::Value::String(tallow_core::path_text(&path));
+    std::fs::write(of(b"\xfc.toml"), format!("base = {absolute}")).unwrap();
+    assert_eq!(load_recipe(of(b"\xfc.toml"), &[]).unwrap().data, recipe.data);
+    let message = load_recipe(Path::new(OsStr::from_bytes(b"\xff.toml")), &[]).unwrap_err().to_string();
+    assert!(message.contains("cannot read"), "{message}");
+}
+
 #[test]
 fn a_file_may_build_on_another_but_not_on_itself() {
     let folder = tempfile::tempdir().unwrap();
@@ -131,7 +158,7 @@ fn a_file_may_build_on_another_but_not_on_itself() {
     write("a.toml", "base = 'cnn'\nseed = 7");
     let b = write("b.toml", "base = 'a.toml'\nbatch_size = 64");
     let recipe = load_recipe(&b, &[]).unwrap();
-    assert_eq!((recipe.name.as_str(), recipe.seed, recipe.batch_size), ("b", 7, 64));
+    assert_eq!((recipe.name.raw(), recipe.seed, recipe.batch_size), ("b", 7, 64));
     let loops = write("c.toml", "base = 'c.toml'");
     assert!(load_recipe(&loops, &[]).unwrap_err().to_string().contains("build on each other"));
     assert!(load_recipe("nope", &[]).unwrap_err().to_string().contains("cnn-5"));

@@ -15,14 +15,13 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tallow_core::{FileError, files};
+use tallow_run_files::EVENT_FILE_PREFIX as PREFIX;
 
 use crate::checks::settings;
 use crate::error::{Result, TrainingError};
 use crate::event::Event;
 use crate::recipe::Recipe;
 use values::Value;
-
-const PREFIX: &str = "events.out.tfevents.";
 
 /// One step of this many is written. A run of 20 epochs of CIFAR-10 then has 700 points, and TensorBoard shows all of them;
 /// each takes about 100 bytes.

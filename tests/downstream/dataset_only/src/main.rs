@@ -12,7 +12,7 @@ fn images() -> Result<Arc<ImageSet>, Error> {
 
 #[cfg(not(feature = "sample"))]
 fn images() -> Result<Arc<ImageSet>, Error> {
-    let class_names = Arc::from(["left".to_owned(), "right".to_owned()]);
+    let class_names = Arc::from(["left", "right"].map(tallow_dataset::Foreign::from));
     Ok(Arc::new(ImageSet::new(2, 3, 3, vec![128; 4 * 2 * 3 * 3], vec![0, 1, 0, 1], class_names)?))
 }
 

@@ -148,7 +148,7 @@ fn quoted(name: &Path) -> String {
 /// Unpacks all members of a zip file. Names are read as UTF-8 if they are valid UTF-8, whatever encoding the archive
 /// declares. `\` is a separator, too.
 pub(super) fn zip(out: &mut Out<'_>) -> Result<(), FolderError> {
-    let file = File::open(out.archive).map_err(FileError::reading(out.archive))?;
+    let file = files::open(out.archive)?;
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|e| out.damaged("it", &e))?;
     for i in 0..archive.len() {
         let member = archive.by_index(i).map_err(|e| out.damaged(&format!("member {i}"), &e))?;
@@ -168,8 +168,7 @@ pub(super) fn zip(out: &mut Out<'_>) -> Result<(), FolderError> {
 
 /// Unpacks all members of a tar file, compressed by gzip or not.
 pub(super) fn tar(out: &mut Out<'_>, packing: Packing) -> Result<(), FolderError> {
-    let file =
-        BufReader::with_capacity(1 << 16, File::open(out.archive).map_err(FileError::reading(out.archive))?);
+    let file = BufReader::with_capacity(1 << 16, files::open(out.archive)?);
     let unzipped: Box<dyn Read> = match packing {
         Packing::TarGz => Box::new(MultiGzDecoder::new(file)),
         Packing::Tar | Packing::Zip => Box::new(file),

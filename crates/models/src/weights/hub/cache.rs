@@ -12,15 +12,19 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
+use tallow_core::shown::shown_path;
 use tallow_core::{FileError, Progress, StopFlag, files};
 
 use super::super::error::WeightsError;
 use super::super::source::HubModel;
 use super::super::{CONFIG_FILE, MODEL_FILE, WeightFiles};
-use super::answer::STOP_POLL;
 use super::names::{BlobId, Commit};
+
+/// Interval at which a lock is tried again.
+const LOCK_POLL: Duration = Duration::from_millis(50);
 
 /// One model's folder in the cache.
 pub(super) struct ModelCache<'a> {
@@ -31,7 +35,8 @@ pub(super) struct ModelCache<'a> {
 
 impl<'a> ModelCache<'a> {
     pub(super) fn new(cache_dir: &Path, model: &'a HubModel) -> Self {
-        let repo = repo_of(model);
+        let (id, revision) = (model.id().to_owned(), model.revision().to_owned());
+        let repo = Repo::with_revision(id, RepoType::Model, revision);
         let folder = cache_dir.join(repo.folder_name());
         Self { model, folder, repo: Cache::new(cache_dir.to_owned()).repo(repo) }
     }
@@ -90,7 +95,7 @@ impl<'a> ModelCache<'a> {
 
     fn drop_blob(&self, blob: &BlobId, progress: &dyn Progress) -> Result<(), FileError> {
         let path = self.blob_path(blob);
-        progress.say(&format!("{} was damaged, and is deleted", path.display()));
+        progress.say(&format!("{} was damaged, and is deleted", shown_path(&path)));
         remove(&path)
     }
 
@@ -108,7 +113,7 @@ impl<'a> ModelCache<'a> {
     }
 
     pub(super) fn blob_path(&self, blob: &BlobId) -> PathBuf {
-        self.repo.blob_path(blob.as_str())
+        self.folder.join("blobs").join(blob.as_str())
     }
 
     /// Locks this blob against writes by other programs until the returned file is dropped; hf-hub uses the same lock. The lock
@@ -138,7 +143,7 @@ impl<'a> ModelCache<'a> {
             if !std::mem::replace(&mut is_said, true) {
                 progress.say(&format!("another program is downloading {}: waiting", self.model));
             }
-            std::thread::sleep(STOP_POLL);
+            std::thread::sleep(LOCK_POLL);
         }
     }
 
@@ -177,11 +182,6 @@ impl<'a> ModelCache<'a> {
         let refs = self.folder.join("refs");
         self.repo.create_ref(commit.as_str()).map_err(FileError::new("note a revision in", &refs))
     }
-}
-
-/// Returns the model as a repository of hf-hub.
-pub(super) fn repo_of(model: &HubModel) -> Repo {
-    Repo::with_revision(model.id().to_owned(), RepoType::Model, model.revision().to_owned())
 }
 
 /// Creates a relative symbolic link, so that the cache can be moved.

@@ -6,7 +6,7 @@ use super::super::error::WeightsError;
 use super::names::{BlobId, Commit};
 
 /// Largest listing that is read, in bytes.
-pub(super) const MAX_LISTING_BYTES: usize = 16 << 20;
+pub(super) const MAX_LISTING_BYTES: u64 = 16 << 20;
 
 /// The hub's description of a model at one commit.
 pub(super) struct Listing {
@@ -16,7 +16,7 @@ pub(super) struct Listing {
 
 /// Name, length and digest of a file on the hub.
 #[derive(Debug)]
-pub(super) struct RemoteFile {
+pub(super) struct ListedFile {
     pub(super) name: &'static str,
     pub(super) n_bytes: u64,
     pub(super) blob: BlobId,
@@ -65,7 +65,7 @@ impl Listing {
         name: &'static str,
         max_bytes: u64,
         url: &str,
-    ) -> Result<Option<RemoteFile>, WeightsError> {
+    ) -> Result<Option<ListedFile>, WeightsError> {
         let refuse = |problem| Err(WeightsError::Answer { url: url.to_owned(), problem });
         let Some(found) = self.siblings.iter().find(|sibling| sibling.rfilename == name) else {
             return Ok(None);
@@ -83,7 +83,7 @@ impl Listing {
         if n_bytes > max_bytes {
             return refuse(format!("{name} has {n_bytes} bytes, expected at most {max_bytes}"));
         }
-        Ok(Some(RemoteFile { name, n_bytes, blob }))
+        Ok(Some(ListedFile { name, n_bytes, blob }))
     }
 }
 

@@ -7,8 +7,8 @@
 //! note the commit of the revision
 //! ```
 //!
-//! The crate hf-hub provides addresses, the token, TLS, redirects, and the layout of the cache. Every request goes through its
-//! client. Its own `download` is not called (version 0.5.0), for these reasons:
+//! The crate hf-hub provides the layout of the cache and the token of a login; `tallow_fetch` talks to the servers. hf-hub's own
+//! client (version 0.5.0) is not used, for these reasons:
 //!
 //! - It builds paths from the commit and the ETag that the server states. It requests both anew each time, so a check before the
 //!   call does not help.
@@ -17,34 +17,29 @@
 //! - It checks no digest.
 //! - It waits for a silent server without end.
 //! - It panics on a redirect without an address.
+//! - It sends the token to every port of the hub's host.
 //!
-//! Therefore this module handles the answers itself. It requests a listing first, accepts the listing's names only if they are
-//! digests (`names`), and downloads the files by the commit in the listing.
+//! Therefore this module requests a listing first, accepts the listing's names only if they are digests (`names`), and downloads
+//! the files by the commit in the listing.
 
-mod answer;
 mod cache;
-mod download;
 mod listing;
 mod names;
 mod options;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use hf_hub::Cache;
-use hf_hub::api::sync::{Api, ApiBuilder, ApiRepo};
-use tallow_core::{Progress, StopFlag};
-use ureq::RequestBuilder;
-use ureq::typestate::WithoutBody;
+use tallow_core::{FileError, Progress, StopFlag, files};
+use tallow_fetch::{Client, Error, Kind, RemoteFile};
 
 use super::config::MAX_CONFIG_BYTES;
 use super::error::WeightsError;
 use super::load::MAX_MODEL_BYTES;
 use super::source::HubModel;
 use super::{CONFIG_FILE, MODEL_FILE, WeightFiles};
-use answer::{Answer, Silence};
-use cache::{ModelCache, repo_of};
-use download::{Download, put_in_place};
-use listing::{Listing, MAX_LISTING_BYTES, RemoteFile};
+use cache::{ModelCache, remove};
+use listing::{ListedFile, Listing, MAX_LISTING_BYTES};
 use names::Commit;
 pub use options::HubOptions;
 
@@ -61,20 +56,13 @@ pub(super) fn resolve(
     {
         return Ok(files);
     }
-    let hub = Hub { model, options, cache, api: api(options)?, progress, stop };
+    let token = options.token.as_deref().map(|token| (&*options.endpoint, token));
+    let client = Client::new(token, options.patience, progress, stop);
+    let hub = Hub { model, options, cache, client, progress, stop };
     if let Some(why) = options.offline {
         return Err(hub.unreachable(why.to_owned()));
     }
     hub.get()
-}
-
-fn api(options: &HubOptions) -> Result<Api, WeightsError> {
-    let builder = ApiBuilder::from_cache(Cache::new(options.cache_dir.clone()))
-        .with_endpoint(options.endpoint.clone())
-        .with_token(options.token.clone())
-        .with_user_agent("tallow", env!("CARGO_PKG_VERSION"));
-    let refuse = |e: hf_hub::api::sync::ApiError| e.to_string();
-    builder.build().map_err(|e| WeightsError::Answer { url: options.endpoint.clone(), problem: refuse(e) })
 }
 
 /// One model on the hub, and everything that a download needs.
@@ -82,7 +70,7 @@ struct Hub<'a> {
     model: &'a HubModel,
     options: &'a HubOptions,
     cache: ModelCache<'a>,
-    api: Api,
+    client: Client<'a>,
     progress: &'a dyn Progress,
     stop: &'a StopFlag,
 }
@@ -110,61 +98,78 @@ impl Hub<'_> {
 
     /// Requests the listing of the model at its revision. Returns it with its address.
     fn list(&self) -> Result<(Listing, String), WeightsError> {
-        let request = self.repo().info_request().query("blobs", "true");
-        let url = request.uri_ref().map(ToString::to_string).unwrap_or_default();
-        let lost = |silence| match silence {
-            Silence::Stopped(signal) => WeightsError::Stopped(signal),
-            Silence::Lost(reason) => self.unreachable(format!("{url}: {reason}")),
-        };
-        let (head, answer) = Answer::to(request, self.options, self.stop).map_err(lost)?;
-        if head.status != 200 {
-            return Err(WeightsError::Status { url, status: head.status });
-        }
-        let refuse = |problem| WeightsError::Answer { url: url.clone(), problem };
-        let mut json = Vec::new();
-        while let Some(bytes) = answer.bytes().map_err(lost)? {
-            json.extend(bytes);
-            if json.len() > MAX_LISTING_BYTES {
-                return Err(refuse(format!(
-                    "the description of a model has more than {MAX_LISTING_BYTES} bytes"
-                )));
-            }
-        }
+        let (endpoint, id) = (&self.options.endpoint, self.model.id());
+        let revision = self.model.revision().replace('/', "%2F");
+        let url = format!("{endpoint}/api/models/{id}/revision/{revision}?blobs=true");
+        let json = self.client.document(&url, MAX_LISTING_BYTES).map_err(|e| self.explain(e))?;
         let listing = Listing::parse(&json, &url)?;
         if let Some(asked) = Commit::parse(self.model.revision()).filter(|asked| *asked != listing.commit) {
             let (asked, found) = (asked.as_str(), listing.commit.as_str());
-            return Err(refuse(format!("asked for the commit {asked}, got {found}")));
+            return Err(WeightsError::Answer {
+                url,
+                problem: format!("asked for the commit {asked}, got {found}"),
+            });
         }
         Ok((listing, url))
     }
 
     /// Returns the path of the file in its snapshot, and downloads the file if the cache lacks it.
-    fn ensure(&self, commit: &Commit, file: &RemoteFile) -> Result<PathBuf, WeightsError> {
+    fn ensure(&self, commit: &Commit, file: &ListedFile) -> Result<PathBuf, WeightsError> {
         let blob = self.cache.blob_path(&file.blob);
         let _lock = self.cache.lock(&file.blob, self.progress, self.stop)?;
         if !self.cache.has_blob(&file.blob, self.progress)? {
             let part = blob.with_extension("part"); // as in hf-hub
-            let url = self.address(commit, file.name);
-            Download { hub: self, file, url, part: part.clone() }.run()?;
-            put_in_place(&part, &blob)?;
+            self.download(commit, file, &part)?;
+            fs::rename(&part, &blob).map_err(FileError::new("rename", &part))?;
+            files::sync_folder(files::folder_of(&blob))?;
         }
         Ok(self.cache.publish(commit, file.name, &file.blob)?)
     }
 
-    fn repo(&self) -> ApiRepo {
-        self.api.repo(repo_of(self.model))
+    /// Completes the part of a file. On success its digest is the one that the hub states. The address has the commit and not
+    /// the branch, because a branch may move on meanwhile.
+    fn download(&self, commit: &Commit, file: &ListedFile, part: &Path) -> Result<(), WeightsError> {
+        let ListedFile { name, n_bytes, blob } = file;
+        let url = format!("{}/{}/resolve/{}/{name}", self.options.endpoint, self.model.id(), commit.as_str());
+        let label = format!("downloading {name} of {}", self.model);
+        let (max_bytes, n_bytes) = (*n_bytes, Some(*n_bytes));
+        let remote = RemoteFile { url: &url, label: &label, n_bytes, max_bytes, check: |_, _| Ok(()) };
+        let refuse = |expected, actual| WeightsError::Digest { url: url.clone(), expected, actual };
+        let mut may_be_patched = true;
+        loop {
+            let got = self.client.download(&remote, part).map_err(|error| match error.kind {
+                Kind::TooLong(n) => refuse(format!("{blob} with {n} bytes"), format!("more than {n} bytes")),
+                _ => self.explain(error),
+            })?;
+            let actual = blob.alike(got.sha256, part)?;
+            if actual == *blob {
+                return Ok(());
+            }
+            remove(part)?;
+            if !(got.is_patched && may_be_patched) {
+                return Err(refuse(blob.to_string(), actual.to_string()));
+            }
+            may_be_patched = false;
+            self.progress
+                .say(&format!("the part of {name} on the disk was damaged: downloading the file again"));
+        }
     }
 
-    /// Returns the address of a file at a commit. The branch is not used, because it may move on meanwhile.
-    fn address(&self, commit: &Commit, name: &str) -> String {
-        let id = self.model.id().to_owned();
-        let repo = hf_hub::Repo::with_revision(id, hf_hub::RepoType::Model, commit.as_str().to_owned());
-        self.api.repo(repo).url(name)
-    }
-
-    /// Returns a request of hf-hub's client for `url`. The client has no direct way to create one.
-    fn request(&self, url: &str) -> RequestBuilder<WithoutBody> {
-        self.repo().info_request().uri(url)
+    /// Adds what a user of this model can do about the error.
+    fn explain(&self, error: Error) -> WeightsError {
+        let url = error.url.clone();
+        match error.kind {
+            Kind::File(error) => WeightsError::File(error),
+            Kind::Connect(reason) => self.unreachable(format!("{url}: {reason}")),
+            Kind::Status(status) => WeightsError::Status { url, status },
+            Kind::Answer(problem) => WeightsError::Answer { url, problem },
+            Kind::TooLong(n) => WeightsError::Answer {
+                url,
+                problem: format!("the description of a model has more than {n} bytes"),
+            },
+            Kind::Stopped(signal) => WeightsError::Stopped(signal),
+            _ => WeightsError::Download(error),
+        }
     }
 
     fn unreachable(&self, reason: String) -> WeightsError {

@@ -41,6 +41,11 @@ impl BlobId {
     pub(super) fn of_file_alike(&self, path: &Path) -> Result<Self, FileError> {
         if self.0.len() == 64 { digest::of_file(path).map(Self) } else { git_blob(path).map(Self) }
     }
+
+    /// Does the same as [`of_file_alike`](Self::of_file_alike) for a file whose SHA-256 is known.
+    pub(super) fn alike(&self, sha256: String, path: &Path) -> Result<Self, FileError> {
+        if self.0.len() == 64 { Ok(Self(sha256)) } else { self.of_file_alike(path) }
+    }
 }
 
 impl fmt::Display for BlobId {

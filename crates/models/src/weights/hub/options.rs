@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
+
+use tallow_fetch::Patience;
 
 use super::super::error::WeightsError;
 
@@ -16,30 +17,23 @@ pub struct HubOptions {
     pub cache_dir: PathBuf,
     /// Address of the hub: `https://huggingface.co`, or a mirror.
     pub endpoint: String,
-    /// Token, sent only to the endpoint and not to servers that it redirects to.
+    /// Token, sent only to the scheme, host and port of the endpoint.
     pub token: Option<String>,
     /// If set, no request is sent. Holds the reason as a sentence, such as "HF_HUB_OFFLINE is set".
     pub offline: Option<&'static str>,
-    /// Longest wait for the name's address, and for the connection.
-    pub connect_timeout: Duration,
-    /// Longest silence of a connected server.
-    pub stall_timeout: Duration,
-    /// Wait before a download that broke off continues. It doubles after each attempt without new bytes.
-    pub retry_delay: Duration,
+    /// How long a download waits.
+    pub patience: Patience,
 }
 
 impl HubOptions {
-    /// Returns options for the Hugging Face hub with its cache in `cache_dir`, a time-out of 5 s to connect and of 30 s of
-    /// silence.
+    /// Returns options for the Hugging Face hub with its cache in `cache_dir`.
     pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
         Self {
             cache_dir: cache_dir.into(),
             endpoint: ENDPOINT.to_owned(),
             token: None,
             offline: None,
-            connect_timeout: Duration::from_secs(5),
-            stall_timeout: Duration::from_secs(30),
-            retry_delay: Duration::from_secs(1),
+            patience: Patience::default(),
         }
     }
 

@@ -92,7 +92,8 @@ impl Embedding {
         let room = Op::Pad { before: vec![1, 0], after: vec![0, 0] };
         let tokens = ctx.node(room, &[&patches], vec![1 + n_patches, width])?;
         let learnt = Constant::learned(&self.positions)?;
-        let mut values = self.positions()?.to_vec();
+        // of a network of shapes there are no values to interpolate
+        let mut values = if learnt.values.is_empty() { Vec::new() } else { self.positions()?.to_vec() };
         let class = Constant::learned(&self.class)?;
         values.iter_mut().zip(&class.values).for_each(|(position, class)| *position += class);
         let shape = vec![1, 1 + n_patches, width];

@@ -9,14 +9,12 @@ mod damage;
 mod outcomes;
 mod predicting;
 mod runs;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::fs::{self, File};
 use std::path::PathBuf;
 
+use crate::support::{Ran, Sandbox, trainer};
 use serde_json::Value;
-use support::{Ran, Sandbox, trainer};
 use tempfile::TempDir;
 
 /// A network of some thousand parameters, for one epoch.

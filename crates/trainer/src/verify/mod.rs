@@ -1,0 +1,142 @@
+//! `trainer verify`: checks that the files of runs, and model files, are as they were written. It changes nothing.
+//!
+//! `run.rs` checks a run folder, `remedy.rs` says what to do about a file.
+
+mod remedy;
+mod run;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde::Serialize;
+use tallow_core::shown::{shown, shown_path};
+use tallow_training::check_model;
+
+use crate::args::VerifyArgs;
+use crate::{App, output};
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Document {
+    /// Whether nothing differs.
+    ok: bool,
+    verified: Vec<Verified>,
+}
+
+/// The findings about a run folder or a model file.
+#[derive(Serialize)]
+struct Verified {
+    path: PathBuf,
+    kind: Kind,
+    ok: bool,
+    /// What was checked and found whole, in words.
+    checked: Vec<String>,
+    problems: Vec<Problem>,
+    /// Reasons why not everything could be checked.
+    notes: Vec<String>,
+    /// Files of the run folder that its manifest does not have.
+    unknown: Vec<String>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Run,
+    Model,
+}
+
+/// Something that is not as it was written.
+#[derive(Serialize)]
+struct Problem {
+    /// The file: in a run folder, its name there, or [`WHOLE`].
+    file: String,
+    problem: String,
+    /// What to do about it; empty if `problem` says it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    remedy: String,
+}
+
+/// Stands for the whole run folder in place of a file.
+const WHOLE: &str = ".";
+
+pub(crate) fn run(args: &VerifyArgs, app: &App) -> Result<ExitCode> {
+    let mut verified = Vec::new();
+    for path in &args.paths {
+        let found = if path.is_dir() { run::verify(path, app) } else { model(path) };
+        if let Some(signal) = app.stop.raised() {
+            return Ok(ExitCode::from(signal.exit_status()));
+        }
+        verified.push(found.concluded());
+    }
+    let ok = verified.iter().all(|found| found.ok);
+    match app.global.json {
+        true => output::json(&Document { ok, verified })?,
+        false => verified.iter().try_for_each(|found| output::line(&found.text()))?,
+    }
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Checks a model file.
+fn model(path: &Path) -> Verified {
+    let mut found = Verified::new(path, Kind::Model);
+    match check_model(path) {
+        Ok(true) => found.checked.push("the model matches the digest that it carries".to_owned()),
+        Ok(false) => found.notes.push(WITHOUT_DIGEST.to_owned()),
+        // the message names the file
+        Err(e) => found.differs(&shown_path(path), &e.to_string(), String::new()),
+    }
+    found
+}
+
+/// Why a model file that can be read may be damaged all the same.
+const WITHOUT_DIGEST: &str = "the model file can be read, but carries no digest to check its content with: an older version \
+                              wrote it, or somebody changed it (trainer export --format safetensors writes a copy with one)";
+
+impl Verified {
+    fn new(path: &Path, kind: Kind) -> Self {
+        let (checked, problems, notes, unknown) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { path: path.to_owned(), kind, ok: false, checked, problems, notes, unknown }
+    }
+
+    fn differs(&mut self, file: &str, problem: &str, remedy: String) {
+        self.problems.push(Problem { file: file.to_owned(), problem: problem.to_owned(), remedy });
+    }
+
+    /// Whether a problem of this file is known.
+    fn has_problem(&self, file: &str) -> bool {
+        self.problems.iter().any(|problem| problem.file == file)
+    }
+
+    fn concluded(self) -> Self {
+        Self { ok: self.problems.is_empty(), ..self }
+    }
+
+    /// Returns the findings as text: a line for each path, and indented lines below it.
+    fn text(&self) -> String {
+        let mut text = shown_path(&self.path);
+        text.push_str(&match self.problems.len() {
+            0 => ": nothing differs".to_owned(),
+            n => format!(": {}", output::counted(n as u64, "problem")),
+        });
+        for Problem { file, problem, remedy } in &self.problems {
+            let lines: Vec<_> = problem.lines().map(shown).collect();
+            let problem = lines.join("\n    ");
+            match file == WHOLE || problem.contains(file) {
+                true => text += &format!("\n  {problem}"),
+                false => text += &format!("\n  {} {problem}", shown(file)),
+            }
+            if !remedy.is_empty() {
+                text += &format!("\n    {remedy}");
+            }
+        }
+        for line in self.checked.iter().chain(&self.notes) {
+            text += &format!("\n  {line}");
+        }
+        if !self.unknown.is_empty() {
+            let names: Vec<_> = self.unknown.iter().map(|name| shown(name)).collect();
+            text += &format!("\n  not recorded, so not checked: {}", names.join(", "));
+        }
+        text
+    }
+}

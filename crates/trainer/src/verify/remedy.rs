@@ -1,0 +1,34 @@
+//! What to do about a file of a run folder that is missing or has changed.
+
+use std::path::Path;
+
+use tallow_core::shown::shell_word;
+use tallow_run_files::{
+    CARD, CHECKPOINTS, EVALUATION, EXPLANATIONS, HISTORY, IMAGES, MODEL, ONNX, PAGE, PLOTS, SUMMARY,
+    SUSPECTS, WEB,
+};
+
+/// Returns the remedy for the file `name` of the run folder `run`.
+pub(super) fn remedy(name: &str, run: &Path) -> String {
+    let run = shell_word(run);
+    let is_of_suspects = Path::new(name).file_stem() == Path::new(SUSPECTS).file_stem();
+    match name.split('/').next().unwrap_or(name) {
+        PAGE | PLOTS => format!("trainer report {run} writes it again"),
+        CARD => format!(
+            "trainer card {run} writes it again; to keep your own, remove its entry from manifest.json"
+        ),
+        ONNX => format!("trainer export {run} writes it again"),
+        WEB => format!("trainer export {run} --format web writes it again"),
+        EXPLANATIONS => format!("trainer explain {run} PICTURE writes it again"),
+        _ if is_of_suspects => format!("trainer data suspects {run} writes it again"),
+        IMAGES => format!("remove {run}/{PAGE}, and trainer --resume {run} draws pictures and page again"),
+        MODEL | HISTORY | EVALUATION | SUMMARY => format!(
+            "restore it from a copy; or remove {run}/{SUMMARY}, and trainer --resume {run} writes the results \
+             again from the last checkpoint"
+        ),
+        CHECKPOINTS => {
+            "restore it from a copy; the results do not need it, but an extension of the run does".to_owned()
+        }
+        _ => "restore it from a copy".to_owned(),
+    }
+}
