@@ -101,10 +101,12 @@ fn open(page: &Path, app: &App) {
     }
 }
 
-/// Reads the record of a run that has just ended, all of it: what cannot be read now would be missing from its report unnoticed.
+/// Reads the record of a run that has its results. Fails if the system cannot read a file of it now, because that would be missing
+/// from the report without a word.
 pub(crate) fn whole(session: &Session) -> Result<RunRecord> {
     let run = RunRecord::read(session.run_dir())?;
-    match run.problems.first() {
+    let problem = run.problems.first().filter(|_| run.is_unread);
+    match problem {
         Some(problem) => bail!("{}", problem.shown()),
         None => Ok(run),
     }

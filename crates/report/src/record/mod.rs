@@ -59,6 +59,8 @@ pub struct RunRecord {
     pub pictures: PictureIndex,
     /// The missing and damaged files, each with the problem and, if known, the line and the field.
     pub problems: Vec<Foreign>,
+    /// Whether the system failed to read a file, which may be whole: some of the problems are not the run's.
+    pub is_unread: bool,
 }
 
 impl RunRecord {
@@ -86,7 +88,8 @@ impl RunRecord {
             let record: RaceRecord = serde_json::from_str(&text).map_err(|e| e.to_string())?;
             of_version(record.version, RACE_VERSION, record)
         });
-        run.pictures = PictureIndex::read(path, &mut reader.problems);
+        run.pictures = PictureIndex::read(path, &mut reader.problems, &mut reader.is_unread);
+        run.is_unread = reader.is_unread;
         run.problems = reader.problems;
         Ok(run)
     }
@@ -113,7 +116,7 @@ impl RunRecord {
         if ![RECIPE, SUMMARY, HISTORY].iter().any(|file| path.join(file).is_file()) {
             return Err(not_a_run(&format!("it has neither {RECIPE} nor {SUMMARY} nor {HISTORY}")));
         }
-        let mut reader = Reader { path, max_bytes, manifest, problems: Vec::new() };
+        let mut reader = Reader { path, max_bytes, manifest, problems: Vec::new(), is_unread: false };
         let recipe = reader.parse(RECIPE, true, |text| {
             let table: toml::Table = toml::from_str(&text).map_err(|e| one_line(&e))?;
             Ok((text, table))
@@ -136,6 +139,7 @@ impl RunRecord {
             race: None,
             pictures: PictureIndex::default(),
             problems: Vec::new(),
+            is_unread: false,
         };
         Ok((run, reader))
     }
@@ -187,6 +191,7 @@ struct Reader<'a> {
     /// Sizes and digests of the files, if they are known and are to be compared.
     manifest: Option<Manifest>,
     problems: Vec<Foreign>,
+    is_unread: bool,
 }
 
 impl Reader<'_> {
@@ -207,11 +212,13 @@ impl Reader<'_> {
             // whether it is there is not known: this is not the same as a run without it
             Err(e) => {
                 self.problems.push(format!("{name}: {e}").into());
+                self.is_unread = true;
                 return None;
             }
         }
-        let read = files::read_at_most(&path, self.max_bytes).map_err(|e| e.to_string());
-        let text = read.and_then(|bytes| {
+        let read = files::read_at_most(&path, self.max_bytes);
+        self.is_unread |= read.is_err();
+        let text = read.map_err(|e| e.to_string()).and_then(|bytes| {
             if let Some(difference) = self.manifest.as_ref().and_then(|m| m.difference(name, &bytes)) {
                 return Err(changed(difference, self.path));
             }

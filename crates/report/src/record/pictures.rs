@@ -113,8 +113,9 @@ struct PictureEntry {
 }
 
 impl PictureIndex {
-    /// Reads `run/images`. Damaged entries are left out, and reported in `problems`.
-    pub(super) fn read(run: &Path, problems: &mut Vec<Foreign>) -> Self {
+    /// Reads `run/images`. Damaged entries are left out, and reported in `problems`. Sets `is_unread` if the system fails to tell
+    /// whether there are any.
+    pub(super) fn read(run: &Path, problems: &mut Vec<Foreign>, is_unread: &mut bool) -> Self {
         let folder = run.join(IMAGES);
         let path = run.join(IMAGE_INDEX);
         match path.try_exists() {
@@ -122,6 +123,7 @@ impl PictureIndex {
             Ok(false) => return Self::default(),
             Err(e) => {
                 problems.push(format!("{IMAGE_INDEX}: {e}").into());
+                *is_unread = true;
                 return Self::default();
             }
         }
