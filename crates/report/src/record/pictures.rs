@@ -114,7 +114,7 @@ struct PictureEntry {
 
 impl PictureIndex {
     /// Reads `run/images`. Damaged entries are left out, and reported in `problems`. Sets `is_unread` if the system fails to tell
-    /// whether there are any.
+    /// whether there are any, or one cannot be read.
     pub(super) fn read(run: &Path, problems: &mut Vec<Foreign>, is_unread: &mut bool) -> Self {
         let folder = run.join(IMAGES);
         let path = run.join(IMAGE_INDEX);
@@ -160,7 +160,10 @@ impl PictureIndex {
                     let PictureEntry { role, class, index, name, near, .. } = entry;
                     pictures.push(Picture { role, class, index, name, near, png });
                 }
-                Err(problem) => problems.push(format!("{IMAGES}/{}: {problem}", entry.file.shown()).into()),
+                Err(problem) => {
+                    *is_unread = true;
+                    problems.push(format!("{IMAGES}/{}: {problem}", entry.file.shown()).into());
+                }
             }
         }
         Self { image_px: index.image_px, train_counts: index.train_counts, pictures }

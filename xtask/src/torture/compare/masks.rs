@@ -21,8 +21,8 @@ const OF_EVENT: [&str; 4] = ["time_unix_secs", "secs", "step_ms", "train_secs"];
 /// The events that depend on the stops, and those that are nothing but times.
 const UNLIKE_EVENTS: [&str; 3] = ["started", "interrupted", "estimate"];
 
-/// Durations, and the length of a log that has durations in it.
-const OF_STATE: [&str; 4] = ["train_secs", "step_secs", "features_secs", "events_bytes"];
+/// Durations, and the lengths of logs that have durations and rates in them.
+const OF_STATE: [&str; 5] = ["train_secs", "step_secs", "features_secs", "events_bytes", "tfevents_bytes"];
 
 /// The facts of a report that show the above.
 const OF_REPORT: [&str; 5] = ["Computed on", "Training took", "Features", "Started", "Resumed"];

@@ -11,13 +11,12 @@ pub(super) const PREFIX: &str = "events.out.tfevents.";
 /// end, in the hyper-parameters.
 const TIMES: [&[u64]; 3] = [&[1], &[5, 1, 9, 1, 2, 3, 5], &[5, 1, 9, 1, 2, 4, 2]];
 
-/// The scalar that is a rate: its tag, and the fields of a value that hold tag and scalar.
+/// The scalar that is a rate: its tag, and the fields that hold values and their tags.
 const RATE: &[u8] = b"images_per_second";
 const VALUES: [u64; 2] = [5, 1];
 const TAG: u64 = 1;
-const SCALAR: u64 = 2;
 
-/// Returns the records of an event file, one after another, with zeros in place of times and rates.
+/// Returns the records of an event file, one after another, with zeros in place of times, and without rates.
 pub(super) fn untimed(mut bytes: &[u8]) -> Result<Vec<u8>> {
     let mut all = Vec::new();
     while !bytes.is_empty() {
@@ -29,17 +28,26 @@ pub(super) fn untimed(mut bytes: &[u8]) -> Result<Vec<u8>> {
         for path in TIMES {
             zero(&mut record, path)?;
         }
-        for value in places(&record, &VALUES)? {
-            let value = &mut record[value];
-            let is_rate = places(value, &[TAG])?.into_iter().any(|tag| &value[tag] == RATE);
-            if is_rate {
-                zero(value, &[SCALAR])?;
-            }
-        }
-        all.extend(record);
+        all.extend(without_rate(&record)?);
         bytes = &rest[8 + n_bytes..];
     }
     Ok(all)
+}
+
+/// Returns a record without the rate, and without the length of its values. The rate is missing if a process was stopped at the end
+/// of an epoch, as the next one takes no step in it.
+fn without_rate(record: &[u8]) -> Result<Vec<u8>> {
+    let Some(values) = places(record, &VALUES[..1])?.into_iter().next() else { return Ok(record.to_vec()) };
+    let n_length_bytes = (1..).find(|n| values.len() >> (7 * n) == 0).unwrap_or(1);
+    let mut kept = record[..values.start - n_length_bytes].to_vec();
+    for value in places(record, &VALUES)? {
+        let value = &record[value];
+        let is_rate = places(value, &[TAG])?.into_iter().any(|tag| &value[tag] == RATE);
+        if !is_rate {
+            kept.extend(value);
+        }
+    }
+    Ok(kept)
 }
 
 /// Overwrites the fields at `path` with zeros.
