@@ -303,6 +303,54 @@ fn a_run_at_work_has_no_manifest_and_gets_one_at_each_end() {
     assert!(manifest.contains("before-extension/epoch-2/model.safetensors"), "{manifest}");
 }
 
+/// Killed between its results and its last file, a run is neither whole nor damaged.
+#[test]
+fn an_end_that_is_not_complete_is_told_from_damage() {
+    let sandbox = with_run();
+    assert_eq!(verified(&sandbox, "run", 0)["left_to_make"], Value::Null);
+    sandbox.write("run/checkpoints/ending", "pictures\n");
+    fs::remove_file(sandbox.path("run/report.html")).unwrap();
+    sandbox.write("run/plots/confusion.svg", "a part of a chart");
+    sandbox.write("run/plots/new.svg", "a chart");
+    let left = ["its report", "its pictures for TensorBoard", "the digests of these files"];
+    let found = verified(&sandbox, "run", 3);
+    assert_eq!(texts(&found, "left_to_make"), left);
+    assert_eq!((&found["problems"], &found["unknown"]), (&Value::Array(vec![]), &Value::Array(vec![])));
+    let told = sandbox.trainer("verify run run/model.safetensors").ends_with(3).stdout;
+    for part in [
+        "run: nothing differs, but something is left to make\n",
+        "the end of this run is not complete; left to make: its report, ",
+        "; trainer --resume run completes it\n",
+        "files as recorded",
+        "run/model.safetensors: nothing differs\n",
+    ] {
+        assert!(told.contains(part), "no {part:?} in {told}");
+    }
+    // all steps were taken, and only the list of them is left
+    let taken = "pictures\nreport\ntensorboard\nrace\nmanifest\n";
+    sandbox.write("run/checkpoints/ending", taken);
+    assert_eq!(texts(&verified(&sandbox, "run", 3), "left_to_make"), [""; 0]);
+
+    // damage of the results counts for more
+    let table = "run/evaluation/predictions_test.csv";
+    let whole = sandbox.read(table);
+    sandbox.write(table, with_another_digit(&whole));
+    let found = verified(&sandbox, "run", 1);
+    assert_eq!((texts(&found, "left_to_make").len(), found["problems"].as_array().unwrap().len()), (0, 1));
+    sandbox.write(table, whole);
+
+    // a process is at it
+    let events = fs::File::open(sandbox.path("run/events.jsonl")).unwrap();
+    events.lock().unwrap();
+    let found = verified(&sandbox, "run", 0);
+    assert!(texts(&found, "notes")[0].contains("a process makes the rest"), "{found}");
+    drop(events);
+
+    sandbox.write("run/checkpoints/ending", "pictures\n");
+    sandbox.trainer("--resume run").ok();
+    verified(&sandbox, "run", 0);
+}
+
 #[test]
 fn what_is_no_run_or_model_is_told_and_does_not_hide_the_others() {
     let sandbox = Sandbox::new();

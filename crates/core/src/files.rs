@@ -2,14 +2,17 @@
 //!
 //! Content goes to a temporary name in the same folder and is synced. The temporary file is then renamed to the final
 //! name, and the folder is synced. `temporary.rs` creates temporary files, and removes those that killed processes left.
-//! `read.rs` reads files within bounds. Logs, which grow line by line, are left to the modules that write them.
+//! `read.rs` reads files within bounds, `look.rs` tells whether one is there. Logs, which grow line by line, are left to
+//! the modules that write them.
 
+mod look;
 mod read;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+pub use look::{exists, is_absent, is_file, is_folder, metadata};
 pub use read::{open, read_at_most, read_stream, read_text};
 
 use crate::shown::shown_path;

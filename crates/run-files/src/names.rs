@@ -69,3 +69,10 @@ pub const SUSPECTS: &str = "suspects.html";
 
 /// Sizes and digests of the other files.
 pub const MANIFEST: &str = "manifest.json";
+
+/// Whether the file `name` is one that the end of a run, after its results, writes or writes again: the page with its pictures
+/// and charts, TensorBoard's file, the race, and the list of the steps that were taken.
+pub fn is_of_end(name: &str) -> bool {
+    let first = name.split('/').next().unwrap_or(name);
+    name == ENDING || [PAGE, PLOTS, IMAGES, RACE].contains(&first) || first.starts_with(EVENT_FILE_PREFIX)
+}

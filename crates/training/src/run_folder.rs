@@ -215,13 +215,20 @@ impl RunFolder {
         serde_json::from_slice(&bytes).ok()
     }
 
-    /// Returns the steps of the end that were taken, by name; `None` unless the end has begun and is not complete.
-    pub(crate) fn read_ending(&self) -> Option<Vec<String>> {
-        let path = self.path.join(ENDING);
-        let bytes = path.exists().then(|| files::read_at_most(&path, MAX_ENDING_BYTES))?;
-        let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        // if the list is damaged, the steps are taken again
-        Some(text.unwrap_or_default().lines().map(str::to_owned).collect())
+    /// Returns the steps of the end of the run in `path` that were taken, by name; `None` unless the end has begun and is not
+    /// complete.
+    ///
+    /// # Errors
+    /// If the system cannot tell whether the run has such a list.
+    pub fn steps_taken(path: &Path) -> Result<Option<Vec<String>>> {
+        let path = path.join(ENDING);
+        if !files::exists(&path)? {
+            return Ok(None);
+        }
+        // if the list cannot be read, the steps are taken again
+        let text = files::read_at_most(&path, MAX_ENDING_BYTES);
+        let text = text.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        Ok(Some(text.lines().map(str::to_owned).collect()))
     }
 
     /// Records the steps of the end that were taken.

@@ -187,7 +187,7 @@ impl Session {
             Self { finished, average, ..Self::new(recipe, model, data, criterion, optimizer, state, run) };
         session.recorder.run.remove_leftovers();
         if session.finished.is_some() {
-            session.taken = session.recorder.run.read_ending();
+            session.taken = RunFolder::steps_taken(path)?;
             return Ok(session);
         }
         session.recorder.run.remove(MANIFEST)?; // it speaks of a run that is over

@@ -26,7 +26,8 @@ pub(crate) struct RunsArgs {
 Compares every file of a run with the sizes and digests in its manifest.json, the model file and the checkpoints with the \
 digests that they carry, and the tables of predictions with the accuracies in summary.json. A run that is not finished, or of \
 an older version, has no manifest; then the rest is checked. Files that nobody recorded are listed. This command changes \
-nothing. It exits with status 1 if anything differs.
+nothing. It exits with status 1 if anything differs, and else with status 3 if a run has its results, but not all files of its \
+end, such as its report: trainer --resume makes them.
 
 Examples:
   trainer verify runs/cnn-1

@@ -1,5 +1,8 @@
 //! `trainer verify`: checks that the files of runs, and model files, are as they were written. It changes nothing.
 //!
+//! The status is 1 if anything differs. Otherwise it is 3 if a run has its results, but its end is not complete: `train` ends
+//! with the same status then. A run without results, and one at work, are not finished yet, which is no fault: status 0.
+//!
 //! `run.rs` checks a run folder, `remedy.rs` says what to do about a file.
 
 mod remedy;
@@ -10,16 +13,16 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde::Serialize;
-use tallow_core::shown::{shown, shown_path};
+use tallow_core::shown::{shell_word, shown, shown_path};
 use tallow_training::check_model;
 
 use crate::args::VerifyArgs;
-use crate::{App, output};
+use crate::{App, end, output};
 
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Document {
-    /// Whether nothing differs.
+    /// Whether nothing differs and nothing is left to make: the status is 0.
     ok: bool,
     verified: Vec<Verified>,
 }
@@ -33,6 +36,8 @@ struct Verified {
     /// What was checked and found whole, in words.
     checked: Vec<String>,
     problems: Vec<Problem>,
+    /// What a run with results has not made yet, in words; `None` if its end is complete, or a process is at it.
+    left_to_make: Option<Vec<&'static str>>,
     /// Reasons why not everything could be checked.
     notes: Vec<String>,
     /// Files of the run folder that its manifest does not have.
@@ -69,12 +74,13 @@ pub(crate) fn run(args: &VerifyArgs, app: &App) -> Result<ExitCode> {
         }
         verified.push(found.concluded());
     }
+    let differs = verified.iter().any(|found| !found.problems.is_empty());
     let ok = verified.iter().all(|found| found.ok);
     match app.global.json {
         true => output::json(&Document { ok, verified })?,
         false => verified.iter().try_for_each(|found| output::line(&found.text()))?,
     }
-    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if differs { ExitCode::FAILURE } else { end::status(ok) })
 }
 
 /// Checks a model file.
@@ -96,7 +102,7 @@ const WITHOUT_DIGEST: &str = "the model file can be read, but carries no digest 
 impl Verified {
     fn new(path: &Path, kind: Kind) -> Self {
         let (checked, problems, notes, unknown) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { path: path.to_owned(), kind, ok: false, checked, problems, notes, unknown }
+        Self { path: path.to_owned(), kind, ok: false, checked, problems, left_to_make: None, notes, unknown }
     }
 
     fn differs(&mut self, file: &str, problem: &str, remedy: String) {
@@ -109,13 +115,14 @@ impl Verified {
     }
 
     fn concluded(self) -> Self {
-        Self { ok: self.problems.is_empty(), ..self }
+        Self { ok: self.problems.is_empty() && self.left_to_make.is_none(), ..self }
     }
 
     /// Returns the findings as text: a line for each path, and indented lines below it.
     fn text(&self) -> String {
         let mut text = shown_path(&self.path);
         text.push_str(&match self.problems.len() {
+            0 if self.left_to_make.is_some() => ": nothing differs, but something is left to make".to_owned(),
             0 => ": nothing differs".to_owned(),
             n => format!(": {}", output::counted(n as u64, "problem")),
         });
@@ -129,6 +136,14 @@ impl Verified {
             if !remedy.is_empty() {
                 text += &format!("\n    {remedy}");
             }
+        }
+        if let Some(left) = &self.left_to_make {
+            let left =
+                if left.is_empty() { String::new() } else { format!("; left to make: {}", left.join(", ")) };
+            let run = shell_word(&self.path);
+            text += &format!(
+                "\n  the end of this run is not complete{left}; trainer --resume {run} completes it"
+            );
         }
         for line in self.checked.iter().chain(&self.notes) {
             text += &format!("\n  {line}");

@@ -4,24 +4,34 @@
 use std::path::Path;
 
 use tallow_core::shown::shell_word;
-use tallow_core::{Bar, Unit};
+use tallow_core::{Bar, Unit, files};
 use tallow_metrics::{PredictionsTable, Summary};
 use tallow_report::RunRecord;
 use tallow_run_files::{
     BEST_CHECKPOINT, LAST_CHECKPOINT, MANIFEST, MODEL, Manifest, PREVIOUS_CHECKPOINT, SUMMARY,
-    TEST_PREDICTIONS, VAL_PREDICTIONS,
+    TEST_PREDICTIONS, VAL_PREDICTIONS, is_of_end,
 };
-use tallow_training::{RunFolder, check_checkpoint, check_model};
+use tallow_training::{RunFolder, TrainingError, check_checkpoint, check_model};
 
 use super::remedy::remedy;
 use super::{Kind, Verified, WHOLE, WITHOUT_DIGEST};
-use crate::App;
 use crate::output::counted;
 use crate::series::is_series;
+use crate::{App, end};
 
 /// Largest difference between a loss of the summary and the same computed again, as a share of it: what another order of
 /// the sum may change.
 const MAX_LOSS_ERROR: f64 = 1e-6;
+
+/// How far a run has come.
+struct Reached {
+    /// Whether it has its results.
+    is_over: bool,
+    /// Whether steps that follow its results are left, or a process takes them: their files may still change.
+    is_ending: bool,
+    /// Whether a process works on it.
+    is_in_use: bool,
+}
 
 /// Checks the run folder `run`. Ends early if a stop was requested.
 pub(super) fn verify(run: &Path, app: &App) -> Verified {
@@ -30,32 +40,53 @@ pub(super) fn verify(run: &Path, app: &App) -> Verified {
         found.differs(WHOLE, &problem, String::new());
         return found;
     }
-    let is_over = run.join(SUMMARY).is_file();
+    let reached = match reached(run, &mut found) {
+        Ok(reached) => reached,
+        Err(e) => {
+            found.differs(WHOLE, &e.to_string(), String::new());
+            return found;
+        }
+    };
     let manifest = Manifest::read(run);
     match &manifest {
-        Ok(Some(manifest)) => compare(manifest, run, &mut found, app),
-        Ok(None) => found.notes.push(without_manifest(run, is_over)),
+        Ok(Some(manifest)) => compare(manifest, run, &reached, &mut found, app),
+        Ok(None) => found.notes.push(without_manifest(run, &reached)),
         Err(e) => found.differs(MANIFEST, &e.to_string(), String::new()),
     }
     if app.stop.raised().is_some() {
         return found;
     }
-    let record = if is_over { RunRecord::read(run) } else { RunRecord::read_brief(run) };
+    let record = if reached.is_over { RunRecord::read(run) } else { RunRecord::read_brief(run) };
     match record {
         Ok(record) => {
             let has_manifest = !matches!(manifest, Ok(None));
-            read(&record, is_over || has_manifest, &mut found);
+            read(&record, &reached, has_manifest, &mut found);
             agree(&record, &mut found);
         }
         // the manifest has told what is missing
         Err(e) if found.problems.is_empty() => found.differs(WHOLE, &e.to_string(), String::new()),
         Err(_) => {}
     }
-    model(run, is_over, &mut found);
-    if !RunFolder::is_in_use(run) {
+    model(run, reached.is_over, &mut found);
+    if !reached.is_in_use {
         checkpoints(run, &mut found);
     }
     found
+}
+
+/// Returns how far the run has come, and adds what its end has not made yet to the findings.
+fn reached(run: &Path, found: &mut Verified) -> Result<Reached, TrainingError> {
+    let is_over = files::is_file(&run.join(SUMMARY))?;
+    let is_in_use = RunFolder::is_in_use(run);
+    let taken = RunFolder::steps_taken(run)?.filter(|_| is_over);
+    match &taken {
+        Some(_) if is_in_use => {
+            found.notes.push("a process makes the rest of the run; its files are not checked yet".to_owned());
+        }
+        Some(taken) => found.left_to_make = Some(end::left(run, taken)?),
+        None => {}
+    }
+    Ok(Reached { is_over, is_ending: taken.is_some(), is_in_use })
 }
 
 /// Returns why the folder is not a run folder, with a remedy; `None` if it is one.
@@ -72,9 +103,9 @@ fn why_no_run(run: &Path) -> Option<String> {
 }
 
 /// Tells why a run has no manifest.
-fn without_manifest(run: &Path, is_over: bool) -> String {
+fn without_manifest(run: &Path, reached: &Reached) -> String {
     let what = "what can be checked without it is";
-    match (is_over, RunFolder::is_in_use(run)) {
+    match (reached.is_over, reached.is_in_use) {
         (true, _) => format!(
             "there is no {MANIFEST}: an older version wrote the run, or somebody removed it; {what}, but other \
              content that can be read goes unnoticed"
@@ -87,12 +118,14 @@ fn without_manifest(run: &Path, is_over: bool) -> String {
     }
 }
 
-/// Compares all files with the manifest.
-fn compare(manifest: &Manifest, run: &Path, found: &mut Verified, app: &App) {
-    let n_bytes: u64 = manifest.files().iter().map(|file| file.bytes).fold(0, u64::saturating_add);
+/// Compares all files with the manifest, except those that the end of the run still writes.
+fn compare(manifest: &Manifest, run: &Path, reached: &Reached, found: &mut Verified, app: &App) {
+    let is_still_written = |name: &str| reached.is_ending && is_of_end(name);
+    let files: Vec<_> = manifest.files().iter().filter(|file| !is_still_written(&file.path)).collect();
+    let n_bytes: u64 = files.iter().map(|file| file.bytes).fold(0, u64::saturating_add);
     let bar = Bar::begin(&app.progress, "verifying", Some(n_bytes), Unit::Bytes);
     let mut n_done = 0_u64;
-    for file in manifest.files() {
+    for file in &files {
         if app.stop.raised().is_some() {
             return;
         }
@@ -107,21 +140,22 @@ fn compare(manifest: &Manifest, run: &Path, found: &mut Verified, app: &App) {
         bar.advance(n_done);
     }
     if found.problems.is_empty() {
-        found.checked.push(format!("{} as recorded", counted(manifest.files().len() as u64, "file")));
+        found.checked.push(format!("{} as recorded", counted(files.len() as u64, "file")));
     }
     match manifest.unknown(run) {
-        Ok(unknown) => found.unknown = unknown,
+        Ok(unknown) => found.unknown.extend(unknown.into_iter().filter(|name| !is_still_written(name))),
         Err(e) => found.differs(WHOLE, &e.to_string(), String::new()),
     }
 }
 
 /// Takes over the problems of reading the records. A run that is not over lacks its summary, as it should.
-fn read(record: &RunRecord, needs_summary: bool, found: &mut Verified) {
+fn read(record: &RunRecord, reached: &Reached, has_manifest: bool, found: &mut Verified) {
     for problem in &record.problems {
         // they begin with the name of a file
         let problem = problem.raw();
         let name = problem.split([':', ' ']).next().unwrap_or_default();
-        let is_expected = name == SUMMARY && !needs_summary;
+        let is_unfinished = name == SUMMARY && !reached.is_over && !has_manifest;
+        let is_expected = is_unfinished || (reached.is_ending && is_of_end(name));
         if !is_expected && !found.has_problem(name) && !problem.contains(MANIFEST) {
             let problem = problem[name.len()..].trim_start_matches([':', ' ']);
             found.differs(name, problem, remedy(name, &record.path));
