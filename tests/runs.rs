@@ -27,6 +27,24 @@ fn names(sandbox: &Sandbox, args: &str) -> Vec<String> {
     listed(sandbox, args).iter().map(|run| run["name"].as_str().unwrap().to_owned()).collect()
 }
 
+/// A folder that the system cannot look at is told and does not hide the others. A link to itself stands for one.
+#[cfg(unix)]
+#[test]
+fn what_cannot_be_looked_at_is_told() {
+    let sandbox = Sandbox::new();
+    sandbox.trainer(TINY).ok();
+    std::os::unix::fs::symlink("loop", sandbox.path("runs/loop")).unwrap();
+    std::os::unix::fs::symlink("gone", sandbox.path("runs/dangling")).unwrap();
+    let ran = sandbox.trainer("runs --json").ok().says(&["Note: cannot read runs/loop: ", "not listed"]);
+    assert!(!ran.stderr.contains("dangling"), "{}", ran.stderr);
+    assert_eq!(ran.json()["runs"].as_array().unwrap().len(), 1);
+    // a file of a run that cannot be looked at is its problem
+    std::os::unix::fs::symlink("ending", sandbox.path("runs/cnn-1/checkpoints/ending")).unwrap();
+    let run = listed(&sandbox, "")[0].clone();
+    assert_eq!(run["state"], "damaged");
+    assert!(run["problems"][0].as_str().unwrap().starts_with("checkpoints/ending: "), "{run}");
+}
+
 #[test]
 fn runs_are_listed_with_their_figures_and_states() {
     let sandbox = with_runs();

@@ -108,6 +108,22 @@ fn an_interrupted_series_goes_on() {
     assert_eq!(rows(&sandbox, "run/seeds.csv").len(), 3);
 }
 
+/// A run whose summary the system cannot look at is not left out. A link to itself stands for a disk that fails.
+#[test]
+fn a_run_that_cannot_be_looked_at_is_not_left_out() {
+    let sandbox = Sandbox::new();
+    series(&sandbox, "");
+    let table = sandbox.read("series/seeds.csv");
+    for name in ["seed-0/summary.json", "seed-0/recipe.toml", "series.toml"] {
+        let path = sandbox.path(&format!("series/{name}"));
+        std::fs::rename(&path, sandbox.path("aside")).unwrap();
+        std::os::unix::fs::symlink(path.file_name().unwrap(), &path).unwrap();
+        sandbox.trainer(&format!("seeds {TINY} --seeds 2 --out series")).fails(&["cannot read ", name]);
+        assert!(sandbox.read("series/seeds.csv") == table, "{name}");
+        std::fs::rename(sandbox.path("aside"), &path).unwrap();
+    }
+}
+
 #[test]
 fn another_recipe_in_the_same_folder_is_refused() {
     let sandbox = Sandbox::new();

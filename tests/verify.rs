@@ -267,6 +267,19 @@ fn a_run_without_a_manifest_is_checked_as_far_as_it_can_be() {
     fs::remove_file(sandbox.path("run/evaluation/predictions_test.csv")).unwrap();
     only_differs(&sandbox, "evaluation/predictions_test.csv", &["is missing"]);
 
+    // a link to itself stands for a disk that fails
+    #[cfg(unix)]
+    for name in ["model.safetensors", "checkpoints/best", "summary.json"] {
+        let path = sandbox.path(&format!("run/{name}"));
+        let whole = sandbox.read(&format!("run/{name}"));
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(path.file_name().unwrap(), &path).unwrap();
+        let found = verified(&sandbox, "run", 1).to_string();
+        assert!(found.contains(&format!("cannot read run/{name}: ")), "{name}: {found}");
+        fs::remove_file(&path).unwrap();
+        sandbox.write(&format!("run/{name}"), whole);
+    }
+
     // another command does not make up a manifest
     sandbox.trainer("report run").ok();
     assert!(!sandbox.path("run/manifest.json").exists());

@@ -101,7 +101,11 @@ enum Target {
 /// Returns the place that `path` names.
 fn target(path: &Path) -> io::Result<Target> {
     let refuse = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, what.to_owned()));
-    let Ok(link) = fs::symlink_metadata(path) else { return Ok(Target::File(path.to_owned())) };
+    let link = match fs::symlink_metadata(path) {
+        Ok(link) => link,
+        Err(e) if is_absent(&e) => return Ok(Target::File(path.to_owned())),
+        Err(e) => return Err(e), // what is there could be a link or a device, which must not be replaced
+    };
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(_) if link.is_symlink() => {

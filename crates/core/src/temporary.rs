@@ -195,8 +195,9 @@ mod tests {
             fs::write(path(name).join("recipe.toml"), "").unwrap();
         }
         remove_folders(folder.path(), PREFIX);
-        assert!(!path(".new-run-aB3dE6").exists());
-        assert!(path(".new-run-mine/recipe.toml").exists() && path("runs/recipe.toml").exists());
+        let is_there = |name: &str| files::exists(&path(name)).unwrap();
+        assert!(!is_there(".new-run-aB3dE6"));
+        assert!(is_there(".new-run-mine/recipe.toml") && is_there("runs/recipe.toml"));
         remove_folders(&path("nowhere"), PREFIX);
     }
 
@@ -213,11 +214,11 @@ mod tests {
 
         let staging = TemporaryFolder::new(folder.path(), PREFIX).unwrap();
         remove_folders(folder.path(), PREFIX);
-        assert!(staging.path().exists());
+        assert!(files::exists(staging.path()).unwrap());
         let left = staging.path().to_owned();
         staging.keep(); // without a holder, as after a kill
         remove_folders(folder.path(), PREFIX);
-        assert!(!left.exists());
+        assert!(!files::exists(&left).unwrap());
     }
 
     /// The instant between creation and lock: the file is gone, or another process is about to remove it.

@@ -7,6 +7,8 @@
 
 use std::path::Path;
 
+use tallow_core::files;
+
 use crate::{Dataset, Error};
 
 mod binary;
@@ -57,12 +59,12 @@ pub fn load_cifar100_coarse(data_dir: &Path) -> Result<Dataset, Error> {
 }
 
 fn load_either(data_dir: &Path, binary: &binary::Layout, python: &python::Layout) -> Result<Dataset, Error> {
-    match binary.load(data_dir) {
-        Err(Error::Absent { .. }) if data_dir.join(python.folder).is_dir() => {
-            python.load(&data_dir.join(python.folder))
-        }
-        loaded => loaded,
+    let loaded = binary.load(data_dir);
+    let other = data_dir.join(python.folder);
+    if matches!(loaded, Err(Error::Absent { .. })) && files::is_folder(&other)? {
+        return python.load(&other);
     }
+    loaded
 }
 
 /// Appends an image's `planes` (CHW) to `pixels` as HWC.

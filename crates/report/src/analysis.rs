@@ -6,7 +6,6 @@ use tallow_metrics::{
     class_intervals, confused_pairs, expected_calibration_error, reliability_bins, surest_errors,
     top_k_accuracy, wilson_interval, with_temperature,
 };
-use tallow_run_files::EARLIER;
 
 use crate::chart::Calibration;
 use crate::error::{ReportError, Result};
@@ -116,7 +115,7 @@ impl Trust {
             val_chose: run.summary.as_ref().is_none_or(|summary| summary.folds.is_none())
                 && (run.recipe_value(&["callbacks", "early_stopping"]).is_some()
                     || run.recipe_value(&["callbacks", "reduce_lr_on_plateau"]).is_some()
-                    || run.path.join(EARLIER).is_dir()),
+                    || run.is_extended),
             is_by_folds,
             is_independent: !run.caveats().iter().any(|c| c.spoils_test() || c.spoils_validation()),
         };

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use tallow_core::{FileError, digest, files};
 
 use crate::names::MANIFEST;
-use crate::walk::{files_below, is_absent, name_in};
+use crate::walk::{files_below, name_in};
 
 const VERSION: u32 = 1;
 
@@ -109,7 +109,7 @@ impl Manifest {
     pub fn read(run: &Path) -> Result<Option<Self>, ManifestError> {
         let path = run.join(MANIFEST);
         if let Err(e) = fs::symlink_metadata(&path)
-            && is_absent(&e)
+            && files::is_absent(&e)
         {
             return Ok(None);
         }
@@ -182,11 +182,7 @@ impl FileEntry {
     /// If the file cannot be read.
     pub fn compare(&self, run: &Path) -> Result<Option<Difference>, FileError> {
         let path = run.join(&self.path);
-        let metadata = match fs::metadata(&path) {
-            Ok(metadata) => metadata,
-            Err(e) if is_absent(&e) => return Ok(Some(Difference::Missing)),
-            Err(e) => return Err(FileError::reading(&path)(e)),
-        };
+        let Some(metadata) = files::metadata(&path)? else { return Ok(Some(Difference::Missing)) };
         if !metadata.is_file() {
             return Ok(Some(Difference::NotAFile));
         }
@@ -247,7 +243,7 @@ pub fn record(run: &Path, paths: &[impl AsRef<Path>]) -> Result<(), ManifestErro
 fn take(recorded: &mut BTreeMap<String, FileEntry>, run: &Path, path: &Path) -> Result<(), FileError> {
     for name in files_below(run, path)? {
         let file = run.join(&name);
-        if name != MANIFEST && file.is_file() {
+        if name != MANIFEST && files::is_file(&file)? {
             recorded.insert(name.clone(), FileEntry::of(&file, name)?);
         }
     }

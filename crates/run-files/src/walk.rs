@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tallow_core::FileError;
+use tallow_core::files::is_absent;
 
 use crate::names::EVENT_FILE_PREFIX;
 
@@ -42,10 +43,6 @@ pub(crate) fn name_in(run: &Path, path: &Path) -> Option<String> {
     let parts = path.strip_prefix(run).ok()?.components();
     let parts: Vec<_> = parts.map(|part| part.as_os_str().to_string_lossy()).collect();
     Some(parts.join("/"))
-}
-
-pub(crate) fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, FileError> {

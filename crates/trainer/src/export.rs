@@ -120,7 +120,7 @@ impl<'a> Network<'a> {
     fn of(saved: &'a SavedModel, path: &Path) -> Result<Self> {
         let (model, preprocess) = built(saved, path)?;
         let graph = model.graph(preprocess.size_px).with_context(|| shown_path(path))?;
-        let licence = path.is_dir().then(|| licence_of(path)).transpose()?.flatten();
+        let licence = if files::is_folder(path)? { licence_of(path)? } else { None };
         Ok(Self { info: &saved.info, graph, preprocess, licence })
     }
 
@@ -226,7 +226,7 @@ pub(crate) fn built(saved: &SavedModel, path: &Path) -> Result<(Model, Preproces
 /// if the file does not exist or names no licence.
 fn licence_of(path: &Path) -> Result<Option<Foreign>> {
     let path = path.join(SUMMARY);
-    if !path.is_file() {
+    if !files::is_file(&path)? {
         return Ok(None);
     }
     let bytes = files::read_at_most(&path, MAX_SUMMARY_BYTES)?;

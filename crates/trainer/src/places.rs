@@ -9,10 +9,10 @@ use tallow_training::Recipe;
 /// starts from. A path that does not exist stays as it was typed, because the recipe may be for another machine. But the data
 /// folder will exist by the end of a run that `keeps_features` in it.
 pub(crate) fn settle(recipe: &mut Recipe, keeps_features: bool) {
-    if keeps_features || recipe.data.data_dir.exists() {
+    if keeps_features || may_exist(&recipe.data.data_dir) {
         recipe.data.data_dir = whole(&recipe.data.data_dir);
     }
-    if let Some(path) = recipe.init_from.as_mut().filter(|path| path.exists()) {
+    if let Some(path) = recipe.init_from.as_mut().filter(|path| may_exist(path)) {
         *path = whole(path);
     }
     settle_weights(recipe);
@@ -22,10 +22,15 @@ pub(crate) fn settle(recipe: &mut Recipe, keeps_features: bool) {
 pub(crate) fn settle_weights(recipe: &mut Recipe) {
     if let Some(toml::Value::String(text)) = recipe.model.get_mut("weights") {
         let path = path_of(text);
-        if path.exists() {
+        if may_exist(&path) {
             *text = path_text(&whole(&path));
         }
     }
+}
+
+/// Whether something is at `path`, or the system cannot tell: the message about that names the whole path.
+fn may_exist(path: &Path) -> bool {
+    path.try_exists().unwrap_or(true)
 }
 
 /// Returns the absolute path, with its symbolic links.

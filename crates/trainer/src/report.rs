@@ -133,8 +133,10 @@ pub(crate) fn write_page(session: &Session) -> Result<()> {
 }
 
 pub(crate) fn compare(args: &CompareArgs, app: &App) -> Result<ExitCode> {
-    if args.runs.iter().any(|path| series::is_series(path)) {
-        return series::compare(&args.runs, app);
+    for path in &args.runs {
+        if series::is_series(path)? {
+            return series::compare(&args.runs, app);
+        }
     }
     let runs = read(&args.runs, app)?;
     let comparison = Comparison::new(&runs)?;

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use rayon::prelude::*;
 use serde::Serialize;
 use tallow_core::shown::{shell_word, shown_path};
-use tallow_core::{Foreign, Progress as _};
+use tallow_core::{FileError, Foreign, Progress as _};
 use tallow_metrics::Caveat;
 use tallow_report::{ListedRun, ReportError, RunRecord, RunState, is_honest, runs_text};
 use tallow_training::RunFolder;
@@ -51,7 +51,10 @@ struct RunEntry<'a> {
 }
 
 pub(crate) fn run(args: &RunsArgs, app: &App) -> Result<ExitCode> {
-    let mut runs = read(&args.dir)?;
+    let (mut runs, unread) = read(&args.dir)?;
+    for problem in unread {
+        app.progress.say(&format!("Note: {problem}, so it is not listed"));
+    }
     sort(&mut runs, args.sort);
     if app.global.json {
         output::json(&Document { dir: &args.dir, runs: runs.iter().map(entry).collect() })?;
@@ -72,8 +75,8 @@ pub(crate) fn run(args: &RunsArgs, app: &App) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads the run folders directly below `dir`; other entries are skipped.
-fn read(dir: &Path) -> Result<Vec<ListedRun>> {
+/// Reads the run folders directly below `dir`; other entries are skipped. Also returns why the system cannot look at some.
+fn read(dir: &Path) -> Result<(Vec<ListedRun>, Vec<FileError>)> {
     ensure!(
         dir.is_dir(),
         "there is no folder {}: trainer train makes runs/RECIPE-1, and trainer runs DIR looks elsewhere",
@@ -89,7 +92,7 @@ fn read(dir: &Path) -> Result<Vec<ListedRun>> {
         }
     }
     let read: Vec<_> = paths.par_iter().map(|path| RunRecord::read_brief(path)).collect();
-    let mut runs = Vec::new();
+    let (mut runs, mut unread) = (Vec::new(), Vec::new());
     for record in read {
         match record {
             Ok(record) => {
@@ -97,23 +100,25 @@ fn read(dir: &Path) -> Result<Vec<ListedRun>> {
                 runs.push(ListedRun { record, state });
             }
             Err(ReportError::NotARun { .. }) => {}
+            Err(ReportError::File(e)) => unread.push(e),
             Err(e) => return Err(e.into()),
         }
     }
     ensure!(
-        !runs.is_empty() || RunRecord::read_brief(dir).is_err(),
+        !runs.is_empty() || !unread.is_empty() || RunRecord::read_brief(dir).is_err(),
         "{} is a run folder itself: name the folder that holds it, or see trainer report {}",
         shown_path(dir),
         shown_path(dir)
     );
-    Ok(runs)
+    Ok((runs, unread))
 }
 
 /// Returns the folders of series directly below `dir`.
 fn series_in(dir: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(dir).with_context(|| format!("cannot read {}", shown_path(dir)))?;
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut found: Vec<PathBuf> = paths.filter(|path| is_series(path)).collect();
+    // what the system cannot look at was told before
+    let mut found: Vec<PathBuf> = paths.filter(|path| is_series(path).unwrap_or(false)).collect();
     found.sort();
     Ok(found)
 }

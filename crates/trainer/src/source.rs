@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use tallow_core::shown::{shown, shown_path};
-use tallow_core::{Progress, StopSignal, did_you_mean, memory, path_of, path_text};
+use tallow_core::{FileError, Progress, StopSignal, did_you_mean, files, memory, path_of, path_text};
 use tallow_dataset::cifar::{load_cifar_python, load_cifar10, load_cifar100, load_cifar100_coarse};
 use tallow_dataset::fetch::{FetchError, FetchRequest, Fetched, Which, fetch};
 use tallow_dataset::folder::ListingOptions;
@@ -59,7 +59,11 @@ impl Spec {
             return Ok(Self::Named(text.to_owned()));
         }
         let path = path_of(text.strip_prefix("folder:").unwrap_or(text));
-        if path.exists() || text.starts_with("folder:") || text.contains(std::path::MAIN_SEPARATOR) {
+        // what the system cannot tell is reported when the data are loaded
+        if path.try_exists().unwrap_or(true)
+            || text.starts_with("folder:")
+            || text.contains(std::path::MAIN_SEPARATOR)
+        {
             return Ok(Self::Path(path));
         }
         bail!(
@@ -81,7 +85,7 @@ impl Spec {
 
     /// Whether the data set consists of picture files, which may have different sizes.
     pub(crate) fn is_of_files(&self) -> bool {
-        matches!(self, Self::Path(path) if !is_cifar_python(path))
+        matches!(self, Self::Path(path) if !is_cifar_python(path).unwrap_or(false))
     }
 }
 
@@ -166,15 +170,16 @@ pub(crate) fn listing_options(config: &DataConfig) -> ListingOptions {
 }
 
 /// Whether a folder holds CIFAR's Python version.
-fn is_cifar_python(path: &Path) -> bool {
-    path.join("batches.meta").is_file() || (path.join("meta").is_file() && path.join("train").is_file())
+fn is_cifar_python(path: &Path) -> std::result::Result<bool, FileError> {
+    let holds = |name: &str| files::is_file(&path.join(name));
+    Ok(holds("batches.meta")? || (holds("meta")? && holds("train")?))
 }
 
 fn photographs(path: &Path, request: &Request<'_>, app: &App) -> Result<Loaded> {
-    if is_cifar_python(path) {
+    if is_cifar_python(path)? {
         return Ok(Loaded::named(load_cifar_python(path)?));
     }
-    if !path.exists() {
+    if !files::exists(path)? {
         bail!(
             "{} does not exist: name the folder, the table or the archive with --dataset",
             shown_path(path)

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 use tallow_core::shown::shell_word;
-use tallow_core::{Progress as _, StopSignal};
+use tallow_core::{Progress as _, StopSignal, files};
 use tallow_metrics::{RaceRecord, Summary};
 use tallow_run_files::PAGE;
 use tallow_training::{Outcome, RunFolder, RunPlace, Session, TrainingError, Watch};
@@ -73,7 +73,7 @@ pub(crate) fn work(
     app: &App,
 ) -> Result<std::result::Result<Ended, StopSignal>> {
     let page = session.run_dir().join(PAGE);
-    if !page.is_file() {
+    if !files::is_file(&page)? {
         session.repeat_end(); // a run that is over, but has no report, gets one
     }
     let failed = RefCell::default();

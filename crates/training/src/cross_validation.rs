@@ -56,7 +56,7 @@ impl Session {
         for fold in 0..n_folds {
             let data = self.data.of_fold(fold);
             let folder = self.run_dir().join(FOLDS).join((fold + 1).to_string());
-            if !RunFolder::has_ended(&folder) {
+            if !RunFolder::has_ended(&folder)? {
                 if is_recorded {
                     let problem = "the run's own model is already in training, but this fold is not \
                                    finished: start a new run";
@@ -93,7 +93,7 @@ impl Session {
         let recipe = Recipe { data: data_config, ..self.recipe.clone() };
         let model = Arc::clone(&self.learner.model);
         let feeds = feeds.of_parts(&data);
-        let mut session = match folder.exists() {
+        let mut session = match files::exists(folder)? {
             true => Self::resume_with(recipe, model, data, folder, None)?,
             false => Self::start_with(recipe, model, data, &RunPlace::At(folder.to_owned()))?,
         };

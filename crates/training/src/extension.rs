@@ -2,10 +2,11 @@
 //! extension.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tallow_core::files;
+use tallow_core::{FileError, files};
 use tallow_metrics::{Caveat, Summary};
 use tallow_run_files::{EARLIER, MODEL, SUMMARY, TEST_PREDICTIONS, VAL_PREDICTIONS};
 
@@ -15,7 +16,7 @@ use crate::error::{Result, TrainingError};
 use crate::event::Event;
 use crate::model_file::read_model;
 use crate::recipe::{MAX_EPOCHS, Recipe};
-use crate::run_folder::MAX_SUMMARY_BYTES;
+use crate::run_folder::read_summary;
 use crate::schedule::{InvalidSetting, not_negative, require};
 use crate::session::{Session, Watch};
 
@@ -120,7 +121,7 @@ impl Session {
             return Ok(());
         }
         let run = self.run_dir().to_owned();
-        if let Some(summary) = self.recorder.run.read_summary() {
+        if let Some(summary) = self.recorder.run.read_summary()? {
             let earlier = run.join(EARLIER).join(format!("epoch-{}", summary.epochs_run));
             keep(&run, &earlier)?;
             let caveat = Caveat::ExtendedAfterTest { epochs: summary.epochs_run };
@@ -161,7 +162,7 @@ impl Session {
     ) -> Result<Option<u64>> {
         let Some(val_accuracy) = val_accuracy else { return Ok(None) };
         let folder = self.run_dir().join(EARLIER);
-        let better = earlier_models(&folder).into_iter().filter(|(_, earlier)| *earlier > val_accuracy);
+        let better = earlier_models(&folder)?.into_iter().filter(|(_, earlier)| *earlier > val_accuracy);
         let Some((path, earlier)) = better.max_by(|a, b| a.1.total_cmp(&b.1)) else { return Ok(None) };
         let found = read_model(&path).and_then(|saved| {
             self.learner.model.params.load_tensors(&saved.weights)?;
@@ -209,19 +210,24 @@ fn keep(run: &Path, to: &Path) -> Result<()> {
 }
 
 /// Returns the models in `folder` that have a validation accuracy, with that accuracy, in the order of their epochs.
-fn earlier_models(folder: &Path) -> Vec<(PathBuf, f64)> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let mut found: Vec<(u64, PathBuf, f64)> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let summary = files::read_at_most(&entry.path().join(SUMMARY), MAX_SUMMARY_BYTES).ok()?;
-            let summary: Summary = serde_json::from_slice(&summary).ok()?;
-            let model = Some(entry.path().join(MODEL)).filter(|model| model.is_file());
-            Some((summary.epochs_run, model?, summary.val?.accuracy))
-        })
-        .collect();
+fn earlier_models(folder: &Path) -> Result<Vec<(PathBuf, f64)>> {
+    let list =
+        || -> io::Result<Vec<PathBuf>> { fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect() };
+    let folders = match list() {
+        Err(e) if files::is_absent(&e) => return Ok(Vec::new()),
+        folders => folders.map_err(FileError::new("list the folder", folder))?,
+    };
+    let mut found: Vec<(u64, PathBuf, f64)> = Vec::new();
+    for folder in folders {
+        let (summary, model) = (read_summary(&folder)?, folder.join(MODEL));
+        if let Some(Summary { epochs_run, val: Some(val), .. }) = summary
+            && files::is_file(&model)?
+        {
+            found.push((epochs_run, model, val.accuracy));
+        }
+    }
     found.sort_by_key(|(epoch, ..)| *epoch);
-    found.into_iter().map(|(_, model, accuracy)| (model, accuracy)).collect()
+    Ok(found.into_iter().map(|(_, model, accuracy)| (model, accuracy)).collect())
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ impl Rotation {
 
     /// Makes the checkpoint with these bytes the last one, and the former last one the previous.
     pub(crate) fn save(&mut self, bytes: &[u8]) -> Result<()> {
-        for &step in self.steps() {
+        for &step in self.steps()? {
             self.take(step, bytes)?;
         }
         self.last_is_whole = true;
@@ -104,8 +104,8 @@ impl Rotation {
         self.run.join(CHECKPOINTS).join(name)
     }
 
-    fn steps(&self) -> &'static [Step] {
-        steps(self.last_is_whole && self.path(LAST).exists())
+    fn steps(&self) -> Result<&'static [Step]> {
+        Ok(steps(self.last_is_whole && files::exists(&self.path(LAST))?))
     }
 
     fn take(&self, step: Step, bytes: &[u8]) -> Result<()> {
@@ -125,7 +125,11 @@ impl Rotation {
     /// Reads a checkpoint, if it is there. Adds its damage to `problems`.
     fn read_one(&self, name: &str, problems: &mut Vec<String>) -> Option<Checkpoint> {
         let path = self.path(name);
-        let read = path.exists().then(|| Checkpoint::read(&path))?;
+        let read = match files::exists(&path) {
+            Ok(false) => return None,
+            Ok(true) => Checkpoint::read(&path),
+            Err(e) => Err(e.into()),
+        };
         read.map_err(|e| problems.push(e.to_string())).ok()
     }
 }
@@ -210,12 +214,12 @@ mod tests {
                 rotation
             };
             let case = format!("new {new:?}, last {last:?}, previous {previous:?}, knows {knows}");
-            let n_steps = begin(run_with(new, last, previous).0.path()).steps().len();
+            let n_steps = begin(run_with(new, last, previous).0.path()).steps().unwrap().len();
             for n_before_kill in 0..=n_steps {
                 let (run, newest) = run_with(new, last, previous);
                 assert_eq!(epoch_of(run.path()), newest, "{case}");
                 let first = begin(run.path());
-                for &step in &first.steps()[..n_before_kill] {
+                for &step in &first.steps().unwrap()[..n_before_kill] {
                     first.take(step, checkpoint(4)).unwrap();
                 }
                 let continued = epoch_of(run.path());
@@ -226,7 +230,7 @@ mod tests {
                 if second.read().is_err() {
                     continue; // a run without checkpoints is not continued
                 }
-                let taken = second.steps();
+                let taken = second.steps().unwrap();
                 for &step in taken {
                     second.take(step, checkpoint(5)).unwrap();
                     assert_eq!(epoch_of(run.path()), Some(5), "{case}, {n_before_kill}, {step:?}");
@@ -251,7 +255,7 @@ mod tests {
         assert!(read(LAST) == checkpoint(4) && read(PREVIOUS) == checkpoint(1));
         rotation.save(checkpoint(5)).unwrap();
         assert!(read(LAST) == checkpoint(5) && read(PREVIOUS) == checkpoint(4));
-        assert!(!run.path().join("checkpoints").join(NEW).exists());
+        assert!(!files::exists(&run.path().join("checkpoints").join(NEW)).unwrap());
     }
 
     /// A kill is nothing to report, and damage is.
@@ -275,6 +279,18 @@ mod tests {
         }
         let error = notice(Damaged, Damaged, Missing).unwrap_err().to_string();
         assert!(error.contains("no checkpoint can be read") && error.contains("start a new run"), "{error}");
+    }
+
+    /// A file that the system cannot look at is not missing.
+    #[cfg(unix)]
+    #[test]
+    fn what_cannot_be_looked_at_is_told() {
+        let (run, _) = run_with(Content::Missing, Content::Whole, Content::Whole);
+        std::os::unix::fs::symlink(NEW, run.path().join("checkpoints").join(NEW)).unwrap(); // a link to itself
+        let (read, notice) = Rotation::new(run.path(), false).read().unwrap();
+        let notice = notice.unwrap();
+        assert_eq!(read.state.epoch, 2);
+        assert!(notice.contains("cannot read") && notice.contains("checkpoints/new"), "{notice}");
     }
 
     /// Of two checkpoints of one step, `new` is the later one; an older `new` does not count.

@@ -33,7 +33,7 @@ const N_TRIES: usize = 5;
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// Size limit of a summary, in bytes.
-pub(crate) const MAX_SUMMARY_BYTES: u64 = 16 << 20;
+const MAX_SUMMARY_BYTES: u64 = 16 << 20;
 
 /// The place of a new run folder.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,8 +87,12 @@ impl RunFolder {
     /// # Errors
     /// If it is not a run folder, or another process works on it.
     pub fn open(path: &Path) -> Result<Self> {
-        for (part, is_there) in [(RECIPE, Path::is_file as fn(&Path) -> bool), (CHECKPOINTS, Path::is_dir)] {
-            if !is_there(&path.join(part)) {
+        let looks = [
+            (RECIPE, files::is_file(&path.join(RECIPE))?),
+            (CHECKPOINTS, files::is_folder(&path.join(CHECKPOINTS))?),
+        ];
+        for (part, is_there) in looks {
+            if !is_there {
                 return Err(TrainingError::NotARun {
                     path: path.to_owned(),
                     problem: format!("it has no {part}"),
@@ -123,8 +127,11 @@ impl RunFolder {
     }
 
     /// Whether the run in `path` has ended. The summary alone does not say so: the steps that follow it may be left to do.
-    pub fn has_ended(path: &Path) -> bool {
-        path.join(SUMMARY).is_file() && !path.join(ENDING).exists()
+    ///
+    /// # Errors
+    /// If the system cannot tell whether these files are there.
+    pub fn has_ended(path: &Path) -> Result<bool> {
+        Ok(files::is_file(&path.join(SUMMARY))? && !files::exists(&path.join(ENDING))?)
     }
 
     /// Removes the temporary files that killed processes left in the folder, and the incomplete run folders beside it.
@@ -144,7 +151,7 @@ impl RunFolder {
     /// If the folder has no recipe, or the recipe cannot be read.
     pub fn recipe_of(path: &Path) -> Result<Recipe> {
         let recipe = path.join(RECIPE);
-        if !recipe.is_file() {
+        if !files::is_file(&recipe)? {
             return Err(TrainingError::NotARun {
                 path: path.to_owned(),
                 problem: format!("it has no {RECIPE}"),
@@ -209,10 +216,12 @@ impl RunFolder {
         self.write(name, format!("{json}\n").as_bytes())
     }
 
-    /// Returns the run's summary, if it has been written.
-    pub(crate) fn read_summary(&self) -> Option<Summary> {
-        let bytes = files::read_at_most(&self.path.join(SUMMARY), MAX_SUMMARY_BYTES).ok()?;
-        serde_json::from_slice(&bytes).ok()
+    /// Returns the run's summary; `None` if it has not been written, or is damaged. Then the run has no results.
+    ///
+    /// # Errors
+    /// If a summary is there and the system fails to read it.
+    pub(crate) fn read_summary(&self) -> Result<Option<Summary>> {
+        read_summary(&self.path)
     }
 
     /// Returns the steps of the end of the run in `path` that were taken, by name; `None` unless the end has begun and is not
@@ -246,6 +255,20 @@ impl RunFolder {
     }
 }
 
+/// Returns the summary in the folder `folder`; `None` if there is none, or it is damaged.
+pub(crate) fn read_summary(folder: &Path) -> Result<Option<Summary>> {
+    let path = folder.join(SUMMARY);
+    if !files::is_file(&path)? {
+        return Ok(None);
+    }
+    Ok(serde_json::from_slice(&files::read_at_most(&path, MAX_SUMMARY_BYTES)?).ok())
+}
+
+/// Whether a name is known to be taken.
+fn is_taken(path: &Path) -> bool {
+    matches!(path.try_exists(), Ok(true))
+}
+
 /// Creates `folder` and calls `fill`. If that fails, removes the folders that were created for it.
 fn in_folder<T>(folder: &Path, fill: impl FnOnce() -> Result<T>) -> Result<T> {
     let is_missing = |f: &&Path| !f.as_os_str().is_empty() && fs::symlink_metadata(f).is_err();
@@ -263,7 +286,7 @@ fn move_in(staging: &Path, place: &RunPlace, name: &str) -> Result<PathBuf> {
     match place {
         RunPlace::At(path) => match fs::rename(staging, path) {
             Ok(()) => Ok(path.clone()),
-            Err(_) if path.exists() => Err(TrainingError::RunExists(path.clone())),
+            Err(_) if is_taken(path) => Err(TrainingError::RunExists(path.clone())),
             Err(e) => Err(FileError::new("create the folder", path)(e).into()),
         },
         RunPlace::Under(parent) => {
@@ -273,7 +296,7 @@ fn move_in(staging: &Path, place: &RunPlace, name: &str) -> Result<PathBuf> {
                 if fs::symlink_metadata(&path).is_err() {
                     match fs::rename(staging, &path) {
                         Ok(()) => return Ok(path),
-                        Err(_) if path.exists() => {} // another process was faster
+                        Err(_) if is_taken(&path) => {} // another process was faster
                         Err(e) => return Err(FileError::new("create the folder", &path)(e).into()),
                     }
                 }

@@ -182,7 +182,7 @@ impl Session {
         let average = checkpoint.average.map(|tensors| Average { tensors, n: state.n_averaged });
         // a summary of fewer epochs is older than an extension that was killed
         let finished =
-            run.read_summary().filter(|s| state.is_trained(&recipe) && s.epochs_run == state.epoch);
+            run.read_summary()?.filter(|s| state.is_trained(&recipe) && s.epochs_run == state.epoch);
         let mut session =
             Self { finished, average, ..Self::new(recipe, model, data, criterion, optimizer, state, run) };
         session.recorder.run.remove_leftovers();
@@ -251,7 +251,7 @@ impl Session {
     /// # Errors
     /// If a picture is not a PNG, or the file cannot be written.
     pub fn log_pictures(&self, pictures: &[(String, Vec<u8>)]) -> Result<()> {
-        let score = self.recorder.run.read_summary().and_then(|summary| summary.test);
+        let score = self.recorder.run.read_summary()?.and_then(|summary| summary.test);
         self.recorder.record_end(&self.state, &self.recipe, score, pictures)
     }
 

@@ -97,12 +97,12 @@ fn a_run_goes_on_with_the_step_that_was_not_taken() {
             assert_eq!(begun, expected, "{name}");
             let taken: String = "abc"[..i].chars().map(|name| format!("{name}\n")).collect();
             assert_eq!(ending(&run), Some(taken), "{name}");
-            assert!(!RunFolder::has_ended(&run));
+            assert!(!RunFolder::has_ended(&run).unwrap());
             let summary = fs::read(run.join("summary.json")).unwrap();
 
             assert_eq!(steps_of(session(&run, recipe()), None), "abc"[i..], "{name}");
             assert_eq!(ending(&run), None);
-            assert!(RunFolder::has_ended(&run));
+            assert!(RunFolder::has_ended(&run).unwrap());
             assert!(fs::read(run.join("summary.json")).unwrap() == summary, "the results are final");
             assert_eq!(steps_of(session(&run, recipe()), None), "", "the run is over");
         }
@@ -122,6 +122,35 @@ fn the_steps_of_a_run_that_is_over_are_repeated_on_request() {
     assert_eq!(ending(&run).as_deref(), Some("a\nb\n"));
 }
 
+/// A link to itself cannot be followed, by nobody: here it stands for a disk that fails. A run whose files the system cannot
+/// look at has neither ended nor not ended, and is not evaluated again.
+#[cfg(unix)]
+#[test]
+fn what_the_system_cannot_tell_is_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    assert_eq!(steps_of(session(&run, recipe()), None), "abc");
+    let in_place_of = |name: &str, look: &dyn Fn() -> String| {
+        let (path, aside) = (run.join(name), folder.path().join("aside"));
+        let was_there = fs::rename(&path, &aside).is_ok();
+        std::os::unix::fs::symlink(path.file_name().unwrap(), &path).unwrap();
+        let error = look();
+        assert!(error.contains(name), "{name}: {error}");
+        fs::remove_file(&path).unwrap();
+        assert!(!was_there || fs::rename(&aside, &path).is_ok());
+    };
+    for name in ["summary.json", "checkpoints/ending"] {
+        in_place_of(name, &|| RunFolder::has_ended(&run).unwrap_err().to_string());
+        in_place_of(name, &|| {
+            let data = TrainData::new(load_sample().unwrap(), &recipe()).unwrap();
+            let resumed = Session::resume(recipe(), model(), data, &run, None);
+            resumed.err().expect("the run is not begun anew").to_string()
+        });
+    }
+    in_place_of("checkpoints/ending", &|| RunFolder::steps_taken(&run).unwrap_err().to_string());
+    assert!(RunFolder::has_ended(&run).unwrap() && run.join("manifest.json").is_file());
+}
+
 /// Without steps, a caller's run ends with its summary, and an end that another caller left open stays open.
 #[test]
 fn a_caller_without_steps_leaves_those_of_others_alone() {
@@ -135,7 +164,7 @@ fn a_caller_without_steps_leaves_those_of_others_alone() {
         assert!(matches!(session(&run, recipe()).run(&mut watch).unwrap(), Outcome::Finished(_)));
     };
     run_alone();
-    assert!(RunFolder::has_ended(&run) && n_events.get() > 4);
+    assert!(RunFolder::has_ended(&run).unwrap() && n_events.get() > 4);
     fs::write(run.join("checkpoints/ending"), "a\n").unwrap();
     run_alone();
     assert_eq!(ending(&run).as_deref(), Some("a\n"));

@@ -108,7 +108,7 @@ pub fn verify_cifar10(data_dir: &Path, progress: &dyn Progress) -> Result<Vec<Fi
     progress.begin("verifying", Some(CIFAR10_FILES.len() as u64), Unit::Items("files"));
     let check = |(done, (name, expected)): (usize, (&str, &'static str))| {
         let path = folder.join(name);
-        let actual = if path.exists() { Some(digest::of_file(&path)?) } else { None };
+        let actual = if files::exists(&path)? { Some(digest::of_file(&path)?) } else { None };
         progress.advance(done as u64 + 1);
         Ok(FileCheck { path, expected, actual })
     };
@@ -133,7 +133,7 @@ impl Layout {
     /// Returns the data set's folder, or an error if it does not exist.
     fn folder_in(&self, data_dir: &Path) -> Result<PathBuf, Error> {
         let folder = data_dir.join(self.folder);
-        if folder.is_dir() {
+        if files::is_folder(&folder)? {
             Ok(folder)
         } else {
             Err(Error::Absent { dataset: self.title, folder, remedy: self.remedy })

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tallow_core::{Foreign, files};
+use tallow_core::{FileError, Foreign, files};
 
 use super::names::{CIFAR10_CLASSES, CIFAR100_CLASSES, CIFAR100_SUPERCLASSES};
 use super::pickle::Pickle;
@@ -75,18 +75,16 @@ pub(super) const CIFAR100_COARSE: Layout = Layout {
 /// [`Error::CifarPickles`] with every file that is missing, is cut short, does not have rows of 3,072 bytes with a
 /// label each, or asks for a function to be run.
 pub fn load_cifar_python(folder: &Path) -> Result<Dataset, Error> {
-    let holds = |name: &str| folder.join(name).is_file();
-    let is = |layout: &Layout| {
-        holds(layout.meta_file) || layout.train_files.iter().chain(layout.test_files).any(|name| holds(name))
-    };
-    match [CIFAR10, CIFAR100].iter().find(|layout| is(layout)) {
-        Some(layout) => layout.load(folder),
-        None => {
-            let expected = "the folder has neither the files of CIFAR-10 (batches.meta, data_batch_1, ...) \
-                            nor those of CIFAR-100 (meta, train, test)";
-            Err(Error::CifarPickles(vec![(folder.to_owned(), expected.to_owned())]))
+    for layout in [CIFAR10, CIFAR100] {
+        for name in layout.train_files.iter().chain(layout.test_files).chain([&layout.meta_file]) {
+            if files::is_file(&folder.join(name))? {
+                return layout.load(folder);
+            }
         }
     }
+    let expected = "the folder has neither the files of CIFAR-10 (batches.meta, data_batch_1, ...) nor those of \
+                    CIFAR-100 (meta, train, test)";
+    Err(Error::CifarPickles(vec![(folder.to_owned(), expected.to_owned())]))
 }
 
 /// Files that cannot be used, with the reasons.
@@ -128,10 +126,11 @@ impl Layout {
 
     fn class_names(&self, folder: &Path) -> Result<Arc<[Foreign]>, (PathBuf, String)> {
         let path = folder.join(self.meta_file);
-        if !path.exists() {
-            return Ok(self.official_names());
+        match files::exists(&path) {
+            Ok(false) => Ok(self.official_names()),
+            Ok(true) => self.read_names(&path).map_err(|problem| (path, problem)),
+            Err(e) => Err((path, unreadable(&e))),
         }
-        self.read_names(&path).map_err(|problem| (path, problem))
     }
 
     fn read_names(&self, path: &Path) -> Result<Arc<[Foreign]>, String> {
@@ -193,8 +192,12 @@ impl Layout {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    if !path.exists() {
-        return Err("it is missing".into());
-    }
-    files::read_at_most(path, MAX_FILE_BYTES).map_err(|e| format!("it cannot be read: {}", e.source))
+    files::read_at_most(path, MAX_FILE_BYTES).map_err(|e| match files::is_absent(&e.source) {
+        true => "it is missing".into(),
+        false => unreadable(&e),
+    })
+}
+
+fn unreadable(error: &FileError) -> String {
+    format!("it cannot be read: {}", error.source)
 }

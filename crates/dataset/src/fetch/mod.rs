@@ -173,7 +173,8 @@ fn look(request: &FetchRequest, path: &Path, progress: &dyn Progress) -> Result<
         return Ok(Found::Absent);
     }
     for file in &spec.files {
-        let n_bytes = fs::metadata(path.join(&file.name)).ok().filter(fs::Metadata::is_file).map(|m| m.len());
+        let found = files::metadata(&path.join(&file.name))?;
+        let n_bytes = found.filter(fs::Metadata::is_file).map(|metadata| metadata.len());
         if n_bytes != Some(file.n_bytes) {
             let found = n_bytes.map_or("is missing".to_owned(), |n_bytes| format!("has {n_bytes} bytes"));
             return Ok(Found::Damaged(format!("{} {found}, expected {} bytes", file.name, file.n_bytes)));

@@ -77,12 +77,12 @@ pub(super) fn unpack(
     let parent = data_dir.join("unpacked");
     let name = format!("{}-{}", stem(path), &sha256[..12]);
     let folder = parent.join(&name);
-    if folder.is_dir() {
+    if files::is_folder(&folder)? {
         return Ok(folder);
     }
     files::create_folder(&parent)?;
     let _lock = lock(&parent, stop)?;
-    if folder.is_dir() {
+    if files::is_folder(&folder)? {
         return Ok(folder); // another call was quicker
     }
     staging::remove_leftovers(&parent)?;

@@ -3,7 +3,6 @@
 
 use maud::{Markup, html};
 use tallow_metrics::{Bands, ConfusionMatrix, CostTable, Predictions};
-use tallow_run_files::EARLIER;
 
 use super::advice::advice;
 use super::business::money;
@@ -70,7 +69,7 @@ pub(super) fn warnings(run: &RunRecord) -> Markup {
         @if !others.is_empty() {
             div class="notice" role="note" { ul { @for caveat in others { li { (caveat.sentence()) } } } }
         }
-        @if run.summary.is_none() && run.path.join(EARLIER).is_dir() {
+        @if run.summary.is_none() && run.is_extended {
             div class="notice" role="note" { p { "The run is being extended: the figures below are those of the model that it had before." } }
         }
         @if !run.problems.is_empty() {

@@ -9,13 +9,13 @@ mod pictures;
 use std::path::{Path, PathBuf};
 
 use tallow_core::shown::shell_word;
-use tallow_core::{Foreign, files};
+use tallow_core::{FileError, Foreign, files};
 use tallow_metrics::{
     Caveat, EpochRecord, NOVELTY_VERSION, NoveltyRecord, PredictionsTable, RACE_VERSION, RaceRecord, Summary,
     parse_history, parse_predictions_csv,
 };
 use tallow_run_files::{
-    Difference, ENDING, EVENTS, HISTORY, MANIFEST, Manifest, NOVELTY, RACE, RECIPE, SUMMARY,
+    Difference, EARLIER, ENDING, EVENTS, HISTORY, MANIFEST, Manifest, NOVELTY, RACE, RECIPE, SUMMARY,
     TEST_PREDICTIONS, VAL_PREDICTIONS,
 };
 
@@ -43,6 +43,8 @@ pub struct RunRecord {
     pub summary: Option<Summary>,
     /// Whether steps that follow the results, such as the report, are left to do.
     pub is_ending: bool,
+    /// Whether the run was extended, or is being extended.
+    pub is_extended: bool,
     /// `history.csv`.
     pub history: Vec<EpochRecord>,
     /// `events.jsonl`.
@@ -67,7 +69,7 @@ impl RunRecord {
     /// Reads the run folder at `path`.
     ///
     /// # Errors
-    /// If it is not a folder, or has neither `recipe.toml` nor `summary.json` nor `history.csv`.
+    /// If it is not a folder, or has neither `recipe.toml` nor `summary.json` nor `history.csv`; or if the system cannot tell.
     pub fn read(path: &Path) -> Result<Self> {
         let (manifest, problem) = match Manifest::read(path) {
             Ok(manifest) => (manifest, None),
@@ -110,10 +112,10 @@ impl RunRecord {
     fn begin(path: &Path, max_bytes: u64, manifest: Option<Manifest>) -> Result<(Self, Reader<'_>)> {
         let not_a_run =
             |problem: &str| ReportError::NotARun { path: path.to_owned(), problem: problem.to_owned() };
-        if !path.is_dir() {
+        if !files::is_folder(path)? {
             return Err(not_a_run("there is no such folder"));
         }
-        if ![RECIPE, SUMMARY, HISTORY].iter().any(|file| path.join(file).is_file()) {
+        if !is_run(path)? {
             return Err(not_a_run(&format!("it has neither {RECIPE} nor {SUMMARY} nor {HISTORY}")));
         }
         let mut reader = Reader { path, max_bytes, manifest, problems: Vec::new(), is_unread: false };
@@ -124,13 +126,15 @@ impl RunRecord {
         let summary = reader
             .parse(SUMMARY, true, |text| serde_json::from_str::<Summary>(&text).map_err(|e| e.to_string()));
         let history = reader.parse(HISTORY, true, |text| parse_history(&text).map_err(|e| e.to_string()));
+        let (is_ending, is_extended) = (reader.has(ENDING), reader.has(EARLIER));
         let absolute = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let run = Self {
             path: path.to_owned(),
             name: Foreign::of_path(Path::new(absolute.file_name().unwrap_or(absolute.as_os_str()))),
             recipe,
             summary,
-            is_ending: path.join(ENDING).exists(),
+            is_ending,
+            is_extended,
             history: history.unwrap_or_default(),
             events: RunEvents::default(),
             val: None,
@@ -165,6 +169,15 @@ impl RunRecord {
     }
 }
 
+/// Whether the folder has any of the files that make a run folder.
+fn is_run(path: &Path) -> std::result::Result<bool, FileError> {
+    let looks = [RECIPE, SUMMARY, HISTORY].map(|name| files::is_file(&path.join(name)));
+    if looks.iter().any(|look| matches!(look, Ok(true))) {
+        return Ok(true); // what cannot be looked at beside it is told when it is read
+    }
+    looks.into_iter().collect::<std::result::Result<Vec<bool>, _>>().map(|_| false)
+}
+
 /// Returns the place of an error and what is wrong there, without the drawing of the line in the file.
 fn one_line(error: &toml::de::Error) -> String {
     let drawn = error.to_string();
@@ -195,6 +208,15 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// Whether the folder has `name`. If the system cannot tell, that is a problem of the run.
+    fn has(&mut self, name: &str) -> bool {
+        self.path.join(name).try_exists().unwrap_or_else(|e| {
+            self.problems.push(format!("{name}: {e}").into());
+            self.is_unread = true;
+            false
+        })
+    }
+
     fn parse<T>(
         &mut self,
         name: &str,

@@ -225,6 +225,7 @@ mod tests {
             recipe: Some((recipe.into(), table)),
             summary,
             is_ending: false,
+            is_extended: false,
             is_unread: false,
             history: vec![],
             events: RunEvents { started_unix_secs: Some(951_782_400.0), ..Default::default() },

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use tallow_core::{Foreign, path_of, shown};
+use tallow_core::{Foreign, files, path_of, shown};
 use tallow_models::weights::{HubOptions, PretrainedConfig, WeightsSource, resolve};
 use tallow_models::{Architecture, InputSizes, architecture, architectures};
 use tallow_training::Override;
@@ -95,7 +95,7 @@ fn of_text(text: &str, offline: bool, app: &App) -> Result<Vec<Candidate>> {
         let Some(published) = &known.weights else { bail!("there are no published weights of a {source}") };
         return had(known, published.source, px, offline, app);
     }
-    if !source.starts_with("hf:") && !path_of(source).exists() {
+    if !source.starts_with("hf:") && !files::exists(&path_of(source))? {
         architecture(source)?; // its error lists the known names
     }
     let files = resolve(&source.parse()?, &hub(offline)?, &app.progress, &app.stop)?;

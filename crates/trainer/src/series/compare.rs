@@ -25,12 +25,12 @@ struct Compared {
 }
 
 pub(crate) fn compare(paths: &[PathBuf], app: &App) -> Result<ExitCode> {
-    let other = paths.iter().find(|path| !super::is_series(path));
-    if let Some(other) = other {
-        anyhow::bail!(
+    for path in paths {
+        ensure!(
+            super::is_series(path)?,
             "{} is not a series of seeds; a series can only be compared with another series: trainer seeds \
              makes one",
-            shown_path(other)
+            shown_path(path)
         );
     }
     let [first, second] = paths else {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tallow_core::shown::shown_path;
-use tallow_core::{Foreign, files};
+use tallow_core::{FileError, Foreign, files};
 use tallow_metrics::Summary;
 use tallow_run_files::{PAGE, RECIPE, SUMMARY};
 use tallow_training::{Recipe, RunFolder};
@@ -41,8 +41,11 @@ pub(super) struct SeriesRun {
 }
 
 /// Whether `path` is the folder of a series.
-pub(crate) fn is_series(path: &Path) -> bool {
-    path.join(RECIPE_FILE).is_file()
+///
+/// # Errors
+/// If the system cannot tell.
+pub(crate) fn is_series(path: &Path) -> std::result::Result<bool, FileError> {
+    files::is_file(&path.join(RECIPE_FILE))
 }
 
 impl Series {
@@ -50,7 +53,7 @@ impl Series {
     pub(super) fn open(path: PathBuf, recipe: Recipe) -> Result<Self> {
         let series = Self { path, recipe };
         let shown = shown_path(&series.path);
-        if !is_series(&series.path) {
+        if !is_series(&series.path)? {
             let mut entries = match fs::read_dir(&series.path) {
                 Ok(entries) => entries,
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(series),
@@ -105,14 +108,14 @@ impl Series {
     }
 
     /// Whether the run with this seed is finished and has its report.
-    pub(super) fn has_finished(&self, seed: u64) -> bool {
+    pub(super) fn has_finished(&self, seed: u64) -> Result<bool> {
         let run = self.run_path(seed);
-        RunFolder::has_ended(&run) && run.join(PAGE).is_file()
+        Ok(RunFolder::has_ended(&run)? && files::is_file(&run.join(PAGE))?)
     }
 
     /// Creates the folder with the recipe, unless it already has runs.
     pub(super) fn create(&self) -> Result<()> {
-        if is_series(&self.path) && !self.run_folders()?.is_empty() {
+        if is_series(&self.path)? && !self.run_folders()?.is_empty() {
             return Ok(());
         }
         files::create_folder(&self.path)?;
@@ -132,7 +135,7 @@ impl Series {
         let mut runs = Vec::new();
         for (seed, name) in self.run_folders()? {
             let path = self.path.join(&name).join(SUMMARY);
-            if !path.is_file() {
+            if !files::is_file(&path)? {
                 continue;
             }
             let bytes = files::read_at_most(&path, MAX_SUMMARY_BYTES)?;
@@ -200,7 +203,7 @@ impl Series {
                 continue;
             };
             // names such as seed-00 and seed-+0 also parse as 0
-            if name == format!("{RUN_PREFIX}{seed}") && self.path.join(name).join(RECIPE).is_file() {
+            if name == format!("{RUN_PREFIX}{seed}") && files::is_file(&self.path.join(name).join(RECIPE))? {
                 found.push((seed, name.to_owned()));
             }
         }

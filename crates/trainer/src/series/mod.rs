@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 use tallow_core::shown::{shell_word, shown_path};
-use tallow_core::{Progress as _, StopSignal, duration, temporary};
+use tallow_core::{Progress as _, StopSignal, duration, files, temporary};
 use tallow_run_files::RECIPE;
 use tallow_training::{Override, Recipe, RunFolder, RunPlace, Session};
 
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &SeedsArgs, app: &App) -> Result<ExitCode> {
     let go_on = go_on(args, &series);
     let mut is_complete = true;
     for (i, seed) in seeds.enumerate() {
-        if series.has_finished(seed) {
+        if series.has_finished(seed)? {
             continue;
         }
         if let Some(signal) = app.stop.raised() {
@@ -84,7 +84,7 @@ fn train_one(
     app: &App,
 ) -> Result<std::result::Result<bool, StopSignal>> {
     let run = series.run_path(seed);
-    let is_new = !run.join(RECIPE).is_file();
+    let is_new = !files::is_file(&run.join(RECIPE))?;
     let begun = match is_new {
         true => begin(args, series, seed, &run, app),
         false => go_on_with(args, &run, app),

@@ -6,7 +6,7 @@ use std::path::Path;
 use tallow_core::shown::shell_word;
 use tallow_core::{Bar, Unit, files};
 use tallow_metrics::{PredictionsTable, Summary};
-use tallow_report::RunRecord;
+use tallow_report::{ReportError, RunRecord};
 use tallow_run_files::{
     BEST_CHECKPOINT, LAST_CHECKPOINT, MANIFEST, MODEL, Manifest, PREVIOUS_CHECKPOINT, SUMMARY,
     TEST_PREDICTIONS, VAL_PREDICTIONS, is_of_end,
@@ -91,15 +91,19 @@ fn reached(run: &Path, found: &mut Verified) -> Result<Reached, TrainingError> {
 
 /// Returns why the folder is not a run folder, with a remedy; `None` if it is one.
 fn why_no_run(run: &Path) -> Option<String> {
-    if is_series(run) {
-        return Some(format!(
-            "it is a series of seeds: name its runs, as in trainer verify {}/seed-*",
-            shell_word(run)
-        ));
+    let name = |error: &dyn std::fmt::Display, runs: &str| {
+        format!("{error}: name {runs}, as in trainer verify {}", shell_word(run))
+    };
+    match (is_series(run), files::is_file(&run.join(MANIFEST))) {
+        (Err(e), _) | (_, Err(e)) => Some(e.to_string()),
+        (Ok(true), _) => Some(name(&"it is a series of seeds", "its runs") + "/seed-*"),
+        (Ok(false), Ok(true)) => None,
+        (Ok(false), Ok(false)) => match RunRecord::read_brief(run) {
+            Ok(_) => None,
+            Err(e @ ReportError::NotARun { .. }) => Some(name(&e, "a run folder") + "/*"),
+            Err(e) => Some(e.to_string()),
+        },
     }
-    let is_manifest_there = run.join(MANIFEST).is_file();
-    let error = RunRecord::read_brief(run).err().filter(|_| !is_manifest_there)?;
-    Some(format!("{error}: name a run folder, as in trainer verify {}/*", shell_word(run)))
 }
 
 /// Tells why a run has no manifest.
@@ -203,13 +207,13 @@ fn disagreement(table: &PredictionsTable, n: u64, accuracy: f64, loss: f64) -> O
 /// Checks the digest that the model file carries.
 fn model(run: &Path, is_over: bool, found: &mut Verified) {
     let is_of_fold = || RunFolder::recipe_of(run).is_ok_and(|recipe| recipe.data.fold.is_some());
-    if !run.join(MODEL).is_file() {
+    if let Ok(None) = files::metadata(&run.join(MODEL)) {
         if is_over && !found.has_problem(MODEL) && !is_of_fold() {
             found.differs(MODEL, "is missing", remedy(MODEL, run));
         }
         return;
     }
-    match check_model(run) {
+    match check_model(&run.join(MODEL)) {
         Ok(true) => found.checked.push(format!("{MODEL} matches the digest that it carries")),
         Ok(false) => found.notes.push(WITHOUT_DIGEST.to_owned()),
         Err(_) if found.has_problem(MODEL) => {}
@@ -222,7 +226,7 @@ fn checkpoints(run: &Path, found: &mut Verified) {
     let mut n_whole = 0;
     for name in [LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, BEST_CHECKPOINT] {
         let path = run.join(name);
-        if !path.exists() {
+        if let Ok(None) = files::metadata(&path) {
             continue;
         }
         match check_checkpoint(&path) {

@@ -56,7 +56,7 @@ impl<'a> ModelCache<'a> {
         progress: &dyn Progress,
     ) -> Result<Option<WeightFiles>, WeightsError> {
         let config = self.checked(commit, CONFIG_FILE, progress)?;
-        if config.is_none() && !self.absence_of(commit, CONFIG_FILE).exists() {
+        if config.is_none() && !files::exists(&self.absence_of(commit, CONFIG_FILE))? {
             return Ok(None); // the config may state `downsample_in_bottleneck`
         }
         let model = self.checked(commit, MODEL_FILE, progress)?;
@@ -82,7 +82,11 @@ impl<'a> ModelCache<'a> {
         progress: &dyn Progress,
     ) -> Result<Option<PathBuf>, WeightsError> {
         let path = self.repo.pointer_path(commit.as_str()).join(name);
-        let Ok(content) = fs::canonicalize(&path) else { return Ok(None) };
+        let content = match fs::canonicalize(&path) {
+            Ok(content) => content,
+            Err(e) if files::is_absent(&e) => return Ok(None),
+            Err(e) => return Err(FileError::reading(&path)(e).into()),
+        };
         if let Some(blob) = content.file_name().and_then(|name| BlobId::parse(name.to_str()?))
             && blob.of_file_alike(&content)? != blob
         {
@@ -102,7 +106,7 @@ impl<'a> ModelCache<'a> {
     /// Whether the cache has the blob with the right content. A blob with wrong content is deleted.
     pub(super) fn has_blob(&self, blob: &BlobId, progress: &dyn Progress) -> Result<bool, FileError> {
         let path = self.blob_path(blob);
-        if !path.exists() {
+        if !files::exists(&path)? {
             return Ok(false);
         }
         let is_right = blob.of_file_alike(&path)? == *blob;
