@@ -184,6 +184,63 @@ fn a_killed_run_goes_on_in_its_fold() {
     assert!(error.stderr.contains("a run with folds cannot be extended"), "{}", error.stderr);
 }
 
+/// A digit of a fold's records changes. The run does not use them, and what it advises gives the bits from before, whether the
+/// run's own model is still in training or trained already.
+#[test]
+fn a_damaged_fold_is_refused_and_trained_again() {
+    let sandbox = photos();
+    folds(&sandbox, "--run-dir run").ok();
+    let table = "run/folds/2/evaluation/predictions_test.csv";
+    let results = || {
+        ["run/model.safetensors", "run/history.csv", "run/evaluation/predictions_test.csv", table]
+            .map(|file| sandbox.read(file))
+    };
+    let before = results();
+    let with_another_digit = |text: &str| {
+        let at = text.rfind(|c: char| c.is_ascii_digit()).unwrap();
+        let digit = if &text[at..=at] == "5" { '6' } else { '5' };
+        format!("{}{digit}{}", &text[..at], &text[at + 1..])
+    };
+    fs::remove_file(sandbox.path("run/summary.json")).unwrap();
+    for path in [table, "run/folds/2/summary.json"] {
+        let whole = sandbox.text(path);
+        sandbox.write(path, with_another_digit(&whole));
+        let says =
+            [path, "has other content than was recorded", "remove the folder run/folds/2 and continue"];
+        sandbox.trainer("--resume run").fails(&says);
+        sandbox.write(path, whole);
+    }
+    for (removed, problem) in
+        [(table, "it is missing"), ("run/folds/2/summary.json", "it has neither all results")]
+    {
+        let whole = sandbox.read(removed);
+        fs::remove_file(sandbox.path(removed)).unwrap();
+        sandbox.trainer("--resume run").fails(&[problem, "remove the folder run/folds/2 and continue"]);
+        sandbox.write(removed, whole);
+    }
+
+    // the checkpoint before the last is of the epoch before the last
+    fs::remove_dir_all(sandbox.path("run/folds/2")).unwrap();
+    fs::remove_file(sandbox.path("run/checkpoints/last")).unwrap();
+    sandbox.trainer("--resume run --threads 2").ok().says(&["checkpoints/previous", "Fold 2 of 3: "]);
+    assert!(results() == before, "the fold and the rest of the training");
+    sandbox.trainer("verify run run/folds/2").ok();
+
+    // as `verify` advises for a run that is over
+    sandbox.write(table, with_another_digit(&sandbox.text(table)));
+    let remedy = "remove run/folds/2 and run/summary.json, and trainer --resume run trains that fold again";
+    for run in ["run", "run/folds/2"] {
+        let told = sandbox.trainer(&format!("verify {run}")).ends_with(1).stdout;
+        assert!(told.contains(remedy), "{told}");
+    }
+    fs::remove_dir_all(sandbox.path("run/folds/2")).unwrap();
+    fs::remove_file(sandbox.path("run/summary.json")).unwrap();
+    sandbox.trainer("--resume run").ok();
+    assert!(results() == before, "the fold and the evaluation");
+    sandbox.trainer("verify run").ok();
+    assert_eq!(sandbox.text("run/events.jsonl").matches("\"event\":\"fold_tested\"").count(), 3);
+}
+
 #[test]
 fn wrong_labels_are_found() {
     let sandbox = photos();

@@ -383,3 +383,28 @@ fn stages_are_unfrozen() {
         sandbox.trainer(&format!("eval {unfreeze}")).ok();
     }
 }
+
+/// A fold that is trained again begins with the pretrained weights, and is not trained without them.
+#[test]
+fn a_fold_is_trained_again_from_the_pretrained_weights() {
+    let sandbox = with_weights();
+    draw(&sandbox, "photos", &CLASSES);
+    let args =
+        HEAD.replace("--dataset sample", "--dataset photos").replace("--set data.train_subset=100 ", "");
+    sandbox
+        .trainer(&changed(
+            &args,
+            "--folds 2 --set model.unfreeze=all --set epochs=1 --set batch_size=20 --run-dir run",
+        ))
+        .ok();
+    let table = "run/folds/2/evaluation/predictions_test.csv";
+    let before = sandbox.read(table);
+    fs::remove_dir_all(sandbox.path("run/folds/2")).unwrap();
+    fs::remove_file(sandbox.path("run/summary.json")).unwrap();
+    fs::rename(sandbox.path("weights"), sandbox.path("moved")).unwrap();
+    let refused = sandbox.trainer("--resume run --offline");
+    refused.fails(&["are no longer where the run had them", "a fold is trained again", "put them back"]);
+    fs::rename(sandbox.path("moved"), sandbox.path("weights")).unwrap();
+    sandbox.trainer("--resume run --offline").ok();
+    assert!(sandbox.read(table) == before);
+}

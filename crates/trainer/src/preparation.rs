@@ -92,7 +92,7 @@ pub(crate) fn session(
     if settings.weights.is_some() {
         places::settle_weights(&mut recipe);
     }
-    let (pretrained, no_weights) = match is_new {
+    let (pretrained, mut no_weights) = match is_new {
         true => (Pretrained::find(&recipe.model, settings.offline, app)?, None),
         false => Pretrained::find_again(&recipe, settings.offline, app)?,
     };
@@ -145,7 +145,10 @@ pub(crate) fn session(
     if let Some(pretrained) = &pretrained {
         pretrained.load_into(&model, &app.progress)?;
     }
-    Pretrained::still_needed(no_weights, &model)?;
+    if model.params.params().any(|param| param.is_frozen()) {
+        let remedy = "they are frozen: give their new place with --weights";
+        Pretrained::still_needed(no_weights.take(), remedy)?;
+    }
     match is_new {
         true => places::settle(&mut recipe, model.trunk.is_some()),
         false if settings.data_dir.is_some() => recipe.data.data_dir = places::whole(&recipe.data.data_dir),
@@ -166,6 +169,9 @@ pub(crate) fn session(
         Place::Trial(path) => Session::start(recipe, model, data, &RunPlace::At(path.clone()))?,
         Place::New(place) => Session::start(recipe, model, data, place)?,
     };
+    if session.trains_a_fold_again() {
+        Pretrained::still_needed(no_weights, "a fold is trained again from them: put them back there")?;
+    }
     if let Some(pretrained) = &pretrained {
         session.set_pretrained(pretrained.told());
     }

@@ -75,8 +75,8 @@ impl Pretrained {
     }
 
     /// Does the same as [`find`](Self::find) for a resumed run. Its checkpoints hold everything that it learnt, so it needs
-    /// the weights only if some of them are frozen. An error is returned as the second value, for
-    /// [`still_needed`](Self::still_needed).
+    /// the weights only if some of them are frozen, or if a fold is trained again. An error is returned as the second value,
+    /// for [`still_needed`](Self::still_needed).
     pub(crate) fn find_again(
         recipe: &Recipe,
         offline: bool,
@@ -90,15 +90,11 @@ impl Pretrained {
         }
     }
 
-    /// Refuses to resume without weights that are frozen; `error` tells why they are not available.
-    pub(crate) fn still_needed(error: Option<anyhow::Error>, model: &Model) -> Result<()> {
-        match error {
-            Some(error) if model.params.params().any(|param| param.is_frozen()) => Err(error.context(
-                "--resume: the frozen pretrained weights are no longer where the run had them: give their \
-                 new place with --weights",
-            )),
-            _ => Ok(()),
-        }
+    /// Refuses to resume without weights that are needed; `error` tells why they are not available, and `remedy` why they are
+    /// needed and what to do.
+    pub(crate) fn still_needed(error: Option<anyhow::Error>, remedy: &str) -> Result<()> {
+        let what = "--resume: the pretrained weights are no longer where the run had them";
+        error.map_or(Ok(()), |error| Err(error.context(format!("{what}, and {remedy}"))))
     }
 
     /// Checks that the weights are for this architecture, and writes the position of its strides into the table.

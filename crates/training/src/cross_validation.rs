@@ -23,6 +23,7 @@ use crate::finish::CONFIDENCE;
 use crate::recipe::{DataConfig, Recipe};
 use crate::run_folder::{RunFolder, RunPlace};
 use crate::session::{Outcome, Session, Watch};
+use crate::state::State;
 
 /// The results of all folds.
 #[derive(Clone, Debug)]
@@ -41,6 +42,13 @@ impl Session {
         self.data.folds.is_some() && self.data.dataset.test.is_empty()
     }
 
+    /// Whether a fold must be trained again, though the run's own model is in training or trained already: its folder was
+    /// removed. Then the fold begins with the weights that the network had when it was given to
+    /// [`resume`](Self::resume); they must be those that the run began with.
+    pub fn trains_a_fold_again(&self) -> bool {
+        self.initial.is_some()
+    }
+
     /// Trains and tests the folds that are left. Returns the stop signal if a stop was requested on the way. `feeds` are
     /// those of the main run.
     pub(crate) fn cross_validate(
@@ -48,7 +56,8 @@ impl Session {
         feeds: &Feeds,
         watch: &mut Watch<'_>,
     ) -> Result<std::result::Result<Folded, StopSignal>> {
-        let initial = self.learner.model.params.learned_tensors()?;
+        let own = self.learner.model.params.learned_tensors()?;
+        let initial = self.initial.take();
         let n_folds = self.recipe.data.folds;
         // the checkpoints of the run's own training come after the record of the folds
         let is_recorded = self.state.epoch > 0 || self.state.batch > 0;
@@ -57,13 +66,16 @@ impl Session {
             let data = self.data.of_fold(fold);
             let folder = self.run_dir().join(FOLDS).join((fold + 1).to_string());
             if !RunFolder::has_ended(&folder)? {
-                if is_recorded {
-                    let problem = "the run's own model is already in training, but this fold is not \
-                                   finished: start a new run";
-                    return Err(TrainingError::Damaged { path: folder, problem: problem.into() });
+                match &initial {
+                    Some(initial) => self.learner.model.params.load_learned(initial)?,
+                    None if is_recorded => {
+                        let problem = "it was removed while the run was at work: continue with --resume";
+                        return Err(TrainingError::Damaged { path: folder, problem: problem.into() });
+                    }
+                    None => {}
                 }
                 let outcome = self.run_fold(fold, data.clone(), &folder, feeds, watch);
-                self.learner.model.params.load_learned(&initial)?;
+                self.learner.model.params.load_learned(&own)?;
                 if let Outcome::Interrupted(signal) = outcome? {
                     return Ok(Err(signal));
                 }
@@ -93,7 +105,11 @@ impl Session {
         let recipe = Recipe { data: data_config, ..self.recipe.clone() };
         let model = Arc::clone(&self.learner.model);
         let feeds = feeds.of_parts(&data);
-        let mut session = match files::exists(folder)? {
+        let is_begun = files::exists(folder)?;
+        if is_begun && !files::exists(&folder.join(CHECKPOINTS))? {
+            return Err(damaged(folder, folder, "it has neither all results nor checkpoints"));
+        }
+        let mut session = match is_begun {
             true => Self::resume_with(recipe, model, data, folder, None)?,
             false => Self::start_with(recipe, model, data, &RunPlace::At(folder.to_owned()))?,
         };
@@ -101,6 +117,28 @@ impl Session {
         // the events of a fold's run are in that run's own record
         session.run(&mut Watch { on_event: &mut |_| (), progress: watch.progress, stop: watch.stop })
     }
+}
+
+/// Whether the run in `run`, which continues from `state`, trains its own model, and one of its folds is not finished.
+pub(crate) fn lacks_a_fold(run: &Path, state: &State, data: &TrainData) -> Result<bool> {
+    if state.epoch == 0 && state.batch == 0 {
+        return Ok(false); // the folds come first
+    }
+    for fold in 1..=data.n_folds() {
+        if !RunFolder::has_ended(&run.join(FOLDS).join(fold.to_string()))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Returns the error that the file at `path`, of the fold in `folder`, cannot be used.
+fn damaged(path: &Path, folder: &Path, problem: &str) -> TrainingError {
+    let problem = format!(
+        "{problem}: remove the folder {} and continue with --resume, which trains this fold again",
+        shown_path(folder)
+    );
+    TrainingError::Damaged { path: path.to_owned(), problem }
 }
 
 /// Removes the checkpoints of a finished fold, which only a resume would need.
@@ -140,24 +178,24 @@ fn tested(fold: usize, n_folds: usize, predictions: &Predictions, train_secs: f6
 
 /// Reads the summary of a fold's run and its predictions for the held-out images.
 fn read_fold(folder: &Path, data: &TrainData) -> Result<(Summary, Predictions)> {
-    let damaged = |path: &PathBuf, problem: String| TrainingError::Damaged {
-        path: path.clone(),
-        problem: format!("{problem}: remove the folder {} and continue with --resume", shown_path(folder)),
-    };
+    let damaged = |path: &Path, problem: &str| damaged(path, folder, problem);
     let manifest = Manifest::read(folder)?;
     let text = |name: &str| -> Result<(PathBuf, String)> {
         let path = folder.join(name);
+        if !files::exists(&path)? {
+            return Err(damaged(&path, "it is missing"));
+        }
         let bytes = files::read_at_most(&path, MAX_FILE_BYTES)?;
         if let Some(difference) = manifest.as_ref().and_then(|manifest| manifest.difference(name, &bytes)) {
-            return Err(damaged(&path, format!("it {difference}")));
+            return Err(damaged(&path, &format!("it {difference}")));
         }
-        let text = String::from_utf8(bytes).map_err(|_| damaged(&path, "it is not text".into()))?;
+        let text = String::from_utf8(bytes).map_err(|_| damaged(&path, "it is not text"))?;
         Ok((path, text))
     };
     let (path, summary) = text(SUMMARY)?;
-    let summary = serde_json::from_str(&summary).map_err(|e| damaged(&path, e.to_string()))?;
+    let summary = serde_json::from_str(&summary).map_err(|e| damaged(&path, &e.to_string()))?;
     let (path, table) = text(TEST_PREDICTIONS)?;
-    let table = parse_predictions_csv(&table).map_err(|e| damaged(&path, e.to_string()))?;
+    let table = parse_predictions_csv(&table).map_err(|e| damaged(&path, &e.to_string()))?;
     let (predictions, held_out) = (table.predictions, &data.test);
     let targets = held_out.indices.iter().map(|&i| held_out.set.label(i as usize));
     let is_of_fold = *table.class_names == **held_out.set.class_names()
@@ -165,7 +203,7 @@ fn read_fold(folder: &Path, data: &TrainData) -> Result<(Summary, Predictions)> 
         && targets.eq(predictions.targets().iter().copied());
     match is_of_fold {
         true => Ok((summary, predictions)),
-        false => Err(damaged(&path, "its images are not those that the fold holds out".into())),
+        false => Err(damaged(&path, "its images are not those that the fold holds out")),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::averaging::Average;
 use crate::beginning::{begin_with, completed, recorded_model};
 use crate::checkpoint::{Checkpoint, digest};
 use crate::checks::{check_batches, check_folds, check_same_data, check_sizes, check_trunk, check_unchanged};
-use crate::cross_validation::Folded;
+use crate::cross_validation::{Folded, lacks_a_fold};
 use crate::data::TrainData;
 use crate::ending::EndStep;
 use crate::error::{Result, TrainingError};
@@ -54,6 +54,8 @@ pub struct Session {
     pub(crate) feeds: Option<Feeds>,
     /// The results of the folds; set once all folds are over.
     pub(crate) folded: Option<Folded>,
+    /// What the network had learnt before the run began, if a fold must be trained again.
+    pub(crate) initial: Option<Tensors>,
     pub(crate) state: State,
     pub(crate) recorder: Recorder,
     /// The average of the weights so far, if the recipe asks for one and it has begun.
@@ -133,6 +135,9 @@ impl Session {
     /// Resumes the run in the folder `path` from its last checkpoint. `recipe` is the run's own recipe, except for more
     /// epochs or another data folder. A complete run stays as it is.
     ///
+    /// `model` has the weights that the run began with. Those that learn come from the checkpoint, but a fold whose folder was
+    /// removed is trained again from them.
+    ///
     /// Epochs after the end of the run's schedule are an [`Extension`](crate::Extension), which begins with the learning rate
     /// `extension_lr`; without it, with a fifth of the recipe's.
     ///
@@ -174,17 +179,19 @@ impl Session {
         if state.frozen_digest != frozen {
             return Err(TrainingError::OtherWeights);
         }
+        // a summary of fewer epochs is older than an extension that was killed
+        let finished =
+            run.read_summary()?.filter(|s| state.is_trained(&recipe) && s.epochs_run == state.epoch);
+        let trains_a_fold_again = finished.is_none() && lacks_a_fold(path, &state, &data)?;
+        let initial = trains_a_fold_again.then(|| model.params.learned_tensors()).transpose()?;
         model.params.load_learned(&checkpoint.model)?;
         let mut optimizer = Optimizer::new(&recipe.optimizer, &recipe.param_groups, &model.params)?;
         let steps_per_epoch = n_batches(data.train.len(), recipe.batch_size, recipe.data.drop_last);
         optimizer.load_state(&model.params, state.n_steps(steps_per_epoch), &checkpoint.optimizer)?;
         let criterion = criterion(&recipe, &data)?;
         let average = checkpoint.average.map(|tensors| Average { tensors, n: state.n_averaged });
-        // a summary of fewer epochs is older than an extension that was killed
-        let finished =
-            run.read_summary()?.filter(|s| state.is_trained(&recipe) && s.epochs_run == state.epoch);
-        let mut session =
-            Self { finished, average, ..Self::new(recipe, model, data, criterion, optimizer, state, run) };
+        let new = Self::new(recipe, model, data, criterion, optimizer, state, run);
+        let mut session = Self { finished, initial, average, ..new };
         session.recorder.run.remove_leftovers();
         if session.finished.is_some() {
             session.taken = RunFolder::steps_taken(path)?;
@@ -218,6 +225,7 @@ impl Session {
             data,
             feeds: None,
             folded: None,
+            initial: None,
             state,
             recorder: Recorder::new(run),
             average: None,
