@@ -1,5 +1,6 @@
 //! `trainer train`: the files of a run, its output, and what its results depend on.
 
+use crate::drawn::{TINY_RUN, picture};
 use crate::support::{Sandbox, TINY, TINY_MODEL, read_safetensors, wait_until};
 use serde_json::Value;
 use tallow_metrics::{Summary, parse_history, parse_predictions_csv};
@@ -244,6 +245,32 @@ fn a_run_without_validation_has_no_val_columns() {
     assert_eq!((&summary["n_val"], &summary["val"]), (&Value::from(0), &Value::Null));
     assert_eq!(summary["best_epoch"], Value::Null);
     assert!(!sandbox.path("runs/cnn-1/evaluation/predictions_val.csv").exists());
+}
+
+/// The recipe asks for validation, but all pictures that could validate are copies of pictures to train on.
+#[test]
+fn a_run_without_a_picture_to_validate_on_has_no_val_columns() {
+    let sandbox = Sandbox::new();
+    for (class, name) in ["cat", "dog"].into_iter().enumerate() {
+        for i in 0..10 {
+            sandbox.write(&format!("photos/train/{name}/{i}.png"), picture(class, 0));
+        }
+        sandbox.write(&format!("photos/test/{name}/0.png"), picture(class, 1));
+    }
+    let args = format!("--dataset photos --recipe photos-cnn {TINY_RUN} --run-dir run");
+    sandbox.trainer(&format!("{args} --epochs 2")).ok().says(&[" 0 val,"]);
+    let is_without_val = |n_epochs: usize| {
+        let history = sandbox.text("run/history.csv");
+        assert!(history.starts_with("epoch,accuracy,loss,optimized_loss,learning_rate\n"), "{history}");
+        assert_eq!(parse_history(&history).unwrap().len(), n_epochs);
+        sandbox.trainer("verify run").ok();
+    };
+    is_without_val(2);
+    sandbox.trainer("--resume run --epochs 3").ok();
+    is_without_val(3);
+    let watched = "--set callbacks.early_stopping={patience=1,monitor=\"val_loss\"}";
+    let refused = sandbox.trainer(&format!("{} {watched}", args.replace("run-dir run", "run-dir other")));
+    refused.fails(&["callbacks.early_stopping.monitor is val_loss", "no image is left to validate on"]);
 }
 
 #[test]

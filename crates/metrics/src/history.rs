@@ -41,12 +41,12 @@ impl EpochRecord {
         if with_val { WITH_VAL } else { WITHOUT_VAL }
     }
 
-    /// Returns the record as a line of `history.csv`, without the line end. Every number has the fewest decimals that
-    /// read back to the same bits. The validation columns are there if either value is.
-    pub fn to_csv_row(&self) -> String {
+    /// Returns the record as a line of `history.csv`, without the line end, for a file that has the validation columns or not.
+    /// Every number has the fewest decimals that read back to the same bits.
+    pub fn to_csv_row(&self, with_val: bool) -> String {
         let mut row = format!("{},{},{},", self.epoch, self.accuracy, self.loss);
         row.extend(self.optimized_loss.map(|loss| loss.to_string()));
-        if self.val_accuracy.is_some() || self.val_loss.is_some() {
+        if with_val {
             for value in [self.val_accuracy, self.val_loss] {
                 row.push(',');
                 row.extend(value.map(|v| v.to_string()));
@@ -55,6 +55,15 @@ impl EpochRecord {
         let _ = write!(row, ",{}", self.learning_rate); // writing to a String cannot fail
         row
     }
+}
+
+/// Returns the text of `history.csv`, with the validation columns or without: those of the header are those of the rows.
+pub fn history_to_csv(records: &[EpochRecord], with_val: bool) -> String {
+    let rows = records.iter().map(|record| record.to_csv_row(with_val));
+    std::iter::once(EpochRecord::csv_header(with_val).to_owned())
+        .chain(rows)
+        .map(|line| line + "\n")
+        .collect()
 }
 
 /// Reads the text of `history.csv`.
@@ -86,7 +95,7 @@ fn record(table: &Table, row: &Row, epoch: u64) -> Result<EpochRecord, MetricsEr
         ));
     }
     let (val_accuracy, val_loss) = (optional("val_accuracy")?, optional("val_loss")?);
-    // a row without both has no such columns
+    // a run without validation has no such columns
     if let Some(column) = table.header.iter().position(|column| column == "val_accuracy")
         && val_accuracy.or(val_loss).is_none()
     {
@@ -119,9 +128,7 @@ mod tests {
     };
 
     fn text(records: &[EpochRecord]) -> String {
-        let header = EpochRecord::csv_header(records[0].val_loss.is_some());
-        let rows: Vec<String> = records.iter().map(EpochRecord::to_csv_row).collect();
-        format!("{header}\n{}\n", rows.join("\n"))
+        history_to_csv(records, records[0].val_loss.is_some())
     }
 
     fn error(text: &str) -> String {
@@ -130,18 +137,20 @@ mod tests {
 
     #[test]
     fn a_row_is_exact_and_plain() {
-        assert_eq!(RECORD.to_csv_row(), "1,0.30000000000000004,2,2.5,0.3333333333333333,0.0000001,0.00001");
+        assert_eq!(
+            RECORD.to_csv_row(true),
+            "1,0.30000000000000004,2,2.5,0.3333333333333333,0.0000001,0.00001"
+        );
         let without = EpochRecord { val_accuracy: None, val_loss: None, ..RECORD };
-        assert_eq!(without.to_csv_row(), "1,0.30000000000000004,2,2.5,0.00001");
+        assert_eq!(without.to_csv_row(false), "1,0.30000000000000004,2,2.5,0.00001");
         assert_eq!(parse_history(&text(&[without])).unwrap(), [without]);
     }
 
     #[test]
     fn a_value_that_is_not_there_is_an_empty_field() {
-        let half = EpochRecord { val_loss: None, ..RECORD };
-        assert_eq!(half.to_csv_row(), "1,0.30000000000000004,2,2.5,0.3333333333333333,,0.00001");
-        let text = format!("{WITH_VAL}\n{}\n", half.to_csv_row());
-        assert_eq!(parse_history(&text).unwrap(), [half]);
+        let half = EpochRecord { val_accuracy: None, ..RECORD };
+        assert_eq!(half.to_csv_row(true), "1,0.30000000000000004,2,2.5,,0.0000001,0.00001");
+        assert_eq!(parse_history(&text(&[half])).unwrap(), [half]);
     }
 
     /// Runs of older programs, which recorded the optimised loss alone, can be read and resumed.
@@ -156,8 +165,19 @@ mod tests {
             parse_history(&format!("{OLDER_WITHOUT_VAL}\n1,0.30000000000000004,2,0.00001\n")).unwrap(),
             [without]
         );
-        assert_eq!(older.to_csv_row(), "1,0.30000000000000004,2,,0.3333333333333333,0.0000001,0.00001");
-        assert_eq!(parse_history(&format!("{WITH_VAL}\n{}\n", older.to_csv_row())).unwrap(), [older]);
+        assert_eq!(older.to_csv_row(true), "1,0.30000000000000004,2,,0.3333333333333333,0.0000001,0.00001");
+        assert_eq!(parse_history(&history_to_csv(&[older], true)).unwrap(), [older]);
+    }
+
+    /// Whatever the records hold, the file decides on its columns once.
+    #[test]
+    fn all_rows_have_the_columns_of_the_header() {
+        let without = EpochRecord { val_accuracy: None, val_loss: None, ..RECORD };
+        for with_val in [true, false] {
+            let text = history_to_csv(&[RECORD, without], with_val);
+            let n_fields: Vec<usize> = text.lines().map(|line| line.split(',').count()).collect();
+            assert_eq!(n_fields, [if with_val { 7 } else { 5 }; 3], "{text}");
+        }
     }
 
     #[test]

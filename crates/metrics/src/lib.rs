@@ -112,7 +112,7 @@ pub use coverage::{CoveragePoint, coverage_at, coverage_curve};
 pub use coverage_promise::{Promise, promised_threshold};
 pub use error::MetricsError;
 pub use folds::{FoldScores, folds_interval};
-pub use history::{EpochRecord, parse_history};
+pub use history::{EpochRecord, history_to_csv, parse_history};
 pub use interval::{clopper_pearson_lower, wilson_interval};
 pub use lr_sweep::{LrSweep, SuggestedRate, SweepPoint};
 pub use mean::WeightedMean;

@@ -49,6 +49,20 @@ pub(crate) fn check_trunk(recipe: &Recipe, model: &Model) -> Result<()> {
     Err(TrainingError::Value { key: "augment, mix:", problem: problem.into() })
 }
 
+/// Refuses a callback that watches validation if no image is left to validate on.
+pub(crate) fn check_validation(recipe: &Recipe, data: &TrainData) -> Result<()> {
+    match recipe.watched_validation() {
+        Some((key, monitor)) if data.val.is_none() => {
+            let problem = format!(
+                "is {monitor}, but no image is left to validate on, as all that were chosen are copies of images to \
+                 train on: leave the callback out, or choose a larger data.val_fraction"
+            );
+            Err(TrainingError::Value { key, problem })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Refuses folds that leave any part without images.
 pub(crate) fn check_folds(data: &TrainData) -> Result<()> {
     let n_folds = data.n_folds();

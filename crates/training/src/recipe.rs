@@ -10,7 +10,7 @@ use tallow_dataset::{Augment, Fit, Interpolation, Mix, Normalization, Preprocess
 use tallow_nn::{Device, OptimizerConfig, ParamGroup, Reduction, native_precision};
 
 use crate::averaging::Averaging;
-use crate::callbacks::{EarlyStopping, ReduceLrOnPlateau};
+use crate::callbacks::{EarlyStopping, Monitor, ReduceLrOnPlateau};
 use crate::class_weights::ClassWeights;
 use crate::error::{Result, TrainingError};
 use crate::extension::Extension;
@@ -365,14 +365,11 @@ impl Recipe {
 
     fn validate_callbacks(&self) -> Result<()> {
         let Callbacks { early_stopping, reduce_lr_on_plateau } = &self.callbacks;
-        let mut monitors = Vec::new();
         if let Some(callback) = early_stopping {
             callback.validate()?;
-            monitors.push(("callbacks.early_stopping.monitor", callback.monitor));
         }
         if let Some(callback) = reduce_lr_on_plateau {
             callback.validate()?;
-            monitors.push(("callbacks.reduce_lr_on_plateau.monitor", callback.monitor));
             if !self.schedule.is_constant() {
                 let problem = "needs schedule.kind = \"constant\" without warm-up, because both would set \
                                the learning rate: add --set schedule.kind=constant";
@@ -382,16 +379,29 @@ impl Recipe {
                 });
             }
         }
-        match monitors.into_iter().find(|(_, monitor)| monitor.needs_validation() && !self.has_validation()) {
-            Some((key, monitor)) => {
+        match self.watched_validation() {
+            Some((key, monitor)) if !self.has_validation() => {
                 let problem = format!("is {monitor}, but there is no validation: data.val_fraction is 0");
                 Err(TrainingError::Value { key, problem })
             }
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 
-    /// Whether an epoch ends with validation.
+    /// Returns the key of a callback that watches a figure of validation, with that figure, if there is one.
+    pub(crate) fn watched_validation(&self) -> Option<(&'static str, Monitor)> {
+        let Callbacks { early_stopping, reduce_lr_on_plateau } = &self.callbacks;
+        let stopping = early_stopping.as_ref().map(|callback| callback.monitor);
+        let plateau = reduce_lr_on_plateau.as_ref().map(|callback| callback.monitor);
+        let watched = [
+            ("callbacks.early_stopping.monitor", stopping),
+            ("callbacks.reduce_lr_on_plateau.monitor", plateau),
+        ];
+        let mut watched = watched.into_iter().filter_map(|(key, monitor)| Some((key, monitor?)));
+        watched.find(|(_, monitor)| monitor.needs_validation())
+    }
+
+    /// Whether the recipe asks for validation. The data may have no image for it.
     pub fn has_validation(&self) -> bool {
         self.data.validate_on == ValidateOn::Test || self.data.val_fraction != 0.0
     }

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use tallow_core::FileError;
-use tallow_metrics::{EpochRecord, TestScore};
+use tallow_metrics::{EpochRecord, TestScore, history_to_csv};
 use tallow_run_files::{EVENTS, HISTORY};
 
 use crate::checkpoint::encoding;
@@ -39,26 +39,25 @@ struct EventLine<'a> {
 #[derive(Debug)]
 pub(crate) struct Recorder {
     pub(crate) run: RunFolder,
+    /// Whether epochs end with validation, so that `history.csv` has its columns. The data decide: a recipe may ask for
+    /// validation and leave no image to it.
+    has_validation: bool,
     /// The TensorBoard file; open once the run is at work.
     event_file: Option<EventFile>,
 }
 
 impl Recorder {
-    pub(crate) fn new(run: RunFolder) -> Self {
-        Self { run, event_file: None }
+    pub(crate) fn new(run: RunFolder, has_validation: bool) -> Self {
+        Self { run, has_validation, event_file: None }
     }
 
     /// Cuts `history.csv` and `events.jsonl` back to their content when the checkpoint with `state` was written.
-    pub(crate) fn cut_back(&self, state: &State, recipe: &Recipe) -> Result<()> {
+    pub(crate) fn cut_back(&self, state: &State) -> Result<()> {
         if self.events_bytes() > state.events_bytes {
             let cut = self.run.events.set_len(state.events_bytes);
             cut.map_err(FileError::writing(&self.run.path().join(EVENTS)))?;
         }
-        let mut text = format!("{}\n", EpochRecord::csv_header(recipe.has_validation()));
-        for record in &state.history {
-            text += &format!("{}\n", record.to_csv_row());
-        }
-        self.run.write(HISTORY, text.as_bytes())
+        self.run.write(HISTORY, history_to_csv(&state.history, self.has_validation).as_bytes())
     }
 
     /// Begins the TensorBoard file, or continues it at the length recorded in `state`.
@@ -120,7 +119,7 @@ impl Recorder {
         let path = self.run.path().join(HISTORY);
         let append = |path: &Path| -> io::Result<()> {
             let mut file = OpenOptions::new().append(true).open(path)?;
-            file.write_all(format!("{}\n", record.to_csv_row()).as_bytes())?;
+            file.write_all(format!("{}\n", record.to_csv_row(self.has_validation)).as_bytes())?;
             file.sync_data()
         };
         Ok(append(&path).map_err(FileError::writing(&path))?)
@@ -202,8 +201,9 @@ mod tests {
         let mut state = State::new(&recipe, "", &[], None);
         let (model, optimizer) = (Tensors::new(), Tensors::new());
         let checkpoint = Checkpoint { state: state.clone(), model, optimizer, average: None };
-        let run = RunFolder::create(&RunPlace::At(folder.path().join("run")), &recipe, &checkpoint).unwrap();
-        let mut recorder = Recorder::new(run);
+        let place = RunPlace::At(folder.path().join("run"));
+        let run = RunFolder::create(&place, &recipe, &history_to_csv(&[], true), &checkpoint).unwrap();
+        let mut recorder = Recorder::new(run, true);
         recorder.open_event_file(&state, &recipe).unwrap();
         let begun = logs(&recorder);
         assert_eq!(begun.0, "epoch,accuracy,loss,optimized_loss,val_accuracy,val_loss,learning_rate\n");
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!((ended.0.lines().count(), ended.1.len(), &*ended.1[2]), (3, 3, line));
         assert!(ended.2 > saved.2);
 
-        recorder.cut_back(&state, &recipe).unwrap();
+        recorder.cut_back(&state).unwrap();
         recorder.open_event_file(&state, &recipe).unwrap();
         assert_eq!(logs(&recorder), saved);
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use tallow_core::temporary::{self, TemporaryFolder};
 use tallow_core::{FileError, files};
 use tallow_dataset::{Fit, Interpolation};
-use tallow_metrics::{EpochRecord, Summary};
+use tallow_metrics::Summary;
 use tallow_run_files::{CHECKPOINTS, ENDING, EVENTS, HISTORY, LAST_CHECKPOINT, RECIPE, SUMMARY};
 use tracing::debug;
 
@@ -54,8 +54,13 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Creates a folder with `recipe` and a first checkpoint, either completely or not at all.
-    pub(crate) fn create(place: &RunPlace, recipe: &Recipe, first: &Checkpoint) -> Result<Self> {
+    /// Creates a folder with `recipe`, the `history` of no epoch and a first checkpoint, either completely or not at all.
+    pub(crate) fn create(
+        place: &RunPlace,
+        recipe: &Recipe,
+        history: &str,
+        first: &Checkpoint,
+    ) -> Result<Self> {
         let parent = match place {
             RunPlace::At(path) if fs::symlink_metadata(path).is_ok() => {
                 return Err(TrainingError::RunExists(path.clone()));
@@ -69,10 +74,7 @@ impl RunFolder {
             files::create_folder(&staging.path().join(CHECKPOINTS))?;
             files::write(&staging.path().join(RECIPE), recipe.to_toml()?.as_bytes())?;
             files::write(&staging.path().join(LAST_CHECKPOINT), &first.to_bytes()?)?;
-            files::write(
-                &staging.path().join(HISTORY),
-                format!("{}\n", EpochRecord::csv_header(recipe.has_validation())).as_bytes(),
-            )?;
+            files::write(&staging.path().join(HISTORY), history.as_bytes())?;
             files::write(&staging.path().join(EVENTS), b"")?;
             let path = move_in(staging.path(), place, recipe.name.raw())?;
             staging.keep();

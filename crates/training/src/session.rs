@@ -6,14 +6,16 @@ use std::time::Instant;
 
 use tallow_core::{Progress, StopFlag, StopSignal};
 use tallow_dataset::n_batches;
-use tallow_metrics::{PretrainedWeights, Summary};
+use tallow_metrics::{PretrainedWeights, Summary, history_to_csv};
 use tallow_nn::{CrossEntropy, Model, Optimizer, Tensors};
 use tallow_run_files::{BEST_CHECKPOINT, ENDING, MANIFEST, SUMMARY};
 
 use crate::averaging::Average;
 use crate::beginning::{begin_with, completed, recorded_model};
 use crate::checkpoint::{Checkpoint, digest};
-use crate::checks::{check_batches, check_folds, check_same_data, check_sizes, check_trunk, check_unchanged};
+use crate::checks::{
+    check_batches, check_folds, check_same_data, check_sizes, check_trunk, check_unchanged, check_validation,
+};
 use crate::cross_validation::{Folded, lacks_a_fold};
 use crate::data::TrainData;
 use crate::ending::EndStep;
@@ -101,6 +103,7 @@ impl Session {
         let recipe = Recipe { schedule: recipe.schedule.clone().resolve(recipe.epochs), precision, ..recipe };
         recipe.schedule.validate()?;
         check_sizes(&recipe, &model)?;
+        check_validation(&recipe, &data)?;
         check_folds(&data)?;
         check_trunk(&recipe, &model)?;
         let criterion = criterion(&recipe, &data)?;
@@ -127,7 +130,7 @@ impl Session {
         for fold in 0..data.n_folds() {
             check_batches(&recipe, &data.of_fold(fold), model.input_px)?;
         }
-        let run = RunFolder::create(place, &recipe, &checkpoint)?;
+        let run = RunFolder::create(place, &recipe, &history_to_csv(&[], data.val.is_some()), &checkpoint)?;
         let notices = whitened.into_iter().collect();
         Ok(Self { average, notices, ..Self::new(recipe, model, data, criterion, optimizer, state, run) })
     }
@@ -198,7 +201,7 @@ impl Session {
             return Ok(session);
         }
         session.recorder.run.remove(MANIFEST)?; // it speaks of a run that is over
-        session.recorder.cut_back(&session.state, &session.recipe)?;
+        session.recorder.cut_back(&session.state)?;
         session.notices.extend(notice);
         session.best = session.read_best()?;
         session.extend(&then)?;
@@ -219,6 +222,7 @@ impl Session {
         let precision = recipe.precision.resolve(model.params.device());
         let learner = Learner { model, criterion, optimizer, precision, max_grad_norm: recipe.max_grad_norm };
         let (clock, last_saved) = (Instant::now(), Instant::now());
+        let recorder = Recorder::new(run, data.val.is_some());
         Self {
             recipe,
             learner,
@@ -227,7 +231,7 @@ impl Session {
             folded: None,
             initial: None,
             state,
-            recorder: Recorder::new(run),
+            recorder,
             average: None,
             best: None,
             finished: None,

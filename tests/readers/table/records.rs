@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 use tallow_core::Foreign;
 use tallow_core::keys::KeyTable;
 use tallow_metrics::{
-    CostTable, EpochRecord, Predictions, Summary, parse_history, parse_predictions_csv, predictions_to_csv,
+    CostTable, EpochRecord, Predictions, Summary, history_to_csv, parse_history, parse_predictions_csv,
+    predictions_to_csv,
 };
 use tallow_models::with_model_keys;
 use tallow_training::{parse_recipe, recipe_keys, recipe_names, recipe_text};
@@ -76,9 +77,7 @@ pub(super) fn history(bytes: &[u8]) -> bool {
 
 fn history_text(records: &[EpochRecord]) -> String {
     let is_validated = |record: &EpochRecord| record.val_accuracy.or(record.val_loss).is_some();
-    let header = EpochRecord::csv_header(records.iter().any(is_validated));
-    let rows: String = records.iter().map(|record| record.to_csv_row() + "\n").collect();
-    format!("{header}\n{rows}")
+    history_to_csv(records, records.iter().any(is_validated))
 }
 
 pub(super) fn histories() -> Vec<Vec<u8>> {

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use tallow_metrics::{EpochRecord, Foreign, Predictions, Summary, TestScore, predictions_to_csv};
+use tallow_metrics::{
+    EpochRecord, Foreign, Predictions, Summary, TestScore, history_to_csv, predictions_to_csv,
+};
 
 /// `n` predictions for `c` classes by a fixed rule, about three out of four correct; another `salt` gives another model.
 pub(crate) fn predictions(n: usize, c: usize, salt: usize) -> Predictions {
@@ -37,9 +39,8 @@ pub(crate) fn write_run(path: &Path, class_names: &[Foreign], salt: usize) {
         val_loss: Some(1.25),
         learning_rate: 0.001,
     };
-    let rows: Vec<String> = (1..=3).map(|epoch| record(epoch).to_csv_row()).collect();
-    fs::write(path.join("history.csv"), format!("{}\n{}\n", EpochRecord::csv_header(true), rows.join("\n")))
-        .unwrap();
+    let records: Vec<EpochRecord> = (1..=3).map(record).collect();
+    fs::write(path.join("history.csv"), history_to_csv(&records, true)).unwrap();
     fs::write(
         path.join("recipe.toml"),
         "name = \"r\"\nbatch_size = 8\n[optimizer]\nkind = \"sgd\"\nlr = 0.1\n",
