@@ -309,11 +309,35 @@ fn a_run_at_work_has_no_manifest_and_gets_one_at_each_end() {
     assert!(!sandbox.path("run/manifest.json").exists());
     running.kill();
     sandbox.trainer(&format!("{TINY} --run-dir again")).ok();
+    for command in ["card again", "export again"] {
+        sandbox.trainer(command).ok();
+    }
     sandbox.trainer("--resume again --epochs 3").ok();
     let found = verified(&sandbox, "again", 0);
     assert_eq!(found["unknown"], Value::Array(vec![]), "{found}");
     let manifest = sandbox.text("again/manifest.json");
-    assert!(manifest.contains("before-extension/epoch-2/model.safetensors"), "{manifest}");
+    for name in ["before-extension/epoch-2/model.safetensors", "README.md", "model.onnx"] {
+        assert!(manifest.contains(name), "no {name} in {manifest}");
+    }
+
+    // what other commands wrote is checked while the run is at work, and after it
+    sandbox.write("again/README.md", "changed");
+    let differs = |run: &str| {
+        let found = verified(&sandbox, run, 1);
+        assert_eq!(found["problems"].as_array().unwrap().len(), 1, "{found}");
+        assert_eq!(found["problems"][0]["file"], "README.md", "{found}");
+        texts(&found, "notes")
+    };
+    let (running, _gag) = sandbox.start_gagged("--resume again --epochs 200");
+    wait_until("it goes on", || !sandbox.path("again/summary.json").exists());
+    assert!(differs("again")[0].contains("a process works on the run"));
+    running.kill();
+    assert!(differs("again")[0].contains("trainer --resume again goes on"));
+    sandbox.trainer(&format!("{TINY} --run-dir third")).ok();
+    sandbox.trainer("card third").ok();
+    sandbox.write("third/README.md", "changed");
+    sandbox.trainer("--resume third --epochs 3").ok();
+    assert!(differs("third").is_empty());
 }
 
 /// Killed between its results and its last file, a run is neither whole nor damaged.

@@ -2,7 +2,7 @@
 //!
 //! * The names ([`SUMMARY`], [`TEST_PREDICTIONS`], …), for all crates that read or write such a file.
 //! * [`Manifest`]: size and SHA-256 of the files that a run wrote and that will not change again. [`begin`] writes it at the
-//!   end of a run; [`record`] takes files into it that a command writes later.
+//!   end of a run; [`record`] takes files into it that a command writes later; [`forget`] prepares it for a run that goes on.
 //!
 //! The crate does not know what the files hold.
 //!
@@ -31,6 +31,6 @@ mod manifest;
 mod names;
 mod walk;
 
-pub use manifest::{Difference, FileEntry, Manifest, ManifestError, begin, record};
+pub use manifest::{Difference, FileEntry, Manifest, ManifestError, begin, forget, record};
 pub use names::*;
 pub use walk::event_files;

@@ -10,8 +10,9 @@
 //! }
 //! ```
 //!
-//! Files stand in the order of their paths. A run that goes on removes its manifest first, so a manifest never speaks of a run
-//! at work. It needs no digest of its own: whatever is damaged in it contradicts the files, or cannot be read.
+//! Files stand in the order of their paths. It needs no digest of its own: whatever is damaged in it contradicts the files, or
+//! cannot be read. A run that goes on first removes the entries of the files that it is going to change ([`forget`]). So while a
+//! run is at work, the manifest has at most the files of other commands, and not `summary.json`.
 //!
 //! Commands that write into the folder of a finished run call [`record`], which touches only the entries of what they wrote:
 //! to write a page again must not hide that a table has changed.
@@ -167,7 +168,11 @@ impl Manifest {
         Ok(names)
     }
 
-    fn write(files: BTreeMap<String, FileEntry>, run: &Path) -> Result<(), FileError> {
+    fn into_entries(self) -> Entries {
+        self.files.into_iter().map(|file| (file.path.clone(), file)).collect()
+    }
+
+    fn write(files: Entries, run: &Path) -> Result<(), FileError> {
         let (path, files) = (run.join(MANIFEST), files.into_values().collect());
         let text = serde_json::to_string_pretty(&Self { version: VERSION, files });
         let text = text.map_err(|e| FileError::writing(&path)(e.into()))?; // never: it holds plain data only
@@ -199,14 +204,47 @@ impl FileEntry {
     }
 }
 
-/// Writes the manifest of the run folder `run`. It records the files and folders `names`, as far as they are there, and `last`: the
-/// name and the content of the file that the run writes after it, as its last one.
+/// Entries by the names of their files.
+type Entries = BTreeMap<String, FileEntry>;
+
+/// Returns the entries of the manifest; none if there is no manifest, or it is damaged.
+fn known(run: &Path) -> Result<Entries, FileError> {
+    match Manifest::read(run) {
+        Ok(manifest) => Ok(manifest.map_or_else(Entries::new, Manifest::into_entries)),
+        Err(ManifestError::Damaged { .. }) => Ok(Entries::new()),
+        Err(ManifestError::File(e)) => Err(e),
+    }
+}
+
+/// Prepares the manifest of the run folder `run` for a run that goes on: removes the entries of the files that the run `changes`.
+///
+/// The others, of files that commands wrote into the folder after the run, stay, whatever these files are now. If one of them
+/// was changed or removed, that the run goes on must not hide it. A manifest without entries, or a damaged one, is removed.
 ///
 /// # Errors
-/// If a file cannot be read, or the manifest cannot be written.
+/// If the manifest cannot be read, written or removed.
+pub fn forget(run: &Path, changes: impl Fn(&str) -> bool) -> Result<(), FileError> {
+    let mut recorded = known(run)?;
+    recorded.retain(|name, _| !changes(name));
+    if !recorded.is_empty() {
+        return Manifest::write(recorded, run);
+    }
+    let path = run.join(MANIFEST);
+    match fs::remove_file(&path) {
+        Err(e) if !files::is_absent(&e) => Err(FileError::new("remove", &path)(e)),
+        _ => files::sync_folder(run),
+    }
+}
+
+/// Writes the manifest of the run folder `run`. It records the files and folders `names`, as far as they are there, and `last`: the
+/// name and the content of the file that the run writes after it, as its last one. Entries of other files stay.
+///
+/// # Errors
+/// If a file cannot be read, or the manifest cannot be read or written.
 pub fn begin(run: &Path, names: &[&str], last: (&str, &[u8])) -> Result<(), FileError> {
-    let mut recorded = BTreeMap::new();
+    let mut recorded = known(run)?;
     for name in names {
+        remove_below(&mut recorded, name);
         take(&mut recorded, run, &run.join(name))?;
     }
     let (path, content) = (last.0.to_owned(), last.1);
@@ -223,13 +261,11 @@ pub fn begin(run: &Path, names: &[&str], last: (&str, &[u8])) -> Result<(), File
 /// If a file cannot be read, or the manifest cannot be read or written.
 pub fn record(run: &Path, paths: &[impl AsRef<Path>]) -> Result<(), ManifestError> {
     let Some(manifest) = Manifest::read(run)? else { return Ok(()) };
-    let mut recorded: BTreeMap<String, FileEntry> =
-        manifest.files.into_iter().map(|file| (file.path.clone(), file)).collect();
+    let mut recorded = manifest.into_entries();
     let before = recorded.clone();
     for path in paths.iter().map(AsRef::as_ref) {
         if let Some(name) = name_in(run, path).filter(|name| !name.is_empty()) {
-            let below = format!("{name}/");
-            recorded.retain(|known, _| *known != name && !known.starts_with(&below));
+            remove_below(&mut recorded, &name);
             take(&mut recorded, run, path)?;
         }
     }
@@ -239,8 +275,14 @@ pub fn record(run: &Path, paths: &[impl AsRef<Path>]) -> Result<(), ManifestErro
     Ok(())
 }
 
+/// Removes the entries of `name` and of what is below it.
+fn remove_below(recorded: &mut Entries, name: &str) {
+    let below = format!("{name}/");
+    recorded.retain(|known, _| known != name && !known.starts_with(&below));
+}
+
 /// Records the files at or below `path`. What is no regular file is left out.
-fn take(recorded: &mut BTreeMap<String, FileEntry>, run: &Path, path: &Path) -> Result<(), FileError> {
+fn take(recorded: &mut Entries, run: &Path, path: &Path) -> Result<(), FileError> {
     for name in files_below(run, path)? {
         let file = run.join(&name);
         if name != MANIFEST && files::is_file(&file)? {
@@ -344,6 +386,40 @@ mod tests {
         fs::remove_file(run.join(MANIFEST)).unwrap();
         record(run, &[run.join("a")]).unwrap();
         assert_eq!(Manifest::read(run).unwrap(), None, "a manifest that is lost does not come back");
+    }
+
+    /// What the run itself writes is forgotten when it goes on. What others wrote stays, also if it has changed since.
+    #[test]
+    fn a_run_that_goes_on_keeps_the_entries_of_others() {
+        let folder = run();
+        let run = folder.path();
+        let is_own = |name: &str| name.starts_with("a/") || ["b.txt", "summary.json"].contains(&name);
+        let names = || -> Vec<String> {
+            let manifest = Manifest::read(run).unwrap().unwrap();
+            manifest.files().iter().map(|file| file.path.clone()).collect()
+        };
+        put(run, "README.md", "a card");
+        put(run, "model.onnx", "a model");
+        record(run, &[run.join("README.md"), run.join("model.onnx")]).unwrap();
+        put(run, "README.md", "A card");
+        put(run, "a/1.csv", "of more epochs\n");
+        forget(run, is_own).unwrap();
+        assert_eq!(names(), ["README.md", "model.onnx"]);
+        let changed = ("README.md".to_owned(), Difference::Content);
+        assert_eq!(differing(run), std::slice::from_ref(&changed));
+
+        fs::remove_file(run.join("a/2.csv")).unwrap();
+        begin(run, &["a", "b.txt"], SUMMARY).unwrap();
+        assert_eq!(names(), ["README.md", "a/1.csv", "b.txt", "model.onnx", "summary.json"]);
+        assert_eq!(differing(run), [changed]);
+
+        // nothing is left, or nothing can be known
+        forget(run, |_| true).unwrap();
+        assert_eq!(Manifest::read(run).unwrap(), None);
+        forget(run, is_own).unwrap();
+        put(run, MANIFEST, "{");
+        forget(run, is_own).unwrap();
+        assert_eq!(Manifest::read(run).unwrap(), None);
     }
 
     /// A link to the folder above would never end, and a device cannot be read to its end.

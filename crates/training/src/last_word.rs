@@ -1,11 +1,12 @@
 //! The last files of a run's results: `manifest.json`, then `summary.json`, which makes the results final.
 //!
 //! In this order a run that is over always has a manifest, at whatever instant it is killed. Killed between the two, it goes
-//! on with `--resume`, which removes the manifest before anything else and writes both again.
+//! on with `--resume`, which removes the entries of the run's own files before anything else and writes both again.
 
 use tallow_metrics::Summary;
 use tallow_run_files::{
-    CHECKPOINTS, EARLIER, EVALUATION, EVENTS, FOLDS, HISTORY, MODEL, RECIPE, SUMMARY, begin,
+    CHECKPOINTS, EARLIER, EVALUATION, EVENTS, FOLDS, HISTORY, MODEL, RECIPE, SUMMARY, begin, forget,
+    is_of_end,
 };
 
 use crate::checkpoint::encoding;
@@ -17,7 +18,18 @@ use crate::run_folder::RunFolder;
 /// steps that write them record them.
 const WRITTEN: [&str; 7] = [RECIPE, HISTORY, EVENTS, MODEL, EVALUATION, FOLDS, EARLIER];
 
+/// Whether a run that goes on changes the file `name`. The rest, such as a card or an exported model, is of other commands.
+fn is_own(name: &str) -> bool {
+    let first = name.split('/').next().unwrap_or(name);
+    [CHECKPOINTS, SUMMARY].contains(&first) || WRITTEN.contains(&first) || is_of_end(name)
+}
+
 impl RunFolder {
+    /// Removes the entries of this run's own files from the manifest, which speaks of a run that is over.
+    pub(crate) fn forget_own_files(&self) -> Result<()> {
+        Ok(forget(self.path(), is_own)?)
+    }
+
     /// Writes the manifest of the run of `recipe` and its summary. If steps of the end follow, their empty list stands between
     /// the two: it is no result, so the manifest does not have it.
     pub(crate) fn write_last_word(

@@ -8,7 +8,7 @@ use tallow_core::{Progress, StopFlag, StopSignal};
 use tallow_dataset::n_batches;
 use tallow_metrics::{PretrainedWeights, Summary, history_to_csv};
 use tallow_nn::{CrossEntropy, Model, Optimizer, Tensors};
-use tallow_run_files::{BEST_CHECKPOINT, ENDING, MANIFEST, SUMMARY};
+use tallow_run_files::{BEST_CHECKPOINT, ENDING, SUMMARY};
 
 use crate::averaging::Average;
 use crate::beginning::{begin_with, completed, recorded_model};
@@ -200,7 +200,7 @@ impl Session {
             session.taken = RunFolder::steps_taken(path)?;
             return Ok(session);
         }
-        session.recorder.run.remove(MANIFEST)?; // it speaks of a run that is over
+        session.recorder.run.forget_own_files()?;
         session.recorder.cut_back(&session.state)?;
         session.notices.extend(notice);
         session.best = session.read_best()?;

@@ -8,7 +8,7 @@ use tallow_core::{Bar, Unit, files};
 use tallow_metrics::{PredictionsTable, Summary};
 use tallow_report::{ReportError, RunRecord};
 use tallow_run_files::{
-    BEST_CHECKPOINT, LAST_CHECKPOINT, MANIFEST, MODEL, Manifest, PREVIOUS_CHECKPOINT, SUMMARY,
+    BEST_CHECKPOINT, LAST_CHECKPOINT, MANIFEST, MODEL, Manifest, ManifestError, PREVIOUS_CHECKPOINT, SUMMARY,
     TEST_PREDICTIONS, VAL_PREDICTIONS, is_of_end,
 };
 use tallow_training::{RunFolder, TrainingError, check_checkpoint, check_model};
@@ -27,6 +27,8 @@ const MAX_LOSS_ERROR: f64 = 1e-6;
 struct Reached {
     /// Whether it has its results.
     is_over: bool,
+    /// Whether it goes on with training or with its evaluation, so that its manifest does not have its files.
+    is_unfinished: bool,
     /// Whether steps that follow its results are left, or a process takes them: their files may still change.
     is_ending: bool,
     /// Whether a process works on it.
@@ -40,17 +42,20 @@ pub(super) fn verify(run: &Path, app: &App) -> Verified {
         found.differs(WHOLE, &problem, String::new());
         return found;
     }
-    let reached = match reached(run, &mut found) {
+    let manifest = Manifest::read(run);
+    let reached = match reached(run, &manifest, &mut found) {
         Ok(reached) => reached,
         Err(e) => {
             found.differs(WHOLE, &e.to_string(), String::new());
             return found;
         }
     };
-    let manifest = Manifest::read(run);
+    if reached.is_unfinished || matches!(manifest, Ok(None)) {
+        found.notes.push(without_manifest(run, &reached));
+    }
     match &manifest {
         Ok(Some(manifest)) => compare(manifest, run, &reached, &mut found, app),
-        Ok(None) => found.notes.push(without_manifest(run, &reached)),
+        Ok(None) => {}
         Err(e) => found.differs(MANIFEST, &e.to_string(), String::new()),
     }
     if app.stop.raised().is_some() {
@@ -59,8 +64,7 @@ pub(super) fn verify(run: &Path, app: &App) -> Verified {
     let record = if reached.is_over { RunRecord::read(run) } else { RunRecord::read_brief(run) };
     match record {
         Ok(record) => {
-            let has_manifest = !matches!(manifest, Ok(None));
-            read(&record, &reached, has_manifest, &mut found);
+            read(&record, &reached, &mut found);
             agree(&record, &mut found);
         }
         // the manifest has told what is missing
@@ -75,8 +79,17 @@ pub(super) fn verify(run: &Path, app: &App) -> Verified {
 }
 
 /// Returns how far the run has come, and adds what its end has not made yet to the findings.
-fn reached(run: &Path, found: &mut Verified) -> Result<Reached, TrainingError> {
+fn reached(
+    run: &Path,
+    manifest: &Result<Option<Manifest>, ManifestError>,
+    found: &mut Verified,
+) -> Result<Reached, TrainingError> {
     let is_over = files::is_file(&run.join(SUMMARY))?;
+    // a manifest that has the summary was written at the end
+    let is_recorded = match manifest {
+        Ok(manifest) => manifest.as_ref().is_some_and(|manifest| manifest.file(SUMMARY).is_some()),
+        Err(_) => true,
+    };
     let is_in_use = RunFolder::is_in_use(run);
     let taken = RunFolder::steps_taken(run)?.filter(|_| is_over);
     match &taken {
@@ -86,7 +99,8 @@ fn reached(run: &Path, found: &mut Verified) -> Result<Reached, TrainingError> {
         Some(taken) => found.left_to_make = Some(end::left(run, taken)?),
         None => {}
     }
-    Ok(Reached { is_over, is_ending: taken.is_some(), is_in_use })
+    let is_unfinished = !is_over && !is_recorded;
+    Ok(Reached { is_over, is_unfinished, is_ending: taken.is_some(), is_in_use })
 }
 
 /// Returns why the folder is not a run folder, with a remedy; `None` if it is one.
@@ -106,7 +120,7 @@ fn why_no_run(run: &Path) -> Option<String> {
     }
 }
 
-/// Tells why a run has no manifest.
+/// Tells why a run has no manifest, or none of its own files.
 fn without_manifest(run: &Path, reached: &Reached) -> String {
     let what = "what can be checked without it is";
     match (reached.is_over, reached.is_in_use) {
@@ -114,9 +128,9 @@ fn without_manifest(run: &Path, reached: &Reached) -> String {
             "there is no {MANIFEST}: an older version wrote the run, or somebody removed it; {what}, but other \
              content that can be read goes unnoticed"
         ),
-        (false, true) => format!("a process works on the run, so it has no {MANIFEST} yet; {what}"),
+        (false, true) => format!("a process works on the run, so its files are in no {MANIFEST} yet; {what}"),
         (false, false) => format!(
-            "the run is not finished (trainer --resume {} goes on), so it has no {MANIFEST} yet; {what}",
+            "the run is not finished (trainer --resume {} goes on), so its files are in no {MANIFEST} yet; {what}",
             shell_word(run)
         ),
     }
@@ -146,6 +160,9 @@ fn compare(manifest: &Manifest, run: &Path, reached: &Reached, found: &mut Verif
     if found.problems.is_empty() {
         found.checked.push(format!("{} as recorded", counted(files.len() as u64, "file")));
     }
+    if reached.is_unfinished {
+        return; // hardly any file is recorded yet
+    }
     match manifest.unknown(run) {
         Ok(unknown) => found.unknown.extend(unknown.into_iter().filter(|name| !is_still_written(name))),
         Err(e) => found.differs(WHOLE, &e.to_string(), String::new()),
@@ -153,13 +170,13 @@ fn compare(manifest: &Manifest, run: &Path, reached: &Reached, found: &mut Verif
 }
 
 /// Takes over the problems of reading the records. A run that is not over lacks its summary, as it should.
-fn read(record: &RunRecord, reached: &Reached, has_manifest: bool, found: &mut Verified) {
+fn read(record: &RunRecord, reached: &Reached, found: &mut Verified) {
     for problem in &record.problems {
         // they begin with the name of a file
         let problem = problem.raw();
         let name = problem.split([':', ' ']).next().unwrap_or_default();
-        let is_unfinished = name == SUMMARY && !reached.is_over && !has_manifest;
-        let is_expected = is_unfinished || (reached.is_ending && is_of_end(name));
+        let is_expected =
+            (reached.is_unfinished && name == SUMMARY) || (reached.is_ending && is_of_end(name));
         if !is_expected && !found.has_problem(name) && !problem.contains(MANIFEST) {
             let problem = problem[name.len()..].trim_start_matches([':', ' ']);
             found.differs(name, problem, remedy(name, &record.path));
