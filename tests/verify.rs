@@ -119,6 +119,21 @@ fn every_file_of_a_run_is_recorded_and_every_change_is_told() {
         }
         sandbox.write(&path, whole);
     }
+    // something else in the place of a file
+    let (page, aside) = (sandbox.path("run/report.html"), sandbox.path("aside"));
+    fs::rename(&page, &aside).unwrap();
+    fs::create_dir(&page).unwrap();
+    let remedy = ["expected a regular file: move it away", "trainer report run writes it again"];
+    only_differs(&sandbox, "report.html", &["is a folder, ", remedy[0], remedy[1]]);
+    fs::remove_dir(&page).unwrap();
+    #[cfg(unix)]
+    {
+        assert!(std::process::Command::new("mkfifo").arg(&page).status().unwrap().success());
+        only_differs(&sandbox, "report.html", &["is a FIFO (a named pipe), ", remedy[0], remedy[1]]);
+        fs::remove_file(&page).unwrap();
+    }
+    fs::rename(&aside, &page).unwrap();
+
     sandbox.write("run/notes.txt", "mine");
     assert_eq!(texts(&verified(&sandbox, "run", 0), "unknown"), ["notes.txt"]);
     let told = sandbox.trainer("verify run").ok().stdout;

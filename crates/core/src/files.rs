@@ -13,7 +13,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 pub use look::{exists, is_absent, is_file, is_folder, metadata};
-pub use read::{open, read_at_most, read_stream, read_text};
+pub use read::{kind, open, read_at_most, read_stream, read_text};
 
 use crate::shown::shown_path;
 use crate::temporary;

@@ -58,8 +58,8 @@ pub struct FileEntry {
 pub enum Difference {
     /// There is no such file.
     Missing,
-    /// Something else has its name, such as a folder.
-    NotAFile,
+    /// Something else has its name: a folder, a FIFO or the like, in words.
+    NotAFile(&'static str),
     /// It has another size.
     Size {
         /// The size now, in bytes.
@@ -75,7 +75,7 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("is missing"),
-            Self::NotAFile => f.write_str("is no regular file any more"),
+            Self::NotAFile(what) => write!(f, "is {what}, expected a regular file: move it away"),
             Self::Size { found, recorded } => write!(f, "has {found} bytes, {recorded} were recorded"),
             Self::Content => f.write_str("has other content than was recorded"),
         }
@@ -189,7 +189,7 @@ impl FileEntry {
         let path = run.join(&self.path);
         let Some(metadata) = files::metadata(&path)? else { return Ok(Some(Difference::Missing)) };
         if !metadata.is_file() {
-            return Ok(Some(Difference::NotAFile));
+            return Ok(Some(Difference::NotAFile(files::kind(&metadata))));
         }
         if metadata.len() != self.bytes {
             return Ok(Some(Difference::Size { found: metadata.len(), recorded: self.bytes }));
@@ -351,7 +351,7 @@ mod tests {
         let expected = [
             ("a/1.csv", Difference::Content),
             ("a/2.csv", Difference::Size { found: 8, recorded: 4 }),
-            ("b.txt", Difference::NotAFile),
+            ("b.txt", Difference::NotAFile("a folder")),
             ("summary.json", Difference::Missing),
         ];
         assert_eq!(differing(run), expected.map(|(name, found)| (name.to_owned(), found)));

@@ -31,9 +31,17 @@ fn require_file(metadata: &fs::Metadata) -> io::Result<()> {
     if metadata.is_file() {
         return Ok(());
     }
-    let what = if metadata.is_dir() { "a folder" } else { special(metadata) };
-    let problem = format!("it is {what}, not a regular file");
+    let problem = format!("it is {}, not a regular file", kind(metadata));
     Err(io::Error::new(io::ErrorKind::InvalidInput, problem))
+}
+
+/// Returns what something is, in words: a regular file, a folder, a FIFO, …
+pub fn kind(metadata: &fs::Metadata) -> &'static str {
+    match metadata {
+        metadata if metadata.is_file() => "a regular file",
+        metadata if metadata.is_dir() => "a folder",
+        metadata => special(metadata),
+    }
 }
 
 /// Makes opening a FIFO return at once.
