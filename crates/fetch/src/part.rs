@@ -49,14 +49,7 @@ impl<'a> Part<'a> {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(FileError::reading(path)(e)),
             _ => part.remove()?, // of another address, or of unknown origin
         }
-        if part.n_bytes > part.max_bytes() {
-            part.remove()?;
-        }
         Ok(part)
-    }
-
-    fn max_bytes(&self) -> u64 {
-        self.origin.total_bytes.unwrap_or(u64::MAX).min(self.remote.max_bytes)
     }
 
     /// Whether the answer to a request for the missing bytes continues this very file.
@@ -87,7 +80,7 @@ impl<'a> Part<'a> {
 
     /// Appends bytes. If they are too many, it removes the part and fails.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), Kind> {
-        let max_bytes = self.max_bytes();
+        let max_bytes = self.origin.total_bytes.unwrap_or(u64::MAX).min(self.remote.max_bytes);
         if self.n_bytes + bytes.len() as u64 > max_bytes {
             self.remove()?;
             return Err(Kind::TooLong(max_bytes));

@@ -287,7 +287,10 @@ fn a_stop_does_not_wait_for_an_answer() {
     let error = place.get(&server.url, exactly(), patient, &stop).unwrap_err();
     assert!(matches!(error.kind, Kind::Stopped(StopSignal::Terminate)), "{error}");
     assert!(place.is_empty());
-    // a stop while an attempt is waited for
+    let server = Server::answering(|_| whole(&body()));
+    place.get(&server.url, exactly(), patience(), &stop).unwrap_err();
+    assert!(server.requests().is_empty(), "no request after a stop");
+    // a stop before the next attempt
     let raised = StopFlag::default();
     let stop = raised.clone();
     let patient = Patience { retry_delay: Duration::from_secs(600), ..patience() };
@@ -301,7 +304,7 @@ fn a_stop_does_not_wait_for_an_answer() {
 
 #[test]
 fn a_part_that_is_longer_than_the_file_is_not_of_it() {
-    let (place, server) = (Place::new(), Server::start(vec![whole(&body())]));
+    let (place, server) = (Place::new(), Server::answering(|_| ranged(&body())));
     std::fs::write(place.part(), vec![7; 200_001]).unwrap();
     assert!(!place.try_get(&server, exactly()).unwrap().is_patched);
     assert!(place.holds(&body()));
