@@ -56,7 +56,7 @@ impl Default for Patience {
     }
 }
 
-/// Sends requests. A stop ends them, at the latest after the wait for a connection.
+/// Sends requests. A stop ends them at once, whatever they wait for.
 pub struct Client<'a> {
     config: Config,
     token: Option<Token>,

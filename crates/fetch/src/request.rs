@@ -68,7 +68,8 @@ impl Client<'_> {
             if is_loopback(&uri) {
                 request = request.config().proxy(None).build(); // whatever the environment says
             }
-            let (Parts { status, headers, .. }, body) = request.call().map_err(failure)?.into_parts();
+            let answer = watch.apart(move || request.call()).map_err(lost)?;
+            let (Parts { status, headers, .. }, body) = answer.map_err(failure)?.into_parts();
             self.has_answered.store(true, Ordering::Relaxed);
             match headers.get("location") {
                 Some(to) if status.is_redirection() => {

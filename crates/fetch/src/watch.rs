@@ -23,6 +23,23 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
+    /// Does `call` on a thread of its own. If the watch closes the connections first, the thread is left to itself: nothing ends
+    /// its wait for a name's address or for a connection before their time is over.
+    pub(crate) fn apart<T: Send + 'static>(
+        &self,
+        call: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let (result, comes) = channel();
+        std::thread::Builder::new().spawn(move || result.send(call()))?;
+        loop {
+            match comes.recv_timeout(STOP_POLL) {
+                Ok(result) => return Ok(result),
+                Err(RecvTimeoutError::Timeout) if !self.is_closed.load(Ordering::SeqCst) => {}
+                Err(_) => return Err(io::ErrorKind::ConnectionAborted.into()),
+            }
+        }
+    }
+
     /// Counts `n` bytes that came. Fails if the watch closed the connection, which is not the end of a body.
     pub(crate) fn count(&self, n: usize) -> io::Result<usize> {
         self.n_read.fetch_add(n as u64, Ordering::SeqCst);
@@ -71,5 +88,30 @@ impl Client<'_> {
             }
         }
         self.stop.raised().map(Kind::Stopped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tallow_core::{Silent, StopFlag, StopSignal};
+
+    use super::*;
+    use crate::Patience;
+
+    /// This call would never return.
+    #[test]
+    fn a_stop_leaves_a_call_to_its_thread() {
+        let stop = StopFlag::default();
+        let client = Client::new(None, Patience::default(), &Silent, &stop);
+        let (_never, waits) = channel::<()>();
+        let raised = stop.clone();
+        let ended = client.watched(|watch| {
+            let call = move || {
+                raised.raise(StopSignal::Interrupt);
+                waits.recv()
+            };
+            watch.apart(call).map_err(lost)
+        });
+        assert!(matches!(ended, Err(Kind::Stopped(StopSignal::Interrupt))));
     }
 }

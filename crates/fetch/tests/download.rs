@@ -3,6 +3,8 @@
 mod server;
 
 use std::io::Write;
+#[cfg(target_os = "linux")]
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -300,6 +302,39 @@ fn a_stop_does_not_wait_for_an_answer() {
     })]);
     let error = place.get(&server.url, exactly(), patient, &stop).unwrap_err();
     assert!(matches!(error.kind, Kind::Stopped(StopSignal::Interrupt)), "{error}");
+}
+
+/// Connections wait for a place in the queue of a server that accepts none. The one that was not waited for comes later.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stop_does_not_wait_for_a_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(200));
+    let queue: Vec<TcpStream> = std::iter::from_fn(|| connect().ok()).take(600).collect();
+    assert!(queue.len() < 600, "the queue has no end");
+
+    let (place, stop) = (Place::new(), StopFlag::default());
+    let patient = Patience { connect: Duration::from_secs(600), ..patience() };
+    let raised = stop.clone();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(200));
+        raised.raise(StopSignal::Interrupt);
+    });
+    let error = place.get(&format!("http://{address}"), exactly(), patient, &stop).unwrap_err();
+    assert!(matches!(error.kind, Kind::Stopped(StopSignal::Interrupt)), "{error}");
+
+    listener.set_nonblocking(true).unwrap();
+    let is_of_queue = |from| queue.iter().any(|ours| ours.local_addr().unwrap() == from);
+    let begin = Instant::now();
+    loop {
+        match listener.accept() {
+            Ok((_, from)) if !is_of_queue(from) => break,
+            Ok(_) => {}
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+        assert!(begin.elapsed() < Duration::from_secs(60), "it was waited for");
+    }
 }
 
 #[test]
