@@ -6,9 +6,10 @@ use super::Finding;
 use super::workspace::{Package, Workspace};
 
 /// The packages of the repository, bottom up, each with the packages of the repository that it may import.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("tallow-core", &[]),
     ("tallow-fetch", &["tallow-core"]),
+    ("tallow-comm", &["tallow-core"]),
     ("tallow-kernels", &["tallow-core"]),
     ("tallow-run-files", &["tallow-core"]),
     ("tallow-metrics", &["tallow-core"]),
@@ -19,7 +20,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("tallow-report", &["tallow-metrics", "tallow-run-files", "tallow-core"]),
     (
         "tallow-training",
-        &["tallow-nn", "tallow-dataset", "tallow-metrics", "tallow-run-files", "tallow-core"],
+        &["tallow-nn", "tallow-dataset", "tallow-metrics", "tallow-run-files", "tallow-comm", "tallow-core"],
     ),
     ("tallow-serve", &["tallow-training", "tallow-nn", "tallow-dataset", "tallow-metrics", "tallow-core"]),
     (
@@ -34,6 +35,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
             "tallow-dataset",
             "tallow-metrics",
             "tallow-run-files",
+            "tallow-comm",
             "tallow-kernels",
             "tallow-core",
         ],
@@ -42,9 +44,10 @@ const LAYERS: [(&str, &[&str]); 14] = [
 ];
 
 /// Packages that must compile without Candle.
-const WITHOUT_CANDLE: [&str; 8] = [
+const WITHOUT_CANDLE: [&str; 9] = [
     "tallow-core",
     "tallow-fetch",
+    "tallow-comm",
     "tallow-kernels",
     "tallow-run-files",
     "tallow-metrics",
