@@ -11,7 +11,7 @@ use candle_core::{Device, Tensor, Var};
 use crate::act::{Act, Dims, from_candle, to_candle};
 use crate::device::Backend;
 use crate::error::{NnError, Result};
-use crate::gradients::Gradients;
+use crate::gradients::{Announcer, Gradients};
 use crate::graph::Node;
 use crate::map::{Buffer, HostMap, MapElement as _, Precision};
 use crate::params::Param;
@@ -235,6 +235,19 @@ impl Ctx {
     /// # Errors
     /// If this is not a training pass, `grad_logits` has another size than `logits`, or the device fails.
     pub fn backward(self, logits: &Act, grad_logits: Vec<f32>) -> Result<Gradients> {
+        self.backward_announced(logits, grad_logits, None)
+    }
+
+    /// Does the same as [`backward`](Self::backward), and announces the gradients on the way, on the kernel backend.
+    ///
+    /// # Errors
+    /// The same as [`backward`](Self::backward).
+    pub fn backward_announced(
+        self,
+        logits: &Act,
+        grad_logits: Vec<f32>,
+        announcer: Option<Announcer>,
+    ) -> Result<Gradients> {
         if !self.is_training() {
             return Err(NnError::shape("backward", "this pass was run for inference and kept nothing"));
         }
@@ -245,10 +258,12 @@ impl Ctx {
         match self.backend {
             Backend::Kernels => {
                 let mut grads = Gradients::default();
+                grads.announcer = announcer;
                 if logits.needs_grad() {
                     let input = self.tape.backward(grad_logits.into(), &mut grads)?;
                     grads.input = input.map(|grad| f32::of(&grad).to_vec());
                 }
+                grads.announcer = None; // nothing more will come
                 Ok(grads)
             }
             Backend::Candle => self.backward_candle(logits, &grad_logits),

@@ -1,6 +1,8 @@
 //! The gradients of one step, by parameter name.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use candle_core::{Device, Tensor};
 
@@ -15,6 +17,19 @@ pub struct Gradients {
     pub(crate) input: Option<Vec<f32>>,
     /// Of the map that a pass for explanation watches.
     pub(crate) watched: Option<Vec<f32>>,
+    /// The names of the gradients in the order in which they were computed, on the kernel backend. A parameter that is used
+    /// twice stands there twice.
+    computed: Vec<String>,
+    pub(crate) announcer: Option<Announcer>,
+}
+
+/// Announces the gradients of a backward pass while it runs, each as soon as it is complete.
+#[derive(Clone, Debug)]
+pub struct Announcer {
+    /// How often the network uses each parameter, as an earlier pass found out.
+    pub n_uses: Arc<BTreeMap<String, usize>>,
+    /// Gets the name and the numbers of each gradient.
+    pub sender: Sender<(String, Vec<f32>)>,
 }
 
 impl Gradients {
@@ -26,6 +41,12 @@ impl Gradients {
     /// Iterates over all gradients, in name order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.by_name.iter().map(|(name, grad)| (name.as_str(), grad))
+    }
+
+    /// Returns the names of the gradients in the order in which the kernel backend computed them. A parameter that is used twice
+    /// stands there twice. Empty on other backends.
+    pub fn computed(&self) -> &[String] {
+        &self.computed
     }
 
     /// Returns the gradient of the input in (N, H, W, C) order, if the pass began with [`crate::Ctx::input_with_grad`].
@@ -54,6 +75,19 @@ impl Gradients {
                 host::update(sum, |sum| sum.iter_mut().zip(&grad).for_each(|(sum, g)| *sum += g))?;
             }
             None => self.insert(name, Tensor::from_vec(grad, shape, &Device::Cpu)?),
+        }
+        self.computed.push(name.to_owned());
+        self.announce(name)
+    }
+
+    /// Announces the gradient called `name`, if somebody listens and it is complete.
+    fn announce(&self, name: &str) -> Result<()> {
+        let (Some(Announcer { n_uses, sender }), Some(grad)) = (&self.announcer, self.get(name)) else {
+            return Ok(());
+        };
+        let n_computed = self.computed.iter().filter(|computed| *computed == name).count();
+        if n_uses.get(name) == Some(&n_computed) {
+            let _ = sender.send((name.to_owned(), host::to_vec(grad)?)); // who stopped to listen says why elsewhere
         }
         Ok(())
     }
@@ -104,6 +138,21 @@ mod tests {
         assert_eq!(grads.clip_global_norm(1.0).unwrap(), 5.0);
         assert!((host::to_vec(grads.get("b").unwrap()).unwrap()[0] - 0.8).abs() < 1e-6);
         assert!(grads.clip_global_norm(0.0).is_err() && grads.clip_global_norm(f64::NAN).is_err());
+    }
+
+    #[test]
+    fn a_gradient_is_announced_once_it_is_complete() {
+        let (sender, listener) = std::sync::mpsc::channel();
+        let n_uses = [("a", 2), ("b", 1)].map(|(name, n)| (name.to_owned(), n));
+        let announcer = Some(Announcer { n_uses: Arc::new(n_uses.into()), sender });
+        let mut grads = Gradients { announcer, ..Gradients::default() };
+        for (name, value) in [("a", 1.0), ("b", 2.0), ("a", 3.0), ("new", 4.0)] {
+            grads.add(name, &[1], vec![value]).unwrap();
+        }
+        assert_eq!(grads.computed(), ["a", "b", "a", "new"]);
+        drop(grads);
+        let announced: Vec<_> = listener.into_iter().collect();
+        assert_eq!(announced, [("b".to_owned(), vec![2.0]), ("a".to_owned(), vec![4.0])]);
     }
 
     #[test]

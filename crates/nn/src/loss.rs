@@ -105,6 +105,21 @@ impl CrossEntropy {
         Ok(Loss { mean, plain_mean, per_image, grad_logits, logits })
     }
 
+    /// Returns the divisor of the mean over images with these targets: their number, or the sum of their class weights.
+    /// `mixed` has the second targets and the share of the first ones.
+    pub fn divisor(&self, targets: &[u32], mixed: Option<(&[u32], f32)>) -> f64 {
+        let Some(weights) = &self.class_weights else { return targets.len() as f64 };
+        let weight = |target: &u32| weights.get(*target as usize).copied().map_or(0.0, f64::from);
+        let sum = |targets: &[u32]| targets.iter().map(weight).sum::<f64>();
+        match mixed {
+            Some((second, share)) => {
+                let share = f64::from(share);
+                share * sum(targets) + (1.0 - share) * sum(second)
+            }
+            None => sum(targets),
+        }
+    }
+
     fn check(&self, logits: &Act, targets: &[u32]) -> Result<()> {
         let dims = logits.dims();
         let problem = if dims.h * dims.w != 1 || dims.n != targets.len() {
@@ -195,6 +210,16 @@ mod tests {
         assert!(message.contains("[0, 1]") && message.contains("1.5"), "{message}");
         assert!(weighted.forward_mixed(&logits, &[0, 1], &[1, 3], 0.5).is_err());
         assert!(weighted.forward_mixed(&logits, &[0, 1], &[1], 0.5).is_err());
+    }
+
+    #[test]
+    fn the_divisor_counts_images_or_weights() {
+        let plain = CrossEntropy::default();
+        assert_eq!(plain.divisor(&[0, 1, 1], None), 3.0);
+        assert_eq!(plain.divisor(&[0, 1, 1], Some((&[1, 1, 0], 0.25))), 3.0);
+        let weighted = CrossEntropy { class_weights: Some(vec![1.0, 2.0]), ..plain };
+        assert_eq!(weighted.divisor(&[0, 1, 1], None), 5.0);
+        assert_eq!(weighted.divisor(&[0, 0], Some((&[1, 1], 0.25))), 0.25 * 2.0 + 0.75 * 4.0);
     }
 
     #[test]

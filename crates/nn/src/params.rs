@@ -192,6 +192,16 @@ impl ParamStore {
         .collect()
     }
 
+    /// Iterates over the buffers that training changes, in name order: the running statistics that are not frozen.
+    pub(crate) fn running(&self) -> impl Iterator<Item = &Param> {
+        self.buffers.values().filter(|buffer| !buffer.is_frozen())
+    }
+
+    /// Iterates over the parameters that training changes, in name order.
+    pub(crate) fn trained(&self) -> impl Iterator<Item = &Param> {
+        self.params.values().filter(|param| !param.is_frozen())
+    }
+
     /// Overwrites all parameters and buffers that are not frozen. If any tensor does not fit, it changes nothing.
     ///
     /// # Errors
