@@ -26,6 +26,7 @@
 //!     normalization: data.normalization,
 //!     preprocess: None,
 //!     seed: 42,
+//!     share: None,
 //! };
 //! let batches = train_batches(data.train.clone(), split.train.into(), &loader, 0, 0)?;
 //! let n = batches.map(|batch| Ok(batch?.n)).sum::<Result<usize, tallow_dataset::Error>>()?;
@@ -80,7 +81,7 @@ pub use fit::{Fit, Fitter, Interpolation, Preprocess};
 pub use folds::stratified_folds;
 pub use image_set::{Dataset, ImageSet};
 pub use loader::{
-    Batch, BatchIter, Readable, TrainLoader, epoch_order, eval_batches, n_batches, readable_batch,
+    Batch, BatchIter, Readable, Share, TrainLoader, epoch_order, eval_batches, n_batches, readable_batch,
     readable_batches, train_batches,
 };
 pub use mix::{Blend, Mix, Mixed};

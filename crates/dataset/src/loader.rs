@@ -39,6 +39,33 @@ pub struct TrainLoader {
     pub preprocess: Option<Preprocess>,
     /// Seed of the order, the augmentation and the mixing.
     pub seed: u64,
+    /// The part of each batch that is needed. `None`: all of it.
+    pub share: Option<Share>,
+}
+
+/// The part of every batch that one of several processes needs. The images outside it are not read: their numbers are
+/// arbitrary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Number of shards that a batch is cut into.
+    pub n_shards: usize,
+    /// The shards that are needed.
+    pub shards: Range<usize>,
+}
+
+impl Share {
+    /// Returns the images of the shard `shard` of `n_shards` in a batch of `n`: shards are consecutive, and their sizes differ
+    /// by one at most. A batch with fewer images than shards has empty shards.
+    pub fn of_shard(shard: usize, n_shards: usize, n: usize) -> Range<usize> {
+        n * shard / n_shards..n * (shard + 1) / n_shards
+    }
+
+    /// Whether the image at `place` in a batch of `n` is needed. Mixing needs the partner of each image as well, which has the
+    /// same place counted from the end.
+    fn needs(&self, place: usize, n: usize, is_mixed: bool) -> bool {
+        let own = n * self.shards.start / self.n_shards..n * self.shards.end / self.n_shards;
+        own.contains(&place) || is_mixed && own.contains(&(n - 1 - place))
+    }
 }
 
 /// Normalised images with their classes.
@@ -105,6 +132,8 @@ pub fn train_batches(
         order,
         batch_size: cfg.batch_size,
         transform: move |index| augment.draw(seed, epoch, index, height, width),
+        share: cfg.share.clone(),
+        is_mixed: !cfg.mix.is_none(),
         mix: move |batch: &mut Batch, number| {
             let Batch { height, width, channels, .. } = *batch;
             let blend = mix.draw(seed, epoch, number as u64, height, width);
@@ -141,6 +170,8 @@ pub fn eval_batches(
         order: indices.to_vec(),
         batch_size,
         transform: |_| Transform::IDENTITY,
+        share: None,
+        is_mixed: false,
         mix: |_: &mut Batch, _| {},
         reads_apart: true,
     };
@@ -172,7 +203,8 @@ pub fn readable_batches(
     let pipeline = Pipeline::new(set, preprocess.copied(), *normalization)?;
     let transform = |_| Transform::IDENTITY;
     let (order, mix) = (indices.to_vec(), |_: &mut Batch, _| {});
-    let work = Work { pipeline, order, batch_size, transform, mix, reads_apart: true };
+    let (share, is_mixed) = (None, false);
+    let work = Work { pipeline, order, batch_size, transform, share, is_mixed, mix, reads_apart: true };
     BatchIter::start(0..n_batches, move |number| work.readable(number))
 }
 
@@ -195,6 +227,8 @@ pub fn readable_batch(
         batch_size: order.len(),
         order,
         transform,
+        share: None,
+        is_mixed: false,
         mix: |_: &mut Batch, _| {},
         reads_apart: false,
     };
@@ -223,6 +257,10 @@ struct Work<T, M> {
     order: Vec<u32>,
     batch_size: usize,
     transform: T,
+    /// The part of each batch that is read; all of it if `None`.
+    share: Option<Share>,
+    /// Whether `mix` may mix images with their partners.
+    is_mixed: bool,
     mix: M,
     /// Whether the threads of [`decoders`] read files. If false, the threads that compute do.
     reads_apart: bool,
@@ -285,15 +323,20 @@ impl<T: Fn(u32) -> Transform + Sync, M: Fn(&mut Batch, usize) + Sync> Work<T, M>
         images: &mut [f32],
         image_len: usize,
     ) -> Result<Vec<Result<(), Error>>, Error> {
-        let write = |scratch: &mut Scratch, (out, &index): (&mut [f32], &u32)| {
+        let n = indices.len();
+        let is_needed = |place| self.share.as_ref().is_none_or(|share| share.needs(place, n, self.is_mixed));
+        let write = |scratch: &mut Scratch, (place, (out, &index)): (usize, (&mut [f32], &u32))| {
+            if !is_needed(place) {
+                return Ok(());
+            }
             self.pipeline.write(index as usize, &(self.transform)(index), scratch, out)
         };
         if self.pipeline.set().block_shape().is_some() {
             let mut scratch = Scratch::default();
-            let images = images.chunks_exact_mut(image_len).zip(indices);
+            let images = images.chunks_exact_mut(image_len).zip(indices).enumerate();
             return Ok(images.map(|image| write(&mut scratch, image)).collect());
         }
-        let images = images.par_chunks_exact_mut(image_len).zip(indices).with_max_len(1);
+        let images = images.par_chunks_exact_mut(image_len).zip(indices).enumerate().with_max_len(1);
         let read = || images.map_init(Scratch::default, write).collect();
         Ok(if self.reads_apart { decoders()?.install(read) } else { read() })
     }

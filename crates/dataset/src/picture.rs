@@ -180,6 +180,7 @@ mod tests {
             normalization: Normalization::CIFAR10,
             preprocess: None,
             seed: 1,
+            share: None,
         };
         let seen =
             |augment: Augment, epoch| as_seen(&set, 0, &cfg(augment), epoch).unwrap().pixels.into_owned();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tallow_dataset::{
     Augment, Batch, CropFill, Error, Fit, Flip, Identity, ImageSet, ImageSource, Interpolation, Mix,
-    Normalization, Picture, Preprocess, TrainLoader, eval_batches, n_batches, readable_batches,
+    Normalization, Picture, Preprocess, Share, TrainLoader, eval_batches, n_batches, readable_batches,
     train_batches,
 };
 
@@ -39,6 +39,7 @@ fn loader(batch_size: usize, drop_last: bool) -> TrainLoader {
         normalization: Normalization::CIFAR10,
         preprocess: None,
         seed: 9,
+        share: None,
     }
 }
 
@@ -263,4 +264,28 @@ fn pictures_are_kept_and_read_no_more() {
     let first = epoch();
     assert_eq!(first, epoch());
     assert_eq!(source.n_reads.load(Ordering::Relaxed), 8, "all but the one that was there, once");
+}
+
+/// Each of several processes reads the images of its shards, and what mixing needs beside them; together they have the batch.
+#[test]
+fn shares_of_a_batch_are_those_of_the_whole() {
+    for mixup_alpha in [0.0, 1.0] {
+        let whole = TrainLoader { mix: Mix { mixup_alpha, ..Mix::default() }, ..loader(6, false) };
+        for (rank, world) in [(0, 1), (0, 2), (1, 2), (1, 4), (3, 4)] {
+            let shards = Share::of_shard(rank, world, 4);
+            let part =
+                TrainLoader { share: Some(Share { n_shards: 4, shards: shards.clone() }), ..whole.clone() };
+            for (all, own) in epoch(&whole, 1, 0).into_iter().zip(epoch(&part, 1, 0)) {
+                assert_eq!(
+                    (&all.indices, &all.targets, &all.mixed),
+                    (&own.indices, &own.targets, &own.mixed)
+                );
+                let first = Share::of_shard(shards.start, 4, all.n).start;
+                let end = Share::of_shard(shards.end - 1, 4, all.n).end;
+                let image_len = all.images.len() / all.n;
+                let range = first * image_len..end * image_len;
+                assert!(all.images[range.clone()] == own.images[range], "rank {rank} of {world}");
+            }
+        }
+    }
 }

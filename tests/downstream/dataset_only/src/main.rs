@@ -26,6 +26,7 @@ fn main() -> Result<(), Error> {
         normalization: Normalization::CIFAR10,
         preprocess: None,
         seed: 0,
+        share: None,
     };
     let indices = (0..set.len() as u32).collect();
     let batches = train_batches(set, indices, &loader, 0, 0)?;
