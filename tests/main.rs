@@ -31,6 +31,7 @@ mod pictures;
 mod places;
 mod pretrained;
 mod race;
+mod ranks;
 mod report;
 mod resume;
 mod runs;

@@ -6,14 +6,14 @@ use crate::support::Sandbox;
 use tallow_core::{Purpose, Stream};
 use tallow_nn::{decode, encode};
 
-const HEAD: &str = "--recipe resnet18-head --offline --weights weights --set model.input_px=[32,32] --set batch_size=8 \
+pub(crate) const HEAD: &str = "--recipe resnet18-head --offline --weights weights --set model.input_px=[32,32] --set batch_size=8 \
      --set epochs=2 --set augment.flip=none --dataset photos --run-dir run";
 
 /// Number of pictures of each class.
 const N_OF_CLASS: u64 = 25;
 
 /// Creates a sandbox with drawn pictures and untrained weights.
-fn with_weights() -> Sandbox {
+pub(crate) fn with_weights() -> Sandbox {
     let sandbox = Sandbox::new();
     let table = tallow_models::architecture("resnet18").unwrap().reference_table();
     let model = tallow_models::build(&table, 1000, 0, &tallow_nn::Device::Cpu).unwrap();

@@ -162,6 +162,9 @@ pub(crate) fn trainer(args: &str) -> Command {
     for variable in ["TALLOW_ISA", "TALLOW_CONV", "RUST_LOG", "RAYON_NUM_THREADS", "RUST_BACKTRACE"] {
         command.env_remove(variable);
     }
+    for variable in ["WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"] {
+        command.env_remove(variable); // the tests may have been launched as one of several processes
+    }
     command
 }
 

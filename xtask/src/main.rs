@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod check_cuda;
+pub mod check_mpi;
 pub mod check_onnx;
 pub mod check_wheel;
 pub mod dist;
@@ -38,6 +39,8 @@ enum Command {
     Check,
     /// Type-check the feature `cuda` on a machine without CUDA (Linux); no kernel is compiled, nothing runs
     CheckCuda,
+    /// Train under `mpirun` with 1, 2 and 4 processes, over TCP and MPI, compare the bits, and kill one; needs an MPI
+    CheckMpi,
     /// Have another program (tract) compute every architecture's ONNX file, and compare its logits with the kernels'
     CheckOnnx,
     /// Build the Python package, install it into an environment of its own, and run the command
@@ -73,6 +76,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Check => check::run(),
         Command::CheckCuda => check_cuda::run(),
+        Command::CheckMpi => check_mpi::run(),
         Command::CheckOnnx => check_onnx::run(),
         Command::CheckWheel => check_wheel::run(),
         Command::Dist(args) => dist::run(&args),

@@ -1,11 +1,12 @@
 //! Writes a model's answers about pictures as CSV: one row per picture, its most probable classes first.
 
+use serde::{Deserialize, Serialize};
 use tallow_core::Foreign;
 
 use crate::FALSE_ALARM_RATE;
 
 /// The answer about one picture.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// Its file name, as the user gave it.
     pub file: Foreign,

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
+use tallow_comm::Comm;
 use tallow_core::{Purpose, Stream, memory};
 use tallow_dataset::Batch;
 use tallow_kernels::measured_peak_gflops;
@@ -179,6 +180,8 @@ impl Bench {
                 optimizer: Optimizer::new(&config, &[], &model.params)?,
                 precision,
                 max_grad_norm: None,
+                n_shards: 1,
+                order: None,
                 model: model.into(),
             },
             dims: Dims { n, c: 3, h, w },
@@ -233,7 +236,7 @@ impl Bench {
             width,
             channels,
         };
-        let figures = self.learner.step(batch, Content::Images, key, LR)?;
+        let figures = self.learner.step(batch, Content::Images, key, LR, &Comm::alone())?;
         ensure!(figures.loss.is_finite(), "the loss became {}", figures.loss);
         Ok(())
     }

@@ -53,7 +53,8 @@ struct WithoutDuplicates {
 
 pub(crate) fn run(args: &EvalArgs, app: &App) -> Result<ExitCode> {
     train::set_threads(args.threads)?;
-    let predictor = model::open(&args.model, &args.device)?;
+    let mut predictor = model::open(&args.model, &args.device)?;
+    predictor.share_work(&app.company.comm);
     let info = predictor.info();
     let stopped = || Ok(ExitCode::from(app.stop.raised().map_or(1, tallow_core::StopSignal::exit_status)));
     let Some(dataset) = dataset(args, info, app)? else { return stopped() };
@@ -70,7 +71,9 @@ pub(crate) fn run(args: &EvalArgs, app: &App) -> Result<ExitCode> {
         },
         false => None,
     };
-    report(&predictions, rest, info, &dataset, args, app)?;
+    if app.company.is_first() {
+        report(&predictions, rest, info, &dataset, args, app)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

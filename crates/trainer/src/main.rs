@@ -45,6 +45,7 @@ mod source;
 mod summary;
 mod suspects;
 mod telling;
+mod together;
 mod train;
 mod verify;
 
@@ -57,6 +58,7 @@ use tallow_core::terminal::{Stderr, Terminal, print_error};
 use tallow_core::{Progress as _, StopFlag, memory};
 
 use args::{Cli, Command, DataCommand, Global};
+use together::Company;
 
 /// A training step allocates and frees large blocks; this allocator keeps them instead of asking the system again.
 #[global_allocator]
@@ -69,6 +71,8 @@ struct App {
     stop: StopFlag,
     /// The start time of the program.
     started: Instant,
+    /// The processes that share the work of this command.
+    company: Company,
 }
 
 fn main() -> ExitCode {
@@ -110,7 +114,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
     tracing::debug!(isa = isa.as_str(), "instruction set");
     let stop = StopFlag::on_signals().context("cannot catch Ctrl-C")?;
     let started = Instant::now();
-    let app = App { progress: Terminal::new(cli.global.quiet), global: cli.global, stop, started };
+    let company = Company::gather(&cli.command, variable)?;
+    let quiet = cli.global.quiet || !company.is_first(); // one of them talks
+    let global = Global { quiet, ..cli.global };
+    let app = App { progress: Terminal::new(quiet), global, stop, started, company };
     if std::env::args_os().len() == 1 {
         app.progress.say(args::ALONE);
     }
@@ -141,6 +148,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Data { command: DataCommand::Suspects(args) } => suspects::run(&args, &app),
         Command::Data { command: DataCommand::Caches(args) } => caches::run(&args, &app),
     };
+    let ended = app.company.conclude(ended);
     match ended.as_ref().err().and_then(pretrained::stopped) {
         Some(signal) => {
             app.progress.say("Stopped. What was downloaded is kept: run the same command to continue");

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tallow_core::shown::{shown, shown_path};
 use tallow_core::{Foreign, Progress as _, files};
 use tallow_dataset::folder::{BadFile, Picture, walk_pictures};
@@ -47,7 +47,7 @@ struct Prediction {
     probability: f64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Failed {
     pub(crate) file: Foreign,
     pub(crate) reason: String,
@@ -68,10 +68,23 @@ pub(crate) fn run(args: &PredictArgs, app: &App) -> Result<ExitCode> {
     let top_k = args.top_k.min(n_classes);
     let staging = tempfile::tempdir().context("cannot make a temporary folder")?;
     let mut failed = Vec::new();
-    let asked = asked(&args.images, staging.path(), &mut failed, app)?;
-    let mut pictures = Vec::new();
-    if !asked.is_empty() && !answer(&predictor, asked, top_k, &mut pictures, &mut failed, app)? {
+    let mut asked = asked(&args.images, staging.path(), &mut failed, app)?;
+    ensure!(
+        !app.company.is_shared() || !args.images.iter().any(|image| image == Path::new("-")),
+        "a picture on standard input reaches only one process: start this command without the launcher"
+    );
+    let own: Vec<Asked> = asked.drain(app.company.own(asked.len())).collect();
+    let (mut pictures, mut unread) = (Vec::new(), Vec::new());
+    let is_done = own.is_empty() || answer(&predictor, own, top_k, &mut pictures, &mut unread, app)?;
+    let Some(parts) = app.company.gathered(is_done.then_some((pictures, unread)))? else {
         return Ok(ExitCode::from(app.stop.raised().map_or(1, tallow_core::StopSignal::exit_status)));
+    };
+    let (pictures, unread): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+    let pictures: Vec<Answer> = pictures.into_iter().flatten().collect();
+    failed.extend(unread.into_iter().flatten());
+    let status = if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    if !app.company.is_first() {
+        return Ok(status);
     }
     for Failed { file, reason } in &failed {
         app.progress.say(&format!("{}: {}", file.shown(), shown(reason)));
@@ -79,9 +92,8 @@ pub(crate) fn run(args: &PredictArgs, app: &App) -> Result<ExitCode> {
     if let Some(csv) = &args.csv {
         files::write(csv, answers_to_csv(&pictures, top_k).as_bytes())?;
     }
-    let all_done = failed.is_empty();
     tell(args, &predictor, pictures, failed, top_k, app)?;
-    Ok(if all_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(status)
 }
 
 /// Returns all pictures that the arguments name; errors are added to `failed`.

@@ -9,12 +9,13 @@ use tallow_core::shown::shell_word;
 use tallow_core::{Progress as _, StopSignal, files};
 use tallow_metrics::{RaceRecord, Summary};
 use tallow_run_files::PAGE;
-use tallow_training::{Outcome, RunFolder, RunPlace, Session, TrainingError, Watch};
+use tallow_training::{Outcome, RunFolder, RunPlace, SHARED_SHARDS, Session, TrainingError, Watch};
 
 use crate::App;
 use crate::args::{SettingsArgs, TrainArgs};
 use crate::preparation::{self, Place, RUNS, overrides, session};
 use crate::race::{self, Chosen};
+use crate::together::OwnFolder;
 use crate::{end, telling};
 
 /// Largest number of threads. More than any machine has cores is a mistake, which would otherwise only show as a machine that
@@ -25,7 +26,9 @@ const MAX_THREADS: usize = 1024;
 const THREAD_VARIABLES: [&str; 3] = ["RAYON_NUM_THREADS", "RAYON_RS_NUM_CPUS", "CANDLE_NUM_THREADS"];
 
 pub(crate) fn run(args: &TrainArgs, app: &App) -> Result<ExitCode> {
-    set_threads(args.settings.threads)?;
+    set_threads(args.settings.threads.or(app.company.n_threads()))?;
+    let own = app.company.own_folder()?;
+    let args = &of_process(args, own.as_ref(), app)?;
     let (recipe, race) = match recipe(args, app)? {
         Ok(Chosen { recipe, race }) => (recipe, race),
         Err(signal) => return Ok(ExitCode::from(signal.exit_status())),
@@ -39,7 +42,11 @@ pub(crate) fn run(args: &TrainArgs, app: &App) -> Result<ExitCode> {
         Ok(session) => session,
         Err(signal) => return Ok(ExitCode::from(signal.exit_status())),
     };
+    session.share_work(&app.company.comm)?;
     let run_dir = session.run_dir().to_owned();
+    if !app.company.is_first() {
+        return work_along(&mut session, app);
+    }
     if let Some(race) = &race {
         race::write(race, &run_dir)?;
     }
@@ -52,6 +59,31 @@ pub(crate) fn run(args: &TrainArgs, app: &App) -> Result<ExitCode> {
         }
         Err(signal) => Ok(ExitCode::from(signal.exit_status())),
     }
+}
+
+/// Returns the arguments for this process: one that is not the first has its run in `own`.
+fn of_process(args: &TrainArgs, own: Option<&OwnFolder>, app: &App) -> Result<TrainArgs> {
+    let mut args = args.clone();
+    ensure!(
+        !app.company.is_shared() || !race::is_wanted(&args),
+        "backbones are tried by one process: run this command without the launcher, or train with the recipe of such a run \
+         (--recipe RUN/recipe.toml)"
+    );
+    if let Some(run) = &args.resume {
+        args.resume = Some(app.company.copied(run, own)?);
+    } else if let Some(own) = own {
+        args.run_dir = Some(own.run_dir());
+    }
+    Ok(args)
+}
+
+/// Trains as one of several processes whose first one keeps the results and talks.
+fn work_along(session: &mut Session, app: &App) -> Result<ExitCode> {
+    let mut watch = Watch { on_event: &mut |_| (), progress: &app.progress, stop: &app.stop };
+    Ok(match session.run(&mut watch)? {
+        Outcome::Finished(_) => ExitCode::SUCCESS,
+        Outcome::Interrupted(signal) => ExitCode::from(signal.exit_status()),
+    })
 }
 
 /// The result of a run that was not interrupted.
@@ -136,7 +168,13 @@ fn recipe(args: &TrainArgs, app: &App) -> Result<std::result::Result<Chosen, Sto
             RunFolder::recipe_of(run)?; // its error tells why the folder is not a run folder
             RunFolder::load(run, &overrides)?
         }
-        None => preparation::recipe(&args.settings, &overrides, app)?,
+        None => {
+            let mut recipe = preparation::recipe(&args.settings, &overrides, app)?;
+            if app.company.comm.is_launched() {
+                recipe.shards.get_or_insert(SHARED_SHARDS);
+            }
+            recipe
+        }
     };
     Ok(Ok(Chosen { recipe, race: None }))
 }

@@ -114,6 +114,7 @@ impl Session {
             false => Self::start_with(recipe, model, data, &RunPlace::At(folder.to_owned()))?,
         };
         session.feeds = Some(feeds);
+        session.comm = Arc::clone(&self.comm);
         // the events of a fold's run are in that run's own record
         session.run(&mut Watch { on_event: &mut |_| (), progress: watch.progress, stop: watch.stop })
     }

@@ -4,6 +4,8 @@
 //! step that was taken. So a run that is killed on the way is resumed with the next step, and has ended if it has a summary
 //! and no such file. That is also true of the runs of older programs, which had no such steps.
 
+use std::sync::Arc;
+
 use tallow_core::StopSignal;
 use tallow_metrics::Summary;
 use tallow_run_files::{ENDING, MODEL};
@@ -61,6 +63,7 @@ impl Session {
         watch: &mut Watch<'_>,
         steps: &[EndStep<'_>],
     ) -> Result<Outcome> {
+        self.comm = Arc::default(); // the other processes have no steps to take
         let taken = self.taken.take().filter(|_| !steps.is_empty());
         let text = match &taken {
             None => "the run is over, and nothing is left to train; a larger --epochs would extend it",

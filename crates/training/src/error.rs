@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use tallow_comm::CommError;
 use tallow_core::shown::{shell_word, shown, shown_lines, shown_path};
 use tallow_core::{FileError, Foreign};
 use tallow_metrics::MetricsError;
@@ -20,6 +21,20 @@ pub enum TrainingError {
     /// The manifest of a run folder cannot be used.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// Processes that cannot work together.
+    #[error(transparent)]
+    Comm(#[from] CommError),
+    /// Processes that share a run do not have the same settings, data or weights.
+    #[error(
+        "rank {rank} has not the same {what} as rank 0: start all processes with the same command, the same data and the \
+         same program"
+    )]
+    OutOfStep {
+        /// The other process.
+        rank: usize,
+        /// What differs.
+        what: &'static str,
+    },
     /// Data that cannot be used.
     #[error(transparent)]
     Data(#[from] tallow_dataset::Error),

@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
-use tallow_core::{Bar, Progress, StopFlag, Unit};
+use tallow_core::{Bar, Unit};
 use tallow_dataset::{Batch, ImageSet};
 use tallow_metrics::Predictions;
 use tallow_nn::{Backend, Ctx, Dims, Model, Precision, Trunk, log_softmax};
 use tracing::debug;
 
+use crate::company::Company;
 use crate::error::{Result, TrainingError};
 use crate::feed::{Content, Feed};
 use crate::views::{Views, logits_of_views};
@@ -22,7 +23,7 @@ const MAX_BATCH_PX: usize = 1 << 22;
 const MAX_BATCH: usize = 1024;
 
 /// Returns the predictions of `model` for every image of `feed`, in the feed's order, from the mean logits of its `views`.
-/// Returns `None` if `stop` was raised on the way.
+/// The processes of `company` take some of the images each. Returns `None` if any of them was stopped on the way.
 ///
 /// # Errors
 /// If images cannot be read, images do not fit the model, or logits are not finite.
@@ -32,27 +33,31 @@ pub(crate) fn evaluate(
     precision: Precision,
     views: Views,
     label: &str,
-    progress: &dyn Progress,
-    stop: &StopFlag,
+    company: Company<'_>,
 ) -> Result<Option<Predictions>> {
     let part = feed.part();
-    let n_classes = part.set.class_names().len();
-    let (mut targets, mut log_probs) = (Vec::new(), Vec::new());
-    let bar = Bar::begin(progress, label, Some(part.len() as u64), Unit::Items("images"));
+    let (n, n_classes) = (part.len(), part.set.class_names().len());
+    let bar = Bar::begin(company.progress, label, Some(n as u64), Unit::Items("images"));
     let started = Instant::now();
-    for batch in feed.eval_batches(batch_size(feed))? {
-        if stop.raised().is_some() {
-            return Ok(None);
-        }
+    let own = feed.of_places(company.own(n));
+    let mut log_probs = Some(Vec::new());
+    // a process may have no image at all
+    let batches = (!own.part().is_empty()).then(|| own.eval_batches(batch_size(feed))).transpose()?;
+    for batch in batches.into_iter().flatten() {
+        let (Some(log_probs), None) = (&mut log_probs, company.stop.raised()) else {
+            log_probs = None;
+            break;
+        };
         let batch = batch?;
-        targets.extend(&batch.targets);
         let indices = batch.indices.clone();
         let logits = logits_of_views(model, batch, feed.content(), precision, views)?;
         check_finite(&logits, n_classes, label, &indices, &part.set)?;
         log_probs.extend(log_softmax(&logits, n_classes));
-        bar.advance(targets.len() as u64);
+        bar.advance((log_probs.len() / n_classes.max(1) * company.comm.world()).min(n) as u64);
     }
-    debug!(label, images = targets.len(), secs = started.elapsed().as_secs_f64(), "evaluated");
+    let Some(log_probs) = company.joined(log_probs)? else { return Ok(None) };
+    debug!(label, images = n, secs = started.elapsed().as_secs_f64(), "evaluated");
+    let targets = part.indices.iter().map(|&i| part.set.label(i as usize)).collect();
     Ok(Some(Predictions::new(n_classes, targets, log_probs, part.indices.to_vec())?))
 }
 

@@ -155,7 +155,7 @@ impl Session {
             Wanted::new(&dataset.test, "test", false),
         ];
         let (model, precision) = (&self.learner.model, self.learner.precision);
-        let mut job = Job::new(model, trunk, input, precision, &folder, &wanted);
+        let mut job = Job::new(model, trunk, input, precision, (&folder, &self.comm), &wanted);
         let Some(of_train) = job.features(&wanted[0], watch)? else { return Ok(None) };
         let Some(of_test) = job.features(&wanted[1], watch)? else { return Ok(None) };
         let feed = |part: &Part| {
@@ -173,7 +173,7 @@ impl Session {
         let Some(trunk) = &self.learner.model.trunk else { return Ok(Some(Feed::Images { part, input })) };
         let wanted = [Wanted::new(&part.set, "train", self.recipe.augment.flip != Flip::None)];
         let (folder, precision) = (self.feature_folder(trunk)?, self.learner.precision);
-        let mut job = Job::new(&self.learner.model, trunk, input, precision, &folder, &wanted);
+        let mut job = Job::new(&self.learner.model, trunk, input, precision, (&folder, &self.comm), &wanted);
         let features = job.features(&wanted[0], watch)?;
         Ok(features.map(|features| Feed::Features { part, features }))
     }

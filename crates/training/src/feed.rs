@@ -1,6 +1,7 @@
 //! The input of a network: batches of images, or of features that a frozen trunk computed from them. Only this module decides
 //! which of the two a batch holds and which layers then run.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use tallow_dataset::{Batch, Normalization, Preprocess, TrainLoader, eval_batches, train_batches};
@@ -69,6 +70,16 @@ impl Feed {
         }
     }
 
+    /// Returns the feed of the images at `places` of the part.
+    pub(crate) fn of_places(&self, places: Range<usize>) -> Self {
+        let mut feed = self.clone();
+        let (Self::Images { part, .. } | Self::Features { part, .. }) = &mut feed;
+        if places.len() < part.len() {
+            part.indices = part.indices[places].into();
+        }
+        feed
+    }
+
     pub(crate) fn content(&self) -> Content {
         match self {
             Self::Images { .. } => Content::Images,
@@ -131,5 +142,6 @@ pub fn train_loader(recipe: &Recipe, data: &TrainData, size_px: Option<[usize; 2
         normalization: data.dataset.normalization,
         preprocess: size_px.map(|px| recipe.data.preprocess(px)),
         seed: recipe.seed,
+        share: None,
     }
 }

@@ -1,5 +1,7 @@
 //! The end of a run: chooses the weights to keep, evaluates the test set once, and writes all results.
 
+use std::sync::Arc;
+
 use tallow_core::{Foreign, StopSignal};
 use tallow_dataset::ImageSet;
 use tallow_metrics::{
@@ -12,6 +14,7 @@ use tallow_run_files::{
 };
 
 use crate::checkpoint::encoding;
+use crate::company::Company;
 use crate::ending::EndStep;
 use crate::error::Result;
 use crate::evaluate::evaluate;
@@ -68,6 +71,7 @@ impl Session {
             self.emit(watch, Event::Tested { epoch: self.state.epoch, score })?;
         }
         self.recorder.run.write_last_word(&summary, &self.recipe, !steps.is_empty())?;
+        self.comm = Arc::default(); // the steps are not shared
         self.take_steps(steps, Vec::new())?;
         Ok(Outcome::Finished(Box::new(summary)))
     }
@@ -117,8 +121,8 @@ impl Session {
         watch: &Watch<'_>,
     ) -> Result<std::result::Result<Predictions, StopSignal>> {
         let Learner { model, precision, .. } = &self.learner;
-        let seen =
-            evaluate(model, feed, *precision, self.recipe.evaluation, label, watch.progress, watch.stop)?;
+        let company = Company::new(&self.comm, watch);
+        let seen = evaluate(model, feed, *precision, self.recipe.evaluation, label, company)?;
         Ok(seen.ok_or_else(|| watch.stop.raised().unwrap_or(StopSignal::Interrupt)))
     }
 

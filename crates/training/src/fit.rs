@@ -4,13 +4,14 @@
 use std::time::{Duration, Instant};
 
 use tallow_core::{Bar, StopSignal, Unit, duration};
-use tallow_dataset::{Batch, n_batches};
+use tallow_dataset::{Batch, TrainLoader, n_batches};
 use tallow_metrics::{EpochRecord, Predictions};
 use tallow_nn::{Rate, TrainKey, first_non_finite};
 use tracing::debug;
 
 use crate::averaging::Average;
 use crate::checkpoint::Checkpoint;
+use crate::company::Company;
 use crate::data::Part;
 use crate::error::{Result, TrainingError};
 use crate::evaluate::evaluate;
@@ -36,7 +37,15 @@ impl Session {
         self.emit(watch, self.started())?;
         let mut pace = Pace::default();
         while !self.state.is_trained(&self.recipe) {
-            if let Some(signal) = self.epoch(feeds, watch, &mut pace)? {
+            let stopped = match self.epoch(feeds, watch, &mut pace) {
+                Err(lost @ TrainingError::Comm(_)) => {
+                    // the step was not taken: what all processes had until then is kept
+                    self.save()?;
+                    return Err(lost);
+                }
+                other => other?,
+            };
+            if let Some(signal) = stopped {
                 self.save()?;
                 let (epoch, batch) = (self.state.epoch + 1, self.state.batch);
                 self.emit(watch, Event::Interrupted { epoch, batch })?;
@@ -71,23 +80,25 @@ impl Session {
     /// Takes the remaining steps of the current epoch.
     fn steps(&mut self, feeds: &Feeds, watch: &mut Watch<'_>, pace: &mut Pace) -> Result<Option<StopSignal>> {
         let (epoch, n_steps) = (self.state.epoch, self.steps_per_epoch());
-        let loader = train_loader(&self.recipe, &self.data, self.train_px(epoch));
+        let share = self.share()?;
+        let loader = TrainLoader { share, ..train_loader(&self.recipe, &self.data, self.train_px(epoch)) };
         let mut batches = feeds.train.train_batches(&loader, epoch, self.state.batch)?;
         let label = format!("epoch {}/{}", epoch + 1, self.recipe.epochs);
         let n_done = self.state.batch as u64;
         let _bar = Bar::go_on(watch.progress, &label, Some(n_steps as u64), Unit::Items("steps"), n_done);
-        let (started, mut waited_secs) = (Instant::now(), 0.0);
+        let (started, mut waited_secs, before) = (Instant::now(), 0.0, self.comm.traffic());
         loop {
             let step_started = Instant::now();
             let Some(batch) = batches.next() else {
                 let secs = started.elapsed().as_secs_f64();
                 debug!(epoch = epoch + 1, steps = n_steps, secs, waited_secs, "steps taken");
+                self.tell_traffic(before, n_steps - n_done as usize);
                 return Ok(None);
             };
             waited_secs += step_started.elapsed().as_secs_f64();
             let figures = self.step(batch?, feeds.train.content())?;
             self.tell_step(&figures, step_started.elapsed().as_secs_f64(), pace, watch)?;
-            if let Some(signal) = watch.stop.raised() {
+            if let Some(signal) = Company::new(&self.comm, watch).stopped()? {
                 return Ok(Some(signal));
             }
             if self.last_saved.elapsed() >= SAVE_EVERY {
@@ -106,9 +117,10 @@ impl Session {
     ) -> Result<Option<Predictions>> {
         let raw = self.swap_weights(average)?;
         let (Learner { model, precision, .. }, plain) = (&self.learner, Views::default());
-        let predictions = evaluate(model, feed, *precision, plain, "validation", watch.progress, watch.stop)?;
+        let company = Company::new(&self.comm, watch);
+        let predictions = evaluate(model, feed, *precision, plain, "validation", company);
         self.put_back(raw)?;
-        Ok(predictions)
+        predictions
     }
 
     /// Takes one training step at the scheduled rate and adds its figures to those of the epoch.
@@ -123,7 +135,7 @@ impl Session {
             epoch: state.epoch,
             first_position: batch.first_position as u64,
         };
-        let figures = self.learner.step(batch, content, key, rate)?;
+        let figures = self.learner.step(batch, content, key, rate, &self.comm)?;
         if !figures.loss.is_finite() {
             let (loss, epoch, step) = (figures.loss as f32, state.epoch + 1, state.batch + 1);
             return Err(TrainingError::NonFinite { loss, epoch, step, lr });

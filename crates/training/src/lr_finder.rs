@@ -37,7 +37,7 @@ impl Session {
                 let batch = batch?;
                 let first_position = batch.first_position as u64;
                 let key = TrainKey { seed: self.recipe.seed, epoch, first_position };
-                let figures = self.learner.step(batch, feed.content(), key, rate)?;
+                let figures = self.learner.step(batch, feed.content(), key, rate, &self.comm)?;
                 sweep.add(rate, figures.loss);
                 bar.advance(sweep.points().len() as u64);
                 watch.progress.note(&format!("rate {rate:.1e}  loss {:.4}", figures.loss));

@@ -4,11 +4,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use tallow_comm::Comm;
 use tallow_core::{Bar, Progress, StopFlag, Unit};
 use tallow_dataset::{Batch, Error as DataError, ImageSet, Readable, readable_batch, readable_batches};
 use tallow_metrics::{Predictions, with_temperature};
 use tallow_nn::{Model, Precision, log_softmax};
 
+use crate::company::Company;
 use crate::data::Part;
 use crate::error::Result;
 use crate::evaluate::{check_finite, evaluate, features, images_per_pass, logits};
@@ -26,6 +28,7 @@ pub struct Predictor {
     precision: Precision,
     novelty: Option<Novelty>,
     neighbours: Option<Neighbours>,
+    comm: Arc<Comm>,
 }
 
 /// A model's prediction for one picture.
@@ -61,7 +64,12 @@ impl Predictor {
         // a detector for features of another network, which no run writes, is ignored
         let n_features = model.trunk.as_ref().map(|trunk| trunk.n_features);
         let novelty = novelty.filter(|novelty| Some(novelty.n_features()) == n_features);
-        Self { info, model, input, precision, novelty, neighbours: None }
+        Self { info, model, input, precision, novelty, neighbours: None, comm: Arc::default() }
+    }
+
+    /// Shares evaluations with the other processes of `comm`, which evaluate the same images with the same model.
+    pub fn share_work(&mut self, comm: &Arc<Comm>) {
+        self.comm = Arc::clone(comm);
     }
 
     pub(crate) fn model(&self) -> &Model {
@@ -122,7 +130,8 @@ impl Predictor {
     ) -> Result<Option<Predictions>> {
         let feed = Feed::Images { part: part.clone(), input: self.input.clone() };
         let views = views.unwrap_or(self.info.evaluation);
-        evaluate(&self.model, &feed, self.precision, views, label, progress, stop)
+        let company = Company { comm: &self.comm, progress, stop };
+        evaluate(&self.model, &feed, self.precision, views, label, company)
     }
 
     /// Passes the prediction for every picture of `set` to `on_answer`, in the order of the set. Returns false if `stop` was

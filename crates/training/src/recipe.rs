@@ -21,6 +21,9 @@ use crate::whitening::Whitening;
 /// Largest number of epochs. Its product with the steps of an epoch, which are fewer than 2^32, fits into 64 bits.
 pub(crate) const MAX_EPOCHS: u64 = 1_000_000_000;
 
+/// Largest number of shards of a batch.
+const MAX_SHARDS: usize = 64;
+
 /// All settings of a run. Unknown keys are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +34,10 @@ pub struct Recipe {
     pub epochs: u64,
     /// Images per step.
     pub batch_size: usize,
+    /// Number of parts that each batch is cut into, a power of two. A batch norm has statistics for each part, and gradients
+    /// are added in the order of a tree over the parts. None or 1: batches are not cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shards: Option<usize>,
     /// The seed of every random stream.
     #[serde(default)]
     pub seed: u64,
@@ -294,6 +301,10 @@ impl Recipe {
         }
         if self.batch_size == 0 {
             return value("batch_size", "must be at least 1, it is 0".into());
+        }
+        if self.shards.is_some_and(|shards| !shards.is_power_of_two() || shards > MAX_SHARDS) {
+            let shards = self.shards.unwrap_or_default();
+            return value("shards", format!("must be a power of two up to {MAX_SHARDS}, it is {shards}"));
         }
         let name = self.name.raw();
         if name.is_empty() || name.contains(['/', '\\', '\0']) || name.starts_with('.') {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tallow_comm::Comm;
 use tallow_core::{Progress, StopFlag, StopSignal};
 use tallow_dataset::n_batches;
 use tallow_metrics::{PretrainedWeights, Summary, history_to_csv};
@@ -25,6 +26,7 @@ use crate::feed::{Feeds, Input};
 use crate::recipe::{LossConfig, Recipe};
 use crate::recorder::Recorder;
 use crate::run_folder::{RunFolder, RunPlace};
+use crate::shards::own_shards;
 use crate::state::State;
 use crate::step::Learner;
 
@@ -68,6 +70,8 @@ pub struct Session {
     pub(crate) finished: Option<Summary>,
     /// The steps of the end of such a run that were taken, if not all were.
     pub(crate) taken: Option<Vec<String>>,
+    /// The processes that share the work.
+    pub(crate) comm: Arc<Comm>,
     /// Notices for the user before training begins.
     pub(crate) notices: Vec<String>,
     /// Start of the time that is not yet counted in the state.
@@ -220,7 +224,9 @@ impl Session {
         run: RunFolder,
     ) -> Self {
         let precision = recipe.precision.resolve(model.params.device());
-        let learner = Learner { model, criterion, optimizer, precision, max_grad_norm: recipe.max_grad_norm };
+        let (max_grad_norm, n_shards) = (recipe.max_grad_norm, recipe.shards.unwrap_or(1));
+        let learner =
+            Learner { model, criterion, optimizer, precision, max_grad_norm, n_shards, order: None };
         let (clock, last_saved) = (Instant::now(), Instant::now());
         let recorder = Recorder::new(run, data.val.is_some());
         Self {
@@ -236,6 +242,7 @@ impl Session {
             best: None,
             finished: None,
             taken: None,
+            comm: Arc::default(),
             notices: Vec::new(),
             clock,
             last_saved,
@@ -250,6 +257,17 @@ impl Session {
     /// Adds notices for the user. They are reported and recorded once the run is at work.
     pub fn note(&mut self, notices: impl IntoIterator<Item = String>) {
         self.notices.extend(notices);
+    }
+
+    /// Shares the work with the other processes of `comm`. Each of them has a session of the same run, with a run folder of its
+    /// own; all call the same methods in the same order. Their results have the same bits.
+    ///
+    /// # Errors
+    /// If the recipe has fewer shards than there are processes.
+    pub fn share_work(&mut self, comm: &Arc<Comm>) -> Result<()> {
+        own_shards(self.learner.n_shards, comm)?;
+        self.comm = Arc::clone(comm);
+        Ok(())
     }
 
     /// Records the pretrained weights that the network began with, for the run's summary.
@@ -300,6 +318,7 @@ impl Session {
         if let Some(summary) = self.finished.take() {
             return self.end_again(summary, watch, steps);
         }
+        self.check_in_step()?;
         self.recorder.open_event_file(&self.state, &self.recipe)?;
         for text in std::mem::take(&mut self.notices) {
             self.emit(watch, Event::Notice { text })?;

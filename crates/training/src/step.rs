@@ -1,13 +1,20 @@
 //! The training step: takes one batch, updates the network and returns figures. It does not depend on runs, files or epochs.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use tallow_dataset::{Batch, Mixed};
+use tallow_comm::Comm;
+use tallow_dataset::{Batch, Mixed, Share};
 use tallow_metrics::argmax;
-use tallow_nn::{Backend, CrossEntropy, Ctx, Dims, Model, Optimizer, Precision, Rate, TrainKey};
+use tallow_nn::{
+    Act, Announcer, Backend, CrossEntropy, Ctx, Dims, Gradients, Model, Optimizer, Precision, Rate,
+    Reduction, TrainKey,
+};
 
 use crate::error::Result;
+use crate::exchange::GradientOrder;
 use crate::feed::Content;
+use crate::shards::{TreeSum, add, own_shards, shard_of};
 
 /// Everything that a training step needs.
 pub struct Learner {
@@ -21,10 +28,14 @@ pub struct Learner {
     pub precision: Precision,
     /// Gradients with a larger global norm are scaled down to this norm.
     pub max_grad_norm: Option<f64>,
+    /// Number of parts that a batch is cut into; see [`Recipe::shards`](crate::Recipe::shards).
+    pub n_shards: usize,
+    /// The order of the gradients, once a step with several shards has shown it.
+    pub order: Option<GradientOrder>,
 }
 
 /// The figures of one step, before its update.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepFigures {
     /// Number of images in the batch.
     pub n_images: u64,
@@ -42,21 +53,39 @@ impl Learner {
     /// Runs the forward pass, the loss, the backward pass and the update. If the loss is NaN or infinite, nothing is updated,
     /// and the figures contain that loss.
     ///
+    /// With several shards, the processes of `comm` share them. Every process takes the same step of the whole batch, and needs
+    /// only the images of its own shards.
+    ///
     /// # Errors
-    /// If the batch does not fit the network, or the device fails.
+    /// If the batch does not fit the network, the device fails, or another process is lost.
     pub fn step(
         &mut self,
         batch: Batch,
         content: Content,
         key: TrainKey,
         rate: impl Into<Rate>,
+        comm: &Comm,
     ) -> Result<StepFigures> {
+        let Pass { figures, grads } = match self.n_shards {
+            0 | 1 => self.forward(batch, content, key, 1.0)?.pass()?,
+            _ => self.pass_over_shards(&batch, content, key, comm)?,
+        };
+        let Some(mut grads) = grads else { return Ok(figures) };
+        if let Some(max_norm) = self.max_grad_norm {
+            grads.clip_global_norm(max_norm)?;
+        }
+        self.optimizer.step(&self.model.params, &grads, rate)?;
+        Ok(figures)
+    }
+
+    /// Runs the forward pass and the loss. Gradients are multiplied by `factor`.
+    fn forward(&self, batch: Batch, content: Content, key: TrainKey, factor: f32) -> Result<Forward> {
         let device = self.model.params.device().clone();
         let mut ctx = Ctx::train(Backend::of(&device), &device, key).with_precision(self.precision);
         let x =
             ctx.input(batch.images, Dims { n: batch.n, c: batch.channels, h: batch.height, w: batch.width })?;
         let logits = content.forward(&self.model, x, &mut ctx)?;
-        let loss = match &batch.mixed {
+        let mut loss = match &batch.mixed {
             Some(Mixed { targets, share }) => {
                 self.criterion.forward_mixed(&logits, &batch.targets, targets, *share)?
             }
@@ -68,16 +97,185 @@ impl Learner {
             loss: f64::from(loss.mean),
             cross_entropy: f64::from(loss.plain_mean),
         };
-        if !figures.loss.is_finite() {
-            return Ok(figures);
+        if factor != 1.0 {
+            loss.grad_logits.iter_mut().for_each(|grad| *grad *= factor);
         }
-        let mut grads = ctx.backward(&logits, loss.grad_logits)?;
-        if let Some(max_norm) = self.max_grad_norm {
-            grads.clip_global_norm(max_norm)?;
-        }
-        self.optimizer.step(&self.model.params, &grads, rate)?;
-        Ok(figures)
+        Ok(Forward { figures, ctx, logits, grad_logits: loss.grad_logits })
     }
+
+    /// Runs the passes over the own shards of the batch, and adds the results of all processes in the order of a tree.
+    ///
+    /// Each shard begins with the same running statistics. Afterwards they are the mean of what the shards made of them. Until
+    /// all processes have their results, nothing of the network has changed.
+    fn pass_over_shards(
+        &mut self,
+        batch: &Batch,
+        content: Content,
+        key: TrainKey,
+        comm: &Comm,
+    ) -> Result<Pass> {
+        let own = own_shards(self.n_shards, comm)?.shards;
+        let params = &self.model.params;
+        let (mut figures, mut earlier, mut last) = (TreeSum::default(), TreeSum::default(), None);
+        for shard in own.clone() {
+            let Shard { figures: of_shard, mut flat, forward } = self.shard(shard, batch, content, key)?;
+            figures.push(of_shard, StepFigures::plus);
+            if !of_shard.loss.is_finite() {
+                last = None;
+                break; // the step will not be taken
+            }
+            if shard + 1 == own.end {
+                last = Some((flat, forward));
+            } else {
+                if let Some(forward) = forward {
+                    params.fill_gradients(&mut flat, &forward.backward(None)?)?;
+                }
+                earlier.push(flat, add);
+            }
+        }
+        let own = figures.finish(StepFigures::plus).unwrap_or_default();
+        let (figures, all_know_the_order) = agreed(own, self.order.is_some(), comm)?;
+        let Some((mut flat, forward)) = last.filter(|_| figures.loss.is_finite()) else {
+            return Ok(Pass { figures, grads: None });
+        };
+        let sum = match self.order.as_ref().filter(|_| all_know_the_order && comm.world() > 1) {
+            Some(order) => order.sum(comm, earlier, flat, |announcer| {
+                forward.map_or(Ok(()), |forward| forward.backward(Some(announcer)).map(drop))
+            })?,
+            None => {
+                if let Some(forward) = forward {
+                    let grads = forward.backward(None)?;
+                    params.fill_gradients(&mut flat, &grads)?;
+                    self.order = self.order.take().or_else(|| GradientOrder::of(params, &grads));
+                }
+                earlier.push(flat, add);
+                let mut sum = earlier.finish(add).unwrap_or_default();
+                let since = Instant::now();
+                comm.sum(&mut sum)?;
+                comm.count_stall(since.elapsed());
+                sum
+            }
+        };
+        Ok(Pass { figures, grads: Some(params.take_flat(&sum)?) })
+    }
+
+    /// Runs the forward pass over a shard, and leaves the running statistics as they were. The shard's figures and statistics are
+    /// multiplied by its share of the batch.
+    fn shard(&self, shard: usize, batch: &Batch, content: Content, key: TrainKey) -> Result<Shard> {
+        let params = &self.model.params;
+        let range = Share::of_shard(shard, self.n_shards, batch.n);
+        if range.is_empty() {
+            return Ok(Shard { figures: StepFigures::default(), flat: params.no_pass(), forward: None });
+        }
+        let of_shard = shard_of(batch, range);
+        let divisor = |batch: &Batch| {
+            let mixed = batch.mixed.as_ref().map(|mixed| (mixed.targets.as_slice(), mixed.share));
+            self.criterion.divisor(&batch.targets, mixed)
+        };
+        let share_of_images = of_shard.n as f64 / batch.n as f64;
+        let share_of_loss = divisor(&of_shard) / divisor(batch);
+        let factor = match self.criterion.reduction {
+            Reduction::Mean => share_of_loss as f32,
+            Reduction::Sum => 1.0,
+        };
+        let key = TrainKey { first_position: of_shard.first_position as u64, ..key };
+        let before = params.copy_running()?;
+        let forward = self.forward(of_shard, content, key, factor);
+        let flat = params.flat_pass(share_of_images as f32);
+        params.load_running(&before)?;
+        let (mut forward, flat) = (forward?, flat?);
+        if share_of_loss == 0.0 {
+            // all images have the class weight 0: their mean is undefined, but they do not count
+            forward.figures.loss = 0.0;
+            forward.grad_logits.fill(0.0);
+        }
+        let mut figures = forward.figures;
+        figures.loss *= share_of_loss;
+        figures.cross_entropy *= share_of_images;
+        Ok(Shard { figures, flat, forward: Some(forward) })
+    }
+}
+
+/// Returns the figures of all processes together, and whether all of them know the order of gradients.
+fn agreed(own: StepFigures, knows_order: bool, comm: &Comm) -> Result<(StepFigures, bool)> {
+    let mut message = own.to_bytes();
+    message.push(u8::from(knows_order));
+    let (mut figures, mut all_know) = (TreeSum::default(), true);
+    for message in comm.gather(&message)? {
+        figures.push(StepFigures::from_bytes(&message), StepFigures::plus);
+        all_know &= message.last() == Some(&1);
+    }
+    Ok((figures.finish(StepFigures::plus).unwrap_or_default(), all_know))
+}
+
+impl StepFigures {
+    /// Adds the figures of two parts of a batch. Their means are shares of the whole batch's.
+    fn plus(self, other: Self) -> Self {
+        Self {
+            n_images: self.n_images + other.n_images,
+            n_correct: self.n_correct + other.n_correct,
+            loss: self.loss + other.loss,
+            cross_entropy: self.cross_entropy + other.cross_entropy,
+        }
+    }
+
+    fn to_bytes(self) -> Vec<u8> {
+        let Self { n_images, n_correct, loss, cross_entropy } = self;
+        let numbers = [n_images, n_correct.to_bits(), loss.to_bits(), cross_entropy.to_bits()];
+        numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Self {
+        let mut numbers = bytes.chunks_exact(8).map(|bytes| {
+            let mut number = [0; 8];
+            number.copy_from_slice(bytes);
+            u64::from_le_bytes(number)
+        });
+        let mut next = || numbers.next().unwrap_or(f64::NAN.to_bits());
+        Self {
+            n_images: next(),
+            n_correct: f64::from_bits(next()),
+            loss: f64::from_bits(next()),
+            cross_entropy: f64::from_bits(next()),
+        }
+    }
+}
+
+/// A forward pass with its loss, ready for its backward pass.
+struct Forward {
+    figures: StepFigures,
+    ctx: Ctx,
+    logits: Act,
+    grad_logits: Vec<f32>,
+}
+
+impl Forward {
+    /// Runs the backward pass, unless the loss is not finite.
+    fn pass(self) -> Result<Pass> {
+        let figures = self.figures;
+        let grads = figures.loss.is_finite().then(|| self.backward(None)).transpose()?;
+        Ok(Pass { figures, grads })
+    }
+
+    fn backward(self, announcer: Option<Announcer>) -> Result<Gradients> {
+        Ok(self.ctx.backward_announced(&self.logits, self.grad_logits, announcer)?)
+    }
+}
+
+/// The results of a forward and backward pass.
+struct Pass {
+    figures: StepFigures,
+    /// Missing if the loss is not finite.
+    grads: Option<Gradients>,
+}
+
+/// The forward pass over a shard of a batch.
+struct Shard {
+    figures: StepFigures,
+    /// A flat pass without gradients.
+    flat: Vec<f32>,
+    /// Missing if the shard is empty.
+    forward: Option<Forward>,
 }
 
 /// Counts the rows of `logits` with the largest value at their target. A mixed image counts the shares of those of its two
@@ -99,6 +297,16 @@ fn n_correct(logits: &[f32], n_classes: usize, targets: &[u32], mixed: Option<&M
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn figures_travel_whole() {
+        let figures =
+            StepFigures { n_images: 3, n_correct: 1.25, loss: f64::NEG_INFINITY, cross_entropy: -0.0 };
+        let back = StepFigures::from_bytes(&figures.to_bytes());
+        assert_eq!(back, figures);
+        assert!(back.cross_entropy.is_sign_negative());
+        assert!(StepFigures::from_bytes(&[]).loss.is_nan());
+    }
 
     #[test]
     fn a_mixed_image_counts_by_the_shares_of_its_classes() {

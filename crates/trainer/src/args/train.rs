@@ -76,7 +76,7 @@ pub(crate) struct SettingsArgs {
     pub(crate) threads: Option<usize>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = TRAIN_EXAMPLES, allow_negative_numbers = true)]
 pub(crate) struct TrainArgs {
     #[command(flatten)]
@@ -102,6 +102,11 @@ pub(crate) struct TrainArgs {
     /// Time limit for everything, such as 90s or 10m; backbone, size and epochs are chosen to fit it, and printed first
     #[arg(long, help_heading = "Backbone", value_name = "TIME", value_parser = args_time, conflicts_with_all = ["resume", "init_from"])]
     pub(crate) time: Option<f64>,
+
+    /// With mpirun: let MPI add gradients in any order, which is faster on some networks; results then depend on the number of
+    /// processes
+    #[arg(long, help_heading = "Machine")]
+    pub(crate) fast_sums: bool,
 
     /// The run folder to create; it must not exist yet [default: runs/RECIPE-N]
     #[arg(long, help_heading = "Run folder", value_name = "DIR", conflicts_with = "resume")]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rayon::prelude::*;
+use tallow_comm::Comm;
 use tallow_core::{Bar, Progress, Unit, memory};
 use tallow_dataset::{Identity, ImageSet, eval_batches};
 use tallow_nn::{HostTensor, Model, Precision, Trunk};
@@ -16,6 +17,7 @@ use tracing::debug;
 use super::Features;
 use super::index::{Index, Listed};
 use super::shard::{Of, SHARD_LEN, read_shard, shard_name, write_shard};
+use crate::company::Company;
 use crate::error::Result;
 use crate::evaluate::{features, images_per_pass};
 use crate::feed::Input;
@@ -59,6 +61,7 @@ pub(super) struct Job<'a> {
     input: Input,
     precision: Precision,
     folder: &'a Path,
+    comm: &'a Comm,
     index: Index,
     pace: Pace,
 }
@@ -70,20 +73,21 @@ impl<'a> Job<'a> {
         trunk: &'a Trunk,
         input: Input,
         precision: Precision,
-        folder: &'a Path,
+        (folder, comm): (&'a Path, &'a Comm),
         wanted: &[Wanted],
     ) -> Self {
         let index = Index::read(folder);
         let missing = |wanted: &Wanted, mirrored| {
             wanted.pictures(mirrored).filter(|of| index.place(of).is_none()).count()
         };
-        let n_images = wanted
+        let n_images: usize = wanted
             .iter()
             .flat_map(|wanted| {
                 wanted.passes().iter().map(|&mirrored| missing(wanted, mirrored)).collect::<Vec<_>>()
             })
             .sum();
-        Self { model, trunk, input, precision, folder, index, pace: Pace::new(n_images) }
+        let pace = Pace::new(n_images.div_ceil(comm.world()));
+        Self { model, trunk, input, precision, folder, comm, index, pace }
     }
 
     /// Returns the features of all images of a set, or `None` if a stop was requested.
@@ -103,6 +107,8 @@ impl<'a> Job<'a> {
             let pictures: Vec<Of> = wanted.pictures(mirrored).collect();
             let mut all = memory::filled(0.0, n.saturating_mul(width));
             let (missing, secs) = self.read(&pictures, &mut all, watch.progress);
+            // what one process lacks, all compute together, so that each has everything
+            let missing = Company::new(self.comm, watch).union(missing)?;
             features.secs += secs;
             n_done += n - missing.len();
             bar.advance(n_done as u64);
@@ -202,20 +208,28 @@ impl<'a> Job<'a> {
         let own = set.block_shape().map(|[h, w, _]| [h, w]);
         let size_px = preprocess.as_ref().map(|p| p.size_px).or(own);
         let batch_size = images_per_pass(size_px.unwrap_or([1, 1]));
-        let mut all = Vec::with_capacity(indices.len() * self.trunk.n_features);
-        for batch in eval_batches(set.clone(), indices, batch_size, normalization, preprocess.as_ref())? {
-            if watch.stop.raised().is_some() {
-                return Ok(None);
-            }
+        let company = Company::new(self.comm, watch);
+        let own: Arc<[u32]> = indices[company.own(indices.len())].into();
+        let width = self.trunk.n_features;
+        let mut all = Some(Vec::with_capacity(own.len() * width));
+        let batches = (!own.is_empty())
+            .then(|| eval_batches(set.clone(), own, batch_size, normalization, preprocess.as_ref()))
+            .transpose()?;
+        for batch in batches.into_iter().flatten() {
+            let (Some(rows), None) = (&mut all, watch.stop.raised()) else {
+                all = None;
+                break;
+            };
             let batch = batch?;
             let mut batch = if mirrored { mirror(&batch) } else { batch };
-            all.extend(features(self.model, self.trunk, &mut batch, self.precision)?);
-            watch.progress.advance((n_done + all.len() / self.trunk.n_features) as u64);
+            rows.extend(features(self.model, self.trunk, &mut batch, self.precision)?);
+            let n_own = rows.len() / width;
+            watch.progress.advance((n_done + (n_own * self.comm.world()).min(indices.len())) as u64);
             if let Some(text) = self.pace.after_batch(batch.n) {
                 watch.progress.say(&text);
             }
         }
-        Ok(Some(all))
+        company.joined(all)
     }
 }
 

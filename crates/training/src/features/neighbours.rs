@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use rayon::prelude::*;
+use tallow_comm::Comm;
 use tallow_core::{Progress, memory};
 use tallow_nn::{Model, largest_products};
 
@@ -41,7 +42,9 @@ impl Neighbours {
         let Some(trunk) = &model.trunk else { return Ok(None) };
         let about = about(model, trunk, frozen_digest(model)?, input.clone(), precision);
         let folder = folder_of(data_dir, &about)?;
-        let job = Job::new(model, trunk, input, precision.resolve(model.params.device()), &folder, &[]);
+        let comm = Comm::alone();
+        let precision = precision.resolve(model.params.device());
+        let job = Job::new(model, trunk, input, precision, (&folder, &comm), &[]);
         let identity = |&i: &u32| Of { identity: part.set.identity(i as usize), mirrored: false };
         let pictures: Vec<Of> = part.indices.par_iter().map(identity).collect();
         let width = trunk.n_features;

@@ -66,6 +66,14 @@ const RUN: &[Key] = &[
         .or_else("the name of the file"),
     Key::new("epochs", Takes::Whole, "Passes over the training data.").range("of 1 or more").unit("epochs"),
     Key::new("batch_size", Takes::Whole, "Images per step.").range("of 1 or more").unit("images"),
+    Key::new(
+        "shards",
+        Takes::Whole,
+        "Number of parts that each batch is cut into. Each part has its own batch norm statistics, and any number of \
+         processes up to this one can share the work, with the same bits. 1: batches are not cut.",
+    )
+    .range("of 1, 2, 4, 8, 16, 32 or 64")
+    .or_else("1; 8 if a launcher started the process"),
     Key::new("seed", Takes::Whole, "The seed of every random choice: the same seed gives the same bits.")
         .or("0"),
     Key::new("device", Takes::Text, "Compute device: auto, cpu, cuda, cuda:N or metal.").or("\"auto\""),

@@ -143,6 +143,7 @@ fn full_recipe() -> Recipe {
     let recipe = load_recipe("keras", &[]).unwrap();
     Recipe {
         max_grad_norm: Some(1.0),
+        shards: Some(8),
         init_from: Some("x".into()),
         data: DataConfig {
             train_subset: Some(1),
