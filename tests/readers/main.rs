@@ -1,16 +1,24 @@
 //! The smoke test of every reader of bytes from outside (`table`): a few thousand changed inputs each, the same in every run.
 //!
 //! `cargo xtask fuzz` gives the same readers millions of inputs, led by the code that they reach, under limits of time and memory.
+//! `cargo xtask fuzz --stable` gives them millions of the inputs that are made here: it asks this program for one reader and a
+//! range of inputs at a time, and adds up what it says.
 
 mod table;
 
 use std::fs;
+use std::ops::Range;
 use std::panic::catch_unwind;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use serde_json::json;
 use table::{READERS, Reader};
 use tallow_core::rng::key_of_name;
 use tallow_core::{Purpose, Stream};
+
+/// The environment variable with the numbers of the inputs that are asked for, such as `1000..2000`.
+const ASKED_FOR: &str = "TALLOW_INPUTS";
 
 /// Largest memory of the whole test, in bytes.
 const MAX_RSS_BYTES: u64 = 1 << 30;
@@ -60,14 +68,24 @@ macro_rules! tests {
 }
 
 tests! {
-    recipe costs history predictions summary run_folder
+    recipe network costs history predictions summary run_folder manifest
     safetensors model_file checkpoint pretrained_config feature_cache hub
     cifar_batch cifar_names label_table archive official_archive scan_results
     picture request
 }
 
+/// What came of changed inputs.
+#[derive(Default)]
+struct Tally {
+    n_read: u64,
+    /// The longest time that an input took, and its number.
+    slowest: Duration,
+    slowest_input: u64,
+}
+
 /// Gives a reader its seeds and then changed ones.
 #[track_caller]
+#[expect(clippy::print_stdout, reason = "`cargo xtask fuzz` reads it")]
 fn reads_or_refuses(name: &str) {
     let reader = READERS.iter().find(|reader| reader.name == name).unwrap();
     let seeds = (reader.seeds)();
@@ -75,12 +93,52 @@ fn reads_or_refuses(name: &str) {
     for (i, seed) in seeds.iter().enumerate() {
         read(reader, seed, &format!("seed {i}"));
     }
-    for i in 0..reader.n_tried {
-        let mut stream = Stream::new(key_of_name(name), Purpose::Test, 0, i);
-        read(reader, &changed(&seeds, &mut stream), &format!("input {i}"));
-    }
+    let asked_for = std::env::var(ASKED_FOR).ok().map(|text| numbers(&text));
+    let Tally { n_read, slowest, slowest_input } =
+        tally(reader, &seeds, asked_for.clone().unwrap_or(0..reader.n_tried));
     let peak = tallow_training::peak_rss_bytes();
     assert!(peak.is_none_or(|bytes| bytes < MAX_RSS_BYTES), "{peak:?} bytes");
+    if asked_for.is_none() {
+        assert!((1..reader.n_tried).contains(&n_read), "{n_read} were read: the changes say nothing");
+    }
+    let slowest_ms = 1e3 * slowest.as_secs_f64();
+    println!(
+        "{}",
+        json!({"read": n_read, "slowest_ms": slowest_ms, "slowest_input": slowest_input, "peak_bytes": peak})
+    );
+}
+
+/// Returns the numbers of a text like `1000..2000`.
+#[track_caller]
+fn numbers(text: &str) -> Range<u64> {
+    let ends = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    ends.unwrap_or_else(|| panic!("{ASKED_FOR} is {text:?}, expected two numbers with .. between them"))
+}
+
+/// Gives a reader the inputs of these numbers.
+#[track_caller]
+fn tally(reader: &Reader, seeds: &[Vec<u8>], numbers: Range<u64>) -> Tally {
+    let mut tally = Tally::default();
+    for i in numbers {
+        let mut stream = Stream::new(key_of_name(reader.name), Purpose::Test, 0, i);
+        let input = changed(seeds, &mut stream);
+        let timed = || {
+            let started = Instant::now();
+            (read(reader, &input, &format!("input {i}")), started.elapsed())
+        };
+        let (is_read, mut took) = timed();
+        // another process may have had the processor: what is slow is slow each time
+        for _ in 0..2 {
+            if took > tally.slowest {
+                took = took.min(timed().1);
+            }
+        }
+        tally.n_read += u64::from(is_read);
+        if took > tally.slowest {
+            (tally.slowest, tally.slowest_input) = (took, i);
+        }
+    }
+    tally
 }
 
 /// Gives a reader an input. If the reader breaks a promise, keeps the input in a file, which the message names.

@@ -2,7 +2,10 @@
 //!
 //! The fuzzer is libFuzzer with AddressSanitizer. It needs a nightly compiler and a C++ compiler, and nothing else: the flags
 //! below are all that cargo-fuzz would add.
+//! [`stable`] does without them, and without a fuzzer.
 #![expect(clippy::print_stderr, reason = "says what runs, and what came of it")]
+
+mod stable;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -22,7 +25,7 @@ const LIMITS: [&str; 4] = ["-timeout=1", "-rss_limit_mb=1024", "-malloc_limit_mb
 /// Memory that was freed is kept for a while to notice its use; by default so much that the limit would be reached by it.
 const ASAN_OPTIONS: &str = "detect_leaks=0:quarantine_size_mb=16";
 
-/// Give changed inputs to the readers of bytes from outside; needs a nightly compiler
+/// Give changed inputs to the readers of bytes from outside; needs a nightly compiler, or --stable
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The readers [default: all]
@@ -34,6 +37,9 @@ pub struct Args {
     /// Longest time for each reader, in seconds [default: none]
     #[arg(long, value_name = "SECONDS")]
     pub max_secs: Option<u64>,
+    /// Use the compiler that is there: inputs are changed by chance, without a fuzzer. Goes on where the last call stopped
+    #[arg(long)]
+    pub stable: bool,
 }
 
 /// What came of a reader.
@@ -54,15 +60,14 @@ struct Outcome {
 /// If the fuzzer cannot be built, a reader does not exist, or there is a finding.
 pub fn run(args: &Args) -> Result<()> {
     let folder = crate::target().join("fuzz");
+    if args.stable {
+        return stable::run(args, &folder.join("stable"));
+    }
     let program = build(&folder)?;
     let names = String::from_utf8(crate::output(&program, &[])?).context("the names are not text")?;
-    let all: Vec<&str> = names.lines().collect();
-    if let Some(unknown) = args.readers.iter().find(|reader| !all.contains(&reader.as_str())) {
-        bail!("there is no reader {unknown:?}: {}", all.join(", "));
-    }
-    let chosen =
-        all.into_iter().filter(|name| args.readers.is_empty() || args.readers.iter().any(|r| r == name));
-    let outcomes = chosen.map(|reader| fuzz(&program, &folder, reader, args)).collect::<Result<Vec<_>>>()?;
+    let chosen = chosen(args, names.lines().collect())?;
+    let outcomes =
+        chosen.into_iter().map(|reader| fuzz(&program, &folder, reader, args)).collect::<Result<Vec<_>>>()?;
     eprintln!("\n{:<20} {:>12} {:>8}  finding", "reader", "inputs", "seconds");
     for Outcome { reader, n_inputs, secs, finding } in &outcomes {
         eprintln!("{reader:<20} {n_inputs:>12} {secs:>8.0}  {}", finding.as_deref().unwrap_or("none"));
@@ -70,6 +75,15 @@ pub fn run(args: &Args) -> Result<()> {
     let n_findings = outcomes.iter().filter(|outcome| outcome.finding.is_some()).count();
     ensure!(n_findings == 0, "{n_findings} readers broke a promise");
     Ok(())
+}
+
+/// Returns those of `all` readers that the arguments name: all if they name none.
+fn chosen<'a>(args: &Args, all: Vec<&'a str>) -> Result<Vec<&'a str>> {
+    if let Some(unknown) = args.readers.iter().find(|reader| !all.contains(&reader.as_str())) {
+        bail!("there is no reader {unknown:?}: {}", all.join(", "));
+    }
+    let is_chosen = |name: &&str| args.readers.is_empty() || args.readers.iter().any(|reader| reader == name);
+    Ok(all.into_iter().filter(is_chosen).collect())
 }
 
 /// Builds the fuzzer from the versions of the main workspace, and returns its path.
@@ -86,7 +100,7 @@ fn build(folder: &Path) -> Result<PathBuf> {
     let status = cargo.status().context("cannot run rustup, which gets a nightly compiler")?;
     ensure!(
         status.success(),
-        "the fuzzer cannot be built ({status}); it needs `rustup toolchain install nightly`"
+        "the fuzzer cannot be built ({status}); it needs `rustup toolchain install nightly`. `--stable` does not"
     );
     Ok(folder.join("build").join(host).join("debug/reader"))
 }

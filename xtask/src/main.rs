@@ -47,7 +47,7 @@ enum Command {
     CheckWheel,
     /// Pack the release binary with completions and man pages
     Dist(dist::Args),
-    /// Give changed inputs to the readers of bytes from outside; needs a nightly compiler
+    /// Give changed inputs to the readers of bytes from outside; needs a nightly compiler, or --stable
     Fuzz(fuzz::Args),
     /// Check what the compiler does not: layers, unsafe code, file headers and sizes, paths named in documents
     Tidy,

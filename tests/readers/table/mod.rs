@@ -38,13 +38,15 @@ const fn reader(
     Reader { name, read, seeds, n_tried }
 }
 
-pub(crate) static READERS: [Reader; 20] = [
+pub(crate) static READERS: [Reader; 22] = [
     reader("recipe", records::recipe, records::recipes, 2000),
+    reader("network", records::network, records::networks, 2000),
     reader("costs", records::costs, records::cost_tables, 10000),
     reader("history", records::history, records::histories, 10000),
     reader("predictions", records::predictions, records::prediction_tables, 10000),
     reader("summary", records::summary, records::summaries, 10000),
     reader("run_folder", runs::run_folder, runs::run_folders, 300),
+    reader("manifest", runs::manifest, runs::manifests, 2000),
     reader("safetensors", models::safetensors, models::safetensors_files, 10000),
     reader("model_file", models::model_file, models::model_files, 10000),
     reader("checkpoint", models::checkpoint, models::checkpoints, 6000),

@@ -9,7 +9,7 @@ use tallow_metrics::{
     CostTable, EpochRecord, Predictions, Summary, history_to_csv, parse_history, parse_predictions_csv,
     predictions_to_csv,
 };
-use tallow_models::with_model_keys;
+use tallow_models::{architecture_of, architectures, with_model_keys};
 use tallow_training::{parse_recipe, recipe_keys, recipe_names, recipe_text};
 
 use super::{owned, text};
@@ -44,6 +44,19 @@ pub(super) fn recipes() -> Vec<Vec<u8>> {
     let mut inputs = vec![b"base = \"quick\"\nepochs = 3\nseed = 7\n".to_vec()];
     inputs.extend(built_in.map(|text| text.as_bytes().to_vec()));
     inputs
+}
+
+/// The `[model]` table of a recipe or of a model file decides the size of a network, which is known before anything is built.
+pub(super) fn network(bytes: &[u8]) -> bool {
+    let Some(Ok(table)) = text(bytes).map(toml::from_str::<toml::Table>) else { return false };
+    let size = architecture_of(&table).and_then(|architecture| architecture.size(&table, 10));
+    size.is_ok_and(|size| size.n_values > 0)
+}
+
+pub(super) fn networks() -> Vec<Vec<u8>> {
+    let tables = architectures().iter().map(|architecture| architecture.reference_table());
+    let text = |table| toml::to_string(&table).expect("a table can be written").into_bytes();
+    tables.map(text).collect()
 }
 
 pub(super) fn costs(bytes: &[u8]) -> bool {

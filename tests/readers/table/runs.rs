@@ -2,10 +2,12 @@
 
 use std::fs;
 
+use tallow_core::digest;
 use tallow_report::{
     Comparison, ListedRun, Options, RunRecord, RunState, comparison_figures, comparison_report,
     comparison_text, model_card, run_report, runs_text,
 };
+use tallow_run_files::{MANIFEST, Manifest};
 
 use super::records::{SUMMARY, some_predictions};
 use super::{joined, owned, parts, scratch};
@@ -71,6 +73,45 @@ pub(super) fn run_folders() -> Vec<Vec<u8>> {
     inputs.extend((0..files.len()).map(|i| joined(&[files[0], files[i]])));
     inputs.extend(owned(&["=== summary.json\n{}\n"]));
     inputs
+}
+
+/// Compares a folder with a manifest. Nothing outside the folder is looked at: there is a file beside it, with a digest that a
+/// manifest may state and a path that it may not.
+pub(super) fn manifest(bytes: &[u8]) -> bool {
+    let folder = scratch();
+    let run = folder.path().join("run");
+    fs::create_dir_all(run.join("more")).expect("a folder");
+    for name in ["run/a", "run/more/b", "outside"] {
+        fs::write(folder.path().join(name), name).expect("a file");
+    }
+    fs::write(run.join(MANIFEST), bytes).expect("a file");
+    let Ok(Some(manifest)) = Manifest::read(&run) else { return false };
+    let files = ["a", "more/b"].map(|name| run.join(name));
+    for entry in manifest.files() {
+        let found = entry.compare(&run);
+        assert_eq!(manifest.file(&entry.path), Some(entry));
+        if let Ok(None) = found {
+            // as paths, which are equal in several spellings
+            assert!(files.contains(&run.join(&entry.path)), "{}", entry.path);
+        }
+    }
+    manifest.unknown(&run).expect("the folder can be listed");
+    true
+}
+
+pub(super) fn manifests() -> Vec<Vec<u8>> {
+    let entry = |path: &str, content: &str| {
+        let (n, sha256) = (content.len(), digest::of_bytes(content.as_bytes()));
+        format!(r#"{{"path":"{path}","bytes":{n},"sha256":"{sha256}"}}"#)
+    };
+    let whole = format!(
+        r#"{{"version":1,"files":[{},{},{}]}}"#,
+        entry("a", "run/a"),
+        entry("gone", ""),
+        entry("more/b", "run/more/b")
+    );
+    let out = format!(r#"{{"version":1,"files":[{}]}}"#, entry("../outside", "outside"));
+    owned(&[&whole, &out, r#"{"version":1,"files":[]}"#])
 }
 
 const EVENTS: &str = r#"{"version":1,"time_unix_secs":5.5,"event":"started","epoch":1,"batch":0,"program":{"tallow":"0.1.0","candle":"0.11.1","git_commit":"c0ffee-dirty"}}
