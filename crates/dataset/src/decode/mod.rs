@@ -137,11 +137,16 @@ fn read_format(bytes: &[u8]) -> Result<Format, DecodeError> {
 }
 
 fn header(bytes: &[u8], format: Format) -> Result<Header, DecodeError> {
-    match format {
+    let header = match format {
         Format::Jpeg => jpeg::header(bytes),
         Format::Png => png::header(bytes),
         _ => by_image::header(bytes, format),
+    }?;
+    if header.height == 0 || header.width == 0 {
+        let reason = format!("it has {} x {} pixels", header.width, header.height);
+        return Err(DecodeError::Damaged { format, reason });
     }
+    Ok(header)
 }
 
 impl Header {

@@ -127,6 +127,18 @@ fn the_fourth_byte_of_a_bitmap_is_alpha_only_where_it_is_used() {
     assert_eq!(pixels(&bmp(opaque, true)), [[255; 3], [3, 2, 1]]);
 }
 
+/// A frame of a GIF may have pixels where its canvas has none.
+#[test]
+fn a_canvas_without_pixels_is_refused() {
+    for (size, says) in [(b"\x03\0\0\0", "3 x 0 pixels"), (b"\0\0\x02\0", "0 x 2 pixels")] {
+        let gif =
+            [&b"GIF89a"[..], size, b"\x80\0\0\xc8\x28\x28\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0;"]
+                .concat();
+        assert_eq!(refusal(&gif), format!("damaged GIF: it has {says}"));
+        assert!(probe(&gif).is_err());
+    }
+}
+
 #[test]
 fn a_gif_is_its_first_frame_on_the_whole_canvas() {
     let gif = b"GIF89a\x03\0\x02\0\x80\0\0\xc8\x28\x28\0\0\0,\x02\0\x01\0\x01\0\x01\0\0\x02\x02\x44\x01\0;";
