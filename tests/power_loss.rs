@@ -61,6 +61,35 @@ fn what_a_power_loss_leaves_goes_on() {
     test.survives(&resumed, 1);
 }
 
+/// A run that is over stays whole: nothing of it is lost that is not made again.
+#[test]
+#[expect(clippy::print_stderr, reason = "a test that did not take place must say so")]
+fn a_run_by_folds_is_certain_at_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::new(Path::new(env!("CARGO_BIN_EXE_trainer")), folder.path()).unwrap();
+    let Some(strace) = &bench.strace else {
+        eprintln!("SKIPPED: a_run_by_folds_is_certain_at_its_end (strace cannot be used here)");
+        return;
+    };
+    let kind = KINDS.iter().find(|kind| kind.name == "folds").unwrap();
+    bench.clear().unwrap();
+    let (ended, recording) = record(strace, &bench.command(kind, 2), &bench.work, &bench.logs).unwrap();
+    assert!(ended.is_success(), "{}", ended.stderr);
+    let whole = folder.path().join("whole");
+    fs::rename(&bench.work, &whole).unwrap();
+    let n = recording.operations().len();
+    for fate in [Fate::Lost, Fate::Zeroed] {
+        let fates: Vec<_> = recording.unsynced(n).into_iter().map(|i| (i, fate)).collect();
+        fs::create_dir(&bench.work).unwrap();
+        recording.write(&recording.state(n, &fates), &bench.work).unwrap();
+        let ended = process::run(bench.command(kind, 2), &bench.logs, None).unwrap();
+        assert!(ended.is_success(), "{}", ended.stderr);
+        let shown: Vec<_> = fates.iter().map(|(i, _)| recording.operations()[*i].shown()).collect();
+        assert_eq!(differences(&whole, &bench.work).unwrap(), [""; 0], "{fate:?}: {}", shown.join(", "));
+        fs::remove_dir_all(&bench.work).unwrap();
+    }
+}
+
 struct Test<'a> {
     bench: &'a Bench,
     reference: Reference,

@@ -149,7 +149,8 @@ fn remove_checkpoints(folder: &Path) -> Result<()> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             Err(FileError::new("remove the folder", &checkpoints)(e).into())
         }
-        _ => Ok(()),
+        // after a power loss they must not be there again: a run that is over does not look at its folds
+        _ => Ok(files::sync_folder(folder)?),
     }
 }
 

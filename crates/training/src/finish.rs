@@ -70,6 +70,7 @@ impl Session {
         if let Some(score) = summary.test {
             self.emit(watch, Event::Tested { epoch: self.state.epoch, score })?;
         }
+        self.recorder.sync()?; // a fold's file is not written again, and the main run's manifest has its digest
         self.recorder.run.write_last_word(&summary, &self.recipe, !steps.is_empty())?;
         self.comm = Arc::default(); // the steps are not shared
         self.take_steps(steps, Vec::new())?;

@@ -110,8 +110,13 @@ impl Recorder {
     /// Records the lengths of the logs in `state`, for a checkpoint. By then the logs are on disk.
     pub(crate) fn note_lengths(&self, state: &mut State) -> Result<()> {
         state.events_bytes = self.events_bytes();
-        state.tfevents_bytes = self.event_file.as_ref().map_or(Ok(0), EventFile::sync)?;
+        state.tfevents_bytes = self.sync()?;
         Ok(())
+    }
+
+    /// Syncs the TensorBoard file, the only log that is not synced event by event, and returns its length in bytes.
+    pub(crate) fn sync(&self) -> Result<u64> {
+        self.event_file.as_ref().map_or(Ok(0), EventFile::sync)
     }
 
     /// Appends one row to `history.csv`.

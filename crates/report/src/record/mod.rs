@@ -73,10 +73,11 @@ impl RunRecord {
     pub fn read(path: &Path) -> Result<Self> {
         let (manifest, problem) = match Manifest::read(path) {
             Ok(manifest) => (manifest, None),
-            Err(e) => (None, Some(Foreign::from(e.to_string()))),
+            Err(e) => (None, Some(e)),
         };
         let (mut run, mut reader) = Self::begin(path, MAX_TEXT_BYTES, manifest)?;
-        reader.problems.extend(problem);
+        reader.is_unread |= matches!(problem, Some(tallow_run_files::ManifestError::File(_)));
+        reader.problems.extend(problem.map(|e| Foreign::from(e.to_string())));
         run.events = reader.parse(EVENTS, false, |text| Ok(RunEvents::parse(&text))).unwrap_or_default();
         let has_validation = run.history.iter().any(|record: &EpochRecord| record.val_loss.is_some());
         let predictions = |text: String| parse_predictions_csv(&text).map_err(|e| e.to_string());

@@ -114,7 +114,7 @@ struct PictureEntry {
 
 impl PictureIndex {
     /// Reads `run/images`. Damaged entries are left out, and reported in `problems`. Sets `is_unread` if the system fails to tell
-    /// whether there are any, or one cannot be read.
+    /// whether there are any, or if the index or one of them cannot be read.
     pub(super) fn read(run: &Path, problems: &mut Vec<Foreign>, is_unread: &mut bool) -> Self {
         let folder = run.join(IMAGES);
         let path = run.join(IMAGE_INDEX);
@@ -127,9 +127,11 @@ impl PictureIndex {
                 return Self::default();
             }
         }
-        let read = files::read_at_most(&path, MAX_INDEX_BYTES).map_err(|e| e.to_string());
-        let index =
-            read.and_then(|bytes| serde_json::from_slice::<IndexFile>(&bytes).map_err(|e| e.to_string()));
+        let read = files::read_at_most(&path, MAX_INDEX_BYTES);
+        *is_unread |= read.is_err();
+        let index = read
+            .map_err(|e| e.to_string())
+            .and_then(|bytes| serde_json::from_slice::<IndexFile>(&bytes).map_err(|e| e.to_string()));
         let index = match index {
             Ok(index) if index.version == VERSION => index,
             Ok(index) => {

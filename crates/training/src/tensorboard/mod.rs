@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tallow_core::{FileError, files};
-use tallow_run_files::EVENT_FILE_PREFIX as PREFIX;
+use tallow_run_files::{EVENT_FILE_PREFIX as PREFIX, event_files};
 
 use crate::checks::settings;
 use crate::error::{Result, TrainingError};
@@ -37,8 +37,17 @@ pub(crate) struct EventFile {
 impl EventFile {
     /// Opens the event file of the run in `folder` and cuts it back to `n_bytes`. If there is no file of that length, creates
     /// a new one. Also returns whether the file has no events yet.
+    ///
+    /// # Errors
+    /// If the system cannot tell which files there are, or how long one is: a new file would lack the events of the old one.
     pub(crate) fn open(folder: &Path, n_bytes: u64) -> Result<(Self, bool)> {
-        let newest = newest(folder)?.filter(|path| fs::metadata(path).is_ok_and(|m| m.len() >= n_bytes));
+        let newest = match event_files(folder)?.into_iter().max() {
+            Some(path) => {
+                let length = fs::metadata(&path).map_err(FileError::reading(&path))?.len();
+                Some(path).filter(|_| length >= n_bytes)
+            }
+            None => None,
+        };
         let n_bytes = newest.as_ref().map_or(0, |_| n_bytes);
         let path =
             newest.unwrap_or_else(|| folder.join(format!("{PREFIX}{:.0}.tallow", now_unix_secs().floor())));
@@ -125,13 +134,6 @@ impl EventFile {
         let written = (&self.file).write_all(&event.to_record());
         Ok(written.map_err(FileError::writing(&self.path))?)
     }
-}
-
-/// Returns the newest event file of the folder.
-fn newest(folder: &Path) -> Result<Option<PathBuf>> {
-    let entries = fs::read_dir(folder).map_err(FileError::reading(folder))?;
-    let names = entries.flatten().map(|entry| entry.file_name());
-    Ok(names.filter(|name| name.to_string_lossy().starts_with(PREFIX)).max().map(|name| folder.join(name)))
 }
 
 fn now_unix_secs() -> f64 {

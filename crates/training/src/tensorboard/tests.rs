@@ -52,6 +52,18 @@ fn a_file_that_is_gone_or_too_short_is_left_alone() {
     assert_eq!((names(folder.path()).len(), fs::read(&short).unwrap()), (2, b"short".to_vec()));
 }
 
+/// A loop of links stands for every error of the system: the file may be whole.
+#[cfg(unix)]
+#[test]
+fn a_file_that_cannot_be_looked_at_is_not_begun_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(format!("{PREFIX}1000000000.host"));
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    let refused = EventFile::open(folder.path(), 4_000).unwrap_err().to_string();
+    assert!(refused.contains("1000000000.host"), "{refused}");
+    assert_eq!(names(folder.path()).len(), 1);
+}
+
 #[test]
 fn only_a_png_is_an_image() {
     let png = [&b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"[..], &[0, 0, 1, 4, 0, 0, 0, 2]].concat();
