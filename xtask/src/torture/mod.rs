@@ -27,17 +27,25 @@ use compare::{differences, n_left_over};
 use faults::{Disturbed, Fault, Scene};
 use table::{Counts, table};
 
-/// Most disturbances of one run.
+/// Most disturbances of one run by its fault, and most kills after each of them.
 const MAX_DISTURBANCES: u32 = 3;
+const MAX_KILLS: u32 = 2;
+/// Number of processes that may end before their fault comes: then the run is over, and little happens to it.
+const MAX_UNDISTURBED: u32 = 2;
 /// Most threads of a process.
 const MAX_THREADS: u32 = 3;
+/// Number of runs after which a campaign shows its counts: one that somebody stops has told what it did.
+const COUNTED_EVERY: u64 = 100;
 
 /// Disturb small runs by kills, signals and faults, resume them, and compare their bits
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Duration of the campaign
-    #[arg(long, value_name = "N", default_value_t = 1.0)]
-    pub minutes: f64,
+    /// Longest duration of the campaign [default: 1, or as long as --kills takes]
+    #[arg(long, value_name = "N")]
+    pub minutes: Option<f64>,
+    /// End the campaign after so many kills
+    #[arg(long, value_name = "N")]
+    pub kills: Option<u64>,
     /// The seed of every choice [default: a new one]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -57,11 +65,15 @@ pub fn run(args: &Args, build: impl FnOnce() -> Result<PathBuf>, progress: &dyn 
     let trainer = args.trainer.clone().map_or_else(build, Ok)?;
     let seed =
         args.seed.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()));
-    let limit = Duration::try_from_secs_f64(60.0 * args.minutes)?;
+    let minutes = args.minutes.or(args.kills.is_none().then_some(1.0));
+    let limit = minutes.map(|minutes| Duration::try_from_secs_f64(60.0 * minutes)).transpose()?;
     let folder = std::env::temp_dir().join(format!("torture-{}", std::process::id()));
     fs::create_dir(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     progress.say(&format!("Seed {seed}; the runs are in {}", folder.display()));
-    let campaign = Campaign::new(&trainer, &folder, &KINDS, seed)?;
+    // a copy, which a build during the campaign does not change
+    let copy = folder.join("trainer");
+    fs::copy(&trainer, &copy).with_context(|| format!("cannot copy {}", trainer.display()))?;
+    let campaign = Campaign::new(&copy, &folder, &KINDS, seed)?;
     if campaign.bench.strace.is_none() {
         progress.say("Note: strace cannot be used here: no faults at system calls, no power losses");
     }
@@ -70,8 +82,11 @@ pub fn run(args: &Args, build: impl FnOnce() -> Result<PathBuf>, progress: &dyn 
         Some(number) => number..number + 1,
         None => 0..u64::MAX,
     };
-    let found =
-        campaign.round(numbers.take_while(|_| args.only.is_some() || started.elapsed() < limit), progress)?;
+    let is_over = |so_far: Counts| {
+        let is_late = limit.is_some_and(|limit| started.elapsed() >= limit);
+        args.only.is_none() && (is_late || args.kills.is_some_and(|kills| so_far.kills >= kills))
+    };
+    let found = campaign.round(numbers, &is_over, progress)?;
     eprint!("{}", found.table);
     if let Some((number, text)) = found.first_difference {
         bail!(
@@ -104,6 +119,8 @@ struct Story {
     counts: Counts,
     /// What was done to it, in order.
     lines: Vec<String>,
+    /// Number of processes that ended before their fault came.
+    n_undisturbed: u32,
     /// What is wrong with it, if anything.
     problem: Option<String>,
 }
@@ -121,17 +138,27 @@ impl Campaign {
         Ok(Self { bench, references, faults, seed })
     }
 
-    /// Disturbs the runs of these numbers.
+    /// Disturbs the runs of these numbers, until the counts so far say that the round is over.
     ///
     /// # Errors
     /// If a process cannot be run at all.
-    pub fn round(&self, numbers: impl Iterator<Item = u64>, progress: &dyn Progress) -> Result<Found> {
+    pub fn round(
+        &self,
+        numbers: impl IntoIterator<Item = u64>,
+        is_over: &dyn Fn(Counts) -> bool,
+        progress: &dyn Progress,
+    ) -> Result<Found> {
         let mut rows: Vec<_> = self.references.iter().map(|r| (r.kind.name, Counts::default())).collect();
+        let mut so_far = Counts::default();
         let mut first_difference = None;
         for number in numbers {
+            if is_over(so_far) {
+                break;
+            }
             let (kind, story) = self.disturbed(number)?;
             let counts = &mut rows[kind].1;
             *counts = counts.plus(story.counts);
+            so_far = so_far.plus(story.counts);
             if let Some(problem) = story.problem {
                 let text = format!("{} {}: {problem}", rows[kind].0, story.lines.join(", "));
                 progress.say(&format!("Run {number} differs: {text}"));
@@ -142,12 +169,16 @@ impl Campaign {
             } else {
                 progress.say(&format!("Run {number}: {} {}", rows[kind].0, story.lines.join(", ")));
             }
+            if so_far.runs.is_multiple_of(COUNTED_EVERY) {
+                progress.say(&table(&rows));
+            }
         }
         Ok(Found { table: table(&rows), first_difference })
     }
 
-    /// Disturbs a run until it is complete, and compares it. Returns the index of its kind, too. Kinds and faults take turns, so
-    /// that every fault meets every kind; the rest is drawn.
+    /// Disturbs a run, lets it end, and compares it. Returns the index of its kind, too. Kinds and faults take turns, so that
+    /// every fault meets every kind; the rest is drawn. After each fault the run may be killed while it takes up what the fault
+    /// left. A kill costs a part of a run only, and many of them cost little more than one.
     fn disturbed(&self, number: u64) -> Result<(usize, Story)> {
         let mut random = Stream::new(self.seed, Purpose::Test, number, 0);
         let (n_faults, n_kinds) = (self.faults.len() as u64, self.references.len() as u64);
@@ -155,9 +186,15 @@ impl Campaign {
         let kind = ((number + number / n_faults) % n_kinds) as usize;
         let mut story = Story { counts: Counts { runs: 1, ..Counts::default() }, ..Story::default() };
         self.bench.clear()?;
-        for _ in 0..1 + random.below(MAX_DISTURBANCES) {
-            if self.is_wrong_after(fault, kind, &mut random, &mut story)? {
-                return Ok((kind, story));
+        'run: for _ in 0..1 + random.below(MAX_DISTURBANCES) {
+            let kills = random.below(1 + MAX_KILLS) as usize;
+            for fault in std::iter::once(fault).chain(std::iter::repeat_n(Fault::Kill, kills)) {
+                if self.is_wrong_after(fault, kind, &mut random, &mut story)? {
+                    return Ok((kind, story));
+                }
+                if story.n_undisturbed >= MAX_UNDISTURBED {
+                    break 'run;
+                }
             }
         }
         let threads = 1 + random.below(MAX_THREADS);
@@ -186,8 +223,9 @@ impl Campaign {
         let (threads, is_resumed) = (1 + random.below(MAX_THREADS), self.bench.has_run());
         let scene = Scene { bench: &self.bench, reference: &self.references[kind], threads };
         let Disturbed { what, happened, complaint } = fault.disturb(&scene, random)?;
-        if happened {
-            story.counts.add(fault);
+        match happened {
+            true => story.counts.add(fault),
+            false => story.n_undisturbed += 1,
         }
         story.counts.resumes += u64::from(is_resumed);
         story.counts.differences = u64::from(complaint.is_some());

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Time limit; a process that takes longer counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Time limit; a process that takes longer counts as hanging. Beside other work one has taken two minutes.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Words that no message for a user has.
 const WORDS_OF_A_PANIC: [&str; 2] = ["panicked", "RUST_BACKTRACE"];

@@ -28,8 +28,8 @@ const MAX_WRITE_BYTES: usize = 1 << 28;
 /// If strace fails, or the recording does not explain the files that are there in the end.
 pub fn record(strace: &Path, command: &Command, folder: &Path, logs: &Path) -> Result<(Ended, Recording)> {
     let log = logs.join("strace");
-    let options =
-        ["-y", "-xx", "-s", &MAX_WRITE_BYTES.to_string(), "-e", &format!("trace={CALLS}")].map(str::to_owned);
+    let [length, trace] = [MAX_WRITE_BYTES.to_string(), format!("trace={CALLS}")];
+    let options = [strace::QUICK, "-y", "-xx", "-s", &length, "-e", &trace].map(str::to_owned);
     let mut recorder = Recorder::new(folder)?;
     let ended = process::run(strace::wrapped(strace, command, &options, &log), logs, None)?;
     let text = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;

@@ -130,8 +130,9 @@ impl Scene<'_> {
     fn tampered(&self, inject: &str) -> Result<(Ended, bool)> {
         let log = self.bench.logs.join("strace");
         let calls = inject.split(':').next().unwrap_or_default();
-        let options =
-            ["-e".to_owned(), format!("trace={calls}"), "-e".to_owned(), format!("inject={inject}")];
+        let quick = (!inject.contains(":signal=")).then(|| strace::QUICK.to_owned());
+        let tamper = ["-e".to_owned(), format!("trace={calls}"), "-e".to_owned(), format!("inject={inject}")];
+        let options: Vec<String> = quick.into_iter().chain(tamper).collect();
         let command = strace::wrapped(self.strace()?, &self.command(), &options, &log);
         let ended = process::run(command, &self.bench.logs, None)?;
         let is_injected = String::from_utf8_lossy(&fs::read(&log)?).contains("(INJECTED)");
