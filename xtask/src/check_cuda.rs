@@ -1,9 +1,15 @@
-//! `cargo xtask check-cuda`: type-checks every package that has the feature `cuda`, on a machine without CUDA.
+//! `cargo xtask check-cuda`: type-checks every package that has the feature `cuda`, on a machine without CUDA. With `--link` it
+//! builds a binary instead: `xtask/src/check_cuda/link.rs`.
 //!
 //! Two build scripts ask for a CUDA toolkit. cudarc needs its version, which a variable provides. candle-kernels compiles
 //! kernels with nvcc; a shell script replaces nvcc and creates empty files, which type-checking never opens. So this checks
 //! only Rust's types: no kernel is compiled, nothing is linked, nothing runs. It has its own target folder, so that a real
 //! build for CUDA never takes the empty files for kernels.
+//!
+//! Metal is not type-checked here: the crates beneath it compile for Apple's systems only. It is checked that every package
+//! passes its feature on.
+
+mod link;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +20,9 @@ use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
 const FEATURE: &str = "cuda";
-/// Packages of others that have the feature.
+/// The features that every package must pass on to Candle.
+const PASSED_ON: [&str; 4] = [FEATURE, "cudnn", "metal", "accelerate"];
+/// Packages of others that have these features.
 const CANDLE: [&str; 2] = ["candle-core", "candle-nn"];
 /// The toolkit version, in the form of cudarc's build script, and the compute capability to pretend to compile for. Both are
 /// widespread values that Candle supports.
@@ -34,6 +42,14 @@ if [ -n "$folder" ]; then
 fi
 "#;
 
+/// Type-check the feature `cuda` on a machine without CUDA, or build for it there
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Compile Candle's kernels with an nvcc from the package index, link, and run the binary; takes about half an hour
+    #[arg(long)]
+    pub link: bool,
+}
+
 /// A package as `cargo metadata` describes it.
 #[derive(Deserialize)]
 struct Package {
@@ -49,24 +65,27 @@ struct Dependency {
     kind: Option<String>,
 }
 
-/// Checks that every package passes the feature on, then checks the types.
+/// Checks that every package passes the features on, then checks the types or builds the binary.
 ///
 /// # Errors
-/// If a package does not pass the feature on or does not compile, or if this is not Linux.
+/// If a package does not pass a feature on or does not compile, or if this is not Linux; those of the build.
 #[expect(clippy::print_stderr, reason = "says what the success means")]
-pub fn run() -> anyhow::Result<()> {
+pub fn run(args: &Args) -> anyhow::Result<()> {
     if !cfg!(target_os = "linux") {
         bail!("check-cuda works only on Linux, because its stand-in for nvcc is a shell script");
     }
     let packages = packages()?;
-    let gaps = gaps(&packages);
+    let gaps: Vec<String> = PASSED_ON.iter().flat_map(|feature| gaps(&packages, feature)).collect();
     ensure!(gaps.is_empty(), "{}", gaps.join("\n"));
+    if args.link {
+        return link::run();
+    }
 
     let target = crate::root().join("target/check-cuda");
     fs::create_dir_all(&target).with_context(|| format!("cannot make {}", target.display()))?;
     let nvcc = target.join("nvcc");
     write_nvcc(&nvcc).with_context(|| format!("cannot write {}", nvcc.display()))?;
-    let names: Vec<&str> = packages.iter().filter(|p| p.has_feature()).map(|p| &*p.name).collect();
+    let names: Vec<&str> = packages.iter().filter(|p| p.has(FEATURE)).map(|p| &*p.name).collect();
     let mut cargo = Command::new("cargo");
     cargo.args(["check", "--all-targets", "--features", FEATURE, "--target-dir"]).arg(&target);
     cargo.args(names.iter().flat_map(|name| ["-p", name]));
@@ -92,26 +111,26 @@ fn packages() -> anyhow::Result<Vec<Package>> {
 }
 
 impl Package {
-    fn has_feature(&self) -> bool {
-        self.features.contains_key(FEATURE)
+    fn has(&self, feature: &str) -> bool {
+        self.features.contains_key(feature)
     }
 }
 
 /// Returns a sentence for each package that does not pass the feature on. Checking all packages at once would not show this,
 /// since the feature is then turned on for each of them.
-fn gaps(packages: &[Package]) -> Vec<String> {
+fn gaps(packages: &[Package], feature: &str) -> Vec<String> {
     let takes = |name: &str| {
-        CANDLE.contains(&name) || packages.iter().any(|package| package.name == name && package.has_feature())
+        CANDLE.contains(&name) || packages.iter().any(|package| package.name == name && package.has(feature))
     };
     let mut gaps = Vec::new();
     for package in packages {
-        let passed_on = package.features.get(FEATURE).map_or(&[][..], Vec::as_slice);
+        let passed_on = package.features.get(feature).map_or(&[][..], Vec::as_slice);
         let linked = package.dependencies.iter().filter(|d| d.kind.is_none() && takes(&d.name));
         for name in linked.map(|dependency| &dependency.name) {
-            let forward = format!("{name}/{FEATURE}");
+            let forward = format!("{name}/{feature}");
             // to what is optional it is passed on where that is there
-            if !passed_on.contains(&forward) && !passed_on.contains(&format!("{name}?/{FEATURE}")) {
-                gaps.push(format!("{}: its feature `{FEATURE}` must list \"{forward}\"", package.name));
+            if !passed_on.contains(&forward) && !passed_on.contains(&format!("{name}?/{feature}")) {
+                gaps.push(format!("{}: its feature `{feature}` must list \"{forward}\"", package.name));
             }
         }
     }
@@ -130,10 +149,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_package_passes_the_feature_on() {
+    fn every_package_passes_the_features_on() {
         let packages = packages().unwrap();
-        assert_eq!(gaps(&packages), [""; 0]);
-        assert!(packages.iter().any(|package| package.name == "trainer" && package.has_feature()));
+        for feature in PASSED_ON {
+            assert_eq!(gaps(&packages, feature), [""; 0]);
+            assert!(
+                packages.iter().any(|package| package.name == "trainer" && package.has(feature)),
+                "{feature}"
+            );
+        }
     }
 
     #[test]
@@ -153,19 +177,21 @@ mod tests {
                 .collect(),
         };
         let nn = || package("nn", &["half", "candle-core"], Some(&["candle-core/cuda"]));
-        assert_eq!(gaps(&[nn(), package("models", &["nn"], Some(&["nn/cuda"]))]), [""; 0]);
+        assert_eq!(gaps(&[nn(), package("models", &["nn"], Some(&["nn/cuda"]))], FEATURE), [""; 0]);
         assert_eq!(
-            gaps(&[nn(), package("models", &["nn"], Some(&["nn?/cuda"]))]),
+            gaps(&[nn(), package("models", &["nn"], Some(&["nn?/cuda"]))], FEATURE),
             [""; 0],
             "where it is there"
         );
-        assert_eq!(gaps(&[nn(), package("metrics", &["half", "nn (dev)"], None)]), [""; 0]);
+        assert_eq!(gaps(&[nn(), package("metrics", &["half", "nn (dev)"], None)], FEATURE), [""; 0]);
         for forgetful in [Some(&["candle-core/cuda"][..]), None] {
-            let found = gaps(&[nn(), package("models", &["nn"], forgetful)]);
+            let found = gaps(&[nn(), package("models", &["nn"], forgetful)], FEATURE);
             assert_eq!(found, ["models: its feature `cuda` must list \"nn/cuda\""]);
         }
-        let found = gaps(&[package("nn", &["candle-nn"], Some(&[]))]);
+        let found = gaps(&[package("nn", &["candle-nn"], Some(&[]))], FEATURE);
         assert_eq!(found, ["nn: its feature `cuda` must list \"candle-nn/cuda\""]);
+        let found = gaps(&[package("nn", &["candle-nn"], Some(&["candle-nn/cuda"]))], "metal");
+        assert_eq!(found, ["nn: its feature `metal` must list \"candle-nn/metal\""]);
     }
 
     /// The three ways in which candle-kernels' build script calls nvcc.

@@ -14,13 +14,12 @@ use anyhow::{Context as _, Result, ensure};
 /// If a step fails, or the installed command has another version.
 pub fn run() -> Result<()> {
     let folder = crate::target().join("check-wheel");
-    let (environment, wheels) = (folder.join("venv"), folder.join("wheels"));
-    let (pip, trainer) = (environment.join("bin/pip"), environment.join("bin/trainer"));
+    let (programs, wheels) = (crate::python_environment(&folder)?, folder.join("wheels"));
+    let (pip, trainer) = (programs.join("pip"), programs.join("trainer"));
     let call = |program: &Path, words: &str, path: &Path| {
         let words = words.split(' ').map(OsStr::new).chain([path.as_os_str()]);
         crate::output(program, &words.collect::<Vec<_>>())
     };
-    call(Path::new("python3"), "-m venv", &environment)?;
     call(&pip, "wheel . --no-deps --wheel-dir", &wheels)?;
     let found = |name: &str| name.starts_with("tallow-") && name.ends_with(".whl");
     let mut entries = std::fs::read_dir(&wheels)?.filter_map(|entry| Some(entry.ok()?.path()));

@@ -37,8 +37,8 @@ struct Cli {
 enum Command {
     /// Format, tidy, clippy, tests and docs, cheapest first: what continuous integration runs
     Check,
-    /// Type-check the feature `cuda` on a machine without CUDA (Linux); no kernel is compiled, nothing runs
-    CheckCuda,
+    /// Type-check the feature `cuda` on a machine without CUDA (Linux), or build a binary for CUDA there; no kernel runs
+    CheckCuda(check_cuda::Args),
     /// Train under `mpirun` with 1, 2 and 4 processes, over TCP and MPI, compare the bits, and kill one; needs an MPI
     CheckMpi,
     /// Have another program (tract) compute every architecture's ONNX file, and compare its logits with the kernels'
@@ -75,7 +75,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Check => check::run(),
-        Command::CheckCuda => check_cuda::run(),
+        Command::CheckCuda(args) => check_cuda::run(&args),
         Command::CheckMpi => check_mpi::run(),
         Command::CheckOnnx => check_onnx::run(),
         Command::CheckWheel => check_wheel::run(),
@@ -109,6 +109,13 @@ fn output(program: &Path, arguments: &[&OsStr]) -> anyhow::Result<Vec<u8>> {
     let done = command.output().with_context(|| format!("cannot run {}", program.display()))?;
     ensure!(done.status.success(), "{} failed ({})", program.display(), done.status);
     Ok(done.stdout)
+}
+
+/// Makes a Python environment in `folder`, unless it has one, and returns the folder of the environment's programs.
+fn python_environment(folder: &Path) -> anyhow::Result<PathBuf> {
+    let environment = folder.join("venv");
+    output(Path::new("python3"), &[OsStr::new("-m"), OsStr::new("venv"), environment.as_os_str()])?;
+    Ok(environment.join("bin"))
 }
 
 /// The root of the repository.
