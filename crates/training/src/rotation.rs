@@ -10,8 +10,8 @@
 //!     Install, Sync           -    3     2
 //! ```
 //!
-//! So `new`, if it is there, is the newest of the three. It is read as well, and the next save overwrites it at once with a
-//! newer one. A `last` that is not known to be whole is not kept: it would replace a `previous` that is.
+//! So `new`, if it is there, is the newest of the three. Who continues from it first completes the save that wrote it. A `last`
+//! that is not known to be whole is not kept: it would replace a `previous` that is.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -76,12 +76,25 @@ impl Rotation {
     /// as a text.
     pub(crate) fn read(&mut self) -> Result<(Checkpoint, Option<String>)> {
         let mut problems = Vec::new();
-        let last = self.read_one(LAST, &mut problems);
-        let new = self.read_one(NEW, &mut problems);
+        let Some((name, checkpoint)) = self.newest(&mut problems) else {
+            let problem = format!("no checkpoint can be read ({}): start a new run", problems.join("; "));
+            return Err(TrainingError::Damaged { path: self.run.clone(), problem });
+        };
+        if name == NEW {
+            self.complete_save()?;
+        }
+        let notice = format!("{}; continuing from {}", problems.join("; "), shown_path(&self.path(name)));
+        Ok((checkpoint, (!problems.is_empty()).then_some(notice)))
+    }
+
+    /// Returns the newest checkpoint that can be read, and its name. Adds what cannot be read to `problems`.
+    fn newest(&mut self, problems: &mut Vec<String>) -> Option<(&'static str, Checkpoint)> {
+        let last = self.read_one(LAST, problems);
+        let new = self.read_one(NEW, problems);
         self.last_is_whole = last.is_some();
         let progress = |checkpoint: &Checkpoint| (checkpoint.state.epoch, checkpoint.state.batch);
         // a run that is extended saves twice at the same step: then, too, `new` is newer
-        let newest = match (new, last) {
+        match (new, last) {
             (Some(new), Some(last)) if progress(&last) > progress(&new) => Some((LAST, last)),
             (Some(new), _) => Some((NEW, new)),
             (None, Some(last)) => Some((LAST, last)),
@@ -89,15 +102,19 @@ impl Rotation {
                 if problems.is_empty() {
                     problems.push(format!("{} is missing", shown_path(&self.path(LAST))));
                 }
-                self.read_one(PREVIOUS, &mut problems).map(|previous| (PREVIOUS, previous))
+                self.read_one(PREVIOUS, problems).map(|previous| (PREVIOUS, previous))
             }
-        };
-        let Some((name, checkpoint)) = newest else {
-            let problem = format!("no checkpoint can be read ({}): start a new run", problems.join("; "));
-            return Err(TrainingError::Damaged { path: self.run.clone(), problem });
-        };
-        let notice = format!("{}; continuing from {}", problems.join("; "), shown_path(&self.path(name)));
-        Ok((checkpoint, (!problems.is_empty()).then_some(notice)))
+        }
+    }
+
+    /// Takes the steps of a save that follow its writing. The run may end without another save, and then its manifest names
+    /// `last`.
+    fn complete_save(&mut self) -> Result<()> {
+        for &step in self.steps()?.iter().filter(|step| !matches!(step, Step::Write)) {
+            self.take(step, &[])?;
+        }
+        self.last_is_whole = true;
+        Ok(())
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -186,9 +203,25 @@ mod tests {
         (run, newest.map(|(.., epoch)| *epoch))
     }
 
-    /// Returns the epoch of the checkpoint that a new process would continue from.
+    /// Returns the epoch of the checkpoint that a new process would continue from, and changes nothing.
     fn epoch_of(run: &Path) -> Option<u64> {
-        Rotation::new(run, false).read().ok().map(|(checkpoint, _)| checkpoint.state.epoch)
+        let newest = Rotation::new(run, false).newest(&mut Vec::new());
+        newest.map(|(_, checkpoint)| checkpoint.state.epoch)
+    }
+
+    /// A save was stopped after it had written its file, and the run ends without another one.
+    #[test]
+    fn a_save_that_was_stopped_is_completed_by_who_continues_from_it() {
+        for (last, kept) in [(Content::Whole, 2), (Content::Damaged, 1), (Content::Missing, 1)] {
+            let (run, _) = run_with(Content::Whole, last, Content::Whole);
+            let (read, _) = Rotation::new(run.path(), false).read().unwrap();
+            assert_eq!(read.state.epoch, 3);
+            let path = |name: &str| run.path().join("checkpoints").join(name);
+            assert!(!files::exists(&path(NEW)).unwrap());
+            assert!(fs::read(path(LAST)).unwrap() == checkpoint(3), "{last:?}");
+            assert!(fs::read(path(PREVIOUS)).unwrap() == checkpoint(kept), "{last:?}");
+            assert_eq!(epoch_of(run.path()), Some(3), "again");
+        }
     }
 
     fn initial_states() -> impl Iterator<Item = [Content; 3]> {
@@ -303,7 +336,7 @@ mod tests {
             assert_eq!(epoch_of(run.path()), Some(expected));
         }
         let mut later = State::new(&load_recipe("keras", &[]).unwrap(), "d", &[], None);
-        (later.epoch, later.n_averaged) = (2, 7);
+        (later.epoch, later.n_averaged) = (3, 7);
         let (model, optimizer) = (Tensors::new(), Tensors::new());
         let later = Checkpoint { state: later, model, optimizer, average: None };
         fs::write(&new, later.to_bytes().unwrap()).unwrap();
