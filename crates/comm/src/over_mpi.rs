@@ -7,14 +7,15 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mpi::Threading;
 use mpi::collective::SystemOperation;
 use mpi::environment::Universe;
-use mpi::topology::SimpleCommunicator;
+use mpi::point_to_point::{Message, Status};
+use mpi::topology::{Process, SimpleCommunicator};
 use mpi::traits::{
     Communicator as _, CommunicatorCollectives as _, Destination as _, Equivalence as _, Root as _,
     Source as _,
 };
+use mpi::{Tag, Threading};
 
 use crate::error::CommError;
 use crate::mesh::Mesh;
@@ -24,6 +25,10 @@ const MAX_NUMBERS: usize = 1 << 26;
 
 /// More than any MPI adds to a message in its buffer (`MPI_BSEND_OVERHEAD`, which the bindings do not have), in bytes.
 const MAX_OVERHEAD_BYTES: usize = 1024;
+
+/// The kinds of messages: numbers, and the word that they have arrived.
+const DATA: Tag = 0;
+const DONE: Tag = 1;
 
 /// Time between two looks for a message, once it has not come at once.
 const BETWEEN_LOOKS: Duration = Duration::from_micros(50);
@@ -90,31 +95,22 @@ impl Wire {
         let mut locked = self.locked();
         for data in data.chunks_mut(MAX_NUMBERS) {
             // of each step at most one message is on its way, and the steps' messages have twice the data at most
-            let n_steps = 2 * mesh.world().ilog2() as usize;
-            locked.make_room(2 * size_of_val(data) + n_steps * MAX_OVERHEAD_BYTES);
+            let n_messages = 4 * mesh.world().ilog2() as usize;
+            locked.make_room(2 * size_of_val(data) + n_messages * MAX_OVERHEAD_BYTES);
             crate::sum::sum(mesh.rank(), mesh.world(), data, |partner, ours, theirs| {
-                let process = SimpleCommunicator::world();
-                let process = process.process_at_rank(partner as i32);
-                process.buffered_send(ours);
-                let started = Instant::now();
-                for n_looks in 0.. {
-                    if let Some((message, status)) = process.immediate_matched_probe() {
-                        let got = status.count(f32::equivalent_datatype()) as usize;
-                        if got != theirs.len() {
-                            let (got, expected) = (got * 4, theirs.len() * 4);
-                            return Err(CommError::OutOfStep { rank: partner, got, expected });
-                        }
-                        message.matched_receive_into(theirs);
-                        break;
-                    }
-                    match n_looks < N_QUICK_LOOKS {
-                        true => thread::yield_now(),
-                        false => {
-                            mesh.check(partner)?;
-                            thread::sleep(BETWEEN_LOOKS);
-                        }
-                    }
+                let (all, started) = (SimpleCommunicator::world(), Instant::now());
+                let process = all.process_at_rank(partner as i32);
+                process.buffered_send_with_tag(ours, DATA);
+                let (message, status) = announced(process, DATA, mesh, partner)?;
+                let got = status.count(f32::equivalent_datatype()) as usize;
+                if got != theirs.len() {
+                    let (got, expected) = (size_of::<f32>() * got, size_of_val(theirs));
+                    return Err(CommError::OutOfStep { rank: partner, got, expected });
                 }
+                message.matched_receive_into(theirs);
+                // MPI may send only while it is called: nobody leaves before the partner has everything
+                process.buffered_send_with_tag(&[0f32; 0][..], DONE);
+                announced(process, DONE, mesh, partner)?.0.matched_receive_into(&mut [0f32; 0][..]);
                 mesh.count(size_of_val(ours), started.elapsed());
                 Ok(())
             })?;
@@ -136,6 +132,28 @@ impl Wire {
     fn locked(&self) -> std::sync::MutexGuard<'_, Buffered> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Waits until a message with `tag` is announced by `process`, which has the rank `rank`.
+fn announced(
+    process: Process<'_>,
+    tag: Tag,
+    mesh: &Mesh,
+    rank: usize,
+) -> Result<(Message, Status), CommError> {
+    for n_looks in 0.. {
+        if let Some(announced) = process.immediate_matched_probe_with_tag(tag) {
+            return Ok(announced);
+        }
+        match n_looks < N_QUICK_LOOKS {
+            true => thread::yield_now(),
+            false => {
+                mesh.check(rank)?;
+                thread::sleep(BETWEEN_LOOKS);
+            }
+        }
+    }
+    Err(CommError::Mpi("no message came".into())) // unreachable in practice: the counter would have to run out
 }
 
 impl Buffered {
