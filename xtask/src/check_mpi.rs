@@ -33,9 +33,9 @@ pub fn run() -> Result<()> {
     let _ = fs::remove_dir_all(folder.join("runs"));
     fs::create_dir_all(&folder)?;
     let mut expected: Option<String> = None;
-    for features in ["", "mpi"] {
-        let trainer = built(&folder, features)?;
+    for features in ["", "trainer/mpi"] {
         let over = if features.is_empty() { "TCP" } else { "MPI" };
+        let trainer = built(&folder, features, over)?;
         for n in [1, 2, 4] {
             let run = folder.join(format!("runs/{over}-{n}"));
             let started = Instant::now();
@@ -71,11 +71,11 @@ impl Launch {
     }
 }
 
-/// Builds `trainer` with these features, and returns where it is.
-fn built(folder: &Path, features: &str) -> Result<PathBuf> {
-    let words = ["build", "--release", "-p", "trainer", "--features", features];
+/// Builds `trainer` with these features, for messages over TCP or MPI, and returns where it is.
+fn built(folder: &Path, features: &str, over: &str) -> Result<PathBuf> {
+    let words = ["build", "--release", "--workspace", "--bin", "trainer", "--features", features];
     crate::output(Path::new("cargo"), &words.map(OsStr::new))?;
-    let (from, to) = (crate::target().join("release/trainer"), folder.join(format!("trainer-{features}")));
+    let (from, to) = (crate::target().join("release/trainer"), folder.join(format!("trainer-{over}")));
     fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
     Ok(to)
 }
