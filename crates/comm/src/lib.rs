@@ -62,7 +62,6 @@ pub struct Traffic {
 /// The processes that work together, as one of them sees it.
 #[derive(Debug, Default)]
 pub struct Comm {
-    rank: usize,
     /// The connections to the other ranks. `None`: a process that was not launched as one of several.
     mesh: Option<Mesh>,
     /// MPI, if it started the processes and this program can use it.
@@ -98,7 +97,6 @@ impl Comm {
         let streams = rendezvous::meet(launch, greeting, patience)?;
         let mesh = Some(Mesh::start(launch.rank, streams, patience.for_life)?);
         Ok(Self {
-            rank: launch.rank,
             mesh,
             #[cfg(feature = "mpi")]
             wire,
@@ -125,7 +123,7 @@ impl Comm {
 
     /// Returns the number of this process, from 0.
     pub fn rank(&self) -> usize {
-        self.rank
+        self.mesh.as_ref().map_or(0, Mesh::rank)
     }
 
     /// Returns the number of processes.
@@ -135,7 +133,7 @@ impl Comm {
 
     /// Whether this is rank 0, which writes files and talks to the user.
     pub fn is_first(&self) -> bool {
-        self.rank == 0
+        self.rank() == 0
     }
 
     /// Whether the process was launched as one of several, though their number may be 1.
@@ -162,7 +160,7 @@ impl Comm {
             Some(wire) => return wire.sum(mesh, data),
             None => {}
         }
-        sum::sum(self.rank, mesh.world(), data, |partner, ours, theirs| {
+        sum::sum(mesh.rank(), mesh.world(), data, |partner, ours, theirs| {
             sum::over_mesh(mesh, partner, ours, theirs)
         })
     }
@@ -173,12 +171,12 @@ impl Comm {
     /// If a rank is lost.
     pub fn gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, CommError> {
         let Some(mesh) = &self.mesh else { return Ok(vec![bytes.to_vec()]) };
-        let others = || (0..mesh.world()).filter(|&rank| rank != self.rank);
+        let others = || (0..mesh.world()).filter(|&rank| rank != mesh.rank());
         for rank in others() {
             mesh.send(rank, bytes)?;
         }
         (0..mesh.world())
-            .map(|rank| if rank == self.rank { Ok(bytes.to_vec()) } else { mesh.receive(rank) })
+            .map(|rank| if rank == mesh.rank() { Ok(bytes.to_vec()) } else { mesh.receive(rank) })
             .collect()
     }
 
@@ -188,7 +186,7 @@ impl Comm {
     /// If a rank is lost.
     pub fn broadcast(&self, bytes: Vec<u8>) -> Result<Vec<u8>, CommError> {
         let Some(mesh) = &self.mesh else { return Ok(bytes) };
-        if self.rank > 0 {
+        if mesh.rank() > 0 {
             return mesh.receive(0);
         }
         for rank in 1..mesh.world() {

@@ -4,6 +4,7 @@
 //! gives a sign of life each second, also while this rank computes. An operation that waits for a message fails as soon as any
 //! rank is lost, since all ranks depend on each other.
 
+use std::io::ErrorKind;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -98,7 +99,6 @@ impl Mesh {
         Ok(Self { rank, shared, sent_bytes, waited_us, stalled_us, has_failed })
     }
 
-    #[cfg(feature = "mpi")]
     pub(crate) fn rank(&self) -> usize {
         self.rank
     }
@@ -129,9 +129,9 @@ impl Mesh {
         let peer = self.peer(rank);
         let sent = frame::write(&mut *locked(&peer.out), Kind::Data, bytes);
         self.sent_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        sent.map_err(|error| match self.shared.lost(None) {
-            Some(lost) => lost, // it says more
-            None => CommError::Gone { rank, reason: format!("it takes no messages ({error})") },
+        sent.map_err(|error| {
+            let reason = format!("it takes no messages ({error})");
+            self.explained(CommError::Gone { rank, reason }, rank)
         })
     }
 
@@ -266,7 +266,8 @@ fn read_all(mut input: TcpStream, inbox: &Sender<Vec<u8>>, signs: &Signs, start:
             Ok((Kind::Beat, _)) => {}
             Ok((Kind::Bye, _)) => break End::Bye,
             Ok((Kind::Fail, reason)) => break End::Fail(String::from_utf8_lossy(&reason).into_owned()),
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            // a process that is killed closes its connections, or resets those with messages that it has not read
+            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
                 break End::Broken("its process ended without a word".to_owned());
             }
             Err(error) => break End::Broken(error.to_string()),

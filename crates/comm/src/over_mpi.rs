@@ -1,7 +1,7 @@
 //! Sums over MPI: its networks are often faster than TCP. Everything else, and the signs of life, stay with the mesh.
 //!
-//! Messages are sent buffered and received once they have been announced, so that no call waits inside MPI for a rank that may
-//! be lost. MPI itself ends all processes if it notices first.
+//! Messages are sent buffered and received once they have been announced, so that a call waits inside MPI only for the rest of a
+//! message that has begun to come. MPI itself ends all processes if it notices a lost one first.
 
 use std::sync::{Mutex, PoisonError};
 use std::thread;

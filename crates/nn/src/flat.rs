@@ -17,17 +17,18 @@ const NOTHING: f32 = -0.0;
 impl ParamStore {
     /// Returns the number of values of a [flat pass](Self::flat_pass).
     pub fn flat_len(&self) -> usize {
-        self.trained().chain(self.running()).map(Param::n_values).sum()
+        self.n_trained() + self.running().map(Param::n_values).sum::<usize>()
     }
 
-    /// Returns where each gradient stands in a flat pass, by name, and where the running statistics begin.
-    pub fn flat_places(&self) -> (BTreeMap<String, Range<usize>>, usize) {
+    /// Returns where each gradient stands in a flat pass, by name. The running statistics follow after
+    /// [`n_trained`](Self::n_trained) values.
+    pub fn flat_places(&self) -> BTreeMap<String, Range<usize>> {
         let (mut places, mut n) = (BTreeMap::new(), 0);
         for param in self.trained() {
             places.insert(param.name().to_owned(), n..n + param.n_values());
             n += param.n_values();
         }
-        (places, n)
+        places
     }
 
     /// Returns a flat pass that changes no bit of another one to which it is added.
@@ -41,8 +42,7 @@ impl ParamStore {
     /// # Errors
     /// If the device fails.
     pub fn flat_pass(&self, share: f32) -> Result<Vec<f32>> {
-        let (_, n_gradients) = self.flat_places();
-        let mut flat = vec![NOTHING; n_gradients];
+        let mut flat = vec![NOTHING; self.n_trained()];
         for buffer in self.running() {
             flat.extend(host::to_vec(buffer.var())?.iter().map(|value| value * share));
         }
@@ -54,11 +54,13 @@ impl ParamStore {
     /// # Errors
     /// If the device fails.
     pub fn fill_gradients(&self, flat: &mut [f32], grads: &Gradients) -> Result<()> {
-        let (places, _) = self.flat_places();
-        for (name, place) in places {
-            if let Some(grad) = grads.get(&name) {
-                flat[place].copy_from_slice(&host::to_vec(grad)?);
+        let mut rest = flat;
+        for param in self.trained() {
+            let (values, after) = rest.split_at_mut(param.n_values());
+            if let Some(grad) = grads.get(param.name()) {
+                values.copy_from_slice(&host::to_vec(grad)?);
             }
+            rest = after;
         }
         Ok(())
     }
@@ -146,8 +148,9 @@ mod tests {
             assert_eq!(x.to_bits(), before);
         }
         flat[5] = 7.0;
-        let (places, n) = store.flat_places();
-        assert_eq!((&places["a"], &places["unused"], places.len(), n), (&(0..2), &(2..4), 2, 4));
+        let places = store.flat_places();
+        assert_eq!((&places["a"], &places["unused"], places.len()), (&(0..2), &(2..4), 2));
+        assert_eq!((store.n_trained(), store.flat_len()), (4, 6));
         let back = store.take_flat(&flat).unwrap();
         assert_eq!(host::to_vec(back.get("a").unwrap()).unwrap(), [0.0, 6.0]);
         assert!(back.get("unused").is_some() && back.get("frozen").is_none());

@@ -82,9 +82,8 @@ impl Gradients {
 
     /// Announces the gradient called `name`, if somebody listens and it is complete.
     fn announce(&self, name: &str) -> Result<()> {
-        let (Some(Announcer { n_uses, sender }), Some(grad)) = (&self.announcer, self.get(name)) else {
-            return Ok(());
-        };
+        let Some(Announcer { n_uses, sender }) = &self.announcer else { return Ok(()) };
+        let Some(grad) = self.get(name) else { return Ok(()) };
         let n_computed = self.computed.iter().filter(|computed| *computed == name).count();
         if n_uses.get(name) == Some(&n_computed) {
             let _ = sender.send((name.to_owned(), host::to_vec(grad)?)); // who stopped to listen says why elsewhere

@@ -100,6 +100,17 @@ impl Company {
         Ok(Some(OwnFolder { folder }))
     }
 
+    /// Lets the first process prepare a run before the others, so that it alone fetches data and weights that are missing.
+    pub(crate) fn after_the_first<T>(&self, prepare: impl FnOnce() -> Result<T>) -> Result<T> {
+        if self.is_first() {
+            let prepared = prepare()?;
+            self.comm.broadcast(Vec::new())?;
+            return Ok(prepared);
+        }
+        self.comm.broadcast(Vec::new())?;
+        prepare()
+    }
+
     /// Gives every process a copy of the run that the first one has in `run`. Returns the run to resume.
     pub(crate) fn copied(&self, run: &Path, own: Option<&OwnFolder>) -> Result<PathBuf> {
         if !self.is_shared() {

@@ -29,17 +29,8 @@ pub(crate) fn run(args: &TrainArgs, app: &App) -> Result<ExitCode> {
     set_threads(args.settings.threads.or(app.company.n_threads()))?;
     let own = app.company.own_folder()?;
     let args = &of_process(args, own.as_ref(), app)?;
-    let (recipe, race) = match recipe(args, app)? {
-        Ok(Chosen { recipe, race }) => (recipe, race),
-        Err(signal) => return Ok(ExitCode::from(signal.exit_status())),
-    };
-    let place = match (&args.resume, &args.run_dir) {
-        (Some(run), _) => Place::Resumed { run: run.clone(), lr: args.settings.lr },
-        (None, Some(path)) => Place::New(RunPlace::At(path.clone())),
-        (None, None) => Place::New(RunPlace::Under(RUNS.into())),
-    };
-    let mut session = match session(&args.settings, &place, recipe, app)? {
-        Ok(session) => session,
+    let (mut session, race) = match app.company.after_the_first(|| prepared(args, app))? {
+        Ok(prepared) => prepared,
         Err(signal) => return Ok(ExitCode::from(signal.exit_status())),
     };
     session.share_work(&app.company.comm)?;
@@ -59,6 +50,24 @@ pub(crate) fn run(args: &TrainArgs, app: &App) -> Result<ExitCode> {
         }
         Err(signal) => Ok(ExitCode::from(signal.exit_status())),
     }
+}
+
+/// Returns the session of the new or resumed run, and the race that chose its backbone. Returns the stop signal if a stop was
+/// requested on the way.
+fn prepared(
+    args: &TrainArgs,
+    app: &App,
+) -> Result<std::result::Result<(Session, Option<RaceRecord>), StopSignal>> {
+    let Chosen { recipe, race } = match recipe(args, app)? {
+        Ok(chosen) => chosen,
+        Err(signal) => return Ok(Err(signal)),
+    };
+    let place = match (&args.resume, &args.run_dir) {
+        (Some(run), _) => Place::Resumed { run: run.clone(), lr: args.settings.lr },
+        (None, Some(path)) => Place::New(RunPlace::At(path.clone())),
+        (None, None) => Place::New(RunPlace::Under(RUNS.into())),
+    };
+    Ok(session(&args.settings, &place, recipe, app)?.map(|session| (session, race)))
 }
 
 /// Returns the arguments for this process: one that is not the first has its run in `own`.

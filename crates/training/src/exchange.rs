@@ -34,7 +34,7 @@ pub struct GradientOrder {
 impl GradientOrder {
     /// Learns the order from a pass; `None` if the backend does not tell it.
     pub(crate) fn of(params: &ParamStore, grads: &Gradients) -> Option<Self> {
-        let (places, n_gradients) = params.flat_places();
+        let (places, n_gradients) = (params.flat_places(), params.n_trained());
         let mut n_uses = BTreeMap::new();
         for name in grads.computed() {
             *n_uses.entry(name.clone()).or_insert(0) += 1;
