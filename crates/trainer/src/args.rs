@@ -248,7 +248,7 @@ pub(crate) struct BenchArgs {
     /// Measure whole training steps, or forward passes of a trained model
     #[arg(long, default_value = "train")]
     pub(crate) mode: BenchMode,
-    /// PrecisionArg in which activations are stored and multiplied
+    /// Precision in which activations are stored and multiplied
     #[arg(long, default_value = "auto")]
     pub(crate) precision: PrecisionArg,
     /// Images per step

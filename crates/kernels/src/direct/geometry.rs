@@ -83,13 +83,20 @@ pub(super) const MIN_PIXELS: usize = 192;
 /// Least number of tasks, as long as each then has at least a third of [`MIN_PIXELS`].
 pub(super) const MIN_TASKS: usize = 4;
 
-/// Largest number of elements of a task's padded input: it stays in L2 beside the weights.
+/// Largest number of elements of a task's padded input, and of everything that a task of a 1x1 convolution reads and
+/// writes: it stays in L2 beside the weights.
 const MAX_SCRATCH: usize = 1 << 17;
 
 /// Divides `n` images of `g` into tasks of `min_pixels` pixels or more (for small images, see [`images_per_task`]). The
 /// result depends on the shape alone. The bands of large images are multiples of `row_step` rows.
 pub(super) fn tasks(n: usize, g: &Geometry, row_step: usize, min_pixels: usize) -> Vec<Task> {
-    let rows_that_fit = |n_rows: usize| g.padded_len(1, n_rows) <= MAX_SCRATCH;
+    // With so few products for each number, the time goes into memory. Each block of channels goes over the output and
+    // the residual again.
+    let out_row = if g.k_h * g.k_w == 1 { 2 * g.w_out * g.c_out } else { 0 };
+    let rows_that_fit = |n_rows: usize| {
+        let beside = if n_rows * g.w_out > min_pixels { n_rows * out_row } else { 0 };
+        g.padded_len(1, n_rows) + beside <= MAX_SCRATCH
+    };
     if rows_that_fit(g.h_out) || g.h_out <= row_step {
         let per_task = images_per_task(n, g.h_out * g.w_out, min_pixels);
         let images = (0..n).step_by(per_task).map(|first| first..n.min(first + per_task));
@@ -156,5 +163,21 @@ mod tests {
         assert_eq!(tasks(1, &square(1, 512), 1, MIN_PIXELS).len(), 1);
         assert_eq!(tasks(128, &square(32, 32), 1, MIN_PIXELS).len(), 128);
         assert!(tasks(1, &square(224, 64), 1, MIN_PIXELS).len() > 8);
+    }
+
+    /// The bands are as large as the caches allow, and have enough pixels for whole tiles.
+    #[test]
+    fn everything_that_a_pointwise_task_touches_fits_into_the_cache() {
+        let pointwise =
+            |size, c_in, c_out| Geometry { c_out, k_h: 1, k_w: 1, top: 0, left: 0, ..square(size, c_in) };
+        let rows_of_tasks = |g: &Geometry| tasks(1, g, 1, MIN_PIXELS)[0].rows.len();
+        let g = pointwise(56, 64, 256);
+        let n_rows = rows_of_tasks(&g);
+        assert_eq!(n_rows, 4);
+        assert!(n_rows * 56 >= MIN_PIXELS && n_rows * 56 * (64 + 2 * 256) <= MAX_SCRATCH);
+        // too few pixels to be cut
+        assert_eq!(rows_of_tasks(&pointwise(28, 128, 512)), 7);
+        assert_eq!(rows_of_tasks(&pointwise(14, 256, 1024)), 14);
+        assert_eq!(rows_of_tasks(&pointwise(7, 512, 2048)), 7);
     }
 }

@@ -275,16 +275,9 @@ unsafe fn tile<A: Arch, const MR: usize, const V: usize>(
         for i in 0..MR {
             offsets[i] = *task.x_offsets.get_unchecked(first + i) as usize;
         }
-        // the memory that is read and written after the sums is far away, and few of its lines are adjacent
-        for i in 0..MR {
-            let at = *task.y_offsets.get_unchecked(first + i) as usize + block * NV * A::LANES;
-            for v in 0..V {
-                A::prefetch(task.y.as_ptr().add(at + v * A::LANES));
-                if let Some(residual) = task.residual {
-                    A::prefetch(residual.as_ptr().add(at + v * A::LANES));
-                }
-            }
-        }
+        // The memory that is read and written after the sums is far away, and few of its lines are adjacent. It is
+        // asked for a pixel at a time: so many requests at once would keep the loop from its own.
+        let mut asked = 0;
         let mut weights = weights;
         for r in 0..task.k_h {
             let line = task.x.as_ptr().add(r * task.row);
@@ -294,6 +287,16 @@ unsafe fn tile<A: Arch, const MR: usize, const V: usize>(
                     b[v] = A::load(weights.add(v * A::LANES * A::UNIT));
                 }
                 weights = weights.add(NV * A::LANES * A::UNIT);
+                if asked < MR {
+                    let at = *task.y_offsets.get_unchecked(first + asked) as usize + block * NV * A::LANES;
+                    for v in 0..V {
+                        A::prefetch(task.y.as_ptr().add(at + v * A::LANES));
+                        if let Some(residual) = task.residual {
+                            A::prefetch(residual.as_ptr().add(at + v * A::LANES));
+                        }
+                    }
+                    asked += 1;
+                }
                 let x = line.add(unit * A::UNIT);
                 for i in 0..MR {
                     let a = A::broadcast(x.add(offsets[i]));
