@@ -80,43 +80,57 @@ pub(super) struct Task {
 /// Least number of output pixels in a task of the direct loop, if there are enough: they fill whole tiles.
 pub(super) const MIN_PIXELS: usize = 192;
 
-/// Least number of tasks, as long as each then has at least a third of [`MIN_PIXELS`].
+/// The share of the least number of pixels that a task has at least, whatever else is better with fewer: a third.
+const FEWER: usize = 3;
+
+/// Least number of tasks, as long as each then has its share of [`MIN_PIXELS`].
 pub(super) const MIN_TASKS: usize = 4;
 
 /// Largest number of elements of a task's padded input, and of everything that a task of a 1x1 convolution reads and
 /// writes: it stays in L2 beside the weights.
 const MAX_SCRATCH: usize = 1 << 17;
 
-/// Divides `n` images of `g` into tasks of `min_pixels` pixels or more (for small images, see [`images_per_task`]). The
-/// result depends on the shape alone. The bands of large images are multiples of `row_step` rows.
+/// Divides `n` images of `g` into tasks of about `min_pixels` pixels or more: for small images, see
+/// [`images_per_task`]; large ones are cut into bands of a multiple of `row_step` rows. The result depends on the shape
+/// alone.
 pub(super) fn tasks(n: usize, g: &Geometry, row_step: usize, min_pixels: usize) -> Vec<Task> {
-    // With so few products for each number, the time goes into memory. Each block of channels goes over the output and
-    // the residual again.
-    let out_row = if g.k_h * g.k_w == 1 { 2 * g.w_out * g.c_out } else { 0 };
-    let rows_that_fit = |n_rows: usize| {
-        let beside = if n_rows * g.w_out > min_pixels { n_rows * out_row } else { 0 };
-        g.padded_len(1, n_rows) + beside <= MAX_SCRATCH
+    // A 1x1 convolution makes so few products for each number that its time goes into memory: each block of channels goes
+    // over the input, the output and the residual again.
+    let is_pointwise = g.k_h * g.k_w == 1;
+    let beside = |n_pixels: usize| match is_pointwise && n_pixels > min_pixels {
+        true => 2 * n_pixels * g.c_out,
+        false => 0,
     };
+    let rows_that_fit = |rows: usize| g.padded_len(1, rows) + beside(rows * g.w_out) <= MAX_SCRATCH;
     if rows_that_fit(g.h_out) || g.h_out <= row_step {
-        let per_task = images_per_task(n, g.h_out * g.w_out, min_pixels);
+        let fit = if is_pointwise { MAX_SCRATCH / g.padded_len(1, g.h_out) } else { usize::MAX };
+        let per_task = images_per_task(n, g.h_out * g.w_out, min_pixels, fit);
         let images = (0..n).step_by(per_task).map(|first| first..n.min(first + per_task));
         return images.map(|images| Task { images, rows: 0..g.h_out }).collect();
     }
+    let fewest_pixels = if is_pointwise { min_pixels / FEWER } else { min_pixels };
     let mut band = row_step;
-    while band < g.h_out && (rows_that_fit(band + row_step) || band * g.w_out < min_pixels) {
+    while band < g.h_out && (rows_that_fit(band + row_step) || band * g.w_out < fewest_pixels) {
         band += row_step;
     }
+    let band = g.h_out.div_ceil(g.h_out.div_ceil(band)).next_multiple_of(row_step); // about equal
     let bands = (0..g.h_out).step_by(band).map(|first| first..g.h_out.min(first + band));
     (0..n).flat_map(|i| bands.clone().map(move |rows| Task { images: i..i + 1, rows })).collect()
 }
 
 /// Returns the number of images per task for `n` images of `pixels` pixels. A task has about `min_pixels` pixels. It
-/// has fewer, down to a third of them, if there would otherwise be fewer than [`MIN_TASKS`] tasks. The number of
-/// tasks is then made even, with tasks of about the same size, so that two threads finish together.
-pub(super) fn images_per_task(n: usize, pixels: usize, min_pixels: usize) -> usize {
-    let (fewest, most) = ((min_pixels / 3).div_ceil(pixels), min_pixels.div_ceil(pixels));
-    let n_tasks = n.div_ceil(n.div_ceil(MIN_TASKS).clamp(fewest, most));
-    n.div_ceil(if n_tasks > 1 { n_tasks.next_multiple_of(2) } else { 1 }).max(1)
+/// has fewer, down to a third of them, if only so many images `fit` into the cache, if there would otherwise be fewer
+/// than [`MIN_TASKS`] tasks, or if two threads then finish together.
+pub(super) fn images_per_task(n: usize, pixels: usize, min_pixels: usize, fit: usize) -> usize {
+    let (fewest, most) = ((min_pixels / FEWER).div_ceil(pixels), min_pixels.div_ceil(pixels));
+    let most = n.div_ceil(MIN_TASKS).min(fit).clamp(fewest, most);
+    let even = |n_tasks: usize| if n_tasks > 1 { n_tasks.next_multiple_of(2) } else { 1 };
+    let n_tasks = (even(n.div_ceil(most))..=even(n.div_ceil(fewest))).step_by(2);
+    let candidates = n_tasks.map(|n_tasks| n.div_ceil(n_tasks).max(1));
+    // the longer of two threads' work; of those within a twentieth, the largest, as each task reads all weights
+    let images_of_a_thread = |per_task: usize| n.div_ceil(per_task).div_ceil(2) * per_task;
+    let least = candidates.clone().map(images_of_a_thread).min().unwrap_or(0);
+    candidates.into_iter().find(|&per_task| 20 * images_of_a_thread(per_task) <= 21 * least).unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -165,6 +179,28 @@ mod tests {
         assert!(tasks(1, &square(224, 64), 1, MIN_PIXELS).len() > 8);
     }
 
+    /// Six tasks, five of 3 images and one of 1, would keep one of two threads waiting for a ninth of the time.
+    #[test]
+    fn two_threads_finish_together() {
+        let per_task = |n, pixels, min_pixels| images_per_task(n, pixels, min_pixels, usize::MAX);
+        assert_eq!(per_task(16, 8 * 8, MIN_PIXELS), 2);
+        assert_eq!(per_task(16, 7 * 7, 1536), 8);
+        assert_eq!(per_task(2000, 7 * 7, 1536), 32);
+        assert_eq!(per_task(3, 8 * 8, MIN_PIXELS), 1);
+        assert_eq!(per_task(3, 2 * 2, MIN_PIXELS), 3);
+        assert_eq!(per_task(1, 8 * 8, MIN_PIXELS), 1);
+        assert_eq!(per_task(0, 8 * 8, MIN_PIXELS), 1);
+    }
+
+    #[test]
+    fn the_input_of_a_task_stays_in_the_cache() {
+        assert_eq!(images_per_task(64, 4 * 4, MIN_PIXELS, 8), 8);
+        assert_eq!(images_per_task(64, 4 * 4, MIN_PIXELS, 1), 4, "a third of the pixels at least");
+        let g = Geometry { k_h: 1, k_w: 1, top: 0, left: 0, ..square(14, 1024) };
+        let tasks = tasks(1, &g, 1, MIN_PIXELS);
+        assert_eq!(tasks.iter().map(|task| task.rows.len()).collect::<Vec<_>>(), [7, 7]);
+    }
+
     /// The bands are as large as the caches allow, and have enough pixels for whole tiles.
     #[test]
     fn everything_that_a_pointwise_task_touches_fits_into_the_cache() {
@@ -175,9 +211,9 @@ mod tests {
         let n_rows = rows_of_tasks(&g);
         assert_eq!(n_rows, 4);
         assert!(n_rows * 56 >= MIN_PIXELS && n_rows * 56 * (64 + 2 * 256) <= MAX_SCRATCH);
-        // too few pixels to be cut
-        assert_eq!(rows_of_tasks(&pointwise(28, 128, 512)), 7);
-        assert_eq!(rows_of_tasks(&pointwise(14, 256, 1024)), 14);
+        // bands have many pixels even so
+        assert_eq!(rows_of_tasks(&pointwise(28, 128, 512)), 6);
+        assert_eq!(rows_of_tasks(&pointwise(14, 256, 1024)), 7);
         assert_eq!(rows_of_tasks(&pointwise(7, 512, 2048)), 7);
     }
 }

@@ -105,7 +105,7 @@ fn band<E>(g: &DepthwiseShape) -> usize {
 fn tasks(g: &DepthwiseShape, band: usize) -> Vec<Task> {
     let h_out = g.h_out();
     if band == h_out {
-        let per_task = images_per_task(g.n, h_out * g.w_out(), MIN_PIXELS);
+        let per_task = images_per_task(g.n, h_out * g.w_out(), MIN_PIXELS, usize::MAX);
         let images = (0..g.n).step_by(per_task).map(|first| first..g.n.min(first + per_task));
         return images.map(|images| Task { images, rows: 0..h_out }).collect();
     }

@@ -119,23 +119,32 @@ pub(super) struct Shard {
     pub(super) secs: f64,
 }
 
-/// Reads the whole shard at `path`, of `n` pictures. If it is damaged, removes the file, reports that and returns `None`.
+/// Reads the whole shard at `path`, of `n` pictures. If it cannot be read or is damaged, reports that and returns `None`.
+/// A damaged file is removed; one that cannot be read now may be whole.
 pub(super) fn read_shard(path: &Path, n: usize, width: usize, progress: &dyn Progress) -> Option<Shard> {
-    let read = || -> Option<Shard> {
-        let bytes = files::read_at_most(path, MAX_SHARD_BYTES).ok()?;
-        let (mut tensors, metadata) = decode(&bytes).ok()?;
-        let (about, _) = about(&metadata?)?;
-        let is_whole = about.digest == digest(&about.pictures, &tensors);
-        let features = tensors.remove(FEATURES).filter(|f| is_whole && f.shape == [n, width])?;
-        let secs = f64::from(*tensors.remove(SECONDS)?.data.first()?);
-        Some(Shard { features: features.data, secs })
+    let bytes = match files::read_at_most(path, MAX_SHARD_BYTES) {
+        Ok(bytes) => bytes,
+        Err(e) => {
+            progress.say(&format!("{e}: these features are computed again"));
+            return None;
+        }
     };
-    let shard = read();
+    let shard = whole_shard(&bytes, n, width);
     if shard.is_none() {
         let _ = fs::remove_file(path); // another run may have removed it already
         progress.say(&format!("{} is damaged: these features are computed again", shown_path(path)));
     }
     shard
+}
+
+/// Returns the content of a shard, unless it is damaged.
+fn whole_shard(bytes: &[u8], n: usize, width: usize) -> Option<Shard> {
+    let (mut tensors, metadata) = decode(bytes).ok()?;
+    let (about, _) = about(&metadata?)?;
+    let is_whole = about.digest == digest(&about.pictures, &tensors);
+    let features = tensors.remove(FEATURES).filter(|f| is_whole && f.shape == [n, width])?;
+    let secs = f64::from(*tensors.remove(SECONDS)?.data.first()?);
+    Some(Shard { features: features.data, secs })
 }
 
 /// Writes the shard of `pictures` into `folder`. Returns the seconds as the file stores them, rounded to f32.
@@ -175,6 +184,13 @@ mod tests {
         for no_shard in [&b""[..], &[0xff; 9], b"\x02\0\0\0\0\0\0\0{}"] {
             fs::write(&path, no_shard).unwrap();
             assert_eq!(read_pictures(&path), None);
+        }
+        fs::remove_file(&path).unwrap();
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(&path, &path).unwrap();
+            assert!(read_shard(&path, 3, 2, &Silent).is_none());
+            assert!(path.symlink_metadata().is_ok(), "only damage is removed");
         }
         assert!(!is_shard_name("train-0000000.safetensors") && !is_shard_name("key.json"));
     }
