@@ -101,10 +101,11 @@ fn of_class(matrix: &ConfusionMatrix, class: usize, test: &Test<'_>) -> String {
             format!("the one test picture of {} is taken for {}", named(class), named(other))
         }
         Some(other) => format!(
-            "of {} test pictures of {}, {} are taken for {}",
+            "of {} test pictures of {}, {} {} taken for {}",
             grouped(matrix.support(class) as f64, 0),
             named(class),
             grouped(matrix.count(class, other) as f64, 0),
+            if matrix.count(class, other) == 1 { "is" } else { "are" },
             named(other)
         ),
         None => "they are missed most often".to_owned(),
@@ -116,8 +117,11 @@ fn suspects(trust: &Trust) -> Option<Markup> {
     let p = &trust.test;
     let n = surest_errors(p).into_iter().take_while(|&i| p.confidence(i) >= SUSPECT).count();
     (n > 0).then(|| {
-        let (are, they) = if n == 1 { ("picture is", "its label") } else { ("pictures are", "their labels") };
-        html! { "Look at the " a href="#errors" { "surest errors" } ": " (n) " test " (are) " classified wrongly with more than " (whole(SUSPECT)) " confidence. If " (they) " turn out to be wrong, correct them and train again." }
+        let (are, they) = match n {
+            1 => ("picture is", "its label turns"),
+            _ => ("pictures are", "their labels turn"),
+        };
+        html! { "Look at the " a href="#errors" { "surest errors" } ": " (n) " test " (are) " classified wrongly with more than " (whole(SUSPECT)) " confidence. If " (they) " out to be wrong, correct them and train again." }
     })
 }
 

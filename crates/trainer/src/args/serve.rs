@@ -7,7 +7,7 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The page at the printed address takes pictures that are dropped, chosen, pasted or taken by the camera. POST /predict takes a\n\
+The page at the printed address takes pictures that are dropped, chosen, pasted or taken by the camera. POST /predict takes a \
 picture, or several as a form; /openapi.json describes the API. Ctrl-C finishes open requests, then ends.
 
 Only this machine reaches the server, unless --host says otherwise. It has no password.
