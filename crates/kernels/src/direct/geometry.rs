@@ -80,7 +80,7 @@ pub(super) struct Task {
 /// Least number of output pixels in a task of the direct loop, if there are enough: they fill whole tiles.
 pub(super) const MIN_PIXELS: usize = 192;
 
-/// The share of the least number of pixels that a task has at least, whatever else is better with fewer: a third.
+/// Where fewer pixels are better, a task has at least the least number of pixels divided by this.
 const FEWER: usize = 3;
 
 /// Least number of tasks, as long as each then has its share of [`MIN_PIXELS`].
