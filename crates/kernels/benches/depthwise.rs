@@ -1,5 +1,5 @@
-//! Measures the speed of depthwise convolutions at the shapes of EfficientNet-Lite0 at 224 pixels:
-//! `cargo bench -p tallow-kernels --bench depthwise`.
+//! Measures the speed of depthwise convolutions at the shapes of EfficientNet-Lite0 at 224 pixels, and at some shapes of ConvNeXt
+//! and MobileNetV4, whose numbers of channels are powers of two: `cargo bench -p tallow-kernels --bench depthwise`.
 //!
 //! A number after `--` is the number of images (default 1). Each figure is the best of several runs. GB/s count each
 //! number that must be read or written once. The number of threads is rayon's (`RAYON_NUM_THREADS`), the instruction
@@ -17,7 +17,7 @@ const MIN_RUNS: usize = 3;
 const RUN_SECS: f64 = 0.1;
 
 /// Side of the maps, channels, side of the kernel, stride.
-const LITE0: [(usize, usize, usize, usize); 12] = [
+const ROWS: [(usize, usize, usize, usize); 18] = [
     (112, 32, 3, 1),
     (112, 96, 3, 2),
     (56, 144, 3, 1),
@@ -30,6 +30,12 @@ const LITE0: [(usize, usize, usize, usize); 12] = [
     (14, 672, 5, 2),
     (7, 1152, 5, 1),
     (7, 1152, 3, 1),
+    (28, 128, 7, 1),
+    (14, 256, 7, 1),
+    (7, 512, 7, 1),
+    (16, 256, 5, 1),
+    (8, 1024, 3, 1),
+    (4, 1024, 5, 1),
 ];
 
 fn main() {
@@ -43,7 +49,7 @@ fn table<E: Element>(element: &str, n: usize) {
     let peak = measured_peak_gflops::<f32>().unwrap_or(f64::NAN); // products are f32
     println!("{isa} {element}, {n} images, {n_threads} threads: ms, GFLOP/s (peak {peak:.1}), GB/s");
     println!("{:<22} {:>22} {:>22} {:>22} {:>22}", "", "forward", "folded, ReLU", "input", "weight");
-    for row in LITE0 {
+    for row in ROWS {
         table_row::<E>(n, row);
     }
     println!();

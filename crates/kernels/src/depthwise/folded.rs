@@ -55,13 +55,13 @@ impl FoldedDepthwise {
 
     /// Overwrites `y` with `after(conv2d(x, groups = c) + bias)`.
     ///
+    /// For a curve (GELU, SiLU, hard swish) in bf16, the sums are also rounded before the curve is applied.
+    ///
     /// # Shapes
     /// `x` (n, h, w, c), `y` (n, h_out, w_out, c).
     ///
     /// # Panics
     /// If a length does not fit the shape, if `s` has another size than the weights, or if `after` pools.
-    ///
-    /// For a curve (GELU, SiLU, hard swish) in bf16, the sums are also rounded before the curve is applied.
     pub fn forward<E: Element>(&self, s: &DepthwiseShape, x: &[E], after: After, y: &mut [E]) {
         let _span = profile::depthwise("depthwise_folded", s);
         s.check("FoldedDepthwise", ("x", x.len()), ("weight", self.weight.len()), ("y", y.len()));

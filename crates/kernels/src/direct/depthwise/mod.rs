@@ -22,10 +22,12 @@ use super::kernel::Kernels;
 use crate::depthwise::{Gather, LinesTask, SumsTask};
 
 /// Number of pixels in a strip: beside their sums the registers have room for the weights of a kernel row.
-const STRIP: usize = 8;
+pub(crate) const STRIP: usize = 8;
 
-/// Runs `$body` with the constant `$j` = 0, 1, … below `$n`, which is at most 21: the number of columns under a
-/// strip's windows of a 7x7 kernel with stride 2. The compiler would not unroll a loop so far, and without constant
+/// Largest number of columns under a strip's windows: those of a 7x7 kernel with stride 2.
+const MAX_COLUMNS: usize = 21;
+
+/// Runs `$body` with the constant `$j` = 0, 1, … below `$n`, which is at most [`MAX_COLUMNS`]. The compiler would not unroll a loop so far, and without constant
 /// indices it would keep the sums in memory.
 macro_rules! for_columns {
     ($n:expr, $j:ident, $body:block) => {
