@@ -1,127 +1,146 @@
+#!/usr/bin/env python3
 """Forward passes of backbones, f32: Tallow against PyTorch (channels_last), ONNX Runtime and OpenVINO, in turn.
 
     .peers/bin/pip install torch torchvision timm numpy onnx onnxscript onnxruntime openvino
     cargo build --release -p trainer
     .peers/bin/python benches/peers/backbones.py --models tf_efficientnet_lite0 resnet50 --sizes 64 128 224
 
-Each measurement is a process of its own with so many threads; weights are random, images synthetic and in memory. What a ratio
-means: README.md. PyTorch's allocator counts: preload tcmalloc as said there, and quote the better run; what is preloaded
-reaches PyTorch only.
+Contestants stay alive and work for a slice of time in turn, as in compare.py; README.md tells what a ratio means. Weights are
+random, images synthetic and in memory. OpenVINO competes with one batch at a time and with a batch for each thread.
 """
 
 import argparse
-import json
-import os
+import glob
 import pathlib
-import statistics
-import subprocess
 import sys
 import tempfile
+import time
+from statistics import median
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-PEERS = ["tallow", "pytorch", "onnxruntime", "openvino"]
+from contestant import Contestant, Missing, environments, preloading, spread
+
+HERE = pathlib.Path(__file__).resolve().parent
+FAMILIES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 # Images of a forward pass, by their rows and columns.
 BATCHES = {64: 64, 128: 16, 224: 16}
+# The processor rests, and what a slice left in the caches is forgotten.
+PAUSE_SECS = 0.05
 
 
-def extra(model, size):
-    """What timm needs to know of a transformer: the size of its images."""
-    return {"img_size": size} if model.startswith("vit_") else {}
-
-
-def worker(args):
-    """Measures one peer in this process."""
+def worker(options):
+    """timm's network in PyTorch as a contestant, or as an ONNX file."""
     import timm
     import torch
 
-    from timing import report
+    import timing
 
-    torch.set_num_threads(args.threads)
-    x = torch.randn(args.batch_size, 3, args.size, args.size)
-    if args.peer in ("pytorch", "export"):
-        model = timm.create_model(args.model, num_classes=10, **extra(args.model, args.size)).eval()
-    if args.peer == "export":
-        torch.onnx.export(model, (x,), args.onnx, dynamo=True, verbose=False)
-    elif args.peer == "pytorch":
-        model, x = model.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode():
-            report(lambda: model(x), args.batch_size)
-    elif args.peer == "onnxruntime":
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = args.threads
-        session = onnxruntime.InferenceSession(args.onnx, options, providers=["CPUExecutionProvider"])
-        feed = {session.get_inputs()[0].name: x.numpy()}
-        report(lambda: session.run(None, feed), args.batch_size)
-    else:
-        import openvino
-
-        config = {"INFERENCE_NUM_THREADS": args.threads, "INFERENCE_PRECISION_HINT": "f32",
-                  "PERFORMANCE_HINT": "LATENCY"}
-        request = openvino.compile_model(args.onnx, "CPU", config).create_infer_request()
-        tensor = openvino.Tensor(x.numpy())
-        report(lambda: request.infer([tensor]), args.batch_size)
+    torch.set_num_threads(options.threads)
+    # timm must know the size of a transformer's images
+    size = {"img_size": options.size} if options.model.startswith("vit_") else {}
+    model = timm.create_model(options.model, num_classes=10, **size).eval()
+    images = torch.randn(options.batch_size, 3, options.size, options.size)
+    if options.export:
+        torch.onnx.export(model, (images,), options.export, dynamo=True, verbose=False)
+        return
+    model = model.to(memory_format=torch.channels_last)
+    images = images.contiguous(memory_format=torch.channels_last)
+    version = ".".join(torch.__version__.split(".")[:2])
+    with torch.inference_mode():
+        timing.serve(lambda: model(images), options.batch_size, f"PyTorch {version}", "f32")
 
 
-def run(peer, model, size, onnx, args):
-    """What one process of one peer printed, or None."""
-    batch = BATCHES.get(size, 16)
-    common = ["--model", model, "--size", str(size), "--batch-size", str(batch), "--threads", str(args.threads)]
-    env = dict(os.environ)
-    if peer != "pytorch":
-        env.pop("LD_PRELOAD", None)
-    if peer == "tallow":
-        command = [str(args.trainer), "bench", "--mode", "infer", "--precision", "f32", "--json", *common]
-    else:
-        command = [sys.executable, __file__, "--worker", peer, "--onnx", str(onnx), *common]
-    done = subprocess.run(command, capture_output=True, text=True, env=env)
-    if done.returncode != 0:
-        print(f"{peer}, {model}: {done.stderr[-2000:]}", file=sys.stderr)
-        return None
-    return done.stdout
+def contestants(model, size, onnx, options):
+    """Ours, and each peer in every mode. Only PyTorch gets another allocator."""
+    ours, theirs = environments(options.threads, False)
+    flags = [f"--size={size}", f"--batch-size={BATCHES.get(size, 16)}", f"--threads={options.threads}"]
+    bench = [options.trainer, "bench", "--slices", f"--model={model}", "--mode=infer", "--precision=f32"]
+    yield Contestant("tallow", [*bench, *flags], ours)
+    by_timm = [sys.executable, __file__, "--worker", f"--model={model}", *flags]
+    if "pytorch" in options.peers:
+        yield Contestant("pytorch", by_timm, preloading(theirs, options.preload))
+    runtimes = [one for one in ("onnxruntime", "openvino") if one in options.peers]
+    if runtimes:
+        export = Contestant("export", [*by_timm, f"--export={onnx}"], theirs)
+        try:
+            export.start(options.timeout_secs)  # it ends without a word
+        except Missing:
+            pass
+    for runtime in runtimes if onnx.is_file() else []:
+        for streams in sorted({1, options.threads}) if runtime == "openvino" else [1]:
+            command = [sys.executable, HERE / "onnx_worker.py", f"--runtime={runtime}", f"--onnx={onnx}"]
+            yield Contestant(runtime, [*command, "--mode=infer", f"--streams={streams}", *flags], theirs)
 
 
-def measured(peer, model, size, onnx, args):
-    """The images per second of one measurement."""
-    text = run(peer, model, size, onnx, args)
-    return json.loads(text[text.index("{"):])["images_per_second"] if text else float("nan")
-
-
-def row(model, size, args):
-    """The row of one model at one size: medians over the rounds, and the ratio of ours to the best of the others."""
+def measure(model, size, options):
+    """The contestants of a row after all rounds."""
     with tempfile.TemporaryDirectory() as folder:
-        onnx = pathlib.Path(folder) / "model.onnx"
-        if set(args.peers) & {"onnxruntime", "openvino"}:
-            run("export", model, size, onnx, args)
-        rounds = [[measured(peer, model, size, onnx, args) for peer in args.peers] for _ in range(args.rounds)]
-    rates = dict(zip(args.peers, map(statistics.median, zip(*rounds))))
-    others = [rate for peer, rate in rates.items() if peer != "tallow" and rate == rate]
-    ratio = f"{rates['tallow'] / max(others):.2f}" if "tallow" in rates and others else "-"
-    return f"| {model} | {size} | {' | '.join(f'{rate:,.0f}' for rate in rates.values())} | {ratio} |"
+        everyone = list(contestants(model, size, pathlib.Path(folder) / "model.onnx", options))
+        try:
+            staying = [one for one in everyone if started(one, options)]
+            for number in range(options.rounds if everyone[0] in staying else 0):
+                for one in staying if number % 2 == 0 else staying[::-1]:
+                    time.sleep(PAUSE_SECS)
+                    one.rates.append(one.slice(options.slice_secs, options.timeout_secs)[0])
+        finally:
+            for one in everyone:
+                one.stop()
+    for one in everyone:
+        one.ratios = [ours / theirs for ours, theirs in zip(everyone[0].rates, one.rates)]
+    return everyone
+
+
+def started(one, options):
+    try:
+        one.start(options.timeout_secs)
+        return True
+    except Missing as reason:
+        one.give_up(reason)
+        print(f"{one.family} is missing: {reason}", file=sys.stderr)
+        return False
+
+
+def row(model, size, options):
+    """The row of one model at one size; of each peer its best mode, and the ratio of ours to the best of the peers."""
+    ours, *others = measure(model, size, options)
+    rated = [one for one in others if one.ratios]
+    cells = [f"{median(ours.rates):,.0f}" if ours.rates else "-"]
+    for family in options.peers:
+        rates = [median(one.rates) for one in rated if one.family == family]
+        cells.append(f"{max(rates):,.0f}" if rates else "-")
+    ratio = min((spread(one.ratios) for one in rated), key=lambda ratio: ratio["median"], default=None)
+    cells.append("{:.2f} | {:.2f} to {:.2f}".format(ratio["median"], *ratio["quartiles"]) if ratio else "- | -")
+    return f"| {model} | {size} | {' | '.join(cells)} |"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["tf_efficientnet_lite0", "resnet50"])
     parser.add_argument("--sizes", nargs="+", type=int, default=[64, 128, 224])
-    parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peers", nargs="+", choices=FAMILIES, default=list(FAMILIES))
+    parser.add_argument("--rounds", type=int, default=7, help="slices of each contestant (default: 7)")
+    parser.add_argument("--slice-secs", type=float, default=0.5, help="of each slice, at least (default: 0.5)")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--trainer", type=pathlib.Path, default=ROOT / "target/release/trainer")
-    parser.add_argument("--worker", dest="peer", choices=[*PEERS[1:], "export"], help=argparse.SUPPRESS)
-    parser.add_argument("--onnx", help=argparse.SUPPRESS)
+    allocators = sorted(glob.glob("/usr/lib/*/libtcmalloc_minimal.so.4"))
+    parser.add_argument("--preload", default=(allocators or [None])[0], metavar="LIBRARY",
+                        help="PyTorch's allocator; '' for glibc's (default: %(default)s)")
+    parser.add_argument("--trainer", type=pathlib.Path, default=HERE.parents[1] / "target/release/trainer")
+    parser.add_argument("--timeout-secs", type=float, default=600.0, help="for one answer (default: 600)")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--export", help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)
     parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--batch-size", type=int, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.peer:
-        worker(args)
+    options = parser.parse_args()
+    options.preload = options.preload or None
+    if options.worker:
+        worker(options)
         return
-    print(f"| model | px | {' | '.join(args.peers)} | ratio to the best |\n|{' --- |' * (3 + len(args.peers))}")
-    for model in args.models:
-        for size in args.sizes:
-            print(row(model, size, args), flush=True)
+    names = [FAMILIES[family] for family in options.peers]
+    print(f"| model | px | Tallow | {' | '.join(names)} | ratio to the best | quartiles |")
+    print("|" + " --- |" * (len(names) + 5), flush=True)
+    for model in options.models:
+        for size in options.sizes:
+            print(row(model, size, options), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,10 @@ import argparse
 import json
 import sys
 import time
-from statistics import median
 
 # Steps before the first slice: so many, or as many as begin within so many seconds.
 WARM_UP_STEPS = 3
 WARM_UP_SECS = 3.0
-MIN_STEPS, MAX_STEPS, SECS = 5, 101, 3.0
 
 N_CLASSES = 10
 LR = 0.01
@@ -51,15 +49,3 @@ def serve(step, n_images, name, how):
 
 def say(**what):
     print(json.dumps(what), flush=True)
-
-
-def report(step, n_images):
-    """One measurement by itself, for backbones.py: times `step` and prints the rate of the median run as JSON."""
-    for _ in range(WARM_UP_STEPS):
-        step()
-    secs, began = [], time.perf_counter()
-    while len(secs) < MIN_STEPS or (len(secs) < MAX_STEPS and time.perf_counter() - began < SECS):
-        start = time.perf_counter()
-        step()
-        secs.append(time.perf_counter() - start)
-    say(images_per_second=n_images / median(secs), n_steps=len(secs))
