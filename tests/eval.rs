@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::drawn::{CLASSES, TINY_RUN, photos, picture};
 use crate::support::{Sandbox, TINY, read_safetensors, with_description, with_header};
 use serde_json::{Value, json};
 use tallow_dataset::cifar::CIFAR10_CLASSES;
@@ -357,4 +358,43 @@ fn a_model_file_of_another_architecture_than_its_tensors_is_refused_by_tensor() 
     sandbox.write("fewer.safetensors", fewer);
     let last = "classifier.2.weight has the shape [10, 8], expected [9, 8]";
     sandbox.trainer("eval fewer.safetensors").fails(&["fewer.safetensors", last]);
+}
+
+/// Other data may hold pictures that the model was trained on: a test on them says nothing.
+#[test]
+fn pictures_that_the_model_was_trained_on_are_counted_and_left_out() {
+    let sandbox = photos();
+    sandbox
+        .trainer(&format!("--dataset photos --recipe photos-cnn --epochs 1 {TINY_RUN} --run-dir run"))
+        .ok();
+    let trained = eval_json(&sandbox, "run --split train")["n"].clone();
+    // all pictures of the run, under other names and with one new one
+    for (class, n) in CLASSES {
+        for i in 0..n {
+            sandbox.write(
+                &format!("other/{class}/copy-{i}.png"),
+                sandbox.read(&format!("photos/{class}/{i:02}.png")),
+            );
+        }
+    }
+    sandbox.write("other/owl/new.png", picture(2, 12));
+    let score = eval_json(&sandbox, "run --dataset other");
+    assert_eq!((&score["n"], &score["not_trained_on"]["n_trained_on"]), (&json!(40), &trained));
+    assert_eq!(score["not_trained_on"]["n"], json!(40 - trained.as_u64().unwrap()));
+    let said = sandbox.trainer("eval run --dataset other").ok().stdout;
+    assert!(
+        said.contains(&format!("was trained on {trained} of these images, so the accuracy is too good")),
+        "{said}"
+    );
+
+    let new: Vec<_> = (20..23).map(|i| (format!("new/cat/{i}.png"), picture(0, i))).collect();
+    new.iter().for_each(|(name, bytes)| sandbox.write(name, bytes));
+    sandbox.write("new/dog/20.png", picture(1, 20));
+    assert!(eval_json(&sandbox, "run --dataset new").get("not_trained_on").is_none());
+
+    fs::rename(sandbox.path("photos"), sandbox.path("moved")).unwrap();
+    sandbox
+        .trainer("eval run --dataset other")
+        .ok()
+        .says(&["photos\" is not there as it was in training", "unknown which of these pictures"]);
 }

@@ -18,7 +18,7 @@ use crate::args::{EvalArgs, LabelArgs, SplitName, Tta};
 use crate::calibration::Calibration;
 use crate::duplicates::{self, Duplicate};
 use crate::source::{self, Loaded, Spec};
-use crate::{model, output, train};
+use crate::{model, output, train, trained_on};
 
 /// Number of columns without a terminal, if nothing else gives it.
 const COLUMNS_ELSEWHERE: usize = 100;
@@ -35,6 +35,9 @@ struct Score<'a> {
     calibration: Calibration,
     #[serde(skip_serializing_if = "Option::is_none")]
     without_duplicates: Option<WithoutDuplicates>,
+    /// The score on pictures that the model was not trained on, if it was trained on some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_trained_on: Option<NotTrainedOn>,
     report: serde_json::Value,
     /// Reasons to distrust these figures.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -45,10 +48,33 @@ struct Score<'a> {
 #[derive(Serialize)]
 struct WithoutDuplicates {
     n_duplicates: usize,
+    #[serde(flatten)]
+    rest: Rest,
+}
+
+/// The score on pictures of another data set that the model was not trained on.
+#[derive(Serialize)]
+struct NotTrainedOn {
+    n_trained_on: usize,
+    /// Absent if the model was trained on all of them.
+    #[serde(flatten)]
+    rest: Option<Rest>,
+}
+
+/// The score on a part of the images.
+#[derive(Serialize)]
+struct Rest {
     n: usize,
     accuracy: f64,
     accuracy_interval: [f64; 2],
     loss: f64,
+}
+
+/// What was evaluated, and how the model did on parts of it.
+struct Evaluated {
+    predictions: Predictions,
+    without_duplicates: Option<WithoutDuplicates>,
+    not_trained_on: Option<NotTrainedOn>,
 }
 
 pub(crate) fn run(args: &EvalArgs, app: &App) -> Result<ExitCode> {
@@ -64,15 +90,21 @@ pub(crate) fn run(args: &EvalArgs, app: &App) -> Result<ExitCode> {
     let views = args.tta.map(|tta| Views { flip: tta == Tta::Flip, shift_px: 0 });
     let seen = predictor.evaluate(&part, views, args.split.as_str(), &app.progress, &app.stop)?;
     let Some(predictions) = seen else { return stopped() };
-    let rest = match args.without_duplicates {
+    let without_duplicates = match args.without_duplicates {
         true => match duplicates::find(&dataset.train, &dataset.test, &app.progress, &app.stop)? {
             Some(found) => Some(without(&predictions, &found)?),
             None => return stopped(),
         },
         false => None,
     };
+    let is_other = dataset.digest != info.data_digest;
+    let not_trained_on = match is_other && app.company.is_first() {
+        true => not_trained_on(&predictions, &trained_on::among(&part, &args.model, info, app))?,
+        false => None,
+    };
     if app.company.is_first() {
-        report(&predictions, rest, info, &dataset, args, app)?;
+        let evaluated = Evaluated { predictions, without_duplicates, not_trained_on };
+        report(evaluated, info, &dataset, args, app)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -218,26 +250,48 @@ fn check_duplicates_count(args: &EvalArgs, info: &ModelInfo, dataset: &Dataset) 
 
 fn without(predictions: &Predictions, duplicates: &[Duplicate]) -> Result<WithoutDuplicates> {
     let indices: HashSet<u32> = duplicates.iter().map(|duplicate| duplicate.test_index).collect();
-    let rest = predictions.of_images(|index| !indices.contains(&index));
-    let n = rest.len();
-    Ok(WithoutDuplicates {
-        n_duplicates: duplicates.len(),
-        n,
-        accuracy: rest.accuracy().context("--without-duplicates: no test image is left")?,
-        accuracy_interval: wilson_interval(rest.n_correct(), n as u64, CONFIDENCE)?,
-        loss: rest.mean_nll().unwrap_or_default(),
+    let rest = rest(predictions, &indices)?.context("--without-duplicates: no test image is left")?;
+    Ok(WithoutDuplicates { n_duplicates: duplicates.len(), rest })
+}
+
+/// Returns `None` if the model was trained on none of the pictures, as far as is known.
+fn not_trained_on(predictions: &Predictions, trained: &HashSet<u32>) -> Result<Option<NotTrainedOn>> {
+    let n_trained_on = trained.len();
+    Ok(match n_trained_on {
+        0 => None,
+        _ => Some(NotTrainedOn { n_trained_on, rest: rest(predictions, trained)? }),
     })
 }
 
+/// Returns the score on the images whose index is not in `left_out`; `None` if no image is left.
+fn rest(predictions: &Predictions, left_out: &HashSet<u32>) -> Result<Option<Rest>> {
+    let rest = predictions.of_images(|index| !left_out.contains(&index));
+    let Some(accuracy) = rest.accuracy() else { return Ok(None) };
+    let n = rest.len();
+    let accuracy_interval = wilson_interval(rest.n_correct(), n as u64, CONFIDENCE)?;
+    Ok(Some(Rest { n, accuracy, accuracy_interval, loss: rest.mean_nll().unwrap_or_default() }))
+}
+
+impl std::fmt::Display for Rest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [low, high] = self.accuracy_interval.map(|share| 100.0 * share);
+        let (accuracy, loss, n) = (100.0 * self.accuracy, self.loss, self.n);
+        write!(
+            f,
+            "accuracy {accuracy:.2} % (95 % interval {low:.2} to {high:.2}), loss {loss:.4}, on {n} images"
+        )
+    }
+}
+
 fn report(
-    predictions: &Predictions,
-    without_duplicates: Option<WithoutDuplicates>,
+    evaluated: Evaluated,
     info: &ModelInfo,
     dataset: &Dataset,
     args: &EvalArgs,
     app: &App,
 ) -> Result<()> {
-    let matrix = ConfusionMatrix::from_predictions(predictions);
+    let Evaluated { predictions, without_duplicates, not_trained_on } = evaluated;
+    let matrix = ConfusionMatrix::from_predictions(&predictions);
     let report = ClassificationReport::new(&matrix);
     let interval = wilson_interval(predictions.n_correct(), predictions.len() as u64, CONFIDENCE)?;
     let score = Score {
@@ -248,8 +302,9 @@ fn report(
         accuracy: predictions.accuracy().unwrap_or_default(),
         accuracy_interval: interval,
         loss: predictions.mean_nll().unwrap_or_default(),
-        calibration: Calibration::new(predictions, info.temperature)?,
+        calibration: Calibration::new(&predictions, info.temperature)?,
         without_duplicates,
+        not_trained_on,
         report: serde_json::to_value(report.named(&info.class_names)?)?,
         caveats: caveats(info, dataset, args.split),
     };
@@ -272,16 +327,19 @@ fn report(
         score.n,
         dataset.name.shown()
     ))?;
-    if let Some(rest) = &score.without_duplicates {
-        let [low, high] = rest.accuracy_interval.map(|share| 100.0 * share);
-        output::line(&format!(
-            "Without the {} near-duplicates of training images: accuracy {:.2} % (95 % interval {low:.2} to {high:.2}), \
-             loss {:.4}, on {} images",
-            rest.n_duplicates,
-            100.0 * rest.accuracy,
-            rest.loss,
-            rest.n
-        ))?;
+    if let Some(WithoutDuplicates { n_duplicates, rest }) = &score.without_duplicates {
+        output::line(&format!("Without the {n_duplicates} near-duplicates of training images: {rest}"))?;
+    }
+    match &score.not_trained_on {
+        Some(NotTrainedOn { n_trained_on, rest: Some(rest) }) => output::line(&format!(
+            "The model was trained on {n_trained_on} of these images, so the accuracy is too good. On the others: {rest}"
+        ))?,
+        Some(NotTrainedOn { rest: None, .. }) => {
+            output::line(
+                "The model was trained on all these images: the accuracy says nothing about new ones.",
+            )?;
+        }
+        None => {}
     }
     output::line(&score.calibration.to_string())?;
     for caveat in &score.caveats {

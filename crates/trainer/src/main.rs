@@ -47,15 +47,19 @@ mod suspects;
 mod telling;
 mod together;
 mod train;
+mod trained_on;
 mod verify;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
+use clap::error::{ContextKind, ContextValue};
+use tallow_core::shown::{shell_word, shown};
 use tallow_core::terminal::{Stderr, Terminal, print_error};
-use tallow_core::{Progress as _, StopFlag, memory};
+use tallow_core::{Progress as _, StopFlag, files, memory};
 
 use args::{Cli, Command, DataCommand, Global};
 use together::Company;
@@ -87,7 +91,15 @@ fn main() -> ExitCode {
 /// Prints clap's message. Help and the version are ordinary results; anything else is an error.
 fn help_or_usage(told: &clap::Error) -> ExitCode {
     if told.use_stderr() {
-        output::usage(told.render().ansi().to_string().trim_end());
+        match told.get(ContextKind::InvalidSubcommand) {
+            Some(ContextValue::String(name)) if files::exists(Path::new(name)).unwrap_or(false) => {
+                let (name, word) = (shown(name), shell_word(Path::new(name)));
+                output::usage(&format!(
+                    "error: {name} is not a command. To train on it: trainer --dataset {word}"
+                ));
+            }
+            _ => output::usage(told.render().ansi().to_string().trim_end()),
+        }
         return ExitCode::from(2);
     }
     ended(output::colored(told.render().ansi().to_string().trim_end()).map(|()| ExitCode::SUCCESS))
