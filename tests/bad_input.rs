@@ -441,3 +441,23 @@ fn a_device_is_written_to_and_not_replaced() {
     assert!(std::fs::metadata(sandbox.path("null")).unwrap().file_type().is_char_device());
     assert!(std::fs::symlink_metadata(sandbox.path("null")).unwrap().is_symlink());
 }
+
+/// Slips in naming data and runs: the message says what was meant.
+#[test]
+fn names_that_are_nearly_right() {
+    let sandbox = crate::drawn::photos();
+    sandbox.write("cifar-10-batches-bin/data_batch_1.bin", "");
+    sandbox.write("runs/photos-1/model.safetensors", "");
+    refused(
+        &sandbox,
+        &[
+            ("photos", 2, &["photos is not a command", "trainer --dataset photos"]),
+            ("--dataset photo", 1, &["did you mean \"photos\"?"]),
+            ("--dataset labels.csv", 1, &["labels.csv does not exist"]),
+            ("--dataset cifar-10-batches-bin", 1, &["--dataset cifar10 --data-dir ."]),
+            ("predict photos/cat/00.png runs/photos-1", 1, &["is a picture", "first"]),
+            ("predict photos-1 photos/cat/00.png", 1, &["did you mean runs/photos-1?"]),
+            ("export photos-1", 1, &["did you mean runs/photos-1?"]),
+        ],
+    );
+}

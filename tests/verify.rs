@@ -413,12 +413,16 @@ fn what_is_no_run_or_model_is_told_and_does_not_hide_the_others() {
     for (path, part) in [
         ("nowhere", "nowhere"),
         ("runs", "trainer verify runs/*"),
-        ("series", "trainer verify series/seed-*"),
+        ("series", "a series of seeds without a run"),
         ("page.safetensors", "not a readable safetensors file"),
     ] {
         let problem = verified(&sandbox, path, 1)["problems"][0]["problem"].clone();
         assert!(problem.as_str().unwrap().contains(part), "{problem}");
     }
+    sandbox.trainer(&format!("{TINY} --run-dir series/seed-7")).ok();
+    let verified = sandbox.trainer("verify --json series runs/a").ok().json()["verified"].clone();
+    let paths: Vec<&str> = verified.as_array().unwrap().iter().map(|v| v["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["series/seed-7", "runs/a"], "the runs of a series stand in its place");
     let told = sandbox.trainer("verify nowhere runs/a runs/a/model.safetensors").ends_with(1).stdout;
     let heads: Vec<&str> = told.lines().filter(|line| !line.starts_with(' ')).collect();
     assert_eq!(

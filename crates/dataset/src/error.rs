@@ -216,6 +216,11 @@ fn length_trouble(found: u64, expected: u64) -> &'static str {
     if found < expected { "it is cut short" } else { "it is not the official file" }
 }
 
+/// Returns the largest number of damaged pictures, of `n_pictures`, that may be left out.
+pub(crate) fn max_skipped(n_pictures: usize) -> usize {
+    (n_pictures / 100).max(1)
+}
+
 /// Largest number of files that a message names.
 const MAX_NAMED: usize = 20;
 
@@ -228,9 +233,9 @@ fn bad_pictures(bad: &[BadPicture], n_pictures: usize, is_skipping: bool) -> Str
     let n = bad.len();
     let count = format!("{n} of {n_pictures} pictures cannot be read");
     let share = "1 picture or 1 % of all pictures, whichever is more";
-    let remedy = match is_skipping {
-        true => format!("--skip-bad leaves out at most {share}. Repair or remove the damaged pictures"),
-        false => format!("Repair or remove them, or leave them out with --skip-bad (at most {share})"),
+    let remedy = match n <= max_skipped(n_pictures) && !is_skipping {
+        true => format!("Repair or remove them, or leave them out with --skip-bad (at most {share})"),
+        false => format!("Repair or remove the damaged pictures. (--skip-bad leaves out at most {share})"),
     };
     format!("{count}:\n{named}{more}{remedy}")
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tallow_core::shown::shown_path;
 use tallow_core::{Foreign, Progress, StopFlag, path_text};
 
+use crate::error::max_skipped;
 use crate::files::Files;
 use crate::fit::Preprocess;
 use crate::folder::{self, FolderError, ListedPicture, Listing, ListingOptions, SplitName};
@@ -91,7 +92,7 @@ pub fn load_photographs(
         }
     }
     let n_pictures = good.len() + bad.len();
-    let n_skippable = if request.skip_bad { (n_pictures / 100).max(1) } else { 0 };
+    let n_skippable = if request.skip_bad { max_skipped(n_pictures) } else { 0 };
     if bad.len() > n_skippable {
         return Err(Error::BadPictures { bad, n_pictures, is_skipping: request.skip_bad });
     }

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use tallow_core::shown::shown;
 use tallow_core::{Foreign, Progress as _, files, path_of};
 use tallow_dataset::MAX_PICTURE_BYTES;
 use tallow_dataset::decode::probe;
@@ -51,8 +52,12 @@ pub(crate) fn recipe(
             let whole = seen_whole(side_px as usize, px as usize);
             let seen = if whole.is_some() { "whole" } else { "as the weights were trained" };
             chosen.extend(whole);
+            let weights = match &settings.weights {
+                Some(weights) => format!("with the pretrained weights {}", shown(weights)),
+                None => "pretrained weights are available".to_owned(),
+            };
             let why = format!(
-                "pretrained weights are available: recipe photos, a head on a frozen backbone's features at \
+                "{weights}: recipe photos, a head on a frozen backbone's features at \
                  {px} pixels, with each picture seen {seen} and computed once"
             );
             ("photos", chosen, why)

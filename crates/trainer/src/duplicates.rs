@@ -11,12 +11,13 @@ use std::sync::OnceLock;
 use anyhow::{Result, bail};
 use rayon::prelude::*;
 use serde::Serialize;
-use tallow_core::shown::shown_path;
-use tallow_core::{Foreign, Progress, StopFlag, StopSignal, Unit, files};
+use tallow_core::shown::{shell_word, shown_path};
+use tallow_core::{Foreign, Progress, StopFlag, StopSignal, Unit, files, path_of};
 use tallow_dataset::{
     Dataset, Detail, ImageSet, MAX_DUPLICATE_DISTANCE, MIN_CANDIDATE_SIMILARITY, descriptor_len, descriptors,
 };
 use tallow_kernels::largest_products;
+use tallow_training::DataConfig;
 
 use crate::App;
 use crate::args::DuplicatesArgs;
@@ -111,9 +112,13 @@ pub(crate) fn run(args: &DuplicatesArgs, app: &App) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns a notice about test pictures that are near-duplicates of training pictures, if there are any. Returns `None` if a
-/// stop was requested.
-pub(crate) fn between_parts(dataset: &Dataset, app: &App) -> Result<Option<Vec<String>>> {
+/// Returns a notice about test pictures that are near-duplicates of training pictures, if there are any. Returns `None`
+/// if a stop was requested.
+pub(crate) fn between_parts(
+    dataset: &Dataset,
+    config: &DataConfig,
+    app: &App,
+) -> Result<Option<Vec<String>>> {
     let (train, test) = (&dataset.train, &dataset.test);
     let Some(duplicates) = find(train, test, &app.progress, &app.stop)? else { return Ok(None) };
     if duplicates.is_empty() {
@@ -126,12 +131,23 @@ pub(crate) fn between_parts(dataset: &Dataset, app: &App) -> Result<Option<Vec<S
         .collect();
     Ok(Some(vec![format!(
         "{} of {} test pictures look like training pictures, so the test score is too good ({}{}): trainer data \
-         duplicates lists them, trainer eval RUN --without-duplicates leaves them out",
+         duplicates{} lists them, trainer eval RUN --without-duplicates leaves them out",
         duplicates.len(),
         test.len(),
         named.join(", "),
-        if duplicates.len() > named.len() { ", …" } else { "" }
+        if duplicates.len() > named.len() { ", …" } else { "" },
+        flags(config)
     )]))
+}
+
+/// Returns the options that name the data set again, each after a space.
+fn flags(config: &DataConfig) -> String {
+    let DataConfig { dataset, file_column, label_column, split_column, .. } = config;
+    let columns = [("file", file_column), ("label", label_column), ("split", split_column)];
+    let named =
+        columns.into_iter().filter_map(|(kind, column)| Some((format!("{kind}-column"), column.as_ref()?)));
+    let all = std::iter::once(("dataset".to_owned(), dataset)).chain(named);
+    all.map(|(option, value)| format!(" --{option} {}", shell_word(&path_of(value)))).collect()
 }
 
 /// Returns, for every image of `test` with a near-duplicate in `train`, the nearest one, in the order of `test`. Returns

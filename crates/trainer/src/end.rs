@@ -1,6 +1,7 @@
-//! What `trainer` adds to a run folder once the model is tested, as a list of steps: the report with its pictures, and the
-//! pictures for TensorBoard. `tallow-training` takes the steps in order, and those that a killed process left when the run is
-//! resumed. A step that fails does not take back the model and its test; the exit status tells of it.
+//! What `trainer` adds to a run folder once the model is tested, as a list of steps: the report with its pictures, the pictures
+//! for TensorBoard, the time of a race, and the digests of these files. `tallow-training` takes the steps in order, and those
+//! that a killed process left when the run is resumed. A step that fails does not take back the model and its test; the exit
+//! status tells of it.
 
 use std::cell::RefCell;
 use std::path::Path;

@@ -12,7 +12,7 @@ use tallow_metrics::Summary;
 use tallow_nn::{Device, Graph, Model};
 use tallow_onnx::{Classifier, View, WeightType};
 use tallow_run_files::{ONNX, SUMMARY, WEB, record};
-use tallow_training::{ModelInfo, SavedModel, read_model};
+use tallow_training::{ModelInfo, SavedModel};
 
 use crate::App;
 use crate::args::{ExportArgs, ExportFormat, ExportWeights};
@@ -43,7 +43,7 @@ struct OnnxFacts<'a> {
 }
 
 pub(crate) fn run(args: &ExportArgs, app: &App) -> Result<ExitCode> {
-    let saved = read_model(&args.model)?;
+    let saved = model::read(&args.model)?;
     if args.format == ExportFormat::Safetensors {
         return safetensors(&saved, args, app);
     }

@@ -126,7 +126,7 @@ pub(crate) fn session(
         inputs::validate_by_folds(&mut recipe);
         notices.extend(inputs::give_up_validation(&mut recipe, &dataset));
         if spec.is_of_files() && !matches!(place, Place::Trial(_)) {
-            match duplicates::between_parts(&dataset, app)? {
+            match duplicates::between_parts(&dataset, &recipe.data, app)? {
                 Some(found) => notices.extend(found),
                 None => return Ok(Err(app.stop.raised().unwrap_or(StopSignal::Interrupt))),
             }

@@ -10,8 +10,8 @@ use tallow_core::{Foreign, Progress, StopSignal};
 use tallow_dataset::Normalization;
 use tallow_metrics::PretrainedWeights;
 use tallow_models::weights::{
-    HubOptions, PretrainedConfig, PretrainedInput, WeightFiles, WeightsError, WeightsSource, load_into, read,
-    resolve,
+    HubOptions, PretrainedConfig, PretrainedInput, WeightFiles, WeightsError, WeightsSource, WidthChange,
+    load_into, read, resolve,
 };
 use tallow_models::{Architecture, PublishedWeights};
 use tallow_training::{Model, Recipe};
@@ -63,7 +63,9 @@ impl Pretrained {
             options.offline = Some("--offline was given");
         }
         let architecture = tallow_models::architecture_of(model)?;
-        tell_licence(&source, architecture, app);
+        if options.offline.is_none() {
+            tell_licence(&source, architecture, app);
+        }
         let files = resolve(&source, &options, &app.progress, &app.stop)?;
         let config = match &files.config {
             Some(path) => PretrainedConfig::read(path)?,
@@ -153,7 +155,9 @@ impl Pretrained {
             )
         })?;
         progress.say(&format!("{} tensors from {}", report.n_loaded, shown(&self.files.origin)));
-        if let Some(change) = report.replaced_classifier {
+        // that a backbone, which ends in features, leaves out a classifier is no news to its user
+        let is_left_out = |change: &WidthChange| change.n_file > 0 && change.n_network == 0;
+        if let Some(change) = report.replaced_classifier.filter(|change| !is_left_out(change)) {
             progress.say(&format!("Note: {change}"));
         }
         Ok(())

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
-use tallow_core::shown::{shown, shown_path};
+use anyhow::{Context as _, Result, bail, ensure};
+use tallow_core::shown::{shell_word, shown, shown_path};
 use tallow_core::{FileError, Progress, StopSignal, did_you_mean, files, memory, path_of, path_text};
 use tallow_dataset::cifar::{load_cifar_python, load_cifar10, load_cifar100, load_cifar100_coarse};
 use tallow_dataset::fetch::{FetchError, FetchRequest, Fetched, Which, fetch};
@@ -15,6 +15,9 @@ use crate::App;
 
 /// The named data sets.
 const NAMES: [&str; 5] = ["auto", "cifar10", "cifar100", "cifar100-coarse", "sample"];
+
+/// What the names of tables and archives end in.
+const FILE_ENDS: [&str; 6] = [".csv", ".tsv", ".zip", ".tar", ".tar.gz", ".tgz"];
 
 /// Memory limit for keeping pictures that are read once after the scan, for a frozen backbone's features. It is small because
 /// decoding takes little time compared with the backbone.
@@ -64,14 +67,19 @@ impl Spec {
             || text.starts_with("folder:")
             || text.contains(std::path::MAIN_SEPARATOR)
         {
+            check_is_no_cifar_binary(&path)?;
             return Ok(Self::Path(path));
         }
+        let beside = names_in(Path::new("."));
+        let all = NAMES.into_iter().chain(beside.iter().map(String::as_str));
+        let meant = did_you_mean(text, all);
+        let is_file_name = FILE_ENDS.iter().any(|end| text.to_ascii_lowercase().ends_with(end));
+        ensure!(!is_file_name, "{} does not exist{meant}", shown(text));
         bail!(
             "unknown data set \"{}\": expected {}, or the path of a folder, a table of labels (.csv) or an archive \
-             (.zip, .tar, .tar.gz){}",
+             (.zip, .tar, .tar.gz){meant}",
             shown(text),
             NAMES.join(", "),
-            did_you_mean(text, NAMES)
         )
     }
 
@@ -167,6 +175,26 @@ fn by_name(name: &str, data_dir: &Path) -> Result<Dataset> {
 pub(crate) fn listing_options(config: &DataConfig) -> ListingOptions {
     let DataConfig { file_column, label_column, split_column, .. } = config.clone();
     ListingOptions { file_column, label_column, split_column }
+}
+
+/// Returns the names of the entries of a folder; none if the system does not tell them.
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+/// Refuses the folder of CIFAR's binary version, which a name stands for.
+fn check_is_no_cifar_binary(path: &Path) -> Result<()> {
+    let folders = [("cifar-10-batches-bin", "cifar10"), ("cifar-100-binary", "cifar100")];
+    let Some((_, name)) = folders.into_iter().find(|(folder, _)| path.ends_with(folder)) else {
+        return Ok(());
+    };
+    let above = path.parent().filter(|above| *above != Path::new("")).unwrap_or(Path::new("."));
+    bail!(
+        "{} is the binary version of a data set with a name: use --dataset {name} --data-dir {}",
+        shown_path(path),
+        shell_word(above)
+    );
 }
 
 /// Whether a folder holds CIFAR's Python version.

@@ -9,11 +9,11 @@ use tallow_core::Foreign;
 use tallow_core::shown::shown_path;
 use tallow_nn::{Graph, Model};
 use tallow_report::chart::grouped;
-use tallow_training::{Override, read_model};
+use tallow_training::Override;
 
 use crate::App;
 use crate::args::SummaryArgs;
-use crate::{export, output, recipe_input};
+use crate::{export, model, output, recipe_input};
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -59,7 +59,7 @@ fn network(args: &SummaryArgs) -> Result<(Model, Foreign, [usize; 2])> {
         table.get("name").and_then(toml::Value::as_str).unwrap_or_default().into()
     };
     if let Some(path) = &args.model {
-        let saved = read_model(path)?;
+        let saved = model::read(path)?;
         let (model, preprocess) = export::built(&saved, path)?;
         return Ok((model, name_in(&saved.info.model), preprocess.size_px));
     }

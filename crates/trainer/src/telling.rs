@@ -99,6 +99,7 @@ pub(crate) fn event(event: &Event, app: &App) {
                 peak_rss_bytes.map_or(String::new(), |b| format!(", {} MB of memory", b / 1_000_000));
             format!("About {} per epoch, {} left{memory}", duration(*epoch_secs), duration(*left_secs))
         }
+        Event::Epoch { .. } if !is_told(event) => return,
         Event::Epoch { .. } => epoch_line(event),
         Event::RateLowered { epoch, from, to } => {
             format!("Epoch {epoch}: learning rate lowered from {from:e} to {to:e}")
@@ -121,6 +122,17 @@ pub(crate) fn event(event: &Event, app: &App) {
 const EPOCH_COLUMNS: &str = "  epoch     time  images/s    loss  accuracy";
 const VAL_COLUMNS: &str = "  val_loss  val_accuracy";
 const RATE_COLUMN: &str = "       rate";
+
+/// Epochs that take less than these seconds are told at about [`N_QUICK_TOLD`] even steps.
+const QUICK_SECS: f64 = 0.5;
+const N_QUICK_TOLD: u64 = 20;
+
+/// Whether an epoch has a row: many quick ones, of a head on features, would push everything else off the screen.
+fn is_told(event: &Event) -> bool {
+    let Event::Epoch { record, n_epochs, secs, .. } = event else { return true };
+    let step = n_epochs.div_ceil(N_QUICK_TOLD);
+    *secs >= QUICK_SECS || record.epoch == *n_epochs || record.epoch.is_multiple_of(step)
+}
 
 /// Formats an epoch as a row. The loss is the cross-entropy of the training images, like that of validation.
 fn epoch_line(event: &Event) -> String {
@@ -202,22 +214,26 @@ pub(crate) fn conclude(ended: &Ended, run_dir: &Path, app: &App) -> Result<()> {
         output::line(&format!("Report {}", shown_path(page)))?;
     }
     if RunFolder::recipe_of(run_dir)?.data.fold.is_none() {
-        next_commands(run_dir, app);
+        next_commands(run_dir, summary.folds.is_some(), app);
     }
     Ok(())
 }
 
 /// Prints useful next commands on standard error.
-fn next_commands(run_dir: &Path, app: &App) {
+fn next_commands(run_dir: &Path, has_folds: bool, app: &App) {
     let run = shell_word(run_dir);
-    let commands = [
+    let suspects = (format!("trainer data suspects {run}"), "labels that may be wrong");
+    let mut commands = vec![
         (format!("trainer report {run} --open"), "what it can do, and where it fails"),
         (format!("trainer predict {run} PICTURE..."), "classify pictures with it"),
         ("trainer runs".to_owned(), "a table of all runs"),
     ];
+    if has_folds {
+        commands.insert(1, suspects);
+    }
     let width = commands.iter().map(|(command, _)| command.chars().count()).max().unwrap_or_default();
-    let lines = commands.map(|(command, what)| format!("\n  {command:width$}  {what}"));
-    app.progress.say(&format!("\nNext:{}", lines.concat()));
+    let lines = commands.iter().map(|(command, what)| format!("\n  {command:width$}  {what}"));
+    app.progress.say(&format!("\nNext:{}", lines.collect::<String>()));
 }
 
 fn rate(summary: &Summary) -> String {

@@ -13,6 +13,8 @@ const MAX_EXAMPLES: usize = 5;
 const MAX_IN_LINE: usize = 2;
 /// Largest number of kinds in a line.
 const MAX_KINDS: usize = 8;
+/// Largest number of kinds in the notice, which every command prints.
+const MAX_KINDS_IN_NOTICE: usize = 3;
 
 /// Ignored files and folders, counted by kind.
 pub(super) struct LeftAlone {
@@ -64,12 +66,17 @@ impl LeftAlone {
 
     /// Returns a line such as `2 .txt (a.txt), 1 .pdf (b.pdf)`; `None` if nothing was ignored.
     pub(super) fn line(&self) -> Option<String> {
+        self.listed(MAX_KINDS)
+    }
+
+    fn listed(&self, max_kinds: usize) -> Option<String> {
         let mut kinds: Vec<(&String, &(usize, Vec<Foreign>))> = self.kinds.iter().collect();
         kinds.sort_by_key(|(_, (n, _))| std::cmp::Reverse(*n));
-        let n_rest: usize = kinds.iter().skip(MAX_KINDS).map(|(_, (n, _))| n).sum();
+        let max_kinds = if kinds.len() == max_kinds + 1 { kinds.len() } else { max_kinds }; // the last one takes no more room
+        let n_rest: usize = kinds.iter().skip(max_kinds).map(|(_, (n, _))| n).sum();
         let mut parts: Vec<String> = kinds
             .iter()
-            .take(MAX_KINDS)
+            .take(max_kinds)
             .map(|(kind, (n, examples))| {
                 let more = if *n > MAX_IN_LINE { ", …" } else { "" };
                 let names = words::all(examples.iter().take(MAX_IN_LINE).map(Foreign::raw));
@@ -84,7 +91,7 @@ impl LeftAlone {
 
     /// Returns the notice about the ignored files.
     pub(super) fn notice(&self) -> Option<String> {
-        Some(format!("files that are not pictures are ignored: {}", self.line()?))
+        Some(format!("files that are not pictures are ignored: {}", self.listed(MAX_KINDS_IN_NOTICE)?))
     }
 }
 

@@ -115,8 +115,11 @@ fn had(
     app: &App,
 ) -> Result<Vec<Candidate>> {
     let weights: WeightsSource = source.parse()?;
-    crate::pretrained::tell_licence(&weights, known, app);
-    let files = resolve(&weights, &hub(offline)?, &app.progress, &app.stop)?;
+    let hub = hub(offline)?;
+    if hub.offline.is_none() {
+        crate::pretrained::tell_licence(&weights, known, app);
+    }
+    let files = resolve(&weights, &hub, &app.progress, &app.stop)?;
     at_sizes(known, source, px, size_of(&files.model))
 }
 

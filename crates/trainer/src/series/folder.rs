@@ -48,6 +48,11 @@ pub(crate) fn is_series(path: &Path) -> std::result::Result<bool, FileError> {
     files::is_file(&path.join(RECIPE_FILE))
 }
 
+/// Returns the paths of all run folders of the series at `path`, finished or not, ordered by seed.
+pub(crate) fn runs_of_series(path: &Path) -> Result<Vec<PathBuf>> {
+    Ok(run_folders(path)?.into_iter().map(|(_, name)| path.join(name)).collect())
+}
+
 impl Series {
     /// Opens the series at `path` for runs of `recipe`. It may be a new series; nothing is written yet.
     pub(super) fn open(path: PathBuf, recipe: Recipe) -> Result<Self> {
@@ -67,7 +72,7 @@ impl Series {
             );
             return Ok(series);
         }
-        if series.run_folders()?.is_empty() {
+        if run_folders(&series.path)?.is_empty() {
             return Ok(series); // no run was begun with the recipe in this folder
         }
         let then = load_recipe(series.recipe_path(), &[])?;
@@ -115,7 +120,7 @@ impl Series {
 
     /// Creates the folder with the recipe, unless it already has runs.
     pub(super) fn create(&self) -> Result<()> {
-        if is_series(&self.path)? && !self.run_folders()?.is_empty() {
+        if is_series(&self.path)? && !run_folders(&self.path)?.is_empty() {
             return Ok(());
         }
         files::create_folder(&self.path)?;
@@ -124,7 +129,7 @@ impl Series {
 
     /// Removes the folder if no run was begun in it.
     pub(super) fn remove_if_empty(&self) {
-        if self.run_folders().is_ok_and(|runs| runs.is_empty()) {
+        if run_folders(&self.path).is_ok_and(|runs| runs.is_empty()) {
             let _ = fs::remove_file(self.recipe_path());
             let _ = fs::remove_dir(&self.path); // fails if the folder holds anything else
         }
@@ -133,7 +138,7 @@ impl Series {
     /// Returns the finished runs, ordered by seed.
     pub(super) fn runs(&self) -> Result<Vec<SeriesRun>> {
         let mut runs = Vec::new();
-        for (seed, name) in self.run_folders()? {
+        for (seed, name) in run_folders(&self.path)? {
             let path = self.path.join(&name).join(SUMMARY);
             if !files::is_file(&path)? {
                 continue;
@@ -187,27 +192,27 @@ impl Series {
         files::write(&path, csv.as_bytes())?;
         Ok(path)
     }
+}
 
-    /// Returns all run folders, finished or not, ordered by seed.
-    fn run_folders(&self) -> Result<Vec<(u64, String)>> {
-        let entries = match fs::read_dir(&self.path) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(e).with_context(|| format!("cannot read {}", shown_path(&self.path))),
+/// Returns seed and name of all run folders of a series, finished or not, ordered by seed.
+fn run_folders(series: &Path) -> Result<Vec<(u64, String)>> {
+    let entries = match fs::read_dir(series) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e).with_context(|| format!("cannot read {}", shown_path(series))),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry.with_context(|| format!("cannot read {}", shown_path(series)))?.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let Some(seed) = name.strip_prefix(RUN_PREFIX).and_then(|text| text.parse().ok()) else {
+            continue;
         };
-        let mut found = Vec::new();
-        for entry in entries {
-            let name = entry.with_context(|| format!("cannot read {}", shown_path(&self.path)))?.file_name();
-            let Some(name) = name.to_str() else { continue };
-            let Some(seed) = name.strip_prefix(RUN_PREFIX).and_then(|text| text.parse().ok()) else {
-                continue;
-            };
-            // names such as seed-00 and seed-+0 also parse as 0
-            if name == format!("{RUN_PREFIX}{seed}") && files::is_file(&self.path.join(name).join(RECIPE))? {
-                found.push((seed, name.to_owned()));
-            }
+        // names such as seed-00 and seed-+0 also parse as 0
+        if name == format!("{RUN_PREFIX}{seed}") && files::is_file(&series.join(name).join(RECIPE))? {
+            found.push((seed, name.to_owned()));
         }
-        found.sort_unstable();
-        Ok(found)
     }
+    found.sort_unstable();
+    Ok(found)
 }

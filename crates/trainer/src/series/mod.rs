@@ -23,7 +23,7 @@ use crate::train::{set_threads, work};
 use crate::{end, output, recipe_input, telling};
 
 pub(crate) use compare::compare;
-pub(crate) use folder::is_series;
+pub(crate) use folder::{is_series, runs_of_series};
 
 pub(crate) fn run(args: &SeedsArgs, app: &App) -> Result<ExitCode> {
     set_threads(args.settings.threads)?;

@@ -113,7 +113,10 @@ pub(super) fn text(series: &Series, runs: &[SeriesRun], table: &Path) -> Result<
 /// Formats a mean, such as "85.28 % ± 0.29 (mean and deviation of 5 seeds; 95 % interval of the mean 84.92 to 85.64)".
 fn told(mean: &SeedMean, scale: f64, decimals: usize, unit: &str) -> String {
     let number = |x: f64| format!("{:.decimals$}", scale * x);
-    match (mean.deviation, mean.interval) {
+    // two runs give an interval so wide that it may go past what there can be
+    let highest = if unit == " %" { 1.0 } else { f64::INFINITY };
+    let interval = mean.interval.map(|ends| ends.map(|end| end.clamp(0.0, highest)));
+    match (mean.deviation, interval) {
         (Some(deviation), Some([low, high])) => format!(
             "{}{unit} ± {} (mean and deviation of {} seeds; 95 % interval of the mean {} to {})",
             number(mean.mean),

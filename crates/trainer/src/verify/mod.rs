@@ -17,6 +17,7 @@ use tallow_core::shown::{shell_word, shown, shown_path};
 use tallow_training::check_model;
 
 use crate::args::VerifyArgs;
+use crate::series::{is_series, runs_of_series};
 use crate::{App, end, output};
 
 /// What `--json` prints.
@@ -67,8 +68,8 @@ const WHOLE: &str = ".";
 
 pub(crate) fn run(args: &VerifyArgs, app: &App) -> Result<ExitCode> {
     let mut verified = Vec::new();
-    for path in &args.paths {
-        let found = if path.is_dir() { run::verify(path, app) } else { model(path) };
+    for path in with_runs_of_series(&args.paths)? {
+        let found = if path.is_dir() { run::verify(&path, app) } else { model(&path) };
         if let Some(signal) = app.stop.raised() {
             return Ok(ExitCode::from(signal.exit_status()));
         }
@@ -81,6 +82,19 @@ pub(crate) fn run(args: &VerifyArgs, app: &App) -> Result<ExitCode> {
         false => verified.iter().try_for_each(|found| output::line(&found.text()))?,
     }
     Ok(if differs { ExitCode::FAILURE } else { end::status(ok) })
+}
+
+/// Returns the paths with the runs of each series in its place. A series without runs stays.
+fn with_runs_of_series(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    for path in paths {
+        let runs = if is_series(path)? { runs_of_series(path)? } else { Vec::new() };
+        match runs.is_empty() {
+            true => all.push(path.clone()),
+            false => all.extend(runs),
+        }
+    }
+    Ok(all)
 }
 
 /// Checks a model file.

@@ -105,16 +105,17 @@ fn reached(
 
 /// Returns why the folder is not a run folder, with a remedy; `None` if it is one.
 fn why_no_run(run: &Path) -> Option<String> {
-    let name = |error: &dyn std::fmt::Display, runs: &str| {
-        format!("{error}: name {runs}, as in trainer verify {}", shell_word(run))
-    };
     match (is_series(run), files::is_file(&run.join(MANIFEST))) {
         (Err(e), _) | (_, Err(e)) => Some(e.to_string()),
-        (Ok(true), _) => Some(name(&"it is a series of seeds", "its runs") + "/seed-*"),
+        (Ok(true), _) => {
+            Some("it is a series of seeds without a run: continue it with trainer seeds".to_owned())
+        }
         (Ok(false), Ok(true)) => None,
         (Ok(false), Ok(false)) => match RunRecord::read_brief(run) {
             Ok(_) => None,
-            Err(e @ ReportError::NotARun { .. }) => Some(name(&e, "a run folder") + "/*"),
+            Err(e @ ReportError::NotARun { .. }) => {
+                Some(format!("{e}: name a run folder, as in trainer verify {}/*", shell_word(run)))
+            }
             Err(e) => Some(e.to_string()),
         },
     }
