@@ -40,7 +40,7 @@ pub(super) fn advice(run: &RunRecord, test: &Test<'_>, trust: &Trust) -> Vec<Mar
         balance(run),
         by_heart(run),
         still_learning(run),
-        small_test(test),
+        small_test(run, test),
     ];
     let mut steps: Vec<Markup> = rules.into_iter().flatten().take(MAX).collect();
     steps.push(use_it(run, trust));
@@ -72,11 +72,21 @@ fn has_weights(run: &RunRecord) -> bool {
     run.recipe_value(&["model", "weights"]).is_some()
 }
 
+/// Returns whether a head was trained on the features of a frozen backbone. They are computed once, without augmentation.
+fn is_on_features(run: &RunRecord) -> bool {
+    has_weights(run) && run.recipe_value(&["model", "unfreeze"]).is_some_and(|value| value.raw() == "none")
+}
+
 /// Suggests more pictures of the classes that are confused with one another.
 fn collect(run: &RunRecord, test: &Test<'_>) -> Option<Markup> {
     let bands = Bands::default();
-    let failing =
-        |&class: &usize| bands.of_class(&test.matrix, class).is_some_and(|b| b.band == Band::Failing);
+    // a single wrong answer is no pattern, however few pictures the class has
+    let is_repeated =
+        |class: usize, other: Option<usize>| other.is_some_and(|other| test.matrix.count(class, other) > 1);
+    let failing = |&class: &usize| {
+        let found = bands.of_class(&test.matrix, class);
+        found.is_some_and(|b| b.band == Band::Failing && is_repeated(class, b.confused_with))
+    };
     let classes: Vec<usize> = weakest(test).into_iter().filter(failing).collect();
     let worst: Vec<usize> = classes.iter().copied().take(3).collect();
     let named = |class: usize| shortened(&test.class_names[class], 30);
@@ -97,15 +107,11 @@ fn collect(run: &RunRecord, test: &Test<'_>) -> Option<Markup> {
 fn of_class(matrix: &ConfusionMatrix, class: usize, test: &Test<'_>) -> String {
     let named = |class: usize| shortened(&test.class_names[class], 30);
     match Bands::default().of_class(matrix, class).and_then(|found| found.confused_with) {
-        Some(other) if matrix.support(class) == 1 => {
-            format!("the one test picture of {} is taken for {}", named(class), named(other))
-        }
         Some(other) => format!(
-            "of {} test pictures of {}, {} {} taken for {}",
+            "of {} test pictures of {}, {} are taken for {}",
             grouped(matrix.support(class) as f64, 0),
             named(class),
             grouped(matrix.count(class, other) as f64, 0),
-            if matrix.count(class, other) == 1 { "is" } else { "are" },
             named(other)
         ),
         None => "they are missed most often".to_owned(),
@@ -138,9 +144,15 @@ fn balance(run: &RunRecord) -> Option<Markup> {
 fn by_heart(run: &RunRecord) -> Option<Markup> {
     let last = run.history.last()?;
     let val = last.val_accuracy?;
-    let has_weights = has_weights(run);
+    let remedies = match (is_on_features(run), has_weights(run)) {
+        (true, _) => html! { "More pictures help" },
+        (false, true) => html! { "More pictures or stronger augmentation help" },
+        (false, false) => {
+            html! { "More pictures or stronger augmentation or pretrained weights (" code { "--weights" } ") help" }
+        }
+    };
     (last.accuracy - val > BY_HEART).then(|| {
-        html! { "The model is right on " (whole(last.accuracy)) " of its training pictures, but only on " (whole(val)) " of the validation pictures: it has learnt the training pictures by heart. More pictures or stronger augmentation" @if !has_weights { " or pretrained weights (" code { "--weights" } ")" } " help more than more epochs." }
+        html! { "The model is right on " (whole(last.accuracy)) " of its training pictures, but only on " (whole(val)) " of the validation pictures: it has learnt the training pictures by heart. " (remedies) " more than more epochs." }
     })
 }
 
@@ -160,14 +172,22 @@ fn still_learning(run: &RunRecord) -> Option<Markup> {
     })
 }
 
-/// Suggests more test images if the interval of the accuracy is wide.
-fn small_test(test: &Test<'_>) -> Option<Markup> {
+/// Suggests more test images if the interval of the accuracy is wide, and folds. With folds every picture is a test picture
+/// already.
+fn small_test(run: &RunRecord, test: &Test<'_>) -> Option<Markup> {
+    if run.summary.as_ref().is_some_and(|summary| summary.folds.is_some()) {
+        return None;
+    }
     let [low, high] = test.accuracy_interval;
     let off = (test.accuracy() - low).max(high - test.accuracy());
     (off > WIDE).then(|| {
         let p = test.accuracy().clamp(0.05, 0.95);
         let needed = (1.96f64 / 0.02).powi(2) * p * (1.0 - p);
-        html! { "Test on more pictures: with " (grouped(test.matrix.n() as f64, 0)) " the accuracy is known only to within " (format!("{:.0}", 100.0 * off)) " points. About " (grouped((needed / 100.0).ceil() * 100.0, 0)) " would bring this to 2 points." }
+        html! {
+            "Test on more pictures: with " (grouped(test.matrix.n() as f64, 0)) " the accuracy is known only to within " (format!("{:.0}", 100.0 * off)) " points. About " (grouped((needed / 100.0).ceil() * 100.0, 0)) " would bring this to 2 points. Or train with " code { "--folds 5" } ": then each training picture, too, is tested, by a model that has not seen it"
+            @if !is_on_features(run) { "; this takes about six times as long" }
+            "."
+        }
     })
 }
 
