@@ -1,7 +1,7 @@
 """Checks exported ONNX files with onnx.checker, and computes them with ONNX Runtime.
 
-    TALLOW_ONNX_OUT=/tmp/onnx cargo test --workspace --test architectures
-    python python/check_onnx.py /tmp/onnx
+    TALLOW_ONNX_OUT=$PWD/target/onnx cargo test --workspace --test architectures
+    python python/check_onnx.py target/onnx
 
 The folder holds NAME.onnx, the images as bytes NAME.NxHxWx3.u8, and the logits of Tallow's kernels NAME.logits.f32.
 Needs numpy, onnx and onnxruntime.

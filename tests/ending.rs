@@ -14,7 +14,7 @@ use serde_json::Value;
 const KEEPS_THE_FIRST: &str =
     "--epochs 3 --threads 1 --set callbacks.early_stopping={patience=9,min_delta=100.0} --run-dir run";
 
-/// The steps after the results, as `checkpoints/ending` names them.
+/// The steps after the results, as `checkpoints/ending` names them, without the last one: `manifest`.
 const STEPS: [&str; 4] = ["pictures", "report", "tensorboard", "race"];
 const ENDING: &str = "run/checkpoints/ending";
 

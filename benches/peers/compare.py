@@ -143,8 +143,8 @@ def turn(one, slice_secs, options):
 
 
 def heat(we, candidates, everyone, options, say):
-    """Starts one candidate after the other, who join `everyone`, and keeps the best modes of each family: they take the
-    least memory so, and the rounds no time for modes that cannot win."""
+    """Starts one candidate after the other, who join `everyone`, and keeps the best modes of each family. So the
+    others take no memory, and the rounds spend no time on modes that cannot win."""
     staying = []
     for one in candidates:
         if not all(text in one.label() for text in options.only):

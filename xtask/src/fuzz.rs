@@ -1,8 +1,7 @@
 //! `cargo xtask fuzz`: gives millions of inputs to every reader of bytes from outside (`fuzz`), under limits of time and memory.
 //!
 //! The fuzzer is libFuzzer with AddressSanitizer. It needs a nightly compiler and a C++ compiler, and nothing else: the flags
-//! below are all that cargo-fuzz would add.
-//! [`stable`] does without them, and without a fuzzer.
+//! below are all that cargo-fuzz would add. [`stable`] does without them, and without a fuzzer.
 #![expect(clippy::print_stderr, reason = "says what runs, and what came of it")]
 
 mod stable;

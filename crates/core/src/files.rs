@@ -63,7 +63,8 @@ fn remedy(source: &io::Error) -> &'static str {
 /// A link is followed to its file. A device or a FIFO is written to, not replaced; nothing is durable there.
 ///
 /// # Errors
-/// If `path` is a folder, a socket or a link to nothing, the folder is missing or cannot be written, or if the disk is full. The old file is then untouched.
+/// If `path` is a folder, a socket or a link to nothing, if the folder around it is missing or cannot be written, or if the
+/// disk is full. The old file is then untouched.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     write_with(path, |file| file.write_all(bytes))
 }

@@ -106,7 +106,8 @@ impl Progress for Terminal {
     }
 }
 
-/// Prints a line on standard error. A line that cannot be printed is dropped: a run must not end because its messages have no reader.
+/// Prints a line on standard error. A line that cannot be printed is dropped: a run must not end because its messages have no
+/// reader.
 fn print_line(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", shown_lines(line));
 }

@@ -122,8 +122,8 @@ fn the_steps_of_a_run_that_is_over_are_repeated_on_request() {
     assert_eq!(ending(&run).as_deref(), Some("a\nb\n"));
 }
 
-/// A link to itself cannot be followed, by nobody: here it stands for a disk that fails. A run whose files the system cannot
-/// look at has neither ended nor not ended, and is not evaluated again.
+/// Nobody can follow a link to itself: here it stands for a disk that fails. A run whose files the system cannot look at has
+/// neither ended nor not ended, and is not evaluated again.
 #[cfg(unix)]
 #[test]
 fn what_the_system_cannot_tell_is_no_answer() {

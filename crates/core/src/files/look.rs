@@ -67,7 +67,7 @@ mod tests {
         }
     }
 
-    /// A link to itself cannot be followed, by nobody: here it stands for a disk that fails.
+    /// Nobody can follow a link to itself: here it stands for a disk that fails.
     #[cfg(unix)]
     #[test]
     fn what_the_system_cannot_tell_is_an_error() {

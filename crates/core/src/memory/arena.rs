@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(arena.account(), [40, 40, 80]);
     }
 
-    /// A server's batches of ever other sizes, of 16 to 24 MiB: what is kept stays within the bound, and the newest stays.
+    /// A server's batches of ever new sizes, from 16 to 24 MiB: what is kept stays within the bound, and the newest stays.
     #[test]
     fn what_is_kept_has_a_bound_in_bytes() {
         let arena = Arena::new();

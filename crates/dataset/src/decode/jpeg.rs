@@ -1,7 +1,7 @@
 //! Decodes JPEG to RGB. `zune-jpeg` (in rare cases `jpeg-decoder`) decodes the lean copy that [`super::jpeg_stream`]
 //! makes.
 //!
-//! Pictures with four components are converted to RGB here. Like Adobe, files store the inks inverted, so that a large
+//! Pictures with four components are converted to RGB here. Files store the inks inverted, as Adobe does, so that a large
 //! value means much light.
 
 use jpeg_decoder::ColorTransform;

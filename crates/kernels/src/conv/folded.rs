@@ -97,14 +97,14 @@ impl<E: Element> FoldedConv<E> {
 
     /// Overwrites `y` with `epilogue(conv2d(x) + bias)`.
     ///
+    /// For a curve (GELU, SiLU, hard swish) in bf16, the sums are also rounded before the curve is applied.
+    ///
     /// # Shapes
     /// `x` (n, h, w, c_in); `y` (n, h_out, w_out, c_out), or (n, h_out / 2, w_out / 2, c_out) with pooling.
     ///
     /// # Panics
     /// If a length does not fit the shape, if `s` has other channels, another kernel or another stride than the
     /// weights, or if there is a residual before limits or before another operation than `Nothing` or `Relu`.
-    ///
-    /// For a curve (GELU, SiLU, hard swish) in bf16, the sums are also rounded before the curve is applied.
     pub fn forward(&self, s: &ConvShape, x: &[E], epilogue: &FoldedEpilogue<'_, E>, y: &mut [E]) {
         let _span = profile::conv("conv2d_folded", s, Pass::Forward.method_name::<E>(s));
         check_len("FoldedConv", "x", x.len(), s.x_len());

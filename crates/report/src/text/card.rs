@@ -18,8 +18,7 @@ const MAX_NAMES: usize = 40;
 const MAX_ROWS: usize = 60;
 
 /// Returns the text of a model card: Hugging Face metadata, figures with their intervals, bands, calibration, intended
-/// use,
-/// data, and how to load the model from Rust and from Python.
+/// use, data, and how to load the model from Rust and from Python.
 ///
 /// # Errors
 /// If the run has no summary or no test predictions, because it has not finished or they are damaged.

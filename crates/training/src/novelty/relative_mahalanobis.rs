@@ -3,18 +3,17 @@
 //! The method fits normal distributions to the features in two ways: one distribution for each class, all with the same
 //! covariance W, and one distribution for all pictures, with the covariance T. The score compares the nearest class with the
 //! distribution of all pictures:
-//! about all pictures. The score compares the nearest class with the latter:
 //!
 //! ```text
 //! score(x) = min over classes c of (x - m_c)^T W^-1 (x - m_c)  -  (x - m)^T T^-1 (x - m)
 //! ```
+//!
 //! Features that are unusual in any picture, known or new, cancel. Features that set a picture apart from every class remain.
 //! Source: J. Ren, S. Fort, J. Liu, A. Guha Roy, S. Padhy, B. Lakshminarayanan, "A Simple Fix to Mahalanobis Distance for
 //! Improving Near-OOD Detection", <https://arxiv.org/abs/2106.09022>. Two things are added. Both covariances are shrunk
 //! towards a multiple of the identity, more strongly with fewer pictures, as few pictures do not determine a thousand
 //! directions. And only the [`RANK`] directions of the largest variance have a full covariance; the other directions share
 //! one variance, so that a model file grows only a little.
-//! largest variance; across them they are spheres, so that a model file grows by little.
 
 use rayon::prelude::*;
 use tallow_nn::{HostTensor, Tensors};
