@@ -14,6 +14,7 @@
 //! The loops for 3x3, 5x5 and 7x7 with stride 1 and 2 are in `direct`, for instruction sets with vectors; `plain` has
 //! one for everything else. Work is divided into lines of the output. In bf16, maps are read and written as bf16;
 //! weights, products and sums are f32.
+//! weights, products and sums are f32.
 
 mod folded;
 mod forward;
@@ -24,7 +25,7 @@ mod weight_grad;
 
 pub use folded::FoldedDepthwise;
 pub use forward::{depthwise_forward, depthwise_forward_with_moments};
-pub(crate) use gather::{ANY, Gather, LinesTask, SumsTask, pitch};
+pub(crate) use gather::{ANY, Gather, LinesTask, SumsTask};
 pub use input_grad::depthwise_input_grad;
 pub use weight_grad::depthwise_weight_grad;
 
@@ -87,7 +88,6 @@ impl DepthwiseShape {
         Gather {
             n: self.n,
             c: self.c,
-            pitch: self.c,
             k: self.k,
             stride: self.stride,
             before: self.zeros_before(),

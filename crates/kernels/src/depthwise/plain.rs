@@ -18,7 +18,7 @@ vectorised! {
                         let row = (line / g.to[0] * g.from[0] + row) * g.from[1];
                         for t in 0..g.k {
                             let Some(column) = g.column(x, t) else { continue };
-                            let from = at::<E, N>(from, (row + column) * g.pitch + i);
+                            let from = at::<E, N>(from, (row + column) * g.c + i);
                             let weight = at::<f32, N>(weight, (r * g.k + t) * g.c + i);
                             for j in 0..N {
                                 sums[j] += from[j].to_f32() * weight[j];

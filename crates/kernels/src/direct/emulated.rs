@@ -15,7 +15,7 @@ macro_rules! emulate {
     ($name:ident, $kernels:ident, $element:ty, $unit:literal) => {
         struct $name;
 
-        pub(crate) fn $kernels() -> Kernels<$element> {
+        pub(super) fn $kernels() -> Kernels<$element> {
             unsafe fn forward(task: ForwardTask<'_, $element>) {
                 // SAFETY: as the caller promises; no feature is needed.
                 unsafe { forward_task::<$name, 12>(task) }

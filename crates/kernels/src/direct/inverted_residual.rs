@@ -21,7 +21,7 @@ use super::pack::PackedWeights;
 use super::scratch;
 use crate::activation::curve_in_place;
 use crate::chunks::cut;
-use crate::depthwise::{ANY, DepthwiseShape, Gather, LinesTask, pitch};
+use crate::depthwise::{ANY, DepthwiseShape, Gather, LinesTask};
 use crate::norm_act::After;
 
 /// Largest size in bytes of the maps of a band: they stay in L2 beside weights and input.
@@ -129,9 +129,7 @@ impl<E: Element> Run<'_, E> {
     fn task(&self, task: &Task, x: &[E], y: &mut [E]) {
         let (g, project) = (self.block.depthwise, &self.block.project);
         let n = task.images.len();
-        // the distance of the pixels of `wide`
-        let pitch = if self.block.expand.is_some() { pitch::<E>(g.c, g.k, g.stride) } else { g.c };
-        let (wide_row, middle_row, y_row) = (g.w * pitch, g.w_out() * g.c, g.w_out() * project.c_out);
+        let (wide_row, middle_row, y_row) = (g.w * g.c, g.w_out() * g.c, g.w_out() * project.c_out);
         let c_in = self.block.expand.map_or(g.c, |expand| expand.c_in);
         let x_rows = |rows: &Range<usize>| {
             let first = (task.images.start * g.h + rows.start) * g.w * c_in;
@@ -156,7 +154,7 @@ impl<E: Element> Run<'_, E> {
                         let new = kept.end..seen.end;
                         if !new.is_empty() {
                             let to = &mut wide[kept.len() * wide_row..][..n * new.len() * wide_row];
-                            self.pointwise(&expand, bias, x_rows(&new), None, pitch, to);
+                            self.pointwise(&expand, bias, x_rows(&new), None, to);
                         }
                         held = seen.clone();
                         &wide[..n * seen.len() * wide_row]
@@ -164,10 +162,10 @@ impl<E: Element> Run<'_, E> {
                     _ => x_rows(&seen),
                 };
                 let middle = &mut middle[..n * rows.len() * middle_row];
-                self.depthwise(n, &rows, &seen, pitch, wide, middle);
+                self.depthwise(n, &rows, &seen, wide, middle);
                 let first_number = (task.images.start * g.h_out() + rows.start) * y_row;
                 let residual = self.block.residual.map(|all| &all[first_number..first_number + y.len()]);
-                self.pointwise(project, self.project_bias, middle, residual, project.c_out, y);
+                self.pointwise(project, self.project_bias, middle, residual, y);
             }
         });
     }
@@ -183,21 +181,11 @@ impl<E: Element> Run<'_, E> {
         (rows.start * g.stride).saturating_sub(top)..end.min(g.h)
     }
 
-    /// Convolves the rows `seen` of `n` images, whose pixels lie `pitch` elements apart.
-    fn depthwise(
-        &self,
-        n: usize,
-        rows: &Range<usize>,
-        seen: &Range<usize>,
-        pitch: usize,
-        from: &[E],
-        to: &mut [E],
-    ) {
+    fn depthwise(&self, n: usize, rows: &Range<usize>, seen: &Range<usize>, from: &[E], to: &mut [E]) {
         let Block { depthwise: s, weight, bias, after, .. } = *self.block;
         let [top, left] = s.zeros_before();
         let g = Gather {
             n,
-            pitch,
             before: [seen.start + top - rows.start * s.stride, left],
             from: [seen.len(), s.w],
             to: [rows.len(), s.w_out()],
@@ -210,18 +198,11 @@ impl<E: Element> Run<'_, E> {
         }
     }
 
-    /// Runs a 1x1 convolution on pixels that lie side by side. The pixels of `y` lie `pitch` elements apart.
-    fn pointwise(
-        &self,
-        part: &Pointwise<'_, E>,
-        bias: &[f32],
-        x: &[E],
-        residual: Option<&[E]>,
-        pitch: usize,
-        y: &mut [E],
-    ) {
-        let offsets = |c: usize| (0..y.len() / pitch).map(|pixel| (pixel * c) as u32).collect::<Vec<_>>();
-        let (x_offsets, y_offsets) = (offsets(part.c_in), offsets(pitch));
+    /// Runs a 1x1 convolution on pixels that lie side by side.
+    fn pointwise(&self, part: &Pointwise<'_, E>, bias: &[f32], x: &[E], residual: Option<&[E]>, y: &mut [E]) {
+        let offsets =
+            |c: usize| (0..y.len() / part.c_out).map(|pixel| (pixel * c) as u32).collect::<Vec<_>>();
+        let (x_offsets, y_offsets) = (offsets(part.c_in), offsets(part.c_out));
         self.kernels.run_forward(ForwardTask {
             x,
             x_offsets: &x_offsets,

@@ -48,12 +48,11 @@ mod winograd;
 pub(crate) use inverted_residual::is_one_band;
 
 #[cfg(test)]
-pub(crate) mod emulated;
+mod emulated;
 #[cfg(test)]
 mod tests;
 
 pub use attention::{AttentionShape, attention};
-pub(crate) use depthwise::STRIP;
 pub use element::Element;
 pub use forward::Moments;
 pub(crate) use forward::{Epilogue, Input, forward};
@@ -64,5 +63,4 @@ pub use method::{CONV_VARIABLE, check_conv_method};
 pub(crate) use method::{Method, Pass};
 pub(crate) use pack::PackedWeights;
 pub use peak::measured_peak_gflops;
-pub(crate) use scratch::with_buffer;
 pub(crate) use weight_grad::weight_grad;

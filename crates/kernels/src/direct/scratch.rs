@@ -30,14 +30,6 @@ pub(super) fn with<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     result
 }
 
-/// Calls `work` with a buffer of `len` numbers of this thread. They hold whatever they held before.
-pub(crate) fn with_buffer<E: Element, T>(len: usize, work: impl FnOnce(&mut [E]) -> T) -> T {
-    with(|scratch| {
-        let [buffer] = scratch.buffers([len]);
-        work(buffer)
-    })
-}
-
 /// An array in memory that any thread may have used before. Fresh memory costs page faults, and every step needs the
 /// same amount. Few arrays are in use at a time, and their lengths differ from layer to layer, so each array takes
 /// the shortest memory that fits.

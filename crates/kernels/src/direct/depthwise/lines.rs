@@ -58,7 +58,7 @@ unsafe fn lines<A: Arch, const K: usize, const S: usize, const P: usize, const T
         for r in 0..K {
             if let Some(row) = g.row(line % g.to[0], r) {
                 let pixel = (line / g.to[0] * g.from[0] + row) * g.from[1];
-                rows[n_rows].from = from.as_ptr().wrapping_add(pixel * g.pitch);
+                rows[n_rows].from = from.as_ptr().wrapping_add(pixel * g.c);
                 rows[n_rows].weight = weight.as_ptr().wrapping_add(r * K * g.c);
                 n_rows += 1;
             }
@@ -70,7 +70,7 @@ unsafe fn lines<A: Arch, const K: usize, const S: usize, const P: usize, const T
                 for (j, pixel) in row.columns[..n_columns(K, S, P, TRANSPOSED)].iter_mut().enumerate() {
                     let column = first.wrapping_add_unsigned(j) as usize;
                     let is_inside = column < g.from[1];
-                    *pixel = if is_inside { row.from.wrapping_add(column * g.pitch) } else { zeros.as_ptr() };
+                    *pixel = if is_inside { row.from.wrapping_add(column * g.c) } else { zeros.as_ptr() };
                 }
             }
             for block in 0..g.c.div_ceil(A::LANES) {

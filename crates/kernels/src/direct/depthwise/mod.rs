@@ -22,7 +22,7 @@ use super::kernel::Kernels;
 use crate::depthwise::{Gather, LinesTask, SumsTask};
 
 /// Number of pixels in a strip: beside their sums the registers have room for the weights of a kernel row.
-pub(crate) const STRIP: usize = 8;
+const STRIP: usize = 8;
 
 /// Largest number of columns under a strip's windows: those of a 7x7 kernel with stride 2.
 const MAX_COLUMNS: usize = 21;

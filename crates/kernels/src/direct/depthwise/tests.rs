@@ -69,7 +69,7 @@ prop_compose! {
         transposed in any::<bool>(),
     ) -> Gather {
         let (before, from, to) = ([before.0, before.1], [from.0, from.1], [to.0, to.1]);
-        Gather { n, c, pitch: c, k, stride, before, from, to, transposed }
+        Gather { n, c, k, stride, before, from, to, transposed }
     }
 }
 
@@ -85,17 +85,8 @@ proptest! {
 #[test]
 #[should_panic(expected = "the map that is read")]
 fn a_short_map_is_refused() {
-    let g = Gather {
-        n: 1,
-        c: 16,
-        pitch: 16,
-        k: 3,
-        stride: 1,
-        before: [1, 1],
-        from: [4, 4],
-        to: [4, 4],
-        transposed: false,
-    };
+    let g =
+        Gather { n: 1, c: 16, k: 3, stride: 1, before: [1, 1], from: [4, 4], to: [4, 4], transposed: false };
     let (from, weight, mut to) = (vec![0.0; 255], vec![0.0; 144], vec![0.0; 256]);
     emulated::f32_kernels().run_lines(LinesTask {
         g: &g,
