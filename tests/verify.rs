@@ -413,7 +413,7 @@ fn what_is_no_run_or_model_is_told_and_does_not_hide_the_others() {
     for (path, part) in [
         ("nowhere", "nowhere"),
         ("runs", "trainer verify runs/*"),
-        ("series", "a series of seeds without a run"),
+        ("series", "a series of seeds without a run that can be read"),
         ("page.safetensors", "not a readable safetensors file"),
     ] {
         let problem = verified(&sandbox, path, 1)["problems"][0]["problem"].clone();

@@ -14,7 +14,6 @@ import glob
 import pathlib
 import sys
 import tempfile
-import time
 from statistics import median
 
 from contestant import Contestant, Missing, environments, preloading, spread
@@ -23,8 +22,6 @@ HERE = pathlib.Path(__file__).resolve().parent
 FAMILIES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 # Images of a forward pass, by their rows and columns.
 BATCHES = {64: 64, 128: 16, 224: 16}
-# The processor rests, and what a slice left in the caches is forgotten.
-PAUSE_SECS = 0.05
 
 
 def worker(options):
@@ -76,11 +73,9 @@ def measure(model, size, options):
     with tempfile.TemporaryDirectory() as folder:
         everyone = list(contestants(model, size, pathlib.Path(folder) / "model.onnx", options))
         try:
-            staying = [one for one in everyone if started(one, options)]
-            for number in range(options.rounds if everyone[0] in staying else 0):
-                for one in staying if number % 2 == 0 else staying[::-1]:
-                    time.sleep(PAUSE_SECS)
-                    one.rates.append(one.slice(options.slice_secs, options.timeout_secs)[0])
+            staying = [one for one in everyone if works(one, lambda: one.start(options.timeout_secs))]
+            for _ in range(options.rounds if everyone[0] in staying else 0):
+                staying = [one for one in staying[::-1] if works(one, lambda: turn(one, options))]
         finally:
             for one in everyone:
                 one.stop()
@@ -89,9 +84,14 @@ def measure(model, size, options):
     return everyone
 
 
-def started(one, options):
+def turn(one, options):
+    one.rates.append(one.slice(options.slice_secs, options.timeout_secs)[0])
+
+
+def works(one, act):
+    """Whether the contestant did it; else it is out of the row."""
     try:
-        one.start(options.timeout_secs)
+        act()
         return True
     except Missing as reason:
         one.give_up(reason)

@@ -18,7 +18,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +33,6 @@ HEAT_SLICE_SHARE = 0.5  # of a slice of the rounds
 # A mode that needs so much longer than the best of its family is not that family's best.
 HEAT_MARGIN = 1.15
 MODES_THAT_STAY = 2
-# Threads that still spin after one slice shall not disturb the next.
-PAUSE_SECS = 0.05
 
 
 @dataclass(frozen=True)
@@ -135,7 +132,6 @@ def peers(row, options, exports):
 
 
 def turn(one, slice_secs, options):
-    time.sleep(PAUSE_SECS)
     rate, peak = one.slice(slice_secs, options.timeout_secs)
     if peak is not None:
         one.peaks.append(peak)

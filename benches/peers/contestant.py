@@ -10,6 +10,10 @@ import time
 from statistics import median, quantiles
 
 
+# Threads that still spin after one slice shall not disturb the next.
+PAUSE_SECS = 0.05
+
+
 class Missing(Exception):
     """Why a contestant cannot be measured."""
 
@@ -48,6 +52,7 @@ class Contestant:
 
     def slice(self, secs, timeout_secs):
         """Images per second of one slice, and what the processor could do at that moment where the worker says it."""
+        time.sleep(PAUSE_SECS)
         try:
             self.process.stdin.write(f"{secs}\n".encode())
         except OSError as error:

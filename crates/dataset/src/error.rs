@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use tallow_core::shown::shown_path;
 use tallow_core::{FileError, Foreign};
 
+use crate::photographs::max_skipped;
+
 /// A file that is not a picture, or a damaged picture.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {reason}", shown_path(path))]
@@ -26,14 +28,12 @@ pub enum Error {
     #[error(transparent)]
     BadPicture(#[from] BadPicture),
     /// Pictures of a data set cannot be read, and are more than may be left out, or leaving them out was not allowed.
-    #[error("{}", bad_pictures(bad, *n_pictures, *is_skipping))]
+    #[error("{}", bad_pictures(bad, *n_pictures))]
     BadPictures {
         /// Unreadable pictures, with the reasons.
         bad: Vec<BadPicture>,
         /// Number of all pictures, including the unreadable ones.
         n_pictures: usize,
-        /// Whether some unreadable pictures may be left out.
-        is_skipping: bool,
     },
     /// A path does not hold a data set.
     #[cfg(feature = "files")]
@@ -216,15 +216,10 @@ fn length_trouble(found: u64, expected: u64) -> &'static str {
     if found < expected { "it is cut short" } else { "it is not the official file" }
 }
 
-/// Returns the largest number of damaged pictures, of `n_pictures`, that may be left out.
-pub(crate) fn max_skipped(n_pictures: usize) -> usize {
-    (n_pictures / 100).max(1)
-}
-
 /// Largest number of files that a message names.
 const MAX_NAMED: usize = 20;
 
-fn bad_pictures(bad: &[BadPicture], n_pictures: usize, is_skipping: bool) -> String {
+fn bad_pictures(bad: &[BadPicture], n_pictures: usize) -> String {
     let named = bad.iter().take(MAX_NAMED).map(|bad| format!("  {bad}\n")).collect::<String>();
     let more = match bad.len().saturating_sub(MAX_NAMED) {
         0 => String::new(),
@@ -233,7 +228,7 @@ fn bad_pictures(bad: &[BadPicture], n_pictures: usize, is_skipping: bool) -> Str
     let n = bad.len();
     let count = format!("{n} of {n_pictures} pictures cannot be read");
     let share = "1 picture or 1 % of all pictures, whichever is more";
-    let remedy = match n <= max_skipped(n_pictures) && !is_skipping {
+    let remedy = match n <= max_skipped(n_pictures) {
         true => format!("Repair or remove them, or leave them out with --skip-bad (at most {share})"),
         false => format!("Repair or remove the damaged pictures. (--skip-bad leaves out at most {share})"),
     };

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use tallow_core::shown::shown_path;
 use tallow_core::{Foreign, Progress, StopFlag, path_text};
 
-use crate::error::max_skipped;
 use crate::files::Files;
 use crate::fit::Preprocess;
 use crate::folder::{self, FolderError, ListedPicture, Listing, ListingOptions, SplitName};
@@ -94,7 +93,7 @@ pub fn load_photographs(
     let n_pictures = good.len() + bad.len();
     let n_skippable = if request.skip_bad { max_skipped(n_pictures) } else { 0 };
     if bad.len() > n_skippable {
-        return Err(Error::BadPictures { bad, n_pictures, is_skipping: request.skip_bad });
+        return Err(Error::BadPictures { bad, n_pictures });
     }
     notices.extend(bad.iter().map(|bad| format!("left out: {bad}")));
     notices.extend(unsupported.iter().map(|(what, paths)| not_read(what, paths, &listing.root)));
@@ -103,6 +102,11 @@ pub fn load_photographs(
     notices.extend(copies(&parts, &class_names));
     let dataset = dataset(request.path, parts, class_names, keep, &mut notices)?;
     Ok(Some(Photographs { dataset, notices }))
+}
+
+/// Returns the largest number of unreadable pictures, of `n_pictures`, that may be left out.
+pub(crate) fn max_skipped(n_pictures: usize) -> usize {
+    (n_pictures / 100).max(1)
 }
 
 fn listed_as_bad(listing: &Listing) -> Vec<BadPicture> {

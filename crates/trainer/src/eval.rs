@@ -99,7 +99,10 @@ pub(crate) fn run(args: &EvalArgs, app: &App) -> Result<ExitCode> {
     };
     let is_other = dataset.digest != info.data_digest;
     let not_trained_on = match is_other && app.company.is_first() {
-        true => not_trained_on(&predictions, &trained_on::among(&part, &args.model, info, app))?,
+        true => match trained_on::among(&part, &args.model, info, app) {
+            Some(trained) => not_trained_on(&predictions, &trained)?,
+            None => return stopped(),
+        },
         false => None,
     };
     if app.company.is_first() {

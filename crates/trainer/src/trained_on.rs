@@ -10,13 +10,15 @@ use tallow_training::{ModelInfo, Part, RunFolder, TrainData};
 use crate::App;
 use crate::source::{self, Loaded, Spec};
 
-/// Returns the indices in `part`'s set of pictures whose content the run in `run` was trained on. Returns none if that is
-/// unknown: then `run` is no run folder, or its data set is not there any more, which is said.
-pub(crate) fn among(part: &Part, run: &Path, info: &ModelInfo, app: &App) -> HashSet<u32> {
-    let Ok(recipe) = RunFolder::recipe_of(run) else { return HashSet::new() };
+/// Returns the indices in `part`'s set of pictures whose content the run in `run` was trained on. They are none if that is
+/// unknown: then `run` is no run folder, or its data set is not there any more, which is said. Returns `None` if a stop was
+/// requested.
+pub(crate) fn among(part: &Part, run: &Path, info: &ModelInfo, app: &App) -> Option<HashSet<u32>> {
+    let Ok(recipe) = RunFolder::recipe_of(run) else { return Some(HashSet::new()) };
     let own =
         Spec::parse(&recipe.data.dataset).and_then(|own| source::load_local(&own, &recipe.data, false, app));
     let train = match own {
+        Ok(Loaded::Stopped(_)) => return None,
         Ok(Loaded::Dataset(own, _)) if own.digest == info.data_digest => TrainData::of_model(*own, info).ok(),
         _ => None,
     };
@@ -26,8 +28,9 @@ pub(crate) fn among(part: &Part, run: &Path, info: &ModelInfo, app: &App) -> Has
              trained on",
             shown(&recipe.data.dataset)
         ));
-        return HashSet::new();
+        return Some(HashSet::new());
     };
     let trained: HashSet<_> = train.indices.iter().map(|&i| train.set.identity(i as usize)).collect();
-    part.indices.iter().copied().filter(|&i| trained.contains(&part.set.identity(i as usize))).collect()
+    let is_trained_on = |i: &u32| trained.contains(&part.set.identity(*i as usize));
+    Some(part.indices.iter().copied().filter(is_trained_on).collect())
 }

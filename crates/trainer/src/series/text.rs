@@ -69,7 +69,7 @@ pub(super) fn figures(series: &Series, runs: &[SeriesRun], table: Option<&Path>)
         recipe: series.recipe.name.clone(),
         dataset: runs.first().map(|run| run.summary.dataset.clone()).unwrap_or_default(),
         runs: figures,
-        test_accuracy: (!accuracies.is_empty()).then(|| seed_mean(&accuracies, CONFIDENCE)).transpose()?,
+        test_accuracy: (!accuracies.is_empty()).then(|| mean_share(&accuracies)).transpose()?,
         seconds: seed_mean(&seconds, CONFIDENCE)?,
         confidence: CONFIDENCE,
         caveats,
@@ -110,13 +110,16 @@ pub(super) fn text(series: &Series, runs: &[SeriesRun], table: &Path) -> Result<
     Ok(lines.join("\n"))
 }
 
+/// Returns the mean of shares. Two runs give so wide an interval that it may go past what a share can be.
+fn mean_share(shares: &[f64]) -> Result<SeedMean> {
+    let mean = seed_mean(shares, CONFIDENCE)?;
+    Ok(SeedMean { interval: mean.interval.map(|ends| ends.map(|end| end.clamp(0.0, 1.0))), ..mean })
+}
+
 /// Formats a mean, such as "85.28 % ± 0.29 (mean and deviation of 5 seeds; 95 % interval of the mean 84.92 to 85.64)".
 fn told(mean: &SeedMean, scale: f64, decimals: usize, unit: &str) -> String {
     let number = |x: f64| format!("{:.decimals$}", scale * x);
-    // two runs give an interval so wide that it may go past what there can be
-    let highest = if unit == " %" { 1.0 } else { f64::INFINITY };
-    let interval = mean.interval.map(|ends| ends.map(|end| end.clamp(0.0, highest)));
-    match (mean.deviation, interval) {
+    match (mean.deviation, mean.interval) {
         (Some(deviation), Some([low, high])) => format!(
             "{}{unit} ± {} (mean and deviation of {} seeds; 95 % interval of the mean {} to {})",
             number(mean.mean),

@@ -68,7 +68,7 @@ const WHOLE: &str = ".";
 
 pub(crate) fn run(args: &VerifyArgs, app: &App) -> Result<ExitCode> {
     let mut verified = Vec::new();
-    for path in with_runs_of_series(&args.paths)? {
+    for path in with_runs_of_series(&args.paths) {
         let found = if path.is_dir() { run::verify(&path, app) } else { model(&path) };
         if let Some(signal) = app.stop.raised() {
             return Ok(ExitCode::from(signal.exit_status()));
@@ -84,17 +84,13 @@ pub(crate) fn run(args: &VerifyArgs, app: &App) -> Result<ExitCode> {
     Ok(if differs { ExitCode::FAILURE } else { end::status(ok) })
 }
 
-/// Returns the paths with the runs of each series in its place. A series without runs stays.
-fn with_runs_of_series(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut all = Vec::new();
-    for path in paths {
-        let runs = if is_series(path)? { runs_of_series(path)? } else { Vec::new() };
-        match runs.is_empty() {
-            true => all.push(path.clone()),
-            false => all.extend(runs),
-        }
-    }
-    Ok(all)
+/// Returns the paths with the runs of each series in its place. A series whose runs cannot be found stays.
+fn with_runs_of_series(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let runs = |path: &PathBuf| match is_series(path) {
+        Ok(true) => runs_of_series(path).ok().filter(|runs| !runs.is_empty()),
+        _ => None, // what is wrong with the path is told when it is verified
+    };
+    paths.iter().flat_map(|path| runs(path).unwrap_or_else(|| vec![path.clone()])).collect()
 }
 
 /// Checks a model file.

@@ -107,9 +107,10 @@ fn reached(
 fn why_no_run(run: &Path) -> Option<String> {
     match (is_series(run), files::is_file(&run.join(MANIFEST))) {
         (Err(e), _) | (_, Err(e)) => Some(e.to_string()),
-        (Ok(true), _) => {
-            Some("it is a series of seeds without a run: continue it with trainer seeds".to_owned())
-        }
+        (Ok(true), _) => Some(
+            "it is a series of seeds without a run that can be read: continue it with trainer seeds"
+                .to_owned(),
+        ),
         (Ok(false), Ok(true)) => None,
         (Ok(false), Ok(false)) => match RunRecord::read_brief(run) {
             Ok(_) => None,

@@ -13,18 +13,18 @@ pub(in crate::direct) unsafe fn lines_task<A: Arch>(task: LinesTask<'_, A::Elem>
     // SAFETY: as the caller promises; the constants are those of the task.
     unsafe {
         match (task.g.k, task.g.stride, task.g.transposed) {
-            (3, 1, false) => lines::<A, 3, 1, STRIP, false>(task),
-            (3, 1, true) => lines::<A, 3, 1, STRIP, true>(task),
-            (3, _, false) => lines::<A, 3, 2, STRIP, false>(task),
-            (3, _, true) => lines::<A, 3, 2, STRIP, true>(task),
-            (5, 1, false) => lines::<A, 5, 1, STRIP, false>(task),
-            (5, 1, true) => lines::<A, 5, 1, STRIP, true>(task),
-            (5, _, false) => lines::<A, 5, 2, STRIP, false>(task),
-            (5, _, true) => lines::<A, 5, 2, STRIP, true>(task),
-            (_, 1, false) => lines::<A, 7, 1, STRIP, false>(task),
-            (_, 1, true) => lines::<A, 7, 1, STRIP, true>(task),
-            (_, _, false) => lines::<A, 7, 2, STRIP, false>(task),
-            (_, _, true) => lines::<A, 7, 2, STRIP, true>(task),
+            (3, 1, false) => lines::<A, 3, 1, false>(task),
+            (3, 1, true) => lines::<A, 3, 1, true>(task),
+            (3, _, false) => lines::<A, 3, 2, false>(task),
+            (3, _, true) => lines::<A, 3, 2, true>(task),
+            (5, 1, false) => lines::<A, 5, 1, false>(task),
+            (5, 1, true) => lines::<A, 5, 1, true>(task),
+            (5, _, false) => lines::<A, 5, 2, false>(task),
+            (5, _, true) => lines::<A, 5, 2, true>(task),
+            (_, 1, false) => lines::<A, 7, 1, false>(task),
+            (_, 1, true) => lines::<A, 7, 1, true>(task),
+            (_, _, false) => lines::<A, 7, 2, false>(task),
+            (_, _, true) => lines::<A, 7, 2, true>(task),
         }
     }
 }
@@ -42,9 +42,9 @@ struct Row<E> {
 }
 
 /// # Safety
-/// As [`lines_task`]; `K`, `S` and `TRANSPOSED` are those of the task. A transposed strip of `P` pixels is a multiple of `S`.
+/// As [`lines_task`]; `K`, `S` and `TRANSPOSED` are those of the task.
 #[inline(always)]
-unsafe fn lines<A: Arch, const K: usize, const S: usize, const P: usize, const TRANSPOSED: bool>(
+unsafe fn lines<A: Arch, const K: usize, const S: usize, const TRANSPOSED: bool>(
     task: LinesTask<'_, A::Elem>,
 ) {
     let LinesTask { g, from, weight, bias, limits, first_line, to } = task;
@@ -64,10 +64,10 @@ unsafe fn lines<A: Arch, const K: usize, const S: usize, const P: usize, const T
             }
         }
         let rows = &mut rows[..n_rows];
-        for x in (start..g.to[1] as isize).step_by(P) {
+        for x in (start..g.to[1] as isize).step_by(STRIP) {
             let first = first_column::<K, S, TRANSPOSED>(g, x);
             for row in &mut *rows {
-                for (j, pixel) in row.columns[..n_columns(K, S, P, TRANSPOSED)].iter_mut().enumerate() {
+                for (j, pixel) in row.columns[..n_columns(K, S, TRANSPOSED)].iter_mut().enumerate() {
                     let column = first.wrapping_add_unsigned(j) as usize;
                     let is_inside = column < g.from[1];
                     *pixel = if is_inside { row.from.wrapping_add(column * g.c) } else { zeros.as_ptr() };
@@ -79,9 +79,9 @@ unsafe fn lines<A: Arch, const K: usize, const S: usize, const P: usize, const T
                 // `channel` on.
                 unsafe {
                     let bias = bias.map_or(A::zero(), |bias| A::load_acc(bias.as_ptr().add(channel)));
-                    let mut acc = [bias; P];
-                    add_rows::<A, K, S, P, TRANSPOSED>(g.c, rows, channel, &mut acc);
-                    finish::<A, P>(g, acc, limits, channel, x, to);
+                    let mut acc = [bias; STRIP];
+                    add_rows::<A, K, S, TRANSPOSED>(g.c, rows, channel, &mut acc);
+                    finish::<A>(g, acc, limits, channel, x, to);
                 }
             }
         }
@@ -97,9 +97,9 @@ fn first_column<const K: usize, const S: usize, const TRANSPOSED: bool>(g: &Gath
     }
 }
 
-/// Returns the number of columns under the windows of a strip of `p` pixels.
-const fn n_columns(k: usize, stride: usize, p: usize, transposed: bool) -> usize {
-    if transposed { (k - 1) / stride + (p - 1) / stride + 1 } else { (p - 1) * stride + k }
+/// Returns the number of columns under a strip's windows.
+const fn n_columns(k: usize, stride: usize, transposed: bool) -> usize {
+    if transposed { (k - 1) / stride + (STRIP - 1) / stride + 1 } else { (STRIP - 1) * stride + k }
 }
 
 /// Writes a strip that begins at column `x`, except for pixels beyond the line `to`.
@@ -107,9 +107,9 @@ const fn n_columns(k: usize, stride: usize, p: usize, transposed: bool) -> usize
 /// # Safety
 /// As [`lines`]; pixels have a whole vector from `channel` on.
 #[inline(always)]
-unsafe fn finish<A: Arch, const P: usize>(
+unsafe fn finish<A: Arch>(
     g: &Gather,
-    mut acc: [A::Acc; P],
+    mut acc: [A::Acc; STRIP],
     [low, high]: [f32; 2],
     channel: usize,
     x: isize,
@@ -118,10 +118,10 @@ unsafe fn finish<A: Arch, const P: usize>(
     // SAFETY: features as the caller promises; only pixels of the line are written.
     unsafe {
         let (low, high) = (A::splat(low), A::splat(high));
-        for p in 0..P {
+        for p in 0..STRIP {
             acc[p] = A::at_most(A::at_least(acc[p], low), high);
         }
-        for p in 0..P {
+        for p in 0..STRIP {
             let pixel = x.wrapping_add_unsigned(p) as usize;
             if pixel < g.to[1] {
                 A::store(to.as_mut_ptr().add(pixel * g.c + channel), acc[p]);
@@ -136,11 +136,11 @@ unsafe fn finish<A: Arch, const P: usize>(
 /// As [`lines`]; each row has its columns, and points at K taps of the weights; columns and taps have a whole vector from
 /// `channel` on.
 #[inline(always)]
-unsafe fn add_rows<A: Arch, const K: usize, const S: usize, const P: usize, const TRANSPOSED: bool>(
+unsafe fn add_rows<A: Arch, const K: usize, const S: usize, const TRANSPOSED: bool>(
     c: usize,
     rows: &[Row<A::Elem>],
     channel: usize,
-    acc: &mut [A::Acc; P],
+    acc: &mut [A::Acc; STRIP],
 ) {
     for row in rows {
         // SAFETY: as the caller promises.
@@ -149,9 +149,9 @@ unsafe fn add_rows<A: Arch, const K: usize, const S: usize, const P: usize, cons
             for t in 0..K {
                 weight[t] = A::load_acc(row.weight.add(t * c + channel));
             }
-            for_columns!(n_columns(K, S, P, TRANSPOSED), J, {
+            for_columns!(n_columns(K, S, TRANSPOSED), J, {
                 let from = A::load_wide(row.columns[J].add(channel));
-                for p in 0..P {
+                for p in 0..STRIP {
                     let t = match TRANSPOSED {
                         true => (p + (K - 1) / S * S).wrapping_sub(J * S),
                         false => J.wrapping_sub(p * S),

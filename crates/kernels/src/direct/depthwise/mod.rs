@@ -27,8 +27,8 @@ const STRIP: usize = 8;
 /// Largest number of columns under a strip's windows: those of a 7x7 kernel with stride 2.
 const MAX_COLUMNS: usize = 21;
 
-/// Runs `$body` with the constant `$j` = 0, 1, … below `$n`, which is at most [`MAX_COLUMNS`]. The compiler would not unroll a loop so far, and without constant
-/// indices it would keep the sums in memory.
+/// Runs `$body` with the constant `$j` = 0, 1, … below `$n`, which is at most [`MAX_COLUMNS`]. The compiler would not unroll
+/// a loop so far, and without constant indices it would keep the sums in memory.
 macro_rules! for_columns {
     ($n:expr, $j:ident, $body:block) => {
         for_columns!(@[0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20] $n, $j, $body)
