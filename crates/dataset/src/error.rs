@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use tallow_core::shown::shown_path;
 use tallow_core::{FileError, Foreign};
 
-use crate::photographs::max_skipped;
-
 /// A file that is not a picture, or a damaged picture.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {reason}", shown_path(path))]
@@ -214,6 +212,11 @@ fn each(problems: &[(PathBuf, String)]) -> String {
 
 fn length_trouble(found: u64, expected: u64) -> &'static str {
     if found < expected { "it is cut short" } else { "it is not the official file" }
+}
+
+/// Returns the largest number of unreadable pictures, of `n_pictures`, that may be left out.
+pub(crate) fn max_skipped(n_pictures: usize) -> usize {
+    (n_pictures / 100).max(1)
 }
 
 /// Largest number of files that a message names.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tallow_core::shown::shown_path;
 use tallow_core::{Foreign, Progress, StopFlag, path_text};
 
+use crate::error::max_skipped;
 use crate::files::Files;
 use crate::fit::Preprocess;
 use crate::folder::{self, FolderError, ListedPicture, Listing, ListingOptions, SplitName};
@@ -102,11 +103,6 @@ pub fn load_photographs(
     notices.extend(copies(&parts, &class_names));
     let dataset = dataset(request.path, parts, class_names, keep, &mut notices)?;
     Ok(Some(Photographs { dataset, notices }))
-}
-
-/// Returns the largest number of unreadable pictures, of `n_pictures`, that may be left out.
-pub(crate) fn max_skipped(n_pictures: usize) -> usize {
-    (n_pictures / 100).max(1)
 }
 
 fn listed_as_bad(listing: &Listing) -> Vec<BadPicture> {
