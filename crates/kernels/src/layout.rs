@@ -2,9 +2,7 @@
 //! order.
 
 use crate::chunks::{for_each_chunk, rows_per_chunk};
-
-/// Side of the square blocks of a transposition: 16 floats are one cache line.
-const BLOCK: usize = 16;
+use crate::transpose::transpose;
 
 /// Returns the (cols, rows) transpose of a (rows, cols) matrix.
 pub(crate) fn transposed(matrix: &[f32], rows: usize, cols: usize) -> Vec<f32> {
@@ -12,14 +10,7 @@ pub(crate) fn transposed(matrix: &[f32], rows: usize, cols: usize) -> Vec<f32> {
     let mut out = vec![0.0; matrix.len()];
     for_each_chunk(&mut out, (rows_per_chunk(rows) * rows).max(1), |start, out| {
         let (first_col, n_cols) = (start / rows, out.len() / rows);
-        for row_block in (0..rows).step_by(BLOCK) {
-            let rows_here = row_block..(row_block + BLOCK).min(rows);
-            for col in 0..n_cols {
-                for row in rows_here.clone() {
-                    out[col * rows + row] = matrix[row * cols + first_col + col];
-                }
-            }
-        }
+        transpose(&matrix[first_col..], cols, out, rows, [rows, n_cols]);
     });
     out
 }

@@ -79,6 +79,7 @@ mod isa;
 mod layout;
 mod padding;
 pub mod profile;
+mod transpose;
 mod vectorise;
 
 pub use activation::{

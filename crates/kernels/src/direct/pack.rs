@@ -11,6 +11,7 @@ use super::method::{Method, Pass};
 use super::scratch::Reused;
 use super::winograd::{Scheme, transform_weights};
 use crate::conv::ConvShape;
+use crate::transpose::transpose;
 
 /// The weights of a convolution, prepared for the loops.
 #[derive(Clone, Debug)]
@@ -140,6 +141,13 @@ fn pack_plain<E: Element>(
     let mut packed = Reused::new(kernels.n_blocks(c_out) * k_h * line_len);
     let has_gaps = c_out % block != 0 || k_w * c_in % unit != 0;
     let n_at_once = if taps.swapped { SWAPPED_AT_ONCE } else { 1 };
+    if taps.k == [1, 1] && unit == 1 && taps.scale.is_none() {
+        packed.as_mut_slice().par_chunks_mut(n_at_once * line_len).enumerate().for_each(|(group, packed)| {
+            let outputs = group * n_at_once * block..c_out.min((group + 1) * n_at_once * block);
+            E::edit_as_f32(packed, |packed| pack_pointwise(taps, outputs, c_in, block, packed));
+        });
+        return packed;
+    }
     packed.as_mut_slice().par_chunks_mut(n_at_once * k_h * line_len).enumerate().for_each(
         |(group, packed)| {
             if has_gaps {
@@ -159,6 +167,26 @@ fn pack_plain<E: Element>(
         },
     );
     packed
+}
+
+/// Packs 1x1 filters for the output channels of some blocks; `packed` is (blocks, c_in, block).
+fn pack_pointwise(taps: &Taps<'_>, outputs: Range<usize>, c_in: usize, block: usize, packed: &mut [f32]) {
+    if !outputs.len().is_multiple_of(block) {
+        packed.fill(0.0);
+    }
+    let weight = &taps.weight[taps.plane(outputs.start, 0)..];
+    if taps.swapped {
+        for (i, weight) in weight.chunks(taps.c_in).enumerate() {
+            for (b, weight) in weight[..outputs.len()].chunks(block).enumerate() {
+                packed[(b * c_in + i) * block..][..weight.len()].copy_from_slice(weight);
+            }
+        }
+    } else {
+        let filters = weight[..outputs.len() * c_in].chunks(block * c_in);
+        for (packed, filters) in packed.chunks_exact_mut(c_in * block).zip(filters) {
+            transpose(filters, c_in, packed, block, [filters.len() / c_in, c_in]);
+        }
+    }
 }
 
 /// Source and destination of one tap's numbers.

@@ -59,6 +59,11 @@ impl<'a> Units<'a> {
         Self { g, task, partner, skewed, per_row, n_rows, row, image_len, len, reach }
     }
 
+    /// Returns the number of pixels in a unit.
+    fn pixels(&self) -> usize {
+        if self.partner == Partner::None { 1 } else { 2 }
+    }
+
     /// Returns the number of units.
     pub(super) fn n(&self) -> usize {
         self.n_rows * self.per_row
@@ -116,27 +121,40 @@ impl<'a> Units<'a> {
         }
     }
 
-    /// Packs the gradients of `block` channels from `first` on as (units, block, unit), with zeros for missing
-    /// partners and for channels beyond the last one.
+    /// Packs the gradients of some blocks of channels from `first` on as (blocks, units, block, unit), with zeros for
+    /// missing partners and for channels beyond the last one.
     pub(super) fn pack_gradient<E: Element>(&self, dy: &[E], first: usize, block: usize, packed: &mut [E]) {
+        if self.partner != Partner::None {
+            let blocks = packed.chunks_exact_mut(self.n() * block * self.pixels());
+            for (i, packed) in blocks.enumerate() {
+                self.pack_block(dy, first + i * block, block, packed);
+            }
+            return;
+        }
+        let (g, task) = (self.g, self.task);
+        let line_len = g.w_out * g.c_out;
+        let lines =
+            task.images.clone().flat_map(|image| task.rows.clone().map(move |oy| image * g.h_out + oy));
+        for (i, line) in lines.enumerate() {
+            let dy = &dy[line * line_len..][..line_len];
+            pack_line(dy, g.c_out, first, block, self.n(), i * g.w_out, packed);
+        }
+    }
+
+    /// Packs the gradients of pairs for `block` channels from `first` on as (units, block, 2).
+    fn pack_block<E: Element>(&self, dy: &[E], first: usize, block: usize, packed: &mut [E]) {
         let (g, task) = (self.g, self.task);
         let n_channels = block.min(g.c_out - first);
         let line_len = g.w_out * g.c_out;
         let line = |image: usize, oy: usize| &dy[(image * g.h_out + oy) * line_len..][..line_len];
         let channels = first..first + n_channels;
         let step = if self.partner == Partner::Image { 2 } else { 1 };
-        let unit = if self.partner == Partner::None { 1 } else { 2 };
-        let mut units = packed.chunks_exact_mut(block * unit);
+        let mut units = packed.chunks_exact_mut(2 * block);
         for image in task.images.clone().step_by(step) {
             for oy in task.rows.clone() {
                 let own = line(image, oy);
                 match self.partner {
-                    Partner::None => {
-                        for (pixel, out) in own.chunks_exact(g.c_out).zip(&mut units) {
-                            out[..n_channels].copy_from_slice(&pixel[channels.clone()]);
-                            out[n_channels..].fill(E::default());
-                        }
-                    }
+                    Partner::None => {}
                     Partner::Column => {
                         for (pixels, out) in own.chunks(2 * g.c_out).zip(&mut units) {
                             let (pixel, next) = pixels.split_at(g.c_out);
@@ -168,6 +186,35 @@ fn pack_unit<E: Element>(own: &[E], next: &[E], out: &mut [E]) {
         interleave(own, next, pairs);
     }
     rest.fill(E::default());
+}
+
+vectorised! {
+    /// Packs the channels from `first` on of a line's pixels as (blocks, units, block), from unit `first_unit` on.
+    fn pack_line<E: Element>(
+        line: &[E],
+        c_out: usize,
+        first: usize,
+        block: usize,
+        n_units: usize,
+        first_unit: usize,
+        packed: &mut [E],
+    ) {
+        for (i, pixel) in line.chunks_exact(c_out).enumerate() {
+            let unit = &mut packed[(first_unit + i) * block..];
+            for (out, channels) in unit.chunks_mut(n_units * block).zip(pixel[first..].chunks(block)) {
+                let (out, rest) = out[..block].split_at_mut(channels.len());
+                if rest.is_empty() {
+                    // a loop of vectors: a slice of unknown length would be copied by a call
+                    for (out, channels) in out.as_chunks_mut::<8>().0.iter_mut().zip(channels.as_chunks::<8>().0) {
+                        *out = *channels;
+                    }
+                } else {
+                    out.copy_from_slice(channels);
+                    rest.fill(E::default());
+                }
+            }
+        }
+    }
 }
 
 vectorised! {

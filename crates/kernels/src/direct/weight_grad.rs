@@ -23,6 +23,7 @@ use super::scratch::{self, Reused};
 use super::units::Units;
 use super::winograd;
 use crate::conv::ConvShape;
+use crate::transpose::transpose;
 use crate::vectorise::vectorised;
 
 /// Least number of pieces of work, if there are enough images: chunks of tasks times groups of blocks.
@@ -33,6 +34,10 @@ const GROUP_BYTES: usize = 768 << 10;
 
 /// Number of units summed before the sums go back to memory: the gradients of these units stay in L1.
 const UNITS_AT_ONCE: usize = 128;
+
+/// Largest total size in bytes of the gradients that are packed together, if that is more than one block's: reading
+/// several blocks' channels of a pixel in a row is faster, and what was packed first is still in L2.
+const PACKED_BYTES: usize = 128 << 10;
 
 /// The division of the work: depends only on the shape and on the kernels' block and unit.
 struct Plan {
@@ -65,7 +70,7 @@ impl Plan {
             Method::Winograd(scheme) => scheme.n_products() * g.c_in,
         };
         let sums_len = sums_per_channel * kernels.block;
-        let input = |task: &Task| g.padded_len(task.images.len(), task.rows.len()) * kernels.unit;
+        let input = |task: &Task| Units::new(&g, task, kernels.unit).len * kernels.unit;
         let input_bytes = tasks.iter().map(input).max().unwrap_or(0) * size_of::<E>();
         let group_bytes = match method {
             Method::Direct => GROUP_BYTES.saturating_sub(input_bytes),
@@ -156,6 +161,9 @@ const INPUTS_AT_ONCE: usize = 16;
 /// Writes the sums (k_h, run, block) of a block as OIHW, for the channels of the block that exist.
 fn unpack(g: &Geometry, sums: &[f32], block: usize, dweight: &mut [f32]) {
     let filters_len = g.c_in * g.k_h * g.k_w;
+    if g.k_h * g.k_w == 1 {
+        return transpose(sums, block, dweight, g.c_in, [g.c_in, dweight.len() / g.c_in]);
+    }
     for first in (0..g.c_in).step_by(INPUTS_AT_ONCE) {
         let inputs = first..g.c_in.min(first + INPUTS_AT_ONCE);
         for (lane, filters) in dweight.chunks_exact_mut(filters_len).enumerate() {
@@ -190,24 +198,30 @@ fn add_task<E: Element>(
     let (g, unit, block) = (&plan.g, kernels.unit, kernels.block);
     let units = Units::new(g, task, unit);
     let pairs_len = if unit == 1 { 0 } else { units.len * unit };
-    let lens = [units.len + units.reach, pairs_len, units.n() * block * unit];
+    let blocks = first_block..plan.n_blocks.min(first_block + plan.per_group);
+    let packed_len = units.n() * block * unit;
+    let n_at_once = (PACKED_BYTES / (packed_len * size_of::<E>())).clamp(1, blocks.len());
+    let lens = [units.len + units.reach, pairs_len, packed_len * n_at_once];
     scratch::with(|scratch| {
         let [padded, pairs, packed] = scratch.buffers(lens);
         let (x, offsets) = (units.copy(x, padded, pairs), units.offsets());
-        let blocks = first_block..plan.n_blocks.min(first_block + plan.per_group);
-        for (output_block, dw) in blocks.zip(dw.chunks_exact_mut(plan.sums_len)) {
-            units.pack_gradient(dy, output_block * block, block, packed);
-            let pieces = offsets.chunks(UNITS_AT_ONCE).zip(packed.chunks(UNITS_AT_ONCE * block * unit));
-            for (offsets, dy) in pieces {
-                kernels.run_weight_grad(WeightTask {
-                    x,
-                    x_offsets: offsets,
-                    row: units.row,
-                    k_h: g.k_h,
-                    run: g.run(),
-                    dy,
-                    dw,
-                });
+        let groups = blocks.clone().step_by(n_at_once).zip(dw.chunks_mut(n_at_once * plan.sums_len));
+        for (first, dw) in groups {
+            let n = n_at_once.min(blocks.end - first);
+            units.pack_gradient(dy, first * block, block, &mut packed[..n * packed_len]);
+            for (dy, dw) in packed.chunks_exact(packed_len).zip(dw.chunks_exact_mut(plan.sums_len)) {
+                let pieces = offsets.chunks(UNITS_AT_ONCE).zip(dy.chunks(UNITS_AT_ONCE * block * unit));
+                for (offsets, dy) in pieces {
+                    kernels.run_weight_grad(WeightTask {
+                        x,
+                        x_offsets: offsets,
+                        row: units.row,
+                        k_h: g.k_h,
+                        run: g.run(),
+                        dy,
+                        dw,
+                    });
+                }
             }
         }
     });

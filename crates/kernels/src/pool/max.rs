@@ -170,8 +170,16 @@ vectorised! {
                         let place = ((y + s.padding - oy * s.stride) * s.k_w + x + s.padding - ox * s.stride) as u32;
                         let start = (oy * s.w_out() + ox) * s.c + i;
                         let (dy, winners) = (at::<E, N>(dy, start), at::<u8, N>(winners, start));
+                        // in separate steps in f32, as above
+                        let mut given = [0.0; N];
                         for j in 0..N {
-                            sum[j] += if u32::from(winners[j]) == place { dy[j].to_f32() } else { 0.0 };
+                            given[j] = dy[j].to_f32();
+                        }
+                        for j in 0..N {
+                            given[j] = if u32::from(winners[j]) == place { given[j] } else { 0.0 };
+                        }
+                        for j in 0..N {
+                            sum[j] += given[j];
                         }
                     }
                 }
