@@ -106,7 +106,7 @@ pub(crate) struct ForwardTask<'a, E> {
     pub(super) moments: Option<(&'a mut [f32], &'a mut [f32])>,
 }
 
-/// A tile row of the weight gradient: `dw[j][o] += sum over units of x[unit offset + j] * dy[unit][o]`.
+/// A tile row of the weight gradient: `dw[j][o] = (0 or dw[j][o]) + sum over units of x[unit offset + j] * dy[unit][o]`.
 pub(crate) struct WeightTask<'a, E> {
     /// The padded input. Each element is followed by its neighbours in the unit.
     pub(super) x: &'a [E],
@@ -121,6 +121,8 @@ pub(crate) struct WeightTask<'a, E> {
     pub(super) dy: &'a [E],
     /// (k_h, run, NV * LANES).
     pub(super) dw: &'a mut [f32],
+    /// Whether `dw` is overwritten, whatever it holds, in place of added to.
+    pub(super) is_first: bool,
 }
 
 /// The loops of one instruction set.
@@ -445,7 +447,7 @@ unsafe fn weight_tile<A: Arch, const M: usize>(
         // not `0..n`: with an index that is unknown here, the compiler would put the sums into memory
         for i in 0..M {
             for v in 0..NV {
-                if i < n {
+                if i < n && !task.is_first {
                     acc[i][v] = A::load_acc(dw.add(i * block + v * A::LANES));
                 }
             }

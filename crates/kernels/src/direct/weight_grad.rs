@@ -119,13 +119,14 @@ pub(crate) fn weight_grad<E: Element>(
     // (groups, chunks, (blocks of a group, sums of a block))
     let mut sums = Reused::<f32>::new(n_groups * plan.n_chunks * plan.group_len());
     sums.as_mut_slice().par_chunks_mut(plan.group_len()).enumerate().for_each(|(piece, dw)| {
-        dw.fill(0.0);
-        for task in plan.chunk(piece % plan.n_chunks) {
-            let first_block = piece / plan.n_chunks * plan.per_group;
+        let first_block = piece / plan.n_chunks * plan.per_group;
+        for (i, task) in plan.chunk(piece % plan.n_chunks).iter().enumerate() {
+            let is_first = i == 0;
             match plan.method {
-                Method::Direct => add_task(kernels, &plan, task, x, dy, first_block, dw),
+                Method::Direct => add_task(kernels, &plan, task, x, dy, first_block, dw, is_first),
                 Method::Winograd(scheme) => {
-                    winograd::add_task(&(kernels.wide)(), scheme, &plan.g, task, x, dy, first_block, dw);
+                    let kernels = &(kernels.wide)();
+                    winograd::add_task(kernels, scheme, &plan.g, task, x, dy, first_block, dw, is_first);
                 }
             }
         }
@@ -185,7 +186,9 @@ vectorised! {
     }
 }
 
-/// Adds the contribution of the pixels of `task` to `dw` (blocks of the group, k_h, run, block).
+/// Adds the contribution of the pixels of `task` to `dw` (blocks of the group, k_h, run, block), or overwrites `dw`
+/// with that of the first task.
+#[expect(clippy::too_many_arguments, reason = "the body of one loop")]
 fn add_task<E: Element>(
     kernels: &Kernels<E>,
     plan: &Plan,
@@ -194,6 +197,7 @@ fn add_task<E: Element>(
     dy: &[E],
     first_block: usize,
     dw: &mut [f32],
+    is_first: bool,
 ) {
     let (g, unit, block) = (&plan.g, kernels.unit, kernels.block);
     let units = Units::new(g, task, unit);
@@ -211,7 +215,7 @@ fn add_task<E: Element>(
             units.pack_gradient(dy, first * block, block, &mut packed[..n * packed_len]);
             for (dy, dw) in packed.chunks_exact(packed_len).zip(dw.chunks_exact_mut(plan.sums_len)) {
                 let pieces = offsets.chunks(UNITS_AT_ONCE).zip(dy.chunks(UNITS_AT_ONCE * block * unit));
-                for (offsets, dy) in pieces {
+                for (i, (offsets, dy)) in pieces.enumerate() {
                     kernels.run_weight_grad(WeightTask {
                         x,
                         x_offsets: offsets,
@@ -220,6 +224,7 @@ fn add_task<E: Element>(
                         run: g.run(),
                         dy,
                         dw,
+                        is_first: is_first && i == 0,
                     });
                 }
             }

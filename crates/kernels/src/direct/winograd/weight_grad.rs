@@ -8,7 +8,8 @@ use crate::direct::geometry::{Geometry, Task};
 use crate::direct::kernel::{Kernels, WeightTask};
 use crate::direct::scratch;
 
-/// Adds the contribution of the pixels of `task` to `dw` (blocks from `first_block` on, products, c_in, block).
+/// Adds the contribution of the pixels of `task` to `dw` (blocks from `first_block` on, products, c_in, block), or
+/// overwrites `dw` with that of the first task.
 #[expect(clippy::too_many_arguments, reason = "the body of one loop")]
 pub(in crate::direct) fn add_task<E: Element>(
     kernels: &Kernels<f32>,
@@ -19,6 +20,7 @@ pub(in crate::direct) fn add_task<E: Element>(
     dy: &[E],
     first_block: usize,
     dw: &mut [f32],
+    is_first: bool,
 ) {
     let row_len = g.w_out * g.c_out;
     let first = (task.images.start * g.h_out + task.rows.start) * row_len;
@@ -38,7 +40,7 @@ pub(in crate::direct) fn add_task<E: Element>(
             let [padded] = of_maps.buffers([tiles.padded_len()]);
             let [v, d] = scratch.buffers([n_products * v_plane, n_blocks * d_block]);
             tiles.pad(x, padded);
-            for (inputs, places) in tiles.groups() {
+            for (i, (inputs, places)) in tiles.groups().enumerate() {
                 transform_input(scheme, padded, inputs, tiles.row(), g.c_in, v, v_row, v_plane);
                 for (b, d) in d.chunks_exact_mut(d_block).enumerate() {
                     let channel = (first_block + b) * block;
@@ -56,6 +58,7 @@ pub(in crate::direct) fn add_task<E: Element>(
                             run: g.c_in,
                             dy: &d[e * d_plane..][..inputs.len() * block],
                             dw: &mut dw[e * g.c_in * block..][..g.c_in * block],
+                            is_first: is_first && i == 0,
                         });
                     }
                 }
