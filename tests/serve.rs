@@ -72,6 +72,17 @@ fn answers_are_those_of_predict() {
     let files = names.iter().map(String::as_str).zip(bytes.iter().map(Vec::as_slice));
     let all = post_form(server.address, "/predict", files).with(200).json();
     assert_eq!(said(&all["pictures"]), expected);
+    let mut x = 1u32;
+    let mut random = || {
+        x ^= x << 13; // Marsaglia's xorshift
+        x ^= x >> 17;
+        x ^= x << 5;
+        x as u8
+    };
+    let noise: Vec<u8> = (0..3 * 1000 * 1000).map(|_| random()).collect();
+    let large = png(1000, 1000, &noise);
+    assert!(large.len() > 2 << 20, "more than axum takes in a form unless told otherwise");
+    post_form(server.address, "/predict", [("large.png", large.as_slice())]).with(200);
     // all requests at once, in any batches
     let address = server.address;
     thread::scope(|scope| {

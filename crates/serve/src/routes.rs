@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -40,6 +40,7 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         .route("/metrics", get(metrics))
         .fallback(no_such_address)
         .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::disable()) // of 2 MiB, in forms: `body::read` has the limit
         .layer(middleware::from_fn_with_state(Arc::clone(shared), guard::guard))
         .with_state(Arc::clone(shared))
 }
