@@ -176,8 +176,10 @@ pub(super) fn tar(out: &mut Out<'_>, packing: Packing) -> Result<(), FolderError
     let swelled = Cell::new(false);
     // Includes the headers: each has 512 bytes and may be preceded by a long name.
     let max_bytes = out.caps.max_bytes.saturating_add(out.caps.max_members.saturating_mul(2048));
-    let mut archive = tar::Archive::new(Capped::new(unzipped, max_bytes, &swelled));
-    match members(out, &mut archive) {
+    let between = Cell::new(None);
+    let reader = Frugal { inner: Capped::new(unzipped, max_bytes, &swelled), between: &between };
+    let mut archive = tar::Archive::new(reader);
+    match members(out, &mut archive, &between) {
         Err(FolderError::Archive { .. }) if swelled.get() => Err(out.too_large()),
         Err(e) => Err(e),
         Ok(()) => {
@@ -188,8 +190,41 @@ pub(super) fn tar(out: &mut Out<'_>, packing: Packing) -> Result<(), FolderError
     }
 }
 
-fn members(out: &mut Out<'_>, archive: &mut tar::Archive<impl Read>) -> Result<(), FolderError> {
-    for member in archive.entries().map_err(|e| out.damaged("it", &e))? {
+/// Most bytes between the contents of two members: headers, a long name, other extensions. The reader of tar files keeps them in
+/// memory, whatever length they claim.
+const MAX_BETWEEN_BYTES: u64 = 1 << 16;
+
+/// A reader that fails if more bytes are read than `between` has left, if it has a number.
+struct Frugal<'a, R> {
+    inner: R,
+    between: &'a Cell<Option<u64>>,
+}
+
+impl<R: Read> Read for Frugal<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        if let Some(left) = self.between.get() {
+            let left = left.checked_sub(n as u64);
+            self.between
+                .set(Some(left.ok_or_else(|| io::Error::other("the header of a member is too long"))?));
+        }
+        Ok(n)
+    }
+}
+
+fn members(
+    out: &mut Out<'_>,
+    archive: &mut tar::Archive<impl Read>,
+    between: &Cell<Option<u64>>,
+) -> Result<(), FolderError> {
+    let mut entries = archive.entries().map_err(|e| out.damaged("it", &e))?;
+    loop {
+        between.set(Some(MAX_BETWEEN_BYTES));
+        let Some(member) = entries.next() else {
+            between.set(None);
+            return Ok(());
+        };
+        between.set(None);
         let member = member.map_err(|e| out.damaged("it", &e))?;
         let name = member.path().map_err(|e| out.damaged("a member", &e))?.into_owned();
         let kind = member.header().entry_type();
@@ -203,5 +238,4 @@ fn members(out: &mut Out<'_>, archive: &mut tar::Archive<impl Read>) -> Result<(
             return Err(out.refuse(format!("{} is neither a file nor a folder", quoted(&name))));
         }
     }
-    Ok(())
 }

@@ -126,6 +126,21 @@ fn nothing_leaves_the_folder() {
     assert!(setting.refused("a.zip", &writer.finish().unwrap().into_inner()).contains("is a link"));
 }
 
+/// The reader of tar files keeps the name of a member in memory, and gzip shrinks a name of gigabytes to megabytes.
+#[test]
+fn a_name_of_megabytes_is_not_kept_in_memory() {
+    let setting = Setting::new();
+    let name = vec![b'a'; 1 << 20];
+    for kind in [tar::EntryType::GNULongName, tar::EntryType::XHeader] {
+        let tar = tar_of(&[("././@LongLink", kind, &name), ("a.png", Regular, b"x")]);
+        let message = setting.refused("a.tar.gz", &gzipped(&tar));
+        assert!(message.contains("the header of a member is too long") && message.len() < 1000, "{message}");
+    }
+    let name = [[b'a'; 200].as_slice(), b"/b.png"].concat();
+    let tar = tar_of(&[("././@LongLink", tar::EntryType::GNULongName, &name), ("a.png", Regular, b"x")]);
+    setting.unpack("long.tar.gz", &gzipped(&tar)).unwrap();
+}
+
 #[test]
 fn damaged_archives_are_named_and_leave_nothing() {
     let setting = Setting::new();
