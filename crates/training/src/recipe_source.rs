@@ -14,9 +14,10 @@ use crate::keys::recipe_keys;
 use crate::recipe::Recipe;
 
 /// The built-in recipes: name and text, in the order in which they are listed.
-const BUILT_IN: [(&str, &str); 16] = [
+const BUILT_IN: [(&str, &str); 17] = [
     ("cnn", include_str!("../../../assets/recipes/cnn.toml")),
     ("cnn-5", include_str!("../../../assets/recipes/cnn-5.toml")),
+    ("cnn-muon", include_str!("../../../assets/recipes/cnn-muon.toml")),
     ("speedrun", include_str!("../../../assets/recipes/speedrun.toml")),
     ("quick", include_str!("../../../assets/recipes/quick.toml")),
     ("photos", include_str!("../../../assets/recipes/photos.toml")),
