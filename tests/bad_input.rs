@@ -45,12 +45,16 @@ fn flags_out_of_range() {
             (
                 "--recipe nope",
                 1,
-                &["no recipe \"nope\"", "cnn, cnn-5, speedrun, quick, photos, photos-cnn, keras", ".toml"],
+                &[
+                    "no recipe \"nope\"",
+                    "cnn, cnn-5, cnn-muon, speedrun, quick, photos, photos-cnn, keras",
+                    ".toml",
+                ],
             ),
             (
                 "recipes nope",
                 1,
-                &["no recipe \"nope\"", "cnn, cnn-5, speedrun, quick, photos, photos-cnn, keras"],
+                &["no recipe \"nope\"", "cnn, cnn-5, cnn-muon, speedrun, quick, photos, photos-cnn, keras"],
             ),
             ("--recipe nope.toml", 1, &["nope.toml", "No such file"]),
             ("+ --epochs 0", 1, &["epochs must be at least 1, it is 0"]),
@@ -454,7 +458,7 @@ fn names_that_are_nearly_right() {
             ("photos", 2, &["photos is not a command", "trainer --dataset photos"]),
             ("--dataset photo", 1, &["did you mean \"photos\"?"]),
             ("--dataset labels.csv", 1, &["labels.csv does not exist"]),
-            ("--dataset cifar-10-batches-bin", 1, &["--dataset cifar10 --data-dir ."]),
+            ("--dataset cifar-10-batches-bin", 1, &["cifar-10-batches-bin/data_batch_1.bin", "fetch-data"]),
             ("predict photos/cat/00.png runs/photos-1", 1, &["is a picture", "first"]),
             ("predict photos-1 photos/cat/00.png", 1, &["did you mean runs/photos-1?"]),
             ("export photos-1", 1, &["did you mean runs/photos-1?"]),

@@ -11,6 +11,8 @@ fn recipes_are_listed() {
     let expected = "\
 cnn                The reference network with a modern protocol: 20 epochs.
 cnn-5              The recipe cnn in 5 epochs: less regularisation, since there is less time to overfit.
+cnn-muon           The recipe cnn with Muon in place of AdamW, and six views of each tested picture: two points more on \
+CIFAR-10.
 speedrun           Aims at 94 % on CIFAR-10 in 9 epochs: the settings of Keller Jordan's record with Muon, \
 https://arxiv.org/abs/2404.00498.
 quick              Beats the Keras baseline's 73.11 % on CIFAR-10 in little more than a minute: a narrower speedrun, one epoch in \
@@ -44,6 +46,7 @@ All keys with their meaning: trainer recipes --keys. The differences between two
     let expected = [
         "cnn",
         "cnn-5",
+        "cnn-muon",
         "speedrun",
         "quick",
         "photos",
@@ -68,6 +71,7 @@ fn a_recipe_is_printed_as_it_stands_and_is_one() {
     for name in [
         "cnn",
         "cnn-5",
+        "cnn-muon",
         "speedrun",
         "quick",
         "keras",
@@ -143,6 +147,8 @@ label  class                training     test
 fn data_verify_names_every_file() {
     let sandbox = Sandbox::new();
     assert_eq!(sandbox.trainer("data verify --dataset sample").ok().stdout, "ok       the embedded sample\n");
+
+    assert_eq!(sandbox.trainer("data verify").ok().stdout, "ok       the embedded sample\n");
 
     sandbox.write("there/cifar-10-batches-bin/data_batch_1.bin", "");
     let ran = sandbox.trainer("data verify --data-dir there").ends_with(1);

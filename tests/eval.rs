@@ -360,6 +360,31 @@ fn a_model_file_of_another_architecture_than_its_tensors_is_refused_by_tensor() 
     sandbox.trainer("eval fewer.safetensors").fails(&["fewer.safetensors", last]);
 }
 
+/// Data that are only for a test need neither training pictures nor all classes.
+#[test]
+fn data_that_cannot_be_trained_on_are_tested() {
+    let sandbox = photos();
+    sandbox
+        .trainer(&format!("--dataset photos --recipe photos-cnn --epochs 1 {TINY_RUN} --run-dir run"))
+        .ok();
+    for (folder, n) in [("only-test/test", 6), ("only-train/train", 6), ("both/train", 6), ("both/test", 4)] {
+        for (place, (class, _)) in CLASSES.iter().take(2).enumerate() {
+            for i in 0..n / 2 {
+                sandbox.write(&format!("{folder}/{class}/{i}.png"), picture(place, 20 + i));
+            }
+        }
+    }
+    let class = CLASSES[0].0;
+    (0..3).for_each(|i| sandbox.write(&format!("one/{i}.png"), picture(0, 24 + i)));
+    let rows: String = (0..3).map(|i| format!("{i}.png,{class}\n")).collect();
+    sandbox.write("one/labels.csv", format!("file,label\n{rows}"));
+    for (data, n) in [("only-test", 6), ("only-train", 6), ("both", 4), ("one", 3)] {
+        assert_eq!(eval_json(&sandbox, &format!("run --dataset {data}"))["n"], n, "{data}");
+    }
+    let ran = sandbox.trainer("eval run --dataset phtos").fails(&["did you mean \"photos\"?"]);
+    assert!(!ran.stderr.contains("was trained on"), "{}", ran.stderr);
+}
+
 /// Other data may hold pictures that the model was trained on: a test on them says nothing.
 #[test]
 fn pictures_that_the_model_was_trained_on_are_counted_and_left_out() {
@@ -391,6 +416,14 @@ fn pictures_that_the_model_was_trained_on_are_counted_and_left_out() {
     new.iter().for_each(|(name, bytes)| sandbox.write(name, bytes));
     sandbox.write("new/dog/20.png", picture(1, 20));
     assert!(eval_json(&sandbox, "run --dataset new").get("not_trained_on").is_none());
+    // the run's model file alone says as much, and any other file says that it cannot
+    assert_eq!(eval_json(&sandbox, "run/model.safetensors --dataset other"), {
+        let mut same = score.clone();
+        same["model"] = json!("run/model.safetensors");
+        same
+    });
+    fs::copy(sandbox.path("run/model.safetensors"), sandbox.path("alone.safetensors")).unwrap();
+    sandbox.trainer("eval alone.safetensors --dataset other").ok().says(&["no run is with the model"]);
 
     fs::rename(sandbox.path("photos"), sandbox.path("moved")).unwrap();
     sandbox

@@ -317,3 +317,17 @@ fn what_folds_cannot_be_is_refused() {
     }
     assert!(!sandbox.path("runs").exists(), "nothing was begun");
 }
+
+/// The final model has a validation loss where training may stop early, but the folds are the test: no predictions are kept.
+#[test]
+fn folds_that_may_stop_early_leave_a_whole_run() {
+    let sandbox = photos();
+    folds(&sandbox, "--set callbacks.early_stopping.patience=1 --run-dir run").ok();
+    sandbox.trainer("verify run").ok();
+    let told = sandbox.trainer("report run").ok();
+    assert!(!told.stderr.contains("predictions_val.csv"), "{}", told.stderr);
+    sandbox
+        .trainer(&format!("--dataset photos --recipe photos-cnn --epochs 1 {TINY_RUN} --run-dir plain"))
+        .ok();
+    sandbox.trainer("compare run plain").fails(&["by its folds on all 39 pictures", "both without"]);
+}

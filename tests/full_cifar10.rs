@@ -4,8 +4,6 @@
 
 use crate::support::{Sandbox, TINY_MODEL};
 use serde_json::json;
-use tallow_core::{Silent, StopFlag};
-use tallow_dataset::fetch::{FetchRequest, Which, fetch};
 
 #[test]
 #[expect(clippy::print_stderr, reason = "a test that did not take place must say so")]
@@ -17,11 +15,12 @@ fn from_the_archive_to_a_model() {
         return;
     };
     let sandbox = Sandbox::new();
-    let request =
-        FetchRequest { from: Some(archive), ..FetchRequest::new(Which::Cifar10, sandbox.path("data")) };
-    fetch(&request, &Silent, &StopFlag::default()).unwrap();
+    // the archive and the folder in it are data sets, too; the archive ends up where the name finds it
+    let by_archive = sandbox.trainer(&format!("data info --dataset {archive}")).ok();
+    let by_folder = sandbox.trainer("data info --dataset data/cifar-10-batches-bin").ok();
 
     let info = sandbox.trainer("data info").ok();
+    assert_eq!([&by_archive.stdout, &by_folder.stdout], [&info.stdout; 2]);
     for line in [
         "Data set              cifar10",
         "Training data shape   (50000, 32, 32, 3)",

@@ -205,7 +205,7 @@ fn predict_does_the_rest_and_turns_as_the_file_says() {
     let ran = sandbox
         .trainer("predict run mixed empty.jpg page.jpg gone.jpg --json --csv answers.csv")
         .ends_with(1);
-    let ran = ran.says(&["empty.jpg: an empty file", "page.jpg: ", "gone.jpg does not exist"]);
+    let ran = ran.says(&["empty.jpg: an empty file", "page.jpg: ", "gone.jpg: does not exist"]);
     let document = ran.json();
     let answer = |name: &str| {
         let is_of = |picture: &&Value| picture["file"] == *format!("mixed/{name}");

@@ -255,7 +255,10 @@ fn more_epochs_extend_a_run() {
         format!("{TINY_MODEL} --train-subset 60 --batch-size 16 --set schedule={{kind=\"constant\"}}");
     sandbox.trainer(&format!("{constant} --epochs 3 --run-dir alone")).ok();
     sandbox.trainer(&format!("{constant} --epochs 2 --run-dir run")).ok();
-    let extended = sandbox.trainer("--resume run --epochs 3").ok().says(&["extended from 2 to 3 epochs\n"]);
+    sandbox.trainer("export run").ok();
+    let stale = "model.onnx is of the model before the extension: make it again with trainer export";
+    let extended =
+        sandbox.trainer("--resume run --epochs 3").ok().says(&["extended from 2 to 3 epochs\n", stale]);
     assert!(extended.stderr.contains("Going on with epoch 3"), "{}", extended.stderr);
     for file in ["history.csv", "evaluation/predictions_test.csv"] {
         assert!(sandbox.read(&format!("alone/{file}")) == sandbox.read(&format!("run/{file}")), "{file}");

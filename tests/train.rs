@@ -335,6 +335,18 @@ fn the_last_short_batch_is_kept_or_left_out() {
 }
 
 #[test]
+fn a_batch_whose_images_do_not_count_changes_nothing() {
+    // batches of one: those of the first class have the weight 0
+    for shards in ["", "--set shards=2"] {
+        let weights = "--set loss.class_weights=[0,1,1,1,1,1,1,1,1,1] --batch-size 1 --epochs 1";
+        let sandbox = Sandbox::new();
+        sandbox.trainer(&format!("{TINY_MODEL} --train-subset 60 {weights} {shards} --run-dir run")).ok();
+        let loss = &sandbox.json("run/summary.json")["test"]["loss"];
+        assert!(loss.as_f64().is_some_and(f64::is_finite), "{loss}");
+    }
+}
+
+#[test]
 fn class_weights_count_and_are_counted() {
     let weighted = results(&format!("{TINY} --set loss.class_weights=[1,1,1,1,1,1,1,1,1,3]"));
     assert!(weighted != results(TINY), "the weights change nothing");

@@ -290,6 +290,19 @@ fn a_head_goes_on_bit_for_bit_and_only_on_its_own_weights() {
     sandbox.trainer("train --resume whole --epochs 4 --offline").ok();
 }
 
+/// A frozen backbone may come from another run: a resumed run gets it from there again.
+#[test]
+fn a_head_on_the_backbone_of_another_run_goes_on() {
+    let sandbox = with_weights();
+    let tuned =
+        "--set data.train_subset=40 --val-fraction 0 --set model.unfreeze=all --set epochs=1 --run-dir tuned";
+    sandbox.trainer(&changed(HEAD, tuned)).ok();
+    sandbox.trainer(&changed(HEAD, "--init-from tuned --set epochs=1 --run-dir head")).ok();
+    sandbox.trainer("--resume head --epochs 2 --offline").ok();
+    fs::remove_dir_all(sandbox.path("tuned")).unwrap();
+    sandbox.trainer("--resume head --epochs 3 --offline").fails(&["tuned"]);
+}
+
 #[test]
 fn what_does_not_fit_is_said() {
     let sandbox = with_weights();

@@ -33,7 +33,7 @@ pub struct PhotographsRequest<'a> {
     pub test_fraction: f64,
     /// Whether unreadable pictures, up to 1 % of all and at least one, may be left out.
     pub skip_bad: bool,
-    /// Whether all pictures are test pictures if the data set has no splits: nothing is trained on it.
+    /// Whether nothing is trained on the data set: the test pictures are those that their owner calls so, or else all.
     pub is_all_test: bool,
     /// How pictures are fitted to the model's input size, and how many bytes of fitted pictures may be kept in memory.
     /// Either all pictures are kept, or none.
@@ -67,7 +67,8 @@ pub fn load_photographs(
     stop: &StopFlag,
 ) -> Result<Option<Photographs>, Error> {
     let PhotographsRequest { path, data_dir, .. } = request;
-    let mut listing = match folder::list(path, &request.options, data_dir, progress, stop) {
+    let options = ListingOptions { allows_one_class: request.is_all_test, ..request.options.clone() };
+    let mut listing = match folder::list(path, &options, data_dir, progress, stop) {
         Err(FolderError::Stopped(_)) => return Ok(None),
         listing => listing?,
     };
@@ -142,7 +143,10 @@ fn parts(
     let has = |split| good.iter().any(|good| good.entry.split == Some(split));
     let [has_train, has_val, has_test] = [SplitName::Train, SplitName::Val, SplitName::Test].map(has);
     let parts = match (has_train || has_val || has_test, has_test) {
-        (false, _) if request.is_all_test => return Ok(Parts { train: Vec::new(), val: None, test: good }),
+        _ if request.is_all_test => {
+            let test = good.into_iter().filter(|good| !has_test || good.entry.split == Some(SplitName::Test));
+            return Ok(Parts { train: Vec::new(), val: None, test: test.collect() });
+        }
         (_, false) if request.test_fraction == 0.0 && !has_val => {
             Parts { train: good, val: None, test: Vec::new() }
         }
@@ -180,14 +184,21 @@ fn by_owner(good: Vec<Good>, test: SplitName) -> Parts {
 fn by_chance(good: Vec<Good>, n_classes: usize, request: &PhotographsRequest<'_>) -> Result<Parts, Error> {
     let labels: Vec<u32> = good.iter().map(|good| good.entry.label).collect();
     let split = stratified_split(&labels, n_classes, request.test_fraction, 1, TEST_SEED);
-    let mut split = split.map_err(|_| Error::Pictures {
-        path: request.path.to_owned(),
-        problem: format!(
+    let smallest =
+        (0..n_classes as u32).map(|class| labels.iter().filter(|&&label| label == class).count()).min();
+    let problem = match smallest {
+        Some(n @ 3..) => format!(
+            "a share of {} for the test leaves a class of {n} pictures without some to train or to test on: \
+             choose another --test-fraction",
+            request.test_fraction
+        ),
+        _ => format!(
             "{} pictures of {n_classes} classes are too few to train and to test on: each class needs at \
              least 3 pictures, and 20 are a good start. Add pictures",
             labels.len()
         ),
-    })?;
+    };
+    let mut split = split.map_err(|_| Error::Pictures { path: request.path.to_owned(), problem })?;
     split.keep_copies_together(|i| good[i as usize].facts.identity);
     let (mut train, mut test) = (Vec::new(), Vec::new());
     for (i, good) in good.into_iter().enumerate() {

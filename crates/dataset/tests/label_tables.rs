@@ -63,6 +63,37 @@ fn a_column_of_splits() {
 }
 
 #[test]
+fn a_wrong_word_among_splits_does_not_undo_the_division() {
+    let rows = "split;image;class train;a/0;x train;a/1;y test;a/2;x tarin;a/3;y ;a/4;x";
+    let refused = Tree::new(&["a/*5"]).with("labels.csv", table(rows)).refused();
+    for part in ["row 5: a/3 is in split tarin: expected train, val or test", "row 6: a/4 is in no split"] {
+        assert!(refused.contains(part), "{refused}");
+    }
+    assert!(!refused.contains("is not in any row"), "{refused}");
+    // a column with such a name that holds something else is none of splits
+    let tree = Tree::new(&["a/*2"]).with("labels.csv", table("set;image;class 7;a/0;x 8;a/1;y"));
+    assert_eq!(counted(&tree.list().unwrap()), "x 1, y 1");
+}
+
+#[test]
+fn tables_that_know_the_splits_are_read_beside_class_folders() {
+    let folders = || Tree::new(&["cat/*3", "dog/*3"]);
+    let rows =
+        "file,label,split cat/0,cat,train cat/1,cat,train cat/2,cat,test dog/0,dog,train dog/1,dog,test";
+    let tree = folders().with("labels.csv", table(&format!("{rows} dog/2,dog,train")));
+    assert_eq!(counted(&tree.list().unwrap()), "test/cat 1, test/dog 1, train/cat 2, train/dog 2");
+    let tree = folders()
+        .with("train.csv", table("file,label cat/0,cat cat/1,cat dog/0,dog dog/1,dog"))
+        .with("test.csv", table("file,label cat/2,cat dog/2,dog"));
+    assert_eq!(counted(&tree.list().unwrap()), "test/cat 1, test/dog 1, train/cat 2, train/dog 2");
+    // a table without splits says nothing that the folders do not say
+    let tree = folders().with("labels.csv", table("file,label cat/0,cat dog/1,dog"));
+    let listing = tree.list().unwrap();
+    assert_eq!(counted(&listing), "cat 3, dog 3");
+    assert!(listing.notices.iter().any(|notice| notice.contains("not read, because folders")));
+}
+
+#[test]
 fn files_are_found_as_people_write_them() {
     let tree =
         Tree::new(&["pictures/x/Gru\u{308}n 1.png", "pictures/b.v2.png", "pictures/c.png", "pictures/d.png"])

@@ -76,7 +76,8 @@ pub struct NoveltyRecord {
     pub version: u32,
     /// Share of pictures like the training pictures that may be reported as "none of the classes".
     pub false_alarm_rate: f64,
-    /// Number of pictures of the model's classes that define what is usual. The model was not trained on them.
+    /// Number of pictures of the model's classes that define what is usual. Each one's distance is from distributions that were
+    /// fitted without it.
     pub n_known: u64,
     /// Results on the test images; `None` if the test images themselves define what is usual.
     pub test: Option<NoveltyTest>,

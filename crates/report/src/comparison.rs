@@ -77,6 +77,14 @@ fn check_same_data(a: &ComparedRun<'_>, b: &ComparedRun<'_>) -> Result<()> {
     if let (Some(one), Some(other)) = (&a.record.summary, &b.record.summary)
         && one.data_digest != other.data_digest
     {
+        if one.dataset == other.dataset && one.is_tested_by_folds() != other.is_tested_by_folds() {
+            let (by_folds, apart) = if one.is_tested_by_folds() { (one, other) } else { (other, one) };
+            return refuse(format!(
+                "one was tested by its folds on all {} pictures, the other on {} that were kept apart: train both with \
+                 --folds, or both without",
+                by_folds.n_test, apart.n_test
+            ));
+        }
         return refuse(format!(
             "they were tested on different data ({}, digest {}, and {}, digest {})",
             one.dataset.shown(),

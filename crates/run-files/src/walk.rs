@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use tallow_core::FileError;
 use tallow_core::files::is_absent;
@@ -40,7 +40,11 @@ pub(crate) fn files_below(run: &Path, path: &Path) -> Result<Vec<String>, FileEr
 
 /// Returns the name of `path` in the run folder `run`; `None` if it does not lie there.
 pub(crate) fn name_in(run: &Path, path: &Path) -> Option<String> {
-    let parts = path.strip_prefix(run).ok()?.components();
+    // a path in the current folder may begin with `.` or not
+    let plain =
+        |path: &Path| path.components().filter(|part| *part != Component::CurDir).collect::<PathBuf>();
+    let (path, run) = (plain(path), plain(run));
+    let parts = path.strip_prefix(&run).ok()?.components();
     let parts: Vec<_> = parts.map(|part| part.as_os_str().to_string_lossy()).collect();
     Some(parts.join("/"))
 }
@@ -49,4 +53,21 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     let list =
         || -> io::Result<Vec<PathBuf>> { fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect() };
     list().map_err(FileError::new("list the folder", folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_same_however_the_current_folder_is_written() {
+        let name = |run: &str, path: &str| name_in(Path::new(run), Path::new(path));
+        assert_eq!(name("runs/a", "runs/a/plots/x.svg"), Some("plots/x.svg".into()));
+        for [run, path] in
+            [[".", "report.html"], [".", "./report.html"], ["./a", "a/report.html"], ["a", "./a/report.html"]]
+        {
+            assert_eq!(name(run, path), Some("report.html".into()), "{run} {path}");
+        }
+        assert_eq!(name("runs/a", "runs/b/report.html"), None);
+    }
 }

@@ -169,7 +169,7 @@ pub(crate) struct PredictArgs {
     /// Number of classes printed for each picture, the most probable first
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) top_k: usize,
-    /// Write the predictions to a CSV file
+    /// Write the predictions to a CSV file; - stands for standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
     /// auto, cpu, cuda, cuda:N or metal

@@ -8,7 +8,7 @@ use tallow_core::shown::shown;
 use tallow_core::{Foreign, Progress as _, files, path_of};
 use tallow_dataset::MAX_PICTURE_BYTES;
 use tallow_dataset::decode::probe;
-use tallow_dataset::folder::{self, Listing, SplitName};
+use tallow_dataset::folder::{self, Listing, ListingOptions, SplitName};
 use tallow_models::weights::PretrainedConfig;
 use tallow_training::{Override, Recipe};
 
@@ -16,7 +16,7 @@ use crate::App;
 use crate::args::SettingsArgs;
 use crate::pretrained::{Pretrained, stopped};
 use crate::recipe_input::load_recipe;
-use crate::source::{Spec, listing_options};
+use crate::source::Spec;
 
 /// Number of pictures whose sizes are read.
 const N_PROBED: usize = 64;
@@ -39,12 +39,22 @@ pub(crate) fn recipe(
     app: &App,
 ) -> Result<Recipe> {
     let Spec::Path(path) = spec else { return Ok(load_recipe("photos", overrides)?) };
-    let data_dir = settings.data_dir.clone().unwrap_or_else(|| "data".into());
-    let options = listing_options(&settings.labels.config(&data_dir));
+    let set = |key: &str| {
+        let last = overrides.iter().rfind(|one| one.key == key)?;
+        last.value.as_str().map(str::to_owned)
+    };
+    let data_dir = path_of(&set("data.data_dir").unwrap_or_else(|| "data".into()));
+    let options = ListingOptions {
+        file_column: set("data.file_column"),
+        label_column: set("data.label_column"),
+        split_column: set("data.split_column"),
+        ..ListingOptions::default()
+    };
+    let weights = set("model.weights");
     let listing = folder::list(path, &options, &data_dir, &app.progress, &app.stop)?;
     let (n, n_classes) = (listing.entries.len(), listing.class_names.len());
     let side_px = typical_side_px(&listing);
-    let (name, mut chosen, why) = match backbone(settings, app)? {
+    let (name, mut chosen, why) = match backbone(weights.as_deref(), settings.offline, app)? {
         Ok(model) => {
             let px: i64 = if side_px < SMALL_PX && n > MANY { 128 } else { 224 };
             let mut chosen = vec![Override::new("model.input_px", vec![px; 2])];
@@ -52,7 +62,7 @@ pub(crate) fn recipe(
             let whole = seen_whole(side_px as usize, px as usize);
             let seen = if whole.is_some() { "whole" } else { "as the weights were trained" };
             chosen.extend(whole);
-            let weights = match &settings.weights {
+            let weights = match &weights {
                 Some(weights) => format!("with the pretrained weights {}", shown(weights)),
                 None => "pretrained weights are available".to_owned(),
             };
@@ -100,10 +110,14 @@ fn epochs(n_steps: usize, n: usize, batch_size: usize) -> usize {
 
 /// Checks whether a pretrained backbone is available. Returns the architecture's name if the weights state one, or the reason
 /// why not. A stop is an error.
-fn backbone(settings: &SettingsArgs, app: &App) -> Result<std::result::Result<Option<String>, String>> {
+fn backbone(
+    weights: Option<&str>,
+    offline: bool,
+    app: &App,
+) -> Result<std::result::Result<Option<String>, String>> {
     let recipe = load_recipe("photos", &[])?;
     let mut model = recipe.model;
-    if let Some(weights) = &settings.weights {
+    if let Some(weights) = weights {
         // weights that the user names are used; an error is reported when they are loaded
         let config = path_of(weights).join("config.json");
         let config = config.is_file().then(|| PretrainedConfig::read(&config).ok()).flatten();
@@ -113,7 +127,7 @@ fn backbone(settings: &SettingsArgs, app: &App) -> Result<std::result::Result<Op
     if let Some(architecture) = tallow_models::architecture_of(&model).ok().and_then(|a| a.weights.as_ref()) {
         model.insert("weights".into(), architecture.source.into());
     }
-    match Pretrained::find(&model, settings.offline, app) {
+    match Pretrained::find(&model, offline, app) {
         Ok(_) => Ok(Ok(None)),
         Err(e) if stopped(&e).is_some() => Err(e),
         Err(e) => Ok(Err(first_sentence(&format!("{e:#}")))),

@@ -214,12 +214,14 @@ impl FileVerdict {
 pub(crate) fn verify(args: &DataArgs, app: &App) -> Result<ExitCode> {
     let spec = Spec::parse(&args.dataset)?;
     let (verdicts, remedy) = match &spec {
-        Spec::Named(name) => (named(name, args, app)?, "remove the folder and run cargo xtask fetch-data"),
+        Spec::Named(name) => {
+            (named(name, args, app)?, "Get the files again: remove the folder and run cargo xtask fetch-data")
+        }
         Spec::Path(_) => {
             let Some(verdicts) = files(&spec, args, app)? else {
                 return Ok(ExitCode::from(app.stop.raised().map_or(1, StopSignal::exit_status)));
             };
-            (verdicts, "get these files again, or remove them")
+            (verdicts, "Get these files again, or remove them")
         }
     };
     if app.global.json {
@@ -240,7 +242,7 @@ pub(crate) fn verify(args: &DataArgs, app: &App) -> Result<ExitCode> {
     if verdicts.iter().all(|v| v.ok) {
         return Ok(ExitCode::SUCCESS);
     }
-    app.progress.say(&format!("Get the files again: {remedy}"));
+    app.progress.say(remedy);
     Ok(ExitCode::FAILURE)
 }
 
@@ -254,6 +256,12 @@ fn named(name: &str, args: &DataArgs, app: &App) -> Result<Vec<FileVerdict>> {
             load_cifar100(&args.data_dir)?; // sizes, labels and counts; no digests of its files are published
             vec![FileVerdict::ok("CIFAR-100")]
         }
+        "auto" => match cifar10(args, app) {
+            Err(error) if matches!(error.downcast_ref(), Some(Error::Absent { .. })) => {
+                return named("sample", args, app);
+            }
+            verdicts => verdicts?,
+        },
         _ => cifar10(args, app)?,
     })
 }

@@ -11,8 +11,8 @@ use std::sync::OnceLock;
 use anyhow::{Result, bail};
 use rayon::prelude::*;
 use serde::Serialize;
-use tallow_core::shown::{shell_word, shown_path};
-use tallow_core::{Foreign, Progress, StopFlag, StopSignal, Unit, files, path_of};
+use tallow_core::shown::shown_path;
+use tallow_core::{Foreign, Progress, StopFlag, StopSignal, Unit, files};
 use tallow_dataset::{
     Dataset, Detail, ImageSet, MAX_DUPLICATE_DISTANCE, MIN_CANDIDATE_SIMILARITY, descriptor_len, descriptors,
 };
@@ -74,7 +74,9 @@ fn pairs(duplicates: &[Duplicate], train: &ImageSet, test: &ImageSet) -> Vec<[Fo
 }
 
 pub(crate) fn run(args: &DuplicatesArgs, app: &App) -> Result<ExitCode> {
-    let (spec, config) = (Spec::parse(&args.data.dataset)?, args.data.labels.config(&args.data.data_dir));
+    let spec = Spec::parse(&args.data.dataset)?;
+    let mut config = args.data.labels.config(&args.data.data_dir);
+    config.test_fraction = args.test_fraction.unwrap_or(config.test_fraction);
     let dataset = match source::load_local(&spec, &config, false, app)?.told(app) {
         Ok(dataset) => dataset,
         Err(signal) => return Ok(ExitCode::from(signal.exit_status())),
@@ -136,18 +138,8 @@ pub(crate) fn between_parts(
         test.len(),
         named.join(", "),
         if duplicates.len() > named.len() { ", …" } else { "" },
-        flags(config)
+        source::flags(config)
     )]))
-}
-
-/// Returns the options that name the data set again, each after a space.
-fn flags(config: &DataConfig) -> String {
-    let DataConfig { dataset, file_column, label_column, split_column, .. } = config;
-    let columns = [("file", file_column), ("label", label_column), ("split", split_column)];
-    let named =
-        columns.into_iter().filter_map(|(kind, column)| Some((format!("{kind}-column"), column.as_ref()?)));
-    let all = std::iter::once(("dataset".to_owned(), dataset)).chain(named);
-    all.map(|(option, value)| format!(" --{option} {}", shell_word(&path_of(value)))).collect()
 }
 
 /// Returns, for every image of `test` with a near-duplicate in `train`, the nearest one, in the order of `test`. Returns

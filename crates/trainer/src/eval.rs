@@ -14,9 +14,10 @@ use tallow_report::confusion_text;
 use tallow_training::{CONFIDENCE, DataConfig, ModelInfo, Part, RunFolder, TrainData, Views};
 
 use crate::App;
-use crate::args::{EvalArgs, LabelArgs, SplitName, Tta};
+use crate::args::{EvalArgs, SplitName, Tta};
 use crate::calibration::Calibration;
 use crate::duplicates::{self, Duplicate};
+use crate::model_at::run_of;
 use crate::source::{self, Loaded, Spec};
 use crate::{model, output, train, trained_on};
 
@@ -115,7 +116,7 @@ pub(crate) fn run(args: &EvalArgs, app: &App) -> Result<ExitCode> {
 /// Returns the data set to evaluate: the run's own, read as it was then, or another one. If another one has no parts, all its
 /// pictures are tested. Returns `None` if a stop was requested.
 fn dataset(args: &EvalArgs, info: &ModelInfo, app: &App) -> Result<Option<Dataset>> {
-    let mut config = match RunFolder::recipe_of(&args.model) {
+    let mut config = match RunFolder::recipe_of(run_of(&args.model)) {
         Ok(recipe) => recipe.data,
         Err(_) => {
             DataConfig { dataset: info.dataset.raw().to_owned(), folds: info.folds, ..DataConfig::default() }
@@ -130,20 +131,18 @@ fn dataset(args: &EvalArgs, info: &ModelInfo, app: &App) -> Result<Option<Datase
             ..args.labels.config(&data_dir)
         };
     }
-    let LabelArgs { skip_bad, file_column, label_column, split_column } = args.labels.clone();
-    config.skip_bad |= skip_bad;
-    config.file_column = file_column.or(config.file_column);
-    config.label_column = label_column.or(config.label_column);
-    config.split_column = split_column.or(config.split_column);
+    config = args.labels.over(config);
     if let Some(data_dir) = &args.data_dir {
         config.data_dir.clone_from(data_dir);
     }
-    let spec = Spec::parse(&config.dataset).with_context(|| {
-        format!(
-            "the model was trained on \"{}\": give its present place with --dataset",
-            shown(&config.dataset)
-        )
-    })?;
+    let mut spec = Spec::parse(&config.dataset);
+    if args.dataset.is_none() {
+        let trained_on = shown(&config.dataset);
+        spec = spec.with_context(|| {
+            format!("the model was trained on \"{trained_on}\": give its present place with --dataset")
+        });
+    }
+    let spec = spec?;
     // a data set is read as for training to see whether it is the run's own; other data may be unfit for training
     let as_trained = source::load_local(&spec, &config, false, app);
     let is_own =

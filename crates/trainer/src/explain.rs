@@ -17,7 +17,7 @@ use tallow_training::{Explanation, Predictor};
 use crate::App;
 use crate::args::ExplainArgs;
 use crate::predict::{Asked, Failed, asked};
-use crate::{model, output, train};
+use crate::{model, output, predict, train};
 
 /// Small images are enlarged by the largest whole factor with which neither side exceeds this size, in px.
 const LEAST_SIDE_PX: usize = 224;
@@ -108,7 +108,7 @@ fn draw(
         let explanation = match predictor.explain(&set, index as u32, class) {
             Ok(explanation) => explanation,
             Err(tallow_training::TrainingError::Data(error)) => {
-                failed.push(Failed { file: asked.name.clone(), reason: error.to_string() });
+                failed.push(Failed { file: asked.name.clone(), reason: predict::reason(&error) });
                 continue;
             }
             Err(error) => return Err(error.into()),

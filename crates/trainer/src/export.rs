@@ -16,6 +16,7 @@ use tallow_training::{ModelInfo, SavedModel};
 
 use crate::App;
 use crate::args::{ExportArgs, ExportFormat, ExportWeights};
+use crate::model_at::name_of;
 use crate::{export_web, model, output};
 
 /// Largest accepted size of a `summary.json`, in bytes.
@@ -162,9 +163,8 @@ impl<'a> Network<'a> {
 
     /// Returns the description of the model for the page of a web export, as JSON.
     fn about(&self, path: &Path) -> Result<String> {
-        let name = path.file_stem().map(|name| name.to_string_lossy().into_owned());
         let about = serde_json::json!({
-            "name": name.filter(|name| name != "model").unwrap_or_else(|| self.info.dataset.raw().to_owned()),
+            "name": name_of(path),
             "classes": self.info.class_names,
             "calibrated": self.info.temperature.is_some(),
             "preprocess": self.preprocess,

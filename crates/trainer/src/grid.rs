@@ -14,7 +14,7 @@ use tallow_training::{TrainData, train_loader};
 use crate::App;
 use crate::args::GridArgs;
 use crate::output;
-use crate::recipe_input::load_recipe;
+use crate::recipe_input::recipe_or_run;
 use crate::report::PNG_SCALE;
 use crate::source::{self, Spec};
 
@@ -36,10 +36,12 @@ struct Image<'a> {
 }
 
 pub(crate) fn run(args: &GridArgs, app: &App) -> Result<ExitCode> {
-    let recipe = load_recipe(&args.recipe, &[])?;
-    let spec = Spec::parse(args.dataset.as_deref().unwrap_or(&recipe.data.dataset))?;
-    let data_dir = args.data_dir.as_deref().unwrap_or(&recipe.data.data_dir);
-    let dataset = match source::load_local(&spec, &args.labels.config(data_dir), false, app)?.told(app) {
+    let recipe = recipe_or_run(&args.recipe)?;
+    let mut config = args.labels.over(recipe.data.clone());
+    config.dataset = args.dataset.clone().unwrap_or(config.dataset);
+    config.data_dir = args.data_dir.clone().unwrap_or(config.data_dir);
+    let spec = Spec::parse(&config.dataset)?;
+    let dataset = match source::load_local(&spec, &config, false, app)?.told(app) {
         Ok(dataset) => dataset,
         Err(signal) => return Ok(ExitCode::from(signal.exit_status())),
     };

@@ -25,6 +25,7 @@ mod find_lr;
 mod grid;
 mod inputs;
 mod model;
+mod model_at;
 mod output;
 mod places;
 mod predict;

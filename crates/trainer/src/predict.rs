@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 use tallow_core::shown::{shown, shown_path};
 use tallow_core::{Foreign, Progress as _, files};
-use tallow_dataset::folder::{BadFile, Picture, walk_pictures};
+use tallow_dataset::folder::{BadFile, FolderError, Picture, walk_pictures};
 use tallow_dataset::{Files, ImageSet, MAX_PICTURE_BYTES};
 use tallow_metrics::{Answer, answers_to_csv, most_probable};
 use tallow_report::{columns, padded};
@@ -89,8 +89,14 @@ pub(crate) fn run(args: &PredictArgs, app: &App) -> Result<ExitCode> {
     for Failed { file, reason } in &failed {
         app.progress.say(&format!("{}: {}", file.shown(), shown(reason)));
     }
-    if let Some(csv) = &args.csv {
-        files::write(csv, answers_to_csv(&pictures, top_k).as_bytes())?;
+    match &args.csv {
+        Some(csv) if csv == Path::new("-") => {
+            ensure!(!app.global.json, "--csv - and --json both print on standard output: choose one");
+            output::line(answers_to_csv(&pictures, top_k).trim_end())?;
+            return Ok(status);
+        }
+        Some(csv) => files::write(csv, answers_to_csv(&pictures, top_k).as_bytes())?,
+        None => {}
     }
     tell(args, &predictor, pictures, failed, top_k, app)?;
     Ok(status)
@@ -120,7 +126,13 @@ pub(crate) fn asked(
                 let bad = |bad: BadFile| Failed { file: Foreign::of_path(&bad.path), reason: bad.reason };
                 failed.extend(walked.bad.into_iter().map(bad));
             }
-            Err(e) => failed.push(Failed { reason: e.to_string(), file: Foreign::of_path(image) }),
+            Err(e) => {
+                let reason = match e {
+                    FolderError::NotThere { .. } => "does not exist".to_owned(),
+                    other => other.to_string(),
+                };
+                failed.push(Failed { reason, file: Foreign::of_path(image) });
+            }
         }
     }
     Ok(asked)
@@ -164,7 +176,7 @@ fn answer(
 }
 
 /// Returns the reason why a picture cannot be read, without its name, which is shown beside it.
-fn reason(error: &tallow_dataset::Error) -> String {
+pub(crate) fn reason(error: &tallow_dataset::Error) -> String {
     match error {
         tallow_dataset::Error::BadPicture(bad) => bad.reason.clone(),
         other => other.to_string(),

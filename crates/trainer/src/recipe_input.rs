@@ -24,8 +24,11 @@ pub(crate) fn recipe_or_run(source: &Path) -> Result<Recipe, TrainingError> {
     if !source.is_dir() {
         return load_recipe(source, &[]);
     }
-    RunFolder::recipe_of(source)?; // its error tells why the folder is not a run folder
-    load_recipe(source.join(RECIPE), &[])
+    match RunFolder::recipe_of(source) {
+        Ok(_) => load_recipe(source.join(RECIPE), &[]),
+        // a folder of pictures may have the name of a built-in recipe; the error tells why the folder is not a run folder
+        Err(why) => load_recipe(source, &[]).map_err(|_| why),
+    }
 }
 
 /// Returns the override of a flag. The flag's name is the last part of the key.

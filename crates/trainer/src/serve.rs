@@ -8,12 +8,12 @@ use anyhow::{Context as _, Result, anyhow};
 use serde::Serialize;
 use tallow_core::shown::{shown, shown_path};
 use tallow_core::{Foreign, Progress as _, StopSignal};
-use tallow_run_files::MODEL;
 use tallow_serve::{Limits, Served, serve};
 use tallow_training::{Part, RunFolder, TrainData};
 
 use crate::App;
 use crate::args::ServeArgs;
+use crate::model_at::{name_of, run_of};
 use crate::source::{self, Spec};
 use crate::{model, output, train};
 
@@ -97,19 +97,6 @@ fn open(args: &ServeArgs, app: &App) -> Result<std::result::Result<Vec<Served>, 
     Ok(Ok(models))
 }
 
-/// Returns the name of the model at `path`. For a run folder, and for the file `model.safetensors` in a folder, it is the
-/// folder's name; for any other file, the file's name without its extension.
-fn name_of(path: &Path) -> String {
-    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let is_of_run = whole.file_name().is_some_and(|name| name == MODEL);
-    let named = match whole.parent().filter(|_| is_of_run) {
-        Some(folder) => folder.file_name(),
-        None if whole.is_dir() => whole.file_name(),
-        None => whole.file_stem(),
-    };
-    named.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
 /// Makes a model name the nearest training pictures in its answers. Does nothing if `n` is 0, the model has no features, or a
 /// stop was requested.
 ///
@@ -119,8 +106,7 @@ fn name_nearest(served: &mut Served, path: &Path, n: usize, app: &App) -> Result
     if n == 0 || !served.predictor.has_features() {
         return Ok(());
     }
-    let run = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
-    let config = RunFolder::recipe_of(run)?.data;
+    let config = RunFolder::recipe_of(run_of(path))?.data;
     let spec = Spec::parse(&config.dataset)?;
     let Ok(dataset) = source::load_local(&spec, &config, false, app)?.told(app) else {
         return Ok(()); // a stop was requested
@@ -142,13 +128,6 @@ fn name_nearest(served: &mut Served, path: &Path, n: usize, app: &App) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn models_are_called_as_their_folders() {
-        assert_eq!(name_of(Path::new("no/such/runs/photos-1/model.safetensors")), "photos-1");
-        assert_eq!(name_of(Path::new("no/such/cats.safetensors")), "cats");
-        assert_eq!(name_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/..")), "trainer");
-    }
 
     #[test]
     fn a_port_in_use_is_told_with_a_remedy() {

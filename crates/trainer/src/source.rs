@@ -51,7 +51,7 @@ impl Loaded {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Spec {
     Named(String),
-    /// A folder, a table, an archive, or the folder of CIFAR's Python version.
+    /// A folder, a table, an archive, or a published version of CIFAR.
     Path(PathBuf),
 }
 
@@ -67,7 +67,6 @@ impl Spec {
             || text.starts_with("folder:")
             || text.contains(std::path::MAIN_SEPARATOR)
         {
-            check_is_no_cifar_binary(&path)?;
             return Ok(Self::Path(path));
         }
         let beside = names_in(Path::new("."));
@@ -93,7 +92,7 @@ impl Spec {
 
     /// Whether the data set consists of picture files, which may have different sizes.
     pub(crate) fn is_of_files(&self) -> bool {
-        matches!(self, Self::Path(path) if !is_cifar_python(path).unwrap_or(false))
+        matches!(self, Self::Path(path) if !matches!(Cifar::at(path), Ok(Some(_))))
     }
 }
 
@@ -172,9 +171,29 @@ fn by_name(name: &str, data_dir: &Path) -> Result<Dataset> {
 }
 
 /// Returns the options of a recipe for reading a table of labels.
-pub(crate) fn listing_options(config: &DataConfig) -> ListingOptions {
+fn listing_options(config: &DataConfig) -> ListingOptions {
     let DataConfig { file_column, label_column, split_column, .. } = config.clone();
-    ListingOptions { file_column, label_column, split_column }
+    ListingOptions { file_column, label_column, split_column, allows_one_class: false }
+}
+
+/// Returns the options that name a data set again, each after a space.
+pub(crate) fn flags(config: &DataConfig) -> String {
+    let DataConfig { dataset, file_column, label_column, split_column, .. } = config;
+    let usual = DataConfig::default();
+    let data_dir = (config.data_dir != usual.data_dir).then(|| path_text(&config.data_dir));
+    let test_fraction =
+        (config.test_fraction != usual.test_fraction).then(|| config.test_fraction.to_string());
+    let named = [
+        ("dataset", Some(dataset)),
+        ("data-dir", data_dir.as_ref()),
+        ("file-column", file_column.as_ref()),
+        ("label-column", label_column.as_ref()),
+        ("split-column", split_column.as_ref()),
+        ("test-fraction", test_fraction.as_ref()),
+    ];
+    let named = named.into_iter().filter_map(|(option, value)| Some((option, value?)));
+    let all = named.map(|(option, value)| format!(" --{option} {}", shell_word(&path_of(value))));
+    all.chain(config.skip_bad.then(|| " --skip-bad".to_owned())).collect()
 }
 
 /// Returns the names of the entries of a folder; none if the system does not tell them.
@@ -183,29 +202,59 @@ fn names_in(folder: &Path) -> Vec<String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-/// Refuses the folder of CIFAR's binary version, which a name stands for.
-fn check_is_no_cifar_binary(path: &Path) -> Result<()> {
-    let folders = [("cifar-10-batches-bin", "cifar10"), ("cifar-100-binary", "cifar100")];
-    let Some((_, name)) = folders.into_iter().find(|(folder, _)| path.ends_with(folder)) else {
-        return Ok(());
-    };
-    let above = path.parent().filter(|above| *above != Path::new("")).unwrap_or(Path::new("."));
-    bail!(
-        "{} is the binary version of a data set with a name: use --dataset {name} --data-dir {}",
-        shown_path(path),
-        shell_word(above)
-    );
+/// A version of CIFAR as its authors published it.
+enum Cifar {
+    /// The folder of the Python version.
+    Python,
+    /// The folder of the binary version.
+    Binary(&'static str),
+    /// The archive of the binary version.
+    Archive(Which, &'static str),
 }
 
-/// Whether a folder holds CIFAR's Python version.
-fn is_cifar_python(path: &Path) -> std::result::Result<bool, FileError> {
-    let holds = |name: &str| files::is_file(&path.join(name));
-    Ok(holds("batches.meta")? || (holds("meta")? && holds("train")?))
+impl Cifar {
+    /// Returns the version at `path`, if there is one.
+    fn at(path: &Path) -> std::result::Result<Option<Self>, FileError> {
+        let named = |[for_10, for_100]: [&str; 2]| match path {
+            _ if path.ends_with(for_10) => Some((Which::Cifar10, "cifar10")),
+            _ if path.ends_with(for_100) => Some((Which::Cifar100, "cifar100")),
+            _ => None,
+        };
+        let archive = named(["cifar-10-binary.tar.gz", "cifar-100-binary.tar.gz"]);
+        if let Some((which, name)) = archive.filter(|_| files::is_file(path).unwrap_or(false)) {
+            return Ok(Some(Self::Archive(which, name)));
+        }
+        if let Some((_, name)) = named(["cifar-10-batches-bin", "cifar-100-binary"]) {
+            return Ok(Some(Self::Binary(name)));
+        }
+        let holds = |name: &str| files::is_file(&path.join(name));
+        let is_python = holds("batches.meta")? || (holds("meta")? && holds("train")?);
+        Ok(is_python.then_some(Self::Python))
+    }
+
+    /// Loads this version from `path`. An archive is unpacked into `data_dir`.
+    fn load(&self, path: &Path, data_dir: &Path, app: &App) -> Result<Loaded> {
+        match *self {
+            Self::Python => Ok(Loaded::named(load_cifar_python(path)?)),
+            Self::Binary(name) => Ok(Loaded::named(by_name(name, path.parent().unwrap_or(Path::new(".")))?)),
+            Self::Archive(which, name) => {
+                let request =
+                    FetchRequest { from: Some(path_text(path)), ..FetchRequest::new(which, data_dir) };
+                match fetch(&request, &app.progress, &app.stop) {
+                    Err(FetchError::Stopped { .. }) if app.stop.raised().is_some() => Ok(stopped(app)),
+                    fetched => {
+                        fetched.with_context(|| format!("cannot use {}", shown_path(path)))?;
+                        Ok(Loaded::named(by_name(name, data_dir)?))
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn photographs(path: &Path, request: &Request<'_>, app: &App) -> Result<Loaded> {
-    if is_cifar_python(path)? {
-        return Ok(Loaded::named(load_cifar_python(path)?));
+    if let Some(cifar) = Cifar::at(path)? {
+        return cifar.load(path, &request.config.data_dir, app);
     }
     if !files::exists(path)? {
         bail!(

@@ -134,6 +134,12 @@ fn is_told(event: &Event) -> bool {
     *secs >= QUICK_SECS || record.epoch == *n_epochs || record.epoch.is_multiple_of(step)
 }
 
+/// Formats a loss in six characters.
+fn loss(loss: f64) -> String {
+    let plain: String = format!("{loss:.4}").chars().take(6).collect();
+    if loss.is_finite() && loss >= 1e5 { format!("{loss:.0e}") } else { plain }
+}
+
 /// Formats an epoch as a row. The loss is the cross-entropy of the training images, like that of validation.
 fn epoch_line(event: &Event) -> String {
     let Event::Epoch { record, n_epochs, secs, images_per_second, .. } = event else { return String::new() };
@@ -144,7 +150,7 @@ fn epoch_line(event: &Event) -> String {
         format!("{}/{n_epochs}", record.epoch),
         duration(*secs),
         images_per_second.map_or("-".to_owned(), |rate| grouped(rate.floor(), 0)),
-        format!("{:.4}", record.loss).chars().take(6).collect::<String>(),
+        loss(record.loss),
         record.accuracy,
         format!("{:.3e}", record.learning_rate)
     )
@@ -274,5 +280,7 @@ mod tests {
             assert_eq!(text.len(), columns.len(), "{text}");
         }
         assert!(lines[1].starts_with("120/120  10h 00m   123,456"), "{}", lines[1]);
+        let diverging = [99_999.96, 1_466_059.5, 112_188_922.7, f64::NAN].map(loss);
+        assert_eq!(diverging, ["99999.", "1e6", "1e8", "NaN"]);
     }
 }

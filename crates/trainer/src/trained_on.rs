@@ -8,13 +8,19 @@ use tallow_core::shown::shown;
 use tallow_training::{ModelInfo, Part, RunFolder, TrainData};
 
 use crate::App;
+use crate::model_at::run_of;
 use crate::source::{self, Loaded, Spec};
 
-/// Returns the indices in `part`'s set of pictures whose content the run in `run` was trained on. They are none if that is
-/// unknown: then `run` is no run folder, or its data set is not there any more, which is said. Returns `None` if a stop was
-/// requested.
-pub(crate) fn among(part: &Part, run: &Path, info: &ModelInfo, app: &App) -> Option<HashSet<u32>> {
-    let Ok(recipe) = RunFolder::recipe_of(run) else { return Some(HashSet::new()) };
+/// Returns the indices in `part`'s set of pictures whose content the model at `path` was trained on. They are none if that is
+/// unknown, which is said: then no run is with the model, or the run's data set is not there any more. Returns `None` if a stop
+/// was requested.
+pub(crate) fn among(part: &Part, path: &Path, info: &ModelInfo, app: &App) -> Option<HashSet<u32>> {
+    let Ok(recipe) = RunFolder::recipe_of(run_of(path)) else {
+        app.progress.say(
+            "Note: no run is with the model, so it is unknown which of these pictures it was trained on",
+        );
+        return Some(HashSet::new());
+    };
     let own =
         Spec::parse(&recipe.data.dataset).and_then(|own| source::load_local(&own, &recipe.data, false, app));
     let train = match own {

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tallow_core::{FileError, files};
 use tallow_metrics::{Caveat, Summary};
-use tallow_run_files::{EARLIER, MODEL, SUMMARY, TEST_PREDICTIONS, VAL_PREDICTIONS};
+use tallow_run_files::{
+    CARD, EARLIER, EXPLANATIONS, MODEL, ONNX, SUMMARY, TEST_PREDICTIONS, VAL_PREDICTIONS, WEB,
+};
 
 use crate::averaging::Averaging;
 use crate::checkpoint::MAX_FILE_BYTES;
@@ -150,6 +152,14 @@ impl Session {
             );
         }
         self.notices.push(notice);
+        let made = [(ONNX, "export"), (WEB, "export"), (CARD, "card"), (EXPLANATIONS, "explain")];
+        for (name, command) in
+            made.into_iter().filter(|(name, _)| files::exists(&run.join(name)).unwrap_or(false))
+        {
+            self.notices.push(format!(
+                "{name} is of the model before the extension: make it again with trainer {command}"
+            ));
+        }
         Ok(())
     }
 

@@ -174,7 +174,7 @@ impl Session {
         recipe.model = recorded_model(&recipe.model, &model);
         recipe.data.fit = recipe.data.fit.or(then.data.fit);
         recipe.data.interpolation = recipe.data.interpolation.or(then.data.interpolation);
-        let frozen = frozen_digest(&model)?;
+        let mut frozen = frozen_digest(&model)?;
         check_unchanged(&then, &recipe, frozen.is_some())?;
         // the run keeps the horizon that it was started with
         let recipe = Recipe { schedule: then.schedule.clone(), ..recipe }.extended(&then, extension_lr)?;
@@ -183,6 +183,10 @@ impl Session {
         let mut state = checkpoint.state;
         state.caveats = completed(state.caveats, &recipe);
         check_same_data(&state, &data.dataset)?;
+        if state.frozen_digest != frozen && then.init_from.is_some() {
+            begin_with(&then, &model, &data)?; // frozen weights came from there, too
+            frozen = frozen_digest(&model)?;
+        }
         if state.frozen_digest != frozen {
             return Err(TrainingError::OtherWeights);
         }

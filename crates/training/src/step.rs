@@ -81,6 +81,7 @@ impl Learner {
     /// Runs the forward pass and the loss. Gradients are multiplied by `factor`.
     fn forward(&self, batch: Batch, content: Content, key: TrainKey, factor: f32) -> Result<Forward> {
         let device = self.model.params.device().clone();
+        let divisor = self.divisor(&batch);
         let mut ctx = Ctx::train(Backend::of(&device), &device, key).with_precision(self.precision);
         let x =
             ctx.input(batch.images, Dims { n: batch.n, c: batch.channels, h: batch.height, w: batch.width })?;
@@ -91,6 +92,11 @@ impl Learner {
             }
             None => self.criterion.forward(&logits, &batch.targets)?,
         };
+        if divisor == 0.0 {
+            // all images have the class weight 0: their mean is undefined, but they do not count
+            loss.mean = 0.0;
+            loss.grad_logits.fill(0.0);
+        }
         let figures = StepFigures {
             n_images: batch.n as u64,
             n_correct: n_correct(&loss.logits, logits.dims().c, &batch.targets, batch.mixed.as_ref()),
@@ -101,6 +107,12 @@ impl Learner {
             loss.grad_logits.iter_mut().for_each(|grad| *grad *= factor);
         }
         Ok(Forward { figures, ctx, logits, grad_logits: loss.grad_logits })
+    }
+
+    /// Returns the divisor of the batch's mean loss; 0 if all its images have the class weight 0.
+    fn divisor(&self, batch: &Batch) -> f64 {
+        let mixed = batch.mixed.as_ref().map(|mixed| (mixed.targets.as_slice(), mixed.share));
+        self.criterion.divisor(&batch.targets, mixed)
     }
 
     /// Runs the passes over the own shards of the batch, and adds the results of all processes in the order of a tree.
@@ -168,12 +180,11 @@ impl Learner {
             return Ok(Shard { figures: StepFigures::default(), flat: params.no_pass(), forward: None });
         }
         let of_shard = shard_of(batch, range);
-        let divisor = |batch: &Batch| {
-            let mixed = batch.mixed.as_ref().map(|mixed| (mixed.targets.as_slice(), mixed.share));
-            self.criterion.divisor(&batch.targets, mixed)
-        };
         let share_of_images = of_shard.n as f64 / batch.n as f64;
-        let share_of_loss = divisor(&of_shard) / divisor(batch);
+        let share_of_loss = match self.divisor(batch) {
+            0.0 => 0.0,
+            whole => self.divisor(&of_shard) / whole,
+        };
         let factor = match self.criterion.reduction {
             Reduction::Mean => share_of_loss as f32,
             Reduction::Sum => 1.0,
@@ -183,12 +194,7 @@ impl Learner {
         let forward = self.forward(of_shard, content, key, factor);
         let flat = params.flat_pass(share_of_images as f32);
         params.load_running(&before)?;
-        let (mut forward, flat) = (forward?, flat?);
-        if share_of_loss == 0.0 {
-            // all images have the class weight 0: their mean is undefined, but they do not count
-            forward.figures.loss = 0.0;
-            forward.grad_logits.fill(0.0);
-        }
+        let (forward, flat) = (forward?, flat?);
         let mut figures = forward.figures;
         figures.loss *= share_of_loss;
         figures.cross_entropy *= share_of_images;

@@ -52,15 +52,16 @@ impl Draft {
         }
     }
 
-    /// Returns the listing. Fails unless there are at least two classes and each has pictures to train on.
-    pub(super) fn finish(mut self, tree: &Folder) -> Result<Listing, FolderError> {
+    /// Returns the listing. Fails unless there are at least two classes, or one where that is allowed, and each has pictures to
+    /// train on.
+    pub(super) fn finish(mut self, tree: &Folder, allows_one_class: bool) -> Result<Listing, FolderError> {
         let left_alone = LeftAlone::of(tree, &self.tables);
         if self.labelled.is_empty() {
             let found = left_alone.line().unwrap_or_else(|| "nothing".into());
             return Err(FolderError::NoPictures { path: self.about, found, hint: self.hint });
         }
         let counts = self.counts();
-        let class_names = self.class_names(&counts)?;
+        let class_names = self.class_names(&counts, allows_one_class)?;
         self.notices.extend(missing(&class_names, &counts));
         if !self.unlabelled.is_empty() {
             self.unlabelled.sort_by(Picture::by_name);
@@ -90,7 +91,7 @@ impl Draft {
         counts
     }
 
-    fn class_names(&self, counts: &Counts) -> Result<Vec<Foreign>, FolderError> {
+    fn class_names(&self, counts: &Counts, allows_one_class: bool) -> Result<Vec<Foreign>, FolderError> {
         let path = self.about.clone();
         let found: BTreeSet<&Foreign> = counts.values().flat_map(|classes| classes.keys()).collect();
         let all: BTreeSet<&Foreign> =
@@ -112,7 +113,7 @@ impl Draft {
                 empty.iter().map(|(name, holds)| format!("{} ({holds})", name.shown())).collect();
             return Err(FolderError::EmptyClasses { path, part, classes: classes.join(", ") });
         }
-        if let (1, Some(class)) = (found.len(), found.first()) {
+        if let (1, Some(class), false) = (found.len(), found.first(), allows_one_class) {
             let class = class.shown().into_owned();
             return Err(FolderError::OneClass { path, class, hint: self.hint.clone() });
         }

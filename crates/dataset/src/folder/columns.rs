@@ -138,10 +138,12 @@ fn by_name(table: &Table, names: &[&[&str]; 2], taken: &[usize]) -> Vec<usize> {
     if first.is_empty() { find(names[1]) } else { first }
 }
 
-/// Returns whether all cells of a column name splits. A column called "set" may hold something else.
+/// Returns whether most cells of a column name splits. A column called "set" may hold something else. A wrong word among
+/// splits must not undo the owner's division: its row is refused later.
 fn names_splits(table: &Table, column: usize) -> bool {
-    let cells: HashSet<&str> = table.rows.iter().filter_map(|row| row.get(column)).map(str::trim).collect();
-    cells.iter().all(|cell| SplitName::of_word(cell).is_some())
+    let cells = table.rows.iter().filter_map(|row| row.get(column)).map(str::trim);
+    let (words, others): (Vec<&str>, Vec<&str>) = cells.partition(|cell| SplitName::of_word(cell).is_some());
+    words.len() > others.len()
 }
 
 fn said(table: &Table, name: &str, flag: &'static str) -> Result<usize, FolderError> {

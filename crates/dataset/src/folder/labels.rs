@@ -114,7 +114,8 @@ fn file_name(path: &Path) -> String {
     path_text(Path::new(path.file_name().unwrap_or_default()))
 }
 
-/// Returns whether all labels are names of folders, and each picture that a row names is in the folder of its label.
+/// Returns whether all labels are names of folders, and each picture that a row names is in the folder of its label, and the
+/// tables do not know more than the folders: the splits.
 ///
 /// # Errors
 /// If the labels are names of folders, but a picture is in another folder.
@@ -125,6 +126,12 @@ fn folders_say_the_same(
 ) -> Result<bool, FolderError> {
     let within = level.within();
     let names: HashSet<&str> = within.iter().map(|folder| folder.own_name()).collect();
+    let has_splits = |source: &Source| {
+        source.columns.split.is_some() || sources.len() > 1 && SplitName::of_name(&source.home).is_some()
+    };
+    if sources.iter().all(has_splits) && !names.iter().any(|name| SplitName::of_name(name).is_some()) {
+        return Ok(false); // only the tables know the splits
+    }
     if !sources.iter().flat_map(Source::labels).all(|label| names.contains(label)) {
         return Ok(false);
     }
@@ -217,7 +224,13 @@ impl<'a> Reading<'a> {
         };
         let written = row.get(source.columns.label).unwrap_or_default();
         let class = written.trim();
-        let split = split_of(source, row).map_err(|trouble| format!("{file} {trouble}"))?;
+        let split = match split_of(source, row) {
+            Ok(split) => split,
+            Err(trouble) => {
+                self.listed.entry(picture.path).or_insert((row.number, usize::MAX));
+                return Err(format!("{file} {trouble}"));
+            }
+        };
         if class.is_empty() {
             self.listed.entry(picture.path).or_insert((row.number, usize::MAX));
             return Err(format!("{file} has no label"));
@@ -249,7 +262,10 @@ impl<'a> Reading<'a> {
         (class, split): (&str, Option<SplitName>),
     ) -> Result<(), String> {
         let Some(before) = self.draft.labelled.get(place) else {
-            return Err(format!("{file} is {}, but has no label in row {first}", shown(class)));
+            return Err(format!(
+                "{file} is {} here, and listed without a label or a split in row {first}",
+                shown(class)
+            ));
         };
         if before.class != *class {
             return Err(format!("{file} is {}, but {} in row {first}", shown(class), before.class.shown()));
@@ -267,6 +283,7 @@ fn split_of(source: &Source, row: &Row) -> Result<Option<SplitName>, String> {
     let cell = row.get(column).unwrap_or_default().trim();
     match SplitName::of_word(cell) {
         Some(split) => Ok(Some(split)),
+        None if cell.is_empty() => Err("is in no split: expected train, val or test".to_owned()),
         None => Err(format!("is in split {}: expected train, val or test", shown(cell))),
     }
 }

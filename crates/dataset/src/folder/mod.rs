@@ -125,7 +125,7 @@ impl Listing {
     }
 }
 
-/// A user's settings for a label table. `None`: the column is detected.
+/// Settings for reading a data set. A column of a label table that is `None` is detected.
 #[derive(Clone, Debug, Default)]
 pub struct ListingOptions {
     /// Column with the pictures' file names.
@@ -134,6 +134,8 @@ pub struct ListingOptions {
     pub label_column: Option<String>,
     /// Column with the splits.
     pub split_column: Option<String>,
+    /// Whether a single class is enough, as for the test of a trained model.
+    pub allows_one_class: bool,
 }
 
 impl ListingOptions {
@@ -172,7 +174,7 @@ pub fn list(
     };
     notices.append(&mut draft.notices);
     draft.notices = notices;
-    draft.finish(&tree)
+    draft.finish(&tree, options.allows_one_class)
 }
 
 enum Given {

@@ -26,9 +26,9 @@ const IMBALANCE: u64 = 10;
 const HARDLY: f64 = 0.25;
 /// Training was still improving if the validation loss fell by more than this share per epoch at the end.
 const STILL_FALLING: f64 = 0.025;
-/// A model has learnt its training images by heart if its training accuracy exceeds its validation accuracy by more than
-/// this.
-const BY_HEART: f64 = 0.1;
+/// A model has learnt its training images by heart if at least the first share of them is right, and its training accuracy
+/// exceeds its validation accuracy by more than the second share.
+const BY_HEART: [f64; 2] = [0.9, 0.1];
 
 /// Returns the suggestions, the most urgent first.
 pub(super) fn advice(run: &RunRecord, test: &Test<'_>, trust: &Trust) -> Vec<Markup> {
@@ -73,7 +73,7 @@ fn has_weights(run: &RunRecord) -> bool {
 }
 
 /// Returns whether a head was trained on the features of a frozen backbone. They are computed once, without augmentation.
-fn is_on_features(run: &RunRecord) -> bool {
+pub(super) fn is_on_features(run: &RunRecord) -> bool {
     has_weights(run) && run.recipe_value(&["model", "unfreeze"]).is_some_and(|value| value.raw() == "none")
 }
 
@@ -151,7 +151,8 @@ fn by_heart(run: &RunRecord) -> Option<Markup> {
             html! { "More pictures or stronger augmentation or pretrained weights (" code { "--weights" } ") help" }
         }
     };
-    (last.accuracy - val > BY_HEART).then(|| {
+    let [known, gap] = BY_HEART;
+    (last.accuracy >= known && last.accuracy - val > gap).then(|| {
         html! { "The model is right on " (whole(last.accuracy)) " of its training pictures, but only on " (whole(val)) " of the validation pictures: it has learnt the training pictures by heart. " (remedies) " more than more epochs." }
     })
 }

@@ -3,6 +3,7 @@
 use maud::html;
 use tallow_metrics::EpochRecord;
 
+use super::advice::is_on_features;
 use super::{Number, Section, Text, figures, percent, plain, table};
 use crate::chart::{Axis, Chart, Format, Line, LineChart, Mark};
 use crate::record::{RunRecord, StepPoint};
@@ -40,7 +41,7 @@ pub(super) fn section(run: &RunRecord) -> Option<Section> {
         .collect();
     let body = html! {
         (figures(&charts))
-        p { "Training figures are measured while the weights change, on augmented images. Validation uses plain images after the epoch, so its figures may be better. Both losses are the plain cross-entropy. If the optimised loss is another one (with label smoothing, mixing or class weights), it has its own chart." }
+        p { "Training figures are measured while the weights change" @if !is_on_features(run) { ", on augmented images" } ". Validation follows after the epoch" @if !is_on_features(run) { ", on plain images" } ", so its figures may be better. Both losses are the plain cross-entropy. If the optimised loss is another one (with label smoothing, mixing or class weights), it has its own chart." }
         @if let Some(epoch) = run.events.stopped_early { p { "The run ended early, after epoch " (epoch) ": the monitored figure no longer improved." } }
         @if let Some(epoch) = run.events.best_restored { p { "The model has the weights of epoch " (epoch) ", the best one." } }
         details { summary { "All epochs as a table" } (table("Learning, epoch by epoch", &columns, &rows)) }

@@ -17,7 +17,7 @@ pub(super) fn section(run: &RunRecord, test: &Test<'_>) -> Option<Section> {
     let body = html! {
         p {
             "A model that knows " (test.class_names.len()) " classes always answers with one of them, even if a picture shows something else. So " code { "trainer predict" } " also reports how usual a picture is: the share of pictures of these classes that are at least as unlike the training pictures, by the features of the backbone. If the share is " (whole(record.false_alarm_rate)) " or less, it asks “none of these?”. By chance, it asks this about the same share of the pictures of these classes. "
-            (grouped(record.n_known as f64, 0)) " pictures that the model was not trained on define what is usual. "
+            (grouped(record.n_known as f64, 0)) " pictures define what is usual, each by its distance from the others. "
             @if let Some(seen) = &record.test { (on_test(seen)) }
         }
         @if !record.left_out.is_empty() {

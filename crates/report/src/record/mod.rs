@@ -79,7 +79,10 @@ impl RunRecord {
         reader.is_unread |= matches!(problem, Some(tallow_run_files::ManifestError::File(_)));
         reader.problems.extend(problem.map(|e| Foreign::from(e.to_string())));
         run.events = reader.parse(EVENTS, false, |text| Ok(RunEvents::parse(&text))).unwrap_or_default();
-        let has_validation = run.history.iter().any(|record: &EpochRecord| record.val_loss.is_some());
+        // where folds are the test, the final model has a validation loss, but no predictions are kept
+        let is_kept = run.summary.as_ref().is_none_or(|summary| summary.val.is_some());
+        let has_validation =
+            is_kept && run.history.iter().any(|record: &EpochRecord| record.val_loss.is_some());
         let predictions = |text: String| parse_predictions_csv(&text).map_err(|e| e.to_string());
         run.val = reader.parse(VAL_PREDICTIONS, has_validation, predictions);
         run.test = reader.parse(TEST_PREDICTIONS, true, predictions);

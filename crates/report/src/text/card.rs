@@ -272,7 +272,7 @@ fn licence(summary: &Summary) -> String {
     // a path on the owner's disk does not belong on a card
     let origin = match origin.raw().starts_with("hf:") {
         true => origin.in_markdown_code(),
-        false => "a file of the owner".to_owned(),
+        false => "files of the owner".to_owned(),
     };
     let licence = match licence {
         Some(licence) => {
@@ -305,11 +305,12 @@ fn loading(run: &RunRecord) -> String {
          import json\n\
          from safetensors import safe_open\n\n\
          with safe_open(\"model.safetensors\", framework=\"pt\") as file:\n    \
-         info = json.loads(file.metadata()[\"tallow\"])  # class_names, mean, std, model\n    \
+         info = json.loads(file.metadata()[\"tallow\"])  # class_names, mean, std, preprocess, model\n    \
          names = [name for name in file.keys() if not name.startswith(\"novelty.\")]\n    \
          weights = {{name: file.get_tensor(name) for name in names}}\n\
          ```\n\n\
-         Input: RGB in 0..1, normalised per channel with `mean` and `std`.\n"
+         Input: RGB in 0..1, fitted as `preprocess` says (size, fit, interpolation), then normalised per channel with `mean` \
+         and `std`. For programs without Tallow, `trainer export` writes the whole network as an ONNX file.\n"
     )
 }
 

@@ -69,6 +69,9 @@ Examples:
 pub(crate) struct DuplicatesArgs {
     #[command(flatten)]
     pub(crate) data: DataArgs,
+    /// The share of the pictures for the test, as in training, if they are not yet divided into parts
+    #[arg(long, value_name = "F")]
+    pub(crate) test_fraction: Option<f64>,
     /// The CSV file for the list of pairs [default: duplicates-DATASET.csv]
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -138,6 +141,18 @@ pub(crate) struct LabelArgs {
 }
 
 impl LabelArgs {
+    /// Returns a recipe's settings with these options in place of its own.
+    pub(crate) fn over(&self, config: tallow_training::DataConfig) -> tallow_training::DataConfig {
+        let own = self.clone();
+        tallow_training::DataConfig {
+            skip_bad: own.skip_bad || config.skip_bad,
+            file_column: own.file_column.or(config.file_column),
+            label_column: own.label_column.or(config.label_column),
+            split_column: own.split_column.or(config.split_column),
+            ..config
+        }
+    }
+
     /// Returns these options as a recipe holds them.
     pub(crate) fn config(&self, data_dir: &std::path::Path) -> tallow_training::DataConfig {
         tallow_training::DataConfig {

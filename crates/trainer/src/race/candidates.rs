@@ -78,7 +78,7 @@ pub(super) fn find(
             Err(e) => return Err(e.context(format!("{} cannot be tried", shown(text)))),
         }
     }
-    found.sort_by_key(|candidate| (candidate.input_px, candidate.n_bytes));
+    found.sort_by_key(cost);
     Ok((found, left_out))
 }
 
@@ -146,7 +146,7 @@ fn of_themselves(offline: bool, app: &App) -> Result<(Vec<Candidate>, LeftOut)> 
             left_out.first().map(|(_, reason): &(Foreign, Foreign)| reason.shown()).unwrap_or_default();
         bail!("no pretrained weights are available ({reason}): name some with --candidates or --weights");
     }
-    found.sort_by_key(|candidate: &Candidate| (candidate.input_px, candidate.n_bytes));
+    found.sort_by_key(cost);
     Ok((found, left_out))
 }
 
@@ -175,6 +175,11 @@ fn at_sizes(
     let of_size =
         |input_px| Candidate { architecture: known.name, weights: weights.to_owned(), input_px, n_bytes };
     Ok(sizes.into_iter().map(of_size).collect())
+}
+
+/// Returns a rough measure of the time for a picture, by which candidates are sorted: each weight counts once per pixel.
+fn cost(candidate: &Candidate) -> (u64, usize) {
+    ((candidate.input_px as u64).pow(2).saturating_mul(candidate.n_bytes), candidate.input_px)
 }
 
 fn size_of(path: &Path) -> u64 {

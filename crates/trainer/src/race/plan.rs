@@ -172,7 +172,7 @@ impl<'a> Plan<'a> {
                 ran.iter().map(|ran| self.run_secs(&ran.trial, MIN_EPOCHS)).fold(f64::INFINITY, f64::min);
             let least = least + self.app.started.elapsed().as_secs_f64();
             anyhow::bail!(
-                "--time {}: the fastest of these backbones needs {} for these pictures: allow that time, or \
+                "--time {}: the fastest backbone that was tried needs {} for these pictures: allow that time, or \
                  name a faster backbone",
                 duration(self.time_secs.unwrap_or_default()),
                 duration(1.1 * least)
