@@ -14,7 +14,6 @@
 //! The loops for 3x3, 5x5 and 7x7 with stride 1 and 2 are in `direct`, for instruction sets with vectors; `plain` has
 //! one for everything else. Work is divided into lines of the output. In bf16, maps are read and written as bf16;
 //! weights, products and sums are f32.
-//! weights, products and sums are f32.
 
 mod folded;
 mod forward;

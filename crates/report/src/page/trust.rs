@@ -29,7 +29,7 @@ pub(super) fn section(trust: &Trust) -> Section {
                 Some(t) => {
                     "The logits are divided by the temperature " strong { (format!("{t:.3}")) } ", fitted on " (if trust.is_by_folds { "the answers of the folds, which are also tested here (one fitted number makes the figures only slightly too good)" } else { "the validation images" }) ": " (meaning(t)) " Which class is the most probable does not change. "
                     @if trust.states.len() == 2 && trust.states[1].ece > trust.states[0].ece {
-                        "On the test images the error did not fall: what the temperature corrects is smaller than what chance does to so many pictures. "
+                        "On the test images the error did not fall, so the temperature brings nothing there. "
                     }
                 }
                 None => {
