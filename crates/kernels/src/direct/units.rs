@@ -153,20 +153,16 @@ impl<'a> Units<'a> {
         for image in task.images.clone().step_by(step) {
             for oy in task.rows.clone() {
                 let own = line(image, oy);
-                match self.partner {
-                    Partner::None => {}
-                    Partner::Column => {
-                        for (pixels, out) in own.chunks(2 * g.c_out).zip(&mut units) {
-                            let (pixel, next) = pixels.split_at(g.c_out);
-                            let next = next.get(channels.clone()).unwrap_or_default();
-                            pack_unit(&pixel[channels.clone()], next, out);
-                        }
+                if self.partner == Partner::Image {
+                    let pixels = own.chunks_exact(g.c_out).zip(line(image + 1, oy).chunks_exact(g.c_out));
+                    for ((pixel, next), out) in pixels.zip(&mut units) {
+                        pack_unit(&pixel[channels.clone()], &next[channels.clone()], out);
                     }
-                    Partner::Image => {
-                        let pixels = own.chunks_exact(g.c_out).zip(line(image + 1, oy).chunks_exact(g.c_out));
-                        for ((pixel, next), out) in pixels.zip(&mut units) {
-                            pack_unit(&pixel[channels.clone()], &next[channels.clone()], out);
-                        }
+                } else {
+                    for (pixels, out) in own.chunks(2 * g.c_out).zip(&mut units) {
+                        let (pixel, next) = pixels.split_at(g.c_out);
+                        let next = next.get(channels.clone()).unwrap_or_default();
+                        pack_unit(&pixel[channels.clone()], next, out);
                     }
                 }
             }
