@@ -1,11 +1,14 @@
 //! Forward convolution with the direct loop or with Winograd's transforms.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::element::Element;
 use super::geometry::{Geometry, Task, tasks};
 use super::kernel::{ForwardTask, Kernels};
 use super::pack::{Numbers, PackedWeights};
+use super::parts::{Division, join, take};
 use super::scratch;
 use super::winograd;
 use crate::activation::curve_in_place;
@@ -69,62 +72,150 @@ pub(crate) fn forward<E: Element>(
     want_moments: bool,
 ) -> Option<Moments> {
     let g = Geometry::of(s);
-    let n_padded = kernels.n_blocks(g.c_out) * kernels.block;
     let bias: Option<Vec<f32>> = epilogue.bias.map(|bias| {
         let mut padded = bias.to_vec();
-        padded.resize(n_padded, 0.0);
+        padded.resize(kernels.n_blocks(g.c_out) * kernels.block, 0.0);
         padded
     });
-    let row_len = g.w_out * g.c_out;
-    let (after, is_pooled) = (epilogue.after, epilogue.after == After::ReluPool);
-    let (row_step, min_pixels) = weights.cut(if is_pooled { 2 } else { 1 });
-    let tasks = tasks(s.n, &g, row_step, min_pixels);
-    let numbers = |task: &Task| match is_pooled {
-        true => task.images.len() * (task.rows.len() / 2) * (g.w_out / 2) * g.c_out,
-        false => task.images.len() * task.rows.len() * row_len,
-    };
-    let pieces = cut(y, tasks.iter().map(numbers));
-    let moments: Vec<_> = tasks
-        .par_iter()
-        .zip(pieces)
-        .map(|(task, y)| {
-            let half = if want_moments { n_padded } else { 0 };
-            let mut sums = vec![0.0; 2 * half];
-            let (first, second) = sums.split_at_mut(half);
-            let first_number = (task.images.start * g.h_out + task.rows.start) * row_len;
-            let len = task.images.len() * task.rows.len() * row_len;
-            let out = TaskOutput {
-                bias: bias.as_deref(),
-                residual: epilogue.residual.map(|residual| &residual[first_number..first_number + len]),
-                limits: epilogue.limits.or(after.limits()),
-                offsets: &pixel_offsets(task, &g, [task.rows.len() * row_len, row_len, g.c_out]),
-                moments: want_moments.then_some((first, second)),
-            };
-            if is_pooled {
-                scratch::with(|scratch| {
-                    let [whole] = scratch.buffers([len]);
-                    run_on(kernels, &g, task, x, weights, whole, out);
-                    pool_2x2(whole, task.images.len(), task.rows.len(), g.w_out, g.c_out, y);
-                });
-            } else {
-                run_on(kernels, &g, task, x, weights, y, out);
-                if after.is_curved() {
-                    curve_in_place(after, y);
-                }
-            }
-            sums
-        })
-        .collect();
-    want_moments.then(|| total(&moments, s.n * g.h_out * g.w_out, g.c_out, n_padded))
+    let bias = bias.as_deref();
+    Convolution { kernels, g, x, weights, epilogue, bias, want_moments }.run(s.n, y)
 }
 
-/// Adds partial sums in the order of the tasks, in f64.
-fn total(parts: &[Vec<f32>], count: usize, c: usize, n_padded: usize) -> Moments {
+/// A convolution with everything but its output.
+pub(super) struct Convolution<'a, E> {
+    pub(super) kernels: &'a Kernels<E>,
+    pub(super) g: Geometry,
+    pub(super) x: Input<'a, E>,
+    pub(super) weights: &'a PackedWeights<E>,
+    pub(super) epilogue: &'a Epilogue<'a, E>,
+    /// The bias, padded to whole blocks.
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) want_moments: bool,
+}
+
+impl<E: Element> Convolution<'_, E> {
+    /// Computes the output of `n` images, and its moments if they are wanted.
+    pub(super) fn run(&self, n: usize, y: &mut [E]) -> Option<Moments> {
+        let Self { kernels, ref g, weights, .. } = *self;
+        let is_pooled = self.epilogue.after == After::ReluPool;
+        let (row_step, min_pixels) = weights.cut(if is_pooled { 2 } else { 1 });
+        let by_pixels = tasks(n, g, row_step, min_pixels);
+        let n_blocks = kernels.n_blocks(g.c_out);
+        let division = match is_pooled {
+            true => Division::by_pixels(by_pixels, n_blocks),
+            false => Division::new(n, g, (n_blocks, weights.len()), by_pixels),
+        };
+        let moments = if division.is_by_pixels() {
+            self.run_all(&division, y)
+        } else {
+            scratch::with(|scratch| {
+                let [apart] = scratch.buffers([y.len()]);
+                let moments = self.run_all(&division, apart);
+                let pixels: Vec<usize> =
+                    division.tasks.iter().map(|task| task.images.len() * g.h_out * g.w_out).collect();
+                let channels: Vec<_> = division.parts.iter().map(|blocks| self.channels(blocks)).collect();
+                join(apart, &pixels, &channels, g.c_out, y);
+                moments
+            })
+        };
+        self.want_moments.then(|| total(&moments, n * g.h_out * g.w_out, g.c_out))
+    }
+
+    /// Returns the output channels of these blocks.
+    fn channels(&self, blocks: &Range<usize>) -> Range<usize> {
+        let block = self.kernels.block;
+        blocks.start * block..self.g.c_out.min(blocks.end * block)
+    }
+
+    /// Computes the parts of all tasks, one after the other in `y`. Returns the sums of each, from the channel that is given on.
+    fn run_all(&self, division: &Division, y: &mut [E]) -> Vec<(usize, Vec<f32>)> {
+        let items: Vec<(&Task, &Range<usize>)> = division
+            .tasks
+            .iter()
+            .flat_map(|task| division.parts.iter().map(move |part| (task, part)))
+            .collect();
+        let is_pooled = self.epilogue.after == After::ReluPool;
+        let numbers = |&(task, blocks): &(&Task, &Range<usize>)| {
+            let pixels = match is_pooled {
+                true => (task.rows.len() / 2) * (self.g.w_out / 2),
+                false => task.rows.len() * self.g.w_out,
+            };
+            task.images.len() * pixels * self.channels(blocks).len()
+        };
+        let pieces = cut(y, items.iter().map(numbers));
+        items.par_iter().zip(pieces).map(|((task, blocks), y)| self.run_part(task, blocks, y)).collect()
+    }
+
+    /// Computes the channels of `blocks` for the pixels of `task`. Returns the first channel, and the sums and sums of squares.
+    fn run_part(&self, task: &Task, blocks: &Range<usize>, y: &mut [E]) -> (usize, Vec<f32>) {
+        let (whole, channels, block) = (&self.g, self.channels(blocks), self.kernels.block);
+        let g = Geometry { c_out: channels.len(), ..*whole };
+        let half = if self.want_moments { blocks.len() * block } else { 0 };
+        let mut sums = vec![0.0; 2 * half];
+        let (first, second) = sums.split_at_mut(half);
+        let row_len = g.w_out * g.c_out;
+        let n_pixels = task.images.len() * task.rows.len() * g.w_out;
+        let first_pixel = (task.images.start * g.h_out + task.rows.start) * g.w_out;
+        let after = self.epilogue.after;
+        let offsets = pixel_offsets(task, &g, [task.rows.len() * row_len, row_len, g.c_out]);
+        let out = TaskOutput {
+            blocks: blocks.clone(),
+            bias: self.bias.map(|bias| &bias[blocks.start * block..blocks.end * block]),
+            residual: None,
+            limits: self.epilogue.limits.or(after.limits()),
+            offsets: &offsets,
+            moments: self.want_moments.then_some((first, second)),
+        };
+        let residual = self
+            .epilogue
+            .residual
+            .map(|residual| &residual[first_pixel * whole.c_out..][..n_pixels * whole.c_out]);
+        scratch::with(|scratch| match residual {
+            _ if after == After::ReluPool => {
+                let [unpooled] = scratch.buffers([n_pixels * g.c_out]);
+                self.run_on(&g, task, unpooled, out);
+                pool_2x2(unpooled, task.images.len(), task.rows.len(), g.w_out, g.c_out, y);
+            }
+            Some(residual) if g.c_out < whole.c_out => {
+                let [part] = scratch.buffers([n_pixels * g.c_out]);
+                take(residual, whole.c_out, &channels, part);
+                self.run_on(&g, task, y, TaskOutput { residual: Some(part), ..out });
+            }
+            residual => self.run_on(&g, task, y, TaskOutput { residual, ..out }),
+        });
+        if after.is_curved() {
+            curve_in_place(after, y);
+        }
+        (channels.start, sums)
+    }
+
+    /// Convolves the pixels of `task`. Input parts are first joined for the pixels of the task; the joined map stays in L2.
+    fn run_on(&self, g: &Geometry, task: &Task, y: &mut [E], out: TaskOutput<'_, E>) {
+        let parts = match self.x {
+            Input::Map(x) => return run_task(self.kernels, g, task, x, self.weights, y, out),
+            Input::Parts(parts) => parts,
+        };
+        let (n_images, n_rows) = (task.images.len(), task.rows.len());
+        scratch::with(|scratch| {
+            let [joined] = scratch.buffers([n_images * n_rows * g.w * g.c_in]);
+            for (image, joined) in task.images.clone().zip(joined.chunks_exact_mut(n_rows * g.w * g.c_in)) {
+                join_from(parts, (image * g.h + task.rows.start) * g.w, joined);
+            }
+            let (of_task, whole) =
+                (Geometry { h: n_rows, h_out: n_rows, ..*g }, Task { images: 0..n_images, rows: 0..n_rows });
+            run_task(self.kernels, &of_task, &whole, joined, self.weights, y, out);
+        });
+    }
+}
+
+/// Adds partial sums in the order of the tasks, in f64. Each has sums and sums of squares from a channel on.
+fn total(parts: &[(usize, Vec<f32>)], count: usize, c: usize) -> Moments {
     let mut moments = Moments { count, sums: vec![0.0; c], squares: vec![0.0; c] };
-    for part in parts {
-        for i in 0..c {
-            moments.sums[i] += f64::from(part[i]);
-            moments.squares[i] += f64::from(part[n_padded + i]);
+    for (first, part) in parts {
+        let (sums, squares) = part.split_at(part.len() / 2);
+        for (i, channel) in (*first..c).take(sums.len()).enumerate() {
+            moments.sums[channel] += f64::from(sums[i]);
+            moments.squares[channel] += f64::from(squares[i]);
         }
     }
     moments
@@ -132,6 +223,8 @@ fn total(parts: &[Vec<f32>], count: usize, c: usize, n_padded: usize) -> Moments
 
 /// The destination of a task's sums, and the operations on them.
 pub(super) struct TaskOutput<'a, E> {
+    /// The blocks of output channels that are computed. All else has their channels alone.
+    pub(super) blocks: Range<usize>,
     /// Padded to whole blocks.
     pub(super) bias: Option<&'a [f32]>,
     /// The residual of the task's pixels, in the layout of its output.
@@ -140,32 +233,6 @@ pub(super) struct TaskOutput<'a, E> {
     /// Start of each pixel in the task's output.
     pub(super) offsets: &'a [u32],
     pub(super) moments: Option<(&'a mut [f32], &'a mut [f32])>,
-}
-
-/// Convolves the pixels of `task`. Parts are first joined for the pixels of the task; the joined map stays in L2.
-fn run_on<E: Element>(
-    kernels: &Kernels<E>,
-    g: &Geometry,
-    task: &Task,
-    x: Input<'_, E>,
-    weights: &PackedWeights<E>,
-    y: &mut [E],
-    out: TaskOutput<'_, E>,
-) {
-    let parts = match x {
-        Input::Map(x) => return run_task(kernels, g, task, x, weights, y, out),
-        Input::Parts(parts) => parts,
-    };
-    let (n_images, n_rows) = (task.images.len(), task.rows.len());
-    scratch::with(|scratch| {
-        let [joined] = scratch.buffers([n_images * n_rows * g.w * g.c_in]);
-        for (image, joined) in task.images.clone().zip(joined.chunks_exact_mut(n_rows * g.w * g.c_in)) {
-            join_from(parts, (image * g.h + task.rows.start) * g.w, joined);
-        }
-        let (of_task, whole) =
-            (Geometry { h: n_rows, h_out: n_rows, ..*g }, Task { images: 0..n_images, rows: 0..n_rows });
-        run_task(kernels, &of_task, &whole, joined, weights, y, out);
-    });
 }
 
 /// Convolves the pixels of `task`.
@@ -179,7 +246,11 @@ pub(super) fn run_task<E: Element>(
     out: TaskOutput<'_, E>,
 ) {
     match &weights.numbers {
-        Numbers::Plain(weights) => run_directly(kernels, g, task, x, weights.as_slice(), y, out),
+        Numbers::Plain(weights) => {
+            let len = g.k_h * g.run().div_ceil(kernels.unit) * kernels.unit * kernels.block;
+            let weights = &weights.as_slice()[out.blocks.start * len..out.blocks.end * len];
+            run_directly(kernels, g, task, x, weights, y, out);
+        }
         Numbers::Transformed(scheme, weights) => {
             winograd::run_task(&(kernels.wide)(), *scheme, g, task, x, weights.as_slice(), y, out);
         }

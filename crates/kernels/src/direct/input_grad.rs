@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 use super::element::Element;
-use super::forward::{TaskOutput, pixel_offsets, run_task};
+use super::forward::{Convolution, Epilogue, Input, TaskOutput, pixel_offsets, run_task};
 use super::geometry::{Geometry, MIN_PIXELS, Task, tasks};
 use super::kernel::Kernels;
 use super::pack::{PackedWeights, Taps};
@@ -69,6 +69,20 @@ pub(crate) fn input_grad<E: Element>(
             Some((g, rows, columns, packed))
         })
         .collect();
+    if let ([(g, .., packed)], 1) = (&phases[..], s.stride) {
+        let (x, epilogue) = (Input::Map(dy), Epilogue::bias(None));
+        Convolution {
+            kernels,
+            g: *g,
+            x,
+            weights: packed,
+            epilogue: &epilogue,
+            bias: None,
+            want_moments: false,
+        }
+        .run(s.n, dx);
+        return;
+    }
     let has_gaps = phases.len() < s.stride.min(s.h) * s.stride.min(s.w);
     // divided by the rows of dx, in steps that contain the same rows of every phase
     let whole = Geometry { h_out: s.h, w_out: s.w, stride: 1, ..geometry(s, &FULL, &FULL) };
@@ -91,8 +105,14 @@ pub(crate) fn input_grad<E: Element>(
             let first_row = part.rows.start * s.stride + rows.first - task.rows.start;
             let start = (first_row * row_len + columns.first * s.c_in) as u32;
             offsets.iter_mut().for_each(|offset| *offset += start);
-            let out =
-                TaskOutput { bias: None, residual: None, limits: None, offsets: &offsets, moments: None };
+            let out = TaskOutput {
+                blocks: 0..kernels.n_blocks(g.c_out),
+                bias: None,
+                residual: None,
+                limits: None,
+                offsets: &offsets,
+                moments: None,
+            };
             run_task(kernels, g, &part, dy, packed, dx, out);
         }
     });

@@ -13,6 +13,8 @@
 //!         acc + bias (+ residual, ReLU or ReLU6) -> moments, output (with pooling: L2, then the 2x2 pooling)
 //! ```
 //!
+//! Where weights are larger than maps, the work is divided by output channels as well: see `parts`.
+//!
 //! The input gradient is the same loop on the output's gradient with the taps reversed, once per phase of the stride.
 //! The weight gradient sums over pixels instead (see `weight_grad`).
 //!
@@ -38,6 +40,7 @@ mod inverted_residual;
 mod kernel;
 mod method;
 mod pack;
+mod parts;
 mod peak;
 mod scratch;
 mod units;

@@ -50,6 +50,14 @@ impl<E: Element> PackedWeights<E> {
         }
     }
 
+    /// Returns the number of weights, as the loops read them.
+    pub(super) fn len(&self) -> usize {
+        match &self.numbers {
+            Numbers::Plain(numbers) => numbers.as_slice().len(),
+            Numbers::Transformed(_, numbers) => numbers.as_slice().len(),
+        }
+    }
+
     /// Returns whether a convolution of this shape needs the weights in this form.
     pub(crate) fn suits(&self, kernels: &Kernels<E>, s: &ConvShape) -> bool {
         let method = Method::of(kernels, Pass::Forward, &Geometry::of(s));

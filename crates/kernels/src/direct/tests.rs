@@ -6,10 +6,13 @@ use proptest::prelude::*;
 use tallow_core::{Purpose, Stream};
 
 use super::emulated::{Emulated, kernels_or_emulated};
+use super::geometry::{Geometry, MIN_PIXELS, tasks};
+use super::parts::Division;
 use super::winograd::Scheme;
 use super::*;
 use crate::conv::ConvShape;
 use crate::isa::Isa;
+use crate::norm_act::After;
 use crate::padding::Padding;
 
 /// Random numbers, exact in `E`.
@@ -210,6 +213,45 @@ fn shapes_of_networks_are_right() {
         check_all_three(&emulated::f32_kernels(), &format!("emulated {s:?}"), &s, 1e-5);
         check_all_three(&emulated::bf16_kernels(), &format!("emulated {s:?}"), &s, 1e-2);
     }
+}
+
+/// Where weights are larger than maps, the work is divided by output channels, too.
+#[test]
+fn small_maps_with_many_channels() {
+    for (n, h, w, c_in, c_out, k, stride) in [
+        (3, 2, 1, 130, 300, 1, 1),
+        (2, 2, 3, 131, 140, 3, 1),
+        (5, 4, 3, 36, 270, 1, 2),
+        (1, 1, 1, 100, 257, 1, 1),
+    ] {
+        let padding = Padding::Symmetric(k / 2);
+        let s = ConvShape { n, h, w, c_in, c_out, k_h: k, k_w: k, stride, padding };
+        for isa in [Isa::Avx2, Isa::Avx512] {
+            all_three::<f32>(isa, &s, 1e-5);
+            residual_and_limits::<f32>(isa, &s, 1e-5);
+        }
+        all_three::<bf16>(Isa::Avx512Bf16, &s, 1e-2);
+        residual_and_limits::<bf16>(Isa::Avx512Bf16, &s, 1e-2);
+    }
+}
+
+/// Checks the forward convolution with a residual and ReLU, and that its channels are divided.
+fn residual_and_limits<E: Emulated>(isa: Isa, s: &ConvShape, tolerance: f64) {
+    let kernels = kernels_or_emulated::<E>(isa);
+    let (x, residual): (Vec<E>, Vec<E>) = (random(s.x_len(), 1), random(s.y_len(), 2));
+    let w: Vec<E> = random(s.weight_len(), 3);
+    let w: Vec<f32> = w.iter().map(|w| w.to_f32()).collect();
+    let packed = PackedWeights::new(&kernels, s, &w, None);
+    let g = Geometry::of(s);
+    let n_blocks = (kernels.n_blocks(s.c_out), packed.len());
+    assert!(!Division::new(s.n, &g, n_blocks, tasks(s.n, &g, 1, MIN_PIXELS)).is_by_pixels(), "{isa:?} {s:?}");
+    let mut expected: Vec<f64> = residual.iter().map(|r| f64::from(r.to_f32())).collect();
+    products(s, |ix, iw, iy| expected[iy] += f64::from(x[ix].to_f32()) * f64::from(w[iw]));
+    expected.iter_mut().for_each(|y| *y = y.max(0.0));
+    let mut y = vec![E::from_f32(f32::NAN); s.y_len()];
+    let epilogue = Epilogue { residual: Some(&residual), after: After::Relu, ..Epilogue::bias(None) };
+    assert_eq!(forward(&kernels, s, Input::Map(&x), &packed, &epilogue, &mut y, false), None);
+    check(&format!("{isa:?} {s:?}"), y.iter().map(|y| y.to_f32()), &expected, tolerance);
 }
 
 /// Returns output, moments and both gradients, computed on this number of threads.
