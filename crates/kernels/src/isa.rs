@@ -96,6 +96,26 @@ pub fn detect_isa(request: Option<&str>) -> Result<Isa, IsaError> {
     }
 }
 
+/// Returns whether the loops of [`isa()`] multiply bf16 faster than f32.
+///
+/// Measured on two cores with [`measured_peak_gflops`](crate::measured_peak_gflops): 468 GFLOP/s in bf16 and 234 in f32 on an AMD
+/// EPYC of family 25 (Zen 4), 167 and 337 on an Intel Xeon of family 6, model 207 (Emerald Rapids). Intel's processors multiply
+/// bf16 fast only in their matrix unit (AMX), which these loops do not use.
+pub fn is_bf16_faster() -> bool {
+    isa() == Isa::Avx512Bf16 && !is_intel()
+}
+
+#[cfg(target_arch = "x86_64")]
+fn is_intel() -> bool {
+    let vendor = std::arch::x86_64::__cpuid(0);
+    [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).as_flattened() == b"GenuineIntel"
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn is_intel() -> bool {
+    false
+}
+
 fn available() -> impl DoubleEndedIterator<Item = Isa> {
     Isa::ALL.into_iter().filter(|isa| isa.is_available())
 }
@@ -119,6 +139,13 @@ mod tests {
         }
         assert_eq!(detect_isa(Some("portable")), Ok(Isa::Portable));
         assert!(detect_isa(None).unwrap().is_available());
+    }
+
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[test]
+    fn the_maker_is_the_one_that_the_system_names() {
+        let told = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+        assert_eq!(is_intel(), told.contains("GenuineIntel"));
     }
 
     #[test]

@@ -102,7 +102,7 @@ pub use direct::{
 };
 pub use error::{IsaError, MethodError};
 pub use inverted_residual::InvertedResidual;
-pub use isa::{ISA_VARIABLE, Isa, detect_isa, isa};
+pub use isa::{ISA_VARIABLE, Isa, detect_isa, is_bf16_faster, isa};
 pub use layer_norm::{LayerNormState, layer_norm, layer_norm_backward};
 pub use linear::{linear_forward, linear_input_grad, linear_weight_grad};
 pub use loss::{CrossEntropyMeans, Reduction, Targets, log_softmax, softmax_cross_entropy};

@@ -34,10 +34,10 @@ impl Backend {
     }
 }
 
-/// Returns the precision that is fastest on `device`: bf16 if the processor multiplies bf16 in hardware, otherwise f32.
+/// Returns the precision that is fastest on `device`: bf16 if the processor multiplies bf16 faster than f32, otherwise f32.
 pub fn native_precision(device: &Device) -> Precision {
     match device {
-        Device::Cpu if tallow_kernels::isa() == tallow_kernels::Isa::Avx512Bf16 => Precision::Bf16,
+        Device::Cpu if tallow_kernels::is_bf16_faster() => Precision::Bf16,
         _ => Precision::F32,
     }
 }
