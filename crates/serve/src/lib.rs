@@ -17,6 +17,7 @@
 mod answer;
 mod ask;
 mod body;
+mod connections;
 mod error;
 mod guard;
 mod limits;

@@ -1,12 +1,10 @@
 //! Runs a server: starts its two threads, and stops them.
 
-use std::future::IntoFuture as _;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use axum::serve::ListenerExt as _;
 use tallow_core::{StopFlag, StopSignal};
 use tallow_dataset::ImageSet;
 use tokio::sync::Semaphore;
@@ -20,7 +18,7 @@ use crate::queue::Queue;
 use crate::refusal::Refusal;
 use crate::routes::router;
 use crate::served::{Card, Served};
-use crate::{guard, worker};
+use crate::{connections, guard, worker};
 
 /// Interval at which the stop flag is checked.
 const LOOK: Duration = Duration::from_millis(50);
@@ -42,7 +40,7 @@ pub(crate) struct Shared {
     /// One permit for each training picture that may be decoded at a time.
     pub(crate) showing: Semaphore,
     /// Names that the `Host` header of a request may have; `None` if every name is accepted.
-    pub(crate) names: Option<Vec<String>>,
+    pub(crate) names: Option<guard::Names>,
 }
 
 impl Shared {
@@ -50,15 +48,16 @@ impl Shared {
         let card =
             |served: &Served| served.card().ok_or_else(|| ServeError::NoSize { name: served.name.clone() });
         let n_permits = limits.bytes_in_memory() / BYTES_PER_PERMIT;
+        let names = guard::Names::new(address, &limits.host_names);
         Ok(Self {
             cards: models.iter().map(card).collect::<Result<_, _>>()?,
             training_images: models.iter().map(|served| served.training_images.clone()).collect(),
-            limits,
             queue: Queue::new(limits.n_waiting),
+            limits,
             metrics: Metrics::default(),
             memory: Arc::new(Semaphore::new(n_permits)),
             showing: Semaphore::new(N_SHOWING),
-            names: guard::names(address),
+            names,
         })
     }
 
@@ -121,9 +120,7 @@ impl Drop for Closing {
 /// Answers requests until the server is asked to stop or the queue is closed. Then waits for open requests, for at most
 /// [`MAX_FAREWELL`].
 async fn answer(listener: TcpListener, shared: &Arc<Shared>, stop: &StopFlag) -> Result<(), ServeError> {
-    let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|stream| {
-        let _ = stream.set_nodelay(true); // sends answers at once; if this fails, they are only later
-    });
+    let listener = tokio::net::TcpListener::from_std(listener)?;
     let end = || {
         let (stop, shared) = (stop.clone(), Arc::clone(shared));
         async move {
@@ -132,13 +129,14 @@ async fn answer(listener: TcpListener, shared: &Arc<Shared>, stop: &StopFlag) ->
             }
         }
     };
-    let serving = axum::serve(listener, router(shared)).with_graceful_shutdown(end()).into_future();
+    let serving = connections::answer(listener, router(shared), &shared.limits, end());
     let farewell = async {
         end().await;
         sleep(MAX_FAREWELL).await;
     };
     tokio::select! {
-        ended = serving => Ok(ended?),
-        () = farewell => Ok(()),
+        () = serving => {}
+        () = farewell => {}
     }
+    Ok(())
 }

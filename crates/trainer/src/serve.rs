@@ -53,6 +53,8 @@ pub(crate) fn run(args: &ServeArgs, app: &App) -> Result<ExitCode> {
         max_body_bytes: usize::from(args.max_body_mb) << 20,
         max_pixels: 1_000_000 * u64::from(args.max_megapixels),
         n_waiting: args.queue as usize,
+        host_names: args.allow_host.clone(),
+        ..Limits::default()
     };
     serve(listener, models, limits, &app.stop)?;
     Ok(ExitCode::SUCCESS)

@@ -22,7 +22,8 @@ static SERVER: LazyLock<SocketAddr> = LazyLock::new(|| {
     let address = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
         let served = Served { name: "first".into(), predictor: predictor(), training_images: None };
-        let limits = Limits { max_body_bytes: 1 << 20, max_pixels: 1 << 20, n_waiting: 8 };
+        let limits =
+            Limits { max_body_bytes: 1 << 20, max_pixels: 1 << 20, n_waiting: 8, ..Limits::default() };
         serve(listener, vec![served], limits, &StopFlag::default())
     });
     address

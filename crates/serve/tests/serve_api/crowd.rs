@@ -1,5 +1,6 @@
 //! Many requests at once, and stopping: a full queue, clients that disconnect, and the answers to open requests at the end.
 
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -106,6 +107,22 @@ fn one_slow_client_keeps_nobody_waiting() {
     post(server.address, "/predict", &picture).with(200);
     get(server.address, "/healthz").with(200);
     drop(slow);
+}
+
+#[test]
+fn connections_that_ask_for_nothing_end() {
+    let max_head_time = Duration::from_millis(300);
+    let server = Server::start(Limits { n_connections: 3, max_head_time, ..Limits::default() });
+    let mut idle: Vec<_> = (0..7).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    idle[0].write_all(b"GET /healthz HTTP/1.1\r\nHost").unwrap(); // half a head
+    // it waits behind them
+    get(server.address, "/healthz").with(200);
+    for (i, stream) in idle.iter_mut().enumerate() {
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut rest = Vec::new();
+        let ended = stream.read_to_end(&mut rest);
+        assert!(!ended.is_err_and(|e| e.kind() == ErrorKind::WouldBlock), "connection {i} is still open");
+    }
 }
 
 #[test]

@@ -74,8 +74,19 @@ fn only_the_names_of_this_machine_are_answered() {
         String::new(),
     ];
     for host in foreign {
-        of(&host).refuses(403, &["this server is not"]);
+        of(&host).refuses(403, &["this server is not", "--allow-host"]);
     }
+}
+
+#[test]
+fn a_name_that_its_owner_gave_is_answered() {
+    let host_names = vec!["Tallow.example".to_owned()];
+    let server = Server::start(Limits { host_names, ..Limits::default() });
+    let of = |host: &str| send(server.address, "GET", "/models", &[("Host", host)], &[]);
+    for host in ["tallow.example", "tallow.example:443", &format!("localhost:{}", server.address.port())] {
+        of(host).with(200);
+    }
+    of("other.example").refuses(403, &["this server is not"]);
 }
 
 #[test]

@@ -27,6 +27,9 @@ pub(crate) struct ServeArgs {
     /// The port to listen at; 0 for any that is free
     #[arg(long, value_name = "N", default_value_t = 8000)]
     pub(crate) port: u16,
+    /// A further name by which requests may address the server, as a proxy in front of it passes it on; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow_host: Vec<String>,
     /// Show the page in the browser
     #[arg(long)]
     pub(crate) open: bool,
