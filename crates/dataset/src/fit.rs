@@ -8,8 +8,9 @@
 
 mod geometry;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use serde::{Deserialize, Serialize};
 
 use self::geometry::{Side, Span};
@@ -128,14 +129,14 @@ impl Fitter {
     }
 
     /// Overwrites `out` (HWC, the model's input size, the picture's channels) with the fitted `image` (HWC, `height` x
-    /// `width` x `channels`, 1 to 3 channels). If no side has to be resized, bytes are copied.
+    /// `width` x `channels`, 1 or 3 channels). If no side has to be resized, bytes are copied.
     ///
     /// Only the visible part is computed. Columns are resized first, so the intermediate picture has the needed rows of
     /// the picture and the visible columns of the output. If it would take more than 256 MiB (for example a picture
     /// 400,000 pixels high and few pixels wide), rows are resized first.
     ///
     /// # Errors
-    /// If the picture has no pixels, a side longer than `u32::MAX`, or not 1 to 3 channels, or if a length does not fit
+    /// If the picture has no pixels, a side longer than `u32::MAX`, or not 1 or 3 channels, or if a length does not fit
     /// the shape.
     pub fn apply(
         &mut self,
@@ -213,21 +214,35 @@ impl Pass {
         seen: [Span; 2],
         (to, [height, width]): (&mut [u8], [usize; 2]),
     ) -> Result<(), Error> {
-        let failed = |error: &dyn std::fmt::Display| Error::Images(format!("cannot be resized: {error}"));
-        let pixel = [PixelType::U8, PixelType::U8x2, PixelType::U8x3][self.channels - 1];
-        let from =
-            ImageRef::new(from_width as u32, from_height as u32, from, pixel).map_err(|e| failed(&e))?;
-        let to = Image::from_slice_u8(width as u32, height as u32, to, pixel);
+        let resize = match self.channels {
+            1 => resize::<U8>,
+            _ => resize::<U8x3>,
+        };
         let [rows, columns] = seen;
         let options = self.options.crop(columns.start, rows.start, columns.len, rows.len);
-        resizer.resize(&from, &mut to.map_err(|e| failed(&e))?, &options).map_err(|e| failed(&e))
+        let from = (from, [from_height as u32, from_width as u32]);
+        resize(resizer, from, (to, [height as u32, width as u32]), &options)
+            .map_err(|e| Error::Images(format!("cannot be resized: {e}")))
     }
+}
+
+/// Resizes `from` to `to`, each with its numbers of rows and columns. Only the types of pixels that are in use are compiled: for
+/// all types, the loops of the crate take two minutes.
+fn resize<P: PixelTrait>(
+    resizer: &mut Resizer,
+    (from, [from_height, from_width]): (&[u8], [u32; 2]),
+    (to, [height, width]): (&mut [u8], [u32; 2]),
+    options: &ResizeOptions,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let from = TypedImageRef::<P>::from_buffer(from_width, from_height, from)?;
+    let mut to = TypedImage::<P>::from_buffer(width, height, to)?;
+    Ok(resizer.resize_typed(&from, &mut to, options)?)
 }
 
 fn check(shape: [usize; 3], image_len: usize, size: [usize; 2], out_len: usize) -> Result<(), Error> {
     let [height, width, channels] = shape;
     let sides_fit = [height, width].iter().all(|&side| side > 0 && u32::try_from(side).is_ok());
-    if !sides_fit || !(1..=3).contains(&channels) {
+    if !sides_fit || ![1, 3].contains(&channels) {
         let what = format!("{height} x {width} pixels with {channels} channels is not a picture");
         return Err(Error::Images(what));
     }
