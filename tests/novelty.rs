@@ -53,8 +53,8 @@ fn a_picture_of_another_kind_is_none_of_these() {
     assert!(lines.trim_end().ends_with("none of these? it is unlike the training pictures"), "{lines}");
     sandbox.trainer("predict run photos noise.png --csv answers.csv").ok();
     let csv = sandbox.text("answers.csv");
-    assert!(csv.lines().next().unwrap().ends_with(",typicality"), "{csv}");
-    assert!(csv.lines().last().unwrap().ends_with(&format!(",{}", typicality(n))), "{csv}");
+    assert!(csv.lines().next().unwrap().ends_with(",typicality,none_of_these"), "{csv}");
+    assert!(csv.lines().last().unwrap().ends_with(&format!(",{},true", typicality(n))), "{csv}");
 }
 
 #[test]

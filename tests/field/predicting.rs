@@ -91,5 +91,6 @@ fn bad_pictures_cost_the_others_nothing() {
     }
     let csv = sandbox.text("answers.csv");
     assert_eq!(csv.lines().count(), 1 + answers.len(), "{csv}");
-    assert!(csv.lines().all(|line| line.split(',').count() == 6), "{csv}"); // file, two classes with probabilities, typicality
+    // file, two classes with probabilities, typicality, none_of_these
+    assert!(csv.lines().all(|line| line.split(',').count() == 7), "{csv}");
 }

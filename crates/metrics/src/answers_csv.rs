@@ -25,22 +25,22 @@ impl Answer {
 }
 
 /// Returns the answers as CSV. The columns are `file`, then `class_1`, `probability_1`, … for the `top_k` most probable
-/// classes, then `typicality`, which is empty if the model cannot tell. Names that a spreadsheet would run get an
-/// apostrophe before them.
+/// classes, then `typicality` and `none_of_these` (true or false), which are empty if the model cannot tell. Names that a
+/// spreadsheet would run get an apostrophe before them.
 pub fn answers_to_csv(answers: &[Answer], top_k: usize) -> String {
     let mut csv = "file".to_owned();
     for place in 1..=top_k {
         csv.push_str(&format!(",class_{place},probability_{place}"));
     }
-    csv.push_str(",typicality\n");
+    csv.push_str(",typicality,none_of_these\n");
     for answer in answers {
         csv.push_str(&answer.file.in_csv());
         for (class, probability) in &answer.top {
             csv.push_str(&format!(",{},{probability}", class.in_csv()));
         }
-        csv.push(',');
-        csv.push_str(&answer.typicality.map_or(String::new(), |typicality| typicality.to_string()));
-        csv.push('\n');
+        let typicality = answer.typicality.map_or(String::new(), |typicality| typicality.to_string());
+        let none_of_these = answer.is_none_of_these().map_or(String::new(), |is_so| is_so.to_string());
+        csv.push_str(&format!(",{typicality},{none_of_these}\n"));
     }
     csv
 }
@@ -53,11 +53,13 @@ mod tests {
     fn names_are_quoted_and_marked() {
         let top = vec![("=1+1".into(), 0.75), ("a,b".into(), 0.25)];
         let answer = |file: &str, typicality| Answer { file: file.into(), top: top.clone(), typicality };
-        let csv = answers_to_csv(&[answer("-x\n.png", None), answer("y", Some(0.5))], 2);
+        let answers = [answer("-x\n.png", None), answer("y", Some(0.5)), answer("z", Some(0.01))];
+        let csv = answers_to_csv(&answers, 2);
         assert_eq!(
             csv,
-            "file,class_1,probability_1,class_2,probability_2,typicality\n\
-             \"'-x\n.png\",'=1+1,0.75,\"a,b\",0.25,\ny,'=1+1,0.75,\"a,b\",0.25,0.5\n"
+            "file,class_1,probability_1,class_2,probability_2,typicality,none_of_these\n\
+             \"'-x\n.png\",'=1+1,0.75,\"a,b\",0.25,,\ny,'=1+1,0.75,\"a,b\",0.25,0.5,false\n\
+             z,'=1+1,0.75,\"a,b\",0.25,0.01,true\n"
         );
     }
 }
