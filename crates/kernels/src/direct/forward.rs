@@ -9,7 +9,7 @@ use super::geometry::{Geometry, Task, tasks};
 use super::kernel::{ForwardTask, Kernels};
 use super::pack::{Numbers, PackedWeights};
 use super::parts::{Division, join, take};
-use super::scratch;
+use super::scratch::{self, Reused};
 use super::winograd;
 use crate::activation::curve_in_place;
 use crate::chunks::cut;
@@ -108,15 +108,13 @@ impl<E: Element> Convolution<'_, E> {
         let moments = if division.is_by_pixels() {
             self.run_all(&division, y)
         } else {
-            scratch::with(|scratch| {
-                let [apart] = scratch.buffers([y.len()]);
-                let moments = self.run_all(&division, apart);
-                let pixels: Vec<usize> =
-                    division.tasks.iter().map(|task| task.images.len() * g.h_out * g.w_out).collect();
-                let channels: Vec<_> = division.parts.iter().map(|blocks| self.channels(blocks)).collect();
-                join(apart, &pixels, &channels, g.c_out, y);
-                moments
-            })
+            let mut apart = Reused::new(y.len());
+            let moments = self.run_all(&division, apart.as_mut_slice());
+            let pixels: Vec<usize> =
+                division.tasks.iter().map(|task| task.images.len() * g.h_out * g.w_out).collect();
+            let channels: Vec<_> = division.parts.iter().map(|blocks| self.channels(blocks)).collect();
+            join(apart.as_slice(), &pixels, &channels, g.c_out, y);
+            moments
         };
         self.want_moments.then(|| total(&moments, n * g.h_out * g.w_out, g.c_out))
     }
