@@ -456,6 +456,8 @@ fn names_that_are_nearly_right() {
         &sandbox,
         &[
             ("photos", 2, &["photos is not a command", "trainer --dataset photos"]),
+            ("train photos", 2, &["unexpected argument photos", "--dataset photos"]),
+            ("data info photos", 2, &["unexpected argument photos", "--dataset photos"]),
             ("--dataset photo", 1, &["did you mean \"photos\"?"]),
             ("--dataset labels.csv", 1, &["labels.csv does not exist"]),
             ("--dataset cifar-10-batches-bin", 1, &["cifar-10-batches-bin/data_batch_1.bin", "fetch-data"]),
@@ -464,4 +466,6 @@ fn names_that_are_nearly_right() {
             ("export photos-1", 1, &["did you mean runs/photos-1?"]),
         ],
     );
+    let ran = sandbox.trainer("--dataset photos --epochs 0").fails(&["epochs must be at least 1"]);
+    assert!(!ran.stderr.contains("pictures of"), "told before the pictures are listed: {}", ran.stderr);
 }

@@ -39,6 +39,10 @@ pub(crate) fn recipe(
     app: &App,
 ) -> Result<Recipe> {
     let Spec::Path(path) = spec else { return Ok(load_recipe("photos", overrides)?) };
+    // a wrong value is told before the pictures are listed
+    if let (Err(_), Err(wrong)) = (load_recipe("photos", overrides), load_recipe("photos-cnn", overrides)) {
+        return Err(wrong.into());
+    }
     let set = |key: &str| {
         let last = overrides.iter().rfind(|one| one.key == key)?;
         last.value.as_str().map(str::to_owned)

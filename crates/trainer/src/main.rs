@@ -92,18 +92,34 @@ fn main() -> ExitCode {
 /// Prints clap's message. Help and the version are ordinary results; anything else is an error.
 fn help_or_usage(told: &clap::Error) -> ExitCode {
     if told.use_stderr() {
-        match told.get(ContextKind::InvalidSubcommand) {
-            Some(ContextValue::String(name)) if files::exists(Path::new(name)).unwrap_or(false) => {
-                let (name, word) = (shown(name), shell_word(Path::new(name)));
-                output::usage(&format!(
-                    "error: {name} is not a command. To train on it: trainer --dataset {word}"
-                ));
-            }
-            _ => output::usage(told.render().ansi().to_string().trim_end()),
-        }
+        output::usage(
+            &mistaken_path(told).unwrap_or_else(|| told.render().ansi().to_string().trim_end().to_owned()),
+        );
         return ExitCode::from(2);
     }
     ended(output::colored(told.render().ansi().to_string().trim_end()).map(|()| ExitCode::SUCCESS))
+}
+
+/// Returns a message for data that were named without `--dataset`.
+fn mistaken_path(told: &clap::Error) -> Option<String> {
+    let text = |kind| match told.get(kind) {
+        Some(ContextValue::String(name)) if files::exists(Path::new(name)).unwrap_or(false) => Some(name),
+        _ => None,
+    };
+    if let Some(name) = text(ContextKind::InvalidSubcommand) {
+        let (name, word) = (shown(name), shell_word(Path::new(name)));
+        return Some(format!("error: {name} is not a command. To train on it: trainer --dataset {word}"));
+    }
+    let command = args::with_default_command(std::env::args_os())
+        .into_iter()
+        .skip(1)
+        .find(|arg| !arg.as_encoded_bytes().starts_with(b"-"));
+    let takes_data = command.is_some_and(|command| {
+        ["train", "seeds", "find-lr", "data"].iter().any(|takes_data| command == *takes_data)
+    });
+    let name = text(ContextKind::InvalidArg).filter(|_| takes_data)?;
+    let (name, word) = (shown(name), shell_word(Path::new(name)));
+    Some(format!("error: unexpected argument {name}. Data are named by an option: --dataset {word}"))
 }
 
 fn ended(result: Result<ExitCode>) -> ExitCode {
