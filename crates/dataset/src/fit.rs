@@ -9,7 +9,7 @@
 mod geometry;
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::pixels::{U8, U8x2, U8x3};
 use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use serde::{Deserialize, Serialize};
 
@@ -129,14 +129,14 @@ impl Fitter {
     }
 
     /// Overwrites `out` (HWC, the model's input size, the picture's channels) with the fitted `image` (HWC, `height` x
-    /// `width` x `channels`, 1 or 3 channels). If no side has to be resized, bytes are copied.
+    /// `width` x `channels`, 1 to 3 channels). If no side has to be resized, bytes are copied.
     ///
     /// Only the visible part is computed. Columns are resized first, so the intermediate picture has the needed rows of
     /// the picture and the visible columns of the output. If it would take more than 256 MiB (for example a picture
     /// 400,000 pixels high and few pixels wide), rows are resized first.
     ///
     /// # Errors
-    /// If the picture has no pixels, a side longer than `u32::MAX`, or not 1 or 3 channels, or if a length does not fit
+    /// If the picture has no pixels, a side longer than `u32::MAX`, or not 1 to 3 channels, or if a length does not fit
     /// the shape.
     pub fn apply(
         &mut self,
@@ -216,6 +216,7 @@ impl Pass {
     ) -> Result<(), Error> {
         let resize = match self.channels {
             1 => resize::<U8>,
+            2 => resize::<U8x2>,
             _ => resize::<U8x3>,
         };
         let [rows, columns] = seen;
@@ -242,7 +243,7 @@ fn resize<P: PixelTrait>(
 fn check(shape: [usize; 3], image_len: usize, size: [usize; 2], out_len: usize) -> Result<(), Error> {
     let [height, width, channels] = shape;
     let sides_fit = [height, width].iter().all(|&side| side > 0 && u32::try_from(side).is_ok());
-    if !sides_fit || ![1, 3].contains(&channels) {
+    if !sides_fit || !(1..=3).contains(&channels) {
         let what = format!("{height} x {width} pixels with {channels} channels is not a picture");
         return Err(Error::Images(what));
     }

@@ -56,8 +56,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory as _, Parser as _};
 use tallow_core::shown::{shell_word, shown};
 use tallow_core::terminal::{Stderr, Terminal, print_error};
 use tallow_core::{Progress as _, StopFlag, files, memory};
@@ -110,13 +110,12 @@ fn mistaken_path(told: &clap::Error) -> Option<String> {
         let (name, word) = (shown(name), shell_word(Path::new(name)));
         return Some(format!("error: {name} is not a command. To train on it: trainer --dataset {word}"));
     }
+    let all = Cli::command();
     let command = args::with_default_command(std::env::args_os())
-        .into_iter()
+        .iter()
         .skip(1)
-        .find(|arg| !arg.as_encoded_bytes().starts_with(b"-"));
-    let takes_data = command.is_some_and(|command| {
-        ["train", "seeds", "find-lr", "data"].iter().any(|takes_data| command == *takes_data)
-    });
+        .fold(&all, |command, arg| command.find_subcommand(arg).unwrap_or(command));
+    let takes_data = command.get_arguments().any(|arg| arg.get_long() == Some("dataset"));
     let name = text(ContextKind::InvalidArg).filter(|_| takes_data)?;
     let (name, word) = (shown(name), shell_word(Path::new(name)));
     Some(format!("error: unexpected argument {name}. Data are named by an option: --dataset {word}"))
